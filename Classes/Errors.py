@@ -1,0 +1,41 @@
+"""The one exception tree: whatever a user's file, value or device can cause.
+
+Every message says what happened, with which file or value, and what to do. An entry script prints it as one
+line and exits non-zero; the service answers it as JSON. Anything outside this tree is a defect of ours.
+"""
+
+
+class ALLError(Exception):
+    """Root of the tree; `exit_code` is what an entry script leaves with."""
+
+    exit_code = 1
+
+
+class ConfigurationError(ALLError):
+    """A key, a type or a value in the configuration or on the command line; trying again changes nothing."""
+
+    exit_code = 2
+
+
+class ImageError(ALLError):
+    """Bytes that are not one readable image within the limits; other images are not affected."""
+
+
+class DataError(ALLError):
+    """The data folder, its groups, shards or manifest."""
+
+
+class CheckpointError(ALLError):
+    """Pretrained weights or a checkpoint that cannot be read or does not fit the network."""
+
+
+class TrainingError(ALLError):
+    """Training that cannot go on, such as a loss that is no number."""
+
+
+class GraphError(ALLError):
+    """A frozen graph or model card that is missing, damaged, or does not agree with its checkpoint."""
+
+
+class EngineError(ALLError):
+    """A device that is not there, or an answer from it that is no probability; never shown as a verdict."""

@@ -1,0 +1,93 @@
+"""Files that are whole or not there: written beside, flushed, renamed."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+
+from Classes.Errors import ALLError
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Yield a temporary path beside `path`; on success it is flushed and renamed onto `path`, else removed.
+
+    Args:
+      path: the file to replace; its folder is made when it is missing.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(descriptor)
+    temporary = pathlib.Path(name)
+    try:
+        yield temporary
+        # mkstemp gives 0600; a file that replaces another is read by whom the user's umask allows.
+        temporary.chmod(0o666 & ~_umask())
+        flush(temporary)
+        temporary.replace(path)
+        flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(path, content):
+    """Write bytes or text to `path` as a whole."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path, content):
+    """Write `content` as indented JSON; NaN and infinity are refused, since JSON has neither."""
+    write(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def flush(path):
+    """Make a file's content, or a folder's entries, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path):
+    """SHA-256 of a file's content, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        # hashlib.file_digest needs Python 3.11.
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sweep(folder):
+    """Remove temporary files that a killed run left in `folder`."""
+    for leftover in pathlib.Path(folder).glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def lock(folder):
+    """Hold `folder` for this process, so that two runs never write into it at once.
+
+    Raises:
+      ALLError: another process holds it. The system frees the lock when its holder dies.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ALLError(f"{folder}: another run is writing here; wait for it or stop it first") from error
+        yield
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

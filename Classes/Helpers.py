@@ -1,0 +1,223 @@
+"""The hall: the configuration and the log, for both wings."""
+
+import difflib
+import json
+import logging
+import logging.handlers
+import pathlib
+import sys
+
+import jsonschema
+import tqdm
+
+from Classes.Errors import ConfigurationError
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+CONFIGURATION = PROJECT / "Required" / "confs.json"
+SCHEMA = PROJECT / "Required" / "confs.schema.json"
+
+DISCLAIMER = "Research use only: a verdict of this program is no diagnosis and replaces none."
+
+
+class Configuration:
+    """The checked values of one run; `configuration["Epochs"]` is a key of the section `Classifier`.
+
+    Attributes:
+      values: {"Settings": {...}, "Classifier": {...}}, every key of the schema present.
+    """
+
+    def __init__(self, values):
+        self.values = values
+
+    def __getitem__(self, key):
+        return self.values["Classifier"][key]
+
+    @property
+    def root(self):
+        """The folder that relative paths are taken from: `NetworkPath`, else the project's."""
+        return PROJECT / self["NetworkPath"]
+
+    @property
+    def logs(self):
+        return self.root / self.values["Settings"]["Logs"]
+
+    @property
+    def address(self):
+        """Where the API listens; an empty `IP` means this machine only."""
+        return self["IP"] or "127.0.0.1"
+
+    def path(self, key):
+        """The path under `key` as an absolute pathlib.Path."""
+        return self.root / self[key]
+
+    @property
+    def card(self):
+        """The model card, beside the frozen graph."""
+        return self.path("ALLGraph").with_suffix(".json")
+
+
+def load(path=None, settings=()):
+    """Read, complete and check a configuration.
+
+    Args:
+      path: a JSON file; None is `Required/confs.json`. Keys it leaves out have the schema's default.
+      settings: texts `Key=value` that override the file for this run; keys of `Classifier` without prefix,
+        values as JSON or plain text.
+    Returns:
+      Configuration.
+    Raises:
+      ConfigurationError: naming the key, the value and what is allowed.
+    """
+    path = pathlib.Path(path or CONFIGURATION)
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    values = _read(path)
+    _check(values, schema, path)
+    for section, rules in schema["properties"].items():
+        defaults = {key: rule["default"] for key, rule in rules["properties"].items()}
+        values[section] = {**defaults, **values.get(section, {})}
+    for text in settings:
+        section, key, value = _setting(text, schema)
+        values[section][key] = value
+    _check(values, schema, "--set" if settings else path)
+    return Configuration(values)
+
+
+def _read(path):
+    try:
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}; give a configuration with --confs PATH") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: no JSON ({error}); mend it or start from the one in Required/") from error
+    if not isinstance(values, dict):
+        raise ConfigurationError(f'{path}: a JSON object with "Settings" and "Classifier" is expected')
+    return values
+
+
+def _setting(text, schema):
+    """`Key=value` or `Section.Key=value` to (section, key, value)."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigurationError(f"--set {text}: write Key=value, for instance --set Epochs=5")
+    section, dot, key = name.strip().rpartition(".")
+    sections = [section] if dot else ["Classifier", "Settings"]
+    for section in sections:
+        rule = schema["properties"].get(section, {}).get("properties", {}).get(key)
+        if rule:
+            return section, key, _value(value, rule)
+    known = [key for rules in schema["properties"].values() for key in rules["properties"]]
+    raise ConfigurationError(f"--set {text}: there is no key {key}{_nearest(key, known)}")
+
+
+def _value(text, rule):
+    """The JSON value of `text` where the key allows that, else the plain text (`PositiveClass=1` is a text)."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if rule["type"] != "string" or isinstance(value, str) else text
+
+
+def _check(values, schema, source):
+    validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker(["regex"]))
+    error = jsonschema.exceptions.best_match(validator.iter_errors(values))
+    if error is None:
+        return
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        unknown = sorted(set(error.instance) - set(error.schema["properties"]))[0]
+        nearest = _nearest(unknown, error.schema["properties"])
+        where = f" in {key}" if key else ""
+        raise ConfigurationError(f"{source}: there is no key {unknown}{where}{nearest}")
+    shown = json.dumps(error.instance)
+    raise ConfigurationError(f"{source}: {key} is {shown}; allowed: {_allowed(error.schema)}")
+
+
+def _nearest(key, known):
+    lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(key.lower(), lower, n=1, cutoff=0.5)
+    return f"; did you mean {lower[near[0]]}?" if near else f"; the keys are {', '.join(sorted(known))}"
+
+
+def _allowed(rule):
+    """A schema rule in words."""
+    if "enum" in rule:
+        return " or ".join(json.dumps(value) for value in rule["enum"])
+    kinds = {"integer": "a whole number", "number": "a number", "string": "a text", "array": "a list"}
+    words = [kinds.get(rule.get("type"), "an object")]
+    limits = {
+        "minimum": "from {}",
+        "exclusiveMinimum": "above {}",
+        "maximum": "up to {}",
+        "exclusiveMaximum": "below {}",
+        "minLength": "of at least {} character(s)",
+        "minItems": "of at least {} item(s)",
+        "pattern": "that matches {}",
+        "format": "that is a {}",
+    }
+    words += [form.format(rule[limit]) for limit, form in limits.items() if limit in rule]
+    return " ".join(words)
+
+
+class _Formatter(logging.Formatter):
+    """The historic line forms; control characters from outside never reach a log raw (they could forge lines)."""
+
+    def __init__(self):
+        super().__init__("%(asctime)s - %(name)s - %(levelname)s - %(message)s")
+        self._tensorflow = logging.Formatter("%(levelname)s:%(name)s:%(message)s")
+
+    def format(self, record):
+        text = self._tensorflow.format(record) if record.name == "tensorflow" else super().format(record)
+        return "".join(_escape(character) for character in text)
+
+
+def _escape(character):
+    code = ord(character)
+    control = (code < 32 and character != "\t") or 127 <= code < 160 or code in (0x2028, 0x2029)
+    return f"\\x{code:02x}" if control else character
+
+
+class _Terminal(logging.Handler):
+    """Writes above a progress bar instead of through it."""
+
+    def emit(self, record):
+        tqdm.tqdm.write(self.format(record), file=sys.stdout)
+
+
+def start_log(configuration, name):
+    """Send the log to the terminal and to `Logs/<name>.log` (ten files of 10 MiB at most).
+
+    Called once by each entry script; a second call replaces the first, so no line ever appears twice.
+
+    Args:
+      configuration: Configuration.
+      name: the script, such as "Trainer"; also the name of the logger that is returned.
+    Returns:
+      logging.Logger.
+    """
+    handlers = [_Terminal()]
+    problem = None
+    try:
+        configuration.logs.mkdir(parents=True, exist_ok=True)
+        file = configuration.logs / f"{name}.log"
+        handlers.append(logging.handlers.RotatingFileHandler(file, maxBytes=10 << 20, backupCount=9, encoding="utf-8"))
+    except OSError as error:
+        problem = f"{configuration.logs}: {error.strerror}; this run is logged to the terminal only"
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        handler.setFormatter(_Formatter())
+        root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    log = logging.getLogger(name)
+    if problem:
+        log.warning(problem)
+    log.info("Helpers class initialization complete.")
+    return log
+
+
+def progress(iterable=None, **options):
+    """A progress bar with the time left on a terminal; nothing where the output goes to a file."""
+    return tqdm.tqdm(iterable, disable=None, dynamic_ncols=True, leave=False, **options)
