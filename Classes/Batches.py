@@ -1,0 +1,73 @@
+"""Batches of images for end-to-end training, in an order that the seed and the epoch alone decide."""
+
+import functools
+
+import tensorflow as tf
+
+from Classes import Images, inception_preprocessing
+
+# Records that wait to be drawn from; shards are written in a random order, so a part of them is as good as all.
+SHUFFLED = 4096
+
+
+def training(configuration, manifest, epoch, skip=0):
+    """One epoch of distorted training images.
+
+    Args:
+      configuration: Configuration.
+      manifest: Shards.Manifest.
+      epoch: number of the epoch, from 0; every epoch has an order and distortions of its own.
+      skip: batches that a run before this one has already used.
+    Returns:
+      tf.data.Dataset of (uint8 [B, S, S, 3], int64 [B]).
+    """
+    batch, seed, size = configuration["BatchSize"], configuration["RandomSeed"], configuration["ImageSize"]
+    records = _records(manifest, "train").shuffle(SHUFFLED, seed=seed + epoch).enumerate().skip(skip * batch)
+
+    def view(index, record):
+        image = tf.numpy_function(functools.partial(_load, configuration), [record["image/encoded"]], tf.uint8)
+        image = tf.ensure_shape(image, [None, None, 3])
+        number = tf.stack([seed, epoch * 1_000_003 + tf.cast(index, tf.int32)])
+        return inception_preprocessing.distort(image, size, configuration["DistortionArea"], number), record[_LABEL]
+
+    batches = records.map(view, tf.data.AUTOTUNE, deterministic=True)
+    return batches.batch(batch, drop_remainder=_count(manifest, "train") >= batch).prefetch(2)
+
+
+def validation(configuration, manifest):
+    """The validation images as the network sees them when it is used, every one once.
+
+    Returns:
+      tf.data.Dataset of (uint8 [B, S, S, 3], int64 [B]).
+    """
+    size = configuration["ImageSize"]
+
+    def view(record):
+        prepare = functools.partial(_prepare, configuration)
+        image = tf.numpy_function(prepare, [record["image/encoded"]], tf.uint8)
+        return tf.ensure_shape(image, [size, size, 3]), record[_LABEL]
+
+    records = _records(manifest, "validation")
+    return records.map(view, tf.data.AUTOTUNE, deterministic=True).batch(configuration["BatchTestSize"]).prefetch(2)
+
+
+_LABEL = "image/class/label"
+
+
+def _records(manifest, split):
+    features = {"image/encoded": tf.io.FixedLenFeature([], tf.string), _LABEL: tf.io.FixedLenFeature([], tf.int64)}
+    files = [str(path) for path in manifest.paths(split)]
+    parse = functools.partial(tf.io.parse_single_example, features=features)
+    return tf.data.TFRecordDataset(files).map(parse)
+
+
+def _count(manifest, split):
+    return len(manifest.splits[split])
+
+
+def _load(configuration, encoded):
+    return Images.load(encoded, at_least=configuration["ImageSize"])
+
+
+def _prepare(configuration, encoded):
+    return Images.prepare(encoded, configuration["ImageSize"])

@@ -1,0 +1,105 @@
+"""Checkpoints with TF-Slim's variable names that a kill at any moment leaves whole."""
+
+import logging
+import pathlib
+import re
+import shutil
+
+import tensorflow as tf
+
+from Classes import Files
+from Classes.Errors import CheckpointError
+
+PREFIX = "model.ckpt-"
+KEPT = 2
+DATA = ".data-00000-of-00001"
+
+
+def save(folder, step, arrays):
+    """Write one checkpoint; the newest two are kept.
+
+    The files are written into a folder of their own and renamed; the index goes last, and a checkpoint without an
+    index is none. Only then does the pointer file `checkpoint` name it, and only then does the oldest go.
+
+    Args:
+      folder: LogDir.
+      step: steps done, part of the name.
+      arrays: {variable name: array or tf.Variable}.
+    Returns:
+      pathlib.Path, the prefix `folder/model.ckpt-<step>`.
+    """
+    folder = pathlib.Path(folder)
+    prefix = folder / f"{PREFIX}{step}"
+    making = folder / f".{prefix.name}.tmp"
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    try:
+        names = sorted(arrays)
+        tensors = [tf.convert_to_tensor(arrays[name]) for name in names]
+        tf.raw_ops.SaveV2(
+            prefix=str(making / prefix.name), tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors
+        )
+        for ending in (DATA, ".index"):
+            made = making / (prefix.name + ending)
+            Files.flush(made)
+            made.replace(folder / made.name)
+    except tf.errors.OpError as error:
+        raise CheckpointError(f"{prefix}: could not be written ({error.message}); the one before it is kept") from error
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    Files.flush(folder)
+    Files.write(folder / "checkpoint", f'model_checkpoint_path: "{prefix.name}"\n')
+    for old in steps(folder)[:-KEPT]:
+        for ending in (".index", DATA):
+            (folder / f"{PREFIX}{old}{ending}").unlink(missing_ok=True)
+    return prefix
+
+
+def steps(folder):
+    """The steps of which `folder` holds a checkpoint, ascending."""
+    names = (re.fullmatch(rf"{re.escape(PREFIX)}(\d+)\.index", path.name) for path in pathlib.Path(folder).glob("*"))
+    return sorted(int(name[1]) for name in names if name)
+
+
+def latest(folder):
+    """The newest whole checkpoint of a folder.
+
+    Every value is read and held against its checksum; a damaged checkpoint is named in the log and the one before
+    it taken.
+
+    Returns:
+      (step, {variable name: array}), or None where there is none.
+    Raises:
+      CheckpointError: there are checkpoints and none is whole.
+    """
+    folder = pathlib.Path(folder)
+    for leftover in folder.glob(f".{PREFIX}*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    found = steps(folder)
+    for step in reversed(found):
+        prefix = folder / f"{PREFIX}{step}"
+        try:
+            return step, read(prefix)
+        except CheckpointError as error:
+            logging.getLogger("Trainer").warning("%s; the checkpoint before it is taken", error)
+    if found:
+        raise CheckpointError(f"{folder}: no checkpoint in it is whole; move the folder away to train anew")
+    return None
+
+
+def read(prefix):
+    """Every value of a checkpoint, of version 1 or 2.
+
+    Args:
+      prefix: the path without `.index` and `.data-...`.
+    Returns:
+      {variable name: array}.
+    Raises:
+      CheckpointError: no checkpoint, or a damaged one.
+    """
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
+        reason = getattr(error, "message", None) or str(error)
+        raise CheckpointError(f"{prefix}: not a whole checkpoint ({reason.splitlines()[0]})") from error

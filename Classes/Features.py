@@ -1,0 +1,142 @@
+"""The backbone's answer to every image, computed once and kept.
+
+With moving statistics an image's features depend on its bytes and on the backbone alone, so they are kept under
+both: adding images or training again costs only what is new.
+"""
+
+import collections
+import concurrent.futures
+import logging
+import os
+import pathlib
+import tempfile
+
+import numpy
+import openvino
+
+from Classes import Files, Helpers, Images, OpenVINO, inception_utils, inception_v3
+
+# So many images between two writes: what a kill can cost at most, half a minute's work.
+CHUNK = 500
+
+
+def extract(configuration, backbone, identity, records):
+    """Pooled features of images, from the cache where they are known.
+
+    Args:
+      configuration: Configuration.
+      backbone: {TF-Slim name: array} below the last layer, moving statistics included.
+      identity: a text that tells this backbone from any other.
+      records: {sha256: record}, with `encoded` and `filename`; see Shards.
+    Returns:
+      {sha256: float32 [F]}, the globally averaged activations of Mixed_7c.
+    """
+    precision = OpenVINO.precision(configuration["Precision"])
+    size, mean = configuration["ImageSize"], configuration["Mean"]
+    folder = configuration.path("FeatureCache") / f"{identity[:16]}-{size}-{mean:g}-{precision}"
+    known = _read(folder)
+    missing = [record for key, record in records.items() if key not in known]
+    log = logging.getLogger("Trainer")
+    log.info(
+        "Features of %d images: %d from the cache, %d to compute.",
+        len(records),
+        len(records) - len(missing),
+        len(missing),
+    )
+    if missing:
+        backbone = _Backbone(configuration, backbone, precision)
+        bar = Helpers.progress(total=len(missing), desc="Features", unit="image")
+        with bar:
+            for start in range(0, len(missing), CHUNK):
+                chunk = backbone.features(missing[start : start + CHUNK], bar)
+                _write(folder, chunk)
+                known.update(chunk)
+    return {key: known[key] for key in records}
+
+
+class _Backbone:
+    """The folded network up to its last pooling, on OpenVINO: three times as fast as a TensorFlow session."""
+
+    def __init__(self, configuration, arrays, precision):
+        self._configuration = configuration
+        layers = inception_utils.fold_batch_norm({**arrays, **_no_head(arrays)})
+        graph = inception_v3.inference_graph(layers, configuration["ImageSize"], configuration["DepthMultiplier"])
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "backbone.pb"
+            path.write_bytes(graph.as_graph_def().SerializeToString())
+            model = openvino.Core().read_model(path)
+            pooled = OpenVINO.pooling(model).output(0)
+            model = openvino.Model([pooled], model.inputs, "backbone")
+            hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
+            self._compiled = openvino.Core().compile_model(model, "CPU", hints)
+
+    def features(self, records, bar):
+        """{sha256: float32 [F]} of records, decoded a little ahead of the network."""
+        found = {}
+        queue = openvino.AsyncInferQueue(self._compiled)
+
+        def done(request, key):
+            found[key] = request.get_output_tensor().data.reshape(-1).copy()
+            bar.update()
+
+        queue.set_callback(done)
+        workers = self._configuration["Workers"] or os.cpu_count() or 1
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            waiting = collections.deque()
+            for record in records:
+                waiting.append((record.sha256, pool.submit(self._input, record)))
+                if len(waiting) > 2 * workers:
+                    key, future = waiting.popleft()
+                    queue.start_async([future.result()], key)
+            for key, future in waiting:
+                queue.start_async([future.result()], key)
+        queue.wait_all()
+        return found
+
+    def _input(self, record):
+        configuration = self._configuration
+        image = Images.prepare(record.encoded, configuration["ImageSize"])
+        return Images.network_input(image[None], configuration["Mean"])
+
+
+def _no_head(arrays):
+    """A last layer of zeros: the graph needs one, the features do not."""
+    width = sum(arrays[f"InceptionV3/Mixed_7c/{branch}/weights"].shape[-1] for branch in _LAST_BRANCHES)
+    return {
+        f"{inception_utils.LOGITS}/weights": numpy.zeros((1, 1, width, 2), "float32"),
+        f"{inception_utils.LOGITS}/biases": numpy.zeros(2, "float32"),
+    }
+
+
+# What Mixed_7c puts together.
+_LAST_BRANCHES = (
+    "Branch_0/Conv2d_0a_1x1",
+    "Branch_1/Conv2d_0b_1x3",
+    "Branch_1/Conv2d_0c_3x1",
+    "Branch_2/Conv2d_0c_1x3",
+    "Branch_2/Conv2d_0d_3x1",
+    "Branch_3/Conv2d_0b_1x1",
+)
+
+
+def _read(folder):
+    """Every whole chunk of a cache; a damaged one is named, removed and computed again."""
+    known = {}
+    for path in sorted(folder.glob("*.npz")):
+        try:
+            with numpy.load(path) as chunk:
+                known.update(zip(chunk["sha256"].tolist(), chunk["features"], strict=True))
+        except Exception as error:  # whatever the damaged part of an archive leads to
+            logging.getLogger("Trainer").warning("%s: damaged (%s); its features are computed again", path, error)
+            path.unlink()
+    return known
+
+
+def _write(folder, chunk):
+    if not chunk:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = sorted(chunk)
+    number = 1 + max((int(path.stem) for path in folder.glob("*.npz")), default=0)
+    with Files.replacing(folder / f"{number:06d}.npz") as temporary, open(temporary, "wb") as file:
+        numpy.savez(file, sha256=numpy.array(keys), features=numpy.stack([chunk[key] for key in keys]))

@@ -1,0 +1,186 @@
+"""The frozen graph: folded, in TensorFlow 1.4's words, and proven equal to its checkpoint before anyone sees it."""
+
+import logging
+
+import numpy
+import tensorflow as tf
+
+from Classes import Card, Checkpoints, Files, Helpers, Images, OpenVINO, Provenance, inception_utils, inception_v3
+from Classes.Errors import GraphError
+
+# Real images that checkpoint, frozen graph and engine have to agree on, and how closely.
+CHECKED = 4
+TOLERANCE = 1e-4
+
+INPUT = "input"
+
+# Every op of the graph with the attributes that TensorFlow 1.4 knows of it. The stick's compiler runs on that
+# version and stops at the first word it does not know.
+TENSORFLOW_1_4 = {
+    "AvgPool": {"T", "data_format", "ksize", "padding", "strides"},
+    "BiasAdd": {"T", "data_format"},
+    "ConcatV2": {"N", "T", "Tidx"},
+    "Const": {"dtype", "value"},
+    "Conv2D": {"T", "data_format", "padding", "strides", "use_cudnn_on_gpu"},
+    "Identity": {"T"},
+    "MaxPool": {"T", "data_format", "ksize", "padding", "strides"},
+    "Placeholder": {"dtype", "shape"},
+    "Relu": {"T"},
+    "Reshape": {"T", "Tshape"},
+    "Softmax": {"T"},
+    "Squeeze": {"T", "squeeze_dims"},
+}
+
+# GraphDef version that TensorFlow 1.4.0 writes.
+PRODUCER = 24
+
+log = logging.getLogger("Trainer")
+
+
+def freeze(configuration, manifest, prefix, records, progress):
+    """Publish a checkpoint as `ALLGraph` and its model card, or neither.
+
+    Args:
+      configuration: Configuration.
+      manifest: Shards.Manifest of the data the checkpoint was trained on.
+      prefix: path of the checkpoint.
+      records: some validation records to compare on.
+      progress: Training.Progress.
+    Raises:
+      GraphError: checkpoint, frozen graph and engine do not agree.
+    """
+    steps_log = logging.getLogger("tensorflow")
+    steps_log.info("Restoring parameters from %s", prefix)
+    shapes = inception_v3.shapes(
+        configuration["NumClasses"], configuration["ImageSize"], configuration["DepthMultiplier"]
+    )
+    values = Checkpoints.read(prefix)
+    arrays = {name: values[name] for name in shapes}
+    log.info("Exporting graph...")
+    definition = frozen(arrays, configuration["ImageSize"], configuration["DepthMultiplier"])
+    path = configuration.path("ALLGraph")
+    with Files.replacing(path) as temporary:
+        temporary.write_bytes(definition.SerializeToString(deterministic=True))
+        differences = compare(configuration, arrays, definition, temporary, records)
+        digest = Files.sha256(temporary)
+    steps_log.info("Froze %d variables.", len(arrays))
+    log.info("Converted %d variables to const ops.", len(arrays))
+    log.info(
+        "Checkpoint, frozen graph and engine agree on %d images within %.1e.", len(records), max(differences.values())
+    )
+    Card.write(configuration.card, _card(configuration, manifest, digest, progress, differences))
+    log.info("Wrote %s and %s.", path, configuration.card)
+
+
+def frozen(arrays, size, depth_multiplier=1.0):
+    """A checkpoint's values as the graph that is published.
+
+    Args:
+      arrays: {TF-Slim name: float32 array}, batch norms included.
+      size: side of the square input in pixels.
+      depth_multiplier: as in training.
+    Returns:
+      tf.compat.v1.GraphDef with placeholder `input` [1, size, size, 3], output `InceptionV3/Predictions/Softmax`
+      [1, classes], batch norm folded, only ops and attributes of TENSORFLOW_1_4.
+    Raises:
+      GraphError: the network needs what TensorFlow 1.4 does not have.
+    """
+    graph = inception_v3.inference_graph(inception_utils.fold_batch_norm(arrays), size, depth_multiplier)
+    output = "InceptionV3/Predictions/Softmax"
+    definition = tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), [output])
+    for node in definition.node:
+        if node.op not in TENSORFLOW_1_4:
+            raise GraphError(f"{node.name}: TensorFlow 1.4 has no op {node.op}; the graph is not written")
+        for name in set(node.attr) - TENSORFLOW_1_4[node.op]:
+            _check_default(node, name)
+            del node.attr[name]
+    definition.versions.producer = PRODUCER
+    return definition
+
+
+def _check_default(node, name):
+    """An attribute may only go where it says nothing: no dilation, no padding of its own."""
+    value = node.attr[name]
+    if name.startswith("_") or (name in ("dilations", "explicit_paddings") and set(value.list.i) <= {1}):
+        return
+    raise GraphError(f"{node.name}: TensorFlow 1.4 has no attribute {name} of {node.op}; the graph is not written")
+
+
+def compare(configuration, arrays, definition, path, records):
+    """How far checkpoint, frozen graph in TensorFlow and frozen graph in the engine (float32) lie apart.
+
+    Args:
+      configuration: Configuration.
+      arrays: the checkpoint's values.
+      definition: GraphDef of the frozen graph.
+      path: file that holds `definition`.
+      records: records whose images are compared.
+    Returns:
+      {"frozen" and "engine": largest difference of a probability to the checkpoint's}.
+    Raises:
+      GraphError: more than TOLERANCE apart.
+    """
+    size, mean = configuration["ImageSize"], configuration["Mean"]
+    images = numpy.stack([Images.prepare(record.encoded, size) for record in records])
+    inputs = Images.network_input(images, mean)
+    expected = _answers(
+        inception_v3.inference_graph(arrays, size, configuration["DepthMultiplier"], folded=False), inputs
+    )
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.graph_util.import_graph_def(definition, name="")
+    answers = {"frozen": _answers(graph, inputs), "engine": OpenVINO.answers(path, inputs)}
+    differences = {name: float(numpy.abs(found - expected).max()) for name, found in answers.items()}
+    for name, difference in differences.items():
+        # A difference that is no number must fail too.
+        if not difference <= TOLERANCE:
+            raise GraphError(
+                f"the {name} differs from the checkpoint by {difference:.2e} where {TOLERANCE:g} is allowed; "
+                f"{configuration.path('ALLGraph')} is not written"
+            )
+    return differences
+
+
+def _answers(graph, inputs):
+    """float32 [N, classes] of a graph in a TensorFlow session, image by image as its placeholder wants."""
+    with tf.compat.v1.Session(graph=graph) as session:
+        output = "InceptionV3/Predictions/Softmax:0"
+        return numpy.concatenate([session.run(output, {f"{INPUT}:0": image[None]}) for image in inputs])
+
+
+def _card(configuration, manifest, digest, progress, differences):
+    """The model card; see Card for its fields."""
+    positive = configuration["PositiveClass"]
+    return {
+        "version": Card.VERSION,
+        "graph": configuration.path("ALLGraph").name,
+        "graph_sha256": digest,
+        "classes": list(manifest.classes),
+        "positive": positive,
+        "input": {
+            "node": INPUT,
+            "size": configuration["ImageSize"],
+            "mean": float(configuration["Mean"]),
+            "channels": "RGB",
+        },
+        "output": configuration["OutputNode"],
+        "threshold": 0.5,
+        "temperature": 1.0,
+        "synthetic": manifest.synthetic,
+        "data": {
+            "manifest_sha256": manifest.sha256,
+            "train": len(manifest.splits["train"]),
+            "validation": len(manifest.splits["validation"]),
+        },
+        "training": {
+            "step": progress.step,
+            "loss": progress.loss,
+            "accuracy": progress.accuracy,
+            "parity": differences,
+        },
+        "metrics": None,
+        "versions": Provenance.versions(),
+        "commit": Provenance.commit(),
+        "created": Provenance.now(),
+        "notice": Helpers.DISCLAIMER,
+    }

@@ -1,0 +1,196 @@
+"""What is trained: the last layer on kept features, or the network from a block upwards."""
+
+import numpy
+import tensorflow as tf
+import tf_keras
+
+from Classes import Batches, Images, inception_utils, inception_v3
+
+
+class Learner:
+    """The part that both have: an optimizer, a step, and values that a checkpoint keeps.
+
+    Args:
+      configuration: Configuration.
+      count: images in the training split.
+    """
+
+    def __init__(self, configuration, count):
+        self.configuration = configuration
+        self.steps_per_epoch = max(1, count // configuration["BatchSize"])
+        # The epsilon of TensorFlow 1's Adam, which the historic figures were made with (Kingma & Ba, arXiv:1412.6980).
+        self.optimizer = tf_keras.optimizers.Adam(configuration["LearningRate"], epsilon=1e-8, jit_compile=False)
+
+    def start(self, trained):
+        """Make the optimizer's state for `trained`, a list of tf.Variable."""
+        self.trained = trained
+        self.optimizer.build(trained)
+
+    def learning_rate(self, epoch):
+        """The historic staircase: cut by `LearningRateDecay` every `EpochsBeforeDecay` epochs."""
+        configuration = self.configuration
+        return configuration["LearningRate"] * configuration["LearningRateDecay"] ** (
+            epoch // configuration["EpochsBeforeDecay"]
+        )
+
+    def train(self, batch, step):
+        """One step.
+
+        Args:
+          batch: (inputs, labels int64 [N]) of `batches`.
+          step: number of the step, which seeds its dropout.
+        Returns:
+          (total loss, images classified rightly, images).
+        """
+        self.optimizer.learning_rate.assign(self.learning_rate(step // self.steps_per_epoch))
+        seed = tf.constant([self.configuration["RandomSeed"], step], tf.int32)
+        loss, correct = self._train(*batch, seed)
+        return float(loss), int(correct), len(batch[1])
+
+    def _update(self, tape, loss):
+        gradients = tape.gradient(loss, self.trained)
+        self.optimizer.apply_gradients(zip(gradients, self.trained, strict=True))
+
+    def _penalty(self):
+        kernels = [variable for variable in self.trained if variable.name.endswith("weights:0")]
+        return self.configuration["WeightDecay"] * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
+
+    def optimizer_state(self):
+        """{name in a checkpoint: tf.Variable}."""
+        return {variable.name.split(":")[0]: variable for variable in self.optimizer.variables}
+
+
+class LastLayer(Learner):
+    """TF-Slim's Logits on features that are computed once.
+
+    The problem is convex, so zeros are as good a start as any and favour no class.
+
+    Args:
+      configuration: Configuration.
+      splits: {"train" and "validation": (features float32 [N, F], labels int64 [N])}.
+      backbone: {TF-Slim name: array} of everything below.
+    """
+
+    def __init__(self, configuration, splits, backbone):
+        super().__init__(configuration, len(splits["train"][1]))
+        self._splits = splits
+        self._backbone = backbone
+        shape = [1, 1, splits["train"][0].shape[1], configuration["NumClasses"]]
+        self._weights = tf.Variable(tf.zeros(shape), name=f"{inception_utils.LOGITS}/weights")
+        self._biases = tf.Variable(tf.zeros(shape[-1:]), name=f"{inception_utils.LOGITS}/biases")
+        self.start([self._weights, self._biases])
+
+    def variables(self):
+        """{name: tf.Variable} of what training changes."""
+        layer = {variable.name.split(":")[0]: variable for variable in (self._weights, self._biases)}
+        return {**layer, **self.optimizer_state()}
+
+    def network(self):
+        """{TF-Slim name: array or tf.Variable} of the whole network."""
+        return {**self._backbone, **{variable.name.split(":")[0]: variable for variable in self.trained}}
+
+    def batches(self, epoch, skip):
+        """The batches of an epoch from the `skip`-th on: (features float32 [B, F], labels int64 [B])."""
+        features, labels = self._splits["train"]
+        order = numpy.random.default_rng([self.configuration["RandomSeed"], epoch]).permutation(len(labels))
+        size = min(self.configuration["BatchSize"], len(labels))
+        for start in range(skip * size, self.steps_per_epoch * size, size):
+            chosen = order[start : start + size]
+            yield tf.constant(features[chosen]), tf.constant(labels[chosen])
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _train(self, features, labels, seed):
+        with tf.GradientTape() as tape:
+            keep = self.configuration["DropoutKeep"]
+            logits = inception_utils.head(features, self._weights, self._biases, keep, seed)
+            loss = _cross_entropy(labels, logits) + self._penalty()
+        self._update(tape, loss)
+        return loss, _correct(labels, logits)
+
+    def evaluate(self):
+        """(cross entropy, accuracy) of the validation split."""
+        features, labels = self._splits["validation"]
+        logits = inception_utils.head(features, self._weights, self._biases)
+        return float(_cross_entropy(labels, logits)), int(_correct(labels, logits)) / len(labels)
+
+
+class Network(Learner):
+    """Inception V3 from a block upwards, on distorted images.
+
+    Args:
+      configuration: Configuration.
+      manifest: Shards.Manifest.
+      blocks: names from inception_utils.BLOCKS that are trained.
+      pretrained: {TF-Slim name: array} to start from, possibly empty.
+    """
+
+    def __init__(self, configuration, manifest, blocks, pretrained):
+        super().__init__(configuration, len(manifest.splits["train"]))
+        self._manifest = manifest
+        total = self.steps_per_epoch * configuration["Epochs"]
+        self._module = inception_v3.InceptionV3(
+            configuration["NumClasses"],
+            configuration["DepthMultiplier"],
+            blocks,
+            auxiliary="AuxLogits" in blocks and configuration["AuxiliaryWeight"] > 0,
+            # An average with a longer memory than the run would still hold the first, random statistics at its end.
+            decay=min(configuration["BatchNormDecay"], max(0.5, 1 - 10 / total)),
+            keep=configuration["DropoutKeep"],
+        )
+        size = configuration["ImageSize"]
+        self._module(tf.zeros([1, size, size, 3]), training=True, seed=[0, 0])
+        self._variables = self._module.named_variables()
+        for name, value in pretrained.items():
+            self._variables[name].assign(value)
+        trainable = {variable.name.split(":")[0] for variable in self._module.trainable_variables}
+        self.start([self._variables[name] for name in self._variables if name in trainable and _block(name) in blocks])
+
+    def variables(self):
+        """{name: tf.Variable} of what training changes, moving statistics included."""
+        return {**self._variables, **self.optimizer_state()}
+
+    def network(self):
+        """{TF-Slim name: tf.Variable} of the whole network, without the auxiliary head."""
+        return {name: value for name, value in self._variables.items() if _block(name) != "AuxLogits"}
+
+    def batches(self, epoch, skip):
+        """The batches of an epoch from the `skip`-th on: (images uint8 [B, S, S, 3], labels int64 [B])."""
+        return Batches.training(self.configuration, self._manifest, epoch, skip)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _train(self, images, labels, seed):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self.trained)
+            inputs = Images.network_input(images, self.configuration["Mean"])
+            logits, auxiliary = self._module(inputs, training=True, seed=seed)
+            loss = _cross_entropy(labels, logits) + self._penalty()
+            if auxiliary is not None:
+                loss += self.configuration["AuxiliaryWeight"] * _cross_entropy(labels, auxiliary)
+        self._update(tape, loss)
+        return loss, _correct(labels, logits)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _answer(self, images):
+        return self._module(Images.network_input(images, self.configuration["Mean"]))[0]
+
+    def evaluate(self):
+        """(cross entropy, accuracy) of the validation split, with moving statistics and undistorted images."""
+        loss = correct = count = 0
+        for images, labels in Batches.validation(self.configuration, self._manifest):
+            logits = self._answer(images)
+            loss += float(_cross_entropy(labels, logits)) * len(labels)
+            correct += int(_correct(labels, logits))
+            count += len(labels)
+        return loss / count, correct / count
+
+
+def _block(name):
+    return name.split("/")[1]
+
+
+def _cross_entropy(labels, logits):
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32)))
+
+
+def _correct(labels, logits):
+    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, 1), labels), tf.int32))

@@ -1,0 +1,131 @@
+"""What the TF-Slim network needs around it: an arg scope, the last layer, batch-norm folding.
+
+Inception V3 is the network of Szegedy et al., "Rethinking the Inception Architecture for Computer Vision",
+arXiv:1512.00567.
+"""
+
+import contextlib
+import importlib
+import sys
+import warnings
+
+import numpy
+import tensorflow as tf
+
+# tf_slim's batch norm reaches its layer through a lazy name that tf_keras keeps under another one; the real module
+# has to stand under the lazy name before tf_slim is imported.
+sys.modules.setdefault(
+    "tf_keras.legacy_tf_layers.normalization",
+    importlib.import_module("tf_keras.src.legacy_tf_layers.normalization"),
+)
+
+import tf_slim  # noqa: E402
+
+
+@contextlib.contextmanager
+def quiet():
+    """tf_slim calls its layers by a name that TensorFlow warns of; nobody who reads the warning could change that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`layer.apply` is deprecated")
+        yield
+
+
+# The value of the published checkpoints; another one would change what their moving statistics mean.
+BATCH_NORM_EPSILON = 0.001
+
+LOGITS = "InceptionV3/Logits/Conv2d_1c_1x1"
+
+# From the input to the output, as TF-Slim names them; AuxLogits hangs on Mixed_6e.
+BLOCKS = (
+    "Conv2d_1a_3x3",
+    "Conv2d_2a_3x3",
+    "Conv2d_2b_3x3",
+    "Conv2d_3b_1x1",
+    "Conv2d_4a_3x3",
+    "Mixed_5b",
+    "Mixed_5c",
+    "Mixed_5d",
+    "Mixed_6a",
+    "Mixed_6b",
+    "Mixed_6c",
+    "Mixed_6d",
+    "Mixed_6e",
+    "AuxLogits",
+    "Mixed_7a",
+    "Mixed_7b",
+    "Mixed_7c",
+    "Logits",
+)
+
+
+def arg_scope(training=False, trained_blocks=(), decay=0.9997, folded=False):
+    """The arguments of every convolution.
+
+    Args:
+      training: whether a training step is built.
+      trained_blocks: names from BLOCKS whose batch norm uses the batch in a training step; every other block
+        keeps its moving statistics, since a frozen block that normalised with a batch of ten would not be the
+        block that is evaluated later.
+      decay: memory of the moving averages, below 1.
+      folded: no batch norm at all but a bias, for kernels of `fold_batch_norm`.
+    Returns:
+      a tf_slim arg scope.
+    """
+
+    def batch_norm(inputs, **options):
+        block = tf.compat.v1.get_variable_scope().name.split("/")[1]
+        return tf_slim.batch_norm(inputs, is_training=training and block in trained_blocks, **options)
+
+    # No variables_collections and no updates_collections=None here: either sends tf_slim down a path that calls
+    # what TensorFlow no longer has.
+    with tf_slim.arg_scope(
+        [tf_slim.conv2d],
+        activation_fn=tf.nn.relu,
+        normalizer_fn=None if folded else batch_norm,
+        normalizer_params=None if folded else {"decay": decay, "epsilon": BATCH_NORM_EPSILON},
+    ) as scope:
+        return scope
+
+
+def head(features, weights, biases, keep=1.0, seed=None):
+    """The last layer, on pooled features.
+
+    Args:
+      features: float32 [N, F], the globally pooled activations of Mixed_7c.
+      weights: float32 [1, 1, F, C], TF-Slim's 1x1 convolution.
+      biases: float32 [C].
+      keep: share of the features that dropout keeps, 1 outside training.
+      seed: int [2], of the stateless dropout, so that a resumed run drops what an unbroken one drops.
+    Returns:
+      logits, float32 [N, C].
+    """
+    if keep < 1:
+        features = tf.nn.experimental.stateless_dropout(features, rate=1 - keep, seed=seed)
+    return tf.matmul(features, weights[0, 0]) + biases
+
+
+def fold_batch_norm(arrays):
+    """Put each batch norm into the convolution before it.
+
+    With moving mean m, variance v and offset b, conv(x, W) normalised equals conv(x, W s) + (b - m s) for
+    s = 1 / sqrt(v + epsilon); TF-Slim's Inception has no scale of its own.
+
+    Args:
+      arrays: {variable name: float32 array} of a checkpoint.
+    Returns:
+      {variable name: array}: `weights` and `biases` only, of the inference network.
+    """
+    folded = {}
+    for name, kernel in arrays.items():
+        layer, _, kind = name.rpartition("/")
+        if kind != "weights" or "/AuxLogits/" in name:
+            continue
+        norm = f"{layer}/BatchNorm/"
+        if norm + "beta" in arrays:
+            scale = 1 / numpy.sqrt(arrays[norm + "moving_variance"].astype("float64") + BATCH_NORM_EPSILON)
+            folded[name] = (kernel * scale).astype("float32")
+            folded[f"{layer}/biases"] = (arrays[norm + "beta"] - arrays[norm + "moving_mean"] * scale).astype("float32")
+        else:
+            folded[name] = kernel
+            folded[f"{layer}/biases"] = arrays[f"{layer}/biases"]
+    return folded

@@ -1,0 +1,30 @@
+"""Train Inception V3 on the shards and freeze it.
+
+python3 Trainer.py                                  # as Required/confs.json says; goes on where a stopped run ended
+python3 Trainer.py --set Epochs=10                  # the same, shorter
+python3 Trainer.py --set TrainableScopes=Mixed_7a   # train from that block upwards instead of the last layer alone
+python3 Trainer.py --set Pretrained=none            # from random weights, end to end
+
+Reads the shards in Model/Data and the pretrained weights in Model/Pretrained. Writes checkpoints, TensorBoard events
+and run.json to Model/_logs, the images' features to Model/Features, the frozen graph to Model/ALLGraph.pb and its
+model card to Model/ALLGraph.json.
+"""
+
+import sys
+
+from Classes import Entry
+
+
+def main(arguments=None) -> int:
+    options = Entry.parser(__doc__).parse_args(arguments)
+    from Classes import Helpers
+
+    configuration = Helpers.load(options.confs, options.settings)
+    Helpers.start_log(configuration, "Trainer")
+    from Classes import Training
+
+    return Training.run(configuration)
+
+
+if __name__ == "__main__":
+    sys.exit(Entry.run(main, Entry.TRAINING))
