@@ -24,9 +24,10 @@ import tf_slim  # noqa: E402
 
 @contextlib.contextmanager
 def quiet():
-    """tf_slim calls its layers by a name that TensorFlow warns of; nobody who reads the warning could change that."""
+    """tf_slim calls its layers by names that TensorFlow warns of; nobody who reads the warning could change that."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`layer.apply` is deprecated")
+        warnings.filterwarnings("ignore", "`layer.updates` will be removed")
         yield
 
 

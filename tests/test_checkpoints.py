@@ -1,0 +1,91 @@
+import numpy
+import pytest
+import tensorflow as tf
+
+from Classes import Checkpoints
+from Classes.Errors import CheckpointError
+
+
+def values(number):
+    return {"InceptionV3/a/weights": numpy.full((2, 3), number, "float32"), "global_step": numpy.int64(number)}
+
+
+def test_what_is_saved_is_read_back(tmp_path):
+    Checkpoints.save(tmp_path, 7, values(7))
+
+    step, found = Checkpoints.latest(tmp_path)
+
+    assert step == 7
+    assert found["global_step"] == 7
+    numpy.testing.assert_array_equal(found["InceptionV3/a/weights"], values(7)["InceptionV3/a/weights"])
+
+
+def test_slims_own_reader_finds_the_newest(tmp_path):
+    for step in (1, 2):
+        Checkpoints.save(tmp_path, step, values(step))
+
+    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "model.ckpt-2")
+
+
+def test_two_are_kept(tmp_path):
+    for step in (9, 10, 100):
+        Checkpoints.save(tmp_path, step, values(step))
+
+    assert Checkpoints.steps(tmp_path) == [10, 100]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint",
+        "model.ckpt-10.data-00000-of-00001",
+        "model.ckpt-10.index",
+        "model.ckpt-100.data-00000-of-00001",
+        "model.ckpt-100.index",
+    ]
+
+
+@pytest.mark.parametrize("ending", [Checkpoints.DATA, ".index"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, caplog, ending, damage):
+    for step in (1, 2):
+        Checkpoints.save(tmp_path, step, values(step))
+    file = tmp_path / f"model.ckpt-2{ending}"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes({"cut": content[:-9], "flip": content, "empty": b""}[damage])
+
+    step, found = Checkpoints.latest(tmp_path)
+
+    assert (step, found["global_step"]) == (1, 1)
+    assert "model.ckpt-2" in caplog.text
+
+
+def test_nothing_whole_is_an_error(tmp_path):
+    Checkpoints.save(tmp_path, 1, values(1))
+    (tmp_path / f"model.ckpt-1{Checkpoints.DATA}").write_bytes(b"")
+
+    with pytest.raises(CheckpointError, match="no checkpoint in it is whole"):
+        Checkpoints.latest(tmp_path)
+
+
+def test_an_empty_folder_has_none(tmp_path):
+    assert Checkpoints.latest(tmp_path) is None
+
+
+def test_leftovers_of_a_killed_run_go(tmp_path):
+    (tmp_path / ".model.ckpt-3.tmp").mkdir()
+    (tmp_path / "model.ckpt-3.data-00000-of-00001").write_bytes(b"an index never followed")
+
+    assert Checkpoints.latest(tmp_path) is None
+    assert not (tmp_path / ".model.ckpt-3.tmp").exists()
+
+
+def test_a_failed_write_leaves_the_one_before(tmp_path, monkeypatch):
+    Checkpoints.save(tmp_path, 1, values(1))
+
+    def full(**_):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.raw_ops, "SaveV2", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        Checkpoints.save(tmp_path, 2, values(2))
+
+    assert Checkpoints.latest(tmp_path)[0] == 1
+    assert not list(tmp_path.glob(".*"))
