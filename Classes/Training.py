@@ -68,7 +68,8 @@ def run(configuration):
         _seed(configuration["RandomSeed"])
         learner, records = _learner(configuration, manifest)
         progress = _resume(learner, folder)
-        Files.write_json(folder / "run.json", {"identity": identity, **Provenance.describe(configuration)})
+        about = {"identity": identity, "manifest_sha256": manifest.sha256, **Provenance.describe(configuration)}
+        Files.write_json(folder / "run.json", about)
         prefix = fit(learner, configuration, folder, progress)
         Freezing.freeze(configuration, manifest, prefix, list(records), progress)
     log.info("AML & ALL Detection System Trainer ended in %s", time.perf_counter() - began)
@@ -82,7 +83,7 @@ def _same_run(configuration, manifest, folder):
     A checkpoint that has seen other training images would make the validation figures too good.
     """
     keys = {key: configuration[key] for key in IDENTITY}
-    text = json.dumps({"manifest": manifest.content, **keys}, sort_keys=True)
+    text = json.dumps({"manifest": manifest.sha256, **keys}, sort_keys=True)
     identity = hashlib.sha256(text.encode()).hexdigest()
     try:
         saved = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("identity")

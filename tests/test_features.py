@@ -1,0 +1,90 @@
+import types
+
+import numpy
+import pytest
+import tensorflow as tf
+
+from Classes import Features, Images, Pretrained, inception_v3
+from tests import networks
+from tests.smears import png
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return {name: value for name, value in networks.arrays().items() if "/Logits/" not in name}
+
+
+def records(count):
+    images = networks.images(count)
+    return {
+        f"{number:064x}": types.SimpleNamespace(sha256=f"{number:064x}", encoded=png(image), filename=f"{number}.png")
+        for number, image in enumerate(images)
+    }
+
+
+def extract(folder, backbone, found):
+    identity = Pretrained.backbone_identity(backbone)
+    return Features.extract(networks.configuration(folder), backbone, identity, found)
+
+
+def test_features_are_those_of_the_network(tmp_path, backbone):
+    found = records(3)
+
+    features = extract(tmp_path, backbone, found)
+
+    module = inception_v3.InceptionV3(2, networks.DEPTH)
+    images = numpy.stack([Images.prepare(record.encoded, networks.SIZE) for record in found.values()])
+    module(Images.network_input(images, 128))
+    variables = module.named_variables()
+    for name, value in backbone.items():
+        variables[name].assign(value)
+    width = variables["InceptionV3/Logits/Conv2d_1c_1x1/weights"].shape[2]
+    chosen = numpy.eye(width, 2, dtype="float32")  # the first two features come out as logits
+    variables["InceptionV3/Logits/Conv2d_1c_1x1/weights"].assign(chosen[None, None])
+    variables["InceptionV3/Logits/Conv2d_1c_1x1/biases"].assign(tf.zeros(2))
+    expected = module(Images.network_input(images, 128))[0]
+    numpy.testing.assert_allclose(numpy.stack(list(features.values()))[:, :2], expected, atol=1e-4)
+    assert features[next(iter(found))].shape == (width,)
+
+
+def test_what_is_known_is_not_computed_again(tmp_path, backbone, monkeypatch):
+    first = extract(tmp_path, backbone, records(3))
+
+    def forbidden(*_):
+        raise AssertionError("computed again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Features._Backbone, "features", forbidden)
+        again = extract(tmp_path, backbone, records(3))
+    more = extract(tmp_path, backbone, records(5))
+
+    for key, value in first.items():
+        numpy.testing.assert_array_equal(again[key], value)
+        numpy.testing.assert_array_equal(more[key], value)
+    assert len(more) == 5
+    assert len(list(tmp_path.glob("Model/Features/*/*.npz"))) == 2
+
+
+def test_another_backbone_has_a_cache_of_its_own(tmp_path, backbone):
+    first = extract(tmp_path, backbone, records(1))
+    name = "InceptionV3/Conv2d_1a_3x3/BatchNorm/beta"
+
+    second = extract(tmp_path, {**backbone, name: backbone[name] + 1}, records(1))
+
+    key = next(iter(first))
+    assert not numpy.allclose(first[key], second[key])
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip"])
+def test_a_damaged_chunk_is_named_and_computed_again(tmp_path, backbone, caplog, damage):
+    first = extract(tmp_path, backbone, records(2))
+    file = next(tmp_path.glob("Model/Features/*/*.npz"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content if damage == "flip" else content[:100])
+
+    again = extract(tmp_path, backbone, records(2))
+
+    assert f"{file}: damaged" in caplog.text
+    for key, value in first.items():
+        numpy.testing.assert_allclose(again[key], value, atol=1e-6)

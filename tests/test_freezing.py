@@ -1,0 +1,103 @@
+import json
+import types
+
+import numpy
+import pytest
+import tensorflow as tf
+
+from Classes import Card, Checkpoints, Files, Freezing, OpenVINO, inception_utils
+from Classes.Errors import GraphError
+from tests import networks
+from tests.smears import png
+
+PROGRESS = types.SimpleNamespace(step=3, loss=0.5, accuracy=0.75)
+MANIFEST = types.SimpleNamespace(
+    classes=["0", "1"], synthetic=False, sha256="0" * 64, splits={"train": [1, 2], "validation": [3]}
+)
+
+
+def records(count=2):
+    return [types.SimpleNamespace(encoded=png(image)) for image in networks.images(count)]
+
+
+def freeze(folder, arrays):
+    configuration = networks.configuration(folder)
+    prefix = Checkpoints.save(folder / "log", 3, arrays)
+    Freezing.freeze(configuration, MANIFEST, prefix, records(), PROGRESS)
+    return configuration
+
+
+def test_every_node_is_of_tensorflow_1_4():
+    definition = Freezing.frozen(networks.arrays(), networks.SIZE, networks.DEPTH)
+
+    for node in definition.node:
+        assert node.op in Freezing.TENSORFLOW_1_4, node.name
+        assert set(node.attr) <= Freezing.TENSORFLOW_1_4[node.op], node.name
+    placeholders = [node for node in definition.node if node.op == "Placeholder"]
+    assert [node.name for node in placeholders] == ["input"]
+    assert [size.size for size in placeholders[0].attr["shape"].shape.dim] == [1, networks.SIZE, networks.SIZE, 3]
+    assert definition.node[-1].name == "InceptionV3/Predictions/Softmax"
+    assert not definition.library.function
+    assert definition.versions.min_consumer <= 24
+
+
+def test_the_frozen_network_has_94_convolutions_and_no_batch_norm():
+    ops = [node.op for node in Freezing.frozen(networks.arrays(), networks.SIZE, networks.DEPTH).node]
+
+    assert ops.count("Conv2D") == 95  # 94 of the backbone and the last layer
+    assert ops.count("BiasAdd") == 95
+    assert not [op for op in ops if "BatchNorm" in op]
+
+
+def test_an_attribute_that_says_something_is_not_dropped():
+    node = tf.compat.v1.NodeDef(name="a", op="Conv2D")
+    node.attr["dilations"].list.i.extend([1, 2, 2, 1])
+
+    with pytest.raises(GraphError, match="no attribute dilations"):
+        Freezing._check_default(node, "dilations")
+
+
+def test_freezing_writes_graph_and_card(tmp_path, caplog):
+    caplog.set_level("INFO")
+
+    configuration = freeze(tmp_path, networks.arrays())
+
+    card = Card.load(configuration.card)
+    assert card.graph_sha256 == Files.sha256(configuration.path("ALLGraph"))
+    assert card.classes == ["0", "1"]
+    assert card.data["train"] == 2
+    assert max(card.training["parity"].values()) <= 1e-4
+    assert "Froze 378 variables." in caplog.messages
+    assert "Converted 378 variables to const ops." in caplog.messages
+    json.loads(configuration.card.read_text())
+
+
+@pytest.mark.parametrize("culprit", ["frozen", "engine"])
+def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch, culprit):
+    if culprit == "frozen":
+
+        def wrong(arrays):
+            folded = fold(arrays)
+            folded[f"{inception_utils.LOGITS}/biases"] = folded[f"{inception_utils.LOGITS}/biases"] + [0.01, 0]
+            return {name: value.astype("float32") for name, value in folded.items()}
+
+        fold = inception_utils.fold_batch_norm
+        monkeypatch.setattr(inception_utils, "fold_batch_norm", wrong)
+    else:
+        monkeypatch.setattr(OpenVINO, "answers", lambda path, inputs: numpy.full((len(inputs), 2), numpy.nan))
+
+    with pytest.raises(GraphError, match="is not written"):
+        freeze(tmp_path, networks.arrays())
+
+    assert not list((tmp_path / "Model").iterdir())
+
+
+def test_what_was_published_stays_when_the_next_one_fails(tmp_path, monkeypatch):
+    configuration = freeze(tmp_path, networks.arrays())
+    before = configuration.path("ALLGraph").read_bytes(), configuration.card.read_bytes()
+    monkeypatch.setattr(OpenVINO, "answers", lambda path, inputs: numpy.zeros((len(inputs), 2)))
+
+    with pytest.raises(GraphError, match="differs from the checkpoint"):
+        freeze(tmp_path, networks.arrays(seed=1))
+
+    assert (configuration.path("ALLGraph").read_bytes(), configuration.card.read_bytes()) == before

@@ -1,0 +1,106 @@
+import math
+
+import numpy
+import pytest
+import sklearn.linear_model
+
+from Classes import Learners
+from tests import networks
+
+
+def split(count, seed, width=6):
+    generator = numpy.random.default_rng(seed)
+    labels = generator.integers(0, 2, count)
+    features = generator.normal(size=(count, width)).astype("float32")
+    features[:, 0] += 1.5 * labels
+    return features, labels.astype("int64")
+
+
+def last_layer(tmp_path, *settings):
+    configuration = networks.configuration(tmp_path, *settings)
+    return Learners.LastLayer(configuration, {"train": split(64, 0), "validation": split(40, 1)}, {})
+
+
+def train(learner, steps, start=0):
+    for step in range(start, steps):
+        epoch, skip = divmod(step, learner.steps_per_epoch)
+        learner.train(next(iter(learner.batches(epoch, skip))), step)
+
+
+def test_the_staircase_is_the_historic_one(tmp_path):
+    learner = last_layer(tmp_path)
+
+    rates = [learner.learning_rate(epoch) for epoch in (0, 9, 10, 19, 20, 64)]
+
+    assert rates == pytest.approx([1e-4, 1e-4, 0.8e-4, 0.8e-4, 0.64e-4, 1e-4 * 0.8**6])
+
+
+def test_an_epoch_draws_every_image_once_and_each_epoch_another_way(tmp_path):
+    learner = last_layer(tmp_path, "BatchSize=16")
+
+    epochs = [numpy.concatenate([features for features, _ in learner.batches(epoch, 0)]) for epoch in (0, 0, 1)]
+
+    numpy.testing.assert_array_equal(epochs[0], epochs[1])
+    assert not numpy.array_equal(epochs[0], epochs[2])
+    everything = split(64, 0)[0]
+    for epoch in epochs:
+        numpy.testing.assert_array_equal(numpy.sort(epoch, 0), numpy.sort(everything, 0))
+
+
+def test_skipped_batches_are_those_before(tmp_path):
+    learner = last_layer(tmp_path, "BatchSize=16")
+
+    whole, rest = ([labels.numpy() for _, labels in learner.batches(2, skip)] for skip in (0, 3))
+
+    numpy.testing.assert_array_equal(rest, whole[3:])
+
+
+def test_fewer_images_than_a_batch_make_one_step(tmp_path):
+    learner = last_layer(tmp_path, "BatchSize=100")
+
+    batches = list(learner.batches(0, 0))
+
+    assert learner.steps_per_epoch == len(batches) == 1
+    assert len(batches[0][1]) == 64
+
+
+def test_the_last_layer_learns_what_logistic_regression_learns(tmp_path):
+    settings = ("BatchSize=64", "DropoutKeep=1", "LearningRate=0.05", "WeightDecay=0", "EpochsBeforeDecay=100")
+    learner = last_layer(tmp_path, *settings)
+    train(learner, 600)
+    features, labels = split(64, 0)
+    model = sklearn.linear_model.LogisticRegression(C=math.inf).fit(features, labels)
+
+    weights, biases = (variable.numpy().squeeze() for variable in learner.trained)
+
+    numpy.testing.assert_allclose(weights[:, 1] - weights[:, 0], model.coef_[0], rtol=0.02, atol=0.02)
+    assert biases[1] - biases[0] == pytest.approx(model.intercept_[0], abs=0.02)
+    validation = split(40, 1)
+    loss, accuracy = learner.evaluate()
+    assert accuracy == model.score(*validation)
+    chances = model.predict_proba(validation[0])[numpy.arange(40), validation[1]]
+    assert loss == pytest.approx(-numpy.log(chances).mean(), abs=0.02)
+
+
+def test_a_first_loss_is_that_of_a_coin(tmp_path):
+    learner = last_layer(tmp_path)
+
+    loss, _, seen = learner.train(next(iter(learner.batches(0, 0))), 0)
+
+    assert loss == pytest.approx(math.log(2))
+    assert seen == 10
+
+
+def test_two_runs_and_a_resumed_one_end_alike(tmp_path):
+    first, second = last_layer(tmp_path), last_layer(tmp_path)
+    train(first, 20)
+    train(second, 9)
+    third = last_layer(tmp_path)
+    saved = {name: variable.numpy() for name, variable in second.variables().items()}
+    for name, variable in third.variables().items():
+        variable.assign(saved[name])
+
+    train(third, 20, start=9)
+
+    for one, other in zip(first.trained, third.trained, strict=True):
+        numpy.testing.assert_array_equal(one, other)

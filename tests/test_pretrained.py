@@ -1,0 +1,144 @@
+import io
+import logging
+import tarfile
+
+import numpy
+import pytest
+import tensorflow as tf
+
+from Classes import Checkpoints, Images, Pretrained, inception_utils, inception_v3
+from Classes.Errors import CheckpointError
+from tests import networks
+
+
+def shapes():
+    return inception_v3.shapes(2, networks.SIZE, networks.DEPTH)
+
+
+def checkpoint(folder, arrays):
+    return Checkpoints.save(folder, 1, arrays)
+
+
+def assert_restored(found, arrays):
+    assert found
+    for name, value in found.items():
+        numpy.testing.assert_array_equal(value, arrays[name])
+
+
+def test_a_slim_checkpoint_gives_all_but_the_last_layer(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    arrays = networks.arrays(classes=5)
+    prefix = checkpoint(tmp_path, arrays)
+
+    found = Pretrained.load(networks.configuration(tmp_path, f"Pretrained={prefix}"), shapes())
+
+    assert len(found) == 376
+    assert_restored(found, arrays)
+    assert "Restored 376 of 378 variables" in caplog.text
+    assert "starting anew: Logits/Conv2d_1c_1x1." in caplog.text
+
+
+def test_the_published_archive_of_a_version_1_checkpoint(tmp_path):
+    arrays = networks.arrays(classes=5)
+    file = tmp_path / "inception_v3.ckpt"
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        variables = [tf.compat.v1.Variable(value, name=name) for name, value in arrays.items()]
+        session.run(tf.compat.v1.global_variables_initializer())
+        saver = tf.compat.v1.train.Saver(variables, write_version=tf.compat.v1.train.SaverDef.V1)
+        saver.save(session, str(file), write_meta_graph=False, write_state=False)
+    with tarfile.open(tmp_path / "inception_v3.tar.gz", "w:gz") as archive:
+        archive.add(file, "inception_v3.ckpt")
+
+    found = Pretrained.load(networks.configuration(tmp_path, "Pretrained=inception_v3.tar.gz"), shapes())
+
+    assert len(found) == 376
+    assert_restored(found, arrays)
+
+
+def test_an_archive_without_a_checkpoint(tmp_path):
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("readme"), io.BytesIO())
+
+    with pytest.raises(CheckpointError, match=r"no \.ckpt file"):
+        Pretrained.load(networks.configuration(tmp_path, "Pretrained=a.tar.gz"), shapes())
+
+
+@pytest.mark.parametrize("top", [False, True])
+def test_keras_weights_give_keras_features(tmp_path, top):
+    import tf_keras
+
+    tf_keras.backend.clear_session()
+    generator = numpy.random.default_rng(0)
+    model = tf_keras.applications.InceptionV3(weights=None, include_top=top, classes=3, input_shape=(299, 299, 3))
+    for layer in model.layers:
+        if layer.name.startswith("batch_normalization"):
+            width = layer.get_weights()[0].shape
+            draws = generator.normal(0, 0.1, width), generator.normal(0, 0.1, width), generator.uniform(0.5, 2, width)
+            layer.set_weights(draws)
+    file = tmp_path / "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
+    model.save_weights(file)
+    inputs = Images.network_input(generator.integers(0, 256, (1, 299, 299, 3), dtype="uint8"), 128)
+    mixed = tf_keras.Model(model.input, model.get_layer("mixed10").output)
+    expected = mixed(inputs).numpy().mean((1, 2))
+
+    found = Pretrained.load(networks.configuration(tmp_path, f"Pretrained={file}"), inception_v3.shapes(2, 299))
+
+    assert len(found) == 376
+    head = {
+        f"{inception_utils.LOGITS}/weights": numpy.zeros((1, 1, 2048, 2), "float32"),
+        f"{inception_utils.LOGITS}/biases": numpy.zeros(2, "float32"),
+    }
+    graph = inception_v3.inference_graph(inception_utils.fold_batch_norm({**found, **head}), 299)
+    pooled = next(node for node in graph.get_operations() if node.type == "AvgPool" and node.outputs[0].shape[1] == 1)
+    with tf.compat.v1.Session(graph=graph) as session:
+        features = session.run(pooled.outputs[0], {"input:0": inputs}).reshape(1, -1)
+    numpy.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4 * expected.max())
+    assert numpy.ptp(expected) > 0
+
+
+def test_weights_of_another_width_are_refused(tmp_path):
+    prefix = checkpoint(tmp_path, networks.arrays())
+
+    with pytest.raises(CheckpointError, match=r"has the shape .* the network needs .*DepthMultiplier"):
+        Pretrained.load(networks.configuration(tmp_path, f"Pretrained={prefix}"), inception_v3.shapes(2, 75, 1.0))
+
+
+@pytest.mark.parametrize("name", ["weights.h5", "weights.tar.gz", "weights.ckpt"])
+def test_a_file_that_is_no_checkpoint(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no weights at all")
+
+    with pytest.raises(CheckpointError, match=f"{name}: not a whole checkpoint"):
+        Pretrained.load(networks.configuration(tmp_path, f"Pretrained={name}"), shapes())
+
+
+def test_a_checkpoint_of_another_network(tmp_path):
+    prefix = checkpoint(tmp_path, {"resnet/weights": numpy.zeros(3, "float32")})
+
+    with pytest.raises(CheckpointError, match="holds none of Inception V3's variables"):
+        Pretrained.load(networks.configuration(tmp_path, f"Pretrained={prefix}"), shapes())
+
+
+def test_a_path_that_leads_nowhere(tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere: there is nothing"):
+        Pretrained.find(networks.configuration(tmp_path, "Pretrained=nowhere"))
+
+
+def test_nothing_given_takes_what_lies_in_the_folder(tmp_path):
+    configuration = networks.configuration(tmp_path)
+    assert Pretrained.find(configuration) is None
+
+    prefix = checkpoint(tmp_path / Pretrained.FOLDER, networks.arrays())
+
+    assert Pretrained.find(configuration) == prefix
+    assert Pretrained.find(networks.configuration(tmp_path, "Pretrained=none")) is None
+
+
+def test_the_identity_is_of_the_backbone_alone():
+    arrays = networks.arrays()
+    identity = Pretrained.backbone_identity(arrays)
+    other_head = {**arrays, f"{inception_utils.LOGITS}/biases": numpy.ones(2, "float32")}
+    name = "InceptionV3/Conv2d_1a_3x3/BatchNorm/beta"
+    other_backbone = {**arrays, name: arrays[name] + 1}
+
+    assert Pretrained.backbone_identity(other_head) == identity
+    assert Pretrained.backbone_identity(other_backbone) != identity

@@ -1,0 +1,226 @@
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy
+import pytest
+
+from Classes import Card, Checkpoints, Data, Engine, Files, Helpers, Images, Training
+from Classes.Errors import ALLError, ConfigurationError, DataError, TrainingError
+from tests import networks, smears
+
+QUICK = ("Epochs=6", "LearningRate=0.01", "Shards=2", "BatchSize=5")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A project folder with sharded toy smears and a random backbone to start from."""
+    folder = tmp_path_factory.mktemp("project")
+    smears.fill(folder, per_class=20)
+    configuration = networks.configuration(folder, *QUICK)
+    Data.run(configuration)
+    Checkpoints.save(folder / "Model/Pretrained", 1, networks.arrays(classes=7))
+    return folder
+
+
+@pytest.fixture
+def project(prepared, tmp_path):
+    """The prepared folder with run, features and model of its own."""
+    own = [f"{key}={tmp_path / name}" for key, name in (("LogDir", "log"), ("ALLGraph", "ALLGraph.pb"))]
+
+    def make(*settings):
+        return networks.configuration(prepared, *QUICK, *own, *settings)
+
+    return make
+
+
+def weights(configuration):
+    return Checkpoints.latest(configuration.path("LogDir"))[1]
+
+
+def assert_same(one, other):
+    assert set(one) == set(other)
+    for name in one:
+        numpy.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_transfer_learning_from_shards_to_an_answer(project, caplog):
+    caplog.set_level("INFO")
+    configuration = project("Epochs=40")
+
+    assert Training.run(configuration) == 0
+
+    text = caplog.text
+    assert re.search(r" Epch 2\.00 Glb Stp \d+: Loss: \d\.\d{4} \(\d+\.\d\d sec/step\)", text)
+    assert "Final Loss: 0." in text
+    assert "Finished training! Saving model to disk now." in text
+    assert "Froze 378 variables." in text
+    assert re.search(r"Trainer ended in \d+\.\d+", text)
+    accuracy = float(re.search(r"Final Accuracy: (\S+)", text)[1])
+    assert accuracy >= 0.8, "toy smears are easy even for a random backbone"
+    card = Card.load(configuration.card)
+    engine = Engine.open_engine(configuration, card)
+    images = [Images.square(smears.cell(positive, 999), networks.SIZE) for positive in (0, 1)]
+    answers = engine.classify(numpy.stack(images))
+    engine.close()
+    assert answers.argmax(1).tolist() == [0, 1]
+
+
+def test_a_run_says_what_it_was(project):
+    configuration = project("Epochs=1")
+    Training.run(configuration)
+
+    run = json.loads((configuration.path("LogDir") / "run.json").read_text())
+
+    assert run["configuration"]["Classifier"]["Epochs"] == 1
+    assert "tensorflow" in run["versions"]
+    assert len(run["manifest_sha256"]) == 64
+    assert list(configuration.path("LogDir").glob("events.out.tfevents.*"))
+
+
+def test_two_runs_give_the_same_weights(project):
+    found = []
+    for name in ("a", "b"):
+        configuration = project(f"LogDir={name}")
+        Training.run(configuration)
+        found.append(weights(configuration))
+
+    assert_same(*found)
+
+
+def test_a_longer_run_continues_and_ends_as_one_that_never_stopped(project, caplog):
+    caplog.set_level("INFO")
+    Training.run(project("Epochs=2", "LogDir=twice"))
+    Training.run(project("Epochs=5", "LogDir=twice"))
+    Training.run(project("Epochs=5", "LogDir=once"))
+
+    assert "Continuing after step" in caplog.text
+    assert_same(weights(project("LogDir=twice")), weights(project("LogDir=once")))
+
+
+def test_a_finished_run_is_not_trained_again(project):
+    configuration = project()
+    Training.run(configuration)
+    before = weights(configuration)
+
+    Training.run(configuration)
+
+    assert_same(weights(configuration), before)
+
+
+def test_another_run_is_moved_aside(project, caplog):
+    caplog.set_level("INFO")
+    Training.run(project("Epochs=1"))
+    first = weights(project())
+
+    Training.run(project("Epochs=1", "LearningRate=0.02"))
+
+    log = project().path("LogDir")
+    assert_same(Checkpoints.latest(log.with_name("log-1"))[1], first)
+    assert "it was moved to" in caplog.text
+
+
+def test_a_loss_that_is_no_number_stops_the_run(project, monkeypatch):
+    from Classes import Learners
+
+    monkeypatch.setattr(Learners.LastLayer, "train", lambda *_: (math.nan, 0, 5))
+
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 1 with learning rate 0\.01"):
+        Training.run(project())
+
+
+def test_ctrl_c_saves_and_the_next_run_goes_on(project, monkeypatch, caplog):
+    from Classes import Learners
+
+    caplog.set_level("INFO")
+    train = Learners.LastLayer.train
+
+    def interrupted(self, batch, step):
+        if step == 7:
+            raise KeyboardInterrupt
+        return train(self, batch, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learners.LastLayer, "train", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Training.run(project("LogDir=stopped"))
+    assert Checkpoints.steps(project("LogDir=stopped").path("LogDir")) == [7]
+
+    Training.run(project("LogDir=stopped"))
+    Training.run(project("LogDir=unbroken"))
+
+    assert "Continuing after step 7" in caplog.text
+    assert_same(weights(project("LogDir=stopped")), weights(project("LogDir=unbroken")))
+
+
+def test_end_to_end_training_is_reproducible_and_resumes(project):
+    settings = ("TrainableScopes=Mixed_7c", "Epochs=1", "BatchTestSize=12")
+    for name, epochs in (("a", 2), ("b", 1), ("b", 2)):
+        Training.run(project(*settings, f"LogDir={name}", f"Epochs={epochs}", "BatchNormDecay=0.5"))
+
+    one, other = weights(project("LogDir=a")), weights(project("LogDir=b"))
+    assert_same(one, other)
+    pretrained = Checkpoints.latest(project().root / "Model/Pretrained")[1]
+    changed = {name.split("/")[1] for name in pretrained if not numpy.array_equal(pretrained[name], one.get(name))}
+    assert changed == {"Mixed_7c", "Logits"}
+
+
+def test_training_from_nothing_trains_everything(project, caplog):
+    caplog.set_level("INFO")
+    configuration = project("Pretrained=none", "Epochs=1", "BatchSize=12")
+
+    Training.run(configuration)
+
+    assert "Training of all end to end" in caplog.text
+    found = weights(configuration)
+    assert any("AuxLogits" in name for name in found)
+    assert numpy.abs(found["InceptionV3/Conv2d_1a_3x3/BatchNorm/moving_mean"]).max() > 0
+    assert Card.load(configuration.card).training["step"] == 2
+
+
+def test_two_trainers_on_one_folder(project):
+    configuration = project()
+    with Files.lock(configuration.path("LogDir")), pytest.raises(ALLError, match="another run is writing here"):
+        Training.run(configuration)
+
+
+def test_an_unknown_scope(project):
+    with pytest.raises(ConfigurationError, match=r"TrainableScopes is Mixed_8; allowed: all, .*Mixed_7a"):
+        Training.run(project("TrainableScopes=Mixed_8"))
+
+
+def test_the_last_layer_alone_needs_something_under_it(project):
+    with pytest.raises(ConfigurationError, match="there are no pretrained weights"):
+        Training.run(project("TrainableScopes=Logits", "Pretrained=none"))
+
+
+def test_no_shards(tmp_path):
+    with pytest.raises(DataError, match=r"python3 Data\.py"):
+        Training.run(networks.configuration(tmp_path))
+
+
+def test_a_trainer_killed_at_any_moment_goes_on(project, prepared):
+    configuration = project("LogDir=killed", "Epochs=400", "SaveSeconds=0")
+    options = [f"{key}={json.dumps(value)}" for key, value in configuration.values["Classifier"].items()]
+    settings = [part for option in options for part in ("--set", option)]
+    command = [sys.executable, str(Helpers.PROJECT / "Trainer.py"), *settings]
+    folder = configuration.path("LogDir")
+    generator = numpy.random.default_rng(0)
+    reached = [0]
+    for _ in range(3):
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while Checkpoints.steps(folder)[-1:] <= reached[-1:] and time.monotonic() < deadline:
+            assert child.poll() is None, "the trainer ended by itself"
+            time.sleep(0.05)
+        time.sleep(generator.uniform(0, 0.5))
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        reached.append(Checkpoints.latest(folder)[0])
+
+    assert reached == sorted(set(reached)), "a killed run lost what was saved"
