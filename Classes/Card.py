@@ -1,0 +1,156 @@
+"""The model card: what the training wing hands to the serving wing, beside the frozen graph."""
+
+import dataclasses
+import json
+import pathlib
+
+import jsonschema
+
+from Classes import Files
+from Classes.Errors import GraphError
+
+VERSION = 1
+
+_RULES = {
+    "type": "object",
+    "required": ["graph", "graph_sha256", "classes", "positive", "input", "output", "threshold", "synthetic"],
+    "properties": {
+        # A bare name: a card must not point at a file elsewhere.
+        "graph": {"type": "string", "pattern": r"^[^/\\]+$"},
+        "graph_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "classes": {"type": "array", "minItems": 2, "uniqueItems": True, "items": {"type": "string", "minLength": 1}},
+        "positive": {"type": "string"},
+        "input": {
+            "type": "object",
+            "required": ["node", "size", "mean"],
+            "properties": {
+                "node": {"type": "string", "minLength": 1},
+                "size": {"type": "integer", "minimum": 1},
+                "mean": {"type": "number", "exclusiveMinimum": 0},
+                "channels": {"const": "RGB"},
+            },
+        },
+        "output": {"type": "string", "minLength": 1},
+        "threshold": {"type": "number", "minimum": 0, "maximum": 1},
+        "temperature": {"type": "number", "exclusiveMinimum": 0},
+        "synthetic": {"type": "boolean"},
+        "data": {"type": "object"},
+        "metrics": {"type": ["object", "null"]},
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """A checked model card.
+
+    Attributes:
+      path: where it was read from.
+      graph: name of the frozen graph's file, in the same folder.
+      graph_sha256: SHA-256 of that file, 64 hexadecimal digits.
+      classes: class names in the order of the network's outputs.
+      positive: the class that means ALL.
+      input: {"node", "size" (pixels), "mean", "channels"}.
+      output: name of the output node.
+      threshold: probability of the positive class from which the verdict is ALL.
+      temperature: what the logits were divided by; it is folded into the graph already.
+      synthetic: trained on drawn smears, so that its verdicts mean nothing.
+      data, training, versions, commit, created, notice: where the model comes from.
+      metrics: what Validation.py measured, or None.
+    """
+
+    path: pathlib.Path
+    graph: str
+    graph_sha256: str
+    classes: tuple
+    positive: str
+    input: dict
+    output: str
+    threshold: float
+    synthetic: bool
+    temperature: float = 1.0
+    data: dict = dataclasses.field(default_factory=dict)
+    training: dict = dataclasses.field(default_factory=dict)
+    metrics: dict | None = None
+    versions: dict = dataclasses.field(default_factory=dict)
+    commit: str | None = None
+    created: str | None = None
+    notice: str = ""
+    version: int = VERSION
+
+    @property
+    def graph_path(self):
+        """The frozen graph's file."""
+        return self.path.with_name(self.graph)
+
+    @property
+    def size(self):
+        """Side of the network's square input in pixels."""
+        return self.input["size"]
+
+    @property
+    def mean(self):
+        """The network sees (pixel - mean) / mean."""
+        return self.input["mean"]
+
+    def verify(self):
+        """Hold the graph's file against the card.
+
+        Raises:
+          GraphError: the file is missing or is not the one the card was written for.
+        """
+        if not self.graph_path.is_file():
+            raise GraphError(f"{self.graph_path}: missing, though its card is there; run python3 Trainer.py")
+        found = Files.sha256(self.graph_path)
+        if found != self.graph_sha256:
+            raise GraphError(
+                f"{self.graph_path}: not the graph of its card (SHA-256 {found[:12]}…, the card says "
+                f"{self.graph_sha256[:12]}…); copy both files together or run python3 Trainer.py"
+            )
+
+
+def load(path):
+    """Read and check a model card.
+
+    Args:
+      path: the card's JSON file.
+    Returns:
+      Card.
+    Raises:
+      GraphError: no card, or one that is damaged or of another version.
+    """
+    path = pathlib.Path(path)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except FileNotFoundError as error:
+        raise GraphError(f"{path}: there is no trained model yet; run python3 Trainer.py") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise GraphError(f"{path}: the model card cannot be read ({error}); run python3 Trainer.py") from error
+    version = values.get("version") if isinstance(values, dict) else None
+    if version != VERSION:
+        raise GraphError(f"{path}: a model card of version {VERSION} is expected, this one is {version!r}")
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_RULES).iter_errors(values))
+    if error is not None:
+        where = ".".join(str(part) for part in error.absolute_path) or "the card"
+        raise GraphError(f"{path}: {where}: {error.message}; run python3 Trainer.py to write it anew")
+    if values["positive"] not in values["classes"]:
+        raise GraphError(f"{path}: positive is {values['positive']!r}, the classes are {values['classes']}")
+    known = {field.name for field in dataclasses.fields(Card)} - {"path"}
+    fields = {key: value for key, value in values.items() if key in known}
+    return Card(**{**fields, "path": path, "classes": tuple(values["classes"])})
+
+
+def write(path, card):
+    """Write a card as a whole.
+
+    Args:
+      path: the JSON file.
+      card: Card, or a dict of its fields.
+    """
+    if isinstance(card, Card):
+        card = {key: value for key, value in dataclasses.asdict(card).items() if key != "path"}
+    Files.write_json(path, {"version": VERSION, **card})
+
+
+def _refuse(constant):
+    raise ValueError(f"{constant} is no JSON number")

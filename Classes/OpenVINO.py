@@ -1,0 +1,204 @@
+"""Frozen graphs on OpenVINO: the CPU, and any other device it lists."""
+
+import threading
+
+import numpy
+import openvino
+
+from Classes import Engine as Interface
+from Classes import Images
+from Classes.Errors import EngineError, GraphError
+
+# The second request takes its input while the first is computed.
+REQUESTS = 2
+
+
+class Engine:
+    """A frozen graph, compiled for one device; see Engine.open_engine.
+
+    Args:
+      card: Card.Card, whose graph has been verified.
+      device: AUTO (the CPU), or a device that OpenVINO lists.
+      precision: AUTO, f32 or bf16.
+    """
+
+    def __init__(self, card, device="AUTO", precision="AUTO"):
+        core = openvino.Core()
+        self._card = card
+        device = choose(device, core.available_devices)
+        hint = choose_precision(precision, device, core)
+        model = read(core, card.graph_path)
+        self._fit(model)
+        # Latency spreads one image over all cores; two streams of one core each are no faster on many images.
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+        try:
+            compiled = core.compile_model(model, device, options)
+            self._queue = openvino.AsyncInferQueue(compiled, REQUESTS)
+        except RuntimeError as error:
+            raise EngineError(f"{device}: cannot run {card.graph_path} ({_line(error)}); try Device=CPU") from error
+        self.name = f"OpenVINO {device}"
+        self.precision = hint
+        self._lock = threading.Lock()
+
+    def classify(self, batch):
+        """Probabilities of images.
+
+        Args:
+          batch: uint8 [N, S, S, 3], RGB, from Images.prepare.
+        Returns:
+          float32 [N, classes], every row checked.
+        Raises:
+          EngineError: the device failed, its answer is no probability, or the engine is closed.
+        """
+        Interface.check_batch(batch, self._card.size)
+        answers = numpy.full((len(batch), len(self._card.classes)), numpy.nan, "float32")
+
+        def keep(request, index):
+            answers[index] = request.get_output_tensor().data.reshape(-1)
+
+        # One batch at a time: it keeps all cores busy, and the queue has one set of requests.
+        with self._lock:
+            if self._queue is None:
+                raise EngineError(f"{self.name}: closed")
+            try:
+                self._run(batch, keep)
+            except RuntimeError as error:
+                raise EngineError(f"{self.name}: failed ({_line(error)}); run again or try Device=CPU") from error
+        Interface.check(answers, len(self._card.classes))
+        return answers
+
+    def close(self):
+        """Let the device go; may be called again."""
+        with self._lock:
+            self._queue = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _run(self, batch, keep):
+        self._queue.set_callback(keep)
+        try:
+            for index in range(len(batch)):
+                inputs = Images.network_input(batch[index : index + 1], self._card.mean)
+                self._queue.start_async([inputs], index)
+        finally:
+            # Also on Ctrl-C: a request still running must not write into the next batch's answers.
+            self._queue.wait_all()
+
+    def _fit(self, model):
+        """The graph must be the one that the card describes."""
+        card, path = self._card, self._card.graph_path
+        expected = {
+            f"{card.input['node']}:0": [1, card.size, card.size, 3],
+            f"{card.output}:0": [1, len(card.classes)],
+        }
+        ports = {name: port for port in (*model.inputs, *model.outputs) for name in port.get_names()}
+        for name, shape in expected.items():
+            if name not in ports:
+                raise GraphError(f"{path}: has no {name}, it has {', '.join(sorted(ports))}; run python3 Trainer.py")
+            found = ports[name].get_partial_shape()
+            if found != openvino.PartialShape(shape):
+                raise GraphError(f"{path}: {name} is {found}, the card says {shape}; run python3 Trainer.py")
+
+
+def read(core, path):
+    """A frozen graph as an OpenVINO model.
+
+    Raises:
+      GraphError: the file is missing, damaged or no graph.
+    """
+    try:
+        return core.read_model(path)
+    except RuntimeError as error:
+        raise GraphError(f"{path}: no readable frozen graph (damaged?); run python3 Trainer.py") from error
+
+
+def choose(device, available):
+    """The device that a configuration means.
+
+    Args:
+      device: AUTO, or a name in any case, such as "cpu" or "GPU.1".
+      available: what OpenVINO lists.
+    Returns:
+      a name from `available`; AUTO is the CPU, whose answers are the ones Trainer.py compared.
+    Raises:
+      EngineError: there is no such device.
+    """
+    wanted = "CPU" if device.upper() == "AUTO" else device.upper()
+    for name in available:
+        # OpenVINO numbers devices only where there are several: GPU means GPU.0.
+        if wanted in (name.upper(), name.upper().removesuffix(".0")):
+            return name
+    found = ", ".join(available) or "none"
+    raise EngineError(f"Device={device}: there is no such device; found: {found}; set Device=AUTO")
+
+
+def choose_precision(wanted, device, core=None):
+    """The arithmetic that a device is asked for.
+
+    Args:
+      wanted: AUTO (bf16 where the device has it), f32 or bf16.
+      device: a name that OpenVINO lists.
+      core: openvino.Core, made when None.
+    Returns:
+      "f32" or "bf16".
+    Raises:
+      EngineError: bf16 on a device without it, which would silently be f32.
+    """
+    if wanted == "f32":
+        return wanted
+    core = core or openvino.Core()
+    capable = "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+    if wanted == "bf16" and not capable:
+        raise EngineError(f"Precision=bf16: {device} has no bf16 arithmetic; set Precision=AUTO")
+    return "bf16" if capable else "f32"
+
+
+def precision(wanted):
+    """`choose_precision` on the CPU."""
+    return choose_precision(wanted, "CPU")
+
+
+def answers(path, inputs):
+    """What a frozen graph answers on the CPU in float32, for comparisons.
+
+    Args:
+      path: the graph's file, whatever its name ends with.
+      inputs: float32 [N, S, S, 3], from Images.network_input.
+    Returns:
+      float32 [N, classes], unchecked.
+    Raises:
+      GraphError: no readable graph.
+    """
+    core = openvino.Core()
+    compiled = core.compile_model(read(core, path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return numpy.concatenate([compiled([image[None]])[0] for image in inputs])
+
+
+def pooling(model):
+    """The global pooling node of a frozen Inception V3: the one AvgPool whose output is 1x1.
+
+    Args:
+      model: openvino.Model, NHWC at its border, NCHW inside.
+    Returns:
+      openvino.Node; `input_value(0)` is the activations of Mixed_7c, `output(0)` the pooled features.
+    Raises:
+      GraphError: there is not exactly one.
+    """
+    found = [
+        node
+        for node in model.get_ordered_ops()
+        if node.get_type_name() == "AvgPool" and list(node.get_output_shape(0))[2:] == [1, 1]
+    ]
+    if len(found) != 1:
+        raise GraphError(f"{len(found)} global average poolings in the graph where an Inception V3 has one")
+    return found[0]
+
+
+def _line(error):
+    """The last line of OpenVINO's message: the ones before it are its own source files and checks."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__

@@ -1,0 +1,95 @@
+"""Tiny frozen graphs with answers worked out by hand, in the shape of the real one, and their cards."""
+
+import functools
+import hashlib
+import pathlib
+
+import numpy
+
+from Classes import Card, Files, Helpers
+
+OUTPUT = "InceptionV3/Predictions/Softmax"
+
+# Probability of class "1" for an image whose red is everywhere this value: sigmoid(4 (red - 128) / 128).
+RED = {0: 0.017986, 64: 0.119203, 96: 0.268941, 128: 0.5, 160: 0.731059, 192: 0.880797}
+
+
+@functools.cache
+def frozen(kind="softmax", classes=2, size=299):
+    """A GraphDef's bytes: mean colour, one dense layer on it, softmax.
+
+    The logit of class 1 is 4 times the mean red, of class 2 (where there is one) 4 times the mean green, else 0.
+
+    Args:
+      kind: "softmax"; or broken: "nan", "double" (sums to 2), "negative" (sums to 1 all the same).
+      classes: number of outputs.
+      size: side of the square input in pixels.
+    """
+    import tensorflow as tf
+
+    weights = numpy.zeros((3, classes), "float32")
+    for column in range(1, min(classes, 4)):
+        weights[column - 1, column] = 4
+    with tf.Graph().as_default() as graph:
+        inputs = tf.compat.v1.placeholder(tf.float32, [1, size, size, 3], name="input")
+        logits = tf.matmul(tf.reduce_mean(inputs, [1, 2]), tf.constant(weights))
+        if kind == "softmax":
+            tf.nn.softmax(logits, name=OUTPUT)
+        else:
+            sound = tf.nn.softmax(logits)
+            broken = {
+                "nan": lambda: tf.math.log(-1.0 - sound),
+                "double": lambda: sound * 2.0,
+                "negative": lambda: 5.0 * sound - 4.0 / classes,
+            }
+            tf.identity(broken[kind](), name=OUTPUT)
+    return graph.as_graph_def().SerializeToString()
+
+
+def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **fields):
+    """Write a graph and its card as Trainer.py leaves them.
+
+    Args:
+      folder: pathlib.Path; `ALLGraph.pb` and `ALLGraph.json` are written there.
+      kind, classes, size: see `frozen`; `classes` are names here.
+      content: bytes to write instead of a graph; the card's hash fits them.
+      fields: further fields of the card, or other values for the ones it has.
+    Returns:
+      pathlib.Path of the card.
+    """
+    folder = pathlib.Path(folder)
+    content = frozen(kind, len(classes), size) if content is None else content
+    Files.write(folder / "ALLGraph.pb", content)
+    card = {
+        "version": 1,
+        "graph": "ALLGraph.pb",
+        "graph_sha256": hashlib.sha256(content).hexdigest(),
+        "classes": list(classes),
+        "positive": "1",
+        "input": {"node": "input", "size": size, "mean": 128.0, "channels": "RGB"},
+        "output": OUTPUT,
+        "threshold": 0.5,
+        "temperature": 1.0,
+        "synthetic": False,
+        "data": {},
+        "training": {},
+        "metrics": None,
+        "versions": {},
+        "commit": None,
+        "created": "2026-01-01T00:00:00+00:00",
+        "notice": Helpers.DISCLAIMER,
+    }
+    Card.write(folder / "ALLGraph.json", {**card, **fields})
+    return folder / "ALLGraph.json"
+
+
+def red(value, size=299):
+    """An image of one red, uint8 [size, size, 3]; see RED for its probability."""
+    image = numpy.zeros((size, size, 3), "uint8")
+    image[:, :, 0] = value
+    return image
+
+
+def configuration(folder, *settings):
+    """The shipped configuration with every path under `folder`, on the CPU in float32."""
+    return Helpers.load(None, [f"NetworkPath={folder}", "Precision=f32", *settings])

@@ -1,0 +1,98 @@
+import json
+
+import pytest
+
+from Classes import Card
+from Classes.Errors import GraphError
+from tests import graphs
+
+
+@pytest.fixture
+def path(tmp_path):
+    return graphs.write(tmp_path, content=b"a graph")
+
+
+def change(path, **fields):
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, **fields}))
+
+
+def test_a_card_is_read_as_it_was_written(path):
+    card = Card.load(path)
+
+    assert (card.classes, card.positive, card.threshold, card.synthetic) == (("0", "1"), "1", 0.5, False)
+    assert (card.size, card.mean) == (299, 128.0)
+    assert card.graph_path == path.with_name("ALLGraph.pb")
+    card.verify()
+
+
+def test_writing_a_card_keeps_every_field(path):
+    before = json.loads(path.read_text())
+
+    Card.write(path, Card.load(path))
+
+    assert json.loads(path.read_text()) == before
+
+
+def test_a_changed_graph_is_refused(path):
+    path.with_name("ALLGraph.pb").write_bytes(b"another graph")
+
+    with pytest.raises(GraphError, match="not the graph of its card"):
+        Card.load(path).verify()
+
+
+def test_a_missing_graph_is_refused(path):
+    path.with_name("ALLGraph.pb").unlink()
+
+    with pytest.raises(GraphError, match=r"ALLGraph\.pb: missing"):
+        Card.load(path).verify()
+
+
+def test_without_a_model_the_message_says_what_to_run(tmp_path):
+    with pytest.raises(GraphError, match=r"no trained model yet; run python3 Trainer\.py"):
+        Card.load(tmp_path / "ALLGraph.json")
+
+
+@pytest.mark.parametrize("content", ["", "{", "\x00\x01", '{"version": 1, "threshold": NaN}', "[" * 100_000])
+def test_a_damaged_card_is_one_line(path, content):
+    path.write_text(content)
+
+    with pytest.raises(GraphError) as caught:
+        Card.load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "7", "{}", '{"version": 2}'])
+def test_another_version_is_named(path, content):
+    path.write_text(content)
+
+    with pytest.raises(GraphError, match="version 1 is expected"):
+        Card.load(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("graph", "../../etc/passwd", "graph"),
+        ("graph_sha256", "0", "graph_sha256"),
+        ("classes", ["1"], "classes"),
+        ("classes", ["1", "1"], "classes"),
+        ("positive", "ALL", "positive is 'ALL'"),
+        ("threshold", 1.5, "threshold"),
+        ("synthetic", "no", "synthetic"),
+        ("input", {"node": "input", "size": 299, "mean": 0}, "input.mean"),
+        ("input", {"node": "input", "mean": 128}, "input"),
+    ],
+)
+def test_a_wrong_field_is_named(path, field, value, named):
+    change(path, **{field: value})
+
+    with pytest.raises(GraphError, match=named):
+        Card.load(path)
+
+
+def test_fields_of_a_later_writer_do_no_harm(path):
+    change(path, calibration={"method": "temperature"})
+
+    assert Card.load(path).classes == ("0", "1")
