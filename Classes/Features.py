@@ -66,7 +66,7 @@ class _Backbone:
             path.write_bytes(graph.as_graph_def().SerializeToString())
             model = openvino.Core().read_model(path)
             pooled = OpenVINO.pooling(model).output(0)
-            model = openvino.Model([pooled], model.inputs, "backbone")
+            model = openvino.Model([pooled], model.get_parameters(), "backbone")
             hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
             self._compiled = openvino.Core().compile_model(model, "CPU", hints)
 
@@ -124,7 +124,7 @@ def _read(folder):
     known = {}
     for path in sorted(folder.glob("*.npz")):
         try:
-            with numpy.load(path) as chunk:
+            with open(path, "rb") as file, numpy.load(file) as chunk:
                 known.update(zip(chunk["sha256"].tolist(), chunk["features"], strict=True))
         except Exception as error:  # whatever the damaged part of an archive leads to
             logging.getLogger("Trainer").warning("%s: damaged (%s); its features are computed again", path, error)

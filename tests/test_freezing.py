@@ -64,7 +64,7 @@ def test_freezing_writes_graph_and_card(tmp_path, caplog):
 
     card = Card.load(configuration.card)
     assert card.graph_sha256 == Files.sha256(configuration.path("ALLGraph"))
-    assert card.classes == ["0", "1"]
+    assert card.classes == ("0", "1")
     assert card.data["train"] == 2
     assert max(card.training["parity"].values()) <= 1e-4
     assert "Froze 378 variables." in caplog.messages
