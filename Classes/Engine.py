@@ -1,5 +1,7 @@
 """What runs a frozen graph: the one interface, and the check that every answer is a probability."""
 
+import logging
+
 import numpy
 
 from Classes.Errors import EngineError
@@ -22,9 +24,14 @@ def open_engine(configuration, card):
       EngineError: the device is not there or cannot do what is asked.
     """
     card.verify()
+    # Only here, so that a missing model is told without waiting for the device's library.
     from Classes import OpenVINO
 
-    return OpenVINO.Engine(card, configuration["Device"], configuration["Precision"])
+    engine = OpenVINO.Engine(card, configuration["Device"], configuration["Precision"])
+    log = logging.getLogger("OpenVINO")
+    log.info("Connected To %s (%s) successfully.", engine.name, engine.precision)
+    log.info("Inception loaded successfully.")
+    return engine
 
 
 def check(answers, classes):

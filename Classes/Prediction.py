@@ -1,0 +1,99 @@
+"""Probabilities to a verdict, and the words for it."""
+
+import dataclasses
+import pathlib
+
+import numpy
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What is said about one image.
+
+    Attributes:
+      detected: whether the verdict is ALL.
+      label: the class that is said.
+      confidence: the probability of that class, rounded to four digits.
+      low: whether that probability is below `InceptionThreshold`.
+      probabilities: {class name: float}.
+      positive: the class that means ALL.
+    """
+
+    detected: bool
+    label: str
+    confidence: float
+    low: bool
+    probabilities: dict
+    positive: str
+
+    @property
+    def finding(self):
+        """The verdict in words, without its confidence."""
+        return "ALL detected" if self.detected else "ALL not detected"
+
+    def correct(self, truth):
+        """Whether the verdict is right; None where the truth is not known.
+
+        Args:
+          truth: a class name, or None. Which of several classes that are not ALL it is makes no difference.
+        """
+        return None if truth is None else self.detected == (truth == self.positive)
+
+    def sentence(self, seconds, truth=None):
+        """The line for people; with a known truth the Classifier's, without the API's.
+
+        Args:
+          seconds: how long the detection took.
+          truth: a class name, or None.
+        """
+        found = "detected" if self.detected else "not detected"
+        low = "LOW " if self.low else ""
+        if truth is None:
+            return f"ALL {found} with a {low}confidence of {self.confidence} in {seconds}"
+        right = "correctly" if self.correct(truth) else "incorrectly"
+        return f"ALL {right} {found} with {low}confidence of {self.confidence} in {seconds}"
+
+
+def judge(probabilities, card, low_below):
+    """The verdict for one image.
+
+    Args:
+      probabilities: float32 [classes], one row from an engine.
+      card: Card.Card.
+      low_below: `InceptionThreshold`; a confidence of exactly this is not low.
+    Returns:
+      Verdict: ALL when the positive class reaches the card's threshold, else the likeliest other class.
+    """
+    positive = card.classes.index(card.positive)
+    found = detected(probabilities[positive], card.threshold)
+    said = positive
+    if not found:
+        said = max((index for index in range(len(card.classes)) if index != positive), key=probabilities.__getitem__)
+    confidence = probabilities[said]
+    return Verdict(
+        detected=found,
+        label=card.classes[said],
+        confidence=round(float(confidence), 4),
+        low=not detected(confidence, low_below),
+        probabilities={name: float(value) for name, value in zip(card.classes, probabilities, strict=True)},
+        positive=card.positive,
+    )
+
+
+def detected(probability, threshold):
+    """Whether a probability reaches a threshold.
+
+    Both are compared as float32, since an engine's 0.7 is the float32 just below the 0.7 of a configuration.
+    """
+    return bool(numpy.float32(probability) >= numpy.float32(threshold))
+
+
+def truth(path, classes):
+    """The class in a file's name, as in `Im047_0.jpg`; None where there is none.
+
+    Args:
+      path: the file.
+      classes: the class names that count.
+    """
+    stem = pathlib.PurePath(path).stem
+    return next((name for name in classes if stem.endswith(f"_{name}")), None)

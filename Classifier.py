@@ -1,0 +1,34 @@
+"""Say for each image whether Acute Lymphoblastic Leukemia (ALL) is detected. Research use only.
+
+python3 Classifier.py                            # the test images in Model/Test
+python3 Classifier.py InceptionTest              # the same, as in the older documents
+python3 Classifier.py smear.png Slides/          # any files and folders, folders with everything below them
+python3 Classifier.py --csv out.csv Slides/      # also one row an image as CSV; --json PATH the same as JSON
+
+A name that ends in _0 or _1, such as Im047_1.jpg, tells the truth the verdict is counted against. Reads
+Model/ALLGraph.pb and its card, writes the log to Logs/Classifier.log and, when asked, the rows. The exit code is 1
+when an image could not be read.
+"""
+
+import sys
+
+from Classes import Entry
+
+
+def main(arguments=None) -> int:
+    parser = Entry.parser(__doc__)
+    parser.add_argument("sources", metavar="FILE-OR-FOLDER", nargs="*", help="images (default: TestImagePath)")
+    group = parser.add_argument_group("results")
+    group.add_argument("--csv", metavar="PATH", help="write one row an image as CSV")
+    group.add_argument("--json", metavar="PATH", help="write one row an image as JSON")
+    options = parser.parse_args(arguments)
+    from Classes import Classification, Helpers
+
+    configuration = Helpers.load(options.confs, options.settings)
+    Helpers.start_log(configuration, "Classifier")
+    sources = [] if options.sources == ["InceptionTest"] else options.sources
+    return Classification.run(configuration, sources, options.csv, options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(Entry.run(main, Entry.SERVING))
