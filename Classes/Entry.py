@@ -66,6 +66,8 @@ def run(main, packages):
     Returns:
       exit code: main's own, the error's, 1 for a file the system refuses, 130 for Ctrl-C.
     """
+    # TensorFlow's own remarks on processors and kernels help nobody who runs a script.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         # --help answers even where nothing is installed yet.
         if not {"-h", "--help"} & set(sys.argv[1:]):
