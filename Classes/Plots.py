@@ -1,0 +1,91 @@
+"""Pictures of an evaluation, as PNG; drawn without a display."""
+
+from Classes import Files
+
+NOTICE = "research use only"
+
+
+def confusion(path, figures, title):
+    """The four counts, truth against verdict.
+
+    Args:
+      path: PNG to write.
+      figures: from Evaluation.evaluate.
+      title: first line above the picture.
+    """
+    counts = figures["counts"]
+    cells = [
+        [counts["true_positives"], counts["false_negatives"]],
+        [counts["false_positives"], counts["true_negatives"]],
+    ]
+    figure, axes = _page(f"{title}\nAccuracy {_words(figures['accuracy'])}\n{figures['images']} images, {NOTICE}")
+    most = max(map(max, cells)) or 1
+    axes.imshow(cells, cmap="Blues", vmin=0, vmax=most)
+    for row, values in enumerate(cells):
+        total = sum(values)
+        for column, value in enumerate(values):
+            share = f"\n{value / total:.1%} of {total}" if total else ""
+            colour = "white" if value > most / 2 else "black"
+            axes.text(column, row, f"{value}{share}", ha="center", va="center", color=colour, fontsize=14)
+    axes.set_xticks([0, 1], ["called ALL", "called not ALL"])
+    axes.set_yticks([0, 1], ["ALL", "not ALL"])
+    axes.set_xlabel("verdict")
+    axes.set_ylabel("truth")
+    _save(figure, path)
+
+
+def roc(path, labels, scores, figures, title):
+    """The ROC curve with the point the verdicts are at.
+
+    Args:
+      path: PNG to write.
+      labels: bool [N], whether an image is of the positive class.
+      scores: float [N], probability of the positive class.
+      figures: from Evaluation.evaluate, of the same images.
+      title: first line above the picture.
+    """
+    figure, axes = _page(f"{title}\nROC AUC {_words(figures['roc_auc'])}\n{figures['images']} images, {NOTICE}")
+    axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label="chance")
+    if figures["roc_auc"]["value"] is None:
+        axes.text(0.5, 0.5, figures["roc_auc"]["note"], ha="center", va="center")
+    else:
+        from sklearn import metrics
+
+        false, true, _ = metrics.roc_curve(labels, scores)
+        axes.plot(false, true, color="C0", label="all thresholds", clip_on=False, zorder=3)
+        point = 1 - figures["specificity"]["value"], figures["sensitivity"]["value"]
+        label = f"verdicts: sensitivity {point[1]:.3f}, specificity {1 - point[0]:.3f}"
+        axes.plot(*point, "o", color="C3", label=label, clip_on=False, zorder=4)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_aspect("equal")
+    axes.grid(alpha=0.3)
+    axes.set_xlabel("share of the others called ALL (1 - specificity)")
+    axes.set_ylabel("share of ALL called ALL (sensitivity)")
+    axes.legend(loc="lower right")
+    _save(figure, path)
+
+
+def _page(title):
+    # Figure without pyplot: no global state, and the Agg canvas needs no display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 6.4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=11)
+    return figure, axes
+
+
+def _words(figure):
+    """A figure for a title, with its interval."""
+    if figure["value"] is None:
+        return f"unknown: {figure['note']}"
+    interval = " (95 % interval {:.3f} to {:.3f})".format(*figure["interval"]) if figure["interval"] else ""
+    return f"{figure['value']:.4f}{interval}"
+
+
+def _save(figure, path):
+    with Files.replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
