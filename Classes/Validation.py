@@ -1,0 +1,189 @@
+"""The validation split through the engine that serves: what is measured here is what people get."""
+
+import dataclasses
+import itertools
+import logging
+import math
+import time
+
+import numpy
+
+from Classes import Card, Engine, Evaluation, Files, Helpers, Images, Plots, Prediction, Provenance, Shards
+from Classes.Errors import DataError, GraphError
+
+log = logging.getLogger("Validation")
+steps_log = logging.getLogger("tensorflow")
+
+
+def run(configuration):
+    """Measure the frozen graph on the validation split.
+
+    Writes TensorBoard events, `metrics.json`, `confusion.png` and `roc.png` to `LogDirEval`, and the figures into the
+    model card.
+
+    Args:
+      configuration: Configuration.
+    Returns:
+      exit code 0.
+    Raises:
+      ALLError: no model, no shards, or a split that is not the one the model was trained beside.
+    """
+    card = Card.load(configuration.card)
+    manifest = Shards.manifest(configuration)
+    check(card, manifest)
+    folder = configuration.path("LogDirEval")
+    with Files.lock(folder), Engine.open_engine(configuration, card) as engine:
+        Files.sweep(folder)
+        log.info(Helpers.DISCLAIMER)
+        if card.synthetic:
+            log.warning("This model was trained on synthetic smears: its figures say nothing about real cells.")
+        rows, figures = _measure(configuration, card, manifest, engine)
+        print("", *Evaluation.table(figures), "", sep="\n")
+        _publish(configuration, card, manifest, engine, rows, figures)
+    log.info("Wrote metrics.json, confusion.png and roc.png to %s", folder)
+    log.info("Next: python3 Classifier.py, or tensorboard --logdir=%s", configuration["LogDirEval"])
+    return 0
+
+
+def check(card, manifest):
+    """The split must be the one that the model did not see in training.
+
+    Raises:
+      GraphError: it is another one, so that a figure over it could be one over training images.
+    """
+    if manifest.sha256 != card.data.get("manifest_sha256"):
+        raise GraphError(
+            f"{card.path}: trained on other shards than the ones in {manifest.folder}; their validation images may "
+            "have been its training images and any figure over them too good: run python3 Trainer.py first"
+        )
+    if tuple(manifest.classes) != card.classes:
+        raise GraphError(f"{card.path}: has the classes {list(card.classes)}, the shards have {manifest.classes}")
+
+
+def _measure(configuration, card, manifest, engine):
+    """Every record `EpochsTest` times with the historic lines and events.
+
+    Returns:
+      (rows of every record once, Evaluation.evaluate's figures).
+    """
+    passes, count = configuration["EpochsTest"], len(manifest.splits["validation"])
+    rows, step, right, seen = [], 0, 0, 0
+    with (
+        _Events(configuration.path("LogDirEval")) as events,
+        Helpers.progress(total=passes * count, unit="image") as bar,
+    ):
+        for number in range(passes):
+            for records in _batches(Shards.records(configuration, "validation"), configuration["BatchTestSize"]):
+                start = time.perf_counter()
+                found, loss = _step(configuration, card, engine, records)
+                step, seen = step + 1, seen + len(found)
+                right += sum(row["correct"] for row in found)
+                seconds = time.perf_counter() - start
+                steps_log.info("Global Step %d: Streaming Accuracy: %.4f (%.2f sec/step)", step, right / seen, seconds)
+                events.write(step, {"Validation_Accuracy": right / seen, "Validation_losses/Total_Loss": loss})
+                bar.update(len(found))
+                # A second pass repeats the lines, not the images the figures are over.
+                rows += found if number == 0 else []
+        if len(rows) != count:
+            raise DataError(f"{manifest.folder}: {len(rows)} records where the manifest lists {count}; run Data.py")
+        figures = _figures(configuration, card, rows)
+        if seen:
+            steps_log.info("Final Streaming Accuracy: %.4f", right / seen)
+        else:
+            steps_log.warning("Final Streaming Accuracy: none, the validation split is empty (see ValidationSize)")
+        values = {f"Validation_metrics/{name}": figures[name]["value"] for name in Evaluation.NAMES}
+        events.write(step, {name: value for name, value in values.items() if value is not None})
+    steps_log.info("Model evaluation has completed! Visit TensorBoard for more information regarding your evaluation.")
+    return rows, figures
+
+
+def _batches(records, size):
+    while batch := list(itertools.islice(records, size)):
+        yield batch
+
+
+def _step(configuration, card, engine, records):
+    """One batch: (a row for each record, mean cross-entropy)."""
+    limits = {"max_pixels": configuration["MaxPixels"], "max_side": configuration["MaxSide"]}
+    images = numpy.stack([Images.prepare(record.encoded, card.size, **limits) for record in records])
+    answers = engine.classify(images)
+    rows, losses = [], []
+    for record, probabilities in zip(records, answers, strict=True):
+        verdict = Prediction.judge(probabilities, card, configuration["InceptionThreshold"])
+        truth = card.classes[record.label]
+        # The smallest float32 above zero: a verdict that is wholly sure and wrong costs 87, not infinity.
+        losses.append(-math.log(max(float(probabilities[record.label]), float(numpy.finfo("float32").tiny))))
+        rows.append(
+            {
+                "filename": record.filename,
+                "label": truth,
+                "group": record.group,
+                "sha256": record.sha256,
+                "probabilities": verdict.probabilities,
+                "detected": verdict.detected,
+                "low": verdict.low,
+                "correct": verdict.correct(truth),
+            }
+        )
+    return rows, sum(losses) / len(losses)
+
+
+def _figures(configuration, card, rows):
+    return Evaluation.evaluate(
+        [row["label"] == card.positive for row in rows],
+        [row["probabilities"][card.positive] for row in rows],
+        [row["detected"] for row in rows],
+        [row["group"] for row in rows],
+        configuration["RandomSeed"],
+    )
+
+
+def _publish(configuration, card, manifest, engine, rows, figures):
+    """metrics.json, the pictures, and the card."""
+    folder = configuration.path("LogDirEval")
+    about = {
+        "split": "validation",
+        "positive": card.positive,
+        "threshold": card.threshold,
+        "engine": engine.name,
+        # Not "precision": that is one of the figures.
+        "arithmetic": engine.precision,
+        "manifest_sha256": manifest.sha256,
+        "created": Provenance.now(),
+    }
+    report = {"notice": Helpers.DISCLAIMER, "graph_sha256": card.graph_sha256, "synthetic": card.synthetic}
+    Files.write_json(folder / "metrics.json", {**report, **about, **figures, "predictions": rows})
+    labels = numpy.array([row["label"] == card.positive for row in rows], bool)
+    scores = numpy.array([row["probabilities"][card.positive] for row in rows], float)
+    title = "Validation on synthetic smears" if card.synthetic else "Validation"
+    Plots.confusion(folder / "confusion.png", figures, title)
+    Plots.roc(folder / "roc.png", labels, scores, figures, title)
+    # The card is read again: a Trainer.py that finished meanwhile must not get the figures of the graph before.
+    newest = Card.load(configuration.card)
+    if newest.graph_sha256 == card.graph_sha256:
+        Card.write(configuration.card, dataclasses.replace(newest, metrics={**about, **figures}))
+    else:
+        log.warning("%s: a newer model was written meanwhile; run python3 Validation.py again", configuration.card)
+
+
+class _Events:
+    """TensorBoard's scalars of one run."""
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    def __enter__(self):
+        import tensorflow as tf
+
+        self._scalar = tf.summary.scalar
+        self._writer = tf.summary.create_file_writer(str(self._folder))
+        return self
+
+    def __exit__(self, *_):
+        self._writer.close()
+
+    def write(self, step, values):
+        """{tag: value} at a step."""
+        with self._writer.as_default(step):
+            for name, value in values.items():
+                self._scalar(name, value)

@@ -1,0 +1,241 @@
+import hashlib
+import json
+import logging
+import math
+import re
+import sys
+
+import pytest
+from PIL import Image
+
+import Validation
+from Classes import Card, Entry, Evaluation, Helpers, Shards
+from Classes.Data import Item
+from tests import graphs, smears
+
+# (class, red) of the validation images in their order; by graphs.RED the third ALL and the fourth healthy are wrong.
+VALIDATION = [("0", 64), ("0", 64), ("1", 192), ("1", 160), ("1", 96), ("0", 160), ("0", 0)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["Validation.py"])
+    build(tmp_path, VALIDATION)
+    yield tmp_path
+    for handler in logging.getLogger().handlers[:]:
+        if isinstance(handler, (logging.FileHandler, Helpers._Terminal)):
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+
+
+def build(folder, validation, **card):
+    """Shards of flat images, and a graph that was 'trained' beside them."""
+    splits = {
+        "train": [item(folder, "train", number, "1", 128) for number in range(2)],
+        "validation": [item(folder, "validation", number, *image) for number, image in enumerate(validation)],
+    }
+    (folder / "Model" / "Data").mkdir(parents=True, exist_ok=True)
+    manifest = Shards.write(graphs.configuration(folder), splits, {"classes": ["0", "1"], "synthetic": False})
+    data = {"manifest_sha256": manifest.sha256}
+    return graphs.write(folder / "Model", **{"data": data, **card})
+
+
+def item(folder, split, number, label, red):
+    # Every image has a size of its own, so that no two files are the same.
+    content = smears.png(graphs.red(red, size=300 + number))
+    path = folder / "images" / split / f"Im{number:03d}_{label}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    return Item(path, label, int(label), f"Im{number // 2}", digest, len(content), "png", 300 + number, 300 + number)
+
+
+def validate(folder, *settings):
+    options = [f"NetworkPath={folder}", "Precision=f32", "BatchTestSize=3", "Shards=2", *settings]
+    return Entry.run(lambda: Validation.main([part for text in options for part in ("--set", text)]), ())
+
+
+def metrics(folder):
+    return json.loads((folder / "Model" / "_logs_eval" / "metrics.json").read_text())
+
+
+def steps(capsys):
+    """The printed streaming lines, without the seconds."""
+    lines = capsys.readouterr().out.splitlines()
+    return [re.sub(r" \(\d+\.\d\d sec/step\)$", "", line) for line in lines if line.startswith("INFO:tensorflow")]
+
+
+def test_the_historic_lines_with_the_last_partial_batch(folder, capsys):
+    assert validate(folder) == 0
+
+    assert steps(capsys) == [
+        "INFO:tensorflow:Global Step 1: Streaming Accuracy: 1.0000",
+        "INFO:tensorflow:Global Step 2: Streaming Accuracy: 0.6667",
+        "INFO:tensorflow:Global Step 3: Streaming Accuracy: 0.7143",
+        "INFO:tensorflow:Final Streaming Accuracy: 0.7143",
+        "INFO:tensorflow:Model evaluation has completed! Visit TensorBoard for more information regarding your "
+        "evaluation.",
+    ]
+
+
+def test_every_record_once_with_its_probabilities(folder):
+    validate(folder, "EpochsTest=2")
+
+    found = metrics(folder)
+    predictions = found["predictions"]
+    assert [row["filename"] for row in predictions] == [
+        f"{label}/Im{number:03d}_{label}.png" for number, (label, _) in enumerate(VALIDATION)
+    ]
+    for row, (label, red) in zip(predictions, VALIDATION, strict=True):
+        assert row["label"] == label
+        assert row["probabilities"]["1"] == pytest.approx(graphs.RED[red], abs=1e-6)
+    assert [row["group"] for row in predictions] == ["Im0", "Im0", "Im1", "Im1", "Im2", "Im2", "Im3"]
+    assert (found["images"], found["groups"]) == (7, 4)
+
+
+def test_figures_in_the_json_the_card_and_on_the_terminal(folder, capsys):
+    validate(folder)
+
+    found = metrics(folder)
+    assert found["counts"] == {"true_positives": 2, "false_positives": 1, "true_negatives": 3, "false_negatives": 1}
+    assert found["accuracy"]["value"] == pytest.approx(5 / 7)
+    assert found["sensitivity"]["value"] == pytest.approx(2 / 3)
+    assert found["specificity"]["value"] == pytest.approx(3 / 4)
+    assert found["precision"]["value"] == pytest.approx(2 / 3)
+    # Pairs that are ranked right: 192 over all four, 160 over three and one tie, 96 over three: 4 + 3.5 + 3 of 12.
+    assert found["roc_auc"]["value"] == pytest.approx(10.5 / 12)
+    assert (found["arithmetic"], found["engine"]) == ("f32", "OpenVINO CPU")
+    assert found["notice"] == Helpers.DISCLAIMER
+    card = Card.load(folder / "Model" / "ALLGraph.json")
+    card.verify()
+    assert card.metrics == {key: found[key] for key in card.metrics}
+    assert {"accuracy", "counts", "roc_auc", "manifest_sha256"} <= set(card.metrics)
+    assert "predictions" not in card.metrics
+    printed = capsys.readouterr().out
+    assert "Accuracy            0.7143" in printed
+    assert "5 of 7" in printed
+
+
+def test_a_second_pass_repeats_the_lines_and_not_the_images(folder, capsys):
+    validate(folder, "EpochsTest=2")
+
+    lines = steps(capsys)
+    assert lines[5] == "INFO:tensorflow:Global Step 6: Streaming Accuracy: 0.7143"
+    assert len(lines) == 8
+    assert metrics(folder)["images"] == 7
+
+
+def test_events_for_tensorboard(folder):
+    from tensorboard.backend.event_processing import event_file_loader
+    from tensorboard.util import tensor_util
+
+    validate(folder)
+
+    (events,) = (folder / "Model" / "_logs_eval").glob("events.out.tfevents.*")
+    found = {}
+    for event in event_file_loader.EventFileLoader(str(events)).Load():
+        for value in event.summary.value:
+            found.setdefault(value.tag, {})[event.step] = tensor_util.make_ndarray(value.tensor).item()
+    assert found["Validation_Accuracy"] == pytest.approx({1: 1.0, 2: 4 / 6, 3: 5 / 7})
+    # Cross-entropy of the first batch: 64, 64 and 192 each give 0.880797 to the right class.
+    assert found["Validation_losses/Total_Loss"][1] == pytest.approx(-math.log(0.880797), abs=1e-5)
+    assert found["Validation_losses/Total_Loss"][3] == pytest.approx(-math.log(1 - 0.017986), abs=1e-5)
+    assert found["Validation_metrics/specificity"] == pytest.approx({3: 0.75})
+
+
+def test_pictures(folder):
+    validate(folder)
+
+    for name in ("confusion.png", "roc.png"):
+        with Image.open(folder / "Model" / "_logs_eval" / name) as picture:
+            assert picture.format == "PNG"
+            assert picture.size == (720, 768)
+
+
+def test_shards_other_than_the_models_are_refused(folder, capsys):
+    build(folder, VALIDATION, data={"manifest_sha256": "0" * 64})
+
+    assert validate(folder) == 1
+
+    error = capsys.readouterr().err
+    assert "trained on other shards" in error
+    assert "run python3 Trainer.py first" in error
+    assert not (folder / "Model" / "_logs_eval" / "metrics.json").exists()
+    assert Card.load(folder / "Model" / "ALLGraph.json").metrics is None
+
+
+def test_a_card_that_names_no_shards_is_refused(folder, capsys):
+    build(folder, VALIDATION, data={})
+
+    assert validate(folder) == 1
+    assert "trained on other shards" in capsys.readouterr().err
+
+
+def test_other_classes_than_the_models_are_refused(folder, capsys):
+    card = Card.load(folder / "Model" / "ALLGraph.json")
+    graphs.write(folder / "Model", classes=("1", "0"), data=card.data)
+
+    assert validate(folder) == 1
+    assert "has the classes ['1', '0'], the shards have ['0', '1']" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("images", "missing", "value"),
+    [([("1", 192), ("1", 64)], "specificity", 0.5), ([("0", 64)], "sensitivity", 1.0)],
+)
+def test_a_split_of_one_class_has_figures_and_a_word(folder, capsys, images, missing, value):
+    build(folder, images)
+
+    assert validate(folder) == 0
+
+    found = metrics(folder)
+    assert found["accuracy"]["value"] == value
+    assert found[missing]["value"] is None
+    assert found[missing]["note"] in capsys.readouterr().out
+
+
+def test_an_empty_split_is_no_crash(folder, capsys):
+    build(folder, [])
+
+    assert validate(folder) == 0
+
+    printed = capsys.readouterr().out
+    assert "the validation split is empty" in printed
+    assert metrics(folder)["accuracy"] == {
+        "value": None, "interval": None, "of": None, "note": "there is no image"
+    }  # fmt: skip
+
+
+def test_a_synthetic_model_is_named_as_such(folder, capsys):
+    data = Card.load(folder / "Model" / "ALLGraph.json").data
+    graphs.write(folder / "Model", synthetic=True, data=data)
+
+    assert validate(folder) == 0
+
+    assert "trained on synthetic smears" in capsys.readouterr().out
+    assert metrics(folder)["synthetic"] is True
+
+
+def test_a_model_written_meanwhile_does_not_get_these_figures(folder, capsys, monkeypatch):
+    table = Evaluation.table
+
+    def trained_meanwhile(figures):
+        graphs.write(folder / "Model", content=b"a newer graph")
+        return table(figures)
+
+    monkeypatch.setattr(Evaluation, "table", trained_meanwhile)
+
+    assert validate(folder) == 0
+    assert "a newer model was written meanwhile" in capsys.readouterr().out
+    assert Card.load(folder / "Model" / "ALLGraph.json").metrics is None
+
+
+def test_without_a_model_or_shards_one_line(folder, capsys):
+    for shard in (folder / "Model" / "Data").glob("*.json"):
+        shard.unlink()
+    assert validate(folder) == 1
+    assert "run python3 Data.py" in capsys.readouterr().err
+
+    (folder / "Model" / "ALLGraph.json").unlink()
+    assert validate(folder) == 1
+    assert "run python3 Trainer.py" in capsys.readouterr().err
