@@ -32,6 +32,7 @@ def main(arguments=None) -> int:
         return Demo.remove(configuration)
     if options.command == "Demo":
         return Demo.run(configuration)
+    Entry.import_tensorflow()
     return Data.run(configuration, options.strict)
 
 

@@ -21,6 +21,7 @@ def main(arguments=None) -> int:
 
     configuration = Helpers.load(options.confs, options.settings)
     Helpers.start_log(configuration, "Trainer")
+    Entry.import_tensorflow()
     from Classes import Training
 
     return Training.run(configuration)

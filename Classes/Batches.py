@@ -66,7 +66,7 @@ def _count(manifest, split):
 
 
 def _load(configuration, encoded):
-    return Images.load(encoded, at_least=configuration["ImageSize"])
+    return Images.load(encoded, at_least=configuration["ImageSize"] / Images.CENTRE)
 
 
 def _prepare(configuration, encoded):

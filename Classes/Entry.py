@@ -4,6 +4,7 @@ Imports nothing outside the standard library, so that it also runs where nothing
 """
 
 import argparse
+import importlib
 import importlib.util
 import os
 import pathlib
@@ -33,6 +34,25 @@ def hand_over(packages):
         sys.stdout.flush()
         os.execv(interpreter, [str(interpreter), *sys.argv])
     raise ALLError(f"{', '.join(missing)}: not installed; run sh {PROJECT / 'Setup.sh'} first")
+
+
+def import_tensorflow():
+    """Import TensorFlow without its remarks on kernels and missing graphics drivers.
+
+    They are written before any of its log levels is in force, straight to the process's error stream; what goes wrong
+    for good is an exception all the same.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    errors = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        tensorflow = importlib.import_module("tensorflow")
+        tensorflow.config.list_physical_devices()
+    finally:
+        os.dup2(errors, 2)
+        os.close(errors)
 
 
 def parser(description):
@@ -66,8 +86,6 @@ def run(main, packages):
     Returns:
       exit code: main's own, the error's, 1 for a file the system refuses, 130 for Ctrl-C.
     """
-    # TensorFlow's own remarks on processors and kernels help nobody who runs a script.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         # --help answers even where nothing is installed yet.
         if not {"-h", "--help"} & set(sys.argv[1:]):

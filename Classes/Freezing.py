@@ -13,6 +13,7 @@ CHECKED = 4
 TOLERANCE = 1e-4
 
 INPUT = "input"
+OUTPUT = "InceptionV3/Predictions/Softmax"
 
 # Every op of the graph with the attributes that TensorFlow 1.4 knows of it. The stick's compiler runs on that
 # version and stops at the first word it does not know.
@@ -86,8 +87,7 @@ def frozen(arrays, size, depth_multiplier=1.0):
       GraphError: the network needs what TensorFlow 1.4 does not have.
     """
     graph = inception_v3.inference_graph(inception_utils.fold_batch_norm(arrays), size, depth_multiplier)
-    output = "InceptionV3/Predictions/Softmax"
-    definition = tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), [output])
+    definition = _up_to(OUTPUT, graph.as_graph_def())
     for node in definition.node:
         if node.op not in TENSORFLOW_1_4:
             raise GraphError(f"{node.name}: TensorFlow 1.4 has no op {node.op}; the graph is not written")
@@ -96,6 +96,20 @@ def frozen(arrays, size, depth_multiplier=1.0):
             del node.attr[name]
     definition.versions.producer = PRODUCER
     return definition
+
+
+def _up_to(output, definition):
+    """The part of a graph that its output needs, in the same order."""
+    nodes = {node.name: node for node in definition.node}
+    needed, waiting = set(), [output]
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting += [source.split(":")[0] for source in nodes[name].input]
+    return tf.compat.v1.GraphDef(
+        node=[node for node in definition.node if node.name in needed], versions=definition.versions
+    )
 
 
 def _check_default(node, name):
@@ -144,8 +158,7 @@ def compare(configuration, arrays, definition, path, records):
 def _answers(graph, inputs):
     """float32 [N, classes] of a graph in a TensorFlow session, image by image as its placeholder wants."""
     with tf.compat.v1.Session(graph=graph) as session:
-        output = "InceptionV3/Predictions/Softmax:0"
-        return numpy.concatenate([session.run(output, {f"{INPUT}:0": image[None]}) for image in inputs])
+        return numpy.concatenate([session.run(f"{OUTPUT}:0", {f"{INPUT}:0": image[None]}) for image in inputs])
 
 
 def _card(configuration, manifest, digest, progress, differences):
@@ -163,7 +176,7 @@ def _card(configuration, manifest, digest, progress, differences):
             "mean": float(configuration["Mean"]),
             "channels": "RGB",
         },
-        "output": configuration["OutputNode"],
+        "output": OUTPUT,
         "threshold": 0.5,
         "temperature": 1.0,
         "synthetic": manifest.synthetic,

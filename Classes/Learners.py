@@ -29,9 +29,8 @@ class Learner:
     def learning_rate(self, epoch):
         """The historic staircase: cut by `LearningRateDecay` every `EpochsBeforeDecay` epochs."""
         configuration = self.configuration
-        return configuration["LearningRate"] * configuration["LearningRateDecay"] ** (
-            epoch // configuration["EpochsBeforeDecay"]
-        )
+        cuts = epoch // configuration["EpochsBeforeDecay"]
+        return configuration["LearningRate"] * configuration["LearningRateDecay"] ** cuts
 
     def train(self, batch, step):
         """One step.
@@ -80,6 +79,10 @@ class LastLayer(Learner):
         self._biases = tf.Variable(tf.zeros(shape[-1:]), name=f"{inception_utils.LOGITS}/biases")
         self.start([self._weights, self._biases])
 
+    def learning_rate(self, epoch):
+        """The staircase, `LastLayerFactor` times as high."""
+        return super().learning_rate(epoch) * self.configuration["LastLayerFactor"]
+
     def variables(self):
         """{name: tf.Variable} of what training changes."""
         layer = {variable.name.split(":")[0]: variable for variable in (self._weights, self._biases)}
@@ -121,10 +124,11 @@ class Network(Learner):
       configuration: Configuration.
       manifest: Shards.Manifest.
       blocks: names from inception_utils.BLOCKS that are trained.
+      auxiliary: with the auxiliary head.
       pretrained: {TF-Slim name: array} to start from, possibly empty.
     """
 
-    def __init__(self, configuration, manifest, blocks, pretrained):
+    def __init__(self, configuration, manifest, blocks, auxiliary, pretrained):
         super().__init__(configuration, len(manifest.splits["train"]))
         self._manifest = manifest
         total = self.steps_per_epoch * configuration["Epochs"]
@@ -132,7 +136,7 @@ class Network(Learner):
             configuration["NumClasses"],
             configuration["DepthMultiplier"],
             blocks,
-            auxiliary="AuxLogits" in blocks and configuration["AuxiliaryWeight"] > 0,
+            auxiliary,
             # An average with a longer memory than the run would still hold the first, random statistics at its end.
             decay=min(configuration["BatchNormDecay"], max(0.5, 1 - 10 / total)),
             keep=configuration["DropoutKeep"],

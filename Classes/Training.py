@@ -36,6 +36,7 @@ IDENTITY = (
     "DropoutKeep",
     "EpochsBeforeDecay",
     "ImageSize",
+    "LastLayerFactor",
     "LearningRate",
     "LearningRateDecay",
     "Mean",
@@ -108,30 +109,31 @@ def _seed(seed):
 
 def _learner(configuration, manifest):
     """(Learner, the records that the frozen graph is checked on)."""
-    classes, size, width = configuration["NumClasses"], configuration["ImageSize"], configuration["DepthMultiplier"]
-    shapes = inception_v3.shapes(classes, size, width, auxiliary=configuration["AuxiliaryWeight"] > 0)
-    pretrained = Pretrained.load(configuration, shapes)
-    scopes = configuration["TrainableScopes"] or ("Logits" if pretrained else "all")
+    scopes = configuration["TrainableScopes"] or ("Logits" if Pretrained.find(configuration) else "all")
     blocks = inception_v3.trained_blocks(scopes)
     if blocks is None:
         known = ", ".join(inception_utils.BLOCKS)
         raise ConfigurationError(f"TrainableScopes is {scopes}; allowed: all, {known}, or nothing")
-    if blocks != ("Logits",):
-        _mixed_precision(configuration)
-        log.info("Training of %s end to end, %d images.", scopes, len(manifest.splits["train"]))
-        first = itertools.islice(Shards.records(configuration, "validation"), Freezing.CHECKED)
-        return Learners.Network(configuration, manifest, blocks, pretrained), first
-    if not pretrained:
-        raise ConfigurationError("TrainableScopes is Logits and there are no pretrained weights under it; give some")
-    log.info("Training of the last layer on the backbone's features.")
-    return _last_layer(configuration, manifest, pretrained)
+    auxiliary = "AuxLogits" in blocks and configuration["AuxiliaryWeight"] > 0
+    classes, size, width = configuration["NumClasses"], configuration["ImageSize"], configuration["DepthMultiplier"]
+    pretrained = Pretrained.load(configuration, inception_v3.shapes(classes, size, width, auxiliary))
+    if blocks == ("Logits",):
+        if not pretrained:
+            raise ConfigurationError(
+                "TrainableScopes is Logits and there are no pretrained weights under it; give some"
+            )
+        log.info("Training of the last layer on the backbone's features.")
+        return _last_layer(configuration, manifest, pretrained)
+    _mixed_precision(configuration)
+    log.info("Training of %s end to end, %d images.", scopes, len(manifest.splits["train"]))
+    first = itertools.islice(Shards.records(configuration, "validation"), Freezing.CHECKED)
+    return Learners.Network(configuration, manifest, blocks, auxiliary, pretrained), first
 
 
 def _last_layer(configuration, manifest, pretrained):
-    backbone = {name: value for name, value in pretrained.items() if "/AuxLogits/" not in name}
     records = {split: list(Shards.records(configuration, split)) for split in ("train", "validation")}
     everything = {record.sha256: record for split in records.values() for record in split}
-    features = Features.extract(configuration, backbone, Pretrained.backbone_identity(backbone), everything)
+    features = Features.extract(configuration, pretrained, Pretrained.backbone_identity(pretrained), everything)
     splits = {
         split: (
             numpy.stack([features[record.sha256] for record in found]),
@@ -139,7 +141,7 @@ def _last_layer(configuration, manifest, pretrained):
         )
         for split, found in records.items()
     }
-    return Learners.LastLayer(configuration, splits, backbone), records["validation"][: Freezing.CHECKED]
+    return Learners.LastLayer(configuration, splits, pretrained), records["validation"][: Freezing.CHECKED]
 
 
 def _mixed_precision(configuration):
