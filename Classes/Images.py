@@ -1,9 +1,13 @@
 """The one decoder and the one resize: training and serving see the same pixels."""
 
+import contextlib
+import dataclasses
 import io
 import math
 import os
 import pathlib
+import stat
+import threading
 import warnings
 
 import numpy
@@ -13,77 +17,73 @@ import PIL.ImageOps
 from Classes.Errors import ImageError
 
 # Told by content, never by name. What is not here (EPS, PDF, …) would start another program or hide many pages.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
 
 # Share of the shorter side that the network sees: Inception's own evaluation crop (Szegedy et al., arXiv:1512.00567).
 # On real cells it gives 0.975 instead of 0.957 in five-fold cross-validation of the last layer.
 CENTRE = 0.875
 
-# What a JPEG decoded at a reduced scale must still have in each side, in units of the network's side: from twice
-# the size on, the antialiased resize forgets what the reduced scale left out.
+# What a JPEG decoded at a reduced scale must still have in each side, in units of the side that is needed. Measured
+# on photos of blood cells enlarged to 1,500 … 4,800 pixels: the network's pixels then differ from those of the full
+# decode by 0.2 of 255 levels on average, by 0.5 under strong noise, and by 6 in the worst pixel.
 REDUCED = 2
 
-# Whatever Pillow and the libraries under it raise on broken bytes.
-_BROKEN = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    ArithmeticError,
-    AttributeError,
-    NotImplementedError,
-    RuntimeError,
-    AssertionError,
-    PIL.Image.DecompressionBombError,
-)
+# A JPEG of a few kilobytes can ask for thousands of passes over all of its pixels; photos have about ten.
+SCANS = 100
 
 
-def load(source, *, max_pixels=40_000_000, max_side=20_000, at_least=None):
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known of an image that was decoded in full.
+
+    Attributes:
+      format: "jpg", "png", "gif", "bmp", "ppm", "tiff" or "webp", told by content.
+      width, height: pixels as stored, before the orientation that a camera noted is applied.
+    """
+
+    format: str
+    width: int
+    height: int
+
+
+def load(source, *, max_pixels=40_000_000, max_side=20_000, at_least=None, name=None):
     """Decode one image.
 
     The orientation that a camera noted (EXIF) is applied, an image of several frames gives its first, transparency
-    is laid on white, 16-bit and floating-point values are scaled to their range.
+    is laid on white, 16-bit and floating-point values are scaled to their range (see `_eight_bits`).
 
     Args:
       source: the file's bytes, or its path.
       max_pixels: limit from the configuration key `MaxPixels`, held against the header before anything is decoded.
       max_side: limit from `MaxSide`, in pixels.
       at_least: the shorter side that the caller needs, in pixels; a much larger JPEG is then decoded at 1/2, 1/4 or
-        1/8 scale, which is faster and loses nothing that a resize to that side would keep.
+        1/8 scale, which is faster and loses next to nothing of what a resize to that side would keep (see REDUCED).
+      name: what an error calls the image; its path, or "the image" for bytes, when not given.
     Returns:
       uint8 [H, W, 3], RGB.
     Raises:
       ImageError: not one readable image within the limits.
     """
-    name = "the image" if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source)
-    try:
-        data = source if name == "the image" else pathlib.Path(source).read_bytes()
-    except OSError as error:
-        raise ImageError(f"{name}: {error.strerror}") from error
-    if not data:
-        raise ImageError(f"{name}: empty; send the image again")
-    try:
-        with warnings.catch_warnings():
-            # Limits are ours and checked below; a remark on odd metadata is no reason to stop.
-            warnings.simplefilter("ignore")
-            with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(image, name, max_pixels, max_side)
-                _reduce(image, at_least)
-                image.load()
-                return _rgb(PIL.ImageOps.exif_transpose(image))
-    except ImageError:
-        raise
-    except PIL.UnidentifiedImageError as error:
-        known = ", ".join(FORMATS)
-        raise ImageError(f"{name}: no image, or of a kind that is not read; {known} are") from error
-    except _BROKEN as error:
-        reason = str(error).strip("'\"") or type(error).__name__
-        raise ImageError(f"{name}: damaged image ({reason}); send it again or leave it out") from error
+    with _decoded(source, name, max_pixels, max_side, at_least) as image:
+        return _rgb(_upright(image))
+
+
+def check(source, *, max_pixels=40_000_000, max_side=20_000, name=None):
+    """Decode one image in full and forget its pixels: faster than `load` where only a broken file matters.
+
+    Args:
+      source, max_pixels, max_side, name: as for `load`.
+    Returns:
+      Facts.
+    Raises:
+      ImageError: in the cases of `load`.
+    """
+    with _decoded(source, name, max_pixels, max_side) as image:
+        if image.mode not in ("RGB", "L"):
+            _rgb(image)
+        # A JPEG that holds a second picture, such as a preview, is a JPEG to every other program.
+        kind = {"JPEG": "jpg", "MPO": "jpg"}.get(image.format, image.format.lower())
+        return Facts(kind, *image.size)
 
 
 def square(image, size):
@@ -98,7 +98,8 @@ def square(image, size):
     height, width = image.shape[:2]
     side = min(height, width) * CENTRE
     top, left = (height - side) / 2, (width - side) / 2
-    # Bicubic, widened where it shrinks: Pillow averages over all pixels under the kernel, so nothing aliases.
+    # Bicubic, since it neither blurs chromatin as averaging does nor rings at a nucleus's rim as Lanczos does. Where
+    # it shrinks, Pillow widens the kernel over all pixels that fall into one, so nothing aliases.
     resized = PIL.Image.fromarray(image).resize(
         (size, size), PIL.Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)
     )
@@ -111,7 +112,7 @@ def prepare(source, size, **limits):
     Args:
       source: the file's bytes, or its path.
       size: side of the network's input in pixels.
-      limits: max_pixels and max_side of `load`.
+      limits: max_pixels, max_side and name of `load`.
     Returns:
       uint8 [size, size, 3], RGB.
     """
@@ -132,12 +133,93 @@ def network_input(images, mean=128):
     return (images - mean) / mean
 
 
+@contextlib.contextmanager
+def _decoded(source, name, max_pixels, max_side, at_least=None):
+    """Yield a decoded PIL.Image; whatever goes wrong, in the caller's block too, becomes an ImageError."""
+    in_memory = isinstance(source, (bytes, bytearray, memoryview))
+    name = name or ("the image" if in_memory else os.fspath(source))
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(io.BytesIO(source) if in_memory else _open(source, name))
+        if not file.read(1):
+            raise ImageError(f"{name}: the file is empty; send it again or leave it out")
+        try:
+            stack.enter_context(_QUIET)
+            image = stack.enter_context(PIL.Image.open(file, formats=FORMATS))
+            _check_size(image, name, max_pixels, max_side)
+            _check_scans(image, name, file)
+            _reduce(image, at_least)
+            image.load()
+            yield image
+        except ImageError:
+            raise
+        except PIL.UnidentifiedImageError as error:
+            known = ", ".join(FORMATS)
+            raise ImageError(f"{name}: no image, or of a kind that is not read ({known} are)") from error
+        except PIL.Image.DecompressionBombError as error:
+            limit = min(max_pixels, 2 * PIL.Image.MAX_IMAGE_PIXELS)
+            raise ImageError(f"{name}: a decompression bomb; {limit} pixels are allowed (MaxPixels)") from error
+        except Exception as error:  # what Pillow and the libraries under it raise on broken bytes is open-ended
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            raise ImageError(f"{name}: damaged image ({reason}); send it again or leave it out") from error
+
+
+def _open(path, name):
+    try:
+        # Reading a pipe or a device would never end.
+        if not stat.S_ISREG(pathlib.Path(path).stat().st_mode):
+            raise ImageError(f"{name}: is a folder or a device; give the name of an image file")
+        return open(path, "rb")
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
+
+
+class _Quiet:
+    """Ignore Pillow's warnings while any thread decodes.
+
+    `warnings.catch_warnings` alone would let the thread that ends first bring back what another still needs gone.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    def __enter__(self):
+        with self._lock:
+            if not self._inside:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                # The limits are checked by ourselves, and a remark on odd metadata is no reason to stop.
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._inside += 1
+
+    def __exit__(self, *_):
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._caught.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
+
+
 def _check_size(image, name, max_pixels, max_side):
     width, height = image.size
     if max(width, height) > max_side:
         raise ImageError(f"{name}: {width}x{height} pixels, the longest side allowed is {max_side} (MaxSide)")
     if width * height > max_pixels:
         raise ImageError(f"{name}: {width}x{height} pixels, {max_pixels} in all are allowed (MaxPixels)")
+
+
+def _check_scans(image, name, file):
+    if not image.info.get("progressive"):
+        return
+    position = file.tell()
+    file.seek(0)
+    # Inside a scan's data the byte FF is never followed by DA.
+    scans = sum(block.count(b"\xff\xda") for block in iter(lambda: file.read(1 << 20), b""))
+    file.seek(position)
+    if scans > SCANS:
+        raise ImageError(f"{name}: {scans} scans, which no camera writes; save it again as a plain JPEG")
 
 
 def _reduce(image, at_least):
@@ -147,6 +229,14 @@ def _reduce(image, at_least):
     factor = min(image.size) / (REDUCED * at_least)
     if factor >= 2:
         image.draft(None, tuple(math.ceil(side / factor) for side in image.size))
+
+
+def _upright(image):
+    try:
+        return PIL.ImageOps.exif_transpose(image)
+    except Exception:  # as open-ended as the decoders
+        # Only the camera's notes are broken; every viewer shows such an image as it is stored.
+        return image
 
 
 def _rgb(image):
@@ -160,15 +250,20 @@ def _rgb(image):
 
 
 def _eight_bits(values):
-    """Values of 16-bit or floating-point pixels as uint8 [H, W].
+    """Values of 16-bit, 32-bit or floating-point pixels as uint8 [H, W].
 
-    A microscope camera stores 10, 12, 14 or 16 bits in 16; the smallest of these ranges that holds the largest
-    value is taken for its range. Floating-point values in [0, 1] are shares, others are treated like integers.
+    Files do not say how many of their bits a camera fills, so the smallest of 8, 12, 16 and 31 bits that holds the
+    largest value is taken for the range: 65535 becomes 255, and so does 4095 where no value is above it.
+    Floating-point values are shares where none is above 1. Negative values become 0.
     """
-    values = values.astype("float64")
+    shares = values.dtype.kind == "f"
+    values = values.astype("float32")
+    largest = float(values.max(initial=0))
     if not numpy.isfinite(values).all():
-        raise ImageError("the image: has pixels that are no numbers; export it again")
-    largest = values.max(initial=0)
-    ranges = [2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)]
-    full = 1 if largest <= 1 else next((limit for limit in ranges if largest <= limit), largest)
-    return (values.clip(0) * (255 / full)).round().clip(0, 255).astype("uint8")
+        raise ValueError("it has pixels that are no numbers")
+    ranges = [1] * shares + [2**bits - 1 for bits in (8, 12, 16, 31)]
+    full = next((limit for limit in ranges if largest <= limit), largest)
+    # In place: a large image takes four bytes a pixel here, not four times as many.
+    numpy.multiply(values, 255 / full, out=values)
+    numpy.rint(values, out=values)
+    return numpy.clip(values, 0, 255, out=values).astype("uint8")

@@ -1,0 +1,409 @@
+"""The one decoder: every kind of image comes out right, every broken one as ImageError."""
+
+import concurrent.futures
+import io
+import os
+import struct
+import warnings
+import zlib
+
+import numpy
+import PIL.Image
+import PIL.TiffImagePlugin
+import pytest
+
+from Classes import Images
+from Classes.Errors import ImageError
+
+PATCH = (200, 100, 50)
+
+
+def encoded(image, kind, **options):
+    if isinstance(image, numpy.ndarray):
+        image = PIL.Image.fromarray(image)
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def flat(mode="RGB", colour=PATCH, size=(8, 6)):
+    return PIL.Image.new(mode, size, colour)
+
+
+def noise(height, width, seed=0):
+    return numpy.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype="uint8")
+
+
+def smooth(height, width):
+    """Soft colours, which JPEG keeps well."""
+    rows, columns = numpy.mgrid[:height, :width]
+    waves = [120 + 90 * numpy.sin(rows / 9 + shift) * numpy.cos(columns / 11) for shift in (0, 1, 2)]
+    return numpy.stack(waves, -1).astype("uint8")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
+def test_lossless_formats_come_out_as_they_went_in(kind):
+    image = noise(5, 7)
+
+    loaded = Images.load(encoded(image, kind))
+
+    assert loaded.dtype == numpy.uint8
+    numpy.testing.assert_array_equal(loaded, image)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("JPEG", "jpg"), ("GIF", "gif"), ("WEBP", "webp"), ("PNG", "png")])
+def test_type_is_told_by_content_never_by_name(tmp_path, kind, expected):
+    path = tmp_path / "cell.bmp"
+    path.write_bytes(encoded(flat(), kind))
+
+    assert numpy.abs(Images.load(path).astype(int) - PATCH).max() <= 3
+    assert Images.load(str(path)).shape == (6, 8, 3)
+    assert Images.check(path) == Images.Facts(expected, 8, 6)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (flat("L", 77), (77, 77, 77)),
+        (flat("1", 1), (255, 255, 255)),
+        (flat("LA", (100, 0)), (255, 255, 255)),
+        (flat("LA", (100, 255)), (100, 100, 100)),
+        (flat("RGBA", (*PATCH, 255)), PATCH),
+        (flat("RGBA", (*PATCH, 0)), (255, 255, 255)),
+        # Half of (0, 100, 200) on white: 0.502 * value + 0.498 * 255.
+        (flat("RGBA", (0, 100, 200, 128)), (127, 177, 227)),
+        (flat().convert("P", palette=PIL.Image.Palette.ADAPTIVE), PATCH),
+    ],
+)
+def test_modes(image, expected):
+    assert tuple(Images.load(encoded(image, "PNG"))[0, 0].tolist()) == expected
+
+
+def test_palette_with_a_transparent_entry_is_laid_on_white():
+    image = flat("P", 1)
+    image.putpalette([10, 20, 30, 40, 50, 60])
+
+    assert Images.load(encoded(image, "PNG", transparency=1))[0, 0].tolist() == [255, 255, 255]
+    assert Images.load(encoded(image, "PNG", transparency=0))[0, 0].tolist() == [40, 50, 60]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_cmyk(kind):
+    # No cyan, half magenta, full yellow, no black: (255, 127, 0). Pillow writes Adobe's inverted values to JPEG.
+    loaded = Images.load(encoded(flat("CMYK", (0, 128, 255, 0), (32, 32)), kind, quality=100))
+
+    assert numpy.abs(loaded[16, 16].astype(int) - (255, 127, 0)).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 257, 32896, 65535], [0, 1, 128, 255]),  # 16 bits: value / 257
+        ([0, 819, 2048, 4095], [0, 51, 128, 255]),  # 12 bits in 16: value * 255 / 4095
+        ([0, 1, 128, 255], [0, 1, 128, 255]),  # 8 bits in 16
+        ([0, 0, 0, 0], [0, 0, 0, 0]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_by_their_range(values, expected, kind):
+    image = numpy.array([values], "uint16")
+
+    loaded = Images.load(encoded(image, kind))
+
+    assert loaded[0, :, 0].tolist() == expected
+    assert (loaded == loaded[..., :1]).all()
+
+
+def test_big_endian_sixteen_bits():
+    image = PIL.Image.frombytes("I;16B", (2, 1), struct.pack(">HH", 257, 65535))
+
+    assert Images.load(encoded(image, "TIFF"))[0, :, 0].tolist() == [1, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 0.5, 1], [0, 128, 255]), ([-7, 100, 255], [0, 100, 255]), ([0, 1e5, 1e9], [0, 0, 119])],
+)
+def test_floating_point_and_large_values(values, expected):
+    # 0.5 * 255 = 127.5 and 1e9 / (2**31 - 1) * 255 = 118.7; rint takes halves to the even neighbour.
+    assert Images.load(encoded(numpy.array([values], "float32"), "TIFF"))[0, :, 0].tolist() == expected
+
+
+def test_thirty_two_bit_integers():
+    image = numpy.array([[-5, 0, 2**31 - 1]], "int32")
+
+    assert Images.load(encoded(image, "TIFF"))[0, :, 0].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("value", [numpy.nan, numpy.inf])
+def test_pixels_that_are_no_numbers(tmp_path, value):
+    path = tmp_path / "nan.tif"
+    path.write_bytes(encoded(numpy.full((2, 2), value, "float32"), "TIFF"))
+
+    with pytest.raises(ImageError, match=r"nan\.tif.*no numbers"):
+        Images.load(path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_orientation(orientation, kind):
+    upright = noise(4, 6)
+    # How a camera that was held that way stores what it sees; the inverse of what a viewer does.
+    stored = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.swapaxes(0, 1), 6: numpy.rot90(upright, 1),
+        7: upright[::-1, ::-1].swapaxes(0, 1), 8: numpy.rot90(upright, -1),
+    }[orientation]  # fmt: skip
+    exif = PIL.Image.Exif()
+    exif[274] = orientation
+
+    loaded = Images.load(encoded(numpy.ascontiguousarray(stored), kind, exif=exif))
+
+    numpy.testing.assert_array_equal(loaded, upright)
+
+
+def test_sixteen_bits_are_turned_too():
+    exif = PIL.Image.Exif()
+    exif[274] = 3
+
+    assert Images.load(encoded(numpy.array([[0, 65535]], "uint16"), "PNG", exif=exif))[0, :, 0].tolist() == [255, 0]
+
+
+def test_broken_camera_notes_do_not_cost_the_image():
+    image = smooth(16, 16)
+    exif = b"Exif\x00\x00II*\x00\xff\xff\xff\xff" + b"\xff" * 40
+
+    loaded = Images.load(encoded(image, "JPEG", exif=exif, quality=95))
+
+    assert numpy.abs(loaded.astype(int) - image).mean() < 10
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG", "WEBP"])
+def test_first_frame_only(kind):
+    frames = [flat(colour=(250, 250, 250)), flat(colour=(0, 0, 0))]
+
+    loaded = Images.load(encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True))
+
+    assert loaded.shape == (6, 8, 3)
+    assert loaded.min() >= 248
+
+
+def png_header(width, height):
+    """A PNG that claims a size and holds next to nothing."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ((60_000, 1), "60000x1 pixels.*20000.*MaxSide"),
+        ((1, 20_001), "MaxSide"),
+        ((7_000, 7_000), "49000000|7000x7000.*40000000.*MaxPixels"),
+        ((10_000, 10_000), "MaxPixels"),  # Pillow only warns
+        ((60_000, 60_000), "MaxPixels"),  # Pillow refuses by itself
+    ],
+)
+def test_limits_are_told_from_the_header(size, words):
+    with pytest.raises(ImageError, match=words):
+        Images.load(png_header(*size))
+
+
+def test_limits_of_the_configuration():
+    data = encoded(flat(size=(10, 10)), "PNG")
+
+    assert Images.load(data, max_pixels=100, max_side=10).shape == (10, 10, 3)
+    with pytest.raises(ImageError, match="10x10 pixels, 99 in all are allowed"):
+        Images.load(data, max_pixels=99)
+    with pytest.raises(ImageError, match="the longest side allowed is 9 "):
+        Images.prepare(data, 4, max_side=9)
+
+
+def test_jpeg_of_endless_scans():
+    data = encoded(smooth(64, 64), "JPEG", progressive=True)
+    assert Images.load(data).shape == (64, 64, 3)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+
+    with pytest.raises(ImageError, match="scans"):
+        Images.load(data[:-2] + 200 * scan + data[-2:])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<html>502 Bad Gateway</html>", b"PK\x03\x04" + bytes(60), b"\0\5" * 50, bytes(1000),
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF\4\0\0\0WEBP", b"BM",
+        b"\x89PNG\r\n\x1a\n",
+    ],
+)  # fmt: skip
+def test_what_is_no_image(data):
+    with pytest.raises(ImageError, match=r"^the image: "):
+        Images.load(data)
+
+
+def test_encapsulated_postscript_is_never_interpreted():
+    with pytest.raises(ImageError, match="of a kind that is not read"):
+        Images.load(encoded(flat(), "EPS"))
+
+
+def test_messages_name_the_file(tmp_path):
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "cut.png").write_bytes(encoded(noise(50, 50), "PNG")[:2000])
+    os.mkfifo(tmp_path / "pipe.png")
+
+    for name, words in [
+        ("empty.png", "empty"), ("missing.png", "No such file"), (".", "folder"), ("cut.png", "truncated"),
+        ("pipe.png", "device"), ("a\0b.png", "null"),
+    ]:  # fmt: skip
+        with pytest.raises(ImageError) as caught:
+            Images.load(tmp_path / name)
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
+        assert words in str(caught.value)
+    with pytest.raises(ImageError, match=r"^scan 7: the file is empty"):
+        Images.load(b"", name="scan 7")
+
+
+SEEDS = {
+    "jpeg": lambda: encoded(smooth(40, 40), "JPEG"),
+    "progressive": lambda: encoded(smooth(40, 40), "JPEG", progressive=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0"),
+    "cmyk": lambda: encoded(flat("CMYK", (9, 8, 7, 6), (40, 40)), "JPEG"),
+    "png": lambda: encoded(noise(20, 20), "PNG"),
+    "palette": lambda: encoded(PIL.Image.fromarray(noise(20, 20)).quantize(16), "PNG", transparency=3),
+    "sixteen": lambda: encoded(numpy.arange(400, dtype="uint16").reshape(20, 20) * 99, "PNG"),
+    "gif": lambda: encoded(noise(20, 20), "GIF"),
+    "bmp": lambda: encoded(noise(20, 20), "BMP"),
+    "tiff": lambda: encoded(noise(20, 20), "TIFF"),
+    "deflate": lambda: encoded(noise(20, 20), "TIFF", compression="tiff_adobe_deflate"),
+    "float": lambda: encoded(noise(20, 20)[..., 0].astype("float32"), "TIFF"),
+    "webp": lambda: encoded(noise(20, 20), "WEBP"),
+    "ppm": lambda: encoded(noise(20, 20), "PPM"),
+}
+
+
+@pytest.mark.parametrize("kind", SEEDS)
+def test_damaged_bytes_give_an_image_or_an_image_error(kind):
+    good = SEEDS[kind]()
+    generator = numpy.random.default_rng(7)
+    cases = [good[:end] for end in range(1, len(good), max(len(good) // 40, 1))]
+    for _ in range(120):
+        broken = bytearray(good)
+        for _ in range(generator.integers(1, 6)):
+            broken[generator.integers(0, min(len(broken), 400))] = generator.integers(0, 256)
+        cases.append(bytes(broken))
+
+    outcomes = set()
+    for data in cases:
+        try:
+            image = Images.load(data, max_pixels=100_000, at_least=9)
+        except ImageError:
+            outcomes.add("error")
+        else:
+            assert image.dtype == numpy.uint8
+            assert image.ndim == 3 and image.shape[2] == 3
+            outcomes.add("image")
+        # The check of Data.py must not pass what the decoder then refuses.
+        try:
+            Images.check(data, max_pixels=100_000)
+        except ImageError:
+            with pytest.raises(ImageError):
+                Images.load(data, max_pixels=100_000)
+    assert outcomes == {"error", "image"} or outcomes == {"error"}
+
+
+def test_square_is_the_middle_of_the_image():
+    image = numpy.zeros((40, 80, 3), "uint8")
+    image[:, :20] = 200
+    image[:, 60:] = 90
+
+    # The middle square spans columns 20 … 60: neither of the margins shows.
+    assert (Images.square(image, 16) == 0).all()
+    assert Images.square(image, 16).shape == (16, 16, 3)
+
+
+def test_square_of_the_wanted_crop_size_keeps_the_pixels():
+    image = noise(32, 32)
+
+    # 28 = 0.875 * 32 pixels from the middle, not resized at all.
+    numpy.testing.assert_array_equal(Images.square(image, 28), image[2:30, 2:30])
+
+
+def test_square_does_not_alias():
+    stripes = numpy.zeros((512, 512, 3), "uint8")
+    stripes[:, ::2] = 255
+
+    small = Images.square(stripes, 32)
+
+    # A nearest or plain bicubic sampling would answer 0 or 255 here.
+    assert numpy.abs(small.astype(int) - 127).max() <= 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 2)])
+def test_square_of_tiny_images(shape):
+    image = numpy.full((*shape, 3), 99, "uint8")
+
+    assert (Images.square(image, 10) == 99).all()
+
+
+@pytest.mark.parametrize(("side", "shape"), [(125, 125), (128, 64), (256, 64), (512, 64), (1000, 125)])
+def test_large_jpegs_are_decoded_at_a_reduced_scale(side, shape):
+    data = encoded(smooth(side, side), "JPEG", quality=92)
+
+    # At least twice the 32 pixels that are needed are left.
+    assert Images.load(data, at_least=32).shape == (shape, shape, 3)
+    assert Images.load(data).shape == (side, side, 3)
+
+
+def test_reduced_scale_gives_the_same_square():
+    generator = numpy.random.default_rng(1)
+    image = (smooth(1100, 900) + generator.normal(0, 10, (1100, 900, 3))).clip(0, 255).astype("uint8")
+    data = encoded(image, "JPEG", quality=95)
+    assert Images.load(data, at_least=128).shape[1] == 450
+
+    difference = numpy.abs(Images.prepare(data, 112).astype(int) - Images.square(Images.load(data), 112))
+
+    assert difference.mean() < 0.6
+    assert difference.max() <= 8
+
+
+def test_reduced_scale_with_orientation_and_for_other_formats():
+    exif = PIL.Image.Exif()
+    exif[274] = 6
+
+    assert Images.load(encoded(smooth(600, 900), "JPEG", exif=exif), at_least=100).shape == (450, 300, 3)
+    assert Images.load(encoded(smooth(600, 900), "PNG"), at_least=100).shape == (600, 900, 3)
+
+
+def test_network_input():
+    pixels = numpy.array([[[[0, 128, 255]]]], "uint8")
+
+    scaled = Images.network_input(pixels)
+
+    assert scaled.dtype == numpy.float32
+    numpy.testing.assert_array_equal(scaled, numpy.float32([[[[-1, 0, 127 / 128]]]]))
+    numpy.testing.assert_allclose(Images.network_input(pixels, 100.0), [[[[-1, 0.28, 1.55]]]], rtol=1e-6)
+
+
+def test_threads_agree_and_leave_the_warnings_as_they_were():
+    # A PNG that Pillow warns about (an APNG chunk of no frames), among others.
+    png = encoded(noise(64, 64), "PNG")
+    data = b"acTL" + bytes(8)
+    chunk = struct.pack(">I", 8) + data + struct.pack(">I", zlib.crc32(data))
+    odd = png[:33] + chunk + png[33:]
+    with pytest.warns(UserWarning, match="APNG"):
+        PIL.Image.open(io.BytesIO(odd)).load()
+    sources = [odd, png, encoded(smooth(64, 64), "JPEG")] * 40
+    expected = [Images.load(source) for source in sources[:3]]
+    before = list(warnings.filters)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        loaded = list(pool.map(Images.load, sources))
+
+    for number, image in enumerate(loaded):
+        numpy.testing.assert_array_equal(image, expected[number % 3])
+    assert list(warnings.filters) == before
