@@ -4,21 +4,15 @@ import collections
 import concurrent.futures
 import dataclasses
 import hashlib
-import io
 import itertools
 import logging
 import os
 import pathlib
 
-import PIL.Image
-
-from Classes import Demo, Files, Helpers, Images, Provenance, Shards, Splits
+from Classes import Demo, Files, Groups, Helpers, Images, Provenance, Shards, Splits
 from Classes.Errors import DataError, ImageError
 
 log = logging.getLogger("Data")
-
-# What the records say, by Pillow's name of the format.
-FORMATS = {"JPEG": "jpg", "MPO": "jpg"}
 
 
 @dataclasses.dataclass(slots=True)
@@ -28,7 +22,7 @@ class Item:
     Attributes:
       path: the file.
       class_name, label: its class folder and the folder's number.
-      group: see Splits.group.
+      group: see Groups.
       sha256, size: of the file's bytes.
       format, width, height: of the image.
     """
@@ -46,7 +40,7 @@ class Item:
     @property
     def filename(self):
         """Class folder and name, which stay the same when the data folder moves."""
-        return f"{self.class_name}/{self.path.name}"
+        return _filename(self.class_name, self.path)
 
     def listing(self):
         """The manifest's line for this image."""
@@ -72,23 +66,22 @@ def run(configuration, strict=False):
       DataError: no shards can be made of what is there.
     """
     folder = configuration.path("DatasetDir")
-    files = find(configuration)
-    classes = list(files)
+    files, ignored = find(configuration)
+    synthetic = _synthetic(folder, files)
+    patient = Groups.patients(folder)
     with Files.lock(folder):
-        patient = Splits.patients(folder)
-        items, unreadable = examine(configuration, files, patient)
-        _warn_unknown(folder, patient, files)
-        synthetic = _synthetic(items)
-        items, duplicates, contradictions = _unique(items)
-        items, held_out = _hold_out(configuration, items, patient, duplicates)
-        _check_classes(classes, items)
+        items, unreadable = examine(configuration, files, _groups(configuration, files, patient))
+        items, duplicates, contradictions = unique(items)
+        items, held_out = hold_out(configuration, items, patient)
+        _check_classes(files, items)
         splits = _split(configuration, items)
         about = {
-            "classes": classes,
+            "classes": list(files),
             "synthetic": synthetic,
-            "proof": proof(splits),
+            "proof": Splits.proof(splits),
             "unreadable": unreadable,
-            "duplicates": [{"file": copy.filename, "of": first.filename} for first, copy in duplicates],
+            "ignored": ignored,
+            "duplicates": duplicates,
             "contradictions": contradictions,
             "held_out": [{"file": item.filename, "group": item.group} for item in held_out],
             "seed": configuration["RandomSeed"],
@@ -96,8 +89,7 @@ def run(configuration, strict=False):
             "versions": Provenance.versions(),
         }
         manifest = Shards.write(configuration, splits, about)
-        _write_names(configuration, classes)
-    _report(manifest, about)
+    _report(configuration, manifest, about)
     return 1 if strict and unreadable else 0
 
 
@@ -105,7 +97,7 @@ def find(configuration):
     """The image files of every class folder.
 
     Returns:
-      {class: [paths, by name]}, classes in the order of their labels.
+      ({class: [paths, by name]}, classes in the order of their labels; [class/file that is no image by its ending]).
     Raises:
       DataError: the folders are not what the configuration expects.
     """
@@ -113,65 +105,111 @@ def find(configuration):
     endings = tuple(configuration["ValidIType"])
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; make it, with one folder of images a class")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    files, other = {}, []
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    files, ignored = {}, []
     for name in names:
-        entries = sorted(path for path in (folder / name).iterdir() if path.is_file() and path.name[0] != ".")
-        files[name] = [path for path in entries if path.name.endswith(endings)]
-        other += [path for path in entries if not path.name.endswith(endings)]
-    if other:
-        log.warning("%d files are no images by their ending (ValidIType), the first is %s.", len(other), other[0])
+        entries = sorted(path for path in (folder / name).iterdir() if path.name[0] != ".")
+        files[name] = [path for path in entries if path.name.endswith(endings) and path.is_file()]
+        taken = set(files[name])
+        ignored += [_filename(name, path) for path in entries if path not in taken]
+    if ignored:
+        log.warning(
+            "%d entries of the class folders are no files of the endings in ValidIType and are left out: %s%s",
+            len(ignored),
+            ", ".join(ignored[:5]),
+            ", …" if len(ignored) > 5 else ".",
+        )
+    _check_folders(configuration, folder, files)
+    return files, ignored
+
+
+def _check_folders(configuration, folder, files):
+    names, listed = list(files), ", ".join(files)
     if not any(files.values()):
         raise DataError(
             f"{folder}: holds no images; put them into {folder / '0'} (healthy) and {folder / '1'} (leukemic), "
             "or draw synthetic ones with python3 Data.py Demo"
         )
     if len(names) == 1:
-        raise DataError(f"{folder}: holds the one class {names[0]}; a classifier needs two, one folder each")
+        raise DataError(f"{folder}: holds the one class {listed}; a classifier needs two, one folder each")
     if len(names) != configuration["NumClasses"]:
         raise DataError(
-            f"{folder}: holds {len(names)} class folders ({', '.join(names)}), NumClasses is "
-            f"{configuration['NumClasses']}; set NumClasses={len(names)} or remove what is no class"
+            f"{folder}: holds {len(names)} class folders ({listed}), NumClasses is {configuration['NumClasses']}; "
+            f"set NumClasses to {len(names)} or move away what is no class"
         )
     if configuration["PositiveClass"] not in names:
         raise DataError(
             f"{folder}: has no class {configuration['PositiveClass']} (PositiveClass); set PositiveClass to the folder "
-            f"that means ALL: {', '.join(names)}"
+            f"that means ALL: {listed}"
         )
-    empty = [name for name in names if not files[name]]
-    if empty:
-        raise DataError(f"{folder / empty[0]}: holds no images; a class needs some, or remove the folder")
-    return files
+    for name in names:
+        if not files[name]:
+            raise DataError(f"{folder / name}: holds no images; put some into it, or remove the folder")
 
 
-def examine(configuration, files, patient):
-    """Decode every image in full, on all cores.
+def _synthetic(folder, files):
+    """Whether the images are drawn ones; drawn and real ones together would be a data set of nothing."""
+    drawn = [path.name.startswith(Demo.PREFIX) for paths in files.values() for path in paths]
+    if any(drawn) and not all(drawn):
+        raise DataError(
+            f"{folder}: synthetic smears ({Demo.PREFIX}…) lie among other images; remove them with "
+            "python3 Data.py Demo --remove"
+        )
+    return any(drawn)
+
+
+def _groups(configuration, files, patient):
+    """{class/file: group}, with a word on what groups.csv and the folders do not have in common."""
+    names = [_filename(name, path) for name, paths in files.items() for path in paths]
+    groups, missing = Groups.assign(names, configuration["GroupPattern"], patient)
+    if missing:
+        log.warning(
+            "%s leaves out %d files, %s the first; they are grouped by name.", Groups.FILE, len(missing), missing[0]
+        )
+    tests = {path.name for path in _test_files(configuration)}
+    known = tests.union(names, (name.rpartition("/")[2] for name in names))
+    unknown = sorted(set(patient) - known)
+    if unknown:
+        log.warning("%s names %d files that are not here, %s the first.", Groups.FILE, len(unknown), unknown[0])
+    return groups
+
+
+def examine(configuration, files, groups):
+    """Decode every image in full, on all cores, and keep none of them.
 
     Args:
       configuration: Configuration.
-      files: `find`'s answer.
-      patient: Splits.patients' answer.
+      files: {class: [paths]}.
+      groups: {class/file: group}.
     Returns:
       ([Item, ordered by SHA-256], [{"file", "reason"} of what cannot be read]).
     """
-    work = [(path, name, label) for label, (name, paths) in enumerate(files.items()) for path in paths]
+    limits = {"max_pixels": configuration["MaxPixels"], "max_side": configuration["MaxSide"]}
+    work = ((path, name, label) for label, (name, paths) in enumerate(files.items()) for path in paths)
 
     def one(path, name, label):
+        filename = _filename(name, path)
         try:
-            return _item(configuration, path, name, label, patient)
+            data = path.read_bytes()
+            facts = Images.check(data, name=filename, **limits)
         except ImageError as error:
-            return path, name, str(error)
+            return filename, str(error)
+        except OSError as error:
+            return filename, f"{filename}: {error.strerror}"
+        digest = hashlib.sha256(data).hexdigest()
+        return Item(
+            path, name, label, groups[filename], digest, len(data), facts.format, facts.width, facts.height
+        )  # fmt: skip
 
     items, unreadable = [], []
-    with Helpers.progress(total=len(work), desc="Images", unit="image") as bar:
+    with Helpers.progress(total=len(groups), desc="Images", unit="image") as bar:
         for found in _parallel(one, work, configuration["Workers"] or os.cpu_count() or 1):
             bar.update()
             if isinstance(found, Item):
                 items.append(found)
             else:
-                path, name, reason = found
-                log.warning("Left out: %s", reason)
-                unreadable.append({"file": f"{name}/{path.name}", "reason": reason})
+                log.warning("Left out: %s", found[1])
+                unreadable.append(dict(zip(("file", "reason"), found, strict=True)))
     return sorted(items, key=lambda item: (item.sha256, item.filename)), unreadable
 
 
@@ -189,131 +227,104 @@ def _parallel(function, work, workers):
                 future.cancel()
 
 
-def _item(configuration, path, name, label, patient):
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}") from error
-    try:
-        image = Images.load(data, max_pixels=configuration["MaxPixels"], max_side=configuration["MaxSide"])
-    except ImageError as error:
-        raise ImageError(f"{path}: {str(error).removeprefix('the image: ')}") from error
-    kind = PIL.Image.open(io.BytesIO(data)).format
-    return Item(
-        path,
-        name,
-        label,
-        Splits.group(path.name, name, configuration["GroupPattern"], patient),
-        hashlib.sha256(data).hexdigest(),
-        len(data),
-        FORMATS.get(kind, kind.lower()),
-        image.shape[1],
-        image.shape[0],
-    )
+def unique(items):
+    """Every content once, and groups that share a content made one.
 
-
-def _warn_unknown(folder, patient, files):
-    known = {key for name, paths in files.items() for path in paths for key in (path.name, f"{name}/{path.name}")}
-    unknown = sorted(set(patient) - known)
-    if unknown:
-        log.warning(
-            "%s names %d files that are not here, such as %s.", folder / Splits.GROUPS_FILE, len(unknown), unknown[0]
-        )
-
-
-def _synthetic(items):
-    """Whether the images are drawn ones; drawn and real ones together would be a data set of nothing."""
-    drawn = [item for item in items if item.path.name.startswith(Demo.PREFIX)]
-    if drawn and len(drawn) < len(items):
-        raise DataError(
-            f"{drawn[0].path.parent.parent}: synthetic smears ({Demo.PREFIX}…) lie among other images; remove them "
-            "with python3 Data.py Demo --remove"
-        )
-    return bool(drawn)
-
-
-def _unique(items):
-    """Every content once.
-
+    Args:
+      items: list of Item, ordered by SHA-256; their groups are changed in place.
     Returns:
-      (items, [(kept, copy)], [{"sha256", "files"}]): the same image in two classes has no label that can be trusted,
-      so all its copies go.
+      (items, [{"file", "of"}] of left-out copies, [{"sha256", "files"}] of images that lie in several classes: none
+      of their labels can be trusted, so all of them are left out).
     """
-    kept, duplicates, contradictions = [], [], []
+    kept, duplicates, contradictions, companies = [], [], [], []
     for digest, copies in itertools.groupby(items, key=lambda item: item.sha256):
-        copies = list(copies)
-        if len({item.label for item in copies}) > 1:
-            names = [item.filename for item in copies]
-            log.warning("Left out: one image in several classes: %s", ", ".join(names))
+        first, *others = copies
+        companies.append({first.group, *(copy.group for copy in others)})
+        if any(copy.label != first.label for copy in others):
+            names = [first.filename, *(copy.filename for copy in others)]
+            log.warning("Left out: one and the same image in several classes: %s", ", ".join(names))
             contradictions.append({"sha256": digest, "files": names})
-            continue
-        kept.append(copies[0])
-        duplicates += [(copies[0], copy) for copy in copies[1:]]
+        else:
+            kept.append(first)
+            duplicates += [{"file": copy.filename, "of": first.filename} for copy in others]
     if duplicates:
-        log.warning("Left out: %d exact copies of other images; the manifest lists them.", len(duplicates))
+        log.warning(
+            "Left out: %d exact copies, %s of %s the first; the manifest lists them.",
+            len(duplicates),
+            duplicates[0]["file"],
+            duplicates[0]["of"],
+        )
+    joined = Groups.joined(companies)
+    for item in kept:
+        item.group = joined[item.group]
     return kept, duplicates, contradictions
 
 
-def _hold_out(configuration, items, patient, duplicates):
+def hold_out(configuration, items, patient):
     """Keep whatever belongs to a test image out of training and validation.
 
+    An image belongs to a test image by equal content, by the original that both names tell, or by the patient of
+    groups.csv; its whole group goes.
+
+    Args:
+      configuration: Configuration.
+      items: list of Item.
+      patient: Groups.patients' answer.
     Returns:
-      (items that stay, items held out), groups that share an image joined into one.
+      (items that stay, items held out).
     """
-    folder = configuration.path("TestImagePath")
-    endings = tuple(configuration["ValidIType"])
-    tests = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name.endswith(endings)]
+    pattern = configuration["GroupPattern"]
+    tests = _test_files(configuration)
     contents = {Files.sha256(path) for path in tests}
-    groups = {Splits.group(path.name, folder.name, configuration["GroupPattern"], patient) for path in tests}
-    groups |= {item.group for item in items if item.sha256 in contents}
-    joined = Splits.joined([{item.group} for item in items] + [{first.group, copy.group} for first, copy in duplicates])
-    held = {joined.get(name, name) for name in groups}
-    for item in items:
-        item.group = joined[item.group]
+    names = {path.name for path in tests}
+    originals = {Groups.original(name, pattern) for name in names}
+    held = {f"patient {found}" for file, found in patient.items() if file.rpartition("/")[2] in names}
+    held |= {
+        item.group for item in items if item.sha256 in contents or Groups.original(item.filename, pattern) in originals
+    }
     out = [item for item in items if item.group in held]
     if out:
-        log.info("Held out: %d images that belong to images in %s.", len(out), folder)
+        log.info(
+            "Held out: %d images that belong to images in %s; the manifest lists them.",
+            len(out),
+            configuration.path("TestImagePath"),
+        )
     return [item for item in items if item.group not in held], out
 
 
-def _check_classes(classes, items):
+def _test_files(configuration):
+    """Every file of the test folder, at any depth and of any ending: one too many costs less than a leak."""
+    folder = configuration.path("TestImagePath")
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+
+
+def _check_classes(files, items):
     found = {item.class_name for item in items}
-    for name in classes:
+    for name in files:
         if name not in found:
-            raise DataError(f"class {name}: no image is left after unreadable, doubled and test images were left out")
+            raise DataError(
+                f"class {name}: none of its {len(files[name])} images is left, all are unreadable, copies, or belong "
+                "to test images; add others"
+            )
 
 
 def _split(configuration, items):
     groups = {}
     for item in items:
-        groups.setdefault(item.group, collections.Counter())[item.label] += 1
+        groups.setdefault(item.group, collections.Counter())[item.class_name] += 1
     sides = Splits.split(groups, configuration["ValidationSize"], configuration["RandomSeed"])
-    return {split: [item for item in items if sides[item.group] == split] for split in Shards.SPLITS}
+    return {
+        side: Shards.spread(configuration, [item for item in items if sides[item.group] == side])
+        for side in Splits.SIDES
+    }
 
 
-def proof(splits):
-    """What the splits have in common, counted from the splits themselves.
-
-    Raises:
-      DataError: anything at all.
-    """
-    counted = {}
-    for kind in ("group", "sha256"):
-        train, validation = ({getattr(item, kind) for item in splits[split]} for split in Shards.SPLITS)
-        both = sorted(train & validation)
-        if both:
-            raise DataError(f"{kind} {both[0]} would be in training and in validation; this is a defect, tell us")
-        counted[kind] = {"train": len(train), "validation": len(validation), "in_both": both}
-    return counted
+def _filename(class_name, path):
+    # A name that is no UTF-8 could neither be logged nor written.
+    return f"{class_name}/{path.name}".encode(errors="surrogateescape").decode(errors="replace")
 
 
-def _write_names(configuration, classes):
-    folder = configuration.path("DatasetDir")
-    Files.write(folder / configuration["Classes"], "".join(f"{name}\n" for name in classes))
-    Files.write(folder / configuration["Labels"], "".join(f"{label}:{name}\n" for label, name in enumerate(classes)))
-
-
-def _report(manifest, about):
+def _report(configuration, manifest, about):
     for split in Shards.SPLITS:
         items = manifest.splits[split]
         counts = collections.Counter(item["class"] for item in items)
@@ -323,6 +334,10 @@ def _report(manifest, about):
         log.info(
             "%s: %d images (%s) of %d originals or patients in %d shards.", split, len(items), classes, groups, shards
         )
+        if shards < configuration["Shards"]:
+            log.info("%s: fewer images than Shards=%d, so no more shards.", split, configuration["Shards"])
+    if about["unreadable"]:
+        log.warning("%d images could not be read; they are named above and in the manifest.", len(about["unreadable"]))
     log.info("No image and no original or patient is in both splits (proof in the manifest).")
     log.info("Completed sorting data!")
     log.info("Next: python3 Trainer.py")

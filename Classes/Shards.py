@@ -1,16 +1,19 @@
 """TFRecord shards and their manifest: written as a whole, read only when they are what the manifest says."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import pathlib
 import shutil
+import signal
 import tempfile
+import threading
 
-from Classes import Files
+from Classes import Files, Helpers, Splits
 from Classes.Errors import DataError
 
-SPLITS = ("train", "validation")
+SPLITS = Splits.SIDES
 VERSION = 1
 
 
@@ -24,7 +27,7 @@ class Record:
       label: index of the class in `Classes.txt`.
       height, width: pixels.
       filename: class folder and name.
-      group: what the image belongs to; see Splits.group.
+      group: what the image belongs to; see Groups.
       sha256: of `encoded`, 64 hexadecimal digits.
     """
 
@@ -63,8 +66,26 @@ class Manifest:
         return [self.folder / shard["file"] for shard in self.shards if shard["split"] == split]
 
 
+def spread(configuration, items):
+    """Order a split so that `write` gives every shard its part of every class.
+
+    Args:
+      configuration: Configuration.
+      items: list of Data.Item.
+    Returns:
+      list of the same items; the order depends on their content alone.
+    """
+    by_class = sorted(items, key=lambda item: (item.label, item.sha256))
+    count = _count(configuration, items)
+    dealt = (sorted(by_class[number::count], key=lambda item: item.sha256) for number in range(count))
+    return [item for shard in dealt for item in shard]
+
+
 def write(configuration, splits, about):
-    """Replace the shards of a data folder; on any failure the former ones stay as they are.
+    """Replace the shards of a data folder; when anything fails, the former ones are as they were.
+
+    All is written into a folder of its own and flushed first. What remains to be done then are a few renames, for
+    which a full disk has room.
 
     Args:
       configuration: Configuration.
@@ -72,29 +93,34 @@ def write(configuration, splits, about):
       about: dict for JSON that goes into the manifest: classes, synthetic, proof, what was left out, …
     Returns:
       Manifest.
+    Raises:
+      DataError: an image changed meanwhile, or the disk is full.
     """
     folder = configuration.path("DatasetDir")
     for leftover in folder.glob(".shards-*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
     Files.sweep(folder)
+    classes = about["classes"]
     making = pathlib.Path(tempfile.mkdtemp(prefix=".shards-", suffix=".tmp", dir=folder))
     try:
-        shards = [shard for split in SPLITS for shard in _write_split(configuration, split, splits[split], making)]
+        with Helpers.progress(total=sum(map(len, splits.values())), desc="Shards", unit="image") as bar:
+            shards = [
+                each for split in SPLITS for each in _write_split(configuration, split, splits[split], making, bar)
+            ]
         listed = {split: [item.listing() for item in splits[split]] for split in SPLITS}
-        content = _content(about["classes"], listed)
-        manifest = {"version": VERSION, "content_sha256": content, **about, "shards": shards, "splits": listed}
-        # From here to the manifest's own rename there is no manifest, so a machine that dies in between leaves a
-        # folder that says "run Data.py again", never one that mixes two data sets.
-        path(configuration).unlink(missing_ok=True)
-        for old in _present(configuration):
-            old.unlink()
-        for shard in shards:
-            (making / shard["file"]).replace(folder / shard["file"])
-        Files.flush(folder)
-        Files.write_json(path(configuration), manifest)
+        content = _content(classes, listed)
+        Files.write(making / configuration["Classes"], "".join(f"{name}\n" for name in classes))
+        labels = "".join(f"{label}:{name}\n" for label, name in enumerate(classes))
+        Files.write(making / configuration["Labels"], labels)
+        values = {"version": VERSION, "content_sha256": content, **about, "shards": shards, "splits": listed}
+        with Files.replacing(making / path(configuration).name) as temporary, open(temporary, "w") as file:
+            # Piece by piece: as one text, the manifest of a large set would take more memory than all else.
+            file.writelines(json.JSONEncoder(indent=1, allow_nan=False).iterencode(values))
+        with _uninterrupted():
+            _publish(configuration, making)
     finally:
         shutil.rmtree(making, ignore_errors=True)
-    return Manifest(folder, about["classes"], listed, shards, about["synthetic"], content)
+    return Manifest(folder, classes, listed, shards, about["synthetic"], content)
 
 
 def path(configuration):
@@ -112,23 +138,24 @@ def manifest(configuration):
     again = "run python3 Data.py"
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        found = Manifest(
-            file.parent, values["classes"], values["splits"], values["shards"], values["synthetic"],
-            values["content_sha256"],
-        )  # fmt: skip
-        whole = values["version"] == VERSION and found.sha256 == _content(found.classes, found.splits)
+        classes, splits, shards = values["classes"], values["splits"], values["shards"]
+        content = values["content_sha256"]
+        whole = values["version"] == VERSION and content == _content(classes, splits)
+        counts = {split: sum(shard["count"] for shard in shards if shard["split"] == split) for split in SPLITS}
+        whole = whole and all(counts[split] == len(splits[split]) for split in SPLITS)
+        found = Manifest(file.parent, classes, splits, shards, values["synthetic"], content)
+        sums = [(file.parent / shard["file"], shard["sha256"]) for shard in shards]
     except FileNotFoundError as error:
         raise DataError(f"{file}: there are no shards yet; {again}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file}: damaged ({error}); {again}") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{file}: damaged ({type(error).__name__}: {error}); {again}") from error
     if not whole:
         raise DataError(f"{file}: of another version, or changed after it was written; {again}")
-    for shard in found.shards:
-        shard_path = file.parent / shard["file"]
-        if not shard_path.is_file():
-            raise DataError(f"{shard_path}: missing; {again}")
-        if Files.sha256(shard_path) != shard["sha256"]:
-            raise DataError(f"{shard_path}: its SHA-256 is not the manifest's, the file is damaged; {again}")
+    for shard, expected in sums:
+        if not shard.is_file():
+            raise DataError(f"{shard}: missing; {again}")
+        if Files.sha256(shard) != expected:
+            raise DataError(f"{shard}: its SHA-256 is not the manifest's, the file is damaged; {again}")
     return found
 
 
@@ -171,21 +198,33 @@ def _record(example):
     )
 
 
-def _write_split(configuration, split, items, folder):
+def _count(configuration, items):
+    return min(configuration["Shards"], len(items))
+
+
+def _write_split(configuration, split, items, folder, bar):
     """Write a split's shards; a shard that would be empty is not made."""
+    # Imported here, since it costs seconds that an error in the data should not wait for.
     import tensorflow as tf
 
-    count = min(configuration["Shards"], len(items))
-    shards = []
+    count = _count(configuration, items)
+    shards, start = [], 0
     for number in range(count):
-        mine = items[len(items) * number // count : len(items) * (number + 1) // count]
+        mine = items[start : start + len(items) // count + (number < len(items) % count)]
+        start += len(mine)
         name = f"{configuration['TFRecordFile']}_{split}_{number:05d}-of-{count:05d}.tfrecord"
         try:
             with tf.io.TFRecordWriter(str(folder / name)) as writer:
                 for item in mine:
                     writer.write(_example(tf, item).SerializeToString())
+                    bar.update()
         except tf.errors.OpError as error:
-            raise DataError(f"{folder / name}: {error.message}; the former shards are as they were") from error
+            # The writer's message names the hidden folder, which is of no use to anybody.
+            reason = error.message.rpartition("; ")[2] or type(error).__name__
+            raise DataError(
+                f"{folder.parent}: {name} could not be written ({reason}); free some space and run python3 Data.py "
+                "again, the former shards are as they were"
+            ) from error
         Files.flush(folder / name)
         shards.append({"file": name, "split": split, "count": len(mine), "sha256": Files.sha256(folder / name)})
     return shards
@@ -216,12 +255,46 @@ def _example(tf, item):
     return tf.train.Example(features=tf.train.Features(feature=features))
 
 
-def _present(configuration):
-    """Shards in the folder, of whatever run."""
-    folder = configuration.path("DatasetDir")
-    return [found for split in SPLITS for found in folder.glob(configuration["FilePattern"] % split)]
+def _publish(configuration, making):
+    """Rename what was made onto what was there.
+
+    From the former manifest's end to the new one's rename there is none, so a machine that dies in between leaves a
+    folder that says "run Data.py", never one that mixes two data sets.
+    """
+    folder, name = configuration.path("DatasetDir"), path(configuration).name
+    (folder / name).unlink(missing_ok=True)
+    Files.flush(folder)
+    for split in SPLITS:
+        digits = "[0-9]" * 5
+        for old in folder.glob(f"{configuration['TFRecordFile']}_{split}_{digits}-of-{digits}.tfrecord"):
+            old.unlink()
+    for made in sorted(making.iterdir()):
+        if made.name != name:
+            made.replace(folder / made.name)
+    Files.flush(folder)
+    (making / name).replace(folder / name)
+    Files.flush(folder)
+
+
+@contextlib.contextmanager
+def _uninterrupted():
+    """Ignore Ctrl-C for the few milliseconds in which it would cost the former shards."""
+    # Only the main thread is interrupted, and only it may say so.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def _content(classes, splits):
-    text = json.dumps([classes, splits], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    """What tells one data set from another, as 64 hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps(classes).encode())
+    for split in SPLITS:
+        digest.update(split.encode())
+        for item in splits[split]:
+            digest.update(json.dumps(item, sort_keys=True).encode())
+    return digest.hexdigest()
