@@ -3,99 +3,118 @@
 #
 #   sh Setup.sh          install, fetch the pretrained weights
 #   sh Setup.sh Run      and do the main job: Data, Trainer, Validation, Classifier
-#   sh Setup.sh Test     and run the tests
+#   sh Setup.sh Test     install and run the tests; what follows goes to pytest
 #
 # Edited on Windows? Clean it with: sed -i 's/\r//' Setup.sh
 set -eu
 
-cd "$(dirname "$0")"
 venv=.venv
 python=$venv/bin/python
 
+# Without pretrained weights the whole network is trained on the synthetic smears. This narrow one learns them in
+# about three minutes on two cores.
+demo_settings="--set DepthMultiplier=0.25 --set Epochs=12 --set LearningRate=0.001"
+
 say() { printf '%s\n' "$*"; }
-fail() { say "Error: $*" >&2; exit 1; }
 
-supported='import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'
+fail() {
+    say "Error: $*" >&2
+    exit 1
+}
 
+usage() {
+    say "usage: sh Setup.sh [Run | Test [pytest options]]" >&2
+    exit 2
+}
+
+is_supported() {
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
+}
+
+# Prints the command of a Python that the pinned packages exist for.
 find_python() {
     for name in python3 python3.13 python3.12 python3.11 python3.10; do
-        if command -v "$name" >/dev/null 2>&1 && "$name" -c "$supported" 2>/dev/null; then
+        # In a shell with .venv active, python3 is the very one that is about to be replaced.
+        case "$(command -v "$name" || :)" in "" | "$PWD/$venv"/*) continue ;; esac
+        if is_supported "$name"; then
             say "$name"
             return
         fi
     done
-    fail "Python 3.10, 3.11, 3.12 or 3.13 is needed and none was found; install one and run this again"
+    fail "no Python from 3.10 to 3.13 found; install one, for instance: sudo apt install python3.11 python3.11-venv"
 }
 
+# A .venv of another Python, or one whose making was interrupted, is made anew.
 make_venv() {
-    if [ -x "$python" ] && "$python" -c "$supported" 2>/dev/null && "$python" -m pip --version >/dev/null 2>&1; then
+    if is_supported "$python" && "$python" -m pip --version >/dev/null 2>&1; then
         return
     fi
     system=$(find_python)
-    "$system" -c 'import ensurepip, venv' 2>/dev/null ||
-        fail "$system lacks the venv module; install it (on Debian and Ubuntu: sudo apt install python3-venv)"
+    "$system" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
+        fail "$system has no venv module; install it, for instance: sudo apt install python3-venv"
     rm -rf "$venv"
-    "$system" -m venv "$venv" || fail "$venv could not be made; is the disk full, or the folder read-only?"
+    "$system" -m venv "$venv" || fail "$PWD/$venv could not be made, see above"
 }
 
-# Installs a requirements file unless the very same was installed before.
+# The pinned versions and whether every package can still be found: what a second run need not install again.
+is_installed() {
+    [ -f "$venv/$1.done" ] && cat Required/requirements*.txt | cmp -s - "$venv/$1.done" &&
+        "$python" -c 'import sys; from Classes import Entry; sys.exit(bool(Entry.missing(Entry.TRAINING)))'
+}
+
 install() {
-    stamp=$venv/$(basename "$1").installed
-    wanted=$(cat Required/requirements*.txt)
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+    if is_installed "$1"; then
         return
     fi
-    say "Installing $1 into $venv; the first time this takes some minutes."
-    "$python" -m pip install --quiet --disable-pip-version-check --requirement "$1" ||
-        fail "pip could not install $1, see above; check the network and run this again"
-    printf '%s' "$wanted" >"$stamp"
+    mkdir -p Logs
+    say "Installing Required/$1 into $venv; the first time this takes some minutes."
+    "$python" -m pip install --quiet --disable-pip-version-check --requirement "Required/$1" 2>Logs/Setup.log ||
+        fail "pip could not install Required/$1 (Logs/Setup.log says why); is there a network, and space on the disk?"
+    cat Required/requirements*.txt >"$venv/$1.done"
 }
 
-has_images() {
-    [ -n "$(find Model/Data -mindepth 2 -type f ! -name '.*' 2>/dev/null | head -n 1)" ]
-}
-
-has_weights() {
-    [ -n "$(find Model/Pretrained -type f ! -name '.*' 2>/dev/null | head -n 1)" ]
-}
-
-only_synthetic() {
-    [ -z "$(find Model/Data -mindepth 2 -type f ! -name '.*' ! -name 'Synthetic_*' | head -n 1)" ]
+# Files in the class folders, all of them or those whose names do not match $1.
+images() {
+    find "$data" -mindepth 2 -maxdepth 2 -type f ! -name '.*' ! -name "${1-}" 2>/dev/null
 }
 
 main_job() {
-    has_images || "$python" Data.py Demo
+    data=$("$python" -c 'from Classes import Helpers; print(Helpers.load().path("DatasetDir"))')
+    [ -n "$(images)" ] || "$python" Data.py Demo
     settings=
-    if only_synthetic && ! has_weights; then
-        # Without pretrained weights the whole network is trained; this narrow one learns the drawn cells in minutes.
-        settings="--set DepthMultiplier=0.25 --set Epochs=12 --set LearningRate=0.001"
-        say "No pretrained weights: a narrow network is trained on the synthetic smears from random values."
+    if [ "$weights" = none ] && [ -z "$(images 'Synthetic_*')" ]; then
+        settings=$demo_settings
+        say "Training $settings, since there are neither real images nor pretrained weights."
     fi
     "$python" Data.py
-    # shellcheck disable=SC2086 # each word is an argument
+    # shellcheck disable=SC2086 # several words
     "$python" Trainer.py $settings
     "$python" Validation.py
     "$python" Classifier.py
 }
 
-case "${1-}" in
-    "" | Run | Test) [ $# -le 1 ] || fail "one word at most is expected: Run or Test" ;;
-    *) say "usage: sh Setup.sh [Run|Test]" >&2; exit 2 ;;
-esac
-
-make_venv
-install Required/requirements.txt
-case "${1-}" in
-    Test)
-        install Required/requirements-dev.txt
-        exec "$python" -m pytest
-        ;;
-    Run)
-        "$python" -m Classes.Fetch
+main() {
+    CDPATH='' cd -- "$(dirname -- "$0")"
+    job=${1-}
+    [ $# -eq 0 ] || shift
+    case $job in
+    Test) ;;
+    "" | Run) [ $# -eq 0 ] || usage ;;
+    *) usage ;;
+    esac
+    make_venv
+    install requirements.txt
+    if [ "$job" = Test ]; then
+        install requirements-dev.txt
+        exec "$python" -m pytest "$@"
+    fi
+    weights=there
+    "$python" -m Classes.Fetch || weights=none
+    if [ "$job" = Run ]; then
         main_job
-        ;;
-    *)
-        "$python" -m Classes.Fetch
-        say "Ready. Next: sh Setup.sh Run, or put images into Model/Data/0 and Model/Data/1 and run python3 Data.py"
-        ;;
-esac
+    else
+        say "Ready. Next: sh Setup.sh Run, or your images into Model/Data/0 and Model/Data/1 and python3 Data.py"
+    fi
+}
+
+main "$@"

@@ -4,17 +4,41 @@ Imports nothing outside the standard library, so that it also runs where nothing
 """
 
 import argparse
+import contextlib
+import errno
 import importlib
 import importlib.util
+import logging
 import os
 import pathlib
+import signal
 import sys
+import traceback
 
-from Classes.Errors import ALLError
+from Classes.Errors import ALLError, one_line
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 SERVING = ("jsonschema", "numpy", "openvino", "PIL", "tqdm")
-TRAINING = (*SERVING, "matplotlib", "scipy", "sklearn", "tensorboard", "tensorflow", "tf_keras", "tf_slim")
+TRAINING = (
+    *SERVING,
+    "h5py",
+    "keras",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "tensorboard",
+    "tensorflow",
+    "tf_keras",
+    "tf_slim",
+)
+
+# Environment variable: this process was started by `hand_over`.
+HANDED_OVER = "ALL_HANDED_OVER"
+
+
+def missing(packages):
+    """The names of `packages` that this interpreter cannot import."""
+    return [name for name in packages if importlib.util.find_spec(name) is None]
 
 
 def hand_over(packages):
@@ -25,15 +49,18 @@ def hand_over(packages):
     Raises:
       ALLError: a package is missing and `.venv` is missing or lacks it too.
     """
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if not missing:
+    lacking = missing(packages)
+    if not lacking:
         return
     interpreter = PROJECT / ".venv" / "bin" / "python"
-    # sys.prefix tells a virtual environment from the system's Python, whose file is often the same.
-    if interpreter.exists() and pathlib.Path(sys.prefix).resolve() != interpreter.parent.parent.resolve():
+    # The mark keeps a damaged .venv from handing over to itself for ever.
+    if interpreter.exists() and HANDED_OVER not in os.environ:
+        os.environ[HANDED_OVER] = "1"
         sys.stdout.flush()
-        os.execv(interpreter, [str(interpreter), *sys.argv])
-    raise ALLError(f"{', '.join(missing)}: not installed; run sh {PROJECT / 'Setup.sh'} first")
+        # orig_argv keeps -m and the interpreter's own options; it came with Python 3.10.
+        arguments = getattr(sys, "orig_argv", ["python", *sys.argv])[1:]
+        os.execv(interpreter, [str(interpreter), *arguments])
+    raise ALLError(f"{', '.join(lacking)}: not installed; run sh {PROJECT / 'Setup.sh'} first")
 
 
 def import_tensorflow():
@@ -84,26 +111,74 @@ def run(main, packages):
       main: callable without arguments; returns the exit code.
       packages: what the script needs, SERVING or TRAINING.
     Returns:
-      exit code: main's own, the error's, 1 for a file the system refuses, 130 for Ctrl-C.
+      exit code: main's own, the error's, 1 for what the system refuses and for a defect, and as shells have it 130 for
+      Ctrl-C, 143 for SIGTERM, 141 where the reader of the output has gone.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A file name that the terminal's encoding lacks must not end a run; a notebook's stream has no such setting.
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         # --help answers even where nothing is installed yet.
         if not {"-h", "--help"} & set(sys.argv[1:]):
             hand_over(packages)
-        return main()
-    except ALLError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return error.exit_code
+            os.environ.pop(HANDED_OVER, None)
+        code = main()
+        sys.stdout.flush()
     except BrokenPipeError:
-        # The reader, such as `head`, has gone; the interpreter's last flush must not fail on it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        if error.errno is None:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"Error: {where}{error.strerror}; nothing was left half-written", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
+        code = 141
+    except KeyboardInterrupt as stop:
         print("\nStopped.", file=sys.stderr)
-        return 130
+        code = 143 if isinstance(stop, _Terminated) else 130
+    except Exception as error:
+        message, code = _explain(error)
+        print(f"Error: {one_line(message)}", file=sys.stderr)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        _let_go()
+    return code
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, so that what Ctrl-C tidies up is tidied up for it too."""
+
+
+def _terminate(number, frame):
+    raise _Terminated
+
+
+def _explain(error):
+    """(what the user is told, exit code) for what stopped a run."""
+    if isinstance(error, ALLError):
+        return error, error.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.filename or 'writing'}: {error.strerror}; free some and run this again", 1
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, 1
+    if isinstance(error, MemoryError):
+        return "not enough memory; close other programs, or lower BatchSize or Workers", 1
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__} in {pathlib.Path(last.filename).name}, line {last.lineno}: {error}; this is a defect "
+        f"of the toolkit, please report it{_record(error)}",
+        1,
+    )
+
+
+def _record(error):
+    """Write the traceback to the log file, a line of its for each of its own; returns where it is, in words."""
+    files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    if not files:
+        return ""
+    for line in "".join(traceback.format_exception(type(error), error, error.__traceback__)).splitlines():
+        files[0].handle(logging.LogRecord("Entry", logging.ERROR, __file__, 0, line, None, None))
+    return f" with the end of {files[0].baseFilename}"
+
+
+def _let_go():
+    """Where the output can no longer be written, the interpreter's last flush must not complain once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,11 @@ Every message says what happened, with which file or value, and what to do. An e
 line and exits non-zero; the service answers it as JSON. Anything outside this tree is a defect of ours.
 """
 
+import unicodedata
+
+# They turn the order of what follows them around, so that a name looks like another.
+DIRECTION = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
 
 class ALLError(Exception):
     """Root of the tree; `exit_code` is what an entry script leaves with."""
@@ -39,3 +44,16 @@ class GraphError(ALLError):
 
 class EngineError(ALLError):
     """A device that is not there, or an answer from it that is no probability; never shown as a verdict."""
+
+
+def one_line(text):
+    """`text` with every character that could break or forge a line, or not be written at all, as its number."""
+    return "".join(_escape(character) for character in str(text))
+
+
+def _escape(character):
+    # Control characters, line and paragraph separators, and halves of a character: bytes of a name that is no UTF-8.
+    if character != "\t" and (unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") or character in DIRECTION):
+        code = ord(character)
+        return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    return character

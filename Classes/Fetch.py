@@ -2,68 +2,83 @@
 
 .venv/bin/python -m Classes.Fetch
 
-Without a network it says so in one line and leaves with 0, since everything runs without these weights too.
+Nothing is fetched where weights are already, or where Pretrained names others. The exit code is 1 where training will
+start from random values: the weights could not be fetched, which is said in one line, or Pretrained is none.
 """
 
 import contextlib
 import hashlib
 import io
-import os
-import pathlib
 import socket
 import sys
-import tempfile
 
 from Classes import Entry, Files
 
-FOLDER = Entry.PROJECT / "Model" / "Pretrained"
+FOLDER = "Model/Pretrained"
 
-# The weights without the last layer; the MD5 is the one in Keras's own applications/inception_v3.py.
+# The weights without the last layer. Keras publishes this MD5 beside the address, and no other sum.
 NAME = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/" + NAME
 MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
 
-# Without an answer for so long there is no network; a slow one may take as long as it needs.
+# Silence for so long counts as no network; the whole may take as long as it needs.
 TIMEOUT = 15
 
 
 def main() -> int:
-    """Fetch the weights unless they are there; the exit code is 0 either way."""
-    path = FOLDER / NAME
-    if path.is_file() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == MD5:
-        return 0
-    if not path.exists() and _others():
+    """Fetch the weights for the configuration in force."""
+    from Classes import Helpers
+
+    configuration = Helpers.load()
+    if configuration["Pretrained"]:
+        return int(configuration["Pretrained"] == "none")
+    return fetch(configuration.root / FOLDER)
+
+
+def fetch(folder):
+    """Bring the weights into `folder`, whole and checked, or not at all.
+
+    Args:
+      folder: pathlib.Path.
+    Returns:
+      0 where weights are there now, else 1.
+    """
+    path = folder / NAME
+    others = [entry for entry in folder.glob("*") if not entry.name.startswith(".") and entry != path]
+    if (path.is_file() and _md5(path) == MD5) or (others and not path.exists()):
         return 0
     try:
-        _fetch(path)
-    except Exception as error:  # Keras wraps whatever went wrong on the way in a plain Exception
-        reason = str(error).splitlines()[-1][:160]
-        print(f"Pretrained weights could not be fetched, going on without them ({reason}).")
-        return 0
-    print(f"Fetched {path}.")
+        with Files.replacing(path) as temporary:
+            _download(temporary)
+    except Exception as error:  # Keras wraps what went wrong on the way in a plain Exception
+        reason = str(error).rpartition(" -- ")[2].splitlines()[0]
+        damaged = f"; remove {path}, it is damaged" if path.exists() else ""
+        print(f"The pretrained weights could not be fetched ({reason}); going on without them{damaged}.")
+        return 1
+    print(f"Fetched the pretrained weights: {path}")
     return 0
 
 
-def _others():
-    """Whether the user has put weights of their own there."""
-    return [entry for entry in FOLDER.glob("*") if not entry.name.startswith(".")]
+def _md5(path):
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def _fetch(path):
-    FOLDER.mkdir(parents=True, exist_ok=True)
+def _download(path):
     Entry.import_tensorflow()
     import keras
 
+    before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=FOLDER) as folder:
-        # Keras draws a progress bar of thousands of lines where the output is no terminal.
-        output = contextlib.nullcontext() if sys.stdout.isatty() else contextlib.redirect_stdout(io.StringIO())
-        with output:
-            fetched = keras.utils.get_file(NAME, ADDRESS, file_hash=MD5, cache_dir=folder, cache_subdir=".")
-        Files.flush(fetched)
-        pathlib.Path(fetched).replace(path)
+    # Where the output is no terminal, Keras's progress bar is thousands of lines.
+    quiet = contextlib.nullcontext() if sys.stdout.isatty() else contextlib.redirect_stdout(io.StringIO())
+    try:
+        with quiet:
+            keras.utils.get_file(
+                path.name, ADDRESS, file_hash=MD5, cache_dir=path.parent, cache_subdir=".", force_download=True
+            )
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     sys.exit(Entry.run(main, Entry.TRAINING))

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import pathlib
-import tempfile
+import secrets
+import shutil
 
 from Classes.Errors import ALLError
 
@@ -20,13 +21,11 @@ def replacing(path):
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(descriptor)
-    temporary = pathlib.Path(name)
+    # Not by tempfile, whose files nobody but their owner may read. A file name has 255 bytes at most.
+    temporary = path.with_name(f".{path.name[:50]}.{secrets.token_hex(6)}.tmp")
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
-        # mkstemp gives 0600; a file that replaces another is read by whom the user's umask allows.
-        temporary.chmod(0o666 & ~_umask())
         flush(temporary)
         temporary.replace(path)
         flush(path.parent)
@@ -65,9 +64,12 @@ def sha256(path):
 
 
 def sweep(folder):
-    """Remove temporary files that a killed run left in `folder`."""
+    """Remove temporary files and folders that a killed run left in `folder`; only under its `lock`."""
     for leftover in pathlib.Path(folder).glob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -85,9 +87,3 @@ def lock(folder):
         except BlockingIOError as error:
             raise ALLError(f"{folder}: another run is writing here; wait for it or stop it first") from error
         yield
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -10,7 +10,7 @@ import sys
 import jsonschema
 import tqdm
 
-from Classes.Errors import ConfigurationError
+from Classes.Errors import ConfigurationError, one_line
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 CONFIGURATION = PROJECT / "Required" / "confs.json"
@@ -35,11 +35,11 @@ class Configuration:
     @property
     def root(self):
         """The folder that relative paths are taken from: `NetworkPath`, else the project's."""
-        return PROJECT / self["NetworkPath"]
+        return PROJECT / _expand(self["NetworkPath"])
 
     @property
     def logs(self):
-        return self.root / self.values["Settings"]["Logs"]
+        return self.root / _expand(self.values["Settings"]["Logs"])
 
     @property
     def address(self):
@@ -48,7 +48,7 @@ class Configuration:
 
     def path(self, key):
         """The path under `key` as an absolute pathlib.Path."""
-        return self.root / self[key]
+        return self.root / _expand(self[key])
 
     @property
     def card(self):
@@ -79,19 +79,35 @@ def load(path=None, settings=()):
         section, key, value = _setting(text, schema)
         values[section][key] = value
     _check(values, schema, "--set" if settings else path)
+    for section, rules in schema["properties"].items():
+        for key, rule in rules["properties"].items():
+            # JSON knows no whole numbers: 65.0 is allowed where 65 is, but Python's range() wants the latter.
+            if rule["type"] == "integer":
+                values[section][key] = int(values[section][key])
     return Configuration(values)
+
+
+def _expand(text):
+    try:
+        return pathlib.Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(f"{text}: {error}; write the path out") from error
 
 
 def _read(path):
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_no_constant)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}; give a configuration with --confs PATH") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: no JSON ({error}); mend it or start from the one in Required/") from error
     if not isinstance(values, dict):
         raise ConfigurationError(f'{path}: a JSON object with "Settings" and "Classifier" is expected')
     return values
+
+
+def _no_constant(name):
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _setting(text, schema):
@@ -99,21 +115,22 @@ def _setting(text, schema):
     name, equals, value = text.partition("=")
     if not equals:
         raise ConfigurationError(f"--set {text}: write Key=value, for instance --set Epochs=5")
-    section, dot, key = name.strip().rpartition(".")
-    sections = [section] if dot else ["Classifier", "Settings"]
-    for section in sections:
-        rule = schema["properties"].get(section, {}).get("properties", {}).get(key)
-        if rule:
-            return section, key, _value(value, rule)
-    known = [key for rules in schema["properties"].values() for key in rules["properties"]]
-    raise ConfigurationError(f"--set {text}: there is no key {key}{_nearest(key, known)}")
+    name = name.strip()
+    known = {}
+    for section in ("Settings", "Classifier"):
+        for key, rule in schema["properties"][section]["properties"].items():
+            known[key] = known[f"{section}.{key}"] = section, key, rule
+    if name not in known:
+        raise ConfigurationError(f"--set {text}: there is no key {name}{_nearest(name, known)}")
+    section, key, rule = known[name]
+    return section, key, _value(value, rule)
 
 
 def _value(text, rule):
     """The JSON value of `text` where the key allows that, else the plain text (`PositiveClass=1` is a text)."""
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
         return text
     return value if rule["type"] != "string" or isinstance(value, str) else text
 
@@ -168,13 +185,7 @@ class _Formatter(logging.Formatter):
 
     def format(self, record):
         text = self._tensorflow.format(record) if record.name == "tensorflow" else super().format(record)
-        return "".join(_escape(character) for character in text)
-
-
-def _escape(character):
-    code = ord(character)
-    control = (code < 32 and character != "\t") or 127 <= code < 160 or code in (0x2028, 0x2029)
-    return f"\\x{code:02x}" if control else character
+        return one_line(text)
 
 
 class _Terminal(logging.Handler):
@@ -182,6 +193,15 @@ class _Terminal(logging.Handler):
 
     def emit(self, record):
         tqdm.tqdm.write(self.format(record), file=sys.stdout)
+
+
+class _File(logging.handlers.RotatingFileHandler):
+    """A log that cannot be written any more, as on a full disk, is told once; the run goes on."""
+
+    def handleError(self, record):  # noqa: N802 logging's name
+        root = logging.getLogger()
+        root.removeHandler(self)
+        root.warning("%s: %s; from here on only the terminal shows the log", self.baseFilename, sys.exc_info()[1])
 
 
 def start_log(configuration, name):
@@ -200,7 +220,7 @@ def start_log(configuration, name):
     try:
         configuration.logs.mkdir(parents=True, exist_ok=True)
         file = configuration.logs / f"{name}.log"
-        handlers.append(logging.handlers.RotatingFileHandler(file, maxBytes=10 << 20, backupCount=9, encoding="utf-8"))
+        handlers.append(_File(file, maxBytes=10 << 20, backupCount=9, encoding="utf-8"))
     except OSError as error:
         problem = f"{configuration.logs}: {error.strerror}; this run is logged to the terminal only"
     root = logging.getLogger()
