@@ -5,14 +5,16 @@ British Journal of Haematology 33:451): a mature lymphocyte has a small, round n
 blast is larger, its nucleus fills nearly all of the cell, its chromatin is fine, and nucleoli show in it.
 """
 
+import concurrent.futures
 import logging
+import os
 
 import numpy
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFilter
 
-from Classes import Files
+from Classes import Files, Helpers
 from Classes.Errors import DataError
 
 PREFIX = "Synthetic_"
@@ -33,44 +35,51 @@ def run(configuration):
     Raises:
       DataError: there are images that are not ours.
     """
-    folders = _folders(configuration)
-    endings = tuple(configuration["ValidIType"])
-    for folder in folders.values():
-        real = [path for path in folder.glob("*") if path.name.endswith(endings) and not path.name.startswith(PREFIX)]
-        if real:
-            raise DataError(f"{folder}: holds images, such as {real[0].name}; synthetic smears go where there are none")
-    seed = configuration["RandomSeed"]
+    endings = tuple(ending.lower() for ending in configuration["ValidIType"])
+    for path in _files(configuration):
+        if path.name.lower().endswith(endings) and not path.name.startswith(PREFIX):
+            raise DataError(f"{path}: an image that is not drawn; synthetic smears are drawn only where there is none")
+    data = configuration.path("DatasetDir")
+    work = []
     for positive in (0, 1):
-        for number in range(PER_CLASS + TESTS // 2):
-            folder = folders[str(positive)] if number < PER_CLASS else folders["Test"]
-            path = folder / f"{PREFIX}{number:04d}_{positive}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with Files.replacing(path) as temporary:
-                PIL.Image.fromarray(draw(bool(positive), [seed, positive, number])).save(temporary, "PNG")
-    log.info(
-        "Drew %d synthetic smears; they show how to use the toolkit and teach it nothing about blood.",
-        2 * PER_CLASS + TESTS,
-    )
+        for number in range(1, PER_CLASS + TESTS // 2 + 1):
+            folder = data / str(positive) if number <= PER_CLASS else configuration.path("TestImagePath")
+            work.append((folder / f"{PREFIX}{number:04d}_{positive}.jpg", positive, number))
+
+    def one(path, positive, number):
+        image = PIL.Image.fromarray(draw(bool(positive), [configuration["RandomSeed"], positive, number]))
+        with Files.replacing(path) as temporary:
+            image.save(temporary, "JPEG", quality=92)
+
+    with concurrent.futures.ThreadPoolExecutor(configuration["Workers"] or os.cpu_count() or 1) as pool:
+        drawn = [pool.submit(one, *each) for each in work]
+        for each in Helpers.progress(drawn, desc="Smears", unit="image"):
+            each.result()
+    log.info("Drew %d synthetic smears: they show how to use the toolkit and teach nothing about blood.", len(work))
     log.info("Next: python3 Data.py")
     return 0
 
 
 def remove(configuration):
     """Remove what `run` has drawn, and nothing else; exit code 0."""
-    found = [path for folder in _folders(configuration).values() for path in folder.glob(f"{PREFIX}*")]
+    found = [path for path in _files(configuration) if path.name.startswith(PREFIX)]
     for path in found:
         path.unlink()
     log.info("Removed %d synthetic smears.", len(found))
     return 0
 
 
-def _folders(configuration):
-    data = configuration.path("DatasetDir")
-    return {"0": data / "0", "1": data / "1", "Test": configuration.path("TestImagePath")}
+def _files(configuration):
+    """The files of every class folder and of the test folder."""
+    found = [*configuration.path("DatasetDir").glob("*/*"), *configuration.path("TestImagePath").glob("*")]
+    return sorted(path for path in found if path.is_file())
 
 
 def draw(blast, seed):
     """One smear with one white cell.
+
+    Background, stain, magnification, place and neighbours vary alike in both classes, so that only the cell tells
+    them apart.
 
     Args:
       blast: a lymphoblast, else a mature lymphocyte.
@@ -79,70 +88,79 @@ def draw(blast, seed):
       uint8 [SIDE, SIDE, 3], RGB.
     """
     generator = numpy.random.default_rng(seed)
-    plasma = generator.normal([238, 226, 224], 5)
-    image = PIL.Image.new("RGB", (SIDE, SIDE), _colour(plasma))
-    for _ in range(generator.integers(9, 16)):
-        _red_cell(image, generator)
-    _white_cell(image, blast, generator)
-    image = image.filter(PIL.ImageFilter.GaussianBlur(generator.uniform(0.6, 1.4)))
-    pixels = numpy.asarray(image) * generator.uniform(0.9, 1.05) + generator.normal(0, 3, (SIDE, SIDE, 3))
+    scale = generator.uniform(0.85, 1.15)
+    image = PIL.Image.new("RGB", (SIDE, SIDE), _colour(generator.normal([240, 226, 218], 7)))
+    stain = generator.normal([205, 152, 148], 8)
+    for _ in range(generator.integers(12, 22)):
+        _red_cell(image, stain + generator.normal(0, 3), scale, generator)
+    for _ in range(generator.integers(0, 4)):
+        platelet = _outline(generator.uniform(0, SIDE, 2), generator.uniform(4, 8) * scale, 0.1, generator)
+        _fill(image, platelet, generator.normal([150, 105, 170], 8))
+    _white_cell(image, blast, scale, generator)
+    image = image.filter(PIL.ImageFilter.GaussianBlur(generator.uniform(0.6, 1.3)))
+    noise = generator.standard_normal((SIDE, SIDE, 1), dtype="float32") * 3
+    pixels = numpy.asarray(image) * numpy.float32(generator.uniform(0.9, 1.05)) + noise
     return pixels.round().clip(0, 255).astype("uint8")
 
 
-def _red_cell(image, generator):
-    """A disc, paler in its middle."""
-    canvas = PIL.ImageDraw.Draw(image)
-    centre = generator.uniform(0, SIDE, 2)
-    radius = generator.uniform(26, 34)
-    colour = generator.normal([214, 150, 150], 6)
-    canvas.ellipse(_box(centre, radius), _colour(colour))
-    for share in (0.55, 0.45, 0.35):
-        colour = colour + (255 - colour) * 0.18
-        canvas.ellipse(_box(centre, radius * share), _colour(colour))
+def _red_cell(image, colour, scale, generator):
+    """A disc without nucleus, paler towards its middle."""
+    outline = _outline(generator.uniform(-10, SIDE + 10, 2), generator.uniform(27, 34) * scale, 0.03, generator)
+    _fill(image, outline, colour - 12)
+    pallor, depth = generator.uniform(0.35, 0.6), generator.uniform(0.8, 1)
+    for step in numpy.linspace(0, 1, 8):
+        shade = colour + (numpy.array([238, 205, 195]) - colour) * step * depth
+        _fill(image, outline, shade, 0.93 - (0.93 - pallor) * step)
 
 
-def _white_cell(image, blast, generator):
-    centre = SIDE / 2 + generator.uniform(-25, 25, 2)
-    cell = generator.uniform(56, 80) if blast else generator.uniform(42, 58)
-    share = generator.uniform(0.82, 0.93) if blast else generator.uniform(0.6, 0.75)
-    cytoplasm = generator.normal([170, 180, 222], 7)
-    image.paste(_colour(cytoplasm), mask=_blob(centre, cell, 0.05, generator))
-    offset = generator.uniform(-1, 1, 2) * cell * (1 - share) * 0.6
-    nucleus = _blob(centre + offset, cell * share, 0.09 if blast else 0.03, generator)
-    base = generator.normal([122, 78, 160], 7) if blast else generator.normal([88, 54, 130], 7)
-    image.paste(PIL.Image.fromarray(_chromatin(base, blast, generator)), mask=nucleus)
+def _white_cell(image, blast, scale, generator):
+    centre = SIDE / 2 + generator.uniform(-30, 30, 2)
+    cell = scale * (generator.uniform(50, 70) if blast else generator.uniform(40, 54))
+    share = generator.uniform(0.84, 0.93) if blast else generator.uniform(0.58, 0.74)
+    cytoplasm = generator.normal([158, 164, 212], 8)
+    outline = _outline(centre, cell, 0.05, generator)
+    _fill(image, outline, cytoplasm - 18)
+    _fill(image, outline, _grain(cytoplasm, 6, 5, generator), 0.95)
+    middle = centre + generator.uniform(-1, 1, 2) * cell * (1 - share) * 0.6
+    nucleus = _outline(middle, cell * share, 0.06 if blast else 0.03, generator)
+    # Fine chromatin against coarse, dark clumps.
+    base = generator.normal([116, 72, 152] if blast else [84, 50, 126], 8)
+    _fill(image, nucleus, base - 20)
+    _fill(image, nucleus, _grain(base, 3 if blast else 10, 9 if blast else 16, generator), 0.95)
     if blast:
-        canvas = PIL.ImageDraw.Draw(image)
         for _ in range(generator.integers(1, 4)):
-            place = centre + offset + generator.uniform(-0.45, 0.45, 2) * cell * share
-            canvas.ellipse(_box(place, generator.uniform(5, 9)), _colour(base + 28))
+            place = middle + generator.uniform(-0.45, 0.45, 2) * cell * share
+            _fill(image, _outline(place, generator.uniform(5, 8) * scale, 0.08, generator), base + 30)
 
 
-def _blob(centre, radius, roughness, generator):
-    """A nearly round mask."""
+def _outline(centre, radius, roughness, generator):
+    """A nearly round shape: its centre and float64 [72, 2], points around it; `roughness` is its waves' size."""
     angles = numpy.linspace(0, 2 * numpy.pi, 72, endpoint=False)
     waves = sum(
         generator.normal(0, roughness / order) * numpy.cos(order * angles + generator.uniform(0, 6))
-        for order in (2, 3, 4)
+        for order in (2, 3, 4, 5)
     )
-    radii = radius * (1 + waves)
-    points = numpy.stack([centre[0] + radii * numpy.cos(angles), centre[1] + radii * numpy.sin(angles)], 1)
-    mask = PIL.Image.new("L", (SIDE, SIDE))
-    PIL.ImageDraw.Draw(mask).polygon([tuple(point) for point in points.tolist()], fill=255)
-    return mask
+    return centre, (radius * (1 + waves) * numpy.stack([numpy.cos(angles), numpy.sin(angles)])).T
 
 
-def _chromatin(base, blast, generator):
-    """Grain of the nucleus, uint8 [SIDE, SIDE, 3]: fine in a blast, in coarse clumps in a mature cell."""
-    grain = 4 if blast else 12
-    coarse = generator.normal(0, 1, (SIDE // grain + 2, SIDE // grain + 2)).astype("float32")
+def _fill(image, outline, content, size=1.0):
+    """Fill a shape, drawn `size` times as large, with a colour or a picture."""
+    centre, points = outline
+    corners = [tuple(point) for point in (centre + points * size).tolist()]
+    if isinstance(content, PIL.Image.Image):
+        mask = PIL.Image.new("L", image.size)
+        PIL.ImageDraw.Draw(mask).polygon(corners, fill=255)
+        image.paste(content, mask=mask)
+    else:
+        PIL.ImageDraw.Draw(image).polygon(corners, fill=_colour(content))
+
+
+def _grain(base, size, depth, generator):
+    """A picture of one colour with random clumps, `size` pixels wide and `depth` levels deep."""
+    coarse = generator.standard_normal((SIDE // size + 2, SIDE // size + 2), dtype="float32")
     noise = PIL.Image.fromarray(coarse).resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)
-    pixels = base + numpy.asarray(noise)[..., None] * (7 if blast else 15)
-    return pixels.clip(0, 255).astype("uint8")
-
-
-def _box(centre, radius):
-    return [centre[0] - radius, centre[1] - radius, centre[0] + radius, centre[1] + radius]
+    pixels = base.astype("float32") + numpy.asarray(noise)[..., None] * depth
+    return PIL.Image.fromarray(pixels.clip(0, 255).astype("uint8"))
 
 
 def _colour(values):

@@ -173,7 +173,8 @@ def records(configuration, split):
     folder = configuration.path("DatasetDir")
     values = json.loads(path(configuration).read_text(encoding="utf-8"))
     files = [str(folder / shard["file"]) for shard in values["shards"] if shard["split"] == split]
-    for raw in tf.data.TFRecordDataset(files).as_numpy_iterator():
+    # The size is given, since TensorFlow remarks on the terminal when it is not.
+    for raw in tf.data.TFRecordDataset(files, buffer_size=1 << 20).as_numpy_iterator():
         yield _record(tf.train.Example.FromString(raw))
 
 
