@@ -114,8 +114,8 @@ def _learner(configuration, manifest):
     if blocks is None:
         known = ", ".join(inception_utils.BLOCKS)
         raise ConfigurationError(f"TrainableScopes is {scopes}; allowed: all, {known}, or nothing")
-    auxiliary = "AuxLogits" in blocks and configuration["AuxiliaryWeight"] > 0
     classes, size, width = configuration["NumClasses"], configuration["ImageSize"], configuration["DepthMultiplier"]
+    auxiliary = "AuxLogits" in blocks and configuration["AuxiliaryWeight"] > 0 and size >= inception_v3.AUXILIARY_SIDE
     pretrained = Pretrained.load(configuration, inception_v3.shapes(classes, size, width, auxiliary))
     if blocks == ("Logits",):
         if not pretrained:

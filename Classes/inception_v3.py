@@ -6,6 +6,9 @@ from tf_slim.nets import inception
 
 from Classes import inception_utils
 
+# Smaller images leave less than the 5x5 activations of Mixed_6e that the auxiliary head pools.
+AUXILIARY_SIDE = 107
+
 
 class InceptionV3(tf.Module):
     """The network under its TF-Slim variable names, created at the first call.

