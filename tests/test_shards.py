@@ -25,8 +25,8 @@ def folder(tmp_path):
     return tmp_path / "Model/Data"
 
 
-def configuration(folder, *settings):
-    return Helpers.load(None, [f"NetworkPath={folder.parent.parent}", *settings])
+def configuration(data, *settings):
+    return Helpers.load(None, [f"NetworkPath={data.parent.parent}", *settings])
 
 
 def item(folder, number, label, size=20):
@@ -276,7 +276,7 @@ def test_a_full_disk_leaves_the_former_shards(folder):
     Shards.manifest(chosen)
 
 
-def test_no_room_for_the_manifest_leaves_the_former_shards(folder, monkeypatch):
+def test_no_room_for_the_manifest_leaves_the_former_shards(folder):
     chosen = configuration(folder, "Shards=1")
     Shards.write(chosen, splits(folder), ABOUT)
     before = listing(folder)
