@@ -1,5 +1,6 @@
 """The hall: the configuration and the log, for both wings."""
 
+import contextlib
 import difflib
 import json
 import logging
@@ -199,9 +200,12 @@ class _File(logging.handlers.RotatingFileHandler):
     """A log that cannot be written any more, as on a full disk, is told once; the run goes on."""
 
     def handleError(self, record):  # noqa: N802 logging's name
+        reason = sys.exc_info()[1]
         root = logging.getLogger()
         root.removeHandler(self)
-        root.warning("%s: %s; from here on only the terminal shows the log", self.baseFilename, sys.exc_info()[1])
+        with contextlib.suppress(OSError):
+            self.close()
+        root.warning("%s: %s; from here on only the terminal shows the log", self.baseFilename, reason)
 
 
 def start_log(configuration, name):

@@ -1,0 +1,263 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from Classes import Entry, Errors, Helpers
+from Classes.Helpers import PROJECT
+from tests.processes import python
+
+SCRIPTS = sorted(path.name for path in PROJECT.glob("*.py"))
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the project's door, with one script that needs a package nobody has."""
+    folder = tmp_path / "my project"
+    (folder / "Classes").mkdir(parents=True)
+    for name in ("__init__", "Entry", "Errors"):
+        shutil.copy(PROJECT / "Classes" / f"{name}.py", folder / "Classes")
+    (folder / "Script.py").write_text(
+        '"""A script.\n\npython3 Script.py\n"""\n'
+        "import sys\nfrom Classes import Entry\n\n"
+        "def main():\n"
+        "    Entry.parser(__doc__).parse_args()\n"
+        "    import no_such_package\n\n"
+        'if __name__ == "__main__":\n'
+        '    sys.exit(Entry.run(main, ("json", "no_such_package")))\n'
+    )
+    return folder
+
+
+def interpreter(project, script):
+    """Put a .venv into `project` whose interpreter is a shell script."""
+    path = project / ".venv" / "bin" / "python"
+    path.parent.mkdir(parents=True)
+    path.write_text("#!/bin/sh\n" + script)
+    path.chmod(0o755)
+
+
+def start(project, *arguments, **options):
+    """Run with an interpreter that has the standard library alone."""
+    command = [sys.executable, "-S", *arguments]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=60, **options)
+
+
+def test_a_script_hands_over_to_the_environment_with_all_its_arguments(project):
+    interpreter(project, 'printf "%s\\n" "$@"; exit 7')
+    run = start(project, "-X", "dev", "Script.py", "--set", "Key=a b")
+    assert run.stdout.splitlines() == ["-S", "-X", "dev", "Script.py", "--set", "Key=a b"]
+    assert run.returncode == 7
+
+
+def test_a_module_is_handed_over_as_a_module(project):
+    interpreter(project, 'printf "%s " "$@"')
+    assert start(project, "-m", "Script").stdout == "-S -m Script "
+
+
+def test_a_script_hands_over_from_any_folder(project, tmp_path):
+    interpreter(project, 'printf "%s " "$@"')
+    run = start(tmp_path, str(project / "Script.py"))
+    assert run.stdout == f"-S {project / 'Script.py'} "
+
+
+def test_without_an_environment_one_line_says_what_to_run(project):
+    run = start(project, "Script.py")
+    assert run.stderr == f"Error: no_such_package: not installed; run sh {project / 'Setup.sh'} first\n"
+    assert run.stdout == ""
+    assert run.returncode == 1
+
+
+def test_an_environment_that_lacks_the_package_too_is_the_same_line(project):
+    interpreter(project, f'exec "{sys.executable}" "$@"')
+    run = start(project, "Script.py")
+    assert run.stderr == f"Error: no_such_package: not installed; run sh {project / 'Setup.sh'} first\n"
+    assert run.returncode == 1
+
+
+def test_an_environment_whose_python_is_gone_is_none(project):
+    (project / ".venv" / "bin").mkdir(parents=True)
+    (project / ".venv" / "bin" / "python").symlink_to("/usr/bin/python3.no-longer")
+    assert "not installed; run sh" in start(project, "Script.py").stderr
+
+
+def test_the_next_program_may_hand_over_again():
+    script = (
+        f"import os; from Classes import Entry; os.environ[{Entry.HANDED_OVER!r}] = '1'\n"
+        f"Entry.run(lambda: print({Entry.HANDED_OVER!r} in os.environ), ())"
+    )
+    assert python(script).stdout == "False\n"
+
+
+def test_help_needs_nothing_installed(project):
+    run = start(project, "Script.py", "--help")
+    assert "python3 Script.py" in run.stdout
+    assert run.returncode == 0
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_has_help_where_nothing_is_installed(name):
+    run = start(PROJECT, name, "--help")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert f"python3 {name}" in run.stdout
+    assert "--confs PATH" in run.stdout
+    assert "--set Key=value" in run.stdout
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--set", "Epoch=5"], "there is no key Epoch; did you mean Epochs?"),
+        (
+            ["--confs", "missing.json"],
+            "missing.json: No such file or directory; give a configuration with --confs PATH",
+        ),
+    ],
+)
+def test_every_script_refuses_a_wrong_configuration_in_one_line(name, arguments, expected):
+    run = subprocess.run([sys.executable, PROJECT / name, *arguments], capture_output=True, text=True, timeout=60)
+    assert run.stderr.startswith("Error: ")
+    assert run.stderr.endswith(f"{expected}\n")
+    assert len(run.stderr.splitlines()) == 1
+    assert (run.returncode, run.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_nothing_happens_at_import(name):
+    script = (
+        f"import importlib, sys; importlib.import_module({name.removesuffix('.py')!r})\n"
+        "print('numpy' in sys.modules, 'tensorflow' in sys.modules)"
+    )
+    run = python(script)
+    assert (run.stdout, run.stderr) == ("False False\n", "")
+
+
+def raising(error):
+    def main():
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "code"),
+    [
+        (Errors.DataError("x.png: no image"), "Error: x.png: no image", 1),
+        (Errors.ConfigurationError("Epochs is 0"), "Error: Epochs is 0", 2),
+        (Errors.DataError("a\nERROR forged"), "Error: a\\x0aERROR forged", 1),
+        (OSError(28, "No space left on device", "a.pb"), "Error: a.pb: No space left on device; free some and run", 1),
+        (OSError(28, "No space left on device"), "Error: writing: No space left on device; free some and run", 1),
+        (PermissionError(13, "Permission denied", "a.pb"), "Error: a.pb: Permission denied", 1),
+        (MemoryError(), "Error: not enough memory; close other programs, or lower BatchSize or Workers", 1),
+        (KeyboardInterrupt(), "Stopped.", 130),
+        (KeyError("size"), "Error: KeyError in test_entry.py, line ", 1),
+        (OSError("no number"), "Error: OSError in test_entry.py, line ", 1),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_a_code(capsys, error, line, code):
+    assert Entry.run(raising(error), ()) == code
+    captured = capsys.readouterr()
+    assert captured.err.strip().startswith(line)
+    assert len(captured.err.strip().splitlines()) == 1
+    assert captured.out == ""
+
+
+def test_what_goes_right_is_the_code_of_main():
+    assert Entry.run(lambda: 0, ()) == 0
+    assert Entry.run(lambda: 3, ()) == 3
+
+
+def test_a_wrong_option_leaves_as_argparse_does(capsys):
+    with pytest.raises(SystemExit) as stop:
+        Entry.run(lambda: Entry.parser("A script.").parse_args(["--bogus"]), ())
+    assert stop.value.code == 2
+    assert "--bogus" in capsys.readouterr().err
+
+
+def test_a_defect_names_the_log_that_has_its_traceback(configuration, tmp_path, capsys):
+    Helpers.start_log(configuration, "Trainer")
+    assert Entry.run(raising(ValueError("first\nsecond")), ()) == 1
+    captured = capsys.readouterr()
+    log = tmp_path / "Logs" / "Trainer.log"
+    assert "ValueError in test_entry.py, line " in captured.err
+    assert captured.err.endswith(
+        f": first\\x0asecond; this is a defect of the toolkit, please report it with the end of {log}\n"
+    )
+    assert "Traceback" not in captured.err + captured.out
+    lines = log.read_text().splitlines()
+    assert any(line.endswith(" - Entry - ERROR - Traceback (most recent call last):") for line in lines)
+    assert lines[-2].endswith(" - Entry - ERROR - ValueError: first")
+    assert all(" - " in line for line in lines)
+
+
+def test_a_reader_that_leaves_is_no_error():
+    script = (
+        "import sys; from Classes import Entry\n"
+        "print(Entry.run(lambda: [print(number) for number in range(10**6)], ()), file=sys.stderr)"
+    )
+    run = subprocess.run(
+        ["bash", "-c", '"$0" -c "$1" | head -n 1', sys.executable, script], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert run.stdout == "0\n"
+    assert run.stderr == "141\n"
+
+
+def test_output_to_a_full_disk_is_one_line():
+    script = "import sys; from Classes import Entry\nsys.exit(Entry.run(lambda: print('a verdict'), ()))"
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            [sys.executable, "-c", script], cwd=PROJECT, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert run.stderr == "Error: writing: No space left on device; free some and run this again\n"
+    assert run.returncode == 1
+
+
+def test_a_name_that_the_terminal_lacks_is_printed_all_the_same():
+    script = "from Classes import Entry\nEntry.run(lambda: print('März \\udcff 細胞'), ())"
+    run = python(script, env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert (run.stdout, run.stderr) == ("M\\xe4rz \\udcff \\u7d30\\u80de\n", "")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_run_tidies_up(tmp_path, number, code):
+    script = (
+        "import sys, time; from Classes import Entry, Files\n"
+        "def main():\n"
+        f"    with Files.replacing({str(tmp_path / 'graph.pb')!r}):\n"
+        "        print('writing', flush=True); time.sleep(60)\n"
+        "sys.exit(Entry.run(main, ()))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout.readline() == "writing\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    assert errors == "\nStopped.\n"
+    assert process.returncode == code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_signal_is_as_it_was_afterwards():
+    before = signal.getsignal(signal.SIGTERM)
+    Entry.run(lambda: 0, ())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_tensorflow_comes_in_silence():
+    script = "from Classes import Entry; Entry.import_tensorflow(); import sys; print('tensorflow' in sys.modules)"
+    run = python(script)
+    assert (run.stdout, run.stderr) == ("True\n", "")
+
+
+def test_errors_are_heard_again_after_tensorflow(monkeypatch, capfd):
+    tensorflow = type(sys)("tensorflow")
+    tensorflow.config = type(sys)("config")
+    tensorflow.config.list_physical_devices = lambda: os.write(2, b"a remark on drivers\n")
+    monkeypatch.setitem(sys.modules, "tensorflow", tensorflow)
+    Entry.import_tensorflow()
+    os.write(2, b"an error\n")
+    assert capfd.readouterr().err == "an error\n"

@@ -1,0 +1,51 @@
+import sys
+
+import pytest
+
+from Classes import Errors
+from tests.processes import python
+
+CLASSES = [value for value in vars(Errors).values() if isinstance(value, type)]
+
+
+def test_there_is_one_tree():
+    assert len(CLASSES) == 8
+    assert all(issubclass(each, Errors.ALLError) for each in CLASSES)
+    assert all(each.__doc__ for each in CLASSES)
+
+
+def test_a_wrong_configuration_leaves_with_2_as_a_wrong_option_does():
+    assert Errors.ConfigurationError("").exit_code == 2
+    assert Errors.DataError("").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Im047_1.jpg", "Im047_1.jpg"),
+        ("Größe 細胞 😀 ≥\t1", "Größe 細胞 😀 ≥\t1"),
+        ("a\r\nERROR forged", "a\\x0d\\x0aERROR forged"),
+        ("\x1b[2J\x07\x00", "\\x1b[2J\\x07\\x00"),
+        ("\x7f\x85\x9b", "\\x7f\\x85\\x9b"),
+        ("a\u2028b\u2029c", "a\\u2028b\\u2029c"),
+        ("gpj.\u202eexe", "gpj.\\u202eexe"),
+        (b"\xff.jpg".decode(errors="surrogateescape"), "\\udcff.jpg"),
+    ],
+)
+def test_one_line_shows_what_could_break_or_forge_it(text, shown):
+    assert Errors.one_line(text) == shown
+    assert len(Errors.one_line(text).splitlines()) == 1
+    Errors.one_line(text).encode()
+
+
+def test_one_line_takes_an_error_too():
+    assert Errors.one_line(Errors.DataError("a\nb")) == "a\\x0ab"
+
+
+def test_the_door_needs_nothing_but_the_standard_library():
+    script = "import sys; from Classes import Entry, Errors; print(*{name.partition('.')[0] for name in sys.modules})"
+    found = python(script)
+    imported = {name for name in found.stdout.split() if not name.startswith("_")}
+    # What a virtual environment's own start-up files import is not ours.
+    started = python("import sys; print(*sys.modules)")
+    assert imported - set(sys.stdlib_module_names) - set(started.stdout.split()) == {"Classes"}

@@ -1,0 +1,150 @@
+import functools
+import hashlib
+import http.server
+import inspect
+import pathlib
+import socket
+import threading
+
+import pytest
+
+from Classes import Fetch, Helpers
+
+CONTENT = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 100
+
+
+@pytest.fixture
+def server(tmp_path):
+    """What Keras's server has, on this machine: its folder and its address."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    handler = functools.partial(QuietHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever, args=[0.01])
+        thread.start()
+        yield folder, f"http://127.0.0.1:{running.server_port}/"
+        running.shutdown()
+        thread.join()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def weights(server, monkeypatch):
+    """The address answers with CONTENT, and its sum is known."""
+    folder, address = server
+    (folder / Fetch.NAME).write_bytes(CONTENT)
+    monkeypatch.setattr(Fetch, "ADDRESS", address + Fetch.NAME)
+    monkeypatch.setattr(Fetch, "MD5", hashlib.md5(CONTENT).hexdigest())
+    return folder / Fetch.NAME
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Nobody listens at the address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setattr(Fetch, "ADDRESS", f"http://127.0.0.1:{port}/" + Fetch.NAME)
+
+
+def names(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_the_weights_arrive_whole(weights, tmp_path, capsys):
+    folder = tmp_path / "Model" / "Pretrained"
+    assert Fetch.fetch(folder) == 0
+    assert names(folder) == [Fetch.NAME]
+    assert (folder / Fetch.NAME).read_bytes() == CONTENT
+    assert capsys.readouterr().out == f"Fetched the pretrained weights: {folder / Fetch.NAME}\n"
+
+
+def test_they_are_not_fetched_twice(weights, tmp_path, capsys):
+    Fetch.fetch(tmp_path / "Pretrained")
+    weights.unlink()
+    capsys.readouterr()
+    assert Fetch.fetch(tmp_path / "Pretrained") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_damaged_ones_are_fetched_anew(weights, tmp_path):
+    (tmp_path / "Pretrained").mkdir()
+    (tmp_path / "Pretrained" / Fetch.NAME).write_bytes(CONTENT[:-1])
+    assert Fetch.fetch(tmp_path / "Pretrained") == 0
+    assert (tmp_path / "Pretrained" / Fetch.NAME).read_bytes() == CONTENT
+
+
+def test_what_arrives_damaged_is_not_kept(weights, tmp_path, capsys):
+    weights.write_bytes(CONTENT[:-1])
+    assert Fetch.fetch(tmp_path / "Pretrained") == 1
+    assert names(tmp_path / "Pretrained") == []
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("The pretrained weights could not be fetched (Incomplete or corrupted file detected.")
+
+
+def test_an_address_without_them_is_one_line(weights, tmp_path, capsys):
+    weights.unlink()
+    assert Fetch.fetch(tmp_path / "Pretrained") == 1
+    [line] = capsys.readouterr().out.splitlines()
+    assert line == "The pretrained weights could not be fetched (File not found); going on without them."
+
+
+def test_no_network_is_one_line(no_network, tmp_path, capsys):
+    assert Fetch.fetch(tmp_path / "Pretrained") == 1
+    captured = capsys.readouterr()
+    assert captured.out.startswith("The pretrained weights could not be fetched (")
+    assert "Connection refused); going on without them.\n" in captured.out
+    assert len((captured.out + captured.err).splitlines()) == 1
+    assert names(tmp_path / "Pretrained") == []
+
+
+def test_damaged_ones_and_no_network_say_what_to_remove(no_network, tmp_path, capsys):
+    path = tmp_path / Fetch.NAME
+    path.write_bytes(b"half")
+    assert Fetch.fetch(tmp_path) == 1
+    assert capsys.readouterr().out.endswith(f"going on without them; remove {path}, it is damaged.\n")
+    assert path.read_bytes() == b"half"
+
+
+def test_a_server_that_never_answers_does_not_hold_the_set_up(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Fetch, "TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(Fetch, "ADDRESS", f"http://127.0.0.1:{silent.getsockname()[1]}/{Fetch.NAME}")
+        assert Fetch.fetch(tmp_path / "Pretrained") == 1
+    assert "timed out" in capsys.readouterr().out
+    assert socket.getdefaulttimeout() is None
+
+
+def test_weights_of_the_users_own_are_enough(no_network, tmp_path, capsys):
+    (tmp_path / "inception_v3.ckpt").touch()
+    assert Fetch.fetch(tmp_path) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("value", "code"), [("none", 1), ("Model/mine.ckpt", 0)])
+def test_the_key_pretrained_leaves_nothing_to_fetch(monkeypatch, value, code):
+    configuration = Helpers.load(None, [f"Pretrained={value}"])
+    monkeypatch.setattr(Helpers, "load", lambda: configuration)
+    monkeypatch.setattr(Fetch, "fetch", lambda folder: pytest.fail("was fetched"))
+    assert Fetch.main() == code
+
+
+def test_training_looks_where_they_are_put(weights, configuration):
+    from Classes import Pretrained
+
+    folder = configuration.root / Fetch.FOLDER
+    Fetch.fetch(folder)
+    assert Pretrained.find(configuration) == folder / Fetch.NAME
+
+
+def test_address_and_sum_are_kerass_own():
+    from keras.src.applications import inception_v3
+
+    assert inception_v3.WEIGHTS_PATH_NO_TOP == Fetch.ADDRESS
+    source = pathlib.Path(inspect.getfile(inception_v3)).read_text()
+    assert source[source.index(f'"{Fetch.NAME}",\n                WEIGHTS_PATH_NO_TOP') :].find(
+        f'"{Fetch.MD5}"'
+    ) in range(200)
