@@ -64,11 +64,12 @@ class _Backbone:
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "backbone.pb"
             path.write_bytes(graph.as_graph_def().SerializeToString())
-            model = openvino.Core().read_model(path)
+            core = OpenVINO.new_core()
+            model = core.read_model(path)
             pooled = OpenVINO.pooling(model).output(0)
             model = openvino.Model([pooled], model.get_parameters(), "backbone")
             hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
-            self._compiled = openvino.Core().compile_model(model, "CPU", hints)
+            self._compiled = core.compile_model(model, "CPU", hints)
 
     def features(self, records, bar):
         """{sha256: float32 [F]} of records, decoded a little ahead of the network."""

@@ -1,5 +1,8 @@
 """Frozen graphs on OpenVINO: the CPU, and any other device it lists."""
 
+import contextlib
+import ctypes
+import sys
 import threading
 
 import numpy
@@ -23,7 +26,7 @@ class Engine:
     """
 
     def __init__(self, card, device="AUTO", precision="AUTO"):
-        core = openvino.Core()
+        core = new_core()
         self._card = card
         device = choose(device, core.available_devices)
         hint = choose_precision(precision, device, core)
@@ -104,6 +107,35 @@ class Engine:
                 raise GraphError(f"{path}: {name} is {found}, the card says {shape}; run python3 Trainer.py")
 
 
+def new_core():
+    """OpenVINO with its CPU plugin loaded, in a process that Ctrl-C still ends in order."""
+    core = openvino.Core()
+    with _own_signal_stack(), contextlib.suppress(RuntimeError):
+        core.get_property("CPU", "FULL_DEVICE_NAME")
+    return core
+
+
+class _SignalStack(ctypes.Structure):
+    _fields_ = (("pointer", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextlib.contextmanager
+def _own_signal_stack():
+    """Give the thread back the signal stack it had.
+
+    The CPU plugin puts one of its own under the thread that loads it and frees it from whichever thread lets the
+    plugin go; the next signal, be it Ctrl-C, would then be handled in memory that is no more.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    former = _SignalStack()
+    library = ctypes.CDLL(None)
+    library.sigaltstack(None, ctypes.byref(former))
+    yield
+    library.sigaltstack(ctypes.byref(former), None)
+
+
 def read(core, path):
     """A frozen graph as an OpenVINO model.
 
@@ -150,7 +182,7 @@ def choose_precision(wanted, device, core=None):
     """
     if wanted == "f32":
         return wanted
-    core = core or openvino.Core()
+    core = core or new_core()
     capable = "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
     if wanted == "bf16" and not capable:
         raise EngineError(f"Precision=bf16: {device} has no bf16 arithmetic; set Precision=AUTO")
@@ -173,7 +205,7 @@ def answers(path, inputs):
     Raises:
       GraphError: no readable graph.
     """
-    core = openvino.Core()
+    core = new_core()
     compiled = core.compile_model(read(core, path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return numpy.concatenate([compiled([image[None]])[0] for image in inputs])
 

@@ -6,6 +6,7 @@ import sys
 from Classes.Helpers import PROJECT
 
 
-def python(script, **options):
+def python(script, arguments=(), **options):
     """Run `script` with the project importable; returns subprocess.CompletedProcess with texts."""
-    return subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, **options)
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, **options)

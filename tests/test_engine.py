@@ -6,7 +6,7 @@ import pytest
 
 from Classes import Card, Engine, Images, OpenVINO
 from Classes.Errors import EngineError, GraphError
-from tests import graphs
+from tests import graphs, processes
 
 
 def opened(folder, *settings, **graph):
@@ -189,3 +189,26 @@ def test_answers_for_comparisons_read_a_file_of_any_name(tmp_path):
     answers = OpenVINO.answers(path, Images.network_input(batch(64, 192)))
 
     assert answers[:, 1] == pytest.approx([graphs.RED[64], graphs.RED[192]], abs=1e-6)
+
+
+INTERRUPTED = """
+import pathlib, signal, sys, threading
+from Classes import Card, Engine
+from tests import graphs
+
+folder = pathlib.Path(sys.argv[1])
+engines = [Engine.open_engine(graphs.configuration(folder), Card.load(graphs.write(folder)))]
+thread = threading.Thread(target=engines.clear)
+thread.start()
+thread.join()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("in order")
+"""
+
+
+def test_ctrl_c_after_another_thread_let_the_engine_go(tmp_path):
+    process = processes.python(INTERRUPTED, arguments=[str(tmp_path)])
+
+    assert process.stdout.strip().endswith("in order"), process.stderr
