@@ -130,7 +130,7 @@ def compare(configuration, arrays, definition, path, records):
       path: file that holds `definition`.
       records: records whose images are compared.
     Returns:
-      {"frozen" and "engine": largest difference of a probability to the checkpoint's}.
+      {"frozen graph" and "engine": largest difference of a probability to the checkpoint's}.
     Raises:
       GraphError: more than TOLERANCE apart.
     """
@@ -143,7 +143,7 @@ def compare(configuration, arrays, definition, path, records):
     graph = tf.Graph()
     with graph.as_default():
         tf.graph_util.import_graph_def(definition, name="")
-    answers = {"frozen": _answers(graph, inputs), "engine": OpenVINO.answers(path, inputs)}
+    answers = {"frozen graph": _answers(graph, inputs), "engine": OpenVINO.answers(path, inputs)}
     differences = {name: float(numpy.abs(found - expected).max()) for name, found in answers.items()}
     for name, difference in differences.items():
         # A difference that is no number must fail too.

@@ -1,5 +1,6 @@
 """Transfer learning from the shards to a frozen graph, resumable at every step."""
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -71,7 +72,8 @@ def run(configuration):
         progress = _resume(learner, folder)
         about = {"identity": identity, "manifest_sha256": manifest.sha256, **Provenance.describe(configuration)}
         Files.write_json(folder / "run.json", about)
-        prefix = fit(learner, configuration, folder, progress)
+        with _precision(learner, configuration):
+            prefix = fit(learner, configuration, folder, progress)
         Freezing.freeze(configuration, manifest, prefix, list(records), progress)
     log.info("AML & ALL Detection System Trainer ended in %s", time.perf_counter() - began)
     log.info("Next: python3 Validation.py, then python3 Classifier.py")
@@ -124,7 +126,6 @@ def _learner(configuration, manifest):
             )
         log.info("Training of the last layer on the backbone's features.")
         return _last_layer(configuration, manifest, pretrained)
-    _mixed_precision(configuration)
     log.info("Training of %s end to end, %d images.", scopes, len(manifest.splits["train"]))
     first = itertools.islice(Shards.records(configuration, "validation"), Freezing.CHECKED)
     return Learners.Network(configuration, manifest, blocks, auxiliary, pretrained), first
@@ -144,10 +145,19 @@ def _last_layer(configuration, manifest, pretrained):
     return Learners.LastLayer(configuration, splits, pretrained), records["validation"][: Freezing.CHECKED]
 
 
-def _mixed_precision(configuration):
+@contextlib.contextmanager
+def _precision(learner, configuration):
+    """Train a network in bf16 if so wanted; what follows, the comparison of the frozen graph, is float32 again."""
+    if isinstance(learner, Learners.LastLayer):
+        yield
+        return
     wanted = OpenVINO.precision(configuration["TrainingPrecision"]) == "bf16"
-    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": wanted})
     log.info("Training in %s.", "bf16 where it is safe, float32 elsewhere" if wanted else "float32")
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": wanted})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False})
 
 
 class Progress:

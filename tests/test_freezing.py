@@ -72,9 +72,9 @@ def test_freezing_writes_graph_and_card(tmp_path, caplog):
     json.loads(configuration.card.read_text())
 
 
-@pytest.mark.parametrize("culprit", ["frozen", "engine"])
+@pytest.mark.parametrize("culprit", ["frozen graph", "engine"])
 def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch, culprit):
-    if culprit == "frozen":
+    if culprit == "frozen graph":
 
         def wrong(arrays):
             folded = fold(arrays)

@@ -9,8 +9,9 @@ import time
 
 import numpy
 import pytest
+import tensorflow as tf
 
-from Classes import Card, Checkpoints, Data, Engine, Files, Helpers, Images, Training
+from Classes import Card, Checkpoints, Data, Engine, Files, Freezing, Helpers, Images, OpenVINO, Training
 from Classes.Errors import ALLError, ConfigurationError, DataError, TrainingError
 from tests import networks, smears
 
@@ -180,6 +181,20 @@ def test_training_from_nothing_trains_everything(project, caplog):
     found = weights(configuration)
     assert numpy.abs(found["InceptionV3/Conv2d_1a_3x3/BatchNorm/moving_mean"]).max() > 0
     assert Card.load(configuration.card).training["step"] == 2
+
+
+def test_the_comparison_after_training_in_bf16_is_float32(project, monkeypatch):
+    key, seen = "auto_mixed_precision_onednn_bfloat16", []
+
+    def note(*_):
+        seen.append(tf.config.optimizer.get_experimental_options().get(key, False))
+
+    monkeypatch.setattr(OpenVINO, "precision", lambda wanted: wanted)
+    monkeypatch.setattr(Training, "fit", note)
+    monkeypatch.setattr(Freezing, "freeze", note)
+    Training.run(project("TrainableScopes=Mixed_7c", "TrainingPrecision=bf16"))
+
+    assert seen == [True, False]
 
 
 def test_two_trainers_on_one_folder(project):
