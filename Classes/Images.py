@@ -127,9 +127,13 @@ def network_input(images, mean=128):
       mean: configuration key `Mean`.
     Returns:
       float32 [N, H, W, 3]: (pixel - mean) / mean, in [-1, 0.992] for the historic mean of 128.
+    Raises:
+      TypeError: a tensor of whole numbers, in which what is darker than the mean would come out brightest.
     """
     if isinstance(images, numpy.ndarray):
         images = images.astype("float32")
+    elif images.dtype.name != "float32":
+        raise TypeError(f"network_input: a tensor has to be float32, this one is {images.dtype.name}")
     return (images - mean) / mean
 
 

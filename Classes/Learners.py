@@ -165,8 +165,7 @@ class Network(Learner):
     def _train(self, images, labels, seed):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.trained)
-            inputs = Images.network_input(images, self.configuration["Mean"])
-            logits, auxiliary = self._module(inputs, training=True, seed=seed)
+            logits, auxiliary = self._module(self._inputs(images), training=True, seed=seed)
             loss = _cross_entropy(labels, logits) + self._penalty()
             if auxiliary is not None:
                 loss += self.configuration["AuxiliaryWeight"] * _cross_entropy(labels, auxiliary)
@@ -175,7 +174,10 @@ class Network(Learner):
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _answer(self, images):
-        return self._module(Images.network_input(images, self.configuration["Mean"]))[0]
+        return self._module(self._inputs(images))[0]
+
+    def _inputs(self, images):
+        return Images.network_input(tf.cast(images, tf.float32), self.configuration["Mean"])
 
     def evaluate(self):
         """(cross entropy, accuracy) of the validation split, with moving statistics and undistorted images."""

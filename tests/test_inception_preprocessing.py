@@ -1,7 +1,8 @@
 import numpy
+import pytest
 import tensorflow as tf
 
-from Classes import inception_preprocessing
+from Classes import Images, inception_preprocessing
 
 
 def image(height=120, width=90):
@@ -37,3 +38,10 @@ def test_views_of_a_grey_image_stay_grey_in_the_mean():
 
     assert 118 < views.mean() < 138
     assert views.reshape(40, -1).mean(1).std() > 3, "brightness does not vary"
+
+
+def test_whole_numbers_never_wrap_on_their_way_into_the_network():
+    with pytest.raises(TypeError, match="has to be float32, this one is uint8"):
+        Images.network_input(tf.constant([[[[0, 127, 255]]]], tf.uint8))
+    inputs = Images.network_input(tf.constant([[[[0, 128, 192]]]], tf.float32))
+    assert inputs.numpy().ravel().tolist() == [-1, 0, 0.5]

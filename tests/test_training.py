@@ -11,7 +11,7 @@ import numpy
 import pytest
 import tensorflow as tf
 
-from Classes import Card, Checkpoints, Data, Engine, Files, Freezing, Helpers, Images, OpenVINO, Training
+from Classes import Card, Checkpoints, Data, Engine, Files, Freezing, Helpers, Images, OpenVINO, Shards, Training
 from Classes.Errors import ALLError, ConfigurationError, DataError, TrainingError
 from tests import networks, smears
 
@@ -181,6 +181,18 @@ def test_training_from_nothing_trains_everything(project, caplog):
     found = weights(configuration)
     assert numpy.abs(found["InceptionV3/Conv2d_1a_3x3/BatchNorm/moving_mean"]).max() > 0
     assert Card.load(configuration.card).training["step"] == 2
+    assert float(re.search(r"validation loss (\S+),", caplog.text)[1]) == pytest.approx(
+        served_loss(configuration), abs=1e-4
+    )
+
+
+def served_loss(configuration):
+    """Cross-entropy of the frozen graph over the validation split, worked out anew."""
+    records = list(Shards.records(configuration, "validation"))
+    images = numpy.stack([Images.prepare(record.encoded, networks.SIZE) for record in records])
+    with Engine.open_engine(configuration, Card.load(configuration.card)) as engine:
+        answers = engine.classify(images)
+    return -numpy.log([answer[record.label] for answer, record in zip(answers, records, strict=True)]).mean()
 
 
 def test_the_comparison_after_training_in_bf16_is_float32(project, monkeypatch):
