@@ -26,6 +26,14 @@ class ImageError(ALLError):
     """Bytes that are not one readable image within the limits; other images are not affected."""
 
 
+class ImageKindError(ImageError):
+    """Bytes that are no image at all, or one of a kind that is not read."""
+
+
+class ImageSizeError(ImageError):
+    """An image of more pixels, or a longer side, than are allowed."""
+
+
 class DataError(ALLError):
     """The data folder, its groups, shards or manifest."""
 

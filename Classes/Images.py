@@ -14,7 +14,7 @@ import numpy
 import PIL.Image
 import PIL.ImageOps
 
-from Classes.Errors import ImageError
+from Classes.Errors import ImageError, ImageKindError, ImageSizeError
 
 # Told by content, never by name. What is not here (EPS, PDF, …) would start another program or hide many pages.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
@@ -34,7 +34,7 @@ SCANS = 100
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is known of an image that was decoded in full.
+    """What is known of an image without its pixels.
 
     Attributes:
       format: "jpg", "png", "gif", "bmp", "ppm", "tiff" or "webp", told by content.
@@ -62,7 +62,7 @@ def load(source, *, max_pixels=40_000_000, max_side=20_000, at_least=None, name=
     Returns:
       uint8 [H, W, 3], RGB.
     Raises:
-      ImageError: not one readable image within the limits.
+      ImageError: not one readable image within the limits; ImageSizeError and ImageKindError where that is why.
     """
     with _decoded(source, name, max_pixels, max_side, at_least) as image:
         return _rgb(_upright(image))
@@ -81,9 +81,19 @@ def check(source, *, max_pixels=40_000_000, max_side=20_000, name=None):
     with _decoded(source, name, max_pixels, max_side) as image:
         if image.mode not in ("RGB", "L"):
             _rgb(image)
-        # A JPEG that holds a second picture, such as a preview, is a JPEG to every other program.
-        kind = {"JPEG": "jpg", "MPO": "jpg"}.get(image.format, image.format.lower())
-        return Facts(kind, *image.size)
+        return _facts(image)
+
+
+def facts(source):
+    """What the header of an image says that `load` has read before; nothing is decoded.
+
+    Args:
+      source: the file's bytes.
+    Returns:
+      Facts.
+    """
+    with _QUIET, PIL.Image.open(io.BytesIO(source), formats=FORMATS) as image:
+        return _facts(image)
 
 
 def square(image, size):
@@ -158,10 +168,10 @@ def _decoded(source, name, max_pixels, max_side, at_least=None):
             raise
         except PIL.UnidentifiedImageError as error:
             known = ", ".join(FORMATS)
-            raise ImageError(f"{name}: no image, or of a kind that is not read ({known} are)") from error
+            raise ImageKindError(f"{name}: no image, or of a kind that is not read ({known} are)") from error
         except PIL.Image.DecompressionBombError as error:
             limit = min(max_pixels, 2 * PIL.Image.MAX_IMAGE_PIXELS)
-            raise ImageError(f"{name}: a decompression bomb; {limit} pixels are allowed (MaxPixels)") from error
+            raise ImageSizeError(f"{name}: a decompression bomb; {limit} pixels are allowed (MaxPixels)") from error
         except Exception as error:  # what Pillow and the libraries under it raise on broken bytes is open-ended
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             raise ImageError(f"{name}: damaged image ({reason}); send it again or leave it out") from error
@@ -206,12 +216,18 @@ class _Quiet:
 _QUIET = _Quiet()
 
 
+def _facts(image):
+    # A JPEG that holds a second picture, such as a preview, is a JPEG to every other program.
+    kind = {"JPEG": "jpg", "MPO": "jpg"}.get(image.format, image.format.lower())
+    return Facts(kind, *image.size)
+
+
 def _check_size(image, name, max_pixels, max_side):
     width, height = image.size
     if max(width, height) > max_side:
-        raise ImageError(f"{name}: {width}x{height} pixels, the longest side allowed is {max_side} (MaxSide)")
+        raise ImageSizeError(f"{name}: {width}x{height} pixels, the longest side allowed is {max_side} (MaxSide)")
     if width * height > max_pixels:
-        raise ImageError(f"{name}: {width}x{height} pixels, {max_pixels} in all are allowed (MaxPixels)")
+        raise ImageSizeError(f"{name}: {width}x{height} pixels, {max_pixels} in all are allowed (MaxPixels)")
 
 
 def _check_scans(image, name, file):
