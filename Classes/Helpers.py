@@ -161,7 +161,13 @@ def _allowed(rule):
     """A schema rule in words."""
     if "enum" in rule:
         return " or ".join(json.dumps(value) for value in rule["enum"])
-    kinds = {"integer": "a whole number", "number": "a number", "string": "a text", "array": "a list"}
+    kinds = {
+        "integer": "a whole number",
+        "number": "a number",
+        "string": "a text",
+        "array": "a list",
+        "boolean": "true or false",
+    }
     words = [kinds.get(rule.get("type"), "an object")]
     limits = {
         "minimum": "from {}",
