@@ -1,0 +1,118 @@
+"""Who calls: the API key, and how much one caller may ask for."""
+
+import collections
+import math
+import os
+import pathlib
+import secrets
+import threading
+import time
+
+from Classes.Errors import ConfigurationError
+from Classes.Refusals import Refusal
+
+VARIABLE = "ALL_API_KEY"
+
+# A key is meant to be made, as by `openssl rand -hex 32`, not remembered.
+SHORTEST = 16
+
+# Callers remembered at once; the one not heard of for longest is forgotten, and starts anew.
+REMEMBERED = 10_000
+
+
+def load_key(configuration, environment=os.environ):
+    """The API key that callers must send.
+
+    Args:
+      configuration: Configuration; `ApiKeyFile`, `AllowWithoutApiKey` and `IP` are used.
+      environment: mapping; ALL_API_KEY comes before the file.
+    Returns:
+      bytes, or None where no key is needed.
+    Raises:
+      ConfigurationError: no key, though the address can be reached from other machines; or one that is no key.
+    """
+    key, source = environment.get(VARIABLE), VARIABLE
+    if key is None and configuration["ApiKeyFile"]:
+        path = configuration.path("ApiKeyFile")
+        key, source = _read(path), path
+    if key is not None:
+        if len(key) < SHORTEST or not key.isascii() or not key.isprintable() or " " in key:
+            raise ConfigurationError(f"{source}: the API key must have {SHORTEST} visible ASCII characters or more")
+        return key.encode()
+    if is_loopback(configuration.address) or configuration["AllowWithoutApiKey"]:
+        return None
+    raise ConfigurationError(
+        f"IP={configuration.address}: reachable from other machines and no API key; set {VARIABLE} or ApiKeyFile, or "
+        "say AllowWithoutApiKey=true"
+    )
+
+
+def _read(path):
+    path = pathlib.Path(path)
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigurationError(f"{path}: other users may read this API key; run chmod 600 {path}")
+        return (path.read_text(encoding="utf-8").splitlines() or [""])[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: the API key cannot be read ({error}); see ApiKeyFile") from error
+
+
+def is_loopback(address):
+    """Whether an address can only be reached from this machine."""
+    return address in ("localhost", "::1") or address.startswith("127.")
+
+
+def check_key(key, headers):
+    """Let only those in who know the key.
+
+    Args:
+      key: bytes, or None where everybody may come in.
+      headers: mapping; `X-API-Key: KEY` or `Authorization: Bearer KEY`.
+    Raises:
+      Refusal: no key, or a wrong one.
+    """
+    if key is None:
+        return
+    scheme, _, bearer = headers.get("Authorization", "").partition(" ")
+    sent = headers.get("X-API-Key") or (bearer.strip() if scheme.lower() == "bearer" else "")
+    # As bytes, since compare_digest refuses texts that are not ASCII.
+    if not secrets.compare_digest(sent.encode("utf-8", "surrogateescape"), key):
+        raise Refusal("unauthorized", "the API key is missing or wrong; send it as X-API-Key or as a Bearer token")
+
+
+class Rate:
+    """A bucket a caller: `per_minute` images at once, filled again evenly over a minute.
+
+    Args:
+      per_minute: images; 0 is any number.
+      clock: callable, seconds.
+    """
+
+    def __init__(self, per_minute, clock=time.monotonic):
+        self._size = per_minute
+        self._clock = clock
+        self._lock = threading.Lock()
+        # caller: (images left, when that was)
+        self._left = collections.OrderedDict()
+
+    def take(self, caller, images=1):
+        """Count images of a caller.
+
+        Raises:
+          Refusal: there were too many in the last minute; these are not counted.
+        """
+        if not self._size:
+            return
+        with self._lock:
+            now = self._clock()
+            left, since = self._left.pop(caller, (self._size, now))
+            left = min(self._size, left + (now - since) * self._size / 60)
+            # More than a whole bucket is never there: such a request empties it.
+            wanted = min(images, self._size)
+            granted = left >= wanted
+            self._left[caller] = (left - wanted if granted else left, now)
+            if len(self._left) > REMEMBERED:
+                self._left.popitem(last=False)
+        if not granted:
+            wait = math.ceil((wanted - left) * 60 / self._size)
+            raise Refusal("too_many_requests", f"more than {self._size} images a minute; wait {wait} s", wait)

@@ -1,0 +1,80 @@
+"""From the bytes somebody sent to what is said about them; knows nothing of HTTP."""
+
+import dataclasses
+import hashlib
+import time
+
+import numpy
+
+from Classes import Images, Prediction
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What was found in one image.
+
+    Attributes:
+      verdict: Prediction.Verdict.
+      seconds: how long the device took.
+      facts: Images.Facts.
+      sha256: of the bytes sent, 64 hexadecimal digits.
+      brightness: mean of the pixels that the network saw, 0..255.
+      content: the bytes sent.
+      heat_map: PNG bytes, or None where it was not asked for.
+    """
+
+    verdict: Prediction.Verdict
+    seconds: float
+    facts: Images.Facts
+    sha256: str
+    brightness: float
+    content: bytes
+    heat_map: bytes | None
+
+
+class Examiner:
+    """Decodes, asks the engine, and judges.
+
+    Args:
+      configuration: Configuration; `MaxPixels`, `MaxSide` and `InceptionThreshold` are used.
+      card: Card.Card.
+      engine: see Engine.open_engine.
+      explainer: Explanation.Explainer.
+    """
+
+    def __init__(self, configuration, card, engine, explainer):
+        self._limits = {"max_pixels": configuration["MaxPixels"], "max_side": configuration["MaxSide"]}
+        self._low_below = configuration["InceptionThreshold"]
+        self._card = card
+        self._engine = engine
+        self._explainer = explainer
+
+    def examine(self, content, heat_map=False):
+        """What is found in one image.
+
+        Args:
+          content: the bytes of an image file.
+          heat_map: whether to draw what the verdict rests on.
+        Returns:
+          Finding.
+        Raises:
+          ImageError: the bytes are not one readable image within the limits.
+          EngineError: the device failed.
+        """
+        image = Images.prepare(content, self._card.size, **self._limits)
+        start = time.perf_counter()
+        probabilities = self._engine.classify(image[None])[0]
+        seconds = time.perf_counter() - start
+        return Finding(
+            verdict=Prediction.judge(probabilities, self._card, self._low_below),
+            seconds=seconds,
+            facts=Images.facts(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            brightness=float(image.mean()),
+            content=content,
+            heat_map=self._explainer.draw(image) if heat_map else None,
+        )
+
+    def warm_up(self):
+        """One inference on a grey image, so that the first caller does not wait for what is done only once."""
+        self._engine.classify(numpy.full((1, self._card.size, self._card.size, 3), 128, "uint8"))

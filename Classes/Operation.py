@@ -1,0 +1,88 @@
+"""A server's life: everything that can fail, then the port, then requests, then an end in order."""
+
+import logging
+import os
+import signal
+
+from Classes import AccessLog, Callers, Card, Engine, Helpers, Listener, Service
+from Classes.Laboratory import Laboratory
+
+log = logging.getLogger("ClassifierServer")
+
+
+def run(configuration):
+    """Serve until SIGTERM or Ctrl-C.
+
+    Args:
+      configuration: Configuration.
+    Returns:
+      exit code 0.
+    Raises:
+      ALLError: no key where one is needed, a taken port, no model, no device: all before the port opens.
+    """
+    key = Callers.load_key(configuration)
+    card = Card.load(configuration.card)
+    with (
+        Listener.bind(configuration.address, configuration["Port"]) as bound,
+        Engine.open_engine(configuration, card) as engine,
+    ):
+        laboratory = Laboratory(configuration, card, engine, key, access=_access(configuration))
+        laboratory.warm_up()
+        application = Service.create(laboratory)
+        listener = Listener.Listener(application, bound, configuration, Service.renderer(application))
+        _serve(configuration, laboratory, listener)
+    return 0
+
+
+def _serve(configuration, laboratory, listener):
+    def stop(number, frame):
+        if listener.stopping:
+            # The second signal: whoever sends it does not want to wait.
+            os._exit(128 + number)
+        laboratory.stop()
+        listener.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        listener.listen()
+        _announce(configuration, laboratory, listener)
+        listener.serve()
+        log.info("Stopping: no new connections; what was accepted is answered within %g s", configuration["Drain"])
+        unanswered = listener.drain(configuration["Drain"])
+        if unanswered:
+            log.warning("%d requests were not answered within Drain", unanswered)
+            logging.shutdown()
+            # Their threads cannot be stopped, and an end in order would wait for them.
+            os._exit(0)
+        log.info("Everything that was accepted is answered; goodbye.")
+    finally:
+        laboratory.close()
+        listener.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _announce(configuration, laboratory, listener):
+    host = listener.effective_host
+    shown = f"[{host}]" if ":" in host else host
+    log.info("Classifier server class initialization complete.")
+    log.info(Helpers.DISCLAIMER)
+    if laboratory.card.synthetic:
+        log.warning("This model was trained on synthetic smears: its verdicts say nothing about real cells.")
+    if laboratory.key is None and not Callers.is_loopback(configuration.address):
+        log.warning("AllowWithoutApiKey: whoever reaches this port may use it.")
+    lines = (
+        ' * Serving Flask app "Server"',
+        " * Environment: production",
+        " * Debug mode: off",
+        f" * Running on http://{shown}:{listener.effective_port}/ (Press CTRL+C to quit)",
+    )
+    print("\n".join(lines), flush=True)
+
+
+def _access(configuration):
+    try:
+        return AccessLog.AccessLog(configuration.logs)
+    except OSError as error:
+        log.warning("%s: %s; requests are not logged", configuration.logs, error.strerror)
+        return None

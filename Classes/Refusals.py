@@ -1,0 +1,83 @@
+"""What the service answers when it does not answer with a verdict: one class, one place for statuses and codes."""
+
+from Classes.Errors import EngineError, GraphError, ImageError, ImageKindError, ImageSizeError
+
+# code: (status, when). Clients may rely on the codes; the messages are for people.
+CODES = {
+    "empty": (400, "no image was sent"),
+    "bad_request": (400, "the request is no valid HTTP, or its form cannot be read"),
+    "unauthorized": (401, "the API key is missing or wrong"),
+    "not_found": (404, "there is no such address"),
+    "method_not_allowed": (405, "the address does not know this method"),
+    "body_too_large": (413, "the request is larger than MaxBody"),
+    "image_too_large": (413, "the image is larger than MaxPixels or MaxSide"),
+    "too_many_images": (413, "more images than MaxBatch"),
+    "not_an_image": (415, "the bytes are no image of a kind that is read"),
+    "damaged_image": (422, "the image is damaged"),
+    "too_many_requests": (429, "the caller is over CallerRate"),
+    "headers_too_large": (431, "the request's headers are too large"),
+    "internal_error": (500, "a defect of the server; the log has the details under the request id"),
+    "not_implemented": (501, "a transfer encoding that is not known"),
+    "no_heat_map": (501, "the model's graph has no heat maps"),
+    "busy": (503, "the waiting room is full"),
+    "not_ready": (503, "the server is starting, stopping, or its device gives no sound answers"),
+    "engine_failed": (503, "the device failed or gave an answer that is no probability"),
+    "deadline": (504, "no answer within Deadline"),
+}
+
+
+class Refusal(Exception):  # noqa: N818 an answer, not always an error
+    """An answer other than a verdict.
+
+    Args:
+      code: a key of CODES.
+      message: what happened and what to do, for people.
+      retry_after: seconds after which trying again makes sense, or None.
+    """
+
+    def __init__(self, code, message, retry_after=None):
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+    @property
+    def status(self):
+        """The HTTP status."""
+        return CODES[self.code][0]
+
+    @property
+    def headers(self):
+        """The headers that belong to it."""
+        found = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return {**found, "WWW-Authenticate": "Bearer"} if self.status == 401 else found
+
+    def body(self, request_id):
+        """The JSON object that is sent."""
+        found = {"code": self.code, "message": self.message, "request_id": request_id}
+        return found if self.retry_after is None else {**found, "retry_after": self.retry_after}
+
+
+def of(error):
+    """The refusal for an error of the toolkit's own tree.
+
+    Args:
+      error: ImageError, which is the caller's; EngineError or, from a heat map, GraphError, which are ours.
+    """
+    if isinstance(error, ImageSizeError):
+        return Refusal("image_too_large", str(error))
+    if isinstance(error, ImageKindError):
+        return Refusal("not_an_image", str(error))
+    if isinstance(error, ImageError):
+        return Refusal("damaged_image", str(error))
+    if isinstance(error, EngineError):
+        return Refusal("engine_failed", f"{error}", retry_after=5)
+    if isinstance(error, GraphError):
+        return Refusal("no_heat_map", "this model's graph has no heat maps; leave heatmap out")
+    raise error
+
+
+def of_status(status, message):
+    """The refusal for an HTTP status that a library found, with the first code of that status."""
+    code = next((code for code, (known, _) in CODES.items() if known == status), None)
+    return Refusal(code or ("bad_request" if status < 500 else "internal_error"), message)

@@ -1,0 +1,276 @@
+"""The web application: its addresses, and what every request goes through before and after them."""
+
+import logging
+import pathlib
+import re
+import time
+import uuid
+
+import flask
+import werkzeug.exceptions
+
+from Classes import Answers, Callers, OpenApi, Refusals, Uploads
+from Classes.Errors import one_line
+from Classes.Refusals import Refusal
+
+WEB = pathlib.Path(__file__).with_name("Web")
+HISTORIC = "/Inference"
+REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+# Forms have the images' fields and few others.
+OTHER_FIELDS = 16
+
+# Nothing is fetched from another host, and no page may show ours in a frame; heat maps are data, chosen files blobs.
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+_IMAGE_REFUSALS = ("empty", "image_too_large", "not_an_image", "damaged_image")
+_LOAD_REFUSALS = ("too_many_requests", "busy", "engine_failed", "deadline")
+_HEAT_MAP = {"heatmap": ({"type": "string", "enum": ["0", "1"]}, "1: also draw what the verdict rests on")}
+
+log = logging.getLogger("ClassifierServer")
+
+
+def create(laboratory):
+    """The application.
+
+    Args:
+      laboratory: Laboratory.Laboratory.
+    Returns:
+      flask.Flask, which any WSGI server carries; `Server.py` has its own, Listener.
+    """
+    application = flask.Flask("Server", static_folder=None)
+    application.request_class = Uploads.Request
+    application.json.sort_keys = False
+    # A doubled slash is an address we do not have, not a redirection.
+    application.url_map.merge_slashes = False
+    application.config["MAX_CONTENT_LENGTH"] = laboratory.configuration["MaxBody"]
+    application.config["MAX_FORM_PARTS"] = laboratory.configuration["MaxBatch"] + OTHER_FIELDS
+    _frame(application, laboratory)
+    _verdicts(application, laboratory)
+    _operations(application, laboratory)
+    _pages(application)
+    return application
+
+
+def renderer(application):
+    """For what never reaches the application: callable (code, request id, caller) -> flask.Response."""
+
+    def render(code, request_id, caller):
+        refusal = Refusal(code, Refusals.CODES[code][1])
+        # What was asked for is not known, or not to be trusted.
+        with application.test_request_context("/-", environ_base={"REMOTE_ADDR": caller}):
+            flask.g.request_id, flask.g.outcome, flask.g.verdicts = request_id, refusal.code, []
+            flask.g.start = time.perf_counter()
+            response = application.make_response((refusal.body(request_id), refusal.status, refusal.headers))
+            return application.process_response(response)
+
+    return render
+
+
+def _frame(application, laboratory):
+    """What every request goes through."""
+
+    @application.before_request
+    def begin():
+        request = flask.request
+        sent = request.headers.get("X-Request-ID", "")
+        flask.g.request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+        flask.g.start, flask.g.outcome, flask.g.verdicts = time.perf_counter(), "ok", []
+        description = getattr(application.view_functions.get(request.endpoint), "description", None)
+        if description and description.secured and request.method != "OPTIONS":
+            Callers.check_key(laboratory.key, request.headers)
+
+    @application.errorhandler(Exception)
+    def refuse(error):
+        headers = {}
+        if isinstance(error, werkzeug.exceptions.HTTPException):
+            headers = {key: value for key, value in error.get_headers() if key == "Allow"}
+            error = Refusals.of_status(error.code, _words(error, laboratory.configuration))
+        elif not isinstance(error, Refusal):
+            log.error("request %s", flask.g.request_id, exc_info=error)
+            error = Refusal("internal_error", "a defect of the server; its log has more under the request id")
+        flask.g.outcome = error.code
+        body = error.body(flask.g.request_id)
+        if flask.request.path == HISTORIC:
+            body = {"Response": "Error", "Message": error.message, **body}
+        return flask.jsonify(body), error.status, {**headers, **error.headers}
+
+    @application.after_request
+    def end(response):
+        response.headers.update(HEADERS)
+        response.headers["X-Request-ID"] = flask.g.request_id
+        response.headers.setdefault("Cache-Control", "no-store")
+        _allow_origin(laboratory.configuration["AllowedOrigins"], response)
+        seconds = time.perf_counter() - flask.g.start
+        address = flask.request.url_rule.rule if flask.request.url_rule else "other"
+        laboratory.telemetry.answered(address, flask.g.outcome, seconds)
+        if laboratory.access is not None:
+            laboratory.access.write(**_line(response, seconds))
+        return response
+
+
+def _verdicts(application, laboratory):
+    """The addresses that answer with verdicts."""
+    images = ("empty", "image_too_large", "not_an_image", "damaged_image")
+    load = ("too_many_requests", "busy", "engine_failed", "deadline")
+
+    def one(heat_map=False):
+        laboratory.rate.take(flask.request.remote_addr)
+        with laboratory.room.place() as place:
+            return laboratory.examine(place, Uploads.one(flask.request), heat_map)
+
+    @application.post(HISTORIC)
+    @OpenApi.describes(answer="Inference", refusals=images + load, body=OpenApi.ONE, secured=True)
+    def inference():
+        """Classify one image, in the form that the first clients know.
+
+        The image is the body itself or the form's field `file`; its content type is not looked at.
+        """
+        return {**Answers.historic(one()), **laboratory.origin()}
+
+    @application.post("/v1/classify")
+    @OpenApi.describes(
+        answer="Classified",
+        refusals=(*images, *load, "no_heat_map"),
+        body=OpenApi.ONE,
+        query={"heatmap": ({"type": "string", "enum": ["0", "1"]}, "1: also draw what the verdict rests on")},
+        secured=True,
+    )
+    def classify():
+        """Classify one image, on request with a heat map.
+
+        The image is the body itself or the form's field `file`; its content type is not looked at.
+        """
+        finding = one(flask.request.args.get("heatmap", "").lower() in ("1", "true", "yes"))
+        return {**Answers.verdict(finding), **laboratory.origin()}
+
+    @application.post("/v1/batch")
+    @OpenApi.describes(answer="Batch", refusals=("empty", "too_many_images", *load), body=OpenApi.SEVERAL, secured=True)
+    def batch():
+        """Classify several images of one form.
+
+        Each is a field `file`. There is one result an image, in their order; one that is refused has `error` in its
+        place and does not touch the others.
+        """
+        most = laboratory.configuration["MaxBatch"]
+        with laboratory.room.place() as place:
+            sent = Uploads.several(flask.request)
+            if len(sent) > most:
+                raise Refusal("too_many_images", f"{len(sent)} images, {most} are allowed (MaxBatch); send fewer")
+            laboratory.rate.take(flask.request.remote_addr, len(sent))
+            found = laboratory.examine_all(place, [content for _, content in sent])
+        results = [
+            {"index": index, "name": Answers.shown(name), **Answers.result(each)}
+            for index, ((name, _), each) in enumerate(zip(sent, found, strict=True))
+        ]
+        return {"results": results, "failed": sum("error" in each for each in results), **laboratory.origin()}
+
+
+def _operations(application, laboratory):
+    """The addresses for those who run the service."""
+
+    @application.get("/v1/model")
+    @OpenApi.describes(answer="Model", secured=True)
+    def model():
+        """The model card: classes, input, threshold, data, figures, versions and hashes."""
+        return {**laboratory.card_fields(), **laboratory.origin()}
+
+    @application.get("/health/live")
+    @OpenApi.describes(answer="Health")
+    def live():
+        """Whether the process answers at all."""
+        return {"status": "ok"}
+
+    @application.get("/health/ready")
+    @OpenApi.describes(answer="Health", refusals=("not_ready",))
+    def ready():
+        """Whether a verdict can be expected now.
+
+        Not before the first inference, not while the server stops, and not after the device failed until it answers
+        again.
+        """
+        laboratory.look()
+        if not laboratory.ready:
+            raise Refusal("not_ready", "starting, stopping, or the device gives no sound answers", retry_after=1)
+        return {"status": "ok"}
+
+    @application.get("/metrics")
+    @OpenApi.describes(answer="text/plain", secured=True)
+    def metrics():
+        """The service's figures, for Prometheus."""
+        return flask.Response(laboratory.telemetry.text(), content_type=laboratory.telemetry.content_type)
+
+
+def _pages(application):
+    """The page, its parts, and the API's document."""
+
+    @application.get("/openapi.json")
+    @OpenApi.describes(answer="application/vnd.oai.openapi+json")
+    def openapi():
+        """This document."""
+        return OpenApi.document(application)
+
+    def add(address, name):
+        # A rule a file, made once: what is asked for is never made into a path.
+        def page():
+            return flask.send_from_directory(WEB, name, max_age=0)
+
+        application.add_url_rule(address, f"web:{name}", page, methods=["GET"])
+
+    for path in sorted(WEB.glob("*.*")):
+        add({"index.html": "/", "docs.html": "/docs"}.get(path.name, f"/{path.name}"), path.name)
+
+
+def _words(error, configuration):
+    """What a library's refusal is to people; its own texts are HTML's."""
+    if error.code == 404:
+        return f"{flask.request.path[:255]}: there is no such address; see /docs"
+    if error.code == 405:
+        return (
+            f"{flask.request.method[:16]} is not for {flask.request.path[:255]}; use {', '.join(error.valid_methods)}"
+        )
+    if error.code == 413:
+        return f"the request is larger than {configuration['MaxBody']} bytes (MaxBody) or has too many fields"
+    return f"the request cannot be read ({error.name})"
+
+
+def _allow_origin(allowed, response):
+    """Let the pages of listed origins, and no others, read answers."""
+    origin = flask.request.headers.get("Origin")
+    if allowed:
+        response.vary.add("Origin")
+    if origin in allowed:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, X-API-Key, X-Request-ID"
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST"
+        response.headers["Access-Control-Expose-Headers"] = "Retry-After, X-Request-ID"
+        # Without it a browser keeps such an answer from the page that asked.
+        response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+
+
+def _line(response, seconds):
+    """What the access log says of a request."""
+    request = flask.request
+    return {
+        "request_id": flask.g.request_id,
+        "caller": request.remote_addr,
+        "method": request.method[:16],
+        "path": request.path[:255],
+        "status": response.status_code,
+        "outcome": flask.g.outcome,
+        "received": request.content_length or 0,
+        "sent": response.content_length,
+        "seconds": round(seconds, 6),
+        "agent": one_line(request.user_agent.string)[:255],
+        "verdicts": flask.g.verdicts,
+    }

@@ -1,0 +1,70 @@
+"""The service's figures in Prometheus's text form; one registry an application, so that two never mix."""
+
+import prometheus_client
+
+# From what a warm CPU needs for one image to the deadline's default.
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+BRIGHTNESS = tuple(range(16, 256, 16))
+PIXELS = (64, 128, 256, 299, 512, 1024, 2048, 4096, 8192)
+
+
+class Telemetry:
+    """Counts what the service does.
+
+    Args:
+      room: WaitingRoom.WaitingRoom.
+      ready: callable, whether the service is ready.
+      origin: {label: text} of the model and its engine.
+    """
+
+    content_type = prometheus_client.CONTENT_TYPE_LATEST
+
+    def __init__(self, room, ready, origin):
+        self._registry = registry = prometheus_client.CollectorRegistry()
+        prometheus_client.ProcessCollector(registry=registry)
+        labels = ["address", "outcome"]
+        counter, histogram = prometheus_client.Counter, prometheus_client.Histogram
+        self._requests = counter("all_requests", "Answers by address and outcome", labels, registry=registry)
+        self._seconds = histogram(
+            "all_request_seconds", "Seconds to the answer", ["address"], buckets=SECONDS, registry=registry
+        )
+        self._inference = histogram(
+            "all_inference_seconds", "Seconds the device took", buckets=SECONDS, registry=registry
+        )
+        self._verdicts = counter("all_verdicts", "Verdicts", ["verdict", "confidence"], registry=registry)
+        self._score = prometheus_client.Summary(
+            "all_score", "Probability of ALL: sum over count is its mean", registry=registry
+        )
+        self._brightness = histogram(
+            "all_image_brightness", "Mean of an image's pixels, 0 to 255", buckets=BRIGHTNESS, registry=registry
+        )
+        self._side = histogram("all_image_side_pixels", "Shorter side of an image", buckets=PIXELS, registry=registry)
+        gauge = prometheus_client.Gauge
+        gauge("all_requests_inside", "Requests at work or waiting", registry=registry).set_function(lambda: room.inside)
+        gauge("all_places", "Requests that may be inside", registry=registry).set(room.capacity)
+        gauge("all_ready", "1 when ready", registry=registry).set_function(lambda: float(ready()))
+        prometheus_client.Info("all_model", "The model", registry=registry).info(origin)
+
+    def answered(self, address, outcome, seconds):
+        """Count an answer.
+
+        Args:
+          address: the route, never what was asked for: its number is bounded.
+          outcome: "ok", a code of Refusals.CODES, or "other".
+          seconds: from the request to the answer.
+        """
+        self._requests.labels(address, outcome).inc()
+        self._seconds.labels(address).observe(seconds)
+
+    def found(self, finding):
+        """Count a verdict and the image it is about."""
+        said = finding.verdict
+        self._inference.observe(finding.seconds)
+        self._verdicts.labels(said.finding, "low" if said.low else "normal").inc()
+        self._score.observe(said.probabilities[said.positive])
+        self._brightness.observe(finding.brightness)
+        self._side.observe(min(finding.facts.width, finding.facts.height))
+
+    def text(self):
+        """All figures, bytes."""
+        return prometheus_client.generate_latest(self._registry)
