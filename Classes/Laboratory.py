@@ -91,11 +91,10 @@ class Laboratory:
     def note(self, finding):
         """Count, keep and tell a verdict."""
         self._sound = True
-        request_id = flask.g.request_id
         flask.g.verdicts.append({"sha256": finding.sha256, "verdict": finding.verdict.finding})
         self.telemetry.found(finding)
         if self.captured is not None:
-            self.captured.keep(finding, request_id)
+            self.captured.keep(finding, self.card.graph_sha256, flask.g.request_id)
         if self.events is not None:
             self.events.publish({**Answers.verdict(finding), **self.origin()})
 

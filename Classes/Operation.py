@@ -4,7 +4,8 @@ import logging
 import os
 import signal
 
-from Classes import AccessLog, Callers, Card, Engine, Helpers, Listener, Service
+from Classes import AccessLog, Callers, Captured, Card, Engine, Helpers, Listener, Service
+from Classes.Errors import ConfigurationError
 from Classes.Laboratory import Laboratory
 
 log = logging.getLogger("ClassifierServer")
@@ -26,7 +27,7 @@ def run(configuration):
         Listener.bind(configuration.address, configuration["Port"]) as bound,
         Engine.open_engine(configuration, card) as engine,
     ):
-        laboratory = Laboratory(configuration, card, engine, key, access=_access(configuration))
+        laboratory = Laboratory(configuration, card, engine, key, _access(configuration), _captured(configuration))
         laboratory.warm_up()
         application = Service.create(laboratory)
         listener = Listener.Listener(application, bound, configuration, Service.renderer(application))
@@ -86,3 +87,14 @@ def _access(configuration):
     except OSError as error:
         log.warning("%s: %s; requests are not logged", configuration.logs, error.strerror)
         return None
+
+
+def _captured(configuration):
+    if not configuration["Capture"]:
+        return None
+    folder = configuration.path("CaptureDir")
+    log.info("Capture: every image that is classified is kept in %s", folder)
+    try:
+        return Captured.Captured(folder, configuration["CaptureMaxBytes"])
+    except OSError as error:
+        raise ConfigurationError(f"{folder}: {error.strerror}; set CaptureDir, or Capture=false") from error

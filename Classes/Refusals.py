@@ -2,10 +2,11 @@
 
 from Classes.Errors import EngineError, GraphError, ImageError, ImageKindError, ImageSizeError
 
-# code: (status, when). Clients may rely on the codes; the messages are for people.
+# code: (status, when). Clients may rely on the codes; the messages are for people. The first code of a status is the
+# one for what a library refuses with it.
 CODES = {
-    "empty": (400, "no image was sent"),
     "bad_request": (400, "the request is no valid HTTP, or its form cannot be read"),
+    "empty": (400, "no image was sent"),
     "unauthorized": (401, "the API key is missing or wrong"),
     "not_found": (404, "there is no such address"),
     "method_not_allowed": (405, "the address does not know this method"),

@@ -1,0 +1,83 @@
+"""Server.py in a process of its own, around the engine of tests.services, for tests of its life and its sockets."""
+
+import contextlib
+import http.client
+import json
+import os
+import subprocess
+import sys
+
+from Classes import Helpers
+from tests import graphs
+
+# What Server.py does, but for the device: HOLD keeps every call after the warm-up for so many seconds.
+SCRIPT = """
+import os, sys, time
+import Server
+from Classes import Engine, Entry
+from tests import services
+
+class Slow(services.Engine):
+    calls = 0
+
+    def classify(self, batch):
+        self.calls += 1
+        if self.calls > 1:
+            time.sleep(float(os.environ["HOLD"]))
+        return super().classify(batch)
+
+Engine.open_engine = lambda configuration, card: contextlib.nullcontext(Slow())
+sys.exit(Entry.run(lambda: Server.main(sys.argv[1:]), ()))
+""".replace("import os,", "import contextlib, os,")
+
+
+def command(folder, *settings):
+    """The command of a server under `folder`, on a free port."""
+    settings = [f"NetworkPath={folder}", "Port=0", *settings]
+    return [sys.executable, "-u", "-c", SCRIPT, *[part for text in settings for part in ("--set", text)]]
+
+
+def run(folder, *settings, **environment):
+    """A server that is expected to end by itself; subprocess.CompletedProcess."""
+    environment = {**os.environ, "HOLD": "0", **environment}
+    return subprocess.run(
+        command(folder, *settings), cwd=Helpers.PROJECT, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+@contextlib.contextmanager
+def running(folder, *settings, hold=0, **environment):
+    """A started server; yields its process, with `port` and the `lines` it has printed; ended with the block."""
+    graphs.write(folder / "Model", content=b"no graph")
+    environment = {**os.environ, "HOLD": str(hold), **environment}
+    with subprocess.Popen(
+        command(folder, *settings),
+        cwd=Helpers.PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            process.lines = []
+            for line in process.stdout:
+                process.lines.append(line.rstrip("\n"))
+                if "Running on" in line:
+                    process.port = int(line.split("/ (")[0].rsplit(":", 1)[1])
+                    break
+            else:
+                raise AssertionError("\n".join(process.lines))
+            yield process
+        finally:
+            process.kill()
+
+
+def request(port, method="POST", path="/Inference", body=None, timeout=30, **headers):
+    """(status, JSON or None, headers) of one request over a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    with contextlib.closing(connection):
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        response = connection.getresponse()
+        content = response.read()
+        kind = response.headers.get_content_type()
+        return response.status, json.loads(content) if kind == "application/json" else None, response.headers

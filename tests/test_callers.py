@@ -1,0 +1,129 @@
+import pytest
+
+from Classes import Callers
+from Classes.Errors import ConfigurationError
+from Classes.Refusals import Refusal
+from tests import graphs
+
+KEY = "0123456789abcdef"
+
+
+def key_file(folder, content=KEY + "\nsecond line\n", mode=0o600):
+    path = folder / "key"
+    path.write_text(content)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_this_machine_needs_no_key(tmp_path, address):
+    assert Callers.load_key(graphs.configuration(tmp_path, f"IP={address}"), {}) is None
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.168.1.7", "::", "fe80::1", "host.example.org"])
+def test_the_network_needs_one(tmp_path, address):
+    with pytest.raises(ConfigurationError, match="no API key; set ALL_API_KEY or ApiKeyFile"):
+        Callers.load_key(graphs.configuration(tmp_path, f"IP={address}"), {})
+
+
+def test_the_network_needs_none_when_that_is_said(tmp_path):
+    assert Callers.load_key(graphs.configuration(tmp_path, "IP=0.0.0.0", "AllowWithoutApiKey=true"), {}) is None
+
+
+def test_a_key_that_is_given_counts_on_this_machine_too(tmp_path):
+    assert Callers.load_key(graphs.configuration(tmp_path), {"ALL_API_KEY": KEY}) == KEY.encode()
+
+
+def test_the_file_has_the_key_in_its_first_line(tmp_path):
+    configuration = graphs.configuration(tmp_path, "IP=0.0.0.0", f"ApiKeyFile={key_file(tmp_path)}")
+
+    assert Callers.load_key(configuration, {}) == KEY.encode()
+    assert Callers.load_key(configuration, {"ALL_API_KEY": "f" * 20}) == b"f" * 20
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+def test_a_file_that_others_may_read_is_no_secret(tmp_path, mode):
+    configuration = graphs.configuration(tmp_path, f"ApiKeyFile={key_file(tmp_path, mode=mode)}")
+
+    with pytest.raises(ConfigurationError, match="chmod 600"):
+        Callers.load_key(configuration, {})
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        Callers.load_key(graphs.configuration(tmp_path, "ApiKeyFile=nowhere"), {})
+
+
+@pytest.mark.parametrize(
+    "key", ["", "short", "x" * 15, "with a space in it", "ünïcödé-ünïcödé-ü", "new\nline-new-line-xx"]
+)
+def test_what_is_no_key(tmp_path, key):
+    with pytest.raises(ConfigurationError, match="16 visible ASCII"):
+        Callers.load_key(graphs.configuration(tmp_path), {"ALL_API_KEY": key})
+
+
+class Clock:
+    seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+
+def refused(rate, caller, images=1):
+    try:
+        rate.take(caller, images)
+    except Refusal as refusal:
+        assert refusal.code == "too_many_requests"
+        return refusal.retry_after
+    return None
+
+
+def test_a_caller_over_its_rate_waits_and_others_do_not():
+    clock = Clock()
+    rate = Callers.Rate(6, clock)
+
+    assert [refused(rate, "a") for _ in range(7)] == [None] * 6 + [10]
+    assert refused(rate, "b") is None
+    clock.seconds = 9.5
+    assert refused(rate, "a") == 1
+    clock.seconds = 10
+    assert refused(rate, "a") is None
+    assert refused(rate, "a") == 10
+
+
+def test_no_more_is_saved_up_than_a_minutes():
+    clock = Clock()
+    rate = Callers.Rate(6, clock)
+    refused(rate, "a")
+    clock.seconds = 3600
+
+    assert [refused(rate, "a") for _ in range(7)].count(None) == 6
+
+
+def test_a_batch_counts_its_images():
+    rate = Callers.Rate(6, Clock())
+
+    assert refused(rate, "a", 4) is None
+    assert refused(rate, "a", 4) == 20
+    assert refused(rate, "a", 2) is None
+
+
+def test_more_at_once_than_a_minutes_empties_the_bucket():
+    rate = Callers.Rate(6, Clock())
+
+    assert refused(rate, "a", 100) is None
+    assert refused(rate, "a") == 10
+
+
+def test_zero_is_any_number():
+    assert not any(refused(Callers.Rate(0), "a") for _ in range(1000))
+
+
+def test_only_so_many_callers_are_remembered(monkeypatch):
+    monkeypatch.setattr(Callers, "REMEMBERED", 2)
+    rate = Callers.Rate(1, Clock())
+    for caller in ("a", "b", "c"):
+        assert refused(rate, caller) is None
+
+    assert len(rate._left) == 2
+    assert refused(rate, "c") == 60

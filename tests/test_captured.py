@@ -1,0 +1,129 @@
+import hashlib
+import json
+import os
+
+import pytest
+
+from Classes import Captured
+from tests import services
+
+
+def kept(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != Captured.LOG}
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / Captured.LOG).read_text().splitlines()]
+
+
+@pytest.fixture
+def open_client(tmp_path):
+    opened = []
+
+    def start(most=1 << 20):
+        captured = Captured.Captured(tmp_path / "Captured", most)
+        opened.append(services.client(tmp_path, captured=captured))
+        return opened[-1]
+
+    yield start
+    for client in opened:
+        client.laboratory.close()
+
+
+def test_what_was_sent_is_kept_as_it_was_with_its_verdict(tmp_path, open_client):
+    content = services.image(192, 40, "JPEG")
+    client = open_client()
+
+    answer = client.post("/v1/classify", data=content, headers={"X-Request-ID": "abc"}).get_json()
+
+    name = hashlib.sha256(content).hexdigest() + ".jpg"
+    assert kept(tmp_path / "Captured") == {name: content}
+    (row,) = rows(tmp_path / "Captured")
+    assert (row["file"], row["verdict"], row["class"], row["request_id"]) == (name, "ALL detected", "1", "abc")
+    assert row["probabilities"] == answer["probabilities"]
+    assert row["model"] == answer["model"]
+
+
+def test_each_content_is_kept_once_across_restarts(tmp_path, open_client):
+    for _ in range(2):
+        client = open_client()
+        for red in (64, 64, 192):
+            client.post("/Inference", data=services.image(red, 40))
+
+    assert len(kept(tmp_path / "Captured")) == len(rows(tmp_path / "Captured")) == 2
+
+
+def test_what_is_refused_is_not_kept(tmp_path, open_client):
+    open_client().post("/Inference", data=b"no image")
+
+    assert kept(tmp_path / "Captured") == {}
+
+
+def test_nothing_is_kept_unless_it_is_switched_on(tmp_path):
+    client = services.client(tmp_path)
+    client.post("/Inference", data=services.image(64, 40))
+    client.laboratory.close()
+
+    assert not (tmp_path / "Model/Data/Captured").exists()
+
+
+def test_the_oldest_make_room_and_leave_the_log(tmp_path, open_client):
+    images = [services.image(red, 40, "BMP") for red in range(10)]
+    size = len(images[0])
+    client = open_client(most=3 * size)
+    for content in images[:4]:
+        client.post("/Inference", data=content)
+    # Freed down to nine tenths of three images: two stay, the new one included.
+    expected = [hashlib.sha256(content).hexdigest() + ".bmp" for content in images[2:4]]
+
+    assert sorted(kept(tmp_path / "Captured")) == sorted(expected)
+    assert [row["file"] for row in rows(tmp_path / "Captured")] == expected
+
+
+def test_a_restart_knows_which_are_the_oldest(tmp_path, open_client):
+    images = [services.image(red, 40, "BMP") for red in range(4)]
+    client = open_client()
+    for age, content in enumerate(images[:3]):
+        client.post("/Inference", data=content)
+        path = tmp_path / "Captured" / f"{hashlib.sha256(content).hexdigest()}.bmp"
+        os.utime(path, (1000 - age, 1000 - age))
+
+    open_client(most=3 * len(images[0])).post("/Inference", data=images[3])
+
+    # The third was made the oldest, then the second.
+    left = {hashlib.sha256(images[index]).hexdigest() + ".bmp" for index in (0, 3)}
+    assert set(kept(tmp_path / "Captured")) == left
+
+
+def test_an_image_larger_than_the_whole_folder_leaves_the_others(tmp_path, open_client):
+    client = open_client(most=6000)
+    client.post("/Inference", data=services.image(64, 40, "BMP"))
+    client.post("/Inference", data=services.image(64, 100, "BMP"))
+
+    assert len(kept(tmp_path / "Captured")) == 1
+
+
+def test_a_full_disk_is_told_once_and_every_answer_is_given(tmp_path, open_client, monkeypatch, caplog):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    client = open_client()
+    monkeypatch.setattr(Captured.Files, "write", full)
+
+    statuses = [client.post("/Inference", data=services.image(red, 40)).status_code for red in range(3)]
+
+    assert statuses == [200] * 3
+    assert caplog.text.count("No space left on device") == 1
+
+
+def test_a_torn_last_line_of_the_log_does_not_matter(tmp_path, open_client):
+    folder = tmp_path / "Captured"
+    folder.mkdir()
+    (folder / Captured.LOG).write_text('{"file": "ab')
+    images = [services.image(red, 40, "BMP") for red in range(3)]
+    client = open_client(most=2 * len(images[0]))
+
+    statuses = [client.post("/Inference", data=content).status_code for content in images]
+
+    assert statuses == [200] * 3
+    assert [row["file"] for row in rows(folder)] == list(kept(folder))

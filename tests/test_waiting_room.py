@@ -1,0 +1,100 @@
+import concurrent.futures
+import threading
+
+import pytest
+
+from Classes.Refusals import Refusal
+from Classes.WaitingRoom import WaitingRoom
+
+
+@pytest.fixture
+def room():
+    found = WaitingRoom(workers=1, places=2, deadline=30)
+    yield found
+    found.close()
+
+
+def through(room, function, *arguments):
+    with room.place() as place:
+        return place.run(function, *arguments)
+
+
+def test_work_is_done_and_its_place_is_free_again(room):
+    assert through(room, lambda value: value + 1, 41) == 42
+    assert room.inside == 0
+
+
+def test_an_error_is_the_callers_and_its_place_is_free_again(room):
+    with pytest.raises(TimeoutError, match="the work's own"):
+        through(room, _raise, TimeoutError("the work's own"))
+
+    assert room.inside == 0
+
+
+def _raise(error):
+    raise error
+
+
+def test_so_many_come_in_and_the_next_is_turned_away_at_once(room):
+    free = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        entered = [pool.submit(through, room, free.wait, 30) for _ in range(3)]
+        while room.inside < 3:
+            threading.Event().wait(0.001)
+        with pytest.raises(Refusal) as refusal, room.place():
+            pass
+        free.set()
+
+        assert (refusal.value.code, refusal.value.retry_after) == ("busy", 1)
+        assert [each.result() for each in entered] == [True] * 3
+    assert room.inside == 0
+    assert through(room, lambda: "next") == "next"
+
+
+def test_a_place_that_is_not_used_is_free_again(room):
+    with pytest.raises(ValueError, match="before the work"), room.place():
+        raise ValueError("before the work")
+
+    assert room.inside == 0
+
+
+def test_a_missed_deadline_holds_its_worker_until_the_work_ends():
+    room, free = WaitingRoom(workers=1, places=1, deadline=0.05), threading.Event()
+    done = []
+    with pytest.raises(Refusal) as first:
+        through(room, free.wait, 30)
+    with pytest.raises(Refusal) as second:
+        through(room, done.append, "too late")
+
+    assert first.value.code == second.value.code == "deadline"
+    assert room.inside == 1, "what never began has left; what runs has not"
+    free.set()
+    while room.inside:
+        threading.Event().wait(0.001)
+    assert done == []
+    room.close()
+
+
+def test_those_who_came_first_are_first(room):
+    free, order = threading.Event(), []
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        pool.submit(through, room, free.wait, 30)
+        for number in (1, 2):
+            while room.inside < number:
+                threading.Event().wait(0.001)
+            pool.submit(through, room, order.append, number)
+        while room.inside < 3:
+            threading.Event().wait(0.001)
+        free.set()
+
+    assert order == [1, 2]
+    room.close()
+
+
+def test_long_work_gives_up_between_its_steps():
+    room = WaitingRoom(workers=1, places=0, deadline=0.01)
+    with pytest.raises(Refusal), room.place() as place:
+        threading.Event().wait(0.02)
+        place.check()
+
+    room.close()
