@@ -1,0 +1,144 @@
+import functools
+import io
+
+import numpy
+import pytest
+from PIL import Image
+
+from Classes import Card, Engine, Explanation
+from Classes.Errors import GraphError
+from tests import graphs, services
+
+# Pixels of a place, and places of the map.
+PLACE, PLACES = 4, 8
+SIZE = PLACE * PLACES
+
+KERNEL = numpy.array([[1.0, 5.0, 0.0], [2.0, 0.0, 1.0], [0.0, 0.0, 0.0]], "float32")
+BIAS = numpy.array([0.5, 0.0, 0.0], "float32")
+
+
+@functools.cache
+def pooled(classes=2, middle=0):
+    """A GraphDef's bytes in Inception's form: places of 4x4 pixels, their mean, a last layer of one pixel, softmax.
+
+    Args:
+      classes: outputs; the columns of KERNEL and BIAS that are used.
+      middle: what stands between the mean and the last layer: 0 nothing, 1 a function that is not linear.
+    """
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as graph:
+        inputs = tf.compat.v1.placeholder(tf.float32, [1, SIZE, SIZE, 3], name="input")
+        places = tf.nn.relu(tf.nn.avg_pool2d(inputs, PLACE, PLACE, "VALID"))
+        mean = tf.nn.avg_pool2d(places, PLACES, 1, "VALID")
+        mean = tf.nn.tanh(mean) if middle else mean
+        logits = tf.nn.conv2d(mean, KERNEL[None, None, :, :classes], 1, "VALID") + BIAS[:classes]
+        tf.nn.softmax(tf.squeeze(logits, [1, 2]), name=graphs.OUTPUT)
+    return graph.as_graph_def().SerializeToString()
+
+
+def card(folder, content=None, **fields):
+    return Card.load(graphs.write(folder, content=content or pooled(), size=SIZE, **fields))
+
+
+def planted(row=1, column=6):
+    """Black but for one place, which is white."""
+    image = numpy.zeros((SIZE, SIZE, 3), "uint8")
+    image[row * PLACE : (row + 1) * PLACE, column * PLACE : (column + 1) * PLACE] = 255
+    return image
+
+
+def test_a_map_shows_the_place_that_counts(tmp_path):
+    maps = Explanation.Explainer(card(tmp_path)).maps(planted()[None])
+
+    # White is 127 / 128 in each colour; red speaks for class 1 with 5 - 1, green with 0 - 2, blue with 0.
+    expected = numpy.zeros((1, PLACES, PLACES), "float32")
+    expected[0, 1, 6] = (4 - 2) * 127 / 128
+    assert maps.dtype == numpy.float32
+    assert maps == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_mean_of_a_map_is_the_difference_of_the_logits_but_for_the_bias(tmp_path):
+    images = numpy.random.default_rng(5).integers(0, 256, (4, SIZE, SIZE, 3), dtype="uint8")
+    loaded = card(tmp_path)
+    maps = Explanation.Explainer(loaded).maps(images)
+    with Engine.open_engine(graphs.configuration(tmp_path), loaded) as engine:
+        answers = engine.classify(images)
+
+    assert numpy.log(answers[:, 1] / answers[:, 0]) == pytest.approx(maps.mean(axis=(1, 2)) + 0.0 - 0.5, abs=1e-5)
+    assert len(set(maps.mean(axis=(1, 2)).tolist())) == 4
+
+
+def test_the_positive_class_against_the_mean_of_several_others(tmp_path):
+    loaded = card(tmp_path, pooled(3), classes=("a", "1", "b"))
+
+    maps = Explanation.Explainer(loaded).maps(planted()[None])
+
+    # Red 5 - (1 + 0) / 2, green 0 - (2 + 1) / 2, blue 0.
+    assert maps[0, 1, 6] == pytest.approx((4.5 - 1.5) * 127 / 128)
+
+
+def test_the_positive_class_may_be_the_first(tmp_path):
+    maps = Explanation.Explainer(card(tmp_path, positive="0")).maps(planted()[None])
+
+    assert maps[0, 1, 6] == pytest.approx(-2 * 127 / 128)
+
+
+@pytest.mark.parametrize("content", [lambda: graphs.frozen(size=SIZE), lambda: pooled(middle=1)])
+def test_a_graph_of_another_form_has_no_maps(tmp_path, content):
+    with pytest.raises(GraphError, match="graph"):
+        Explanation.Explainer(card(tmp_path, content())).maps(planted()[None])
+
+
+def picture(content):
+    with Image.open(io.BytesIO(content)) as image:
+        assert (image.format, image.mode) == ("PNG", "RGB")
+        return numpy.asarray(image).astype(int)
+
+
+def test_the_overlay_is_red_for_and_blue_against(tmp_path):
+    grey = numpy.full((90, 90, 3), 100, "uint8")
+    values = numpy.zeros((9, 9), "float32")
+    values[1, 1], values[7, 7] = 3.0, -3.0
+
+    drawn = picture(Explanation.overlay(grey, values))
+
+    assert drawn.shape == (90, 90, 3)
+    # In the middle of a place 0.6 of the full colour, somewhat less since its neighbours are smoothed in.
+    assert drawn[15, 15] == pytest.approx(0.4 * 100 + 0.6 * numpy.array(Explanation.FOR), abs=6)
+    assert drawn[75, 75] == pytest.approx(0.4 * 100 + 0.6 * numpy.array(Explanation.AGAINST), abs=6)
+    assert (drawn[45, 45] == 100).all()
+
+
+def test_a_map_of_nothing_leaves_the_picture_as_it_is():
+    image = numpy.random.default_rng(1).integers(0, 256, (50, 50, 3), dtype="uint8")
+
+    assert (picture(Explanation.overlay(image, numpy.zeros((8, 8), "float32"))) == image).all()
+
+
+def test_the_service_draws_it_on_request(tmp_path):
+    import base64
+
+    loaded = card(tmp_path / "Model")
+    client = services.client(tmp_path, card=loaded)
+    content = services.smears.png(numpy.pad(planted(), ((0, 0), (0, 0), (0, 0))))
+
+    answer = client.post("/v1/classify?heatmap=1", data=content).get_json()
+
+    head, _, data = answer["heat_map"].partition(",")
+    assert head == "data:image/png;base64"
+    assert picture(base64.b64decode(data)).shape == (SIZE, SIZE, 3)
+    assert "heat_map" not in client.post("/v1/classify?heatmap=0", data=content).get_json()
+    client.laboratory.close()
+
+
+def test_a_model_without_heat_maps_says_so_and_still_classifies(tmp_path):
+    loaded = card(tmp_path / "Model", graphs.frozen(size=SIZE))
+    client = services.client(tmp_path, card=loaded)
+
+    response = client.post("/v1/classify?heatmap=1", data=services.image(64, 40))
+
+    assert (response.status_code, response.get_json()["code"]) == (501, "no_heat_map")
+    assert client.post("/v1/classify", data=services.image(64, 40)).status_code == 200
+    assert client.get("/health/ready").status_code == 200
+    client.laboratory.close()
