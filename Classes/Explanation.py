@@ -117,7 +117,7 @@ def evidence(kernel, positive):
 
 
 def overlay(image, values):
-    """A map laid over its picture: red for ALL, blue against it, stronger where it counts more.
+    """A map laid over its picture in grey: red for ALL, blue against it, stronger where it counts more.
 
     Args:
       image: uint8 [S, S, 3].
@@ -126,12 +126,14 @@ def overlay(image, values):
       PNG bytes, S x S pixels.
     """
     height, width = image.shape[:2]
+    # Stains are red and blue themselves.
+    grey = numpy.asarray(PIL.Image.fromarray(image).convert("L"))[..., None]
     largest = float(numpy.abs(values).max())
     scaled = PIL.Image.fromarray((values / largest if largest else values).astype("float32"))
     smooth = numpy.asarray(scaled.resize((width, height), PIL.Image.Resampling.BICUBIC)).clip(-1, 1)
     colour = numpy.where(smooth[..., None] > 0, FOR, AGAINST)
     share = OPACITY * numpy.abs(smooth)[..., None]
-    blended = numpy.rint(image * (1 - share) + colour * share).astype("uint8")
+    blended = numpy.rint(grey * (1 - share) + colour * share).astype("uint8")
     buffer = io.BytesIO()
     PIL.Image.fromarray(blended).save(buffer, "PNG")
     return buffer.getvalue()

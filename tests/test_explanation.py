@@ -110,10 +110,16 @@ def test_the_overlay_is_red_for_and_blue_against(tmp_path):
     assert (drawn[45, 45] == 100).all()
 
 
-def test_a_map_of_nothing_leaves_the_picture_as_it_is():
-    image = numpy.random.default_rng(1).integers(0, 256, (50, 50, 3), dtype="uint8")
+def test_a_map_of_nothing_is_the_picture_in_grey():
+    image = numpy.zeros((50, 50, 3), "uint8")
+    image[10:20] = (100, 0, 0)
 
-    assert (picture(Explanation.overlay(image, numpy.zeros((8, 8), "float32"))) == image).all()
+    drawn = picture(Explanation.overlay(image, numpy.zeros((8, 8), "float32")))
+
+    # Rec. 601: red counts 0.299.
+    assert (drawn[10:20] == 30).all()
+    assert (drawn[:10] == 0).all()
+    assert (drawn[20:] == 0).all()
 
 
 def test_the_service_draws_it_on_request(tmp_path):
@@ -121,7 +127,7 @@ def test_the_service_draws_it_on_request(tmp_path):
 
     loaded = card(tmp_path / "Model")
     client = services.client(tmp_path, card=loaded)
-    content = services.smears.png(numpy.pad(planted(), ((0, 0), (0, 0), (0, 0))))
+    content = services.smears.png(planted())
 
     answer = client.post("/v1/classify?heatmap=1", data=content).get_json()
 
