@@ -1,0 +1,340 @@
+"""Time and try Server.py with the trained model: start, load, overload, memory, its end, and hostile images.
+
+python3 benchmarks/server.py Model/Test                       # every figure
+python3 benchmarks/server.py Model/Test --requests 20000      # the memory's figure over 20,000 requests
+python3 benchmarks/server.py Model/Test --only load single    # some of them
+
+Prints each figure beside what it must reach; writes to the folder of --set NetworkPath what the server does, its logs.
+Needs Model/ALLGraph.pb and a quiet machine: the clients run on the same processor, and take their share of it.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import http.client
+import io
+import json
+import pathlib
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from Classes import Entry
+
+PARTS = ("start", "load", "single", "overload", "stop", "hostile", "memory")
+CONCURRENCY = 8
+
+
+def main(arguments=None) -> int:
+    parser = Entry.parser(__doc__)
+    parser.add_argument("folder", help="images to send")
+    parser.add_argument("--requests", type=int, default=2000, help="requests for the memory's figure (default: 2000)")
+    parser.add_argument("--images", type=int, default=240, help="images timed each way (default: 240)")
+    parser.add_argument("--cases", type=int, default=2000, help="hostile bodies (default: 2000)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run (default: all)")
+    options = parser.parse_args(arguments)
+    from Classes import Classification, Helpers
+
+    configuration = Helpers.load(options.confs, options.settings)
+    bodies = [path.read_bytes() for path in Classification.find(configuration, [options.folder])]
+    passed = [part for text in options.settings for part in ("--set", text)]
+    passed += ["--confs", options.confs] if options.confs else []
+    if "start" in options.only:
+        starts(passed)
+    if {"load", "single"} & set(options.only):
+        speed(configuration, passed, bodies, options)
+    if "overload" in options.only:
+        overload(passed, bodies)
+    if "stop" in options.only:
+        stop(passed, bodies)
+    if "hostile" in options.only:
+        hostile(passed, bodies, options.cases)
+    if "memory" in options.only:
+        memory(passed, bodies, options.requests)
+    return 0
+
+
+@contextlib.contextmanager
+def server(passed):
+    """A started Server.py; yields its process, with `port` and `seconds`, how long its start took."""
+    start = time.perf_counter()
+    settings = ["--set", "Port=0", "--set", "CallerRate=0"]
+    command = [sys.executable, "-u", str(Entry.PROJECT / "Server.py"), *passed, *settings]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = next((line for line in process.stdout if "Running on" in line), None)
+            if line is None:
+                raise SystemExit("Server.py did not start; run it by itself to see why")
+            process.port = int(line.split("/ (")[0].rsplit(":", 1)[1])
+            if send(process.port, b"", "GET", "/health/ready")[0] != 200:
+                raise SystemExit("Server.py is not ready")
+            process.seconds = time.perf_counter() - start
+            yield process
+        finally:
+            process.kill()
+
+
+def send(port, body, method="POST", path="/Inference", connection=None):
+    """(status, bytes) of one request, over a connection of its own unless one is given."""
+    opened = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    try:
+        opened.request(method, path, body)
+        response = opened.getresponse()
+        return response.status, response.read()
+    finally:
+        if connection is None:
+            opened.close()
+
+
+def post_all(port, bodies, count, concurrency):
+    """Post `count` images from `concurrency` clients; returns (seconds of each, seconds of all)."""
+    numbers, times, lock = iter(range(count)), [], threading.Lock()
+
+    def client():
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        with contextlib.closing(connection):
+            while True:
+                with lock:
+                    number = next(numbers, None)
+                if number is None:
+                    return
+                start = time.perf_counter()
+                status, content = send(port, bodies[number % len(bodies)], connection=connection)
+                times.append(time.perf_counter() - start)
+                if status != 200:
+                    raise SystemExit(f"status {status}: {content!r}")
+
+    start = time.perf_counter()
+    with concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
+        for each in [pool.submit(client) for _ in range(concurrency)]:
+            each.result()
+    return times, time.perf_counter() - start
+
+
+def starts(passed, runs=5):
+    found = []
+    for _ in range(runs):
+        with server(passed) as process:
+            found.append(process.seconds)
+    print(
+        f"start of the process to ready: median {statistics.median(found):.2f} s, best {min(found):.2f} (2.5 allowed)"
+    )
+
+
+def speed(configuration, passed, bodies, options):
+    """Throughput and latency under load, and what the server adds to one request."""
+    from Classes import Card, Engine, Images
+
+    card = Card.load(configuration.card)
+    ready = [Images.prepare(body, card.size, **Images.limits(configuration))[None] for body in bodies[:8]]
+
+    def bare(engine, count):
+        times = []
+        for number in range(count):
+            start = time.perf_counter()
+            engine.classify(ready[number % len(ready)])
+            times.append(time.perf_counter() - start)
+        return times
+
+    with Engine.open_engine(configuration, card) as engine, server(passed) as process:
+        post_all(process.port, bodies, 40, CONCURRENCY)
+        bare(engine, 20)
+        if "load" in options.only:
+            load(lambda count: bare(engine, count), process.port, bodies, options.images)
+        if "single" in options.only:
+            single(configuration, card, engine, process.port, bodies, options.images)
+
+
+def load(bare, port, bodies, count):
+    """In turns, so that whatever else the machine does meets both alike."""
+    alone, served, seconds = [], [], 0.0
+    for _ in range(4):
+        alone += bare(count // 4)
+        times, whole = post_all(port, bodies, count // 4, CONCURRENCY)
+        served += times
+        seconds += whole
+    best = len(alone) / sum(alone)
+    rate = len(served) / seconds
+    p99 = statistics.quantiles(served, n=100)[98]
+    print(f"bare engine: {best:.1f} images/s, median {1000 * statistics.median(alone):.1f} ms")
+    print(
+        f"server at concurrency {CONCURRENCY}: {rate:.1f} images/s, {rate / best:.3f} of the bare engine (0.9 wanted)"
+    )
+    ratio = p99 / (CONCURRENCY * statistics.mean(alone))
+    print(f"p99 latency: {1000 * p99:.0f} ms, {ratio:.2f} of {CONCURRENCY} bare engine times (1.3 allowed)")
+
+
+def single(configuration, card, engine, port, bodies, count):
+    from Classes import Images
+
+    limits = Images.limits(configuration)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    alone, served = [], []
+    with contextlib.closing(connection):
+        for number in range(count):
+            body = bodies[number % len(bodies)]
+            start = time.perf_counter()
+            engine.classify(Images.prepare(body, card.size, **limits)[None])
+            middle = time.perf_counter()
+            send(port, body, connection=connection)
+            alone.append(middle - start)
+            served.append(time.perf_counter() - middle)
+    added = 1000 * (statistics.median(served) - statistics.median(alone))
+    print(f"added to decode and engine call at concurrency 1: {added:.2f} ms a request (3 allowed)")
+
+
+def overload(passed, bodies, crowd=200):
+    """A crowd at once: every answer is 200 or 503."""
+    with server(passed) as process:
+        before = resident(process)
+        gate = threading.Barrier(crowd)
+
+        def client(number):
+            gate.wait()
+            start = time.perf_counter()
+            status, _ = send(process.port, bodies[number % len(bodies)])
+            return status, time.perf_counter() - start
+
+        with concurrent.futures.ThreadPoolExecutor(crowd) as pool:
+            found = list(pool.map(client, range(crowd)))
+        after = send(process.port, bodies[0])[0]
+        grown = resident(process) - before
+    counts = dict(collections.Counter(status for status, _ in found))
+    away = [seconds for status, seconds in found if status == 503]
+    p99 = statistics.quantiles(away, n=100)[98] if len(away) > 1 else 0
+    print(f"{crowd} parallel posts: {counts} (only 200 and 503 allowed), the next one {after} (200 wanted)")
+    print(f"p99 of the 503s: {p99:.3f} s (0.5 allowed); resident memory grew by {grown:.0f} MiB")
+
+
+def stop(passed, bodies):
+    """SIGTERM under load: what was accepted is answered."""
+    outcomes = collections.Counter()
+
+    def client(port):
+        while True:
+            try:
+                connection = socket.create_connection(("127.0.0.1", port), timeout=120)
+            except ConnectionRefusedError:
+                return
+            with connection:
+                try:
+                    head = f"POST /Inference HTTP/1.1\r\nContent-Length: {len(bodies[0])}\r\n\r\n".encode()
+                    connection.sendall(head + bodies[0])
+                    response = http.client.HTTPResponse(connection)
+                    response.begin()
+                    json.loads(response.read())
+                    outcomes[response.status] += 1
+                except (OSError, http.client.HTTPException) as error:
+                    outcomes[type(error).__name__] += 1
+
+    with server(passed) as process, concurrent.futures.ThreadPoolExecutor(CONCURRENCY) as pool:
+        clients = [pool.submit(client, process.port) for _ in range(CONCURRENCY)]
+        time.sleep(2)
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(timeout=120)
+        for each in clients:
+            each.result()
+    print(f"SIGTERM under load: answers {dict(outcomes)} (only 200 allowed), exit code {code} (0 wanted)")
+
+
+def hostile(passed, bodies, count):
+    """Damaged, hostile and odd bodies: statuses, JSON every time, and the same verdict before and after."""
+    allowed = {200, 400, 413, 415, 422}
+    with server(passed) as process:
+        before = json.loads(send(process.port, bodies[0])[1])
+        counts, odd = collections.Counter(), []
+        for number, body in enumerate(corpus(bodies[0], count)):
+            status, content = send(process.port, body)
+            counts[status] += 1
+            if status not in allowed or not isinstance(json.loads(content), dict):
+                odd.append((number, status))
+        after = json.loads(send(process.port, bodies[0])[1])
+        alive = process.poll() is None
+    same = before["probabilities"] == after["probabilities"]
+    print(f"{count} hostile bodies: {dict(sorted(counts.items()))} (allowed: {sorted(allowed)}), others: {odd[:5]}")
+    print(f"alive afterwards: {alive}; the same verdict before and after: {same}")
+
+
+def corpus(good, count, seed=50):
+    """Bodies: every mode, format and orientation, then these and a good photo cut and with flipped bytes."""
+    import PIL.Image
+
+    generator = random.Random(seed)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.jpg", good)
+    seeds = [good, *odd_images()]
+    fixed = [b"", b"<html></html>", archive.getvalue(), b"%!PS-Adobe-3.0 EPSF-3.0\n", bytes(70), b"\xff\xd8\xff"]
+    for size in ((60000, 1), (1, 60000), (9000, 9000)):
+        buffer = io.BytesIO()
+        PIL.Image.new("1", size).save(buffer, "PNG")
+        fixed.append(buffer.getvalue())
+    fixed.append(bytes(17 << 20))
+    made = fixed + seeds
+    yield from made[:count]
+    for number in range(count - len(made)):
+        body = bytearray(generator.choice(seeds))
+        if number % 2:
+            del body[generator.randrange(len(body)) :]
+        else:
+            for _ in range(generator.choice((1, 3, 20))):
+                body[generator.randrange(len(body))] = generator.randrange(256)
+        yield bytes(body)
+
+
+def odd_images():
+    """Small images of every format, mode and orientation."""
+    import PIL.Image
+
+    base = PIL.Image.radial_gradient("L").resize((90, 70))
+    modes = {
+        "JPEG": ("L", "RGB", "CMYK"),
+        "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
+        "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"),
+        "BMP": ("1", "L", "P", "RGB"),
+        "GIF": ("L", "P"),
+        "WEBP": ("RGB", "RGBA"),
+    }
+    for kind, names in modes.items():
+        for mode in names:
+            image = base.convert("I").convert(mode) if mode == "I;16" else base.convert(mode)
+            yield saved(image, kind)
+    for orientation in range(1, 9):
+        exif = PIL.Image.Exif()
+        exif[0x0112] = orientation
+        yield saved(base, "JPEG", exif=exif)
+
+
+def saved(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def memory(passed, bodies, count, settled=500):
+    """Resident memory after `count` requests against that after `settled`."""
+    with server(passed) as process:
+        post_all(process.port, bodies, settled, CONCURRENCY)
+        first = resident(process)
+        post_all(process.port, bodies, max(0, count - settled), CONCURRENCY)
+        last = resident(process)
+    change = 100 * (last / first - 1)
+    print(f"resident memory: {first:.0f} MiB after {settled}, {last:.0f} after {count}: {change:+.1f} % (5 % allowed)")
+
+
+def resident(process):
+    """MiB, from the system's own account."""
+    fields = pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in fields if line.startswith("VmRSS")) / 1024
+
+
+if __name__ == "__main__":
+    sys.exit(Entry.run(main, (*Entry.SERVING, "flask", "prometheus_client", "waitress")))
