@@ -66,8 +66,8 @@ def _count(manifest, split):
 
 
 def _load(configuration, encoded):
-    return Images.load(encoded, at_least=configuration["ImageSize"] / Images.CENTRE)
+    return Images.load(encoded, at_least=configuration["ImageSize"] / Images.CENTRE, **Images.limits(configuration))
 
 
 def _prepare(configuration, encoded):
-    return Images.prepare(encoded, configuration["ImageSize"])
+    return Images.prepare(encoded, configuration["ImageSize"], **Images.limits(configuration))

@@ -87,8 +87,7 @@ def _classify(configuration, card, engine, path):
     row |= {f"probability_{label}": None for label in card.classes}
     row |= {"truth": Prediction.truth(path, card.classes), "correct": None, "seconds": None, "error": None}
     try:
-        limits = {"max_pixels": configuration["MaxPixels"], "max_side": configuration["MaxSide"]}
-        image = Images.prepare(path, card.size, **limits)
+        image = Images.prepare(path, card.size, **Images.limits(configuration))
     except ImageError as error:
         log.error("%s", error)
         return {**row, "error": str(error)}

@@ -184,14 +184,13 @@ def examine(configuration, files, groups):
     Returns:
       ([Item, ordered by SHA-256], [{"file", "reason"} of what cannot be read]).
     """
-    limits = {"max_pixels": configuration["MaxPixels"], "max_side": configuration["MaxSide"]}
     work = ((path, name, label) for label, (name, paths) in enumerate(files.items()) for path in paths)
 
     def one(path, name, label):
         filename = _filename(name, path)
         try:
             data = path.read_bytes()
-            facts = Images.check(data, name=filename, **limits)
+            facts = Images.check(data, name=filename, **Images.limits(configuration))
         except ImageError as error:
             return filename, str(error)
         except OSError as error:

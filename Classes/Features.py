@@ -96,7 +96,7 @@ class _Backbone:
 
     def _input(self, record):
         configuration = self._configuration
-        image = Images.prepare(record.encoded, configuration["ImageSize"])
+        image = Images.prepare(record.encoded, configuration["ImageSize"], **Images.limits(configuration))
         return Images.network_input(image[None], configuration["Mean"])
 
 

@@ -135,7 +135,7 @@ def compare(configuration, arrays, definition, path, records):
       GraphError: more than TOLERANCE apart.
     """
     size, mean = configuration["ImageSize"], configuration["Mean"]
-    images = numpy.stack([Images.prepare(record.encoded, size) for record in records])
+    images = numpy.stack([Images.prepare(record.encoded, size, **Images.limits(configuration)) for record in records])
     inputs = Images.network_input(images, mean)
     expected = _answers(
         inception_v3.inference_graph(arrays, size, configuration["DepthMultiplier"], folded=False), inputs

@@ -116,6 +116,11 @@ def square(image, size):
     return numpy.asarray(resized)
 
 
+def limits(configuration):
+    """The configured max_pixels and max_side, as keyword arguments of `load`, `check` and `prepare`."""
+    return {"max_pixels": configuration["MaxPixels"], "max_side": configuration["MaxSide"]}
+
+
 def prepare(source, size, **limits):
     """What both wings call: `load`, then `square`.
 

@@ -62,7 +62,9 @@ class Learner:
 class LastLayer(Learner):
     """TF-Slim's Logits on features that are computed once.
 
-    The problem is convex, so zeros are as good a start as any and favour no class.
+    It learns on standardised features: as they come, their sizes differ so much that the historic learning rate would
+    end long before the common ones count. The problem is convex, so zeros are as good a start as any and favour no
+    class.
 
     Args:
       configuration: Configuration.
@@ -72,16 +74,15 @@ class LastLayer(Learner):
 
     def __init__(self, configuration, splits, backbone):
         super().__init__(configuration, len(splits["train"][1]))
-        self._splits = splits
         self._backbone = backbone
-        shape = [1, 1, splits["train"][0].shape[1], configuration["NumClasses"]]
-        self._weights = tf.Variable(tf.zeros(shape), name=f"{inception_utils.LOGITS}/weights")
-        self._biases = tf.Variable(tf.zeros(shape[-1:]), name=f"{inception_utils.LOGITS}/biases")
+        self._mean, self._deviation = _spread(splits["train"][0])
+        self._splits = {
+            split: ((features - self._mean) / self._deviation, labels) for split, (features, labels) in splits.items()
+        }
+        shape = [1, 1, len(self._mean), configuration["NumClasses"]]
+        self._weights = tf.Variable(tf.zeros(shape), name="standardised/weights")
+        self._biases = tf.Variable(tf.zeros(shape[-1:]), name="standardised/biases")
         self.start([self._weights, self._biases])
-
-    def learning_rate(self, epoch):
-        """The staircase, `LastLayerFactor` times as high."""
-        return super().learning_rate(epoch) * self.configuration["LastLayerFactor"]
 
     def variables(self):
         """{name: tf.Variable} of what training changes."""
@@ -89,8 +90,14 @@ class LastLayer(Learner):
         return {**layer, **self.optimizer_state()}
 
     def network(self):
-        """{TF-Slim name: array or tf.Variable} of the whole network."""
-        return {**self._backbone, **{variable.name.split(":")[0]: variable for variable in self.trained}}
+        """{TF-Slim name: array} of the whole network, the standardisation within the last layer."""
+        weights = self._weights.numpy() / self._deviation[:, None]
+        biases = self._biases.numpy() - self._mean @ weights[0, 0]
+        return {
+            **self._backbone,
+            f"{inception_utils.LOGITS}/weights": weights,
+            f"{inception_utils.LOGITS}/biases": biases,
+        }
 
     def batches(self, epoch, skip):
         """The batches of an epoch from the `skip`-th on: (features float32 [B, F], labels int64 [B])."""
@@ -188,6 +195,12 @@ class Network(Learner):
             correct += int(_correct(labels, logits))
             count += len(labels)
         return loss / count, correct / count
+
+
+def _spread(features):
+    """Mean and standard deviation of every feature, float32 [F] each."""
+    # A feature that next to no training image has must not become a shout in the image that has it.
+    return features.mean(axis=0), numpy.maximum(features.std(axis=0), numpy.float32(0.01))
 
 
 def _block(name):

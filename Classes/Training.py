@@ -37,7 +37,6 @@ IDENTITY = (
     "DropoutKeep",
     "EpochsBeforeDecay",
     "ImageSize",
-    "LastLayerFactor",
     "LearningRate",
     "LearningRateDecay",
     "Mean",

@@ -131,7 +131,7 @@ def test_a_loss_that_is_no_number_stops_the_run(project, monkeypatch):
 
     monkeypatch.setattr(Learners.LastLayer, "train", lambda *_: (math.nan, 0, 5))
 
-    with pytest.raises(TrainingError, match=r"the loss is nan at step 1 with learning rate 0\.1"):
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 1 with learning rate 0\.01"):
         Training.run(project())
 
 
