@@ -105,7 +105,10 @@ def find(configuration):
     endings = tuple(configuration["ValidIType"])
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; make it, with one folder of images a class")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    # The server's captured images have no class yet.
+    left_out = configuration.path("CaptureDir")
+    folders = [entry for entry in folder.iterdir() if entry.is_dir() and entry != left_out]
+    names = sorted(entry.name for entry in folders if entry.name[0] != ".")
     files, ignored = {}, []
     for name in names:
         entries = sorted(path for path in (folder / name).iterdir() if path.name[0] != ".")

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from Classes import Captured
-from tests import services
+from Classes import Captured, Data
+from tests import graphs, services
 
 
 def kept(folder):
@@ -127,3 +127,14 @@ def test_a_torn_last_line_of_the_log_does_not_matter(tmp_path, open_client):
 
     assert statuses == [200] * 3
     assert [row["file"] for row in rows(folder)] == list(kept(folder))
+
+
+def test_captured_images_are_no_class_to_train_on(tmp_path):
+    for name in ("0", "1", "Captured"):
+        folder = tmp_path / "Model/Data" / name
+        folder.mkdir(parents=True)
+        (folder / "Im001_0.png").write_bytes(services.image(64, 20))
+
+    files, _ = Data.find(graphs.configuration(tmp_path))
+
+    assert list(files) == ["0", "1"]
