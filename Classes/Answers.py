@@ -94,6 +94,7 @@ SCHEMAS = {
         }
     ),
     "Model": {"type": "object", "description": "The model card, with the engine that runs it"},
+    "Document": {"type": "object", "description": "OpenAPI 3.1"},
     "Health": _object({"status": _text("ok, or why not")}),
 }
 

@@ -43,7 +43,7 @@ class Examiner:
     """
 
     def __init__(self, configuration, card, engine, explainer):
-        self._limits = {"max_pixels": configuration["MaxPixels"], "max_side": configuration["MaxSide"]}
+        self._limits = Images.limits(configuration)
         self._low_below = configuration["InceptionThreshold"]
         self._card = card
         self._engine = engine

@@ -5,8 +5,6 @@ import dataclasses
 import logging
 import threading
 
-import flask
-
 from Classes import Answers, Callers, Examination, Refusals
 from Classes.Errors import ALLError, EngineError, ImageError
 from Classes.Explanation import Explainer
@@ -68,8 +66,12 @@ class Laboratory:
                 place.run(self.warm_up)
 
     def examine(self, place, content, heat_map=False):
-        """One image's Finding, made in a worker, counted, kept and told as configured.
+        """One image's Finding, made in a worker.
 
+        Args:
+          place: WaitingRoom.Place.
+          content: the bytes of an image file.
+          heat_map: whether to draw what the verdict rests on.
         Raises:
           Refusal: the image is refused, the device failed, or the deadline has passed.
         """
@@ -77,30 +79,24 @@ class Laboratory:
             finding = place.run(self.examiner.examine, content, heat_map)
         except ALLError as error:
             raise self._refused(error) from error
-        self.note(finding)
+        self._sound = True
         return finding
 
     def examine_all(self, place, contents):
-        """[Finding, or the Refusal in its place] of several images."""
-        found = place.run(self._examine_each, place, contents)
-        for finding in found:
-            if not isinstance(finding, Refusal):
-                self.note(finding)
-        return found
+        """[Finding, or the Refusal in its place] of several images; a device that fails refuses them all."""
+        return place.run(self._examine_each, place, contents)
 
-    def note(self, finding):
-        """Count, keep and tell a verdict."""
-        self._sound = True
-        flask.g.verdicts.append({"sha256": finding.sha256, "verdict": finding.verdict.finding})
+    def note(self, finding, request_id):
+        """Count a verdict; keep its image and tell the network of it, where that is configured."""
         self.telemetry.found(finding)
         if self.captured is not None:
-            self.captured.keep(finding, self.card.graph_sha256, flask.g.request_id)
+            self.captured.keep(finding, self.card.graph_sha256, request_id)
         if self.events is not None:
-            self.events.publish({**Answers.verdict(finding), **self.origin()})
+            self.events.publish({**Answers.verdict(finding), **self.origin(request_id)})
 
-    def origin(self):
+    def origin(self, request_id):
         """The part of an answer that says where it comes from."""
-        return Answers.origin(self.card, self.engine, flask.g.request_id)
+        return Answers.origin(self.card, self.engine, request_id)
 
     def close(self):
         """Let go of what it works with, but not of the engine, which is its owner's."""

@@ -127,7 +127,12 @@ def _verdicts(application, laboratory):
     def one(heat_map=False):
         laboratory.rate.take(flask.request.remote_addr)
         with laboratory.room.place() as place:
-            return laboratory.examine(place, Uploads.one(flask.request), heat_map)
+            return told(laboratory.examine(place, Uploads.one(flask.request), heat_map))
+
+    def told(finding):
+        flask.g.verdicts.append({"sha256": finding.sha256, "verdict": finding.verdict.finding})
+        laboratory.note(finding, flask.g.request_id)
+        return finding
 
     @application.post(HISTORIC)
     @OpenApi.describes(answer="Inference", refusals=images + load, body=OpenApi.ONE, secured=True)
@@ -136,7 +141,7 @@ def _verdicts(application, laboratory):
 
         The image is the body itself or the form's field `file`; its content type is not looked at.
         """
-        return {**Answers.historic(one()), **laboratory.origin()}
+        return {**Answers.historic(one()), **laboratory.origin(flask.g.request_id)}
 
     @application.post("/v1/classify")
     @OpenApi.describes(
@@ -152,7 +157,7 @@ def _verdicts(application, laboratory):
         The image is the body itself or the form's field `file`; its content type is not looked at.
         """
         finding = one(flask.request.args.get("heatmap", "").lower() in ("1", "true", "yes"))
-        return {**Answers.verdict(finding), **laboratory.origin()}
+        return {**Answers.verdict(finding), **laboratory.origin(flask.g.request_id)}
 
     @application.post("/v1/batch")
     @OpenApi.describes(answer="Batch", refusals=("empty", "too_many_images", *load), body=OpenApi.SEVERAL, secured=True)
@@ -169,11 +174,18 @@ def _verdicts(application, laboratory):
                 raise Refusal("too_many_images", f"{len(sent)} images, {most} are allowed (MaxBatch); send fewer")
             laboratory.rate.take(flask.request.remote_addr, len(sent))
             found = laboratory.examine_all(place, [content for _, content in sent])
+            for each in found:
+                if not isinstance(each, Refusal):
+                    told(each)
         results = [
             {"index": index, "name": Answers.shown(name), **Answers.result(each)}
             for index, ((name, _), each) in enumerate(zip(sent, found, strict=True))
         ]
-        return {"results": results, "failed": sum("error" in each for each in results), **laboratory.origin()}
+        return {
+            "results": results,
+            "failed": sum("error" in each for each in results),
+            **laboratory.origin(flask.g.request_id),
+        }
 
 
 def _operations(application, laboratory):
@@ -183,7 +195,7 @@ def _operations(application, laboratory):
     @OpenApi.describes(answer="Model", secured=True)
     def model():
         """The model card: classes, input, threshold, data, figures, versions and hashes."""
-        return {**laboratory.card_fields(), **laboratory.origin()}
+        return {**laboratory.card_fields(), **laboratory.origin(flask.g.request_id)}
 
     @application.get("/health/live")
     @OpenApi.describes(answer="Health")
@@ -215,7 +227,7 @@ def _pages(application):
     """The page, its parts, and the API's document."""
 
     @application.get("/openapi.json")
-    @OpenApi.describes(answer="application/vnd.oai.openapi+json")
+    @OpenApi.describes(answer="Document")
     def openapi():
         """This document."""
         return OpenApi.document(application)
