@@ -300,3 +300,25 @@ def test_ctrl_c_is_an_end_in_order(tmp_path):
 
         assert server.wait(timeout=30) == 0
         assert server.stdout.read().splitlines()[-1].endswith("Everything that was accepted is answered; goodbye.")
+
+
+# Behind a proxy
+
+
+@pytest.mark.parametrize(("settings", "caller"), [(["TrustedProxy=127.0.0.1"], "203.0.113.9"), ([], "127.0.0.1")])
+def test_only_a_trusted_proxy_names_the_caller(tmp_path, settings, caller):
+    with servers.running(tmp_path, *settings) as server:
+        servers.request(server.port, "GET", "/health/live", X_Forwarded_For="203.0.113.9")
+
+    (line,) = (tmp_path / "Logs" / "Access.log").read_text().splitlines()
+    assert json.loads(line)["caller"] == caller
+
+
+def test_captured_images_and_a_key_from_the_environment(tmp_path):
+    with servers.running(tmp_path, "Capture=true", ALL_API_KEY="k" * 20) as server:
+        refused = servers.request(server.port, body=IMAGE)[0]
+        answer = servers.request(server.port, body=IMAGE, X_API_Key="k" * 20)[1]
+
+    assert refused == 401
+    kept = tmp_path / "Model/Data/Captured" / f"{answer['sha256']}.png"
+    assert kept.read_bytes() == IMAGE
