@@ -170,6 +170,10 @@ def load(bare, port, bodies, count):
     )
     ratio = p99 / (CONCURRENCY * statistics.mean(alone))
     print(f"p99 latency: {1000 * p99:.0f} ms, {ratio:.2f} of {CONCURRENCY} bare engine times (1.3 allowed)")
+    # A machine that does other things scatters by itself.
+    rows = [sum(alone[start : start + CONCURRENCY]) for start in range(len(alone) - CONCURRENCY)]
+    scatter = statistics.quantiles(rows, n=100)[98] / (CONCURRENCY * statistics.mean(alone))
+    print(f"the same of {CONCURRENCY} bare calls in a row, without a server: {scatter:.2f}")
 
 
 def single(configuration, card, engine, port, bodies, count):
