@@ -25,4 +25,4 @@ def main(arguments=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(Entry.run(main, (*Entry.SERVING, "flask", "prometheus_client", "waitress")))
+    sys.exit(Entry.run(main, Entry.SERVER))

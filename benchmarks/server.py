@@ -341,4 +341,4 @@ def resident(process):
 
 
 if __name__ == "__main__":
-    sys.exit(Entry.run(main, (*Entry.SERVING, "flask", "prometheus_client", "waitress")))
+    sys.exit(Entry.run(main, Entry.SERVER))
