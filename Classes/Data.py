@@ -68,50 +68,66 @@ def run(configuration, strict=False):
     folder = configuration.path("DatasetDir")
     files, ignored = find(configuration)
     synthetic = _synthetic(folder, files)
-    patient = Groups.patients(folder)
     with Files.lock(folder):
-        items, unreadable = examine(configuration, files, _groups(configuration, files, patient))
-        items, duplicates, contradictions = unique(items)
-        items, held_out = hold_out(configuration, items, patient)
-        _check_classes(files, items)
-        splits = _split(configuration, items)
-        about = {
-            "classes": list(files),
-            "synthetic": synthetic,
-            "proof": Splits.proof(splits),
-            "unreadable": unreadable,
-            "ignored": ignored,
-            "duplicates": duplicates,
-            "contradictions": contradictions,
-            "held_out": [{"file": item.filename, "group": item.group} for item in held_out],
-            "seed": configuration["RandomSeed"],
-            "configuration": configuration.values,
-            "versions": Provenance.versions(),
-        }
+        splits, about = select(configuration, files, Groups.patients(folder))
+        about = {"classes": list(files), "synthetic": synthetic, "ignored": ignored, **about}
         manifest = Shards.write(configuration, splits, about)
     _report(configuration, manifest, about)
-    return 1 if strict and unreadable else 0
+    return 1 if strict and about["unreadable"] else 0
 
 
-def find(configuration):
+def select(configuration, files, patient):
+    """Decide what each image is for.
+
+    Args:
+      configuration: Configuration.
+      files: {class: [paths]}.
+      patient: Groups.patients' answer.
+    Returns:
+      ({"train" and "validation": [Item], in the shards' order}, dict for the manifest: proof of the split, what was
+      left out and why, seed, configuration, versions).
+    Raises:
+      DataError: these images cannot be split.
+    """
+    items, unreadable = examine(configuration, files, _groups(configuration, files, patient))
+    items, duplicates, contradictions = unique(items)
+    items, held_out = hold_out(configuration, items, patient)
+    _check_classes(files, items)
+    splits, unused = _split(configuration, items)
+    return splits, {
+        "proof": Splits.proof(splits),
+        "unreadable": unreadable,
+        "duplicates": duplicates,
+        "contradictions": contradictions,
+        "held_out": [{"file": item.filename, "group": item.group} for item in held_out],
+        "unused_views": [item.filename for item in unused],
+        "seed": configuration["RandomSeed"],
+        "configuration": configuration.values,
+        "versions": Provenance.versions(),
+    }
+
+
+def find(configuration, folder=None):
     """The image files of every class folder.
 
+    Args:
+      configuration: Configuration.
+      folder: where the class folders are; None is DatasetDir.
     Returns:
       ({class: [paths, by name]}, classes in the order of their labels; [class/file that is no image by its ending]).
     Raises:
       DataError: the folders are not what the configuration expects.
     """
-    folder = configuration.path("DatasetDir")
+    folder = folder or configuration.path("DatasetDir")
     endings = tuple(configuration["ValidIType"])
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; make it, with one folder of images a class")
     # The server's captured images have no class yet.
     left_out = configuration.path("CaptureDir")
-    folders = [entry for entry in folder.iterdir() if entry.is_dir() and entry != left_out]
-    names = sorted(entry.name for entry in folders if entry.name[0] != ".")
+    names = [entry.name for entry in visible(folder) if entry.is_dir() and entry != left_out]
     files, ignored = {}, []
     for name in names:
-        entries = sorted(path for path in (folder / name).iterdir() if path.name[0] != ".")
+        entries = visible(folder / name)
         files[name] = [path for path in entries if path.name.endswith(endings) and path.is_file()]
         taken = set(files[name])
         ignored += [_filename(name, path) for path in entries if path not in taken]
@@ -124,6 +140,11 @@ def find(configuration):
         )
     _check_folders(configuration, folder, files)
     return files, ignored
+
+
+def visible(folder):
+    """The entries of a folder by name, without those that systems hide."""
+    return sorted(path for path in folder.iterdir() if path.name[0] != ".")
 
 
 def _check_folders(configuration, folder, files):
@@ -165,13 +186,14 @@ def _groups(configuration, files, patient):
     """{class/file: group}, with a word on what groups.csv and the folders do not have in common."""
     names = [_filename(name, path) for name, paths in files.items() for path in paths]
     groups, missing = Groups.assign(names, configuration["GroupPattern"], patient)
+    missing = [name for name in missing if groups[name].startswith("original ")]
     if missing:
         log.warning(
             "%s leaves out %d files, %s the first; they are grouped by name.", Groups.FILE, len(missing), missing[0]
         )
     tests = {path.name for path in _test_files(configuration)}
-    known = tests.union(names, (name.rpartition("/")[2] for name in names))
-    unknown = sorted(set(patient) - known)
+    known = {Groups.source(name) for name in tests.union(names, (name.rpartition("/")[2] for name in names))}
+    unknown = sorted(name for name in patient if Groups.source(name) not in known)
     if unknown:
         log.warning("%s names %d files that are not here, %s the first.", Groups.FILE, len(unknown), unknown[0])
     return groups
@@ -205,7 +227,7 @@ def examine(configuration, files, groups):
 
     items, unreadable = [], []
     with Helpers.progress(total=len(groups), desc="Images", unit="image") as bar:
-        for found in _parallel(one, work, configuration["Workers"] or os.cpu_count() or 1):
+        for found in parallel(one, work, configuration["Workers"] or os.cpu_count() or 1):
             bar.update()
             if isinstance(found, Item):
                 items.append(found)
@@ -215,7 +237,7 @@ def examine(configuration, files, groups):
     return sorted(items, key=lambda item: (item.sha256, item.filename)), unreadable
 
 
-def _parallel(function, work, workers):
+def parallel(function, work, workers):
     """The answers of `function(*arguments)` in order, with a few calls under way at a time, so memory stays flat."""
     work = iter(work)
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -301,24 +323,34 @@ def _test_files(configuration):
 
 
 def _check_classes(files, items):
-    found = {item.class_name for item in items}
+    found = {item.class_name for item in items if not Groups.is_view(item.path.name)}
     for name in files:
         if name not in found:
             raise DataError(
-                f"class {name}: none of its {len(files[name])} images is left, all are unreadable, copies, or belong "
-                "to test images; add others"
+                f"class {name}: none of its {len(files[name])} images is left, all are unreadable, copies, views, or "
+                "belong to test images; add others"
             )
 
 
 def _split(configuration, items):
+    """({side: [Item]}, views that are not used).
+
+    Originals alone decide. A view of Data.py Augment follows its original into training; for validation it would be
+    an image that no microscope took, so it stays out.
+    """
+    views = [item for item in items if Groups.is_view(item.path.name)]
     groups = {}
     for item in items:
-        groups.setdefault(item.group, collections.Counter())[item.class_name] += 1
+        if not Groups.is_view(item.path.name):
+            groups.setdefault(item.group, collections.Counter())[item.class_name] += 1
     sides = Splits.split(groups, configuration["ValidationSize"], configuration["RandomSeed"])
-    return {
-        side: Shards.spread(configuration, [item for item in items if sides[item.group] == side])
+    unused = [item for item in views if sides.get(item.group, "train") != "train"]
+    left_out = {item.filename for item in unused}
+    splits = {
+        side: [item for item in items if sides.get(item.group, "train") == side and item.filename not in left_out]
         for side in Splits.SIDES
     }
+    return {side: Shards.spread(configuration, chosen) for side, chosen in splits.items()}, unused
 
 
 def _filename(class_name, path):
@@ -338,6 +370,8 @@ def _report(configuration, manifest, about):
         )
         if shards < configuration["Shards"]:
             log.info("%s: fewer images than Shards=%d, so no more shards.", split, configuration["Shards"])
+    if about["unused_views"]:
+        log.info("%d views of validation images are not used.", len(about["unused_views"]))
     if about["unreadable"]:
         log.warning("%d images could not be read; they are named above and in the manifest.", len(about["unreadable"]))
     log.info("No image and no original or patient is in both splits (proof in the manifest).")

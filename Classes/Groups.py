@@ -7,6 +7,20 @@ from Classes.Errors import DataError
 
 FILE = "groups.csv"
 
+# What Data.py Augment makes of an original, named like Im006_1__rotated_07.jpg.
+VIEWS = (
+    "gray",
+    "equalised",
+    "mirrored_horizontally",
+    "mirrored_vertically",
+    "blurred",
+    "shifted",
+    "sheared",
+    *(f"rotated_{number:02d}" for number in range(1, 21)),
+)
+# The original as it is, at the network's size: for originals that lie in a folder of their own.
+RESIZED = "resized"
+
 
 def patients(folder):
     """The file `groups.csv` of a data folder.
@@ -38,6 +52,22 @@ def patients(folder):
         if found.setdefault(cells[0], cells[1]) != cells[1]:
             raise DataError(f"{path}: line {number} gives {cells[0]} a second patient; decide for one")
     return found
+
+
+def is_view(name):
+    """Whether a file's name is that of one of VIEWS, which training may have and validation may not."""
+    return _parts(name)[1] in VIEWS
+
+
+def source(name):
+    """A file's name without its ending and without the name of a view."""
+    stem, view = _parts(name)
+    return stem if view in VIEWS or view == RESIZED else name.rpartition(".")[0] or name
+
+
+def _parts(name):
+    stem, _, view = (name.rpartition(".")[0] or name).rpartition("__")
+    return stem, view
 
 
 def original(name, pattern):
@@ -72,6 +102,10 @@ def assign(names, pattern, patient):
       "original im006_1".
     """
     groups, missing, known = {}, [], {}
+    for name, found in patient.items():
+        # The list may name originals of which only views are here.
+        for company in _companies(name, pattern):
+            known.setdefault(company, set()).add(f"patient {found}")
     for name in names:
         found = patient.get(name, patient.get(name.rpartition("/")[2]))
         if found is None:

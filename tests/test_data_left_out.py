@@ -176,7 +176,7 @@ def test_few_images_are_under_way_at_a_time():
             started.append(number)
             yield (number,)
 
-    for done, answer in enumerate(Data._parallel(lambda number: number * 2, work(), 2)):
+    for done, answer in enumerate(Data.parallel(lambda number: number * 2, work(), 2)):
         assert answer == 2 * done
         most.append(len(started) - done)
 
