@@ -71,7 +71,7 @@ def run(configuration):
         progress = _resume(learner, folder)
         about = {"identity": identity, "manifest_sha256": manifest.sha256, **Provenance.describe(configuration)}
         Files.write_json(folder / "run.json", about)
-        with _precision(learner, configuration):
+        with precision(learner, configuration):
             prefix = fit(learner, configuration, folder, progress)
         Freezing.freeze(configuration, manifest, prefix, list(records), progress)
     log.info("AML & ALL Detection System Trainer ended in %s", time.perf_counter() - began)
@@ -145,8 +145,11 @@ def _last_layer(configuration, manifest, pretrained):
 
 
 @contextlib.contextmanager
-def _precision(learner, configuration):
-    """Train a network in bf16 if so wanted; what follows, the comparison of the frozen graph, is float32 again."""
+def precision(learner, configuration):
+    """A context that trains a network in bf16 if so wanted.
+
+    What follows, above all the comparison of the frozen graph with its checkpoint, is float32 again.
+    """
     if isinstance(learner, Learners.LastLayer):
         yield
         return
