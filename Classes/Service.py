@@ -239,7 +239,7 @@ def _pages(application):
 
         application.add_url_rule(address, f"web:{name}", page, methods=["GET"])
 
-    for path in sorted(WEB.glob("*.*")):
+    for path in sorted(WEB.glob("[!.]*.*")):
         add({"index.html": "/", "docs.html": "/docs"}.get(path.name, f"/{path.name}"), path.name)
 
 
