@@ -24,7 +24,8 @@ class Captured:
     """
 
     def __init__(self, folder, most):
-        folder.mkdir(parents=True, exist_ok=True)
+        # Cells of patients are nobody else's business.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         Files.sweep(folder)
         self._folder, self._most = folder, most
         self._lock = threading.Lock()

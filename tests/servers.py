@@ -31,27 +31,33 @@ sys.exit(Entry.run(lambda: Server.main(sys.argv[1:]), ()))
 """.replace("import os,", "import contextlib, os,")
 
 
-def command(folder, *settings):
-    """The command of a server under `folder`, on a free port."""
-    settings = [f"NetworkPath={folder}", "Port=0", *settings]
-    return [sys.executable, "-u", "-c", SCRIPT, *[part for text in settings for part in ("--set", text)]]
+def command(folder, *settings, real=False):
+    """The command of a server under `folder`, on a free port; `real` is Server.py itself with its device."""
+    settings = [f"NetworkPath={folder}", "Port=0", "Precision=f32", *settings]
+    program = [str(Helpers.PROJECT / "Server.py")] if real else ["-c", SCRIPT]
+    return [sys.executable, "-u", *program, *[part for text in settings for part in ("--set", text)]]
 
 
-def run(folder, *settings, **environment):
+def run(folder, *settings, real=False, **environment):
     """A server that is expected to end by itself; subprocess.CompletedProcess."""
     environment = {**os.environ, "HOLD": "0", **environment}
     return subprocess.run(
-        command(folder, *settings), cwd=Helpers.PROJECT, env=environment, capture_output=True, text=True, timeout=60
+        command(folder, *settings, real=real),
+        cwd=Helpers.PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
 
 @contextlib.contextmanager
-def running(folder, *settings, hold=0, **environment):
+def running(folder, *settings, hold=0, real=False, **environment):
     """A started server; yields its process, with `port` and the `lines` it has printed; ended with the block."""
-    graphs.write(folder / "Model", content=b"no graph")
+    graphs.write(folder / "Model", content=None if real else b"no graph")
     environment = {**os.environ, "HOLD": str(hold), **environment}
     with subprocess.Popen(
-        command(folder, *settings),
+        command(folder, *settings, real=real),
         cwd=Helpers.PROJECT,
         env=environment,
         stdout=subprocess.PIPE,

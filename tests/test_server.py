@@ -78,6 +78,49 @@ def test_an_address_of_another_machine_is_one_line(tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_the_whole_server_with_its_device(tmp_path):
+    with servers.running(tmp_path, real=True) as server:
+        status, answer, _ = servers.request(server.port, body=services.image(160, 340))
+        server.send_signal(signal.SIGTERM)
+        code = server.wait(timeout=30)
+
+    assert (status, answer["aClassification"], answer["Confidence"]) == (200, "1", "0.7311")
+    assert answer["engine"] == "OpenVINO CPU"
+    lines = [line.split(" - ", 1)[-1] for line in server.lines]
+    assert "OpenVINO - INFO - Connected To OpenVINO CPU (f32) successfully." in lines
+    assert "OpenVINO - INFO - Inception loaded successfully." in lines
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "not the graph of its card"),
+        (lambda path: path.unlink(), "missing, though its card is there"),
+        (lambda path: path.with_suffix(".json").write_text("{"), "the model card cannot be read"),
+    ],
+)
+def test_a_damaged_model_is_one_line(tmp_path, damage, told):
+    graphs.write(tmp_path / "Model", content=b"a graph that is never read")
+    damage(tmp_path / "Model/ALLGraph.pb")
+    result = servers.run(tmp_path, real=True)
+
+    assert result.returncode == 1
+    assert told in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "Running" not in result.stdout
+
+
+def test_a_device_that_gives_no_sound_answer_is_one_line(tmp_path):
+    graphs.write(tmp_path / "Model", kind="nan")
+    result = servers.run(tmp_path, real=True)
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: device result invalid")
+    assert len(result.stderr.splitlines()) == 1
+    assert "Running" not in result.stdout
+
+
 def test_no_tensorflow():
     script = """
 import sys
