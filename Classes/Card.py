@@ -36,6 +36,18 @@ _RULES = {
         "synthetic": {"type": "boolean"},
         "data": {"type": "object"},
         "metrics": {"type": ["object", "null"]},
+        "colours": {
+            "type": ["object", "null"],
+            "required": ["anchors", "limit"],
+            "properties": {
+                "anchors": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"type": "string", "pattern": r"^(-?\d+(\.\d+)?( |$)){7}$"},
+                },
+                "limit": {"type": "number", "minimum": 0},
+            },
+        },
     },
 }
 
@@ -57,6 +69,7 @@ class Card:
       synthetic: trained on drawn smears, so that its verdicts mean nothing.
       data, training, versions, commit, created, notice: where the model comes from.
       metrics: what Validation.py measured, or None.
+      colours: those of the training images, see Colours.summary; None in a card of an older version.
     """
 
     path: pathlib.Path
@@ -72,6 +85,7 @@ class Card:
     data: dict = dataclasses.field(default_factory=dict)
     training: dict = dataclasses.field(default_factory=dict)
     metrics: dict | None = None
+    colours: dict | None = None
     versions: dict = dataclasses.field(default_factory=dict)
     commit: str | None = None
     created: str | None = None

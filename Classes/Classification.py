@@ -7,7 +7,7 @@ import logging
 import pathlib
 import time
 
-from Classes import Card, Engine, Files, Helpers, Images, Prediction
+from Classes import Card, Colours, Engine, Files, Helpers, Images, Prediction
 from Classes.Errors import ConfigurationError, DataError, ImageError
 
 SYSTEM = "AML & ALL Detection System"
@@ -86,12 +86,16 @@ def _classify(configuration, card, engine, path):
     row = {"file": name, "class": None, "verdict": None, "confidence": None, "low": None}
     row |= {f"probability_{label}": None for label in card.classes}
     row |= {"truth": Prediction.truth(path, card.classes), "correct": None, "seconds": None, "error": None}
+    row |= {"remark": None}
     try:
         image = Images.prepare(path, card.size, **Images.limits(configuration))
     except ImageError as error:
         log.error("%s", error)
         return {**row, "error": str(error)}
     log.info("Loaded test image %s", name)
+    remark = Colours.outside(image, card)
+    if remark:
+        log.warning("%s: %s", name, remark)
     log.info("%s %s detection started.", SYSTEM, engine.name)
     start = time.perf_counter()
     probabilities = engine.classify(image[None])[0]
@@ -109,6 +113,7 @@ def _classify(configuration, card, engine, path):
         **{f"probability_{label}": value for label, value in verdict.probabilities.items()},
         "correct": correct,
         "seconds": seconds,
+        "remark": remark,
     }
 
 
@@ -133,6 +138,9 @@ def _summary(rows):
         low[True],
         low[False],
     )
+    strange = sum(bool(row["remark"]) for row in rows)
+    if strange:
+        log.warning("%d images have colours unlike those of the training images; they are named above", strange)
     log.info("Images Classifier: %d", len(judged))
     log.info("True Positives: %d", counts[True, True])
     log.info("False Positives: %d", counts[False, True])

@@ -9,7 +9,7 @@ import logging
 import os
 import pathlib
 
-from Classes import Demo, Files, Groups, Helpers, Images, Provenance, Shards, Splits
+from Classes import Colours, Demo, Files, Groups, Helpers, Images, Provenance, Shards, Splits
 from Classes.Errors import DataError, ImageError
 
 log = logging.getLogger("Data")
@@ -351,6 +351,26 @@ def _split(configuration, items):
         for side in Splits.SIDES
     }
     return {side: Shards.spread(configuration, chosen) for side, chosen in splits.items()}, unused
+
+
+def colours(configuration, most=1000):
+    """The colours of the training images, for the model card.
+
+    Args:
+      configuration: Configuration.
+      most: images that are looked at; shards are in the order of content hashes, so the first are a fair sample.
+    Returns:
+      Colours.summary's answer; views do not count, since nobody will send one.
+    """
+    records = (each for each in Shards.records(configuration, "train") if not Groups.is_view(each.filename))
+
+    def measured(record):
+        return Colours.measure(
+            Images.prepare(record.encoded, configuration["ImageSize"], **Images.limits(configuration))
+        )
+
+    chosen = ((record,) for record in itertools.islice(records, most))
+    return Colours.summary(list(parallel(measured, chosen, configuration["Workers"] or os.cpu_count() or 1)))
 
 
 def _filename(class_name, path):

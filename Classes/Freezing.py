@@ -5,7 +5,7 @@ import logging
 import numpy
 import tensorflow as tf
 
-from Classes import Card, Checkpoints, Files, Helpers, Images, OpenVINO, Provenance, inception_utils, inception_v3
+from Classes import Card, Checkpoints, Data, Files, Helpers, Images, OpenVINO, Provenance, inception_utils, inception_v3
 from Classes.Errors import GraphError
 
 # Real images that checkpoint, frozen graph and engine have to agree on, and how closely.
@@ -192,6 +192,7 @@ def _card(configuration, manifest, digest, progress, differences):
             "parity": differences,
         },
         "metrics": None,
+        "colours": Data.colours(configuration),
         "versions": Provenance.versions(),
         "commit": Provenance.commit(),
         "created": Provenance.now(),

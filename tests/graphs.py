@@ -74,6 +74,7 @@ def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **
         "data": {},
         "training": {},
         "metrics": None,
+        "colours": None,
         "versions": {},
         "commit": None,
         "created": "2026-01-01T00:00:00+00:00",
