@@ -353,15 +353,18 @@ def _split(configuration, items):
     return {side: Shards.spread(configuration, chosen) for side, chosen in splits.items()}, unused
 
 
-def colours(configuration, most=1000):
+def colours(configuration, manifest, most=1000):
     """The colours of the training images, for the model card.
 
     Args:
       configuration: Configuration.
+      manifest: Shards.Manifest.
       most: images that are looked at; shards are in the order of content hashes, so the first are a fair sample.
     Returns:
       Colours.summary's answer; views do not count, since nobody will send one.
     """
+    if not manifest.paths("train"):
+        return None
     records = (each for each in Shards.records(configuration, "train") if not Groups.is_view(each.filename))
 
     def measured(record):

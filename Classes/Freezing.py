@@ -192,7 +192,7 @@ def _card(configuration, manifest, digest, progress, differences):
             "parity": differences,
         },
         "metrics": None,
-        "colours": Data.colours(configuration),
+        "colours": Data.colours(configuration, manifest),
         "versions": Provenance.versions(),
         "commit": Provenance.commit(),
         "created": Provenance.now(),

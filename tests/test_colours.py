@@ -7,7 +7,7 @@ import numpy
 import PIL.Image
 import pytest
 
-from Classes import Card, Colours, Data, Images
+from Classes import Card, Colours, Data, Images, Shards
 from Classes.Errors import GraphError
 from tests import smears
 from tests.folders import configuration, toys
@@ -144,7 +144,7 @@ def test_of_the_training_split_without_views(tmp_path):
     manifest = json.loads((tmp_path / "Model/Data/ALL_manifest.json").read_text())
     trained = [row["file"] for row in manifest["splits"]["train"] if not row["file"].endswith("gray.jpg")]
 
-    colours = Data.colours(setting)
+    colours = Data.colours(setting, Shards.manifest(setting))
 
     measured = [Colours.measure(Images.prepare(tmp_path / "Model/Data" / name, 75)) for name in trained]
     assert colours == Colours.summary(measured)
