@@ -11,7 +11,7 @@ import PIL.Image
 import PIL.ImageFilter
 import PIL.ImageOps
 
-from Classes import Colours, Data, Files, Groups, Helpers, Images, Prediction
+from Classes import Colours, Data, Files, Folders, Groups, Helpers, Images, Prediction
 from Classes.Errors import DataError, ImageError
 
 # A view's file carries the words it was made by, so that a second run knows it without making it again.
@@ -67,8 +67,8 @@ def originals(configuration, source=None):
     Raises:
       DataError: none, or two that their views could not tell apart.
     """
-    flat = source is not None and source.is_dir() and not any(each.is_dir() for each in Data.visible(source))
-    files = _by_name(configuration, source) if flat else Data.find(configuration, source)[0]
+    flat = source is not None and source.is_dir() and not any(each.is_dir() for each in Folders.visible(source))
+    files = _by_name(configuration, source) if flat else Folders.find(configuration, source)[0]
     kept = {}
     for label, paths in files.items():
         kept[label] = [path for path in paths if Groups.source(path.name) == path.stem]
@@ -87,7 +87,7 @@ def _by_name(configuration, source):
     classes = [str(number) for number in range(configuration["NumClasses"])]
     files = {label: [] for label in classes}
     endings = tuple(configuration["ValidIType"])
-    for path in Data.visible(source):
+    for path in Folders.visible(source):
         label = Prediction.truth(path, classes)
         if path.name.endswith(endings) and label is None:
             raise DataError(f"{path}: its name tells no class; name it like Im006_1.jpg or use class folders")

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -9,8 +10,25 @@ import logging
 import os
 import pathlib
 
-from Classes import Colours, Demo, Files, Groups, Helpers, Images, Provenance, Shards, Splits
+import numpy
+
+from Classes import (
+    Colours,
+    Files,
+    Fingerprints,
+    Folders,
+    Groups,
+    Helpers,
+    Images,
+    Provenance,
+    Relatives,
+    Shards,
+    Splits,
+)
 from Classes.Errors import DataError, ImageError
+
+# Shorter side in pixels that colours and fingerprints need.
+LOOK = 64
 
 log = logging.getLogger("Data")
 
@@ -25,6 +43,8 @@ class Item:
       group: see Groups.
       sha256, size: of the file's bytes.
       format, width, height: of the image.
+      background: its colour; see Colours.
+      fingerprint: see Fingerprints.
     """
 
     path: pathlib.Path
@@ -36,11 +56,13 @@ class Item:
     format: str
     width: int
     height: int
+    background: tuple = ()
+    fingerprint: numpy.ndarray | None = None
 
     @property
     def filename(self):
         """Class folder and name, which stay the same when the data folder moves."""
-        return _filename(self.class_name, self.path)
+        return Folders.filename(self.class_name, self.path)
 
     def listing(self):
         """The manifest's line for this image."""
@@ -66,8 +88,8 @@ def run(configuration, strict=False):
       DataError: no shards can be made of what is there.
     """
     folder = configuration.path("DatasetDir")
-    files, ignored = find(configuration)
-    synthetic = _synthetic(folder, files)
+    files, ignored = Folders.find(configuration)
+    synthetic = Folders.synthetic(folder, files)
     with Files.lock(folder):
         splits, about = select(configuration, files, Groups.patients(folder))
         about = {"classes": list(files), "synthetic": synthetic, "ignored": ignored, **about}
@@ -91,14 +113,18 @@ def select(configuration, files, patient):
     """
     items, unreadable = examine(configuration, files, _groups(configuration, files, patient))
     items, duplicates, contradictions = unique(items)
+    items, alike, disputed = Relatives.join(items)
+    contradictions += disputed
     items, held_out = hold_out(configuration, items, patient)
     _check_classes(files, items)
     splits, unused = _split(configuration, items)
+    Relatives.check(splits)
     return splits, {
         "proof": Splits.proof(splits),
         "unreadable": unreadable,
         "duplicates": duplicates,
         "contradictions": contradictions,
+        "alike": alike,
         "held_out": [{"file": item.filename, "group": item.group} for item in held_out],
         "unused_views": [item.filename for item in unused],
         "seed": configuration["RandomSeed"],
@@ -107,84 +133,9 @@ def select(configuration, files, patient):
     }
 
 
-def find(configuration, folder=None):
-    """The image files of every class folder.
-
-    Args:
-      configuration: Configuration.
-      folder: where the class folders are; None is DatasetDir.
-    Returns:
-      ({class: [paths, by name]}, classes in the order of their labels; [class/file that is no image by its ending]).
-    Raises:
-      DataError: the folders are not what the configuration expects.
-    """
-    folder = folder or configuration.path("DatasetDir")
-    endings = tuple(configuration["ValidIType"])
-    if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder; make it, with one folder of images a class")
-    # The server's captured images have no class yet.
-    left_out = configuration.path("CaptureDir")
-    names = [entry.name for entry in visible(folder) if entry.is_dir() and entry != left_out]
-    files, ignored = {}, []
-    for name in names:
-        entries = visible(folder / name)
-        files[name] = [path for path in entries if path.name.endswith(endings) and path.is_file()]
-        taken = set(files[name])
-        ignored += [_filename(name, path) for path in entries if path not in taken]
-    if ignored:
-        log.warning(
-            "%d entries of the class folders are no files of the endings in ValidIType and are left out: %s%s",
-            len(ignored),
-            ", ".join(ignored[:5]),
-            ", …" if len(ignored) > 5 else ".",
-        )
-    _check_folders(configuration, folder, files)
-    return files, ignored
-
-
-def visible(folder):
-    """The entries of a folder by name, without those that systems hide."""
-    return sorted(path for path in folder.iterdir() if path.name[0] != ".")
-
-
-def _check_folders(configuration, folder, files):
-    names, listed = list(files), ", ".join(files)
-    if not any(files.values()):
-        raise DataError(
-            f"{folder}: holds no images; put them into {folder / '0'} (healthy) and {folder / '1'} (leukemic), "
-            "or draw synthetic ones with python3 Data.py Demo"
-        )
-    if len(names) == 1:
-        raise DataError(f"{folder}: holds the one class {listed}; a classifier needs two, one folder each")
-    if len(names) != configuration["NumClasses"]:
-        raise DataError(
-            f"{folder}: holds {len(names)} class folders ({listed}), NumClasses is {configuration['NumClasses']}; "
-            f"set NumClasses to {len(names)} or move away what is no class"
-        )
-    if configuration["PositiveClass"] not in names:
-        raise DataError(
-            f"{folder}: has no class {configuration['PositiveClass']} (PositiveClass); set PositiveClass to the folder "
-            f"that means ALL: {listed}"
-        )
-    for name in names:
-        if not files[name]:
-            raise DataError(f"{folder / name}: holds no images; put some into it, or remove the folder")
-
-
-def _synthetic(folder, files):
-    """Whether the images are drawn ones; drawn and real ones together would be a data set of nothing."""
-    drawn = [path.name.startswith(Demo.PREFIX) for paths in files.values() for path in paths]
-    if any(drawn) and not all(drawn):
-        raise DataError(
-            f"{folder}: synthetic smears ({Demo.PREFIX}…) lie among other images; remove them with "
-            "python3 Data.py Demo --remove"
-        )
-    return any(drawn)
-
-
 def _groups(configuration, files, patient):
     """{class/file: group}, with a word on what groups.csv and the folders do not have in common."""
-    names = [_filename(name, path) for name, paths in files.items() for path in paths]
+    names = [Folders.filename(name, path) for name, paths in files.items() for path in paths]
     groups, missing = Groups.assign(names, configuration["GroupPattern"], patient)
     missing = [name for name in missing if groups[name].startswith("original ")]
     if missing:
@@ -212,17 +163,18 @@ def examine(configuration, files, groups):
     work = ((path, name, label) for label, (name, paths) in enumerate(files.items()) for path in paths)
 
     def one(path, name, label):
-        filename = _filename(name, path)
+        filename = Folders.filename(name, path)
         try:
             data = path.read_bytes()
             facts = Images.check(data, name=filename, **Images.limits(configuration))
+            seen = look(data, configuration)
         except ImageError as error:
             return filename, str(error)
         except OSError as error:
             return filename, f"{filename}: {error.strerror}"
         digest = hashlib.sha256(data).hexdigest()
         return Item(
-            path, name, label, groups[filename], digest, len(data), facts.format, facts.width, facts.height
+            path, name, label, groups[filename], digest, len(data), facts.format, facts.width, facts.height, *seen
         )  # fmt: skip
 
     items, unreadable = [], []
@@ -235,6 +187,12 @@ def examine(configuration, files, groups):
                 log.warning("Left out: %s", found[1])
                 unreadable.append(dict(zip(("file", "reason"), found, strict=True)))
     return sorted(items, key=lambda item: (item.sha256, item.filename)), unreadable
+
+
+def look(data, configuration):
+    """(background colour, fingerprint) of an image file, at a reduced scale where it has one."""
+    image = Images.load(data, at_least=LOOK, **Images.limits(configuration))
+    return Colours.background(image), Fingerprints.fingerprint(image)
 
 
 def parallel(function, work, workers):
@@ -287,8 +245,8 @@ def unique(items):
 def hold_out(configuration, items, patient):
     """Keep whatever belongs to a test image out of training and validation.
 
-    An image belongs to a test image by equal content, by the original that both names tell, or by the patient of
-    groups.csv; its whole group goes.
+    An image belongs to a test image by equal content, by the same picture, by the original that both names tell, or
+    by the patient of groups.csv; its whole group goes.
 
     Args:
       configuration: Configuration.
@@ -306,6 +264,7 @@ def hold_out(configuration, items, patient):
     held |= {
         item.group for item in items if item.sha256 in contents or Groups.original(item.filename, pattern) in originals
     }
+    held |= Relatives.of(items, _pictures(configuration, tests))
     out = [item for item in items if item.group in held]
     if out:
         log.info(
@@ -314,6 +273,17 @@ def hold_out(configuration, items, patient):
             configuration.path("TestImagePath"),
         )
     return [item for item in items if item.group not in held], out
+
+
+def _pictures(configuration, paths):
+    """The fingerprints of those of some files that are images."""
+
+    def one(path):
+        with contextlib.suppress(ImageError):
+            return look(path, configuration)[1]
+
+    found = parallel(one, ((path,) for path in paths), configuration["Workers"] or os.cpu_count() or 1)
+    return [fingerprint for fingerprint in found if fingerprint is not None]
 
 
 def _test_files(configuration):
@@ -344,12 +314,11 @@ def _split(configuration, items):
         if not Groups.is_view(item.path.name):
             groups.setdefault(item.group, collections.Counter())[item.class_name] += 1
     sides = Splits.split(groups, configuration["ValidationSize"], configuration["RandomSeed"])
-    unused = [item for item in views if sides.get(item.group, "train") != "train"]
+    # A view whose original was left out, as its label cannot be trusted, has no side.
+    unused = [item for item in views if sides.get(item.group) != "train"]
     left_out = {item.filename for item in unused}
-    splits = {
-        side: [item for item in items if sides.get(item.group, "train") == side and item.filename not in left_out]
-        for side in Splits.SIDES
-    }
+    used = [item for item in items if item.filename not in left_out]
+    splits = {side: [item for item in used if sides[item.group] == side] for side in Splits.SIDES}
     return {side: Shards.spread(configuration, chosen) for side, chosen in splits.items()}, unused
 
 
@@ -376,11 +345,6 @@ def colours(configuration, manifest, most=1000):
     return Colours.summary(list(parallel(measured, chosen, configuration["Workers"] or os.cpu_count() or 1)))
 
 
-def _filename(class_name, path):
-    # A name that is no UTF-8 could neither be logged nor written.
-    return f"{class_name}/{path.name}".encode(errors="surrogateescape").decode(errors="replace")
-
-
 def _report(configuration, manifest, about):
     for split in Shards.SPLITS:
         items = manifest.splits[split]
@@ -394,7 +358,7 @@ def _report(configuration, manifest, about):
         if shards < configuration["Shards"]:
             log.info("%s: fewer images than Shards=%d, so no more shards.", split, configuration["Shards"])
     if about["unused_views"]:
-        log.info("%d views of validation images are not used.", len(about["unused_views"]))
+        log.info("%d views of images that are not in training are not used.", len(about["unused_views"]))
     if about["unreadable"]:
         log.warning("%d images could not be read; they are named above and in the manifest.", len(about["unreadable"]))
     log.info("No image and no original or patient is in both splits (proof in the manifest).")

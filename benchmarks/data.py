@@ -24,9 +24,9 @@ sys.path.insert(0, str(PROJECT))
 
 CHILD = """
 import logging, resource, sys, time
-from Classes import Data, Groups, Helpers, Images
+from Classes import Data, Folders, Groups, Helpers, Images
 configuration = Helpers.load(None, ["NetworkPath=" + sys.argv[1]])
-files, _ = Data.find(configuration)
+files, _ = Folders.find(configuration)
 groups = Data._groups(configuration, files, {})
 began = time.perf_counter()
 items, unreadable = Data.examine(configuration, files, groups)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from Classes import Captured, Data
+from Classes import Captured, Folders
 from tests import graphs, services
 
 
@@ -135,6 +135,6 @@ def test_captured_images_are_no_class_to_train_on(tmp_path):
         folder.mkdir(parents=True)
         (folder / "Im001_0.png").write_bytes(services.image(64, 20))
 
-    files, _ = Data.find(graphs.configuration(tmp_path))
+    files, _ = Folders.find(graphs.configuration(tmp_path))
 
     assert list(files) == ["0", "1"]

@@ -1,0 +1,84 @@
+"""Images that show one picture under several names, so that it cannot stand on both sides of the split."""
+
+import logging
+
+import numpy
+
+from Classes import Fingerprints, Groups
+from Classes.Errors import DataError
+
+log = logging.getLogger("Data")
+
+
+def join(items):
+    """Make one group of the groups that share a picture, and leave out a picture that lies in several classes.
+
+    Args:
+      items: list of Data.Item, every content once; their groups are changed in place.
+    Returns:
+      (items, [{"files", "similarity"}] of pairs that were of different groups, the same of pairs whose classes
+      contradict each other: none of their labels can be trusted).
+    """
+    chosen = [item for item in items if item.fingerprint is not None and not Groups.is_view(item.path.name)]
+    if not chosen:
+        return items, [], []
+    alike, contradictions, companies, out = [], [], [], set()
+    for one, other, similarity in Fingerprints.pairs([item.fingerprint for item in chosen]):
+        one, other = chosen[one], chosen[other]
+        pair = {"files": [one.filename, other.filename], "similarity": round(similarity, 3)}
+        if one.label != other.label:
+            log.warning("Left out: one picture in several classes: %s", " and ".join(pair["files"]))
+            contradictions.append(pair)
+            out |= {one.filename, other.filename}
+        if one.group != other.group:
+            companies.append({one.group, other.group})
+        if one.group != other.group and one.label == other.label:
+            alike.append(pair)
+    if alike:
+        log.warning(
+            "%d pairs of images show one picture, %s and %s the first; each is kept on one side of the split.",
+            len(alike),
+            *alike[0]["files"],
+        )
+    joined = Groups.joined(companies)
+    for item in items:
+        item.group = joined.get(item.group, item.group)
+    return [item for item in items if item.filename not in out], alike, contradictions
+
+
+def of(items, fingerprints):
+    """The groups of the items that show a picture which others show too.
+
+    Args:
+      items: list of Data.Item.
+      fingerprints: of the others.
+    Returns:
+      set of groups.
+    """
+    chosen = [item for item in items if item.fingerprint is not None]
+    if not chosen or not fingerprints:
+        return set()
+    pairs = Fingerprints.pairs([item.fingerprint for item in chosen], numpy.stack(fingerprints))
+    return {chosen[one].group for one, _, _ in pairs}
+
+
+def check(splits):
+    """Hold the two sides against each other once more, by what the pictures show.
+
+    Args:
+      splits: {"train" and "validation": [Data.Item]}.
+    Raises:
+      DataError: a picture would be on both sides.
+    """
+    train, validation = (
+        [item for item in splits[side] if item.fingerprint is not None] for side in ("train", "validation")
+    )
+    if not train or not validation:
+        return
+    pairs = Fingerprints.pairs([i.fingerprint for i in train], numpy.stack([i.fingerprint for i in validation]))
+    if pairs:
+        one, other, similarity = pairs[0]
+        raise DataError(
+            f"{train[one].filename} would be in training and {validation[other].filename} in validation, though they "
+            f"show one picture (similarity {similarity:.2f}); remove one of them"
+        )
