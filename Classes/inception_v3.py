@@ -1,5 +1,7 @@
 """TF-Slim's Inception V3: as a module that trains, and as a graph that answers."""
 
+import functools
+
 import tensorflow as tf
 from tf_keras.src.legacy_tf_layers.variable_scope_shim import track_tf1_style_variables
 from tf_slim.nets import inception
@@ -81,6 +83,7 @@ def trained_blocks(scopes):
     return blocks[blocks.index(first) :] if first in blocks else None
 
 
+@functools.cache
 def shapes(classes, size, depth_multiplier=1.0, auxiliary=False):
     """Name and shape of every variable, in the order in which TF-Slim creates them.
 
