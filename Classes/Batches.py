@@ -22,13 +22,14 @@ def training(configuration, manifest, epoch, skip=0):
       tf.data.Dataset of (uint8 [B, S, S, 3], int64 [B]).
     """
     batch, seed, size = configuration["BatchSize"], configuration["RandomSeed"], configuration["ImageSize"]
+    amounts = inception_preprocessing.amounts(configuration)
     records = _records(manifest, "train").shuffle(SHUFFLED, seed=seed + epoch).enumerate().skip(skip * batch)
 
     def view(index, record):
         image = tf.numpy_function(functools.partial(_load, configuration), [record["image/encoded"]], tf.uint8)
         image = tf.ensure_shape(image, [None, None, 3])
         number = tf.stack([seed, epoch * 1_000_003 + tf.cast(index, tf.int32)])
-        return inception_preprocessing.distort(image, size, configuration["DistortionArea"], number), record[_LABEL]
+        return inception_preprocessing.distort(image, size, amounts, number), record[_LABEL]
 
     batches = records.map(view, tf.data.AUTOTUNE, deterministic=True)
     return batches.batch(batch, drop_remainder=_count(manifest, "train") >= batch).prefetch(2)
