@@ -31,20 +31,35 @@ def load_key(configuration, environment=os.environ):
     Raises:
       ConfigurationError: no key, though the address can be reached from other machines; or one that is no key.
     """
-    key, source = environment.get(VARIABLE), VARIABLE
-    if key is None and configuration["ApiKeyFile"]:
-        path = configuration.path("ApiKeyFile")
-        key, source = _read(path), path
-    if key is not None:
-        if len(key) < SHORTEST or not key.isascii() or not key.isprintable() or " " in key:
-            raise ConfigurationError(f"{source}: the API key must have {SHORTEST} visible ASCII characters or more")
-        return key.encode()
-    if is_loopback(configuration.address) or configuration["AllowWithoutApiKey"]:
-        return None
+    key = read_key(configuration, environment)
+    if key or is_loopback(configuration.address) or configuration["AllowWithoutApiKey"]:
+        return key
     raise ConfigurationError(
         f"IP={configuration.address}: reachable from other machines and no API key; set {VARIABLE} or ApiKeyFile, or "
         "say AllowWithoutApiKey=true"
     )
+
+
+def read_key(configuration, environment=os.environ):
+    """The API key, for a server or a client.
+
+    Args:
+      configuration: Configuration; `ApiKeyFile` is used.
+      environment: mapping; ALL_API_KEY comes before the file.
+    Returns:
+      bytes, or None where there is none.
+    Raises:
+      ConfigurationError: what is there is no key.
+    """
+    key, source = environment.get(VARIABLE), VARIABLE
+    if key is None and configuration["ApiKeyFile"]:
+        source = configuration.path("ApiKeyFile")
+        key = _read(source)
+    if key is None:
+        return None
+    if len(key) < SHORTEST or not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError(f"{source}: the API key must have {SHORTEST} visible ASCII characters or more")
+    return key.encode()
 
 
 def _read(path):

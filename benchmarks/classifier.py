@@ -27,10 +27,10 @@ def main(arguments=None) -> int:
     parser.add_argument("--runs", type=int, default=5, help="starts of the process (default: 5)")
     parser.add_argument("--images", type=int, default=60, help="images timed each way (default: 60)")
     options = parser.parse_args(arguments)
-    from Classes import Classification, Helpers
+    from Classes import Helpers, Sources
 
     configuration = Helpers.load(options.confs, options.settings)
-    files = Classification.find(configuration, [options.folder])
+    files = Sources.find(configuration, [options.folder])
     passed = [part for text in options.settings for part in ("--set", text)]
     passed += ["--confs", options.confs] if options.confs else []
     starts = [first_verdict([*passed, str(files[0])]) for _ in range(options.runs)]

@@ -41,10 +41,10 @@ def main(arguments=None) -> int:
     parser.add_argument("--cases", type=int, default=2000, help="hostile bodies (default: 2000)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run (default: all)")
     options = parser.parse_args(arguments)
-    from Classes import Classification, Helpers
+    from Classes import Helpers, Sources
 
     configuration = Helpers.load(options.confs, options.settings)
-    bodies = [path.read_bytes() for path in Classification.find(configuration, [options.folder])]
+    bodies = [path.read_bytes() for path in Sources.find(configuration, [options.folder])]
     passed = [part for text in options.settings for part in ("--set", text)]
     passed += ["--confs", options.confs] if options.confs else []
     if "start" in options.only:

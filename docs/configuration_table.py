@@ -1,4 +1,4 @@
-"""Print the README's configuration table from the schema.
+"""Write the README's configuration table anew, from the schema.
 
 python3 docs/configuration_table.py
 """
@@ -6,7 +6,10 @@ python3 docs/configuration_table.py
 import json
 import pathlib
 
-SCHEMA = pathlib.Path(__file__).resolve().parent.parent / "Required" / "confs.schema.json"
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+README = PROJECT / "README.md"
+SCHEMA = PROJECT / "Required" / "confs.schema.json"
+HEAD = "| key | default | meaning |\n|---|---|---|\n"
 
 
 def table() -> str:
@@ -15,8 +18,9 @@ def table() -> str:
     keys = {key: rule for group in groups for key, rule in group["properties"].items()}
     rows = [(f"`{key}`", f"`{json.dumps(rule['default'])}`", rule["description"]) for key, rule in keys.items()]
     lines = (" | ".join(part.replace("|", "\\|") for part in row) for row in rows)
-    return "\n".join(["| key | default | meaning |", "|---|---|---|", *(f"| {line} |" for line in lines)])
+    return HEAD + "".join(f"| {line} |\n" for line in lines)
 
 
 if __name__ == "__main__":
-    print(table())
+    before, _, rest = README.read_text(encoding="utf-8").partition(HEAD)
+    README.write_text(before + table() + rest[rest.index("\n\n") + 1 :], encoding="utf-8")

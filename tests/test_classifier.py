@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import Classifier
-from Classes import Classification, Entry, Helpers, Images
+from Classes import Entry, Helpers, Images, Sources
 from tests import graphs
 
 PROJECT = pathlib.Path(Classifier.__file__).parent
@@ -110,7 +110,7 @@ def test_an_unreadable_image_is_one_error_line_and_a_row(folder, capsys):
 
     errors = [line for line in lines(capsys) if line[1] == "ERROR"]
     assert "Im002_0.png" in errors[0][2]
-    assert errors[1][2] == "1 images could not be read; they are named above"
+    assert errors[1][2] == "1 images have no verdict; they are named above"
     with open("rows.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["file"] for row in rows] == [f"Model/Test/Im00{name}.png" for name in ("1_0", "2_0", "2_1", "3_1")]
@@ -216,7 +216,7 @@ def test_folders_are_searched_by_ending_and_files_taken_as_they_are(folder):
         (folder / "Slides" / name).write_bytes(b"x")
     configuration = Helpers.load(None, [f"NetworkPath={folder}"])
 
-    found = Classification.find(configuration, ["Slides", "Slides/d.tiff", "Slides/a.jpg"])
+    found = Sources.find(configuration, ["Slides", "Slides/d.tiff", "Slides/a.jpg"])
 
     assert found == [pathlib.Path("Slides") / name for name in ("a.jpg", "b.PNG", "deep/c.gif", "d.tiff")]
 

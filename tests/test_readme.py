@@ -17,7 +17,7 @@ def table():
 
 
 def test_the_configuration_table_is_the_schemas():
-    assert table() in README, "run python3 docs/configuration_table.py and paste what it prints"
+    assert table() in README, "run python3 docs/configuration_table.py"
 
 
 def test_every_script_is_named_and_every_named_file_is_there():

@@ -1,0 +1,81 @@
+"""One row an image: what Classifier.py and Client.py count and write."""
+
+import collections
+import csv
+import io
+import pathlib
+
+from Classes import Files, Helpers
+from Classes.Errors import ConfigurationError
+
+
+def empty(name, truth, classes):
+    """The row of an image that has no verdict yet."""
+    row = {"file": name, "class": None, "verdict": None, "confidence": None, "low": None}
+    row |= {f"probability_{label}": None for label in classes}
+    return row | {"truth": truth, "correct": None, "seconds": None, "error": None}
+
+
+def summary(rows, log):
+    """Log how many verdicts are right, in the historic words.
+
+    Args:
+      rows: list of dicts as `empty` makes them.
+      log: logging.Logger.
+    """
+    judged = [row for row in rows if row["correct"] is not None]
+    right = collections.Counter(row["correct"] for row in judged)
+    low = collections.Counter(row["correct"] for row in judged if row["low"])
+    counts = collections.Counter((row["correct"], row["verdict"] == "ALL detected") for row in judged)
+    log.info(
+        "Testing ended. %d correct, %d incorrect, %d low confidence: (%d correct, %d incorrect)",
+        right[True],
+        right[False],
+        low.total(),
+        low[True],
+        low[False],
+    )
+    log.info("Images Classifier: %d", len(judged))
+    log.info("True Positives: %d", counts[True, True])
+    log.info("False Positives: %d", counts[False, True])
+    log.info("True Negatives: %d", counts[True, False])
+    log.info("False Negatives: %d", counts[False, False])
+    unnamed = sum(row["truth"] is None and not row["error"] for row in rows)
+    if unnamed:
+        log.info("%d images without a class in their name were classified and not counted", unnamed)
+    unread = sum(bool(row["error"]) for row in rows)
+    if unread:
+        log.error("%d images have no verdict; they are named above", unread)
+
+
+def check(*paths):
+    """Whether rows can be written there, told before any work.
+
+    Raises:
+      ConfigurationError: one of the paths is a folder.
+    """
+    for path in paths:
+        if path and pathlib.Path(path).is_dir():
+            raise ConfigurationError(f"{path}: is a folder; give the name of a file to write")
+
+
+def write(rows, model, csv_path, json_path, log):
+    """Write rows as CSV and as JSON, each as a whole, where a path is given.
+
+    Args:
+      rows: list of dicts with the same keys.
+      model: dict for JSON that says which model spoke.
+    """
+    if csv_path:
+        text = io.StringIO(newline="")
+        fields = rows[0] if rows else ["file"]
+        writer = csv.DictWriter(text, fields, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        Files.write(csv_path, text.getvalue())
+    if json_path:
+        content = {"notice": Helpers.DISCLAIMER, "model": model, "images": rows}
+        Files.write_json(json_path, content)
+    for path in (csv_path, json_path):
+        if path:
+            log.info("Wrote %d rows to %s", len(rows), path)

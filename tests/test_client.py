@@ -1,0 +1,247 @@
+import contextlib
+import http.server
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from Classes import Client, Entry, Helpers
+from Classes.Errors import ALLError, ConfigurationError
+from tests import processes
+
+GOOD = {
+    "Response": "OK",
+    "Classification": "ALL detected",
+    "aClassification": "1",
+    "Confidence": "0.948",
+    "Message": "ALL detected with a confidence of 0.948 in 0.33",
+}
+NEW = GOOD | {"probabilities": {"0": 0.052, "1": 0.948}, "seconds": 0.33, "engine": "OpenVINO CPU", "model": "a" * 64}
+
+
+class Script(http.server.BaseHTTPRequestHandler):
+    """Answers every POST with the next step of the server's script; the last one stays."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.answer(405, {})
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with self.server.lock:
+            self.server.seen.append((dict(self.headers), body, self.client_address))
+            step = self.server.steps.pop(0) if len(self.server.steps) > 1 else self.server.steps[0]
+        if step == "hang up":
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        status, content, *headers = step
+        self.answer(status, content, *headers)
+
+    def answer(self, status, content, headers=()):
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        for name, value in dict(headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def serving(*steps, port=0):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Script)
+    server.steps, server.seen, server.lock = list(steps), [], threading.Lock()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "Model" / "Test"
+    folder.mkdir(parents=True)
+    for number in range(4):
+        (folder / f"Im{number}_{number % 2}.png").write_bytes(b"image %d" % number)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(Client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(Client, "SPREAD", 0.01)
+
+
+def send(server, configuration, **options):
+    port = server if isinstance(server, int) else server.server_port
+    return Client.run(Helpers.load(None, [f"NetworkPath={configuration.root}", f"Port={port}"]), **options)
+
+
+def test_the_bytes_on_the_disk_are_sent_and_counted(images, configuration, caplog):
+    caplog.set_level("INFO")
+    with serving((200, NEW)) as server:
+        assert send(server, configuration, concurrency=1) == 0
+
+    assert [body for _, body, _ in server.seen] == [b"image 0", b"image 1", b"image 2", b"image 3"]
+    assert {headers["Content-Type"] for headers, _, _ in server.seen} == {"application/octet-stream"}
+    assert len({address for _, _, address in server.seen}) == 1, "one connection is enough"
+    said = [record.getMessage() for record in caplog.records]
+    assert f"{images / 'Im0_0.png'}: ALL detected with a confidence of 0.948 in 0.33" in said
+    assert "Testing ended. 2 correct, 2 incorrect, 0 low confidence: (0 correct, 0 incorrect)" in said
+    assert [line for line in said if "Positives" in line] == ["True Positives: 2", "False Positives: 2"]
+    assert Helpers.DISCLAIMER in said
+
+
+def test_an_old_servers_answer_is_enough(images, configuration, tmp_path, caplog):
+    low = GOOD | {"Message": "ALL not detected with a LOW confidence of 0.7 in 0.3", "aClassification": "0"}
+    low |= {"Classification": "ALL not detected", "Confidence": "0.7"}
+    with serving((200, low)) as server:
+        assert send(server, configuration, json_path=tmp_path / "rows.json") == 0
+
+    rows = json.loads((tmp_path / "rows.json").read_text())["images"]
+    assert [(row["correct"], row["low"], row["confidence"]) for row in rows] == [
+        (True, True, 0.7),
+        (False, True, 0.7),
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [(503, {"message": "full"}, {"Retry-After": "0"}), (429, {}), (504, {}), (200, NEW)],
+        ["hang up", "hang up", (200, NEW)],
+        [(502, b"<html>bad gateway</html>"), (200, NEW)],
+    ],
+)
+def test_what_passes_is_sent_again(images, configuration, steps):
+    with serving(*steps) as server:
+        assert send(server, configuration, concurrency=1) == 0
+
+    assert len(server.seen) == 4 + len(steps) - 1
+    assert {body for _, body, _ in server.seen} == {b"image 0", b"image 1", b"image 2", b"image 3"}
+
+
+def test_retry_after_is_waited_for(images, configuration):
+    with serving((503, {}, {"Retry-After": "1"}), (200, NEW)) as server:
+        began = time.monotonic()
+        assert send(server, configuration, sources=[images / "Im0_0.png"]) == 0
+
+    assert time.monotonic() - began >= 1
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ((415, {"code": "no_image", "message": "this is no image"}), r"Im\d_\d.png: this is no image \(HTTP 415\)"),
+        ((500, b"<html>"), r"the answer is not that of this API \(HTTP 500\)"),
+        ((200, b"rubbish"), r"the answer is not that of this API \(HTTP 200\)"),
+        ((200, []), r"not that of this API"),
+        ((200, GOOD | {"Confidence": None}), r"not that of this API"),
+        ((302, b"", {"Location": "http://192.0.2.1/"}), r"\(HTTP 302\)"),
+        ((503, {"message": "the waiting room is full"}), r"the waiting room is full \(HTTP 503\)"),
+        ("hang up", r"no answer from http://127\.0\.0\.1:\d+/Inference"),
+    ],
+)
+def test_an_image_without_a_verdict_is_named_and_counted(images, configuration, tmp_path, caplog, step, said):
+    with serving(step) as server:
+        assert send(server, configuration, retries=1, csv_path=tmp_path / "rows.csv") == 1
+
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 5
+    assert caplog.text.count("4 images have no verdict") == 1
+    import re
+
+    assert len(re.findall(said, caplog.text)) == 4
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 5
+
+
+def test_a_server_that_comes_back_half_way_loses_nothing(images, configuration, caplog):
+    caplog.set_level("INFO")
+    with serving((200, NEW), (200, NEW), "hang up") as first:
+        port = first.server_port
+        found = []
+        thread = threading.Thread(
+            target=lambda: found.append(send(port, configuration, concurrency=2, retries=200, timeout=5))
+        )
+        thread.start()
+        while len(first.seen) < 4:
+            time.sleep(0.01)
+    with serving((200, NEW), port=port) as second:
+        thread.join(30)
+
+    assert found == [0]
+    assert len(second.seen) == 2
+    assert "Testing ended. 2 correct, 2 incorrect" in caplog.text
+
+
+def test_the_api_key_goes_with_every_image(images, configuration, monkeypatch):
+    monkeypatch.setenv("ALL_API_KEY", "k" * 32)
+    with serving((200, NEW)) as server:
+        send(server, configuration)
+
+    assert {headers["X-API-Key"] for headers, _, _ in server.seen} == {"k" * 32}
+
+
+def test_nobody_there_is_told_once_and_soon(images, configuration):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(ALLError, match=r"no answer from .*refused.*start python3 Server\.py"):
+            send(taken.getsockname()[1], configuration)
+
+
+def test_nothing_to_send(configuration):
+    with pytest.raises(ALLError, match="no image"):
+        send(1, configuration)
+
+
+def test_a_folder_as_table_is_told_before_any_work(images, configuration, tmp_path):
+    with pytest.raises(ConfigurationError, match="is a folder"):
+        send(1, configuration, csv_path=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ((), "http://127.0.0.1:8080"),
+        (("IP=0.0.0.0", "Port=81"), "http://127.0.0.1:81"),
+        (("IP=::1",), "http://[::1]:8080"),
+        (("Domain=lab.example.org",), "https://lab.example.org"),
+        (("Domain=http://lab/",), "http://lab"),
+    ],
+)
+def test_the_address_is_the_configurations(settings, expected):
+    assert Client.address(Helpers.load(None, list(settings))) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["Send"], "Send wants files or folders"),
+        (["Test", "a.png"], "Test takes none"),
+        (["Test", "--concurrency", "0"], "a whole number from 1 is expected"),
+    ],
+)
+def test_the_door_refuses_in_one_line(arguments, said):
+    command = [sys.executable, str(Entry.PROJECT / "Client.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_the_client_needs_neither_tensorflow_nor_openvino():
+    script = "import sys; from Classes import Client; print({'tensorflow', 'openvino', 'flask'} & set(sys.modules))"
+
+    assert processes.python(script).stdout.strip() == "set()"
