@@ -20,6 +20,7 @@ def main(arguments=None) -> int:
 
     configuration = Helpers.load(options.confs, options.settings)
     Helpers.start_log(configuration, "Validation")
+    Entry.import_tensorflow()
     from Classes import Validation
 
     return Validation.run(configuration)

@@ -261,3 +261,8 @@ def test_errors_are_heard_again_after_tensorflow(monkeypatch, capfd):
     Entry.import_tensorflow()
     os.write(2, b"an error\n")
     assert capfd.readouterr().err == "an error\n"
+
+
+@pytest.mark.parametrize("name", ["Data", "Trainer", "Validation"])
+def test_the_training_doors_import_it_in_silence(name):
+    assert "Entry.import_tensorflow()" in (Entry.PROJECT / f"{name}.py").read_text()
