@@ -6,7 +6,7 @@ import pathlib
 
 import jsonschema
 
-from Classes import Files
+from Classes import Files, Images
 from Classes.Errors import GraphError
 
 VERSION = 1
@@ -28,6 +28,7 @@ _RULES = {
                 "size": {"type": "integer", "minimum": 1},
                 "mean": {"type": "number", "exclusiveMinimum": 0},
                 "channels": {"const": "RGB"},
+                "crop": {"const": Images.CENTRE},
             },
         },
         "output": {"type": "string", "minLength": 1},
@@ -62,7 +63,7 @@ class Card:
       graph_sha256: SHA-256 of that file, 64 hexadecimal digits.
       classes: class names in the order of the network's outputs.
       positive: the class that means ALL.
-      input: {"node", "size" (pixels), "mean", "channels"}.
+      input: {"node", "size" (pixels), "mean", "channels", "crop" (share of the shorter side that is seen)}.
       output: name of the output node.
       threshold: probability of the positive class from which the verdict is ALL.
       temperature: what the logits were divided by; it is folded into the graph already.

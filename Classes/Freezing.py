@@ -180,6 +180,7 @@ def _card(configuration, manifest, digest, progress, differences):
             "size": configuration["ImageSize"],
             "mean": float(configuration["Mean"]),
             "channels": "RGB",
+            "crop": Images.CENTRE,
         },
         "output": OUTPUT,
         "threshold": 0.5,

@@ -83,6 +83,7 @@ def test_another_version_is_named(path, content):
         ("synthetic", "no", "synthetic"),
         ("input", {"node": "input", "size": 299, "mean": 0}, "input.mean"),
         ("input", {"node": "input", "mean": 128}, "input"),
+        ("input", {"node": "input", "size": 299, "mean": 128, "crop": 1.0}, "input.crop: 0.875 was expected"),
     ],
 )
 def test_a_wrong_field_is_named(path, field, value, named):
