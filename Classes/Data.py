@@ -20,6 +20,7 @@ from Classes import (
     Groups,
     Helpers,
     Images,
+    Probe,
     Provenance,
     Relatives,
     Shards,
@@ -119,7 +120,9 @@ def select(configuration, files, patient):
     _check_classes(files, items)
     splits, unused = _split(configuration, items)
     Relatives.check(splits)
+    probes = Probe.refuse(configuration, [item for item in items if not Groups.is_view(item.path.name)])
     return splits, {
+        "probes": probes,
         "proof": Splits.proof(splits),
         "unreadable": unreadable,
         "duplicates": duplicates,

@@ -1,0 +1,128 @@
+"""The leak probe: how well what is no cell (background colour, image size, file) tells the classes apart by itself.
+
+A network that sees such a difference learns it, scores well in every validation on the same data, and knows nothing
+about blood. So the class is guessed from it alone, from the nearest other images, never those of the same group.
+"""
+
+import logging
+
+import numpy
+
+from Classes.Errors import DataError
+
+# From which area under the ROC curve (lower end of its 95 % interval) a difference is told, and refused. Slides and
+# cameras always differ a little; what tells nearly all images of a class apart is no accident.
+TOLD = 0.7
+REFUSED = 0.95
+
+# Fewer originals or patients of a class than this say nothing.
+FEWEST = 20
+
+FOLDS = 5
+NEIGHBOURS = 15
+RESAMPLES = 500
+# More images than this only cost time; they are taken in the order of their contents, so the choice is fair.
+MOST = 5000
+
+log = logging.getLogger("Data")
+
+
+def refuse(configuration, items):
+    """Probe what Data.py knows of its images anyway.
+
+    Args:
+      configuration: Configuration; with AllowLeak a difference is told, not refused.
+      items: list of Data.Item.
+    Returns:
+      {name: `predict`'s answer}, for the manifest.
+    Raises:
+      DataError: background, size or format alone tell the classes apart.
+    """
+    items = [item for item in items if item.background][:MOST]
+    formats = sorted({item.format for item in items})
+    kinds = {
+        "background colour": [item.background for item in items],
+        "image size": [(item.width, item.height) for item in items],
+        "file format": [[item.format == name for name in formats] for item in items],
+    }
+    positive = [item.class_name == configuration["PositiveClass"] for item in items]
+    found = {name: predict(rows, positive, [item.group for item in items]) for name, rows in kinds.items()}
+    for name, each in found.items():
+        if each["interval"] is None or each["interval"][0] < TOLD:
+            continue
+        words = f"the {name} alone tells the classes apart (ROC AUC {each['auc']:.3f}, 1 is perfect)"
+        if each["interval"][0] >= REFUSED and not configuration["AllowLeak"]:
+            raise DataError(
+                f"{words}: a model would learn that instead of cells; see python3 Data.py Check, take both classes "
+                "from the same sources, or go on all the same with --set AllowLeak=true"
+            )
+        log.warning("A possible leak: %s; see python3 Data.py Check.", words)
+    return found
+
+
+def predict(rows, positive, groups, seed=0):
+    """How well some figures of an image tell its class, on images of other groups.
+
+    Args:
+      rows: [N, F] figures.
+      positive: bool [N].
+      groups: N texts.
+      seed: of the folds and the resampling.
+    Returns:
+      {"auc": value, "interval": [low, high] of 95 %, resampled by group, "images", "note"}; value and interval are
+      None where a class has too few groups.
+    """
+    rows = numpy.asarray(rows, "float64").reshape(len(positive), -1)
+    positive = numpy.asarray(positive, bool)
+    _, groups = numpy.unique(numpy.asarray(groups, str), return_inverse=True)
+    found = {"auc": None, "interval": None, "images": len(rows), "note": ""}
+    fewest = min(len(set(groups[positive])), len(set(groups[~positive])))
+    if fewest < FEWEST:
+        return {**found, "note": f"needs {FEWEST} originals or patients a class, the smaller has {fewest}"}
+    if (rows == rows[0]).all():
+        return {**found, "auc": 0.5, "interval": [0.5, 0.5], "note": "the same for all images"}
+    scores = _scores(rows, positive, groups, seed)
+    resampled = _resampled(scores, positive, groups, seed)
+    interval = [float(each) for each in numpy.quantile(resampled, [0.025, 0.975])]
+    return {**found, "auc": float(_auc(scores, positive, numpy.ones(len(rows)))), "interval": interval}
+
+
+def _scores(rows, positive, groups, seed):
+    """float64 [N]: of every image, the share of positive ones among its nearest of other folds."""
+    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.neighbors import KNeighborsClassifier
+
+    spread = rows.std(axis=0)
+    rows = (rows - rows.mean(axis=0)) / numpy.where(spread > 0, spread, 1)
+    scores = numpy.empty(len(rows))
+    for train, test in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(rows, positive, groups):
+        model = KNeighborsClassifier(min(NEIGHBOURS, len(train) // 2), weights=_weights)
+        scores[test] = model.fit(rows[train], positive[train]).predict_proba(rows[test])[:, -1]
+    return scores
+
+
+def _weights(distances):
+    """Nearer ones count more; equal ones alike."""
+    return 1 / (distances + distances.mean() + 1e-9)
+
+
+def _resampled(scores, positive, groups, seed):
+    """Areas of RESAMPLES sets of as many groups, drawn with repeats."""
+    generator = numpy.random.default_rng(seed)
+    count = groups.max() + 1
+    areas = []
+    while len(areas) < RESAMPLES:
+        weights = numpy.bincount(generator.integers(0, count, count), minlength=count)[groups]
+        # FEWEST groups a class make a set without one of them next to impossible, but not quite.
+        if weights[positive].any() and weights[~positive].any():
+            areas.append(_auc(scores, positive, weights))
+    return areas
+
+
+def _auc(scores, positive, weights):
+    """The area under the ROC curve of weighted images; ties count half."""
+    _, place = numpy.unique(scores, return_inverse=True)
+    right = numpy.bincount(place, weights * positive)
+    wrong = numpy.bincount(place, weights * ~positive)
+    below = numpy.cumsum(wrong) - wrong / 2
+    return (right * below).sum() / (right.sum() * wrong.sum())
