@@ -5,12 +5,13 @@ python3 Data.py --strict                      # the same, exit code 1 if an imag
 python3 Data.py --set ValidationSize=0.2      # with another share for validation
 python3 Data.py Augment                       # 27 views of every training original, beside the originals
 python3 Data.py Augment ALL_IDB/              # the same of originals elsewhere, which are brought in resized
+python3 Data.py Check                         # audit the images: copies, leaks, colours; a page with pictures
 python3 Data.py Demo                          # draw synthetic smears where no images are at hand
 
 Writes to Model/Data: ALL_train_*.tfrecord, ALL_validation_*.tfrecord, ALL_manifest.json, Classes.txt, Labels.txt.
 A file groups.csv (file,patient) in Model/Data keeps the images of one patient on one side of the split; without it,
 views of one original (Im001_1.jpg, Im001_1__blurred.jpg) stay together. Whatever belongs to an image in Model/Test is
-left out.
+left out. Check writes Model/Report/Data.html and Data.json.
 """
 
 import sys
@@ -20,17 +21,19 @@ from Classes import Entry
 
 def main(arguments=None) -> int:
     parser = Entry.parser(__doc__)
-    words = "Augment: write views of the originals; Demo: draw synthetic smears"
-    parser.add_argument("command", nargs="?", choices=["Augment", "Demo"], help=words)
+    words = "Augment: write views of the originals; Check: audit the images; Demo: draw synthetic smears"
+    parser.add_argument("command", nargs="?", choices=["Augment", "Check", "Demo"], help=words)
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="with Augment: the originals (default: DatasetDir)")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 if an image cannot be read (default: 0)")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with 1 for unreadable images or findings (default: 0)"
+    )
     parser.add_argument("--remove", action="store_true", help="with Demo: remove the synthetic smears again")
     options = parser.parse_args(arguments)
     if options.remove and options.command != "Demo":
         parser.error("--remove goes with Demo")
     if options.folder and options.command != "Augment":
         parser.error("FOLDER goes with Augment")
-    from Classes import Augmentation, Data, Demo, Helpers
+    from Classes import Audit, Augmentation, Data, Demo, Helpers
 
     configuration = Helpers.load(options.confs, options.settings)
     Helpers.start_log(configuration, "Data")
@@ -38,6 +41,8 @@ def main(arguments=None) -> int:
         return Demo.remove(configuration)
     if options.command == "Demo":
         return Demo.run(configuration)
+    if options.command == "Check":
+        return Audit.run(configuration, options.strict)
     if options.command == "Augment":
         return Augmentation.run(configuration, options.folder, options.strict)
     Entry.import_tensorflow()

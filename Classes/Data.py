@@ -112,7 +112,7 @@ def select(configuration, files, patient):
     Raises:
       DataError: these images cannot be split.
     """
-    items, unreadable = examine(configuration, files, _groups(configuration, files, patient))
+    items, unreadable = examine(configuration, files, grouped(configuration, files, patient))
     items, duplicates, contradictions = unique(items)
     items, alike, disputed = Relatives.join(items)
     contradictions += disputed
@@ -136,7 +136,7 @@ def select(configuration, files, patient):
     }
 
 
-def _groups(configuration, files, patient):
+def grouped(configuration, files, patient):
     """{class/file: group}, with a word on what groups.csv and the folders do not have in common."""
     names = [Folders.filename(name, path) for name, paths in files.items() for path in paths]
     groups, missing = Groups.assign(names, configuration["GroupPattern"], patient)
@@ -145,7 +145,7 @@ def _groups(configuration, files, patient):
         log.warning(
             "%s leaves out %d files, %s the first; they are grouped by name.", Groups.FILE, len(missing), missing[0]
         )
-    tests = {path.name for path in _test_files(configuration)}
+    tests = {path.name for path in test_files(configuration)}
     known = {Groups.source(name) for name in tests.union(names, (name.rpartition("/")[2] for name in names))}
     unknown = sorted(name for name in patient if Groups.source(name) not in known)
     if unknown:
@@ -259,7 +259,7 @@ def hold_out(configuration, items, patient):
       (items that stay, items held out).
     """
     pattern = configuration["GroupPattern"]
-    tests = _test_files(configuration)
+    tests = test_files(configuration)
     contents = {Files.sha256(path) for path in tests}
     names = {path.name for path in tests}
     originals = {Groups.original(name, pattern) for name in names}
@@ -289,7 +289,7 @@ def _pictures(configuration, paths):
     return [fingerprint for fingerprint in found if fingerprint is not None]
 
 
-def _test_files(configuration):
+def test_files(configuration):
     """Every file of the test folder, at any depth and of any ending: one too many costs less than a leak."""
     folder = configuration.path("TestImagePath")
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")

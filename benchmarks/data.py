@@ -27,7 +27,7 @@ import logging, resource, sys, time
 from Classes import Data, Folders, Groups, Helpers, Images
 configuration = Helpers.load(None, ["NetworkPath=" + sys.argv[1]])
 files, _ = Folders.find(configuration)
-groups = Data._groups(configuration, files, {})
+groups = Data.grouped(configuration, files, {})
 began = time.perf_counter()
 items, unreadable = Data.examine(configuration, files, groups)
 decoded = time.perf_counter()

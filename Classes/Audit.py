@@ -1,0 +1,324 @@
+"""The audit of a data folder: what is broken, doubled, unbalanced or tells the classes apart without a cell."""
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+import json
+import logging
+import os
+import pathlib
+import statistics
+
+import numpy
+import PIL.Image
+
+from Classes import AuditPage, Colours, Data, Files, Fingerprints, Folders, Groups, Helpers, Images, Probe, Shards
+from Classes.Errors import ImageError
+
+# Lower than what Data.py acts on: here a person looks at the pairs.
+ALIKE = 0.75
+
+# A side or a proportion that differs from the usual one by more than this factor is odd.
+ODD = 1.5
+
+# A class with less than this share of the largest one's images is told.
+BALANCED = 0.5
+
+log = logging.getLogger("Data")
+
+
+@dataclasses.dataclass(slots=True)
+class Look:
+    """What the audit keeps of an image.
+
+    Attributes:
+      path, filename, group, sha256: as of Data.Item; class_name is "Test" for a test image.
+      split: "train", "validation", "test", or "" where Data.py has not used it.
+      width, height, mode, format: of the stored image.
+      metadata: figures of the file that have nothing to do with its picture.
+      bytes_per_pixel: size of the file.
+      colours: Colours.measure's figures; background and means: three levels each.
+      fingerprint: see Fingerprints.
+    """
+
+    path: pathlib.Path
+    filename: str
+    class_name: str
+    group: str
+    split: str
+    sha256: str
+    width: int
+    height: int
+    mode: str
+    format: str
+    metadata: list
+    bytes_per_pixel: float
+    background: tuple
+    means: list
+    colours: numpy.ndarray
+    fingerprint: numpy.ndarray
+
+
+def run(configuration, strict=False):
+    """Audit DatasetDir and TestImagePath; nothing is changed there.
+
+    Writes ReportDir/Data.html, which needs no network, and Data.json with the same findings.
+
+    Args:
+      configuration: Configuration.
+      strict: findings that forbid training make the exit code 1.
+    Returns:
+      exit code.
+    Raises:
+      DataError: the folders are not what the configuration expects.
+    """
+    files, ignored = Folders.find(configuration)
+    looks, unreadable = look_at(configuration, files)
+    findings = examine(configuration, looks)
+    findings |= {"unreadable": unreadable, "ignored": ignored, "notice": Helpers.DISCLAIMER}
+    findings["problems"] = problems(configuration, findings)
+    folder = configuration.path("ReportDir")
+    Files.write_json(folder / "Data.json", findings)
+    Files.write(folder / "Data.html", AuditPage.page(configuration, findings, looks))
+    for problem in findings["problems"]:
+        log.warning("%s: %s", problem["title"], problem["text"])
+    log.info("%d images audited, %d findings.", len(looks), len(findings["problems"]))
+    log.info("Wrote %s and Data.json", folder / "Data.html")
+    return 1 if strict and findings["problems"] else 0
+
+
+def look_at(configuration, files):
+    """Decode every image in full and keep what the audit needs.
+
+    Args:
+      configuration: Configuration.
+      files: {class: [paths]}.
+    Returns:
+      ([Look, by file name], [{"file", "reason"} of what cannot be read]).
+    """
+    tests = [path for path in Data.test_files(configuration) if path.name.endswith(tuple(configuration["ValidIType"]))]
+    groups = Data.grouped(configuration, files, Groups.patients(configuration.path("DatasetDir")))
+    splits = _splits(configuration)
+    work = [(path, name, Folders.filename(name, path)) for name, paths in files.items() for path in paths]
+    work += [(path, "Test", Folders.filename("Test", path)) for path in tests]
+
+    def one(path, class_name, filename):
+        try:
+            data = path.read_bytes()
+            split = "test" if class_name == "Test" else splits.get(filename, "")
+            return _look(configuration, path, data, class_name, filename, groups.get(filename, filename), split)
+        except (ImageError, OSError) as error:
+            return {"file": filename, "reason": str(error)}
+
+    looks, unreadable = [], []
+    with Helpers.progress(total=len(work), desc="Audit", unit="image") as bar:
+        for found in Data.parallel(one, work, configuration["Workers"] or os.cpu_count() or 1):
+            bar.update()
+            (looks if isinstance(found, Look) else unreadable).append(found)
+    return sorted(looks, key=lambda look: look.filename), unreadable
+
+
+def _splits(configuration):
+    """{class/file: split} of the last Data.py; empty where there was none."""
+    try:
+        splits = json.loads(Shards.path(configuration).read_text(encoding="utf-8"))["splits"]
+        return {row["file"]: split for split, rows in splits.items() for row in rows}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def _look(configuration, path, data, class_name, filename, group, split):
+    facts = Images.check(data, name=filename, **Images.limits(configuration))
+    image = Images.load(data, at_least=Data.LOOK, **Images.limits(configuration))
+    with PIL.Image.open(path, formats=Images.FORMATS) as header:
+        mode, tables = header.mode, getattr(header, "quantization", None) or {}
+        notes = len(header.info.get("exif", b"")), len(header.info.get("icc_profile", b""))
+        resolution = header.info.get("dpi", (0, 0))[0]
+    metadata = [sum(map(sum, tables.values())), *notes, float(resolution), len(mode)]
+    return Look(
+        path=path,
+        filename=filename,
+        class_name=class_name,
+        group=group,
+        split=split,
+        sha256=hashlib.sha256(data).hexdigest(),
+        width=facts.width,
+        height=facts.height,
+        mode=mode,
+        format=facts.format,
+        metadata=metadata,
+        bytes_per_pixel=len(data) / (facts.width * facts.height),
+        background=Colours.background(image),
+        means=image.reshape(-1, 3).mean(axis=0).round(1).tolist(),
+        colours=Colours.measure(image),
+        fingerprint=Fingerprints.fingerprint(image),
+    )
+
+
+def examine(configuration, looks):
+    """The findings, as a dict for JSON."""
+    data = [look for look in looks if look.class_name != "Test"]
+    originals = [look for look in data if not Groups.is_view(look.path.name)]
+    return {
+        "images": len(data),
+        "tests": len(looks) - len(data),
+        "classes": _classes(data),
+        "sizes": _counts(f"{look.width}x{look.height}" for look in data),
+        "modes": _counts(look.mode for look in data),
+        "formats": _counts(look.format for look in data),
+        "odd_sizes": _odd_sizes(configuration, originals),
+        "odd_modes": _odd_modes(originals),
+        "exact": _exact(looks),
+        "alike": _alike(looks),
+        "colours": {name: _colours(group) for name, group in _by_class(originals).items()},
+        "probes": _probes(configuration, originals),
+    }
+
+
+def _by_class(looks):
+    by_class = collections.defaultdict(list)
+    for look in looks:
+        by_class[look.class_name].append(look)
+    return dict(sorted(by_class.items()))
+
+
+def _counts(values):
+    return dict(collections.Counter(values).most_common())
+
+
+def _classes(looks):
+    return {
+        name: {
+            "images": len(group),
+            "originals": sum(not Groups.is_view(look.path.name) for look in group),
+            "groups": len({look.group for look in group}),
+            "splits": _counts(look.split for look in group if look.split),
+        }
+        for name, group in _by_class(looks).items()
+    }
+
+
+def _odd_sizes(configuration, looks):
+    """Images much larger, smaller, or of other proportions than the usual one, or enlarged for the network."""
+    if not looks:
+        return []
+    usual = statistics.median(min(look.width, look.height) for look in looks)
+    shape = statistics.median(max(look.width, look.height) / min(look.width, look.height) for look in looks)
+    odd = []
+    for look in looks:
+        short, long = sorted((look.width, look.height))
+        reasons = ["larger"] * (short > usual * ODD) + ["smaller"] * (short < usual / ODD)
+        reasons += ["of other proportions"] * (not shape / ODD <= long / short <= shape * ODD)
+        reasons += ["enlarged for the network"] * (short * Images.CENTRE < configuration["ImageSize"] / ODD)
+        if reasons:
+            odd.append({"file": look.filename, "size": f"{look.width}x{look.height}", "reasons": reasons})
+    return odd
+
+
+def _odd_modes(looks):
+    """Images that are stored otherwise than most, such as in gray, with transparency or 16 bits."""
+    usual = next(iter(_counts(look.mode for look in looks)), None)
+    return [{"file": look.filename, "mode": look.mode} for look in looks if look.mode != usual]
+
+
+def _exact(looks):
+    """Files of one content."""
+    by_content = itertools.groupby(
+        sorted(looks, key=lambda look: (look.sha256, look.filename)), lambda look: look.sha256
+    )
+    copies = [list(group) for _, group in by_content]
+    return [{"files": [look.filename for look in group], **_across(group)} for group in copies if len(group) > 1]
+
+
+def _alike(looks):
+    """Pairs of originals that show one picture, however turned, mirrored or saved; the most alike first."""
+    chosen = [look for look in looks if not Groups.is_view(look.path.name)]
+    found = []
+    for one, other, similarity in Fingerprints.pairs([look.fingerprint for look in chosen], same=ALIKE):
+        pair = [chosen[one], chosen[other]]
+        related = Groups.source(pair[0].path.name) == Groups.source(pair[1].path.name)
+        if pair[0].sha256 != pair[1].sha256 and not (related and pair[0].class_name == pair[1].class_name):
+            files = [look.filename for look in pair]
+            found.append({"files": files, "similarity": round(min(similarity, 1.0), 3), **_across(pair)})
+    return sorted(found, key=lambda pair: -pair["similarity"])
+
+
+def _across(looks):
+    """Which borders a doubled picture crosses."""
+    classes = {look.class_name for look in looks} - {"Test"}
+    return {
+        "across_classes": len(classes) > 1,
+        "across_splits": {"train", "validation"} <= {look.split for look in looks},
+        "across_test": len({look.class_name == "Test" for look in looks}) > 1,
+    }
+
+
+def _colours(looks):
+    """{figure: [5 %, middle, 95 %]} of a class."""
+    figures = {name: [look.colours[place] for look in looks] for place, name in enumerate(Colours.MEASURES)}
+    for place, name in enumerate(("mean red", "mean green", "mean blue")):
+        figures[name] = [look.means[place] for look in looks]
+    return {
+        name: [round(float(each), 1) for each in numpy.quantile(values, [0.05, 0.5, 0.95])]
+        for name, values in figures.items()
+    }
+
+
+def _probes(configuration, looks):
+    """Probe.predict's answers by what the class is guessed from."""
+    # In the order of contents, so that a part of them is a fair choice.
+    looks = sorted(looks, key=lambda look: look.sha256)[: Probe.MOST]
+    formats = sorted({look.format for look in looks})
+    kinds = {
+        "background colour": [look.background for look in looks],
+        "image size": [(look.width, look.height) for look in looks],
+        "file format and metadata": [
+            [*(look.format == name for name in formats), *look.metadata] for look in looks
+        ],
+        "bytes per pixel": [[look.bytes_per_pixel] for look in looks],
+    }  # fmt: skip
+    positive = [look.class_name == configuration["PositiveClass"] for look in looks]
+    groups = [look.group for look in looks]
+    return {name: Probe.predict(rows, positive, groups) for name, rows in kinds.items()} if looks else {}
+
+
+def problems(configuration, findings):
+    """What a person has to look at: [{"title", "text"}], the gravest first."""
+    found = []
+
+    def tell(title, count, text):
+        if count:
+            found.append({"title": title, "text": text})
+
+    doubled = findings["exact"] + [pair for pair in findings["alike"] if pair["similarity"] >= Fingerprints.SAME]
+    for border, title, advice in (
+        ("across_splits", "Leak between the splits", "run python3 Data.py again, it keeps them together"),
+        ("across_test", "Leak into the test images", "python3 Data.py holds their originals out of training"),
+        ("across_classes", "One picture in several classes", "correct the label; python3 Data.py leaves them out"),
+    ):
+        pairs = [each for each in doubled if each[border]]
+        tell(
+            title, pairs, f"{len(pairs)} times, {' and '.join(pairs[0]['files'][:2]) if pairs else ''} first; {advice}"
+        )
+    for name, probe in findings["probes"].items():
+        # How well a file compresses depends on its picture, so it is shown and not judged.
+        if name != "bytes per pixel" and probe["interval"] and probe["interval"][0] >= Probe.TOLD:
+            low, high = probe["interval"]
+            text = f"ROC AUC {probe['auc']:.3f} (95 % interval {low:.3f} to {high:.3f}) from the {name} alone"
+            tell("Possible leak", 1, f"{text}; take both classes from the same sources")
+    count = len(findings["unreadable"])
+    tell("Unreadable", count, f"{count} files; repair or remove them, Data.py leaves them out")
+    tell("Copies", findings["exact"], f"{len(findings['exact'])} contents lie under several names")
+    inside = [pair for pair in findings["alike"] if pair["similarity"] < Fingerprints.SAME or not any(
+        pair[border] for border in ("across_splits", "across_test", "across_classes"))]  # fmt: skip
+    tell("Alike", inside, f"{len(inside)} pairs of images look like one picture")
+    sizes = [row["originals"] for row in findings["classes"].values()]
+    unbalanced = sizes and min(sizes) < BALANCED * max(sizes)
+    tell("Unbalanced", unbalanced, f"the smallest class has {min(sizes, default=0)} originals, the largest "
+         f"{max(sizes, default=0)}; accuracy then says little, look at sensitivity and specificity")  # fmt: skip
+    tell("Odd sizes", findings["odd_sizes"], f"{len(findings['odd_sizes'])} images; see the page")
+    tell(
+        "Odd modes", findings["odd_modes"], f"{len(findings['odd_modes'])} images are stored otherwise than the others"
+    )
+    return found

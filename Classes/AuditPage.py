@@ -1,0 +1,208 @@
+"""The audit as one page with pictures: it carries all it shows, so it opens without a network and prints."""
+
+import base64
+import datetime
+import html
+import io
+
+import PIL.Image
+
+from Classes import Errors, Images
+
+# Pictures a section shows at most; Data.json lists everything.
+SHOWN = 40
+SAMPLES = 6
+SWATCHES = 120
+SIDE = 120
+
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1060px; margin: 2em auto; padding: 0 1em; }
+h1 { margin-bottom: 0; } h2 { margin-top: 2em; border-bottom: 1px solid #ccc; }
+table { border-collapse: collapse; margin: .6em 0; } th, td { padding: .3em .8em; text-align: right; }
+th { font-weight: 600; border-bottom: 1px solid #999; } th:first-child, td:first-child { text-align: left; }
+tr:nth-child(even) td { background: #f5f5f5; }
+.problem { border-left: 5px solid #b3261e; background: #fdecea; padding: .5em 1em; margin: .5em 0; }
+.fine { border-left: 5px solid #2e7d32; background: #edf7ed; padding: .5em 1em; }
+.notice { color: #555; } .wide { width: 240px; }
+figure { display: inline-block; margin: .3em .6em .3em 0; vertical-align: top; max-width: 270px; break-inside: avoid; }
+figcaption { font-size: 12px; overflow-wrap: anywhere; } img { border: 1px solid #bbb; }
+.swatch { display: inline-block; width: 14px; height: 14px; }
+.tag { background: #b3261e; color: white; border-radius: 3px; padding: 0 .4em; }
+"""
+
+
+def page(configuration, findings, looks):
+    """The whole page.
+
+    Args:
+      configuration: Configuration.
+      findings: from Audit.examine, with `problems`, `unreadable`, `ignored` and `notice`.
+      looks: list of Audit.Look.
+    Returns:
+      HTML text; every picture is inside of it.
+    """
+    by_name = {look.filename: look for look in looks}
+    thumbnails = _Thumbnails(configuration, by_name)
+    originals = [look for look in looks if look.class_name != "Test"]
+    sections = [
+        _problems(findings),
+        _classes(findings, originals, thumbnails),
+        _probes(findings, originals),
+        _colours(findings),
+        _doubled("Copies: one content under several names", findings["exact"], thumbnails),
+        _doubled("Pairs that look like one picture, however turned or mirrored", findings["alike"], thumbnails),
+        _odd(findings, thumbnails),
+        _left_out(findings),
+    ]
+    made = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    where = _text(configuration.path("DatasetDir"))
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Data audit</title><style>{STYLE}</style>'
+        f'</head><body><h1>Data audit</h1><p class="notice">{where}, {made}: {findings["images"]} images, '
+        f"{findings['tests']} test images. {_text(findings['notice'])}</p>{''.join(sections)}</body></html>\n"
+    )
+
+
+def _text(value):
+    return html.escape(Errors.one_line(value))
+
+
+def _table(head, rows):
+    """Cells are HTML already."""
+    top = "".join(f"<th>{cell}</th>" for cell in head)
+    lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><tr>{top}</tr>{lines}</table>"
+
+
+def _problems(findings):
+    if not findings["problems"]:
+        return '<p class="fine">Nothing was found that forbids training on these images.</p>'
+    return "".join(
+        f'<p class="problem"><b>{_text(each["title"])}</b>: {_text(each["text"])}.</p>' for each in findings["problems"]
+    )
+
+
+def _classes(findings, looks, thumbnails):
+    rows, samples = [], ""
+    for name, counts in findings["classes"].items():
+        if name == "Test":
+            continue
+        splits = ", ".join(f"{count} {_text(split)}" for split, count in counts["splits"].items()) or "not split yet"
+        rows.append((_text(name), counts["images"], counts["originals"], counts["groups"], splits))
+        mine = [look.filename for look in looks if look.class_name == name]
+        chosen = mine[:: max(1, len(mine) // SAMPLES)][:SAMPLES]
+        samples += f"<p>Class {_text(name)}</p>{''.join(map(thumbnails.figure, chosen))}"
+    stored = "; ".join(
+        f"{what}: " + ", ".join(f"{_text(value)} ({count})" for value, count in list(findings[key].items())[:8])
+        for what, key in (("sizes", "sizes"), ("modes", "modes"), ("formats", "formats"))
+    )
+    head = ("class", "images", "originals", "originals or patients", "split")
+    return f"<h2>Classes</h2>{_table(head, rows)}<p>Stored as {stored}.</p>{samples}"
+
+
+def _probes(findings, looks):
+    rows = []
+    for name, probe in findings["probes"].items():
+        if probe["interval"] is None:
+            rows.append((_text(name), "unknown", _text(probe["note"]), ""))
+        else:
+            low, high = probe["interval"]
+            rows.append((_text(name), f"{probe['auc']:.3f}", f"{low:.3f} to {high:.3f}", _bar(low, probe["auc"], high)))
+    swatches = ""
+    for name in sorted({look.class_name for look in looks}):
+        mine = [look for look in looks if look.class_name == name]
+        shown = mine[:: max(1, len(mine) // SWATCHES)][:SWATCHES]
+        row = "".join(
+            '<span class="swatch" style="background:rgb({},{},{})"></span>'.format(*look.background) for look in shown
+        )
+        swatches += f"<p>Background colours of class {_text(name)}<br>{row}</p>"
+    return (
+        "<h2>Leak probe</h2><p>How well each of these tells the classes apart, without a look at the cell: area under "
+        "the ROC curve on images of other originals or patients, 0.5 is chance, 1 is perfect. A network would learn "
+        "what stands out here. Bytes per pixel follow from the picture, so they may differ with the cells.</p>"
+        f"{_table(('guessed from', 'ROC AUC', '95 % interval', ''), rows)}{swatches}"
+    )
+
+
+def _bar(low, value, high):
+    """The interval on a line from 0 to 1, with the limit of chance."""
+    left, middle, right = (round(10 + 200 * each, 1) for each in (low, value, high))
+    return (
+        '<svg class="wide" viewBox="0 0 220 20" role="img"><line x1="10" x2="210" y1="10" y2="10" stroke="#bbb"/>'
+        '<line x1="110" x2="110" y1="3" y2="17" stroke="#888"/>'
+        f'<line x1="{left}" x2="{right}" y1="10" y2="10" stroke="#1565c0" stroke-width="4"/>'
+        f'<circle cx="{middle}" cy="10" r="5" fill="#1565c0"/></svg>'
+    )
+
+
+def _colours(findings):
+    names = [name for name in findings["colours"] if name != "Test"]
+    if not names:
+        return ""
+    rows = []
+    for figure in findings["colours"][names[0]]:
+        cells = ("{1} ({0} to {2})".format(*findings["colours"][name][figure]) for name in names)
+        rows.append((_text(figure), *cells))
+    head = ("levels of 0 to 255", *(f"class {_text(name)}" for name in names))
+    return f"<h2>Colours</h2><p>Middle, and from 5 % to 95 % of the originals.</p>{_table(head, rows)}"
+
+
+def _doubled(title, found, thumbnails):
+    if not found:
+        return f"<h2>{title}</h2><p>None.</p>"
+    borders = {"across_classes": "classes", "across_splits": "splits", "across_test": "test images"}
+    # Those that cross a border first, whatever their likeness.
+    found = sorted(found, key=lambda each: not any(each[key] for key in borders))
+    blocks = ""
+    for each in found[:SHOWN]:
+        words = [f'<span class="tag">across {border}</span>' for key, border in borders.items() if each[key]]
+        words += [f"similarity {each['similarity']:.3f}"] * ("similarity" in each)
+        blocks += f"<div>{' '.join(words)}<br>{''.join(map(thumbnails.figure, each['files'][:SAMPLES]))}</div>"
+    return f"<h2>{title}</h2><p>{len(found)} in all{_more(found)}.</p>{blocks}"
+
+
+def _odd(findings, thumbnails):
+    found = [(each["file"], f"{each['size']}: {', '.join(each['reasons'])}") for each in findings["odd_sizes"]]
+    found += [(each["file"], f"mode {each['mode']}") for each in findings["odd_modes"]]
+    figures = "".join(thumbnails.figure(name, words) for name, words in found[:SHOWN])
+    return f"<h2>Odd sizes and modes</h2><p>{len(found) or 'None'}{_more(found)}.</p>{figures}"
+
+
+def _left_out(findings):
+    rows = [(_text(each["file"]), _text(each["reason"])) for each in findings["unreadable"]]
+    rows += [(_text(name), "no image file by its ending (ValidIType)") for name in findings["ignored"]]
+    table = _table(("file", "reason"), rows[:SHOWN]) if rows else ""
+    return f"<h2>Unreadable and ignored</h2><p>{len(rows) or 'None'}{_more(rows)}.</p>{table}"
+
+
+def _more(found):
+    return f", the first {SHOWN} are shown, Data.json has all" if len(found) > SHOWN else ""
+
+
+class _Thumbnails:
+    """Small pictures of files, each made once."""
+
+    def __init__(self, configuration, looks):
+        self._limits = Images.limits(configuration)
+        self._looks = looks
+        self._made = {}
+
+    def figure(self, filename, words=""):
+        """One picture with its name under it."""
+        if filename not in self._made:
+            self._made[filename] = self._picture(filename)
+        look = self._looks.get(filename)
+        size = f"{look.width}x{look.height}" if look else ""
+        caption = f"{_text(filename)}<br>{_text(words) or size}"
+        return f"<figure>{self._made[filename]}<figcaption>{caption}</figcaption></figure>"
+
+    def _picture(self, filename):
+        try:
+            image = PIL.Image.fromarray(Images.load(self._looks[filename].path, at_least=SIDE, **self._limits))
+        except (Errors.ImageError, KeyError):
+            return "<p>gone meanwhile</p>"
+        image.thumbnail((SIDE, SIDE))
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=85)
+        content = base64.b64encode(file.getvalue()).decode()
+        return f'<img alt="" width="{image.width}" height="{image.height}" src="data:image/jpeg;base64,{content}">'
