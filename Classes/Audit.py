@@ -77,7 +77,7 @@ def run(configuration, strict=False):
     looks, unreadable = look_at(configuration, files)
     findings = examine(configuration, looks)
     findings |= {"unreadable": unreadable, "ignored": ignored, "notice": Helpers.DISCLAIMER}
-    findings["problems"] = problems(configuration, findings)
+    findings["problems"] = problems(findings)
     folder = configuration.path("ReportDir")
     Files.write_json(folder / "Data.json", findings)
     Files.write(folder / "Data.html", AuditPage.page(configuration, findings, looks))
@@ -124,7 +124,7 @@ def _splits(configuration):
     try:
         splits = json.loads(Shards.path(configuration).read_text(encoding="utf-8"))["splits"]
         return {row["file"]: split for split, rows in splits.items() for row in rows}
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
 
 
@@ -283,42 +283,44 @@ def _probes(configuration, looks):
     return {name: Probe.predict(rows, positive, groups) for name, rows in kinds.items()} if looks else {}
 
 
-def problems(configuration, findings):
+BORDERS = (
+    ("across_splits", "Leak between the splits", "run python3 Data.py again, it keeps them together"),
+    ("across_test", "Leak into the test images", "python3 Data.py holds what belongs to them out of training"),
+    ("across_classes", "One picture in several classes", "correct the label; python3 Data.py leaves them out"),
+)
+
+
+def problems(findings):
     """What a person has to look at: [{"title", "text"}], the gravest first."""
-    found = []
-
-    def tell(title, count, text):
-        if count:
-            found.append({"title": title, "text": text})
-
     doubled = findings["exact"] + [pair for pair in findings["alike"] if pair["similarity"] >= Fingerprints.SAME]
-    for border, title, advice in (
-        ("across_splits", "Leak between the splits", "run python3 Data.py again, it keeps them together"),
-        ("across_test", "Leak into the test images", "python3 Data.py holds their originals out of training"),
-        ("across_classes", "One picture in several classes", "correct the label; python3 Data.py leaves them out"),
-    ):
-        pairs = [each for each in doubled if each[border]]
-        tell(
-            title, pairs, f"{len(pairs)} times, {' and '.join(pairs[0]['files'][:2]) if pairs else ''} first; {advice}"
-        )
-    for name, probe in findings["probes"].items():
-        # How well a file compresses depends on its picture, so it is shown and not judged.
+    found = []
+    for border, title, advice in BORDERS:
+        crossing = [each["files"] for each in doubled if each[border]]
+        if crossing:
+            found.append((title, f"{len(crossing)} found, {' and '.join(crossing[0][:2])} the first; {advice}"))
+    found += _told_probes(findings["probes"])
+    rest = [pair for pair in findings["alike"] if pair not in doubled or not any(pair[each[0]] for each in BORDERS)]
+    sizes = [row["originals"] for name, row in findings["classes"].items() if name != "Test"]
+    counted = (
+        ("Unreadable", findings["unreadable"], "files cannot be read; repair or remove them, Data.py leaves them out"),
+        ("Copies", findings["exact"], "contents lie under several names; Data.py takes each once"),
+        ("Alike", rest, "pairs of images look like one picture; look whether they are"),
+        ("Odd sizes", findings["odd_sizes"], "images are much larger or smaller than the others, or too small"),
+        ("Odd modes", findings["odd_modes"], "images are stored otherwise than the others, such as in gray"),
+    )
+    found += [(title, f"{len(what)} {words}") for title, what, words in counted if what]
+    if min(sizes) < BALANCED * max(sizes):
+        words = f"the smallest class has {min(sizes)} originals, the largest {max(sizes)}"
+        found.append(("Unbalanced", f"{words}; accuracy says little then, look at sensitivity and specificity"))
+    return [{"title": title, "text": text} for title, text in found]
+
+
+def _told_probes(probes):
+    found = []
+    for name, probe in probes.items():
+        # How well a file compresses depends on its picture, so that is shown and not judged.
         if name != "bytes per pixel" and probe["interval"] and probe["interval"][0] >= Probe.TOLD:
             low, high = probe["interval"]
-            text = f"ROC AUC {probe['auc']:.3f} (95 % interval {low:.3f} to {high:.3f}) from the {name} alone"
-            tell("Possible leak", 1, f"{text}; take both classes from the same sources")
-    count = len(findings["unreadable"])
-    tell("Unreadable", count, f"{count} files; repair or remove them, Data.py leaves them out")
-    tell("Copies", findings["exact"], f"{len(findings['exact'])} contents lie under several names")
-    inside = [pair for pair in findings["alike"] if pair["similarity"] < Fingerprints.SAME or not any(
-        pair[border] for border in ("across_splits", "across_test", "across_classes"))]  # fmt: skip
-    tell("Alike", inside, f"{len(inside)} pairs of images look like one picture")
-    sizes = [row["originals"] for row in findings["classes"].values()]
-    unbalanced = sizes and min(sizes) < BALANCED * max(sizes)
-    tell("Unbalanced", unbalanced, f"the smallest class has {min(sizes, default=0)} originals, the largest "
-         f"{max(sizes, default=0)}; accuracy then says little, look at sensitivity and specificity")  # fmt: skip
-    tell("Odd sizes", findings["odd_sizes"], f"{len(findings['odd_sizes'])} images; see the page")
-    tell(
-        "Odd modes", findings["odd_modes"], f"{len(findings['odd_modes'])} images are stored otherwise than the others"
-    )
+            words = f"the {name} alone tells the classes apart, ROC AUC {probe['auc']:.3f} ({low:.3f} to {high:.3f})"
+            found.append(("Possible leak", f"{words}; take both classes from the same sources"))
     return found

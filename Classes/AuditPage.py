@@ -26,6 +26,7 @@ tr:nth-child(even) td { background: #f5f5f5; }
 .notice { color: #555; } .wide { width: 240px; }
 figure { display: inline-block; margin: .3em .6em .3em 0; vertical-align: top; max-width: 270px; break-inside: avoid; }
 figcaption { font-size: 12px; overflow-wrap: anywhere; } img { border: 1px solid #bbb; }
+.swatch, .tag, .problem, .fine { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .swatch { display: inline-block; width: 14px; height: 14px; }
 .tag { background: #b3261e; color: white; border-radius: 3px; padding: 0 .4em; }
 """
@@ -156,7 +157,8 @@ def _doubled(title, found, thumbnails):
     blocks = ""
     for each in found[:SHOWN]:
         words = [f'<span class="tag">across {border}</span>' for key, border in borders.items() if each[key]]
-        words += [f"similarity {each['similarity']:.3f}"] * ("similarity" in each)
+        if "similarity" in each:
+            words.append(f"similarity {each['similarity']:.3f}")
         blocks += f"<div>{' '.join(words)}<br>{''.join(map(thumbnails.figure, each['files'][:SAMPLES]))}</div>"
     return f"<h2>{title}</h2><p>{len(found)} in all{_more(found)}.</p>{blocks}"
 

@@ -67,7 +67,8 @@ def source(name):
 
 def _parts(name):
     stem, _, view = (name.rpartition(".")[0] or name).rpartition("__")
-    return stem, view
+    # A file that is called gray.png is no view of anything.
+    return (stem, view) if stem.rpartition("/")[2] else (view, "")
 
 
 def original(name, pattern):
