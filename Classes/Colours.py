@@ -45,11 +45,12 @@ def background(image):
     return tuple(int(value) for value in numpy.median(chosen, axis=0).round())
 
 
-def measure(image):
+def measure(image, empty=None):
     """The colours of an image in a few figures.
 
     Args:
       image: uint8 [H, W, 3], RGB, the part of it that the network sees.
+      empty: `background` of it, where that is known.
     Returns:
       float64 [7] in levels, in the order of MEASURES: of the background and of the darkest parts (nuclei) each the
       brightness, red against blue, green against magenta; then the contrast.
@@ -58,8 +59,9 @@ def measure(image):
     pixels = image[:: -(-height // 150), :: -(-width // 150)].reshape(-1, 3).astype("float32")
     light = pixels @ LUMA
     # A twentieth of the image is nucleus in every smear, whatever the size of the cell.
-    darkest = pixels[numpy.argsort(light, kind="stable")[: -(-len(light) // 20)]].mean(axis=0)
-    empty = numpy.array(background(image), "float32")
+    count = -(-len(light) // 20)
+    darkest = pixels[numpy.argpartition(light, count - 1)[:count]].mean(axis=0)
+    empty = numpy.array(empty or background(image), "float32")
     return numpy.array([*_coordinates(empty), *_coordinates(darkest), light.std()], "float64")
 
 
