@@ -46,7 +46,7 @@ def freeze(configuration, manifest, prefix, records, progress):
       manifest: Shards.Manifest of the data the checkpoint was trained on.
       prefix: path of the checkpoint.
       records: some validation records to compare on.
-      progress: Training.Progress.
+      progress: Fitting.Progress.
     Raises:
       GraphError: checkpoint, frozen graph and engine do not agree.
     """
@@ -57,7 +57,8 @@ def freeze(configuration, manifest, prefix, records, progress):
         configuration["NumClasses"], configuration["ImageSize"], configuration["DepthMultiplier"], auxiliary
     )
     values = Checkpoints.read(prefix)
-    arrays = {name: values[name] for name in shapes}
+    # Where weights were averaged, the averages are what was measured.
+    arrays = {name: values.get(f"average/{name}", values[name]) for name in shapes}
     log.info("Exporting graph...")
     definition = frozen(arrays, configuration["ImageSize"], configuration["DepthMultiplier"])
     path = configuration.path("ALLGraph")

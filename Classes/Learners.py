@@ -1,10 +1,12 @@
 """What is trained: the last layer on kept features, or the network from a block upwards."""
 
+import contextlib
+
 import numpy
 import tensorflow as tf
 import tf_keras
 
-from Classes import Batches, Images, inception_utils, inception_v3
+from Classes import Batches, Images, Losses, Schedule, inception_utils, inception_v3
 
 
 class Learner:
@@ -12,25 +14,29 @@ class Learner:
 
     Args:
       configuration: Configuration.
-      count: images in the training split.
+      labels: int [N] of the training split.
     """
 
-    def __init__(self, configuration, count):
+    def __init__(self, configuration, labels):
         self.configuration = configuration
-        self.steps_per_epoch = max(1, count // configuration["BatchSize"])
+        self.steps_per_epoch = max(1, len(labels) // configuration["BatchSize"])
+        self._class_weights = tf.constant(Losses.class_weights(configuration, labels))
         # The epsilon of TensorFlow 1's Adam, which the historic figures were made with (Kingma & Ba, arXiv:1412.6980).
         self.optimizer = tf_keras.optimizers.Adam(configuration["LearningRate"], epsilon=1e-8, jit_compile=False)
 
     def start(self, trained):
-        """Make the optimizer's state for `trained`, a list of tf.Variable."""
+        """Make the optimizer's state for `trained`, a list of tf.Variable, and what else a step has to remember."""
         self.trained = trained
         self.optimizer.build(trained)
-
-    def learning_rate(self, epoch):
-        """The historic staircase: cut by `LearningRateDecay` every `EpochsBeforeDecay` epochs."""
         configuration = self.configuration
-        cuts = epoch // configuration["EpochsBeforeDecay"]
-        return configuration["LearningRate"] * configuration["LearningRateDecay"] ** cuts
+        self._sums = _copies(trained, "gradient") if configuration["GradientSteps"] > 1 else []
+        self._averages = _copies(trained, "average") if configuration["AverageDecay"] else []
+        for average, variable in zip(self._averages, trained, strict=False):
+            average.assign(variable)
+
+    def learning_rate(self, step):
+        """See Schedule."""
+        return Schedule.learning_rate(self.configuration, step, self.steps_per_epoch)
 
     def train(self, batch, step):
         """One step.
@@ -41,22 +47,53 @@ class Learner:
         Returns:
           (total loss, images classified rightly, images).
         """
-        self.optimizer.learning_rate.assign(self.learning_rate(step // self.steps_per_epoch))
+        self.optimizer.learning_rate.assign(self.learning_rate(step))
         seed = tf.constant([self.configuration["RandomSeed"], step], tf.int32)
-        loss, correct = self._train(*batch, seed)
+        last = (step + 1) % self.configuration["GradientSteps"] == 0
+        loss, correct = self._train(*batch, seed, last)
         return float(loss), int(correct), len(batch[1])
 
-    def _update(self, tape, loss):
+    def _update(self, tape, loss, last):
+        """Change the weights, or with `GradientSteps` only after the `last` of its batches."""
         gradients = tape.gradient(loss, self.trained)
+        if self._sums:
+            share = self.configuration["GradientSteps"]
+            gradients = [total.assign_add(each / share) for total, each in zip(self._sums, gradients, strict=True)]
+            if not last:
+                return
+        if self.configuration["GradientClip"]:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.configuration["GradientClip"])
         self.optimizer.apply_gradients(zip(gradients, self.trained, strict=True))
+        for total in self._sums:
+            total.assign(tf.zeros_like(total))
+        # Polyak & Juditsky (1992); Inception's own figures are those of such averages.
+        decay = self.configuration["AverageDecay"]
+        for average, variable in zip(self._averages, self.trained, strict=False):
+            average.assign(average * decay + variable * (1 - decay))
+
+    def _loss(self, labels, logits):
+        return Losses.cross_entropy(labels, logits, self._class_weights, self.configuration["LabelSmoothing"])
 
     def _penalty(self):
         kernels = [variable for variable in self.trained if variable.name.endswith("weights:0")]
         return self.configuration["WeightDecay"] * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
 
-    def optimizer_state(self):
-        """{name in a checkpoint: tf.Variable}."""
-        return {variable.name.split(":")[0]: variable for variable in self.optimizer.variables}
+    def state(self):
+        """{name in a checkpoint: tf.Variable} of what a step remembers beside the network."""
+        variables = [*self.optimizer.variables, *self._sums, *self._averages]
+        return {variable.name.split(":")[0]: variable for variable in variables}
+
+    @contextlib.contextmanager
+    def averaged(self):
+        """Within it the network has the averaged weights, where there are any: what is measured and exported."""
+        former = [variable.numpy() for variable in self.trained] if self._averages else []
+        for variable, average in zip(self.trained, self._averages, strict=False):
+            variable.assign(average)
+        try:
+            yield
+        finally:
+            for variable, value in zip(self.trained, former, strict=False):
+                variable.assign(value)
 
 
 class LastLayer(Learner):
@@ -73,7 +110,7 @@ class LastLayer(Learner):
     """
 
     def __init__(self, configuration, splits, backbone):
-        super().__init__(configuration, len(splits["train"][1]))
+        super().__init__(configuration, splits["train"][1])
         self._backbone = backbone
         self._mean, self._deviation = _spread(splits["train"][0])
         self._splits = {
@@ -87,7 +124,7 @@ class LastLayer(Learner):
     def variables(self):
         """{name: tf.Variable} of what training changes."""
         layer = {variable.name.split(":")[0]: variable for variable in (self._weights, self._biases)}
-        return {**layer, **self.optimizer_state()}
+        return {**layer, **self.state()}
 
     def network(self):
         """{TF-Slim name: array} of the whole network, the standardisation within the last layer."""
@@ -109,19 +146,19 @@ class LastLayer(Learner):
             yield tf.constant(features[chosen]), tf.constant(labels[chosen])
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def _train(self, features, labels, seed):
+    def _train(self, features, labels, seed, last):
         with tf.GradientTape() as tape:
             keep = self.configuration["DropoutKeep"]
             logits = inception_utils.head(features, self._weights, self._biases, keep, seed)
-            loss = _cross_entropy(labels, logits) + self._penalty()
-        self._update(tape, loss)
+            loss = self._loss(labels, logits) + self._penalty()
+        self._update(tape, loss, last)
         return loss, _correct(labels, logits)
 
     def evaluate(self):
         """(cross entropy, accuracy) of the validation split."""
         features, labels = self._splits["validation"]
         logits = inception_utils.head(features, self._weights, self._biases)
-        return float(_cross_entropy(labels, logits)), int(_correct(labels, logits)) / len(labels)
+        return float(Losses.cross_entropy(labels, logits)), int(_correct(labels, logits)) / len(labels)
 
 
 class Network(Learner):
@@ -136,7 +173,7 @@ class Network(Learner):
     """
 
     def __init__(self, configuration, manifest, blocks, auxiliary, pretrained):
-        super().__init__(configuration, len(manifest.splits["train"]))
+        super().__init__(configuration, numpy.array([image["label"] for image in manifest.splits["train"]], int))
         self._manifest = manifest
         total = self.steps_per_epoch * configuration["Epochs"]
         self._module = inception_v3.InceptionV3(
@@ -158,7 +195,7 @@ class Network(Learner):
 
     def variables(self):
         """{name: tf.Variable} of what training changes, moving statistics included."""
-        return {**self._variables, **self.optimizer_state()}
+        return {**self._variables, **self.state()}
 
     def network(self):
         """{TF-Slim name: tf.Variable} of the whole network, without the auxiliary head."""
@@ -169,14 +206,14 @@ class Network(Learner):
         return Batches.training(self.configuration, self._manifest, epoch, skip)
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def _train(self, images, labels, seed):
+    def _train(self, images, labels, seed, last):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.trained)
             logits, auxiliary = self._module(self._inputs(images), training=True, seed=seed)
-            loss = _cross_entropy(labels, logits) + self._penalty()
+            loss = self._loss(labels, logits) + self._penalty()
             if auxiliary is not None:
-                loss += self.configuration["AuxiliaryWeight"] * _cross_entropy(labels, auxiliary)
-        self._update(tape, loss)
+                loss += self.configuration["AuxiliaryWeight"] * self._loss(labels, auxiliary)
+        self._update(tape, loss, last)
         return loss, _correct(labels, logits)
 
     @tf.function(autograph=False, reduce_retracing=True)
@@ -191,7 +228,7 @@ class Network(Learner):
         loss = correct = count = 0
         for images, labels in Batches.validation(self.configuration, self._manifest):
             logits = self._answer(images)
-            loss += float(_cross_entropy(labels, logits)) * len(labels)
+            loss += float(Losses.cross_entropy(labels, logits)) * len(labels)
             correct += int(_correct(labels, logits))
             count += len(labels)
         return loss / count, correct / count
@@ -207,8 +244,9 @@ def _block(name):
     return name.split("/")[1]
 
 
-def _cross_entropy(labels, logits):
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32)))
+def _copies(variables, kind):
+    """Variables of zeros in the shapes of others."""
+    return [tf.Variable(tf.zeros_like(each), name=f"{kind}/{each.name.split(':')[0]}") for each in variables]
 
 
 def _correct(labels, logits):

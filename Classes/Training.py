@@ -5,7 +5,6 @@ import hashlib
 import itertools
 import json
 import logging
-import math
 import time
 
 import numpy
@@ -15,8 +14,8 @@ from Classes import (
     Checkpoints,
     Features,
     Files,
+    Fitting,
     Freezing,
-    Helpers,
     Learners,
     OpenVINO,
     Pretrained,
@@ -29,26 +28,32 @@ from Classes.Errors import ConfigurationError, TrainingError
 
 # A run that differs in one of these is another run; what is left out only says how long, how often or where.
 IDENTITY = (
+    "AverageDecay",
     "AuxiliaryWeight",
     "BatchNormDecay",
     "BatchSize",
+    "ClassWeights",
     "DepthMultiplier",
     "DistortionArea",
     "DropoutKeep",
     "EpochsBeforeDecay",
+    "GradientClip",
+    "GradientSteps",
     "ImageSize",
+    "LabelSmoothing",
     "LearningRate",
     "LearningRateDecay",
     "Mean",
     "NumClasses",
     "Pretrained",
     "RandomSeed",
+    "Schedule",
     "TrainableScopes",
+    "WarmupEpochs",
     "WeightDecay",
 )
 
 log = logging.getLogger("Trainer")
-steps_log = logging.getLogger("tensorflow")
 
 
 def run(configuration):
@@ -72,8 +77,9 @@ def run(configuration):
         about = {"identity": identity, "manifest_sha256": manifest.sha256, **Provenance.describe(configuration)}
         Files.write_json(folder / "run.json", about)
         with precision(learner, configuration):
-            prefix = fit(learner, configuration, folder, progress)
-        Freezing.freeze(configuration, manifest, prefix, list(records), progress)
+            prefix = Fitting.fit(learner, configuration, folder, progress)
+        frozen = Fitting.Progress(Checkpoints.read(prefix))
+        Freezing.freeze(configuration, manifest, prefix, list(records), frozen)
     log.info("AML & ALL Detection System Trainer ended in %s", time.perf_counter() - began)
     log.info("Next: python3 Validation.py, then python3 Classifier.py")
     return 0
@@ -162,39 +168,10 @@ def precision(learner, configuration):
         tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False})
 
 
-class Progress:
-    """How far a run is; kept in every checkpoint.
-
-    Attributes:
-      step: steps done.
-      loss: total loss of the last step.
-      correct, seen: images of this epoch's steps, and those classified rightly.
-      accuracy: streaming training accuracy of the last epoch that ended.
-    """
-
-    def __init__(self, values=None):
-        values = values or {}
-        self.step = int(values.get("global_step", 0))
-        self.loss = float(values.get("progress/loss", math.nan))
-        self.correct = int(values.get("progress/correct", 0))
-        self.seen = int(values.get("progress/seen", 0))
-        self.accuracy = float(values.get("progress/accuracy", math.nan))
-
-    def values(self):
-        """{name in a checkpoint: number}."""
-        return {
-            "global_step": numpy.int64(self.step),
-            "progress/loss": numpy.float64(self.loss),
-            "progress/correct": numpy.int64(self.correct),
-            "progress/seen": numpy.int64(self.seen),
-            "progress/accuracy": numpy.float64(self.accuracy),
-        }
-
-
 def _resume(learner, folder):
     found = Checkpoints.latest(folder)
     if found is None:
-        return Progress()
+        return Fitting.Progress()
     step, values = found
     variables = learner.variables()
     lacking = sorted(set(variables) - set(values))
@@ -203,124 +180,4 @@ def _resume(learner, folder):
     for name, variable in variables.items():
         variable.assign(values[name])
     log.info("Continuing after step %d of %s.", step, folder)
-    return Progress(values)
-
-
-def fit(learner, configuration, folder, progress):
-    """Train until `Epochs` are full; `progress` is advanced in place.
-
-    Args:
-      learner: Learners.Learner.
-      configuration: Configuration.
-      folder: where checkpoints and TensorBoard events go.
-      progress: Progress of a run before this one, or a new one.
-    Returns:
-      path of the checkpoint that holds the end.
-    Raises:
-      TrainingError: the loss is no number any more.
-    """
-    epochs, steps = configuration["Epochs"], learner.steps_per_epoch
-    writer = tf.summary.create_file_writer(str(folder))
-    clock = _Clock(steps * epochs - progress.step, configuration["SaveSeconds"])
-    first = progress.step // steps
-    with Helpers.progress(total=steps * epochs, initial=progress.step, desc="Training", unit="step") as bar:
-        try:
-            for epoch in range(first, epochs):
-                _epoch(learner, configuration, epoch, progress, writer, bar, clock, folder)
-        except KeyboardInterrupt:
-            _save(learner, folder, progress)
-            log.info("Stopped at step %d; the same command goes on from there.", progress.step)
-            raise
-    steps_log.info("Final Loss: %s", numpy.float32(progress.loss))
-    steps_log.info("Final Accuracy: %s", numpy.float32(progress.accuracy))
-    steps_log.info("Finished training! Saving model to disk now.")
-    writer.close()
-    return _save(learner, folder, progress)
-
-
-def _epoch(learner, configuration, epoch, progress, writer, bar, clock, folder):
-    steps = learner.steps_per_epoch
-    every = configuration["LogEvery"] or (steps if isinstance(learner, Learners.LastLayer) else 1)
-    for batch in learner.batches(epoch, progress.step - epoch * steps):
-        began = time.perf_counter()
-        loss, correct, seen = learner.train(batch, progress.step)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} at step {progress.step + 1} with learning rate {learner.learning_rate(epoch):g}; "
-                "set a smaller LearningRate; the last checkpoint is from before"
-            )
-        progress.step += 1
-        progress.loss = loss
-        progress.correct += correct
-        progress.seen += seen
-        bar.update()
-        clock.step(began)
-        if progress.step % every == 0 or progress.step == steps * configuration["Epochs"]:
-            seconds = time.perf_counter() - began
-            number = progress.step / steps + 1
-            steps_log.info(" Epch %.2f Glb Stp %d: Loss: %.4f (%.2f sec/step)", number, progress.step, loss, seconds)
-            _training_events(writer, learner.learning_rate(epoch), progress)
-        if progress.step % steps and clock.due():
-            _save(learner, folder, progress)
-    progress.accuracy = progress.correct / progress.seen
-    progress.correct = progress.seen = 0
-    _validation_events(writer, learner, epoch, progress)
-    if clock.due():
-        _save(learner, folder, progress)
-
-
-def _training_events(writer, learning_rate, progress):
-    with writer.as_default(progress.step):
-        tf.summary.scalar("Training_losses/Total_Loss", progress.loss)
-        tf.summary.scalar("Training_Accuracy", progress.correct / progress.seen)
-        tf.summary.scalar("Learning_Rate", learning_rate)
-
-
-def _validation_events(writer, learner, epoch, progress):
-    loss, accuracy = learner.evaluate()
-    log.info(
-        "Epoch %d: training accuracy %.4f, validation loss %.4f, validation accuracy %.4f",
-        epoch + 1,
-        progress.accuracy,
-        loss,
-        accuracy,
-    )
-    with writer.as_default(progress.step):
-        tf.summary.scalar("Validation_losses/Total_Loss", loss)
-        tf.summary.scalar("Validation_Accuracy", accuracy)
-    writer.flush()
-
-
-class _Clock:
-    """Says how long the training will take, once it can be known, and when a checkpoint is due."""
-
-    # The first step holds the tracing of the network, the second its memory; the third is like the rest.
-    WARM = 3
-
-    def __init__(self, steps, save_seconds):
-        self._steps = steps
-        self._done = 0
-        self._save_seconds = save_seconds
-        self._saved = time.monotonic()
-
-    def step(self, began):
-        self._done += 1
-        if self._done == self.WARM:
-            seconds = (time.perf_counter() - began) * (self._steps - self.WARM)
-            if seconds > 60:
-                log.info("About %s for the %d steps.", _duration(seconds), self._steps)
-
-    def due(self):
-        if time.monotonic() - self._saved < self._save_seconds:
-            return False
-        self._saved = time.monotonic()
-        return True
-
-
-def _duration(seconds):
-    minutes = round(seconds / 60)
-    return f"{minutes} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
-
-
-def _save(learner, folder, progress):
-    return Checkpoints.save(folder, progress.step, {**learner.network(), **learner.variables(), **progress.values()})
+    return Fitting.Progress(values)

@@ -27,14 +27,6 @@ def train(learner, steps, start=0):
         learner.train(next(iter(learner.batches(epoch, skip))), step)
 
 
-def test_the_staircase_is_the_historic_one(tmp_path):
-    learner = last_layer(tmp_path, "LearningRateDecay=0.8")
-
-    rates = [learner.learning_rate(epoch) for epoch in (0, 9, 10, 19, 20, 64)]
-
-    assert rates == pytest.approx([1e-4, 1e-4, 0.8e-4, 0.8e-4, 0.64e-4, 1e-4 * 0.8**6])
-
-
 def test_an_epoch_draws_every_image_once_and_each_epoch_another_way(tmp_path):
     learner = last_layer(tmp_path, "BatchSize=16")
 
@@ -120,3 +112,64 @@ def test_two_runs_and_a_resumed_one_end_alike(tmp_path):
 
     for one, other in zip(first.trained, third.trained, strict=True):
         numpy.testing.assert_array_equal(one, other)
+
+
+def after(tmp_path, steps, *settings):
+    learner = last_layer(tmp_path, "DropoutKeep=1", "WeightDecay=0", *settings)
+    train(learner, steps)
+    return learner
+
+
+def test_two_half_batches_change_the_weights_like_a_whole_one(tmp_path):
+    whole = after(tmp_path, 4, "BatchSize=32")
+    halves = last_layer(tmp_path, "DropoutKeep=1", "WeightDecay=0", "BatchSize=16", "GradientSteps=2")
+    batches = [batch for epoch in range(2) for batch in whole.batches(epoch, 0)]
+    for number, (features, labels) in enumerate(batches):
+        before = halves.trained[0].numpy()
+        halves.train((features[:16], labels[:16]), 2 * number)
+        numpy.testing.assert_array_equal(halves.trained[0], before)
+        halves.train((features[16:], labels[16:]), 2 * number + 1)
+
+    for one, other in zip(whole.trained, halves.trained, strict=True):
+        numpy.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_clipped_step_is_as_long_as_allowed(tmp_path):
+    learner = last_layer(tmp_path, "GradientClip=0.001", "DropoutKeep=1")
+    seen = []
+    learner.optimizer.apply_gradients = lambda pairs: seen.extend(gradient for gradient, _ in pairs)
+    learner._train.python_function(*next(iter(learner.batches(0, 0))), [0, 0], True)
+
+    assert math.sqrt(sum(float((gradient.numpy() ** 2).sum()) for gradient in seen)) == pytest.approx(0.001, rel=1e-4)
+
+
+def test_averages_are_measured_and_exported_and_training_goes_on_without_them(tmp_path):
+    learner = last_layer(tmp_path, "AverageDecay=0.9", "DropoutKeep=1", "LearningRate=0.01")
+    expected = [variable.numpy() for variable in learner.trained]
+    for step, batch in enumerate(learner.batches(0, 0)):
+        learner.train(batch, step)
+        expected = [0.9 * old + 0.1 * new.numpy() for old, new in zip(expected, learner.trained, strict=True)]
+    trained = [variable.numpy() for variable in learner.trained]
+
+    with learner.averaged():
+        for variable, average in zip(learner.trained, expected, strict=True):
+            numpy.testing.assert_allclose(variable, average, rtol=1e-5)
+        exported = learner.network()["InceptionV3/Logits/Conv2d_1c_1x1/biases"]
+
+    for variable, value in zip(learner.trained, trained, strict=True):
+        numpy.testing.assert_array_equal(variable, value)
+    assert not numpy.allclose(exported, learner.network()["InceptionV3/Logits/Conv2d_1c_1x1/biases"])
+
+
+def test_balanced_weights_give_the_rarer_class_its_say(tmp_path):
+    features, labels = split(200, 0)
+    keep = (labels == 0) | (numpy.arange(200) % 10 == 0)
+    splits = {"train": (features[keep], labels[keep]), "validation": split(400, 1)}
+    found = []
+    for weights in ("none", "balanced"):
+        settings = (f"ClassWeights={weights}", "LearningRate=0.05", "DropoutKeep=1", "BatchSize=100")
+        learner = Learners.LastLayer(networks.configuration(tmp_path, *settings), splits, {})
+        train(learner, 200)
+        found.append(float(learner.trained[1].numpy() @ [-1, 1]))
+
+    assert found[1] > found[0] + 1

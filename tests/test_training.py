@@ -11,7 +11,20 @@ import numpy
 import pytest
 import tensorflow as tf
 
-from Classes import Card, Checkpoints, Data, Engine, Files, Freezing, Helpers, Images, OpenVINO, Shards, Training
+from Classes import (
+    Card,
+    Checkpoints,
+    Data,
+    Engine,
+    Files,
+    Fitting,
+    Freezing,
+    Helpers,
+    Images,
+    OpenVINO,
+    Shards,
+    Training,
+)
 from Classes.Errors import ALLError, ConfigurationError, DataError, TrainingError
 from tests import networks, smears
 
@@ -135,6 +148,42 @@ def test_a_loss_that_is_no_number_stops_the_run(project, monkeypatch):
         Training.run(project())
 
 
+def test_patience_ends_a_run_and_freezes_its_best_epoch(project, monkeypatch, caplog):
+    from Classes import Learners
+
+    caplog.set_level("INFO")
+    losses = iter([0.5, 0.4, 0.45, 0.41, 0.3])
+    monkeypatch.setattr(Learners.LastLayer, "evaluate", lambda _: (next(losses), 0.5))
+    configuration = project("Patience=2", "LogDir=patient", "Epochs=5")
+
+    Training.run(configuration)
+
+    steps = Card.load(configuration.card).training["step"] // 2
+    assert "Stopped: no smaller validation loss since epoch 2." in caplog.text
+    assert "The best epoch was 2, with validation loss 0.4000." in caplog.text
+    best = Checkpoints.steps(configuration.path("LogDir") / "best")[-1]
+    end = Checkpoints.steps(configuration.path("LogDir"))[-1]
+    assert (best, end) == (2 * steps, 4 * steps)
+    assert Card.load(configuration.card).training["step"] == best
+
+
+def test_averaged_weights_are_the_ones_that_are_frozen(project):
+    settings = ("TrainableScopes=Mixed_7c", "Epochs=1", "AverageDecay=0.5", "LogDir=averaged", "LearningRate=0.01")
+    configuration = project(*settings)
+
+    Training.run(configuration)
+
+    name = "InceptionV3/Logits/Conv2d_1c_1x1/biases"
+    saved = weights(configuration)
+    assert not numpy.array_equal(saved[name], saved[f"average/{name}"])
+    [frozen] = [node.attr["value"].tensor for node in graph(configuration).node if node.name == name]
+    numpy.testing.assert_array_equal(tf.make_ndarray(frozen), saved[f"average/{name}"])
+
+
+def graph(configuration):
+    return tf.compat.v1.GraphDef.FromString(configuration.path("ALLGraph").read_bytes())
+
+
 def test_ctrl_c_saves_and_the_next_run_goes_on(project, monkeypatch, caplog):
     from Classes import Learners
 
@@ -202,7 +251,7 @@ def test_the_comparison_after_training_in_bf16_is_float32(project, monkeypatch):
         seen.append(tf.config.optimizer.get_experimental_options().get(key, False))
 
     monkeypatch.setattr(OpenVINO, "precision", lambda wanted: wanted)
-    monkeypatch.setattr(Training, "fit", note)
+    monkeypatch.setattr(Fitting, "fit", lambda *_: note() or project().root / "Model/Pretrained/model.ckpt-1")
     monkeypatch.setattr(Freezing, "freeze", note)
     Training.run(project("TrainableScopes=Mixed_7c", "TrainingPrecision=bf16"))
 

@@ -1,0 +1,249 @@
+"""The training loop: steps, log lines, TensorBoard, checkpoints, and when to stop."""
+
+import logging
+import math
+import time
+
+import numpy
+import tensorflow as tf
+
+from Classes import Checkpoints, Helpers, Learners
+from Classes.Errors import TrainingError
+
+log = logging.getLogger("Trainer")
+steps_log = logging.getLogger("tensorflow")
+
+
+class Progress:
+    """How far a run is; kept in every checkpoint.
+
+    Attributes:
+      step: steps done.
+      loss: total loss of the last step.
+      correct, seen: images of this epoch's steps, and those classified rightly.
+      accuracy: streaming training accuracy of the last epoch that ended.
+      best_loss, best_epoch: smallest validation loss so far, and after how many epochs it was measured.
+    """
+
+    def __init__(self, values=None):
+        values = values or {}
+        self.step = int(values.get("global_step", 0))
+        self.loss = float(values.get("progress/loss", math.nan))
+        self.correct = int(values.get("progress/correct", 0))
+        self.seen = int(values.get("progress/seen", 0))
+        self.accuracy = float(values.get("progress/accuracy", math.nan))
+        self.best_loss = float(values.get("progress/best_loss", math.inf))
+        self.best_epoch = int(values.get("progress/best_epoch", 0))
+
+    def values(self):
+        """{name in a checkpoint: number}."""
+        return {
+            "global_step": numpy.int64(self.step),
+            "progress/loss": numpy.float64(self.loss),
+            "progress/correct": numpy.int64(self.correct),
+            "progress/seen": numpy.int64(self.seen),
+            "progress/accuracy": numpy.float64(self.accuracy),
+            "progress/best_loss": numpy.float64(self.best_loss),
+            "progress/best_epoch": numpy.int64(self.best_epoch),
+        }
+
+
+def fit(learner, configuration, folder, progress):
+    """Train until `Epochs` are full, or `Patience` is at its end; `progress` is advanced in place.
+
+    Args:
+      learner: Learners.Learner.
+      configuration: Configuration.
+      folder: where checkpoints and TensorBoard events go.
+      progress: Progress of a run before this one, or a new one.
+    Returns:
+      path of the checkpoint that is to be frozen: the end, or with `Patience` the best.
+    Raises:
+      TrainingError: the loss is no number any more.
+    """
+    run = _Run(learner, configuration, folder, progress)
+    try:
+        run.train()
+    except KeyboardInterrupt:
+        run.save()
+        log.info("Stopped at step %d; the same command goes on from there.", progress.step)
+        raise
+    finally:
+        run.close()
+    steps_log.info("Final Loss: %s", numpy.float32(progress.loss))
+    steps_log.info("Final Accuracy: %s", numpy.float32(progress.accuracy))
+    steps_log.info("Finished training! Saving model to disk now.")
+    end = run.save()
+    return (configuration["Patience"] and run.best()) or end
+
+
+class _Run:
+    """What belongs to one call of `fit`; its arguments are `fit`'s."""
+
+    def __init__(self, learner, configuration, folder, progress):
+        self._learner, self._configuration, self._folder, self._progress = learner, configuration, folder, progress
+        self._total = learner.steps_per_epoch * configuration["Epochs"]
+        self._every = configuration["LogEvery"] or (
+            learner.steps_per_epoch if isinstance(learner, Learners.LastLayer) else 1
+        )
+        self._writer = tf.summary.create_file_writer(str(folder))
+        self._clock = _Clock(self._total - progress.step, configuration["SaveSeconds"])
+        self._bar = Helpers.progress(total=self._total, initial=progress.step, desc="Training", unit="step")
+
+    def close(self):
+        self._bar.close()
+        self._writer.close()
+
+    def train(self):
+        first = self._progress.step // self._learner.steps_per_epoch
+        for epoch in range(first, self._configuration["Epochs"]):
+            if self._patience_ended(epoch):
+                log.info("Stopped: no smaller validation loss since epoch %d.", self._progress.best_epoch)
+                break
+            self._epoch(epoch)
+        self._clock.tell()
+
+    def save(self, folder=None):
+        """Write a checkpoint; returns its path."""
+        learner, progress = self._learner, self._progress
+        with learner.averaged():
+            network = learner.network()
+        return Checkpoints.save(
+            folder or self._folder, progress.step, {**network, **learner.variables(), **progress.values()}
+        )
+
+    def best(self):
+        """The path of the checkpoint with the smallest validation loss; None where `Patience` came too late for it."""
+        folder, progress = self._folder / "best", self._progress
+        kept = Checkpoints.steps(folder)
+        if not kept:
+            return None
+        log.info("The best epoch was %d, with validation loss %.4f.", progress.best_epoch, progress.best_loss)
+        return folder / f"{Checkpoints.PREFIX}{kept[-1]}"
+
+    def _patience_ended(self, epoch):
+        patience = self._configuration["Patience"]
+        return patience > 0 and epoch - self._progress.best_epoch >= patience
+
+    def _epoch(self, epoch):
+        progress, steps = self._progress, self._learner.steps_per_epoch
+        for batch in self._clock.waited(self._learner.batches(epoch, progress.step - epoch * steps)):
+            began = time.perf_counter()
+            self._step(batch)
+            seconds = self._clock.step(began)
+            if progress.step % self._every == 0 or progress.step == self._total:
+                self._log_step(seconds)
+            if progress.step % steps and self._clock.due():
+                self.save()
+        progress.accuracy = progress.correct / progress.seen
+        progress.correct = progress.seen = 0
+        self._validate(epoch)
+        if self._clock.due():
+            self.save()
+
+    def _step(self, batch):
+        progress, rate = self._progress, self._learner.learning_rate(self._progress.step)
+        loss, correct, seen = self._learner.train(batch, progress.step)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} at step {progress.step + 1} with learning rate {rate:g}; "
+                "set a smaller LearningRate; the last checkpoint is from before"
+            )
+        progress.step += 1
+        progress.loss = loss
+        progress.correct += correct
+        progress.seen += seen
+        self._bar.update()
+
+    def _log_step(self, seconds):
+        progress = self._progress
+        steps_log.info(
+            " Epch %.2f Glb Stp %d: Loss: %.4f (%.2f sec/step)",
+            progress.step / self._learner.steps_per_epoch + 1,
+            progress.step,
+            progress.loss,
+            seconds,
+        )
+        self._events(
+            {
+                "Training_losses/Total_Loss": progress.loss,
+                "Training_Accuracy": progress.correct / progress.seen,
+                "Learning_Rate": self._learner.learning_rate(progress.step - 1),
+            }
+        )
+
+    def _validate(self, epoch):
+        progress = self._progress
+        with self._learner.averaged():
+            loss, accuracy = self._learner.evaluate()
+        log.info(
+            "Epoch %d: training accuracy %.4f, validation loss %.4f, validation accuracy %.4f",
+            epoch + 1,
+            progress.accuracy,
+            loss,
+            accuracy,
+        )
+        self._events({"Validation_losses/Total_Loss": loss, "Validation_Accuracy": accuracy})
+        self._writer.flush()
+        if loss < progress.best_loss:
+            progress.best_loss, progress.best_epoch = loss, epoch + 1
+            if self._configuration["Patience"]:
+                self.save(self._folder / "best")
+
+    def _events(self, values):
+        with self._writer.as_default(self._progress.step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+
+
+class _Clock:
+    """Says how long the training will take, once it can be known, and when a checkpoint is due."""
+
+    # The first step holds the tracing of the network, the second its memory; the third is like the rest.
+    WARM = 3
+
+    def __init__(self, steps, save_seconds):
+        self._steps = steps
+        self._done = 0
+        self._save_seconds = save_seconds
+        self._saved = time.monotonic()
+        self._worked = self._waiting = 0.0
+
+    def waited(self, batches):
+        """The batches, with the time noted that each kept the training waiting."""
+        batches = iter(batches)
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            # The first holds the start of the input pipeline.
+            self._waiting += time.perf_counter() - began if self._done else 0
+            if batch is None:
+                return
+            yield batch
+
+    def tell(self):
+        """Log how much of the time went into waiting, where there was any to speak of."""
+        if self._worked > 10:
+            log.info("Waited for images in %.1f %% of the time.", 100 * self._waiting / (self._worked + self._waiting))
+
+    def step(self, began):
+        """Note that a step has ended; returns its seconds."""
+        taken = time.perf_counter() - began
+        self._worked += taken
+        self._done += 1
+        if self._done == self.WARM:
+            seconds = taken * (self._steps - self.WARM)
+            if seconds > 60:
+                log.info("About %s for the %d steps.", _duration(seconds), self._steps)
+        return taken
+
+    def due(self):
+        if time.monotonic() - self._saved < self._save_seconds:
+            return False
+        self._saved = time.monotonic()
+        return True
+
+
+def _duration(seconds):
+    minutes = round(seconds / 60)
+    return f"{minutes} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
