@@ -37,6 +37,10 @@ _VERDICT = {
         "additionalProperties": _number("", **_SHARE),
     },
     "seconds": _number("How long the device took", minimum=0),
+    "remark": {
+        "type": ["string", "null"],
+        "description": "Why the verdict may be wrong: colours unlike those of the training images; null: nothing",
+    },
     "sha256": _text("SHA-256 of the bytes sent", **_DIGEST),
     "image": {
         **_object(
@@ -127,6 +131,7 @@ def verdict(finding):
         "confidence": said.confidence,
         "message": said.sentence(finding.seconds),
         "seconds": finding.seconds,
+        "remark": finding.remark,
         "sha256": finding.sha256,
         "image": {"format": finding.facts.format, "width": finding.facts.width, "height": finding.facts.height},
     }

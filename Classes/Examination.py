@@ -6,7 +6,7 @@ import time
 
 import numpy
 
-from Classes import Images, Prediction
+from Classes import Colours, Images, Prediction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Finding:
       sha256: of the bytes sent, 64 hexadecimal digits.
       brightness: mean of the pixels that the network saw, 0..255.
       content: the bytes sent.
+      remark: in which respects its colours are unlike those of the training images, or None.
       heat_map: PNG bytes, or None where it was not asked for.
     """
 
@@ -29,6 +30,7 @@ class Finding:
     sha256: str
     brightness: float
     content: bytes
+    remark: str | None
     heat_map: bytes | None
 
 
@@ -73,6 +75,7 @@ class Examiner:
             # Every fourth pixel tells as much and takes a tenth of the time.
             brightness=float(image[::4, ::4].mean()),
             content=content,
+            remark=Colours.outside(image, self._card),
             heat_map=self._explainer.draw(image) if heat_map else None,
         )
 

@@ -38,6 +38,9 @@ class Telemetry:
         self._brightness = histogram(
             "all_image_brightness", "Mean of an image's pixels, 0 to 255", buckets=BRIGHTNESS, registry=registry
         )
+        self._remarks = counter(
+            "all_images_outside", "Images with colours unlike those of the training images", registry=registry
+        )
         self._side = histogram("all_image_side_pixels", "Shorter side of an image", buckets=PIXELS, registry=registry)
         gauge = prometheus_client.Gauge
         gauge("all_requests_inside", "Requests at work or waiting", registry=registry).set_function(lambda: room.inside)
@@ -63,6 +66,7 @@ class Telemetry:
         self._verdicts.labels(said.finding, "low" if said.low else "normal").inc()
         self._score.observe(said.probabilities[said.positive])
         self._brightness.observe(finding.brightness)
+        self._remarks.inc(finding.remark is not None)
         self._side.observe(min(finding.facts.width, finding.facts.height))
 
     def text(self):

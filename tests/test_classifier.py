@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import Classifier
-from Classes import Entry, Helpers, Images, Sources
+from Classes import Colours, Entry, Helpers, Images, Sources
 from tests import graphs
 
 PROJECT = pathlib.Path(Classifier.__file__).parent
@@ -255,3 +255,17 @@ def test_real_cells(folder, capsys):
     images = json.loads(pathlib.Path("rows.json").read_text())["images"]
     assert [image["truth"] for image in images] == ["1"] * 10 + ["0"] * 10
     assert all(image["probability_1"] > 0.5 for image in images)  # bright fields: the mean red is above 128
+
+
+def test_an_image_of_other_colours_is_remarked_on(folder, capsys):
+    known = [Colours.measure(graphs.red(value, size=299)) for value in (64, 65, 191, 192)]
+    card = folder / "Model" / "ALLGraph.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "colours": Colours.summary(known)}))
+
+    assert classify(folder, "--json", folder / "rows.json") == 0
+
+    rows = json.loads((folder / "rows.json").read_text())["images"]
+    assert [row["remark"] is None for row in rows] == [True, True, False]
+    said = [text for name, level, text in lines(capsys) if level == "WARNING" and "colours" in text]
+    assert said[0].endswith(f"Im003_1.png: {rows[2]['remark']}")
+    assert said[1].startswith("1 images have colours unlike those of the training images")

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from Classes import Helpers
+from Classes import Card, Colours, Helpers
 from Classes.Errors import EngineError
 from Classes.Refusals import CODES
 from tests import graphs, services
@@ -334,3 +334,25 @@ def test_not_ready_while_it_stops_but_still_answering(client):
     refused(client.get("/health/ready"), "not_ready")
     assert client.get("/health/live").status_code == 200
     assert client.post("/v1/classify", data=services.image(64)).status_code == 200
+
+
+# Colours that the training images do not have
+
+
+def test_an_image_of_other_colours_is_remarked_on_and_counted(tmp_path):
+    known = [Colours.measure(graphs.red(value, size=299)) for value in (64, 65, 191, 192)]
+    card = graphs.write(tmp_path / "Model", content=b"no graph", colours=Colours.summary(known))
+    client = services.client(tmp_path, card=Card.load(card))
+    try:
+        usual, strange = (
+            client.post("/v1/classify", data=services.image(value)).get_json()["remark"] for value in (192, 120)
+        )
+        historic = client.post("/Inference", data=services.image(120)).get_json()["remark"]
+        figures = client.get("/metrics").get_data(as_text=True)
+    finally:
+        client.laboratory.close()
+
+    assert usual is None
+    assert strange.startswith("The colours are unlike those of the training images: ")
+    assert historic == strange
+    assert "all_images_outside_total 2.0" in figures
