@@ -3,7 +3,6 @@
 import collections
 import math
 import os
-import pathlib
 import secrets
 import threading
 import time
@@ -54,7 +53,7 @@ def read_key(configuration, environment=os.environ):
     key, source = environment.get(VARIABLE), VARIABLE
     if key is None and configuration["ApiKeyFile"]:
         source = configuration.path("ApiKeyFile")
-        key = _read(source)
+        key = read_secret(configuration, "ApiKeyFile", "API key")
     if key is None:
         return None
     if len(key) < SHORTEST or not key.isascii() or not key.isprintable() or " " in key:
@@ -62,14 +61,23 @@ def read_key(configuration, environment=os.environ):
     return key.encode()
 
 
-def _read(path):
-    path = pathlib.Path(path)
+def read_secret(configuration, key, name):
+    """The first line of a file that nobody but its owner may read.
+
+    Args:
+      configuration: Configuration.
+      key: the key of `configuration` that names the file.
+      name: what it is, for messages.
+    Raises:
+      ConfigurationError: the file cannot be read, or others can read it too.
+    """
+    path = configuration.path(key)
     try:
         if path.stat().st_mode & 0o077:
-            raise ConfigurationError(f"{path}: other users may read this API key; run chmod 600 {path}")
+            raise ConfigurationError(f"{path}: other users may read this {name}; run chmod 600 {path}")
         return (path.read_text(encoding="utf-8").splitlines() or [""])[0].strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: the API key cannot be read ({error}); see ApiKeyFile") from error
+        raise ConfigurationError(f"{path}: the {name} cannot be read ({error}); see {key}") from error
 
 
 def is_loopback(address):

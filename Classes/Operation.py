@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 
-from Classes import AccessLog, Callers, Captured, Card, Engine, Helpers, Listener, Service
+from Classes import AccessLog, Callers, Captured, Card, Engine, Events, Helpers, Listener, Service
 from Classes.Errors import ConfigurationError
 from Classes.Laboratory import Laboratory
 
@@ -27,7 +27,8 @@ def run(configuration):
         Listener.bind(configuration.address, configuration["Port"]) as bound,
         Engine.open_engine(configuration, card) as engine,
     ):
-        laboratory = Laboratory(configuration, card, engine, key, _access(configuration), _captured(configuration))
+        parts = _access(configuration), _captured(configuration), Events.open_events(configuration)
+        laboratory = Laboratory(configuration, card, engine, key, *parts)
         laboratory.warm_up()
         application = Service.create(laboratory)
         listener = Listener.Listener(application, bound, configuration, Service.renderer(application))
