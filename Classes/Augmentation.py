@@ -37,9 +37,11 @@ def run(configuration, source=None, strict=False):
       DataError: the originals cannot be found, told apart or split.
     """
     target = configuration.path("DatasetDir")
+    source = pathlib.Path(source) if source else None
+    if source and source.resolve() == target.resolve():
+        source = None
     with Files.lock(target):
-        if source is not None:
-            source = pathlib.Path(source)
+        if source:
             _take_groups(source, target)
         files = originals(configuration, source)
         splits, about = Data.select(configuration, files, Groups.patients(target))
@@ -101,7 +103,7 @@ def _by_name(configuration, source):
 def _take_groups(source, target):
     """Bring the list of patients along: Data.py looks for it beside the views."""
     ours, theirs = target / Groups.FILE, source / Groups.FILE
-    if source.resolve() == target.resolve() or not theirs.exists():
+    if not theirs.exists():
         return
     if not ours.exists():
         with Files.replacing(ours) as temporary:

@@ -276,6 +276,15 @@ def test_patients_come_along(folder, tmp_path_factory):
         Augmentation.run(small(folder), source)
 
 
+def test_the_data_folder_itself_by_name(folder):
+    Augmentation.run(small(folder))
+    before = files(folder)
+
+    Augmentation.run(small(folder), folder / "Model" / "Test" / ".." / "Data")
+
+    assert files(folder) == before
+
+
 def test_an_unreadable_original_is_left_out(folder, caplog):
     put(folder, "Data/0/broken_0.png", content=b"no image")
 
