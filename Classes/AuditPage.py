@@ -1,35 +1,17 @@
-"""The audit as one page with pictures: it carries all it shows, so it opens without a network and prints."""
+"""The audit as one page with pictures."""
 
-import base64
 import datetime
-import html
 import io
 
 import PIL.Image
 
-from Classes import Errors, Images
+from Classes import Errors, Images, Page
 
 # Pictures a section shows at most; Data.json lists everything.
 SHOWN = 40
 SAMPLES = 6
 SWATCHES = 120
 SIDE = 120
-
-STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1060px; margin: 2em auto; padding: 0 1em; }
-h1 { margin-bottom: 0; } h2 { margin-top: 2em; border-bottom: 1px solid #ccc; }
-table { border-collapse: collapse; margin: .6em 0; } th, td { padding: .3em .8em; text-align: right; }
-th { font-weight: 600; border-bottom: 1px solid #999; } th:first-child, td:first-child { text-align: left; }
-tr:nth-child(even) td { background: #f5f5f5; }
-.problem { border-left: 5px solid #b3261e; background: #fdecea; padding: .5em 1em; margin: .5em 0; }
-.fine { border-left: 5px solid #2e7d32; background: #edf7ed; padding: .5em 1em; }
-.notice { color: #555; } .wide { width: 240px; }
-figure { display: inline-block; margin: .3em .6em .3em 0; vertical-align: top; max-width: 270px; break-inside: avoid; }
-figcaption { font-size: 12px; overflow-wrap: anywhere; } img { border: 1px solid #bbb; }
-.swatch, .tag, .problem, .fine { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-.swatch { display: inline-block; width: 14px; height: 14px; }
-.tag { background: #b3261e; color: white; border-radius: 3px; padding: 0 .4em; }
-"""
 
 
 def page(configuration, findings, looks):
@@ -56,30 +38,20 @@ def page(configuration, findings, looks):
         _left_out(findings),
     ]
     made = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    where = _text(configuration.path("DatasetDir"))
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Data audit</title><style>{STYLE}</style>'
-        f'</head><body><h1>Data audit</h1><p class="notice">{where}, {made}: {findings["images"]} images, '
-        f"{findings['tests']} test images. {_text(findings['notice'])}</p>{''.join(sections)}</body></html>\n"
+    where = Page.text(configuration.path("DatasetDir"))
+    under = (
+        f"{where}, {made}: {findings['images']} images, {findings['tests']} test images. "
+        f"{Page.text(findings['notice'])}"
     )
-
-
-def _text(value):
-    return html.escape(Errors.one_line(value))
-
-
-def _table(head, rows):
-    """Cells are HTML already."""
-    top = "".join(f"<th>{cell}</th>" for cell in head)
-    lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{lines}</table>"
+    return Page.document("Data audit", under, "".join(sections))
 
 
 def _problems(findings):
     if not findings["problems"]:
         return '<p class="fine">Nothing was found that forbids training on these images.</p>'
     return "".join(
-        f'<p class="problem"><b>{_text(each["title"])}</b>: {_text(each["text"])}.</p>' for each in findings["problems"]
+        f'<p class="problem"><b>{Page.text(each["title"])}</b>: {Page.text(each["text"])}.</p>'
+        for each in findings["problems"]
     )
 
 
@@ -88,27 +60,31 @@ def _classes(findings, looks, thumbnails):
     for name, counts in findings["classes"].items():
         if name == "Test":
             continue
-        splits = ", ".join(f"{count} {_text(split)}" for split, count in counts["splits"].items()) or "not split yet"
-        rows.append((_text(name), counts["images"], counts["originals"], counts["groups"], splits))
+        splits = (
+            ", ".join(f"{count} {Page.text(split)}" for split, count in counts["splits"].items()) or "not split yet"
+        )
+        rows.append((Page.text(name), counts["images"], counts["originals"], counts["groups"], splits))
         mine = [look.filename for look in looks if look.class_name == name]
         chosen = mine[:: max(1, len(mine) // SAMPLES)][:SAMPLES]
-        samples += f"<p>Class {_text(name)}</p>{''.join(map(thumbnails.figure, chosen))}"
+        samples += f"<p>Class {Page.text(name)}</p>{''.join(map(thumbnails.figure, chosen))}"
     stored = "; ".join(
-        f"{what}: " + ", ".join(f"{_text(value)} ({count})" for value, count in list(findings[key].items())[:8])
+        f"{what}: " + ", ".join(f"{Page.text(value)} ({count})" for value, count in list(findings[key].items())[:8])
         for what, key in (("sizes", "sizes"), ("modes", "modes"), ("formats", "formats"))
     )
     head = ("class", "images", "originals", "originals or patients", "split")
-    return f"<h2>Classes</h2>{_table(head, rows)}<p>Stored as {stored}.</p>{samples}"
+    return f"<h2>Classes</h2>{Page.table(head, rows)}<p>Stored as {stored}.</p>{samples}"
 
 
 def _probes(findings, looks):
     rows = []
     for name, probe in findings["probes"].items():
         if probe["interval"] is None:
-            rows.append((_text(name), "unknown", _text(probe["note"]), ""))
+            rows.append((Page.text(name), "unknown", Page.text(probe["note"]), ""))
         else:
             low, high = probe["interval"]
-            rows.append((_text(name), f"{probe['auc']:.3f}", f"{low:.3f} to {high:.3f}", _bar(low, probe["auc"], high)))
+            rows.append(
+                (Page.text(name), f"{probe['auc']:.3f}", f"{low:.3f} to {high:.3f}", _bar(low, probe["auc"], high))
+            )
     swatches = ""
     for name in sorted({look.class_name for look in looks}):
         mine = [look for look in looks if look.class_name == name]
@@ -116,12 +92,12 @@ def _probes(findings, looks):
         row = "".join(
             '<span class="swatch" style="background:rgb({},{},{})"></span>'.format(*look.background) for look in shown
         )
-        swatches += f"<p>Background colours of class {_text(name)}<br>{row}</p>"
+        swatches += f"<p>Background colours of class {Page.text(name)}<br>{row}</p>"
     return (
         "<h2>Leak probe</h2><p>How well each of these tells the classes apart, without a look at the cell: area under "
         "the ROC curve on images of other originals or patients, 0.5 is chance, 1 is perfect. A network would learn "
         "what stands out here. Bytes per pixel follow from the picture, so they may differ with the cells.</p>"
-        f"{_table(('guessed from', 'ROC AUC', '95 % interval', ''), rows)}{swatches}"
+        f"{Page.table(('guessed from', 'ROC AUC', '95 % interval', ''), rows)}{swatches}"
     )
 
 
@@ -143,9 +119,9 @@ def _colours(findings):
     rows = []
     for figure in findings["colours"][names[0]]:
         cells = ("{1} ({0} to {2})".format(*findings["colours"][name][figure]) for name in names)
-        rows.append((_text(figure), *cells))
-    head = ("levels of 0 to 255", *(f"class {_text(name)}" for name in names))
-    return f"<h2>Colours</h2><p>Middle, and from 5 % to 95 % of the originals.</p>{_table(head, rows)}"
+        rows.append((Page.text(figure), *cells))
+    head = ("levels of 0 to 255", *(f"class {Page.text(name)}" for name in names))
+    return f"<h2>Colours</h2><p>Middle, and from 5 % to 95 % of the originals.</p>{Page.table(head, rows)}"
 
 
 def _doubled(title, found, thumbnails):
@@ -171,9 +147,9 @@ def _odd(findings, thumbnails):
 
 
 def _left_out(findings):
-    rows = [(_text(each["file"]), _text(each["reason"])) for each in findings["unreadable"]]
-    rows += [(_text(name), "no image file by its ending (ValidIType)") for name in findings["ignored"]]
-    table = _table(("file", "reason"), rows[:SHOWN]) if rows else ""
+    rows = [(Page.text(each["file"]), Page.text(each["reason"])) for each in findings["unreadable"]]
+    rows += [(Page.text(name), "no image file by its ending (ValidIType)") for name in findings["ignored"]]
+    table = Page.table(("file", "reason"), rows[:SHOWN]) if rows else ""
     return f"<h2>Unreadable and ignored</h2><p>{len(rows) or 'None'}{_more(rows)}.</p>{table}"
 
 
@@ -195,7 +171,7 @@ class _Thumbnails:
             self._made[filename] = self._picture(filename)
         look = self._looks.get(filename)
         size = f"{look.width}x{look.height}" if look else ""
-        caption = f"{_text(filename)}<br>{_text(words) or size}"
+        caption = f"{Page.text(filename)}<br>{Page.text(words) or size}"
         return f"<figure>{self._made[filename]}<figcaption>{caption}</figcaption></figure>"
 
     def _picture(self, filename):
@@ -206,5 +182,5 @@ class _Thumbnails:
         image.thumbnail((SIDE, SIDE))
         file = io.BytesIO()
         image.save(file, "JPEG", quality=85)
-        content = base64.b64encode(file.getvalue()).decode()
-        return f'<img alt="" width="{image.width}" height="{image.height}" src="data:image/jpeg;base64,{content}">'
+        src = Page.source(file.getvalue(), "jpeg")
+        return f'<img alt="" width="{image.width}" height="{image.height}" src="{src}">'

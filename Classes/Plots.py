@@ -66,6 +66,64 @@ def roc(path, labels, scores, figures, title):
     _save(figure, path)
 
 
+def precision_recall(path, labels, scores, title):
+    """The share of right alarms against the share of ALL that is found.
+
+    Args:
+      path: PNG to write.
+      labels: bool [N], whether an image is of the positive class.
+      scores: float [N], probability of the positive class.
+      title: first line above the picture.
+    """
+    figure, axes = _page(f"{title}\n{len(labels)} images, {NOTICE}")
+    if any(labels) and not all(labels):
+        from sklearn import metrics
+
+        precision, sensitivity, _ = metrics.precision_recall_curve(labels, scores)
+        area = metrics.average_precision_score(labels, scores)
+        axes.step(
+            sensitivity, precision, where="post", color="C0", label=f"average precision {area:.4f}", clip_on=False
+        )
+        axes.axhline(sum(labels) / len(labels), linestyle=":", color="grey", label="chance")
+        axes.legend(loc="lower left")
+    else:
+        axes.text(0.5, 0.5, "both classes are needed", ha="center", va="center")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_aspect("equal")
+    axes.grid(alpha=0.3)
+    axes.set_xlabel("share of ALL called ALL (sensitivity)")
+    axes.set_ylabel("share of what is called ALL that is ALL (PPV)")
+    _save(figure, path)
+
+
+def curves(path, history):
+    """Loss and accuracy over a training.
+
+    Args:
+      path: PNG to write.
+      history: from Curves.read.
+    """
+    figure, upper = _page(f"Training\n{NOTICE}")
+    upper.remove()
+    for row, (word, tags) in enumerate(
+        (
+            ("loss", ("Training_losses/Total_Loss", "Validation_losses/Total_Loss")),
+            ("accuracy", ("Training_Accuracy", "Validation_Accuracy")),
+        )
+    ):
+        axes = figure.add_subplot(2, 1, row + 1)
+        for tag in tags:
+            if tag in history:
+                axes.plot(*zip(*history[tag], strict=True), label=tag.split("_")[0].lower())
+        axes.set_ylabel(word)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    axes.set_xlabel("step")
+    figure.suptitle(f"Training, {NOTICE}", fontsize=11)
+    _save(figure, path)
+
+
 def _page(title):
     # Figure without pyplot: no global state, and the Agg canvas needs no display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg

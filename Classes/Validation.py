@@ -8,7 +8,7 @@ import time
 
 import numpy
 
-from Classes import Card, Engine, Evaluation, Files, Helpers, Images, Plots, Prediction, Provenance, Shards
+from Classes import Card, Engine, Evaluation, Files, Helpers, Images, Plots, Prediction, Provenance, Report, Shards
 from Classes.Errors import DataError, GraphError
 
 log = logging.getLogger("Validation")
@@ -39,7 +39,8 @@ def run(configuration):
             log.warning("This model was trained on synthetic smears: its figures say nothing about real cells.")
         rows, figures = _measure(configuration, card, manifest, engine)
         print("", *Evaluation.table(figures), "", sep="\n")
-        _publish(configuration, card, manifest, engine, rows, figures)
+        metrics = _publish(configuration, card, manifest, engine, rows, figures)
+        Report.write(configuration, card, manifest, metrics)
     log.info("Wrote metrics.json, confusion.png and roc.png to %s", folder)
     log.info("Next: python3 Classifier.py, or tensorboard --logdir=%s", configuration["LogDirEval"])
     return 0
@@ -140,7 +141,7 @@ def _figures(configuration, card, rows):
 
 
 def _publish(configuration, card, manifest, engine, rows, figures):
-    """metrics.json, the pictures, and the card."""
+    """metrics.json, the pictures, and the card; returns what metrics.json holds."""
     folder = configuration.path("LogDirEval")
     about = {
         "split": "validation",
@@ -153,7 +154,8 @@ def _publish(configuration, card, manifest, engine, rows, figures):
         "created": Provenance.now(),
     }
     report = {"notice": Helpers.DISCLAIMER, "graph_sha256": card.graph_sha256, "synthetic": card.synthetic}
-    Files.write_json(folder / "metrics.json", {**report, **about, **figures, "predictions": rows})
+    metrics = {**report, **about, **figures, "predictions": rows}
+    Files.write_json(folder / "metrics.json", metrics)
     labels = numpy.array([row["label"] == card.positive for row in rows], bool)
     scores = numpy.array([row["probabilities"][card.positive] for row in rows], float)
     title = "Validation on synthetic smears" if card.synthetic else "Validation"
@@ -165,6 +167,7 @@ def _publish(configuration, card, manifest, engine, rows, figures):
         Card.write(configuration.card, dataclasses.replace(newest, metrics={**about, **figures}))
     else:
         log.warning("%s: a newer model was written meanwhile; run python3 Validation.py again", configuration.card)
+    return metrics
 
 
 class _Events:

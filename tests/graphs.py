@@ -46,6 +46,34 @@ def frozen(kind="softmax", classes=2, size=299):
     return graph.as_graph_def().SerializeToString()
 
 
+# Pixels of a place, and places of the map.
+PLACE, PLACES = 4, 8
+SIZE = PLACE * PLACES
+
+KERNEL = numpy.array([[1.0, 5.0, 0.0], [2.0, 0.0, 1.0], [0.0, 0.0, 0.0]], "float32")
+BIAS = numpy.array([0.5, 0.0, 0.0], "float32")
+
+
+@functools.cache
+def pooled(classes=2, middle=0):
+    """A GraphDef's bytes in Inception's form: places of 4x4 pixels, their mean, a last layer of one pixel, softmax.
+
+    Args:
+      classes: outputs; the columns of KERNEL and BIAS that are used.
+      middle: what stands between the mean and the last layer: 0 nothing, 1 a function that is not linear.
+    """
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as graph:
+        inputs = tf.compat.v1.placeholder(tf.float32, [1, SIZE, SIZE, 3], name="input")
+        places = tf.nn.relu(tf.nn.avg_pool2d(inputs, PLACE, PLACE, "VALID"))
+        mean = tf.nn.avg_pool2d(places, PLACES, 1, "VALID")
+        mean = tf.nn.tanh(mean) if middle else mean
+        logits = tf.nn.conv2d(mean, KERNEL[None, None, :, :classes], 1, "VALID") + BIAS[:classes]
+        tf.nn.softmax(tf.squeeze(logits, [1, 2]), name=OUTPUT)
+    return graph.as_graph_def().SerializeToString()
+
+
 def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **fields):
     """Write a graph and its card as Trainer.py leaves them.
 

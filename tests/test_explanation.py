@@ -1,4 +1,3 @@
-import functools
 import io
 
 import numpy
@@ -9,42 +8,15 @@ from Classes import Card, Engine, Explanation
 from Classes.Errors import GraphError
 from tests import graphs, services
 
-# Pixels of a place, and places of the map.
-PLACE, PLACES = 4, 8
-SIZE = PLACE * PLACES
-
-KERNEL = numpy.array([[1.0, 5.0, 0.0], [2.0, 0.0, 1.0], [0.0, 0.0, 0.0]], "float32")
-BIAS = numpy.array([0.5, 0.0, 0.0], "float32")
-
-
-@functools.cache
-def pooled(classes=2, middle=0):
-    """A GraphDef's bytes in Inception's form: places of 4x4 pixels, their mean, a last layer of one pixel, softmax.
-
-    Args:
-      classes: outputs; the columns of KERNEL and BIAS that are used.
-      middle: what stands between the mean and the last layer: 0 nothing, 1 a function that is not linear.
-    """
-    import tensorflow as tf
-
-    with tf.Graph().as_default() as graph:
-        inputs = tf.compat.v1.placeholder(tf.float32, [1, SIZE, SIZE, 3], name="input")
-        places = tf.nn.relu(tf.nn.avg_pool2d(inputs, PLACE, PLACE, "VALID"))
-        mean = tf.nn.avg_pool2d(places, PLACES, 1, "VALID")
-        mean = tf.nn.tanh(mean) if middle else mean
-        logits = tf.nn.conv2d(mean, KERNEL[None, None, :, :classes], 1, "VALID") + BIAS[:classes]
-        tf.nn.softmax(tf.squeeze(logits, [1, 2]), name=graphs.OUTPUT)
-    return graph.as_graph_def().SerializeToString()
-
 
 def card(folder, content=None, **fields):
-    return Card.load(graphs.write(folder, content=content or pooled(), size=SIZE, **fields))
+    return Card.load(graphs.write(folder, content=content or graphs.pooled(), size=graphs.SIZE, **fields))
 
 
 def planted(row=1, column=6):
     """Black but for one place, which is white."""
-    image = numpy.zeros((SIZE, SIZE, 3), "uint8")
-    image[row * PLACE : (row + 1) * PLACE, column * PLACE : (column + 1) * PLACE] = 255
+    image = numpy.zeros((graphs.SIZE, graphs.SIZE, 3), "uint8")
+    image[row * graphs.PLACE : (row + 1) * graphs.PLACE, column * graphs.PLACE : (column + 1) * graphs.PLACE] = 255
     return image
 
 
@@ -52,14 +24,14 @@ def test_a_map_shows_the_place_that_counts(tmp_path):
     maps = Explanation.Explainer(card(tmp_path)).maps(planted()[None])
 
     # White is 127 / 128 in each colour; red speaks for class 1 with 5 - 1, green with 0 - 2, blue with 0.
-    expected = numpy.zeros((1, PLACES, PLACES), "float32")
+    expected = numpy.zeros((1, graphs.PLACES, graphs.PLACES), "float32")
     expected[0, 1, 6] = (4 - 2) * 127 / 128
     assert maps.dtype == numpy.float32
     assert maps == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_mean_of_a_map_is_the_difference_of_the_logits_but_for_the_bias(tmp_path):
-    images = numpy.random.default_rng(5).integers(0, 256, (4, SIZE, SIZE, 3), dtype="uint8")
+    images = numpy.random.default_rng(5).integers(0, 256, (4, graphs.SIZE, graphs.SIZE, 3), dtype="uint8")
     loaded = card(tmp_path)
     maps = Explanation.Explainer(loaded).maps(images)
     with Engine.open_engine(graphs.configuration(tmp_path), loaded) as engine:
@@ -70,7 +42,7 @@ def test_the_mean_of_a_map_is_the_difference_of_the_logits_but_for_the_bias(tmp_
 
 
 def test_the_positive_class_against_the_mean_of_several_others(tmp_path):
-    loaded = card(tmp_path, pooled(3), classes=("a", "1", "b"))
+    loaded = card(tmp_path, graphs.pooled(3), classes=("a", "1", "b"))
 
     maps = Explanation.Explainer(loaded).maps(planted()[None])
 
@@ -84,7 +56,7 @@ def test_the_positive_class_may_be_the_first(tmp_path):
     assert maps[0, 1, 6] == pytest.approx(-2 * 127 / 128)
 
 
-@pytest.mark.parametrize("content", [lambda: graphs.frozen(size=SIZE), lambda: pooled(middle=1)])
+@pytest.mark.parametrize("content", [lambda: graphs.frozen(size=graphs.SIZE), lambda: graphs.pooled(middle=1)])
 def test_a_graph_of_another_form_has_no_maps(tmp_path, content):
     with pytest.raises(GraphError, match="graph"):
         Explanation.Explainer(card(tmp_path, content())).maps(planted()[None])
@@ -133,13 +105,13 @@ def test_the_service_draws_it_on_request(tmp_path):
 
     head, _, data = answer["heat_map"].partition(",")
     assert head == "data:image/png;base64"
-    assert picture(base64.b64decode(data)).shape == (SIZE, SIZE, 3)
+    assert picture(base64.b64decode(data)).shape == (graphs.SIZE, graphs.SIZE, 3)
     assert "heat_map" not in client.post("/v1/classify?heatmap=0", data=content).get_json()
     client.laboratory.close()
 
 
 def test_a_model_without_heat_maps_says_so_and_still_classifies(tmp_path):
-    loaded = card(tmp_path / "Model", graphs.frozen(size=SIZE))
+    loaded = card(tmp_path / "Model", graphs.frozen(size=graphs.SIZE))
     client = services.client(tmp_path, card=loaded)
 
     response = client.post("/v1/classify?heatmap=1", data=services.image(64, 40))

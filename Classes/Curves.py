@@ -1,0 +1,35 @@
+"""The history of a training, read back from its TensorBoard events."""
+
+import logging
+
+TAGS = (
+    "Training_losses/Total_Loss",
+    "Training_Accuracy",
+    "Validation_losses/Total_Loss",
+    "Validation_Accuracy",
+    "Learning_Rate",
+)
+
+
+def read(folder):
+    """Every scalar of a run, of all its parts where it was resumed.
+
+    Args:
+      folder: LogDir.
+    Returns:
+      {tag: [(step, value)]} of those TAGS that are there, by step; what a resumed part repeats counts once.
+    """
+    from tensorboard.backend.event_processing import event_file_loader
+    from tensorboard.util import tensor_util
+
+    found = {}
+    for path in sorted(folder.glob("events.out.tfevents.*"), key=lambda each: each.stat().st_mtime):
+        try:
+            for event in event_file_loader.EventFileLoader(str(path)).Load():
+                for value in event.summary.value:
+                    if value.tag in TAGS:
+                        number = float(tensor_util.make_ndarray(value.tensor))
+                        found.setdefault(value.tag, {})[event.step] = number
+        except Exception as error:  # a cut file ends in whatever its reader stumbles over
+            logging.getLogger("Validation").warning("%s: not whole (%s); the curves end there", path, error)
+    return {tag: sorted(points.items()) for tag, points in found.items()}

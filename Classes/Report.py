@@ -1,0 +1,206 @@
+"""One page a model: what it learned from, how well it does, where it errs, and what its verdicts rest on."""
+
+import io
+import json
+import logging
+
+import PIL.Image
+
+from Classes import Curves, Evaluation, Explanation, Files, Helpers, Images, ModelCard, Page, Plots, Shards
+from Classes.Errors import ALLError
+
+# Pictures of a gallery at most.
+WORST, OTHERS = 12, 6
+SIDE = 240
+SHOWN = 120
+
+log = logging.getLogger("Validation")
+
+
+def write(configuration, card, manifest, metrics):
+    """Write ReportDir/Report.html and the model card for people, MODEL_CARD.md beside the frozen graph.
+
+    Args:
+      configuration: Configuration.
+      card: Card.Card, with `metrics`.
+      manifest: Shards.Manifest.
+      metrics: what metrics.json holds, `predictions` included.
+    """
+    folder = configuration.path("ReportDir")
+    folder.mkdir(parents=True, exist_ok=True)
+    audit = _read(folder / "Data.json")
+    folds = _read(configuration.path("LogDirEval") / "folds.json")
+    if folds and folds.get("manifest_sha256") != manifest.sha256:
+        folds = None
+    sections = [
+        _warning(card),
+        _figures(metrics),
+        _plots(configuration, metrics),
+        _folds(folds),
+        _galleries(configuration, card, metrics["predictions"]),
+        _data(configuration, manifest, audit),
+        _origin(card, metrics),
+    ]
+    under = f"{Page.text(metrics['created'])}. {Page.text(Helpers.DISCLAIMER)}"
+    Files.write(folder / "Report.html", Page.document("ALL detection: report", under, "".join(sections)))
+    text = ModelCard.text(card, manifest, metrics, folds)
+    Files.write(configuration.card.with_name("MODEL_CARD.md"), text)
+    log.info("Wrote %s and %s", folder / "Report.html", configuration.card.with_name("MODEL_CARD.md"))
+
+
+def _read(path):
+    """A JSON file that another command may have written, or None."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _warning(card):
+    if not card.synthetic:
+        return ""
+    return '<p class="problem">Trained on synthetic smears: nothing here says anything about real cells.</p>'
+
+
+def _figures(metrics):
+    rows = []
+    for key, name in Evaluation.NAMES.items():
+        figure = metrics.get(key)
+        if figure is None:
+            continue
+        value = "unknown" if figure["value"] is None else f"{figure['value']:.4f}"
+        interval = "{:.4f} to {:.4f}".format(*figure["interval"]) if figure["interval"] else ""
+        rest = "{} of {}".format(*figure["of"]) if figure["of"] else figure["note"] or ""
+        rows.append((Page.text(name), value, interval, Page.text(rest)))
+    counts = metrics["counts"]
+    words = (
+        f"{metrics['images']} images of {metrics['groups']} originals or patients, none of which the training saw. "
+        f"{counts['true_positives']} true positives, {counts['false_negatives']} false negatives, "
+        f"{counts['true_negatives']} true negatives, {counts['false_positives']} false positives."
+    )
+    head = ("validation", "value", "95 % interval", "")
+    return f"<h2>How well it does</h2><p>{words}</p>{Page.table(head, rows)}"
+
+
+def _plots(configuration, metrics):
+    folder = configuration.path("LogDirEval")
+    labels = [row["label"] == metrics["positive"] for row in metrics["predictions"]]
+    scores = [row["probabilities"][metrics["positive"]] for row in metrics["predictions"]]
+    Plots.precision_recall(folder / "precision_recall.png", labels, scores, "Validation")
+    pictures = {
+        "confusion.png": "Confusion matrix",
+        "roc.png": "ROC curve",
+        "precision_recall.png": "Precision and sensitivity",
+        "reliability.png": "Reliability: confidence against how often it is right",
+    }
+    history = Curves.read(configuration.path("LogDir"))
+    if history:
+        Plots.curves(folder / "curves.png", history)
+        pictures["curves.png"] = "Training"
+    found = [(folder / name, words) for name, words in pictures.items() if (folder / name).is_file()]
+    images = "".join(
+        f'<img class="plot" alt="{words}" src="{Page.source(path.read_bytes())}">' for path, words in found
+    )
+    return f"<h2>Curves</h2>{images}"
+
+
+def _folds(folds):
+    if not folds:
+        return "<h2>Folds</h2><p>Not measured on these data; python3 Validation.py Folds 5 does.</p>"
+    rows = [
+        (number, *(f"{fold[key]['value']:.4f}" if fold[key]["value"] is not None else "-" for key in _FOLD_KEYS))
+        for number, fold in enumerate(folds["folds"], 1)
+    ]
+    return f"<h2>Folds</h2>{Page.table(('fold', *(Evaluation.NAMES[key] for key in _FOLD_KEYS)), rows)}"
+
+
+_FOLD_KEYS = ("accuracy", "sensitivity", "specificity", "roc_auc")
+
+
+def _galleries(configuration, card, rows):
+    """Pictures of the worst errors, the least and the most certain verdicts, each with what it rests on."""
+
+    def certainty(row):
+        return max(row["probabilities"].values())
+
+    errors = sorted((row for row in rows if not row["correct"]), key=certainty, reverse=True)
+    rest = sorted((row for row in rows if row["correct"]), key=certainty)
+    galleries = {
+        f"Errors, the most confident first ({len(errors)} in all)": errors[:WORST],
+        "Right, and least certain": rest[:OTHERS],
+        "Right, and most certain": rest[-OTHERS:],
+    }
+    wanted = {row["sha256"] for chosen in galleries.values() for row in chosen}
+    try:
+        pictures = _pictures(configuration, card, wanted)
+    except ALLError as error:
+        return f"<h2>Verdicts</h2><p>No pictures: {Page.text(error)}</p>"
+    body = "".join(
+        f"<h3>{Page.text(title)}</h3>{''.join(_figure(row, pictures) for row in chosen) or '<p>None.</p>'}"
+        for title, chosen in galleries.items()
+    )
+    return (
+        "<h2>Verdicts and what they rest on</h2><p>Beside each image its class activation map (Zhou et al., "
+        f"arXiv:1512.04150): red speaks for ALL, blue against it.</p>{body}"
+    )
+
+
+def _pictures(configuration, card, wanted):
+    """{sha256: (image, map) as what <img> shows} of validation images."""
+    explainer, found = Explanation.Explainer(card), {}
+    for record in Shards.records(configuration, "validation"):
+        if record.sha256 in wanted:
+            image = Images.prepare(record.encoded, card.size, **Images.limits(configuration))
+            drawn = PIL.Image.open(io.BytesIO(explainer.draw(image))).convert("RGB")
+            found[record.sha256] = _small(PIL.Image.fromarray(image)), _small(drawn)
+    return found
+
+
+def _small(picture):
+    file = io.BytesIO()
+    picture.resize((SIDE, SIDE)).save(file, "JPEG", quality=85)
+    return Page.source(file.getvalue(), "jpeg")
+
+
+def _figure(row, pictures):
+    said = "ALL" if row["detected"] else "not ALL"
+    share = max(row["probabilities"].values())
+    images = "".join(
+        f'<img alt="{words}" width="{SHOWN}" src="{src}">'
+        for words, src in zip(("image", "map"), pictures[row["sha256"]], strict=True)
+    )
+    caption = (
+        f"{Page.text(row['filename'])}<br>said {said} with {share:.3f}; the truth is class {Page.text(row['label'])}"
+    )
+    return f"<figure>{images}<figcaption>{caption}</figcaption></figure>"
+
+
+def _data(configuration, manifest, audit):
+    counts = ", ".join(f"{len(items)} {split}" for split, items in manifest.splits.items())
+    groups = {split: {item["group"] for item in items} for split, items in manifest.splits.items()}
+    both = len(groups["train"] & groups["validation"])
+    sides = " and ".join(str(len(groups[split])) for split in manifest.splits)
+    proof = (
+        f"{counts} images of {sides} originals or patients, {both} of them on both sides. Data set {manifest.sha256}."
+    )
+    kind = "problem" if both else "fine"
+    if audit is None:
+        told = "<p>The images were not audited; python3 Data.py Check does.</p>"
+    else:
+        problems = "".join(
+            f"<li>{Page.text(each['title'])}: {Page.text(each['text'])}</li>" for each in audit["problems"]
+        )
+        listed = f"<ul>{problems}</ul>" if problems else "<p>It found nothing.</p>"
+        told = f'<p>The images were audited: <a href="Data.html">Data.html</a>.</p>{listed}'
+    return f'<h2>Data</h2><p class="{kind}">{proof}</p>{told}'
+
+
+def _origin(card, metrics):
+    rows = [
+        ("frozen graph", f"{Page.text(card.graph)}, SHA-256 {card.graph_sha256}"),
+        ("made", Page.text(f"{card.created} at commit {card.commit}")),
+        ("measured on", Page.text(f"{metrics['engine']}, {metrics['arithmetic']}")),
+        ("threshold, temperature", f"{card.threshold:g}, {card.temperature:g}"),
+        ("versions", Page.text(", ".join(f"{name} {version}" for name, version in card.versions.items()))),
+    ]
+    return f"<h2>Where it comes from</h2>{Page.table(('', ''), rows)}"

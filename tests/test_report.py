@@ -1,0 +1,148 @@
+import json
+import re
+
+import numpy
+import pytest
+
+from Classes import Card, Curves, ModelCard, Report, Shards, Validation
+from Classes.Data import Item
+from tests import graphs, smears
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """A project whose model has been validated on four planted images, one of them answered wrongly."""
+    folder = tmp_path / "Model" / "Data"
+    folder.mkdir(parents=True)
+    configuration = graphs.configuration(tmp_path, "Shards=1", "Precision=f32")
+    images = {"a": ("1", 255), "b": ("0", 0), "c": ("0", 255), "d": ("1", 250), "train": ("1", 9)}
+    items = [item(tmp_path, name, *image) for name, image in images.items()]
+    splits = {"train": items[4:], "validation": items[:4]}
+    manifest = Shards.write(configuration, splits, {"classes": ["0", "1"], "synthetic": False})
+    data = {"manifest_sha256": manifest.sha256}
+    graphs.write(tmp_path / "Model", content=graphs.pooled(), size=graphs.SIZE, data=data)
+    Validation.run(configuration)
+    return configuration
+
+
+def item(folder, name, label, red):
+    import hashlib
+
+    content = smears.png(numpy.concatenate([graphs.red(red, 40), graphs.red(0, 40)[:, : ord(name[0]) - 96]], axis=1))
+    path = folder / f"{name}.png"
+    path.write_bytes(content)
+    return Item(path, label, int(label), name, hashlib.sha256(content).hexdigest(), len(content), "png", 40, 41)
+
+
+def page(configuration):
+    return (configuration.path("ReportDir") / "Report.html").read_text()
+
+
+def test_the_page_needs_nothing_but_itself(measured):
+    text = page(measured)
+
+    assert not re.search(r'(?:src|href)="(?!data:|Data\.html)', text)
+    assert "<script" not in text
+    assert "no diagnosis" in text
+    assert text.count('class="plot"') == 3, "no training, so no curves"
+
+
+def test_its_figures_are_those_that_were_measured(measured):
+    metrics = json.loads((measured.path("LogDirEval") / "metrics.json").read_text())
+    text = page(measured)
+
+    assert metrics["accuracy"]["of"] == [3, 4]
+    assert "<td>Accuracy</td><td>0.7500</td>" in text
+    assert "<td>3 of 4</td>" in text
+    assert "2 true positives, 0 false negatives, 1 true negatives, 1 false positives" in text
+
+
+def test_the_error_is_shown_with_what_it_rests_on(measured):
+    errors = page(measured).split("Errors, the most confident first (1 in all)")[1].split("<h3>")[0]
+
+    assert errors.count("<figure>") == 1
+    assert errors.count('<img alt="image"') == errors.count('<img alt="map"') == 1
+    assert "c.png" in errors
+    assert re.search(r"said ALL with 0\.\d{3}; the truth is class 0", errors)
+
+
+def test_no_original_is_on_both_sides_and_the_page_says_so(measured):
+    assert "1 and 4 originals or patients, 0 of them on both sides" in page(measured)
+
+
+def test_names_and_findings_are_shown_as_text(measured):
+    (measured.path("ReportDir") / "Data.json").write_text(
+        json.dumps({"problems": [{"title": "<b>copies</b>", "text": "a & b"}]})
+    )
+    write(measured)
+
+    assert "<li>&lt;b&gt;copies&lt;/b&gt;: a &amp; b</li>" in page(measured)
+
+
+def test_folds_of_these_data_are_shown_and_others_are_not(measured):
+    figure = {"value": 0.9, "interval": None, "of": None, "note": None}
+    fold = dict.fromkeys(("accuracy", "sensitivity", "specificity", "roc_auc"), figure)
+    path = measured.path("LogDirEval") / "folds.json"
+    for digest, shown in ((Shards.manifest(measured).sha256, True), ("0" * 64, False)):
+        path.write_text(json.dumps({"manifest_sha256": digest, "folds": [fold, fold]}))
+        write(measured)
+        assert ("<td>2</td><td>0.9000</td>" in page(measured)) == shown
+        assert ("Accuracy over 2 folds: 0.9000, 0.9000." in people(measured)) == shown
+
+
+def people(configuration):
+    return configuration.card.with_name("MODEL_CARD.md").read_text()
+
+
+def write(configuration):
+    metrics = json.loads((configuration.path("LogDirEval") / "metrics.json").read_text())
+    Report.write(configuration, Card.load(configuration.card), Shards.manifest(configuration), metrics)
+
+
+def test_the_card_for_people_says_what_was_measured_and_what_is_not_known(measured):
+    text = people(measured)
+
+    for title in ("Intended use", "Out of scope", "Data", "Figures", "Calibration", "Limits", "Origin"):
+        assert f"\n## {title}\n" in text
+    assert "| Accuracy | 0.7500 | " in text
+    assert "- validation: 4 images of 4 originals or patients, class 0: 2, class 1: 2" in text
+    assert Card.load(measured.card).graph_sha256 in text
+    assert "It is not known which images come from one patient" in text
+    assert "drawn, not photographed" not in text
+
+
+def test_patients_and_synthetic_images_are_told(measured):
+    import dataclasses
+
+    card, manifest = Card.load(measured.card), Shards.manifest(measured)
+    metrics = json.loads((measured.path("LogDirEval") / "metrics.json").read_text())
+    splits = {split: [{**image, "group": "patient 7"} for image in images] for split, images in manifest.splits.items()}
+
+    text = ModelCard.text(
+        dataclasses.replace(card, synthetic=True), dataclasses.replace(manifest, splits=splits), metrics
+    )
+
+    assert "It is not known which images" not in text
+    assert "drawn, not photographed" in text
+
+
+def test_a_graph_without_maps_still_gets_its_page(measured, tmp_path):
+    graphs.write(tmp_path / "Model", data={"manifest_sha256": Shards.manifest(measured).sha256})
+    write(measured)
+
+    assert "No pictures: the graph has no global average pooling" in page(measured)
+
+
+def test_curves_are_read_back_over_a_resumed_run(tmp_path):
+    import tensorflow as tf
+
+    for part, steps in (("a", (1, 2, 3)), ("b", (3, 4))):
+        writer = tf.summary.create_file_writer(str(tmp_path), filename_suffix=part)
+        with writer.as_default():
+            for step in steps:
+                tf.summary.scalar("Validation_Accuracy", step / 8, step)
+                tf.summary.scalar("other", 1, step)
+        writer.close()
+
+    assert Curves.read(tmp_path) == {"Validation_Accuracy": [(1, 0.125), (2, 0.25), (3, 0.375), (4, 0.5)]}
+    assert Curves.read(tmp_path / "nothing") == {}
