@@ -89,13 +89,15 @@ def similarity(ones, others):
     return best
 
 
-def pairs(fingerprints, others=None, same=SAME):
+def pairs(fingerprints, others=None, same=SAME, enough=False):
     """The pairs of images that show the same picture.
 
     Args:
       fingerprints: complex64 [N, RINGS, WAVES].
       others: complex64 [M, RINGS, WAVES] to compare with; None compares every two of `fingerprints`.
       same: similarity from which a pair counts.
+      enough: only as many pairs as connect all images of one picture, so that a thousand copies are not half a
+        million pairs; without others only.
     Returns:
       list of (index, index, similarity), ordered; indices of `fingerprints` and `others`, the first below the second
       where there are no others.
@@ -103,7 +105,7 @@ def pairs(fingerprints, others=None, same=SAME):
     ones = numpy.asarray(fingerprints, "complex64").reshape(-1, RINGS, WAVES)
     twos = ones if others is None else numpy.asarray(others, "complex64").reshape(-1, RINGS, WAVES)
     bounds = [numpy.abs(each).reshape(len(each), RINGS * WAVES) for each in (ones, twos)]
-    found = []
+    found, company = [], numpy.arange(len(ones))
     for top in range(0, len(ones), BLOCK):
         for left in range(top if others is None else 0, len(twos), BLOCK):
             bound = bounds[0][top : top + BLOCK] @ bounds[1][left : left + BLOCK].T
@@ -112,8 +114,16 @@ def pairs(fingerprints, others=None, same=SAME):
             if others is None:
                 rows, columns = rows[rows < columns], columns[rows < columns]
             for start in range(0, len(rows), BLOCK):
-                part = slice(start, start + BLOCK)
-                alike = similarity(ones[rows[part]], twos[columns[part]])
-                chosen = numpy.nonzero(alike >= same)[0]
-                found += [(int(rows[part][k]), int(columns[part][k]), float(alike[k])) for k in chosen]
+                part = rows[start : start + BLOCK], columns[start : start + BLOCK]
+                if enough:
+                    strangers = company[part[0]] != company[part[1]]
+                    part = part[0][strangers], part[1][strangers]
+                alike = similarity(ones[part[0]], twos[part[1]])
+                for place in numpy.nonzero(alike >= same)[0]:
+                    one, other = int(part[0][place]), int(part[1][place])
+                    if enough and company[one] == company[other]:
+                        continue
+                    found.append((one, other, float(alike[place])))
+                    if enough:
+                        company[company == company[other]] = company[one]
     return sorted(found)

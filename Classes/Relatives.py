@@ -1,5 +1,6 @@
 """Images that show one picture under several names, so that it cannot stand on both sides of the split."""
 
+import collections
 import logging
 
 import numpy
@@ -16,23 +17,27 @@ def join(items):
     Args:
       items: list of Data.Item, every content once; their groups are changed in place.
     Returns:
-      (items, [{"files", "similarity"}] of pairs that were of different groups, the same of pairs whose classes
-      contradict each other: none of their labels can be trusted).
+      (items, [{"files", "similarity"}] of pairs that were of different groups, the same of pictures that lie in several
+      classes: none of their labels can be trusted); as many pairs as connect all images of one picture.
     """
     chosen = [item for item in items if item.fingerprint is not None and not Groups.is_view(item.path.name)]
     if not chosen:
         return items, [], []
-    alike, contradictions, companies, out = [], [], [], set()
-    for one, other, similarity in Fingerprints.pairs([item.fingerprint for item in chosen]):
+    pairs = Fingerprints.pairs([item.fingerprint for item in chosen], enough=True)
+    companies = Groups.joined({chosen[one].filename, chosen[other].filename} for one, other, _ in pairs)
+    labels = collections.defaultdict(set)
+    for item in chosen:
+        labels[companies.get(item.filename)].add(item.label)
+    disputed = {name for name, company in companies.items() if len(labels[company]) > 1}
+    alike, contradictions, shared = [], [], []
+    for one, other, similarity in pairs:
         one, other = chosen[one], chosen[other]
         pair = {"files": [one.filename, other.filename], "similarity": round(similarity, 3)}
-        if one.label != other.label:
+        shared.append({one.group, other.group})
+        if one.filename in disputed:
             log.warning("Left out: one picture in several classes: %s", " and ".join(pair["files"]))
             contradictions.append(pair)
-            out |= {one.filename, other.filename}
-        if one.group != other.group:
-            companies.append({one.group, other.group})
-        if one.group != other.group and one.label == other.label:
+        elif one.group != other.group:
             alike.append(pair)
     if alike:
         log.warning(
@@ -40,10 +45,10 @@ def join(items):
             len(alike),
             *alike[0]["files"],
         )
-    joined = Groups.joined(companies)
+    joined = Groups.joined(shared)
     for item in items:
         item.group = joined.get(item.group, item.group)
-    return [item for item in items if item.filename not in out], alike, contradictions
+    return [item for item in items if item.filename not in disputed], alike, contradictions
 
 
 def of(items, fingerprints):

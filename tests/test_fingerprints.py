@@ -6,7 +6,7 @@ import numpy
 import PIL.Image
 import pytest
 
-from Classes import Colours, Data, Demo, Fingerprints, Images
+from Classes import Colours, Data, Demo, Fingerprints, Groups, Images
 from Classes.Augmentation import view
 from Classes.Errors import DataError
 from tests import smears
@@ -96,6 +96,22 @@ def test_the_similarity_is_that_of_the_plain_sum(drawn):
     assert Fingerprints.similarity(one[None], other[None])[0] == pytest.approx(max(turns) / lengths, abs=1e-5)
 
 
+def test_enough_pairs_connect_all_copies_of_a_picture(drawn, monkeypatch):
+    monkeypatch.setattr(Fingerprints, "BLOCK", 5)
+    copies = [drawn[number % 3] if turn < 10 else drawn[number] for turn in range(14) for number in range(3, 9)]
+    fingerprints = prints(copies)
+
+    every = Fingerprints.pairs(fingerprints)
+    enough = Fingerprints.pairs(fingerprints, enough=True)
+
+    def companies(pairs):
+        joined = Groups.joined({str(one), str(other)} for one, other, _ in pairs)
+        return {frozenset(name for name in joined if joined[name] == first) for first in joined.values()}
+
+    assert companies(enough) == companies(every)
+    assert len(enough) == len(copies) - len(companies(every)) < len(every)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (31, 400), (96, 96), (40, 900)])
 def test_no_picture_is_like_nothing(shape):
     flat = prints([numpy.full((*shape, 3), 200, "uint8")] * 2)
@@ -136,14 +152,16 @@ def test_a_mirrored_copy_stays_on_the_side_of_its_original(tmp_path, caplog):
 def test_one_picture_in_two_classes_is_left_out(tmp_path):
     fill(tmp_path)
     put(tmp_path, "Data/0/wrong.png", content=smears.png(numpy.rot90(Demo.draw(True, [1, 3])).copy()))
+    put(tmp_path, "Data/1/again.png", content=smears.png(saved_again(Demo.draw(True, [1, 3]))))
     put(tmp_path, "Data/1/Cell003_1__gray.jpg", content=smears.png(Demo.draw(True, [1, 3])))
 
     Data.run(configuration(tmp_path))
 
-    files = {"0/wrong.png", "1/Cell003_1.png"}
+    files = {"0/wrong.png", "1/Cell003_1.png", "1/again.png"}
     assert not (files | {"1/Cell003_1__gray.jpg"}) & set(sides(tmp_path))
-    (pair,) = manifest(tmp_path)["contradictions"]
-    assert set(pair["files"]) == files
+    pairs = manifest(tmp_path)["contradictions"]
+    assert {file for pair in pairs for file in pair["files"]} == files
+    assert len(pairs) == 2
 
 
 def test_a_turned_copy_of_a_test_image_is_held_out(tmp_path):

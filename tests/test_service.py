@@ -196,11 +196,10 @@ def test_a_form_of_very_many_fields(client):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nope", "//Inference", "/Inference/", "/v1/../etc/passwd", "/%00", "/v1/classify%0a"]
+    "path",
+    ["/nope", "http://localhost//Inference", "/Inference/", "/v1/../etc/passwd", "/%00", "/v1/classify%0a"],
 )
 def test_an_address_that_is_not_there(client, path):
-    if path == "/" and client.get("/").status_code == 200:
-        pytest.skip("the page is there")
     refused(client.get(path), "not_found")
 
 

@@ -1,0 +1,153 @@
+// Shows openapi.json: the addresses, what each takes and answers, the error codes and the answers' fields.
+
+const SCHEMA = "#/components/schemas/";
+const KEY = "X-API-Key or Authorization: Bearer, where the server has a key";
+
+const byId = (id) => document.getElementById(id);
+
+function element(name, content = "", fields = {}) {
+  const made = Object.assign(document.createElement(name), fields);
+  made.append(...[content].flat());
+  return made;
+}
+
+const code = (text) => element("code", text);
+
+// Words in which `this` is code.
+const prose = (text) => text.split("`").map((part, index) => (index % 2 ? code(part) : part));
+
+// A table in a frame of its own: a narrow screen scrolls the table, not the page.
+function table(caption, header, rows) {
+  const heads = header.map((text) => element("th", text, { scope: "col" }));
+  const lines = rows.map(([first, ...others]) =>
+    element("tr", [element("th", first, { scope: "row" }), ...others.map((content) => element("td", content))]),
+  );
+  const made = element("table", [
+    element("caption", caption),
+    element("thead", element("tr", heads)),
+    element("tbody", lines),
+  ]);
+  const frame = element("div", made, { className: "scroll", tabIndex: 0 });
+  frame.setAttribute("role", "region");
+  frame.setAttribute("aria-label", caption);
+  return frame;
+}
+
+// Parts of a schema
+
+function reference(schema) {
+  const name = schema.$ref.slice(SCHEMA.length);
+  return element("a", name, { href: `#schema-${name}` });
+}
+
+function kind(schema) {
+  if (schema.$ref) return reference(schema);
+  if (schema.const !== undefined) return code(JSON.stringify(schema.const));
+  if (schema.enum) return schema.enum.flatMap((value, index) => [index ? " or " : "", code(JSON.stringify(value))]);
+  if (schema.items) return ["array of ", kind(schema.items)].flat();
+  if (schema.oneOf) return schema.oneOf.flatMap((each, index) => [index ? " or " : "", kind(each)].flat());
+  const from = schema.minimum === undefined ? "" : ` from ${schema.minimum}`;
+  const to = schema.maximum === undefined ? "" : ` to ${schema.maximum}`;
+  return `${schema.format ?? schema.type ?? "anything"}${from}${to}`;
+}
+
+// [path, kind, description] of every field, those of objects within as `outer.inner`.
+function fields(schema, prefix = "") {
+  const inner = schema.items?.oneOf ?? [schema.items ?? schema];
+  const within = schema.items ? `${prefix}[].` : prefix && `${prefix}.`;
+  const found = new Map();
+  for (const one of inner) {
+    for (const [name, part] of Object.entries(one.properties ?? {})) {
+      const path = `${within}${name}`;
+      const optional = one.required?.includes(name) ? "" : " (not always there)";
+      if (!found.has(path)) found.set(path, [code(path), kind(part), `${part.description ?? ""}${optional}`]);
+      for (const [deeper, line] of fields(part, path)) if (!found.has(deeper)) found.set(deeper, line);
+    }
+  }
+  return found;
+}
+
+// Sections
+
+function operation(address, method, described) {
+  const parts = [element("h2", [element("span", method.toUpperCase(), { className: "method" }), ` ${address}`])];
+  parts.push(element("p", element("strong", `${described.summary}.`)));
+  if (described.description) parts.push(element("p", prose(described.description)));
+  const taken = (described.parameters ?? []).map((each) => [
+    code(each.name),
+    `${each.in}${each.required ? ", needed" : ""}`,
+    kind(each.schema),
+    each.description ?? "",
+  ]);
+  const ways = Object.entries(described.requestBody?.content ?? {});
+  for (const [type, { schema }] of ways) {
+    const lines = [...fields(schema).values()];
+    const form = lines.flatMap(([path, type_]) => ["field ", path.cloneNode(true), ": ", type_].flat());
+    taken.push([code(type), "body", form.length ? form : kind(schema), ways.length > 1 ? "one of the ways to send it" : "what is sent"]);
+  }
+  if (described.security) taken.push([code("key"), "header", "string", KEY]);
+  if (taken.length) parts.push(table("What it takes", ["Name", "Where", "Kind", "Meaning"], taken));
+  parts.push(table("What it answers", ["Status", "Content", "Meaning"], answers(described)));
+  parts.push(element("pre", command(address, method, described)));
+  return element("section", parts, { className: "operation" });
+}
+
+function answers(described) {
+  return Object.entries(described.responses).map(([status, answer]) => {
+    const [type, content] = Object.entries(answer.content ?? {})[0] ?? ["", null];
+    return [status, content?.schema.$ref ? reference(content.schema) : type, answer.description];
+  });
+}
+
+function command(address, method, described) {
+  const types = Object.keys(described.requestBody?.content ?? {});
+  const key = described.security ? ' -H "X-API-Key: $ALL_API_KEY"' : "";
+  const several = types.length === 1;
+  const sent = several ? " -F file=@first.jpg -F file=@second.jpg" : " --data-binary @cell.jpg";
+  return `curl${key}${method === "post" ? sent : ""} ${new URL(address.slice(1), document.baseURI)}`;
+}
+
+function errorCodes(paths) {
+  const found = new Map();
+  for (const described of Object.values(paths).flatMap(Object.values)) {
+    for (const [status, answer] of Object.entries(described.responses)) {
+      if (status === "200") continue;
+      for (const text of answer.description.split("; ")) {
+        const [, name, words] = /^([a-z_]+): (.*)$/.exec(text) ?? [];
+        // What has no code goes on with the one before it.
+        if (name) found.set(name, [code(name), status, words]);
+        else if (found.size) [...found.values()].at(-1)[2] += `; ${text}`;
+      }
+    }
+  }
+  const lines = [...found.values()].sort((one, other) => one[1] - other[1]);
+  return element("section", [element("h2", "Error codes"), table("Error codes", ["Code", "Status", "When"], lines)], {
+    className: "operation",
+  });
+}
+
+function schemaSection(name, schema) {
+  const lines = [...fields(schema).values()];
+  const body = lines.length ? table(`Fields of ${name}`, ["Field", "Kind", "Meaning"], lines) : schema.description;
+  return element("section", [element("h2", `The answer ${name}`, { id: `schema-${name}` }), body], {
+    className: "operation",
+  });
+}
+
+async function show() {
+  const response = await fetch("openapi.json");
+  if (!response.ok) throw new Error(`HTTP ${response.status}`);
+  const { paths, components } = await response.json();
+  const sections = Object.entries(paths).flatMap(([address, methods]) =>
+    Object.entries(methods).map(([method, described]) => operation(address, method, described)),
+  );
+  const schemas = Object.entries(components.schemas).map(([name, schema]) => schemaSection(name, schema));
+  byId("operations").replaceChildren(...sections, errorCodes(paths), ...schemas);
+  byId("status").textContent = `${sections.length} addresses.`;
+  // The part that the address names was not there yet when the browser looked for it.
+  document.getElementById(location.hash.slice(1))?.scrollIntoView();
+}
+
+show().catch((error) => {
+  byId("status").textContent = `openapi.json cannot be read (${error.message}); is the server running?`;
+});
