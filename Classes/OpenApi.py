@@ -74,6 +74,8 @@ def document(application):
         "info": {"title": "ALL detection", "version": "1", "description": Helpers.DISCLAIMER},
         "paths": dict(sorted(paths.items())),
         "components": {"schemas": Answers.SCHEMAS, "securitySchemes": schemes},
+        # With those of no address of ours, such as not_found.
+        "x-error-codes": {code: {"status": status, "when": words} for code, (status, words) in CODES.items()},
     }
 
 

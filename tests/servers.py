@@ -52,9 +52,12 @@ def run(folder, *settings, real=False, **environment):
 
 
 @contextlib.contextmanager
-def running(folder, *settings, hold=0, real=False, **environment):
-    """A started server; yields its process, with `port` and the `lines` it has printed; ended with the block."""
-    graphs.write(folder / "Model", content=None if real else b"no graph")
+def running(folder, *settings, hold=0, real=False, model=None, **environment):
+    """A started server; yields its process, with `port` and the `lines` it has printed; ended with the block.
+
+    `model` has arguments for graphs.write; without it there is the tiny graph, or one that nobody reads.
+    """
+    graphs.write(folder / "Model", **(model or {"content": None if real else b"no graph"}))
     environment = {**os.environ, "HOLD": str(hold), **environment}
     with subprocess.Popen(
         command(folder, *settings, real=real),

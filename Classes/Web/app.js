@@ -95,14 +95,15 @@ async function examine(image) {
     return change(image, "failed", "the file cannot be read; was it moved, or is it a folder?", "unreadable_file");
   }
   for (let attempt = 1; ; attempt += 1) {
-    const answer = await ask(content, image.stop.signal);
+    const heatMaps = byId("heat-maps").checked;
+    const answer = await ask(content, heatMaps, image.stop.signal);
     if (image.stop.signal.aborted) return undefined;
     if (answer.status === 200) {
       image.answer = answer.body;
       return change(image, "done", "");
     }
     const { code, message } = answer.body;
-    if (code === "no_heat_map" && byId("heat-maps").checked) {
+    if (code === "no_heat_map" && heatMaps) {
       byId("heat-maps").checked = false;
       continue;
     }
@@ -119,7 +120,7 @@ async function examine(image) {
 }
 
 // {status, wait, body}; whatever a server or something in front of it sends, never an exception.
-async function ask(content, stop) {
+async function ask(content, heatMaps, stop) {
   const limit = new AbortController();
   const abort = () => limit.abort();
   const timer = setTimeout(abort, TIMEOUT);
@@ -127,7 +128,7 @@ async function ask(content, stop) {
   try {
     const headers = { "Content-Type": "application/octet-stream" };
     if (byId("key").value) headers["X-API-Key"] = byId("key").value;
-    const address = byId("heat-maps").checked ? "v1/classify?heatmap=1" : "v1/classify";
+    const address = heatMaps ? "v1/classify?heatmap=1" : "v1/classify";
     const response = await fetch(address, { method: "POST", body: content, headers, signal: limit.signal });
     const wait = Number(response.headers.get("Retry-After")) || 0;
     const strange = { code: "no_answer", message: `the answer is not that of this API (HTTP ${response.status})` };
@@ -203,7 +204,7 @@ function verdict(image) {
 }
 
 function confidence(answer) {
-  const percent = `${(100 * answer.confidence).toFixed(1)} %`;
+  const percent = `${(100 * answer.confidence).toFixed(2)} %`;
   const meter = element("meter", percent, { min: 0, max: 1, value: answer.confidence });
   meter.setAttribute("aria-label", "Confidence");
   const parts = [element("span", percent, { className: "percent" }), meter];

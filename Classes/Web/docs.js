@@ -108,23 +108,10 @@ function command(address, method, described) {
   return `curl${key}${method === "post" ? sent : ""} ${new URL(address.slice(1), document.baseURI)}`;
 }
 
-function errorCodes(paths) {
-  const found = new Map();
-  for (const described of Object.values(paths).flatMap(Object.values)) {
-    for (const [status, answer] of Object.entries(described.responses)) {
-      if (status === "200") continue;
-      for (const text of answer.description.split("; ")) {
-        const [, name, words] = /^([a-z_]+): (.*)$/.exec(text) ?? [];
-        // What has no code goes on with the one before it.
-        if (name) found.set(name, [code(name), status, words]);
-        else if (found.size) [...found.values()].at(-1)[2] += `; ${text}`;
-      }
-    }
-  }
-  const lines = [...found.values()].sort((one, other) => one[1] - other[1]);
-  return element("section", [element("h2", "Error codes"), table("Error codes", ["Code", "Status", "When"], lines)], {
-    className: "operation",
-  });
+function errorCodes(codes) {
+  const lines = Object.entries(codes).map(([name, { status, when }]) => [code(name), `${status}`, when]);
+  const parts = [element("h2", "Error codes"), table("Error codes", ["Code", "Status", "When"], lines)];
+  return element("section", parts, { className: "operation" });
 }
 
 function schemaSection(name, schema) {
@@ -138,12 +125,12 @@ function schemaSection(name, schema) {
 async function show() {
   const response = await fetch("openapi.json");
   if (!response.ok) throw new Error(`HTTP ${response.status}`);
-  const { paths, components } = await response.json();
+  const { paths, components, "x-error-codes": codes } = await response.json();
   const sections = Object.entries(paths).flatMap(([address, methods]) =>
     Object.entries(methods).map(([method, described]) => operation(address, method, described)),
   );
   const schemas = Object.entries(components.schemas).map(([name, schema]) => schemaSection(name, schema));
-  byId("operations").replaceChildren(...sections, errorCodes(paths), ...schemas);
+  byId("operations").replaceChildren(...sections, errorCodes(codes), ...schemas);
   byId("status").textContent = `${sections.length} addresses.`;
   // The part that the address names was not there yet when the browser looked for it.
   document.getElementById(location.hash.slice(1))?.scrollIntoView();
