@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import logging
+import os
 import threading
 
 import requests
@@ -101,8 +102,7 @@ class _Sender:
         """
         few = requests.adapters.HTTPAdapter(max_retries=urllib3.Retry(3, backoff_factor=FIRST_WAIT))
         try:
-            with requests.Session() as session:
-                session.trust_env = False
+            with _new_session() as session:
                 session.mount(self._url, few)
                 session.get(self._url, timeout=self._timeout, allow_redirects=False)
         except requests.RequestException as error:
@@ -116,28 +116,43 @@ class _Sender:
             content = path.read_bytes()
         except OSError as error:
             return {"error": f"{path}: {error.strerror}"}
-        try:
-            response = self._session().post(
-                self._url, content, headers=self._headers, timeout=self._timeout, allow_redirects=False
-            )
-        except requests.RequestException as error:
-            return {"error": f"{path}: no answer from {self._url} ({_reason(error)}); is the server running?"}
-        return _answer(path, response)
+        # The library sends again for want of an answer, but not where an answer has begun and breaks off.
+        for _ in range(self._retry.total + 1):
+            try:
+                return _answer(path, self._post(content))
+            except requests.exceptions.ChunkedEncodingError as error:
+                reason = _reason(error)
+            except requests.RequestException as error:
+                reason = _reason(error)
+                break
+        return {"error": f"{path}: no answer from {self._url} ({reason}); is the server running?"}
 
     def close(self):
         for session in self._sessions:
             session.close()
 
+    def _post(self, content):
+        return self._session().post(
+            self._url, content, headers=self._headers, timeout=self._timeout, allow_redirects=False
+        )
+
     def _session(self):
         if not hasattr(self._threads, "session"):
-            session = requests.Session()
-            # A proxy of the environment would see a ward's images.
-            session.trust_env = False
+            session = _new_session()
             for scheme in ("http://", "https://"):
                 session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=self._retry))
             self._threads.session = session
             self._sessions.append(session)
         return self._threads.session
+
+
+def _new_session():
+    session = requests.Session()
+    # A proxy of the environment would see a ward's images.
+    session.trust_env = False
+    # As everywhere else, the certificates of those whom a site trusts beside, or instead of, the public ones.
+    session.verify = os.environ.get("SSL_CERT_FILE") or True
+    return session
 
 
 def _answer(path, response):

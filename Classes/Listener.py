@@ -115,6 +115,8 @@ class Listener(TcpWSGIServer):
             # Waitress refuses what is as large as its limit.
             max_request_body_size=configuration["MaxBody"] + 1,
             max_request_header_size=1 << 16,
+            # Head and body leave as one: of an answer that ends between them no proxy could ask another server again.
+            send_bytes=1 << 16,
             connection_limit=CONNECTIONS,
             channel_timeout=max(30, round(configuration["Deadline"])),
             cleanup_interval=5,

@@ -40,6 +40,10 @@ class Script(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
+        if step == "break off":
+            self.close_connection = True
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+            return
         status, content, *headers = step
         self.answer(status, content, *headers)
 
@@ -123,6 +127,7 @@ def test_an_old_servers_answer_is_enough(images, configuration, tmp_path, caplog
     [
         [(503, {"message": "full"}, {"Retry-After": "0"}), (429, {}), (504, {}), (200, NEW)],
         ["hang up", "hang up", (200, NEW)],
+        ["break off", (200, NEW)],
         [(502, b"<html>bad gateway</html>"), (200, NEW)],
     ],
 )
@@ -152,6 +157,7 @@ def test_retry_after_is_waited_for(images, configuration):
         ((200, GOOD | {"Confidence": None}), r"not that of this API"),
         ((302, b"", {"Location": "http://192.0.2.1/"}), r"\(HTTP 302\)"),
         ((503, {"message": "the waiting room is full"}), r"the waiting room is full \(HTTP 503\)"),
+        ("break off", r"no answer from http://127\.0\.0\.1:\d+/Inference"),
         ("hang up", r"no answer from http://127\.0\.0\.1:\d+/Inference"),
     ],
 )

@@ -3,6 +3,7 @@ import concurrent.futures
 import contextlib
 import http.client
 import json
+import re
 import signal
 import socket
 import time
@@ -365,3 +366,16 @@ def test_captured_images_and_a_key_from_the_environment(tmp_path):
     assert refused == 401
     kept = tmp_path / "Model/Data/Captured" / f"{answer['sha256']}.png"
     assert kept.read_bytes() == IMAGE
+
+
+def test_head_and_body_leave_as_one(tmp_path):
+    # One that is killed between the two would leave an answer that a proxy can no longer ask another server for.
+    image = services.image(192)
+    head = f"POST /Inference HTTP/1.1\r\nHost: lab\r\nContent-Length: {len(image)}\r\n\r\n".encode()
+    with servers.running(tmp_path) as server, socket.create_connection(("127.0.0.1", server.port), 20) as connection:
+        for _ in range(20):
+            connection.sendall(head + image)
+            answer = connection.recv(1 << 16)
+
+            length = int(re.search(rb"Content-Length: (\d+)", answer)[1])
+            assert len(answer.partition(b"\r\n\r\n")[2]) == length > 0

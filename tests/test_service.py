@@ -196,8 +196,7 @@ def test_a_form_of_very_many_fields(client):
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["/nope", "http://localhost//Inference", "/Inference/", "/v1/../etc/passwd", "/%00", "/v1/classify%0a"],
+    "path", ["/nope", "/v1//classify", "/Inference/", "/v1/../etc/passwd", "/%00", "/v1/classify%0a"]
 )
 def test_an_address_that_is_not_there(client, path):
     refused(client.get(path), "not_found")

@@ -83,7 +83,8 @@ function operation(address, method, described) {
   for (const [type, { schema }] of ways) {
     const lines = [...fields(schema).values()];
     const form = lines.flatMap(([path, type_]) => ["field ", path.cloneNode(true), ": ", type_].flat());
-    taken.push([code(type), "body", form.length ? form : kind(schema), ways.length > 1 ? "one of the ways to send it" : "what is sent"]);
+    const words = ways.length > 1 ? "one of the ways to send it" : "what is sent";
+    taken.push([code(type), "body", form.length ? form : kind(schema), words]);
   }
   if (described.security) taken.push([code("key"), "header", "string", KEY]);
   if (taken.length) parts.push(table("What it takes", ["Name", "Where", "Kind", "Meaning"], taken));
