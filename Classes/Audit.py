@@ -131,8 +131,7 @@ def _splits(configuration):
 
 
 def _look(configuration, path, data, class_name, filename, group, split):
-    facts = Images.check(data, name=filename, **Images.limits(configuration))
-    image = Images.load(data, at_least=Data.LOOK, **Images.limits(configuration))
+    facts, image = Images.glance(data, Data.LOOK, name=filename, **Images.limits(configuration))
     background = Colours.background(image)
     with PIL.Image.open(path, formats=Images.FORMATS) as header:
         mode, tables = header.mode, getattr(header, "quantization", None) or {}

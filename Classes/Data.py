@@ -29,7 +29,7 @@ from Classes import (
 from Classes.Errors import DataError, ImageError
 
 # Shorter side in pixels that colours and fingerprints need.
-LOOK = 64
+LOOK = 128
 
 log = logging.getLogger("Data")
 
@@ -169,15 +169,15 @@ def examine(configuration, files, groups):
         filename = Folders.filename(name, path)
         try:
             data = path.read_bytes()
-            facts = Images.check(data, name=filename, **Images.limits(configuration))
-            seen = look(data, configuration)
+            facts, picture = Images.glance(data, LOOK, name=filename, **Images.limits(configuration))
         except ImageError as error:
             return filename, str(error)
         except OSError as error:
             return filename, f"{filename}: {error.strerror}"
         digest = hashlib.sha256(data).hexdigest()
         return Item(
-            path, name, label, groups[filename], digest, len(data), facts.format, facts.width, facts.height, *seen
+            path, name, label, groups[filename], digest, len(data), facts.format, facts.width, facts.height,
+            Colours.background(picture), Fingerprints.fingerprint(picture),
         )  # fmt: skip
 
     items, unreadable = [], []
@@ -190,12 +190,6 @@ def examine(configuration, files, groups):
                 log.warning("Left out: %s", found[1])
                 unreadable.append(dict(zip(("file", "reason"), found, strict=True)))
     return sorted(items, key=lambda item: (item.sha256, item.filename)), unreadable
-
-
-def look(data, configuration):
-    """(background colour, fingerprint) of an image file, at a reduced scale where it has one."""
-    image = Images.load(data, at_least=LOOK, **Images.limits(configuration))
-    return Colours.background(image), Fingerprints.fingerprint(image)
 
 
 def parallel(function, work, workers):
@@ -283,7 +277,7 @@ def _pictures(configuration, paths):
 
     def one(path):
         with contextlib.suppress(ImageError):
-            return look(path, configuration)[1]
+            return Fingerprints.fingerprint(Images.glance(path, LOOK, **Images.limits(configuration))[1])
 
     found = parallel(one, ((path,) for path in paths), configuration["Workers"] or os.cpu_count() or 1)
     return [fingerprint for fingerprint in found if fingerprint is not None]

@@ -68,20 +68,26 @@ def load(source, *, max_pixels=40_000_000, max_side=20_000, at_least=None, name=
         return _rgb(_upright(image))
 
 
-def check(source, *, max_pixels=40_000_000, max_side=20_000, name=None):
-    """Decode one image in full and forget its pixels: faster than `load` where only a broken file matters.
+def glance(source, side, *, max_pixels=40_000_000, max_side=20_000, name=None):
+    """Decode one image in full and keep a small picture of it: where a broken file must be found, and little be seen.
 
     Args:
       source, max_pixels, max_side, name: as for `load`.
+      side: pixels that the picture's shorter side keeps at least, where the image has them; less than twice as many.
     Returns:
-      Facts.
+      (Facts, uint8 [h, w, 3], RGB).
     Raises:
       ImageError: in the cases of `load`.
     """
     with _decoded(source, name, max_pixels, max_side) as image:
-        if image.mode not in ("RGB", "L"):
-            _rgb(image)
-        return _facts(image)
+        found, factor = _facts(image), min(image.size) // side
+        if factor > 1:
+            # Other modes first become what can be averaged.
+            plain = image if image.mode in ("RGB", "L") else PIL.Image.fromarray(_rgb(image))
+            small = plain.reduce(factor)
+            small.info.update(image.info)
+            image = small
+        return found, _rgb(_upright(image))
 
 
 def facts(source):

@@ -14,6 +14,7 @@ import pytest
 
 from Classes import Images
 from Classes.Errors import ImageError
+from tests import smears
 
 PATCH = (200, 100, 50)
 
@@ -58,7 +59,7 @@ def test_type_is_told_by_content_never_by_name(tmp_path, kind, expected):
 
     assert numpy.abs(Images.load(path).astype(int) - PATCH).max() <= 3
     assert Images.load(str(path)).shape == (6, 8, 3)
-    assert Images.check(path) == Images.Facts(expected, 8, 6)
+    assert Images.glance(path, 64)[0] == Images.Facts(expected, 8, 6)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +310,7 @@ def test_damaged_bytes_give_an_image_or_an_image_error(kind):
             outcomes.add("image")
         # The check of Data.py must not pass what the decoder then refuses.
         try:
-            Images.check(data, max_pixels=100_000)
+            Images.glance(data, 64, max_pixels=100_000)
         except ImageError:
             with pytest.raises(ImageError):
                 Images.load(data, max_pixels=100_000)
@@ -407,3 +408,32 @@ def test_threads_agree_and_leave_the_warnings_as_they_were():
     for number, image in enumerate(loaded):
         numpy.testing.assert_array_equal(image, expected[number % 3])
     assert list(warnings.filters) == before
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"), [((360, 363), (182, 180, 3)), ((500, 256), (128, 250, 3)), ((20, 255), (255, 20, 3))]
+)
+def test_a_glance_keeps_a_small_picture_of_the_whole(size, shape):
+    image = numpy.full((size[1], size[0], 3), 50, "uint8")
+    image[: size[1] // 2] = 200
+
+    facts, small = Images.glance(smears.png(image), 128)
+
+    assert (facts.width, facts.height) == size
+    assert small.shape == shape
+    assert small[0].tolist() == [[200] * 3] * shape[1]
+    assert small[-1].tolist() == [[50] * 3] * shape[1]
+
+
+def test_a_glance_stands_upright_and_knows_every_mode(tmp_path):
+    from PIL import Image
+
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (600, 300), (10, 200, 90)).save(path, exif=exif)
+    assert Images.glance(path, 100)[1].shape == (200, 100, 3)
+    for mode in ("1", "P", "LA", "RGBA", "CMYK", "I;16"):
+        path = tmp_path / f"image.{'tif' if mode in ('CMYK', 'I;16') else 'png'}"
+        Image.new(mode, (300, 300)).save(path)
+        assert Images.glance(path, 100)[1].shape == (100, 100, 3), mode
