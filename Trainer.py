@@ -4,10 +4,11 @@ python3 Trainer.py                                  # as Required/confs.json say
 python3 Trainer.py --set Epochs=10                  # the same, shorter
 python3 Trainer.py --set TrainableScopes=Mixed_7a   # train from that block upwards instead of the last layer alone
 python3 Trainer.py --set Pretrained=none            # from random weights, end to end
+python3 Trainer.py Export                           # the trained model for TensorFlow Serving and other model servers
 
 Reads the shards in Model/Data and the pretrained weights in Model/Pretrained. Writes checkpoints, TensorBoard events
 and run.json to Model/_logs, the images' features to Model/Features, the frozen graph to Model/ALLGraph.pb and its
-model card to Model/ALLGraph.json.
+model card to Model/ALLGraph.json. Export reads these two and writes the next version below Model/Export.
 """
 
 import sys
@@ -16,15 +17,19 @@ from Classes import Entry
 
 
 def main(arguments=None) -> int:
-    options = Entry.parser(__doc__).parse_args(arguments)
+    parser = Entry.parser(__doc__)
+    parser.add_argument(
+        "command", nargs="?", choices=["Train", "Export"], default="Train", help="what to do (default: Train)"
+    )
+    options = parser.parse_args(arguments)
     from Classes import Helpers
 
     configuration = Helpers.load(options.confs, options.settings)
     Helpers.start_log(configuration, "Trainer")
     Entry.import_tensorflow()
-    from Classes import Training
+    from Classes import Export, Training
 
-    return Training.run(configuration)
+    return {"Train": Training.run, "Export": Export.run}[options.command](configuration)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,152 @@
+"""The trained model as a versioned repository for model servers: TensorFlow Serving, OpenVINO Model Server, Triton."""
+
+import logging
+import secrets
+import shutil
+
+import numpy
+import openvino
+import tensorflow as tf
+
+from Classes import Card, Files, OpenVINO
+from Classes.Errors import GraphError
+
+# The model's name at a server, and those of its input and its outputs.
+MODEL, INPUT, PROBABILITIES, CLASSES = "all", "input", "probabilities", "classes"
+
+# Images that graph and export have to agree on, and how closely.
+CHECKED = 3
+TOLERANCE = 1e-5
+
+log = logging.getLogger("Trainer")
+
+
+def run(configuration):
+    """Write the next version to `ExportDir`/all, whole or not at all.
+
+    Args:
+      configuration: Configuration; `ALLGraph`, `ExportDir` and `MaxBatch` are used.
+    Returns:
+      exit code 0.
+    Raises:
+      GraphError: there is no model, it is not its card's, or what was written does not answer as it does.
+      ALLError: another export is under way.
+    """
+    card = Card.load(configuration.card)
+    card.verify()
+    folder = configuration.path("ExportDir") / MODEL
+    with Files.lock(folder):
+        Files.sweep(folder)
+        version = folder / str(_next(folder))
+        temporary = folder / f".{version.name}.{secrets.token_hex(6)}.tmp"
+        try:
+            difference = _write(temporary, card)
+            # Before the version: a server that finds the one wants the other.
+            Files.write(folder / "labels.txt", _lines(card))
+            Files.write(folder / "config.pbtxt", triton(card, configuration["MaxBatch"]))
+            temporary.rename(version)
+            Files.flush(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    log.info("Graph, SavedModel and OpenVINO IR agree on %d images within %.1e.", CHECKED, difference)
+    log.info("Wrote %s; the model's name is %s, its version %s.", version, MODEL, version.name)
+    log.info("Images go in as float32 [N, %d, %d, 3], RGB, (pixel - %g) / %g.", card.size, card.size, *2 * [card.mean])
+    return 0
+
+
+def triton(card, most):
+    """Triton's description of the model.
+
+    Args:
+      card: Card.Card.
+      most: images in a batch at most.
+    Returns:
+      text of a config.pbtxt.
+    """
+    return f"""name: "{MODEL}"
+backend: "openvino"
+max_batch_size: {most}
+input [
+  {{ name: "{INPUT}" data_type: TYPE_FP32 dims: [ {card.size}, {card.size}, 3 ] }}
+]
+output [
+  {{ name: "{PROBABILITIES}" data_type: TYPE_FP32 dims: [ {len(card.classes)} ] label_filename: "labels.txt" }}
+]
+"""
+
+
+def _next(folder):
+    """One more than the highest version there is; a number is never used twice, since servers keep what they loaded."""
+    return max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0) + 1
+
+
+def _lines(card):
+    return "".join(f"{name}\n" for name in card.classes)
+
+
+def _write(folder, card):
+    """Write a version and read it back; returns the largest difference in a probability."""
+    _save_tensorflow(folder, card)
+    _save_openvino(folder / "model.xml", card)
+    Files.write(folder / "labels.txt", _lines(card))
+    Card.write(folder / "card.json", card)
+    for path in (*folder.rglob("*"), folder):
+        Files.flush(path)
+    return _compare(folder, card)
+
+
+def _save_tensorflow(folder, card):
+    definition = tf.compat.v1.GraphDef.FromString(card.graph_path.read_bytes())
+    labels = tf.constant([list(card.classes)])
+
+    def imported(images):
+        names = {f"{card.input['node']}:0": images}
+        return tf.graph_util.import_graph_def(definition, names, [f"{card.output}:0"], name="")[0]
+
+    # The frozen graph takes one image; nothing in it but its door insists on that.
+    shape = tf.TensorSpec([None, card.size, card.size, 3], tf.float32, name=INPUT)
+    network = tf.compat.v1.wrap_function(imported, [shape])
+
+    def serve(images):
+        answers = tf.ensure_shape(network(images), [None, len(card.classes)])
+        return {PROBABILITIES: answers, CLASSES: tf.repeat(labels, tf.shape(answers)[0], axis=0)}
+
+    module = tf.Module()
+    module.network = network
+    module.serve = tf.function(serve, input_signature=[shape])
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    logger = tf.get_logger()
+    level = logger.level
+    # It would name the temporary folder.
+    logger.setLevel(logging.WARNING)
+    try:
+        tf.saved_model.save(module, str(folder), {"serving_default": module.serve}, options)
+    finally:
+        logger.setLevel(level)
+
+
+def _save_openvino(path, card):
+    model = OpenVINO.read(OpenVINO.new_core(), card.graph_path)
+    model.reshape([-1, card.size, card.size, 3])
+    model.inputs[0].get_tensor().set_names({INPUT})
+    model.outputs[0].get_tensor().set_names({PROBABILITIES})
+    # Where OpenVINO's own tools look for them: separated by spaces, so that a name may have none.
+    model.set_rt_info(" ".join(name.replace(" ", "_") for name in card.classes), ["model_info", "labels"])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def _compare(folder, card):
+    inputs = numpy.random.default_rng(0).uniform(-1, 1, (CHECKED, card.size, card.size, 3)).astype("float32")
+    expected = OpenVINO.answers(card.graph_path, inputs)
+    served = tf.saved_model.load(str(folder)).signatures["serving_default"](tf.constant(inputs))
+    core = OpenVINO.new_core()
+    compiled = core.compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = {"SavedModel": served[PROBABILITIES].numpy(), "OpenVINO IR": compiled(inputs)[PROBABILITIES]}
+    differences = {name: float(numpy.abs(answers - expected).max()) for name, answers in found.items()}
+    for name, difference in differences.items():
+        # False for NaN too.
+        if not difference <= TOLERANCE:
+            raise GraphError(
+                f"{card.graph_path}: its {name} answers otherwise, by {difference:.1e}; nothing was exported"
+            )
+    return max(differences.values())
