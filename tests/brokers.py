@@ -4,6 +4,7 @@ import contextlib
 import pathlib
 import queue
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -36,6 +37,8 @@ def running(folder, port, *lines):
             yield process
         finally:
             process.terminate()
+            # One that a test has stopped would never come to its end.
+            process.send_signal(signal.SIGCONT)
 
 
 def _wait_for(port, process):

@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 import shutil
+import signal
 import ssl
 import subprocess
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from Classes import Events
 from Classes.Errors import ConfigurationError
-from tests import brokers, graphs, services
+from tests import brokers, graphs, servers, services
 
 TOPIC = "Ward/3/ALL"
 
@@ -141,6 +142,53 @@ def test_a_broker_that_is_down_costs_nothing_and_is_told_once(tmp_path, port, ca
     assert spent < 1, "half a millisecond each"
     assert sum("cannot be reached" in line for line in caplog.messages) == 1
     assert f"MQTT: 2000 verdicts did not reach localhost:{port}" in caplog.messages[-1]
+
+
+@brokers.needed
+def test_a_broker_that_hangs_costs_nothing_either(tmp_path, port):
+    with (
+        brokers.running(tmp_path, port) as broker,
+        brokers.listening(port, TOPIC) as arrived,
+        opened(tmp_path, port) as events,
+    ):
+        until(lambda: events._connected)
+        broker.send_signal(signal.SIGSTOP)
+        started = time.process_time()
+        for number in range(500):
+            events.publish({"number": number})
+        spent = time.process_time() - started
+        broker.send_signal(signal.SIGCONT)
+        found = numbers(arrived, range(500))
+
+    assert spent < 0.5, "a millisecond each"
+    assert found == list(range(500))
+
+
+@brokers.needed
+def test_the_server_itself_publishes(tmp_path, port):
+    settings = ("MqttBroker=localhost", f"MqttPort={port}", f"MqttTopic={TOPIC}")
+    with (
+        brokers.running(tmp_path, port),
+        brokers.listening(port, TOPIC) as arrived,
+        servers.running(tmp_path, *settings) as server,
+    ):
+        answer = servers.request(server.port, body=services.image(192))[1]
+        event = json.loads(arrived.get(timeout=20)[1])
+        server.terminate()
+        code = server.wait(30)
+
+    assert event["request_id"] == answer["request_id"] and event["verdict"] == "ALL detected"
+    assert code == 0
+
+
+def test_a_server_whose_broker_is_away_answers_and_ends_in_order(tmp_path, port):
+    with servers.running(tmp_path, "MqttBroker=localhost", f"MqttPort={port}") as server:
+        status = servers.request(server.port, body=services.image(192))[0]
+        server.terminate()
+        said, code = server.stdout.read(), server.wait(30)
+
+    assert (status, code) == (200, 0)
+    assert f"MQTT: 1 verdicts did not reach localhost:{port}" in said
 
 
 @brokers.needed
