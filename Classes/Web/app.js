@@ -116,6 +116,7 @@ async function examine(image) {
     const seconds = Math.min(answer.wait || 2 ** (attempt - 1), LONGEST_WAIT);
     change(image, "sending", `${message}; again in ${seconds} s`);
     await pause(seconds, image.stop.signal);
+    if (image.stop.signal.aborted) return undefined;
   }
 }
 
