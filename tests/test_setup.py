@@ -298,7 +298,7 @@ def test_what_the_doors_ask_for_is_installed():
     named = {line.partition("==")[0] for name in files for line in requirements(name)}
     named -= {"-r requirements-serving.txt"}
     distributions = {"PIL": "pillow", "sklearn": "scikit-learn", "tf_slim": "tf-slim"}
-    distributions["prometheus_client"] = "prometheus-client"
+    distributions |= {"paho": "paho-mqtt", "prometheus_client": "prometheus-client"}
     asked = {distributions.get(name, name) for name in (*Entry.TRAINING, *Entry.SERVER)}
     assert asked <= named
     training = {line.partition("==")[0] for line in requirements("requirements.txt")} - {"-r requirements-serving.txt"}
