@@ -39,6 +39,8 @@ def run(configuration):
             log.warning("This model was trained on synthetic smears: its figures say nothing about real cells.")
         rows, figures = _measure(configuration, card, manifest, engine)
         print("", *Evaluation.table(figures), "", sep="\n")
+        if figures["patients"]:
+            print(*Evaluation.table(figures["patients"], "patients"), "", sep="\n")
         metrics = _publish(configuration, card, manifest, engine, rows, figures)
         Report.write(configuration, card, manifest, metrics)
     log.info("Wrote metrics.json, confusion.png and roc.png to %s", folder)
@@ -92,7 +94,7 @@ def _measure(configuration, card, manifest, engine):
             steps_log.info("Final Streaming Accuracy: %.4f", right / seen)
         else:
             steps_log.warning("Final Streaming Accuracy: none, the validation split is empty (see ValidationSize)")
-        values = {f"Validation_metrics/{name}": figures[name]["value"] for name in Evaluation.NAMES}
+        values = {f"Validation_metrics/{name}": figures[name]["value"] for name in Evaluation.NAMES if name in figures}
         events.write(step, {name: value for name, value in values.items() if value is not None})
     steps_log.info("Model evaluation has completed! Visit TensorBoard for more information regarding your evaluation.")
     return rows, figures
@@ -131,13 +133,15 @@ def _step(configuration, card, engine, records):
 
 
 def _figures(configuration, card, rows):
-    return Evaluation.evaluate(
-        [row["label"] == card.positive for row in rows],
-        [row["probabilities"][card.positive] for row in rows],
-        [row["detected"] for row in rows],
-        [row["group"] for row in rows],
-        configuration["RandomSeed"],
-    )
+    """Evaluation's figures over images, and below "patients" over patients, where groups are patients."""
+    labels, scores = [row["label"] == card.positive for row in rows], _scores(card, rows)
+    groups, rest = [row["group"] for row in rows], (configuration["RandomSeed"], configuration["Prevalence"])
+    images = Evaluation.evaluate(labels, scores, [row["detected"] for row in rows], groups, *rest)
+    return {**images, "patients": Evaluation.by_patient(labels, scores, groups, card.threshold, *rest)}
+
+
+def _scores(card, rows):
+    return [row["probabilities"][card.positive] for row in rows]
 
 
 def _publish(configuration, card, manifest, engine, rows, figures):

@@ -10,9 +10,14 @@ from Classes import Evaluation
 LABELS = [1] * 5 + [0] * 7
 SCORES = [0.9, 0.8, 0.7, 0.6, 0.2, 0.75, 0.65, 0.4, 0.3, 0.1, 0.1, 0.05]
 
+# Measured whether a prevalence is stated or not.
+ALWAYS = {name for name in Evaluation.NAMES if not name.endswith("prevalence")}
+# Without meaning where there is one class only.
+PAIRED = ("balanced_accuracy", "mcc", "roc_auc", "pr_auc")
 
-def evaluate(labels=LABELS, scores=SCORES, threshold=0.5, groups=None, seed=50):
-    return Evaluation.evaluate(labels, scores, numpy.array(scores) >= threshold, groups, seed)
+
+def evaluate(labels=LABELS, scores=SCORES, threshold=0.5, groups=None, seed=50, prevalence=0):
+    return Evaluation.evaluate(labels, scores, numpy.array(scores) >= threshold, groups, seed, prevalence)
 
 
 @pytest.mark.parametrize(
@@ -23,9 +28,14 @@ def evaluate(labels=LABELS, scores=SCORES, threshold=0.5, groups=None, seed=50):
         ("specificity", 5 / 7, [5, 7]),
         ("precision", 4 / 6, [4, 6]),
         ("negative_predictive_value", 5 / 6, [5, 6]),
+        ("balanced_accuracy", (4 / 5 + 5 / 7) / 2, None),
         ("f1", 8 / 11, None),
+        # (4·5 - 2·1) / sqrt(6 · 5 · 7 · 6).
+        ("mcc", 18 / 1260**0.5, None),
         # Others that an ALL image outranks: 7 + 7 + 6 + 5 + 3 (0.2 is above 0.1, 0.1 and 0.05) of 35.
         ("roc_auc", 28 / 35, None),
+        # The five ALL stand in places 1, 2, 4, 6 and 9 of the order.
+        ("pr_auc", (1 / 1 + 2 / 2 + 3 / 4 + 4 / 6 + 5 / 9) / 5, None),
     ],
 )
 def test_figures_of_a_table_worked_out_by_hand(name, value, of):
@@ -34,7 +44,7 @@ def test_figures_of_a_table_worked_out_by_hand(name, value, of):
     assert figure["value"] == pytest.approx(value)
     assert figure["of"] == of
     assert figure["note"] is None
-    assert 0 <= figure["interval"][0] <= value <= figure["interval"][1] <= 1
+    assert -(name == "mcc") <= figure["interval"][0] <= value <= figure["interval"][1] <= 1
 
 
 def test_the_counts():
@@ -74,10 +84,13 @@ def test_against_scikit_learn():
         "specificity": metrics.recall_score(~labels, ~detections),
         "precision": metrics.precision_score(labels, detections),
         "negative_predictive_value": metrics.precision_score(~labels, ~detections),
+        "balanced_accuracy": metrics.balanced_accuracy_score(labels, detections),
         "f1": metrics.f1_score(labels, detections),
+        "mcc": metrics.matthews_corrcoef(labels, detections),
         "roc_auc": metrics.roc_auc_score(labels, scores),
+        "pr_auc": metrics.average_precision_score(labels, scores),
     }
-    assert {name: figures[name]["value"] for name in Evaluation.NAMES} == pytest.approx(expected)
+    assert {name: figures[name]["value"] for name in Evaluation.NAMES if name in figures} == pytest.approx(expected)
 
 
 def test_the_resampled_interval_is_near_the_one_of_theory():
@@ -94,13 +107,81 @@ def test_the_resampled_interval_is_near_the_one_of_theory():
 def test_a_resampled_set_is_worth_what_scikit_learn_says():
     # One image a group: each draw is a set of images, with ties among the scores.
     labels, scores = numpy.array(LABELS, bool), numpy.round(SCORES, 1)
-    f1s, aucs = Evaluation._resample(labels, scores, scores >= 0.5, 12, numpy.arange(12), seed=4)
+    detections = scores >= 0.5
+    found = Evaluation._resample(labels, scores, detections, 12, numpy.arange(12), seed=4)
 
     generator = numpy.random.default_rng(4)
-    for f1, auc in zip(f1s[:50], aucs[:50], strict=True):
+    for draw in range(50):
         picks = generator.integers(12, size=12)
-        assert auc == pytest.approx(metrics.roc_auc_score(labels[picks], scores[picks]))
-        assert f1 == pytest.approx(metrics.f1_score(labels[picks], scores[picks] >= 0.5))
+        drawn, said, ranked = labels[picks], detections[picks], scores[picks]
+        assert found["roc_auc"][draw] == pytest.approx(metrics.roc_auc_score(drawn, ranked))
+        assert found["pr_auc"][draw] == pytest.approx(metrics.average_precision_score(drawn, ranked))
+        assert found["f1"][draw] == pytest.approx(metrics.f1_score(drawn, said))
+        assert found["mcc"][draw] == pytest.approx(metrics.matthews_corrcoef(drawn, said))
+        assert found["balanced_accuracy"][draw] == pytest.approx(metrics.balanced_accuracy_score(drawn, said))
+
+
+def test_predictive_values_at_another_prevalence():
+    # Bayes: 0.8 · 0.1 of all are found and 2/7 · 0.9 are called ALL wrongly; 5/7 · 0.9 are spared, 0.2 · 0.1 missed.
+    figures = evaluate(prevalence=0.1)
+
+    ppv, npv = figures["ppv_at_prevalence"], figures["npv_at_prevalence"]
+    assert ppv["value"] == pytest.approx(0.08 / (0.08 + 1.8 / 7))
+    assert npv["value"] == pytest.approx((4.5 / 7) / (4.5 / 7 + 0.02))
+    low, high = zip(figures["sensitivity"]["interval"], figures["specificity"]["interval"], strict=True)
+    for (sensitivity, specificity), end in ((low, 0), (high, 1)):
+        right = sensitivity * 0.1
+        assert ppv["interval"][end] == pytest.approx(right / (right + (1 - specificity) * 0.9))
+    assert npv["interval"][0] < npv["value"] < npv["interval"][1]
+    assert ppv["note"] == "where 0.1 of all are ALL"
+    assert "ppv_at_prevalence" not in evaluate()
+
+
+def test_predictive_values_at_the_images_own_prevalence_are_the_shares():
+    figures = evaluate(prevalence=5 / 12)
+
+    assert figures["ppv_at_prevalence"]["value"] == pytest.approx(figures["precision"]["value"])
+    assert figures["npv_at_prevalence"]["value"] == pytest.approx(figures["negative_predictive_value"]["value"])
+
+
+def test_predictive_values_without_a_class_or_a_verdict():
+    assert evaluate([1, 1], [0.9, 0.2], prevalence=0.1)["ppv_at_prevalence"]["note"] == "both classes are needed"
+    nothing = evaluate([1, 0], [0.2, 0.1], prevalence=0.1)
+    assert nothing["ppv_at_prevalence"]["value"] is None
+    assert nothing["npv_at_prevalence"]["value"] == pytest.approx(0.9)
+
+
+def test_a_figure_that_no_resampled_set_changes_has_no_interval():
+    figure = evaluate([1] * 10 + [0] * 10, [0.9] * 10 + [0.1] * 10)["roc_auc"]
+
+    assert (figure["value"], figure["interval"]) == (1.0, None)
+    assert figure["note"] == "too few errors for an interval"
+
+
+def test_patients():
+    # Means: a 0.6, b 0.2, c 0.7, d 0.1; e has images of both classes, f is no patient.
+    rows = [
+        (1, 0.9, "patient a"),
+        (1, 0.3, "patient a"),
+        (1, 0.2, "patient b"),
+        (0, 0.7, "patient c"),
+        (0, 0.1, "patient d"),
+        (1, 0.9, "patient e"),
+        (0, 0.9, "patient e"),
+        (0, 0.9, "original f"),
+    ]
+
+    figures = Evaluation.by_patient(*zip(*rows, strict=True), 0.5)
+
+    assert (figures["images"], figures["mixed"]) == (4, 1)
+    assert figures["counts"] == {"true_positives": 1, "false_positives": 1, "true_negatives": 1, "false_negatives": 1}
+    # Of the pairs a-c, a-d, b-c, b-d two are ranked right.
+    assert figures["roc_auc"]["value"] == pytest.approx(0.5)
+    assert Evaluation.table(figures, "patients")[0] == "4 patients"
+
+
+def test_where_no_group_is_a_patient_there_are_no_patients():
+    assert Evaluation.by_patient([1, 0], [0.9, 0.1], ["original a", "b"], 0.5) is None
 
 
 def test_views_of_one_original_make_the_interval_wider():
@@ -123,22 +204,22 @@ def test_the_same_seed_gives_the_same_interval():
 @pytest.mark.parametrize(
     ("labels", "scores", "missing"),
     [
-        ([], [], set(Evaluation.NAMES)),
-        ([1, 1], [0.9, 0.2], {"specificity", "roc_auc"}),
-        ([1, 1], [0.9, 0.8], {"specificity", "roc_auc", "negative_predictive_value"}),
-        ([0, 0], [0.1, 0.9], {"sensitivity", "roc_auc"}),
-        ([0, 0], [0.1, 0.2], {"sensitivity", "roc_auc", "precision", "f1"}),
-        ([1, 0], [0.1, 0.2], {"precision"}),
-        ([1], [0.9], {"specificity", "roc_auc", "negative_predictive_value"}),
+        ([], [], ALWAYS),
+        ([1, 1], [0.9, 0.2], {"specificity", *PAIRED}),
+        ([1, 1], [0.9, 0.8], {"specificity", "negative_predictive_value", *PAIRED}),
+        ([0, 0], [0.1, 0.9], {"sensitivity", *PAIRED}),
+        ([0, 0], [0.1, 0.2], {"sensitivity", "precision", "f1", *PAIRED}),
+        ([1, 0], [0.1, 0.2], {"precision", "mcc"}),
+        ([1], [0.9], {"specificity", "negative_predictive_value", *PAIRED}),
     ],
 )
 def test_what_has_no_meaning_is_none_and_a_word(labels, scores, missing):
     figures = evaluate(labels, scores)
 
-    assert {name for name in Evaluation.NAMES if figures[name]["value"] is None} == missing
+    assert {name for name in ALWAYS if figures[name]["value"] is None} == missing
     assert all(figures[name]["note"] and figures[name]["interval"] is None for name in missing)
     json.dumps(figures, allow_nan=False)
-    assert len(Evaluation.table(figures)) >= 7 + len(Evaluation.NAMES)
+    assert len(Evaluation.table(figures)) >= 7 + len(ALWAYS)
 
 
 def test_one_original_has_no_resampled_interval():
@@ -152,7 +233,7 @@ def test_one_original_has_no_resampled_interval():
 def test_the_table_shows_counts_values_and_intervals():
     lines = Evaluation.table(evaluate(groups=[f"Im{number // 2}" for number in range(12)]))
 
-    assert lines[0] == "12 images of 6 originals"
+    assert lines[0] == "12 images of 6 originals or patients"
     assert lines[3].split() == ["ALL", "4", "1"]
     assert lines[4].split() == ["not", "ALL", "2", "5"]
     assert "Accuracy            0.7500   0.4677 to 0.9111  9 of 12" in lines
