@@ -1,5 +1,6 @@
 """The page as it is written, and in a real browser against a real service."""
 
+import base64
 import csv
 import html.parser
 import io
@@ -256,6 +257,24 @@ def test_the_saved_csv(page, folder):
     assert lines["well, blue.png"]["low"] == "true"
     assert broken["verdict"] == broken["confidence"] == ""
     assert broken["error"].endswith("(not_an_image)")
+
+
+def test_images_may_be_dropped_anywhere(page, folder):
+    content = base64.b64encode((folder / "sick.png").read_bytes()).decode()
+    page.execute_script(
+        """
+        const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File([bytes], "dropped.png"));
+        const told = { dataTransfer, bubbles: true, cancelable: true };
+        // A drop that is not prevented makes the browser leave the page.
+        window.prevented = !document.querySelector("h1").dispatchEvent(new DragEvent("drop", told));
+        """,
+        content,
+    )
+
+    assert rows(page) == {"dropped.png": ["ALL detected", "81.76 %"]}
+    assert page.execute_script("return window.prevented")
 
 
 def test_a_heat_map_is_shown_larger(page, folder):

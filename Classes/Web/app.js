@@ -94,10 +94,10 @@ async function examine(image) {
   } catch {
     return change(image, "failed", "the file cannot be read; was it moved, or is it a folder?", "unreadable_file");
   }
-  for (let attempt = 1; ; attempt += 1) {
+  for (let attempt = 1; !image.stop.signal.aborted; attempt += 1) {
     const heatMaps = byId("heat-maps").checked;
     const answer = await ask(content, heatMaps, image.stop.signal);
-    if (image.stop.signal.aborted) return undefined;
+    if (image.stop.signal.aborted) break;
     if (answer.status === 200) {
       image.answer = answer.body;
       return change(image, "done", "");
@@ -116,8 +116,8 @@ async function examine(image) {
     const seconds = Math.min(answer.wait || 2 ** (attempt - 1), LONGEST_WAIT);
     change(image, "sending", `${message}; again in ${seconds} s`);
     await pause(seconds, image.stop.signal);
-    if (image.stop.signal.aborted) return undefined;
   }
+  return undefined;
 }
 
 // {status, wait, body}; whatever a server or something in front of it sends, never an exception.
