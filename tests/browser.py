@@ -6,18 +6,17 @@ import shutil
 
 import pytest
 
-# Where Debian puts them; a browser that selenium would fetch from the network is none for tests.
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
 
 @contextlib.contextmanager
 def opened(folder):
     """A browser that saves into `folder`; ended with the block, the test skipped where there is none."""
-    if not BROWSER or not DRIVER:
+    # Named, since selenium would fetch others from the network.
+    program, service = shutil.which("chromium"), shutil.which("chromedriver")
+    if not program or not service:
         pytest.skip("no chromium and chromedriver; install them, for instance: apt install chromium chromium-driver")
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
+    options.binary_location = program
     # Containers have a small /dev/shm, and for root there is no sandbox.
     for argument in ("--headless=new", "--disable-dev-shm-usage", "--disable-gpu", "--window-size=1280,900"):
         options.add_argument(argument)
@@ -25,7 +24,7 @@ def opened(folder):
         options.add_argument("--no-sandbox")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(service))
     try:
         yield driver
     finally:
