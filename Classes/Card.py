@@ -34,6 +34,13 @@ _RULES = {
         "output": {"type": "string", "minLength": 1},
         "threshold": {"type": "number", "minimum": 0, "maximum": 1},
         "temperature": {"type": "number", "exclusiveMinimum": 0},
+        "uncertain": {
+            "type": ["array", "null"],
+            "items": {"type": "number", "minimum": 0, "maximum": 1},
+            "minItems": 2,
+            "maxItems": 2,
+        },
+        "calibration": {"type": ["object", "null"]},
         "synthetic": {"type": "boolean"},
         "data": {"type": "object"},
         "metrics": {"type": ["object", "null"]},
@@ -67,6 +74,8 @@ class Card:
       output: name of the output node.
       threshold: probability of the positive class from which the verdict is ALL.
       temperature: what the logits were divided by; it is folded into the graph already.
+      uncertain: [low, high], probabilities of the positive class between which a verdict is uncertain; None: none is.
+      calibration: how threshold, temperature and band were chosen, see Calibration.calibrate; None in older cards.
       synthetic: trained on drawn smears, so that its verdicts mean nothing.
       data, training, versions, commit, created, notice: where the model comes from.
       metrics: what Validation.py measured, or None.
@@ -83,6 +92,8 @@ class Card:
     threshold: float
     synthetic: bool
     temperature: float = 1.0
+    uncertain: list | None = None
+    calibration: dict | None = None
     data: dict = dataclasses.field(default_factory=dict)
     training: dict = dataclasses.field(default_factory=dict)
     metrics: dict | None = None

@@ -45,14 +45,7 @@ def evaluate(labels, scores, detections, groups=None, seed=50, prevalence=0):
     scores = numpy.asarray(scores, float)
     names, members = numpy.unique(numpy.asarray(range(len(labels)) if groups is None else groups), return_inverse=True)
     counts = _counts(labels, detections)
-    tp, fp, tn, fn = counts
-    figures = {
-        "accuracy": proportion(tp + tn, len(labels), "there is no image"),
-        "sensitivity": proportion(tp, tp + fn, "there is no image of the positive class"),
-        "specificity": proportion(tn, tn + fp, "there is no image of another class"),
-        "precision": proportion(tp, tp + fp, "no image was called ALL"),
-        "negative_predictive_value": proportion(tn, tn + fn, "no image was called not ALL"),
-    }
+    figures = shares(labels, detections)
     if prevalence:
         figures |= _at_prevalence(figures["sensitivity"], figures["specificity"], prevalence)
     draws = _resample(labels, scores, detections, len(names), members, seed)
@@ -88,6 +81,37 @@ def by_patient(labels, scores, groups, threshold, seed=50, prevalence=0):
     means = numpy.array([numpy.mean([score for _, score in images]) for images in pure])
     detections = means.astype("float32") >= numpy.float32(threshold)
     return {**evaluate(truths, means, detections, None, seed, prevalence), "mixed": len(rows) - len(pure)}
+
+
+def shares(labels, detections):
+    """Those figures of `evaluate` that are shares; its arguments as arrays."""
+    tp, fp, tn, fn = _counts(labels, detections)
+    return {
+        "accuracy": proportion(tp + tn, len(labels), "there is no image"),
+        "sensitivity": proportion(tp, tp + fn, "there is no image of the positive class"),
+        "specificity": proportion(tn, tn + fp, "there is no image of another class"),
+        "precision": proportion(tp, tp + fp, "no image was called ALL"),
+        "negative_predictive_value": proportion(tn, tn + fn, "no image was called not ALL"),
+    }
+
+
+def certain(labels, detections, uncertain):
+    """How many verdicts are uncertain, and how good the others are.
+
+    Args:
+      labels, detections: as for `evaluate`.
+      uncertain: bool [N].
+    Returns:
+      {"uncertain": share of all, "accuracy_of_rest": share of the others that is right}, figures with Wilson intervals.
+    """
+    labels, detections, uncertain = (numpy.asarray(each, bool) for each in (labels, detections, uncertain))
+    rest = ~uncertain
+    return {
+        "uncertain": proportion(int(uncertain.sum()), len(labels), "there is no image"),
+        "accuracy_of_rest": proportion(
+            int((labels == detections)[rest].sum()), int(rest.sum()), "every verdict is uncertain"
+        ),
+    }
 
 
 def proportion(successes, total, otherwise):

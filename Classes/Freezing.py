@@ -1,11 +1,26 @@
 """The frozen graph: folded, in TensorFlow 1.4's words, and proven equal to its checkpoint before anyone sees it."""
 
 import logging
+import pathlib
+import tempfile
 
 import numpy
 import tensorflow as tf
 
-from Classes import Card, Checkpoints, Data, Files, Helpers, Images, OpenVINO, Provenance, inception_utils, inception_v3
+from Classes import (
+    Calibration,
+    Card,
+    Checkpoints,
+    Data,
+    Files,
+    Helpers,
+    Images,
+    OpenVINO,
+    Provenance,
+    Shards,
+    inception_utils,
+    inception_v3,
+)
 from Classes.Errors import GraphError
 
 # Real images that checkpoint, frozen graph and engine have to agree on, and how closely.
@@ -38,7 +53,7 @@ PRODUCER = 24
 log = logging.getLogger("Trainer")
 
 
-def freeze(configuration, manifest, prefix, records, progress):
+def freeze(configuration, manifest, prefix, records, progress, logits=None):
     """Publish a checkpoint as `ALLGraph` and its model card, or neither.
 
     Args:
@@ -47,6 +62,8 @@ def freeze(configuration, manifest, prefix, records, progress):
       prefix: path of the checkpoint.
       records: some validation records to compare on.
       progress: Fitting.Progress.
+      logits: function of the network's values {name: array} that returns the logits of the validation images, on which
+        the confidences are calibrated; None: they are left as they are.
     Raises:
       GraphError: checkpoint, frozen graph and engine do not agree.
     """
@@ -59,19 +76,24 @@ def freeze(configuration, manifest, prefix, records, progress):
     values = Checkpoints.read(prefix)
     # Where weights were averaged, the averages are what was measured.
     arrays = {name: values.get(f"average/{name}", values[name]) for name in shapes}
+    choice, about = Calibration.Choice(), None
+    if logits is not None:
+        choice, about = Calibration.calibrate(configuration, manifest, lambda: logits(arrays))
     log.info("Exporting graph...")
-    definition = frozen(arrays, configuration["ImageSize"], configuration["DepthMultiplier"])
+    folded = Calibration.fold(arrays, inception_utils.LOGITS, choice.temperature)
+    definition = frozen(folded, configuration["ImageSize"], configuration["DepthMultiplier"])
     path = configuration.path("ALLGraph")
     with Files.replacing(path) as temporary:
         temporary.write_bytes(definition.SerializeToString(deterministic=True))
-        differences = compare(configuration, arrays, definition, temporary, records)
+        differences = compare(configuration, arrays, definition, temporary, records, choice.temperature)
         digest = Files.sha256(temporary)
     steps_log.info("Froze %d variables.", len(arrays))
     log.info("Converted %d variables to const ops.", len(arrays))
     log.info(
         "Checkpoint, frozen graph and engine agree on %d images within %.1e.", len(records), max(differences.values())
     )
-    Card.write(configuration.card, _card(configuration, manifest, digest, progress, differences))
+    chosen = {**choice._asdict(), "calibration": about}
+    Card.write(configuration.card, {**_card(configuration, manifest, digest, progress, differences), **chosen})
     log.info("Wrote %s and %s.", path, configuration.card)
 
 
@@ -122,7 +144,7 @@ def _check_default(node, name):
     raise GraphError(f"{node.name}: TensorFlow 1.4 has no attribute {name} of {node.op}; the graph is not written")
 
 
-def compare(configuration, arrays, definition, path, records):
+def compare(configuration, arrays, definition, path, records, temperature=1.0):
     """How far checkpoint, frozen graph in TensorFlow and frozen graph in the engine (float32) lie apart.
 
     Args:
@@ -131,6 +153,7 @@ def compare(configuration, arrays, definition, path, records):
       definition: GraphDef of the frozen graph.
       path: file that holds `definition`.
       records: records whose images are compared.
+      temperature: what the frozen graph divides the checkpoint's logits by.
     Returns:
       {"frozen graph" and "engine": largest difference of a probability to the checkpoint's}.
     Raises:
@@ -139,9 +162,10 @@ def compare(configuration, arrays, definition, path, records):
     size, mean = configuration["ImageSize"], configuration["Mean"]
     images = numpy.stack([Images.prepare(record.encoded, size, **Images.limits(configuration)) for record in records])
     inputs = Images.network_input(images, mean)
-    expected = _answers(
+    answers = _answers(
         inception_v3.inference_graph(arrays, size, configuration["DepthMultiplier"], folded=False), inputs
     )
+    expected = Calibration.tempered(Calibration.from_probabilities(answers), temperature)
     graph = tf.Graph()
     with graph.as_default():
         tf.graph_util.import_graph_def(definition, name="")
@@ -167,6 +191,32 @@ def _answers(graph, inputs):
         return numpy.concatenate([session.run(f"{OUTPUT}:0", {f"{INPUT}:0": image[None]}) for image in inputs])
 
 
+def validation_logits(configuration, manifest, arrays):
+    """What a network says to every validation image, in float32 on the engine.
+
+    Args:
+      configuration: Configuration.
+      manifest: Shards.Manifest.
+      arrays: {TF-Slim name: float32 array}, batch norms included.
+    Returns:
+      float [N, classes] in the manifest's order: logits but for a constant an image.
+    """
+    size, mean = configuration["ImageSize"], configuration["Mean"]
+    definition = frozen(arrays, size, configuration["DepthMultiplier"])
+    records = Helpers.progress(
+        Shards.records(configuration, "validation"),
+        total=len(manifest.splits["validation"]),
+        desc="Calibration",
+        unit="image",
+    )
+    images = (Images.prepare(record.encoded, size, **Images.limits(configuration)) for record in records)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "uncalibrated.pb"
+        path.write_bytes(definition.SerializeToString())
+        answers = OpenVINO.answers(path, (Images.network_input(image, mean) for image in images))
+    return Calibration.from_probabilities(answers)
+
+
 def _card(configuration, manifest, digest, progress, differences):
     """The model card; see Card for its fields."""
     positive = configuration["PositiveClass"]
@@ -184,8 +234,6 @@ def _card(configuration, manifest, digest, progress, differences):
             "crop": Images.CENTRE,
         },
         "output": OUTPUT,
-        "threshold": 0.5,
-        "temperature": 1.0,
         "synthetic": manifest.synthetic,
         "data": {
             "manifest_sha256": manifest.sha256,

@@ -6,7 +6,7 @@ import numpy
 import tensorflow as tf
 import tf_keras
 
-from Classes import Batches, Images, Losses, Schedule, inception_utils, inception_v3
+from Classes import Batches, Freezing, Images, Losses, Schedule, inception_utils, inception_v3
 
 
 class Learner:
@@ -113,6 +113,7 @@ class LastLayer(Learner):
         super().__init__(configuration, splits["train"][1])
         self._backbone = backbone
         self._mean, self._deviation = _spread(splits["train"][0])
+        self._validation = splits["validation"][0]
         self._splits = {
             split: ((features - self._mean) / self._deviation, labels) for split, (features, labels) in splits.items()
         }
@@ -135,6 +136,11 @@ class LastLayer(Learner):
             f"{inception_utils.LOGITS}/weights": weights,
             f"{inception_utils.LOGITS}/biases": biases,
         }
+
+    def logits(self, arrays):
+        """What a network with this backbone says to the validation images, float32 [N, C]; see `network`."""
+        layer = (arrays[f"{inception_utils.LOGITS}/{kind}"] for kind in ("weights", "biases"))
+        return inception_utils.head(self._validation, *layer).numpy()
 
     def batches(self, epoch, skip):
         """The batches of an epoch from the `skip`-th on: (features float32 [B, F], labels int64 [B])."""
@@ -200,6 +206,10 @@ class Network(Learner):
     def network(self):
         """{TF-Slim name: tf.Variable} of the whole network, without the auxiliary head."""
         return {name: value for name, value in self._variables.items() if _block(name) != "AuxLogits"}
+
+    def logits(self, arrays):
+        """What a network says to the validation images, float32 [N, C]; see `network`."""
+        return Freezing.validation_logits(self.configuration, self._manifest, arrays)
 
     def batches(self, epoch, skip):
         """The batches of an epoch from the `skip`-th on: (images uint8 [B, S, S, 3], labels int64 [B])."""

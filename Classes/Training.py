@@ -79,7 +79,7 @@ def run(configuration):
         with precision(learner, configuration):
             prefix = Fitting.fit(learner, configuration, folder, progress)
         frozen = Fitting.Progress(Checkpoints.read(prefix))
-        Freezing.freeze(configuration, manifest, prefix, list(records), frozen)
+        Freezing.freeze(configuration, manifest, prefix, list(records), frozen, learner.logits)
     log.info("AML & ALL Detection System Trainer ended in %s", time.perf_counter() - began)
     log.info("Next: python3 Validation.py, then python3 Classifier.py")
     return 0

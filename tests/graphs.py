@@ -98,6 +98,8 @@ def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **
         "output": OUTPUT,
         "threshold": 0.5,
         "temperature": 1.0,
+        "uncertain": None,
+        "calibration": None,
         "synthetic": False,
         "data": {},
         "training": {},

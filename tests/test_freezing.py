@@ -5,7 +5,7 @@ import numpy
 import pytest
 import tensorflow as tf
 
-from Classes import Card, Checkpoints, Files, Freezing, OpenVINO, inception_utils
+from Classes import Calibration, Card, Checkpoints, Files, Freezing, OpenVINO, inception_utils
 from Classes.Errors import GraphError
 from tests import networks
 from tests.smears import png
@@ -105,3 +105,36 @@ def test_what_was_published_stays_when_the_next_one_fails(tmp_path, monkeypatch)
         freeze(tmp_path, networks.arrays(seed=1))
 
     assert (configuration.path("ALLGraph").read_bytes(), configuration.card.read_bytes()) == before
+
+
+def calibrated(folder, arrays, monkeypatch, choice):
+    """Freeze with a choice that is not fitted but given."""
+    configuration = networks.configuration(folder)
+    prefix = Checkpoints.save(folder / "log", 3, arrays)
+    monkeypatch.setattr(Calibration, "calibrate", lambda *_: (choice, {"note": None}))
+    Freezing.freeze(configuration, MANIFEST, prefix, records(), PROGRESS, lambda arrays: None)
+    return configuration
+
+
+def test_temperature_and_threshold_are_in_the_graph_and_the_card(tmp_path, monkeypatch):
+    arrays = networks.arrays()
+    inputs = numpy.random.default_rng(0).uniform(-1, 1, (2, networks.SIZE, networks.SIZE, 3)).astype("float32")
+    before = freeze(tmp_path / "before", arrays)
+    after = calibrated(tmp_path / "after", arrays, monkeypatch, Calibration.Choice(4.0, 0.25, (0.1, 0.6)))
+
+    card = Card.load(after.card)
+    answers = [OpenVINO.answers(each.path("ALLGraph"), inputs) for each in (before, after)]
+    logits = [numpy.log(each[:, 1] / each[:, 0]) for each in answers]
+    numpy.testing.assert_allclose(logits[1], logits[0] / 4, rtol=1e-3)
+    assert (card.temperature, card.threshold, list(card.uncertain)) == (4.0, 0.25, [0.1, 0.6])
+    assert card.calibration == {"note": None}
+    assert max(card.training["parity"].values()) <= 1e-4
+
+
+def test_a_graph_whose_temperature_is_not_the_cards_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(Calibration, "fold", lambda arrays, *_: arrays)
+
+    with pytest.raises(GraphError, match="is not written"):
+        calibrated(tmp_path, networks.arrays(), monkeypatch, Calibration.Choice(4.0))
+
+    assert not (tmp_path / "Model" / "ALLGraph.pb").exists()

@@ -76,6 +76,18 @@ def test_the_last_layer_learns_what_logistic_regression_learns(tmp_path):
     assert loss == pytest.approx(-numpy.log(chances).mean(), abs=0.02)
 
 
+def test_the_logits_of_a_network_are_those_of_its_last_layer(tmp_path):
+    learner = last_layer(tmp_path)
+    train(learner, 20)
+    network = learner.network()
+    features, _ = split(40, 1)
+
+    weights, biases = (network[f"InceptionV3/Logits/Conv2d_1c_1x1/{kind}"] for kind in ("weights", "biases"))
+    numpy.testing.assert_allclose(learner.logits(network), features @ weights[0, 0] + biases, rtol=1e-4, atol=1e-5)
+    halved = {name: value / 2 for name, value in network.items()}
+    numpy.testing.assert_allclose(learner.logits(halved), learner.logits(network) / 2, rtol=1e-4, atol=1e-5)
+
+
 def test_a_feature_without_spread_counts_for_nothing_and_breaks_nothing(tmp_path):
     (features, labels), validation = split(64, 0), split(40, 1)
     features[:, 3] = 0

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from Classes import (
+    Calibration,
     Card,
     Checkpoints,
     Data,
@@ -242,6 +243,26 @@ def served_loss(configuration):
     with Engine.open_engine(configuration, Card.load(configuration.card)) as engine:
         answers = engine.classify(images)
     return -numpy.log([answer[record.label] for answer, record in zip(answers, records, strict=True)]).mean()
+
+
+@pytest.mark.parametrize("scopes", ["Logits", "Mixed_7c"])
+def test_confidences_are_calibrated_on_the_validation_images(project, monkeypatch, scopes):
+    monkeypatch.setattr(Calibration, "ENOUGH", 2)
+    configuration = project("Epochs=1", f"TrainableScopes={scopes}", "TargetSensitivity=1", "UncertainShare=0")
+    Training.run(configuration)
+
+    card = Card.load(configuration.card)
+    items = Shards.manifest(configuration).splits["validation"]
+    records = Shards.records(configuration, "validation")
+    images = numpy.stack([Images.prepare(record.encoded, networks.SIZE) for record in records])
+    with Engine.open_engine(configuration, card) as engine:
+        answers = engine.classify(images)
+
+    assert card.temperature != 1
+    labels = numpy.array([item["label"] for item in items])
+    assert (answers[labels == 1, 1] >= card.threshold).all(), "the graph that serves finds what was promised"
+    likelihoods = answers[numpy.arange(len(labels)), labels]
+    assert card.calibration["cross_entropy_after"] == pytest.approx(-numpy.log(likelihoods).mean(), rel=1e-3)
 
 
 def test_the_comparison_after_training_in_bf16_is_float32(project, monkeypatch):

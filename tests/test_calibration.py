@@ -1,0 +1,230 @@
+import types
+
+import numpy
+import pytest
+from scipy import special
+from sklearn import calibration
+
+from Classes import Calibration
+from tests import graphs
+
+
+def drawn(count, temperature, seed=0, classes=2):
+    """Logits, and labels drawn from what they say under a temperature."""
+    generator = numpy.random.default_rng(seed)
+    logits = generator.normal(0, 3, (count, classes))
+    chances = special.softmax(logits / temperature, axis=1).cumsum(1)
+    return logits, (generator.random((count, 1)) > chances).sum(1)
+
+
+def manifest(labels, groups=None):
+    groups = range(len(labels)) if groups is None else groups
+    items = [{"label": int(label), "group": f"original {group}"} for label, group in zip(labels, groups, strict=True)]
+    return types.SimpleNamespace(classes=["0", "1"], splits={"validation": items})
+
+
+def calibrate(folder, labels, logits, *settings, groups=None):
+    configuration = graphs.configuration(folder, *settings)
+    return Calibration.calibrate(configuration, manifest(labels, groups), lambda: logits)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_that_the_labels_were_drawn_with_is_found(temperature, classes):
+    logits, labels = drawn(20_000, temperature, classes=classes)
+
+    assert Calibration.fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_a_constant_an_image_changes_no_temperature():
+    logits, labels = drawn(500, 2.0)
+
+    shifted = Calibration.fit_temperature(logits + numpy.arange(500)[:, None], labels)
+
+    assert shifted == pytest.approx(Calibration.fit_temperature(logits, labels), rel=1e-4)
+
+
+def test_images_that_are_all_right_do_not_make_every_confidence_one():
+    logits = numpy.array([[2.0, 0.0], [0.0, 2.0]] * 10)
+
+    temperature = Calibration.fit_temperature(logits, numpy.array([0, 1] * 10))
+
+    assert 0.1 < temperature < 1
+
+
+def test_a_calibrated_graph_is_the_graph_of_divided_logits():
+    generator = numpy.random.default_rng(0)
+    features = generator.normal(size=(5, 8))
+    arrays = {
+        "last/weights": generator.normal(size=(1, 1, 8, 3)).astype("float32"),
+        "last/biases": numpy.array([1, 2, 3], "float32"),
+        "other/weights": numpy.ones(2, "float32"),
+    }
+
+    folded = Calibration.fold(arrays, "last", 4.0)
+
+    def logits(values):
+        return features @ values["last/weights"][0, 0] + values["last/biases"]
+
+    numpy.testing.assert_allclose(logits(folded), logits(arrays) / 4, rtol=1e-5)
+    assert folded["other/weights"] is arrays["other/weights"]
+    probabilities = special.softmax(logits(arrays), axis=1)
+    expected = special.softmax(logits(arrays) / 4, axis=1)
+    found = Calibration.tempered(Calibration.from_probabilities(probabilities), 4.0)
+    numpy.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+# Eight ALL and four others; the scores of ALL in order: .9 .8 .7 .6 .45 .3 .2 .1.
+SCORES = numpy.array([0.9, 0.8, 0.7, 0.6, 0.45, 0.3, 0.2, 0.1, 0.75, 0.4, 0.25, 0.05])
+TRUTHS = numpy.array([True] * 8 + [False] * 4)
+
+
+@pytest.mark.parametrize(
+    ("target", "threshold"),
+    [
+        (0, 0.5),
+        # 0.5 finds four of eight; a higher threshold that finds enough is not taken.
+        (0.25, 0.5),
+        (0.5, 0.5),
+        # Half-way to the score below, whoever has it.
+        (0.51, 0.425),
+        (0.75, (0.3 + 0.25) / 2),
+        (0.76, (0.2 + 0.1) / 2),
+        (1, (0.1 + 0.05) / 2),
+    ],
+)
+def test_the_threshold_finds_the_stated_share(target, threshold):
+    found = Calibration.reaching(SCORES, TRUTHS, target)
+
+    assert found == pytest.approx(threshold)
+    assert (SCORES[TRUTHS] >= found).mean() >= target
+
+
+def test_nineteen_of_twenty_are_ninety_five_percent():
+    scores = numpy.linspace(0.02, 0.40, 20)
+
+    assert Calibration.reaching(scores, numpy.ones(20, bool), 0.95) == pytest.approx(0.03)
+
+
+def test_tied_scores_are_found_together():
+    scores = numpy.array([0.3, 0.3, 0.3, 0.9])
+
+    assert Calibration.reaching(scores, numpy.ones(4, bool), 0.5) == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(
+    ("share", "limits"),
+    [
+        # No ALL below, and no other image at or above.
+        (0, ((0.1 + 0.05) / 2, (0.75 + 0.8) / 2)),
+        # One of eight, none of four.
+        (0.2, ((0.2 + 0.1) / 2, (0.75 + 0.8) / 2)),
+        (0.25, ((0.3 + 0.25) / 2, 0.5)),
+        (1, None),
+    ],
+)
+def test_beyond_the_band_lies_at_most_the_stated_share_on_the_wrong_side(share, limits):
+    found = Calibration.band(SCORES, TRUTHS, 0.5, share)
+
+    assert (found is None) if limits is None else found == pytest.approx(limits)
+    if found:
+        assert (SCORES[TRUTHS] < found[0]).mean() <= share
+        assert (SCORES[~TRUTHS] >= found[1]).mean() <= share
+
+
+def test_classes_that_lie_apart_leave_nothing_uncertain():
+    assert Calibration.band(numpy.array([0.9, 0.8, 0.1, 0.2]), numpy.array([1, 1, 0, 0], bool), 0.5, 0) is None
+
+
+def test_the_expected_error_by_hand_and_by_scikit_learn():
+    # Two bins: confidences 0.6 and 0.65, one of two right; 0.9 and 0.95, both right.
+    probabilities = numpy.array([[0.6, 0.4], [0.35, 0.65], [0.1, 0.9], [0.95, 0.05]])
+    found = Calibration.reliability(probabilities, [0, 0, 1, 0])
+
+    assert found["ece"] == pytest.approx((abs(1 - 1.25) + abs(2 - 1.85)) / 4)
+    assert [(each["images"], each["accuracy"]) for each in found["bins"]] == [(2, 0.5), (2, 1.0)]
+    assert found["bins"][0]["interval"] == pytest.approx([0.0945, 0.9055], abs=1e-4)
+
+    logits, labels = drawn(3000, 2.0)
+    probabilities = special.softmax(logits, axis=1)
+    found = Calibration.reliability(probabilities, labels)
+    right = probabilities.argmax(1) == labels
+    accuracy, confidence = calibration.calibration_curve(right, probabilities.max(1), n_bins=10)
+    weights = numpy.array([each["images"] for each in found["bins"]]) / 3000
+    assert found["ece"] == pytest.approx((weights * abs(accuracy - confidence)).sum())
+
+
+def test_what_chance_alone_makes_of_true_confidences():
+    logits, labels = drawn(200, 1.0)
+    probabilities = special.softmax(logits, axis=1)
+
+    many = [Calibration.reliability(probabilities, drawn_again(probabilities, seed))["ece"] for seed in range(200)]
+
+    assert Calibration.reliability(probabilities, labels)["chance"] == pytest.approx(numpy.mean(many), rel=0.1)
+
+
+def drawn_again(probabilities, seed):
+    return (numpy.random.default_rng(seed).random(len(probabilities)) < probabilities[:, 1]).astype(int)
+
+
+def test_no_images_have_no_error():
+    assert Calibration.reliability(numpy.zeros((0, 2)), []) == {"ece": None, "chance": None, "bins": []}
+
+
+def test_a_network_that_is_too_sure_is_corrected(tmp_path, caplog):
+    caplog.set_level("INFO")
+    logits, labels = drawn(1000, 3.0)
+
+    choice, about = calibrate(tmp_path, labels, logits)
+
+    assert choice.temperature == pytest.approx(3, rel=0.15)
+    assert about["ece_after"] < 0.04 < about["ece_before"]
+    assert about["cross_entropy_after"] < about["cross_entropy_before"]
+    assert about["same_images"]["sensitivity"]["value"] >= 0.95
+    assert choice.threshold < 0.5
+    assert choice.uncertain[0] <= choice.threshold < choice.uncertain[1]
+    assert "The same images chose these" in caplog.text
+
+
+def test_what_the_images_chose_is_judged_on_images_that_did_not_choose(tmp_path):
+    # Labels that have nothing to do with the logits: chosen on them the threshold seems to find 95 %.
+    generator = numpy.random.default_rng(5)
+    logits, labels = generator.normal(size=(60, 2)), numpy.array([0, 1] * 30)
+
+    _, about = calibrate(tmp_path, labels, logits)
+
+    same, other = about["same_images"], about["cross_fitted"]
+    assert same["sensitivity"]["of"][0] >= 29
+    assert other["sensitivity"]["of"][1] == 30, "every image is judged once"
+    assert other["cross_entropy"] > same["cross_entropy"]
+
+
+def test_images_of_one_original_are_in_one_part():
+    labels, groups = numpy.array([0, 0, 1, 1] * 10), numpy.arange(40) // 4
+
+    parts = Calibration._parts(labels, groups.tolist(), 50)
+
+    assert len(parts) == 5
+    assert sorted(numpy.concatenate([rows for _, rows in parts])) == list(range(40))
+    for others, rows in parts:
+        assert not set(groups[others]) & set(groups[rows])
+
+
+def test_one_original_a_class_is_chosen_from_and_not_judged(tmp_path):
+    logits, labels = drawn(60, 1.0)
+
+    choice, about = calibrate(tmp_path, labels, logits, groups=labels)
+
+    assert choice.temperature != 1
+    assert about["cross_fitted"] is None
+
+
+@pytest.mark.parametrize("labels", [[], [1] * 50, [1] * 50 + [0] * 9])
+def test_too_few_images_choose_nothing(tmp_path, caplog, labels):
+    configuration = graphs.configuration(tmp_path)
+
+    choice, about = Calibration.calibrate(configuration, manifest(labels), lambda: pytest.fail("not needed"))
+
+    assert choice == Calibration.Choice(1.0, 0.5, None)
+    assert about["note"] in caplog.text
+    assert "where 10 are needed" in about["note"]
