@@ -36,8 +36,9 @@ class Explainer:
     def maps(self, batch):
         """How much each place of a picture speaks for ALL.
 
-        The mean over a map is the logit of the positive class above the mean logit of the others, but for the last
-        layer's bias.
+        The mean over a map is the logit of the positive class above the mean logit of the others. The last layer's
+        bias is a part of each place alike: without it the map would tell of distance from an empty picture, not from
+        the line between the classes.
 
         Args:
           batch: uint8 [N, S, S, 3], RGB, from Images.prepare.
@@ -56,7 +57,8 @@ class Explainer:
                 found = [self._compiled([image[None]])[0][0] for image in inputs]
             except RuntimeError as error:
                 raise EngineError("the heat map's network failed on the CPU; run again") from error
-        maps = numpy.einsum("nchw,c->nhw", numpy.array(found), self._weights).astype("float32")
+        maps = numpy.einsum("nchw,c->nhw", numpy.array(found), self._weights[:-1]) + self._weights[-1]
+        maps = maps.astype("float32")
         if not numpy.isfinite(maps).all():
             raise EngineError("device result invalid: a heat map with values that are no numbers")
         return maps
@@ -85,14 +87,14 @@ class Explainer:
 
 
 def last_layer(pooled):
-    """The kernel of the layer after the global pooling.
+    """The kernel and the biases of the layer after the global pooling.
 
     Args:
       pooled: openvino.Node, from OpenVINO.pooling.
     Returns:
-      float32 [classes, channels].
+      float32 [classes, channels + 1], the biases last.
     Raises:
-      GraphError: it is no convolution of one by one pixel.
+      GraphError: it is no convolution of one by one pixel with a bias.
     """
     following = list(pooled.output(0).get_target_inputs())
     node = following[0].get_node() if len(following) == 1 else None
@@ -101,17 +103,31 @@ def last_layer(pooled):
     kernel = node.input_value(1).get_node()
     if kernel.get_type_name() != "Constant" or list(kernel.get_output_shape(0))[2:] != [1, 1]:
         raise GraphError("the graph's last layer is no convolution of one pixel; there are no heat maps for it")
-    return kernel.data[:, :, 0, 0].astype("float32")
+    biases = _biases(node)
+    return numpy.concatenate([kernel.data[:, :, 0, 0], biases[:, None]], axis=1).astype("float32")
+
+
+def _biases(convolution):
+    """What is added to a convolution's output, [classes]."""
+    following = list(convolution.output(0).get_target_inputs())
+    node = following[0].get_node() if len(following) == 1 else None
+    constants = (
+        [] if node is None or node.get_type_name() != "Add" else [port.get_node() for port in node.input_values()]
+    )
+    found = [each.data.reshape(-1) for each in constants if each.get_type_name() == "Constant"]
+    if not found:
+        raise GraphError("the graph's last layer has no bias; there are no heat maps for it")
+    return found[0]
 
 
 def evidence(kernel, positive):
     """Weights that tell the positive class from the others: what all classes share moves no softmax.
 
     Args:
-      kernel: float32 [classes, channels].
+      kernel: float32 [classes, channels + 1], from `last_layer`.
       positive: index of the class that means ALL.
     Returns:
-      float32 [channels].
+      float32 [channels + 1].
     """
     return kernel[positive] - numpy.delete(kernel, positive, axis=0).mean(axis=0)
 

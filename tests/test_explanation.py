@@ -24,20 +24,21 @@ def test_a_map_shows_the_place_that_counts(tmp_path):
     maps = Explanation.Explainer(card(tmp_path)).maps(planted()[None])
 
     # White is 127 / 128 in each colour; red speaks for class 1 with 5 - 1, green with 0 - 2, blue with 0.
-    expected = numpy.zeros((1, graphs.PLACES, graphs.PLACES), "float32")
-    expected[0, 1, 6] = (4 - 2) * 127 / 128
+    # The biases, 0 - 0.5, lie under every place.
+    expected = numpy.full((1, graphs.PLACES, graphs.PLACES), -0.5, "float32")
+    expected[0, 1, 6] += (4 - 2) * 127 / 128
     assert maps.dtype == numpy.float32
     assert maps == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_mean_of_a_map_is_the_difference_of_the_logits_but_for_the_bias(tmp_path):
+def test_the_mean_of_a_map_is_the_difference_of_the_logits(tmp_path):
     images = numpy.random.default_rng(5).integers(0, 256, (4, graphs.SIZE, graphs.SIZE, 3), dtype="uint8")
     loaded = card(tmp_path)
     maps = Explanation.Explainer(loaded).maps(images)
     with Engine.open_engine(graphs.configuration(tmp_path), loaded) as engine:
         answers = engine.classify(images)
 
-    assert numpy.log(answers[:, 1] / answers[:, 0]) == pytest.approx(maps.mean(axis=(1, 2)) + 0.0 - 0.5, abs=1e-5)
+    assert numpy.log(answers[:, 1] / answers[:, 0]) == pytest.approx(maps.mean(axis=(1, 2)), abs=1e-5)
     assert len(set(maps.mean(axis=(1, 2)).tolist())) == 4
 
 
@@ -46,14 +47,14 @@ def test_the_positive_class_against_the_mean_of_several_others(tmp_path):
 
     maps = Explanation.Explainer(loaded).maps(planted()[None])
 
-    # Red 5 - (1 + 0) / 2, green 0 - (2 + 1) / 2, blue 0.
-    assert maps[0, 1, 6] == pytest.approx((4.5 - 1.5) * 127 / 128)
+    # Red 5 - (1 + 0) / 2, green 0 - (2 + 1) / 2, blue 0; biases 0 - (0.5 + 0) / 2.
+    assert maps[0, 1, 6] == pytest.approx((4.5 - 1.5) * 127 / 128 - 0.25)
 
 
 def test_the_positive_class_may_be_the_first(tmp_path):
     maps = Explanation.Explainer(card(tmp_path, positive="0")).maps(planted()[None])
 
-    assert maps[0, 1, 6] == pytest.approx(-2 * 127 / 128)
+    assert maps[0, 1, 6] == pytest.approx(-2 * 127 / 128 + 0.5)
 
 
 @pytest.mark.parametrize("content", [lambda: graphs.frozen(size=graphs.SIZE), lambda: graphs.pooled(middle=1)])
