@@ -31,6 +31,10 @@ _VERDICT = {
     "detected": {"type": "boolean", "description": "Whether the verdict is ALL"},
     "class": _text("The class that is said"),
     "low_confidence": {"type": "boolean", "description": "Whether the confidence is below InceptionThreshold"},
+    "uncertain": {
+        "type": "boolean",
+        "description": "Whether the probability of ALL lies in the model's uncertain band: a person should decide",
+    },
     "probabilities": {
         "type": "object",
         "description": "Probability of each class",
@@ -127,6 +131,7 @@ def verdict(finding):
         "detected": said.detected,
         "class": said.label,
         "low_confidence": said.low,
+        "uncertain": said.uncertain,
         "probabilities": said.probabilities,
         "confidence": said.confidence,
         "message": said.sentence(finding.seconds),

@@ -66,11 +66,14 @@ def _classify(configuration, card, engine, path):
     correct = verdict.correct(row["truth"])
     level = logging.WARNING if correct is False else logging.INFO
     log.log(level, "%s", verdict.sentence(seconds, row["truth"]))
+    if verdict.uncertain:
+        log.warning("%s: uncertain; a person should look at this image", name)
     return row | {
         "class": verdict.label,
         "verdict": verdict.finding,
         "confidence": verdict.confidence,
         "low": verdict.low,
+        "uncertain": verdict.uncertain,
         **{f"probability_{label}": value for label, value in verdict.probabilities.items()},
         "correct": correct,
         "seconds": seconds,
@@ -86,5 +89,5 @@ def _strange(rows):
 
 def _model(card, engine):
     """Which model spoke, for the rows' JSON."""
-    model = {"graph_sha256": card.graph_sha256, "threshold": card.threshold, "synthetic": card.synthetic}
-    return {**model, "engine": engine.name, "precision": engine.precision}
+    model = {"graph_sha256": card.graph_sha256, "threshold": card.threshold, "uncertain": card.uncertain}
+    return {**model, "synthetic": card.synthetic, "engine": engine.name, "precision": engine.precision}

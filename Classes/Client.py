@@ -207,6 +207,7 @@ def _row(configuration, classes, path, answer):
         "verdict": answer.get("Classification"),
         "confidence": answer["Confidence"],
         "low": " LOW " in answer["Message"],
+        "uncertain": answer.get("uncertain"),
         **{f"probability_{name}": (answer.get("probabilities") or {}).get(name) for name in classes},
         "correct": None if truth is None else detected == (truth == configuration["PositiveClass"]),
         "seconds": answer.get("seconds"),

@@ -15,6 +15,7 @@ class Verdict:
       label: the class that is said.
       confidence: the probability of that class, rounded to four digits.
       low: whether that probability is below `InceptionThreshold`.
+      uncertain: whether the probability of ALL lies in the card's uncertain band, so that a person should decide.
       probabilities: {class name: float}.
       positive: the class that means ALL.
     """
@@ -23,6 +24,7 @@ class Verdict:
     label: str
     confidence: float
     low: bool
+    uncertain: bool
     probabilities: dict
     positive: str
 
@@ -75,6 +77,7 @@ def judge(probabilities, card, low_below):
         label=card.classes[said],
         confidence=round(float(confidence), 4),
         low=not detected(confidence, low_below),
+        uncertain=_within(probabilities[positive], card.uncertain),
         probabilities={name: float(value) for name, value in zip(card.classes, probabilities, strict=True)},
         positive=card.positive,
     )
@@ -86,6 +89,10 @@ def detected(probability, threshold):
     Both are compared as float32, since an engine's 0.7 is the float32 just below the 0.7 of a configuration.
     """
     return bool(numpy.float32(probability) >= numpy.float32(threshold))
+
+
+def _within(probability, band):
+    return band is not None and detected(probability, band[0]) and not detected(probability, band[1])
 
 
 def truth(path, classes):

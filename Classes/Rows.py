@@ -11,7 +11,7 @@ from Classes.Errors import ConfigurationError
 
 def empty(name, truth, classes):
     """The row of an image that has no verdict yet."""
-    row = {"file": name, "class": None, "verdict": None, "confidence": None, "low": None}
+    row = {"file": name, "class": None, "verdict": None, "confidence": None, "low": None, "uncertain": None}
     row |= {f"probability_{label}": None for label in classes}
     return row | {"truth": truth, "correct": None, "seconds": None, "error": None}
 
@@ -40,6 +40,10 @@ def summary(rows, log):
     log.info("False Positives: %d", counts[False, True])
     log.info("True Negatives: %d", counts[True, False])
     log.info("False Negatives: %d", counts[False, False])
+    uncertain = sum(bool(row["uncertain"]) for row in judged)
+    if uncertain:
+        rest = [row["correct"] for row in judged if not row["uncertain"]]
+        log.info("%d images uncertain; of the other %d, %d correct", uncertain, len(rest), sum(rest))
     unnamed = sum(row["truth"] is None and not row["error"] for row in rows)
     if unnamed:
         log.info("%d images without a class in their name were classified and not counted", unnamed)

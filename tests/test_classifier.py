@@ -137,6 +137,23 @@ def test_rows_as_csv_and_json_say_the_same(folder):
     assert last["seconds"] > 0
 
 
+def test_uncertain_images_are_named_and_counted_apart(folder, capsys):
+    # Of 0.12, 0.88 and 0.27 the last, which is wrong, lies in the band.
+    graphs.write(folder / "Model", uncertain=[0.2, 0.6])
+
+    assert classify(folder, "--json", "rows.json") == 0
+
+    messages = [message for _, _, message in lines(capsys)]
+    assert any(
+        message.startswith("ALL incorrectly not detected with LOW confidence of 0.7311 in ") for message in messages
+    )
+    assert "Model/Test/Im003_1.png: uncertain; a person should look at this image" in messages
+    assert "1 images uncertain; of the other 2, 2 correct" in messages
+    content = json.loads(pathlib.Path("rows.json").read_text())
+    assert [image["uncertain"] for image in content["images"]] == [False, False, True]
+    assert content["model"]["uncertain"] == [0.2, 0.6]
+
+
 def test_an_interrupted_run_keeps_what_is_done(folder, monkeypatch, capsys):
     prepare = Images.prepare
 

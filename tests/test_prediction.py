@@ -6,8 +6,8 @@ import pytest
 from Classes import Prediction
 
 
-def card(classes=("0", "1"), threshold=0.5, positive="1"):
-    return types.SimpleNamespace(classes=classes, threshold=threshold, positive=positive)
+def card(classes=("0", "1"), threshold=0.5, positive="1", uncertain=None):
+    return types.SimpleNamespace(classes=classes, threshold=threshold, positive=positive, uncertain=uncertain)
 
 
 def judge(*probabilities, low=0.8, **fields):
@@ -57,6 +57,20 @@ def test_the_cards_threshold_itself_is_a_detection(threshold):
 def test_with_another_threshold_the_confidence_is_of_the_class_that_is_said():
     assert judge(0.6, 0.4, threshold=0.3).confidence == 0.4
     assert judge(0.4, 0.6, threshold=0.7).confidence == 0.4
+
+
+@pytest.mark.parametrize(
+    ("probability", "uncertain"), [(0.1, False), (0.2, True), (0.5, True), (0.69, True), (0.7, False), (0.9, False)]
+)
+def test_uncertain_from_the_bands_low_end_to_below_its_high_one(probability, uncertain):
+    verdict = judge(1 - probability, probability, uncertain=[0.2, 0.7])
+
+    assert verdict.uncertain is uncertain
+    assert verdict.detected is (probability >= 0.5), "uncertain or not, a verdict is said"
+
+
+def test_without_a_band_nothing_is_uncertain():
+    assert not judge(0.5, 0.5).uncertain
 
 
 def test_the_positive_class_may_stand_first():

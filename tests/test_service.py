@@ -66,12 +66,25 @@ def test_the_new_fields_stand_beside_the_historic_ones(client):
 
     assert answer["probabilities"] == pytest.approx({"0": 1 - graphs.RED[96], "1": graphs.RED[96]}, abs=1e-6)
     assert answer["low_confidence"] is True
+    assert answer["uncertain"] is False
     assert answer["seconds"] >= 0
     assert answer["engine"] == "OpenVINO CPU"
     assert answer["model"] == client.laboratory.card.graph_sha256
     assert answer["notice"] == Helpers.DISCLAIMER
     assert answer["image"] == {"format": "png", "width": 300, "height": 300}
     assert len({name.lower() for name in answer}) == len(answer), "some readers take names that differ in case for one"
+
+
+def test_an_uncertain_verdict_is_said_to_be_one_beside_the_historic_words(tmp_path):
+    card = graphs.write(tmp_path / "Model", content=b"no graph", uncertain=[0.2, 0.6])
+    client = services.client(tmp_path, card=Card.load(card))
+    try:
+        answers = [client.post("/Inference", data=services.image(value)).get_json() for value in (64, 96, 192)]
+    finally:
+        client.laboratory.close()
+
+    assert [answer["uncertain"] for answer in answers] == [False, True, False]
+    assert answers[1]["Message"].startswith("ALL not detected with a LOW confidence of 0.7311 in 0.")
 
 
 def test_a_refusal_at_the_historic_address_has_historic_fields_too(client):

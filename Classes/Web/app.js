@@ -10,7 +10,7 @@ const TIMEOUT = 60_000;
 
 // A spreadsheet takes a text that begins so for a formula, and a file's name is a stranger's text.
 const FORMULA = /^[=+\-@\t\r]/;
-const COLUMNS = ["file", "class", "verdict", "confidence", "low"];
+const COLUMNS = ["file", "class", "verdict", "confidence", "low", "uncertain"];
 const LAST_COLUMNS = ["seconds", "error", "sha256", "engine", "precision", "model", "request_id", "notice"];
 
 const byId = (id) => document.getElementById(id);
@@ -210,6 +210,7 @@ function confidence(answer) {
   meter.setAttribute("aria-label", "Confidence");
   const parts = [element("span", percent, { className: "percent" }), meter];
   if (answer.low_confidence) parts.push(element("span", "⚠ low confidence", { className: "low" }));
+  if (answer.uncertain) parts.push(element("span", "⚠ uncertain: a person should decide", { className: "low" }));
   return parts;
 }
 
