@@ -1,29 +1,45 @@
 """Measure the frozen graph on the validation split, which training never saw.
 
 python3 Validation.py                           # accuracy, sensitivity, specificity, ROC AUC, … with 95 % intervals
-python3 Validation.py --set BatchTestSize=100   # more images a step
+python3 Validation.py Folds 5                   # the last layer trained and measured on five folds of all images
+python3 Validation.py --set Prevalence=0.01     # predictive values where one of a hundred is ALL
 python3 Validation.py --set Precision=f32       # in float32 instead of what the classifier uses here
 tensorboard --logdir=Model/_logs_eval           # the curves
 
-Reads the shards in Model/Data, Model/ALLGraph.pb and its card. Writes TensorBoard events, metrics.json with every
-image's probabilities, confusion.png and roc.png to Model/_logs_eval, and the figures into Model/ALLGraph.json.
+Reads the shards in Model/Data, Model/ALLGraph.pb and its card; Folds the pretrained weights instead of these two.
+Writes TensorBoard events, metrics.json with every image's probabilities, folds.json and pictures to Model/_logs_eval,
+the figures into Model/ALLGraph.json, the report to Model/Report and Model/MODEL_CARD.md.
 """
 
+import argparse
 import sys
 
 from Classes import Entry
 
 
 def main(arguments=None) -> int:
-    options = Entry.parser(__doc__).parse_args(arguments)
+    parser = Entry.parser(__doc__)
+    parser.add_argument("command", nargs="?", choices=["Folds"], help="cross-validation instead of the frozen graph")
+    parser.add_argument("count", nargs="?", type=_count, default=5, help="how many folds (default: 5)")
+    options = parser.parse_args(arguments)
     from Classes import Helpers
 
     configuration = Helpers.load(options.confs, options.settings)
     Helpers.start_log(configuration, "Validation")
     Entry.import_tensorflow()
+    if options.command:
+        from Classes import Folds
+
+        return Folds.run(configuration, options.count)
     from Classes import Validation
 
     return Validation.run(configuration)
+
+
+def _count(text):
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text} folds; two is the least")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -145,11 +145,36 @@ class LastLayer(Learner):
     def batches(self, epoch, skip):
         """The batches of an epoch from the `skip`-th on: (features float32 [B, F], labels int64 [B])."""
         features, labels = self._splits["train"]
-        order = numpy.random.default_rng([self.configuration["RandomSeed"], epoch]).permutation(len(labels))
-        size = min(self.configuration["BatchSize"], len(labels))
-        for start in range(skip * size, self.steps_per_epoch * size, size):
-            chosen = order[start : start + size]
+        for chosen in self._order(epoch)[skip:]:
             yield tf.constant(features[chosen]), tf.constant(labels[chosen])
+
+    def train_epoch(self, epoch):
+        """All steps of an epoch: they leave what `train` leaves batch by batch, in a third of the time."""
+        steps = range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
+        if self.configuration["GradientSteps"] > 1:
+            for step, batch in zip(steps, self.batches(epoch, 0), strict=True):
+                self.train(batch, step)
+            return
+        rates = tf.constant([self.learning_rate(step) for step in steps], tf.float32)
+        self._train_epoch(*self._splits["train"], self._order(epoch), rates, tf.constant(steps.start))
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _train_epoch(self, features, labels, order, rates, first):
+        def step(number):
+            self.optimizer.learning_rate.assign(rates[number])
+            seed = tf.stack([self.configuration["RandomSeed"], first + number])
+            self._train(tf.gather(features, order[number]), tf.gather(labels, order[number]), seed, True)
+            return number + 1
+
+        # One after the other: each begins with the weights that the one before leaves.
+        tf.while_loop(lambda number: number < tf.shape(order)[0], step, [tf.constant(0)], parallel_iterations=1)
+
+    def _order(self, epoch):
+        """Which images the batches of an epoch hold, int [steps, B]."""
+        count = len(self._splits["train"][1])
+        size = min(self.configuration["BatchSize"], count)
+        order = numpy.random.default_rng([self.configuration["RandomSeed"], epoch]).permutation(count)
+        return order[: self.steps_per_epoch * size].reshape(-1, size)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _train(self, features, labels, seed, last):

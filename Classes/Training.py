@@ -116,11 +116,7 @@ def _seed(seed):
 
 def _learner(configuration, manifest):
     """(Learner, the records that the frozen graph is checked on)."""
-    scopes = configuration["TrainableScopes"] or ("Logits" if Pretrained.find(configuration) else "all")
-    blocks = inception_v3.trained_blocks(scopes)
-    if blocks is None:
-        known = ", ".join(inception_utils.BLOCKS)
-        raise ConfigurationError(f"TrainableScopes is {scopes}; allowed: all, {known}, or nothing")
+    scopes, blocks = trained(configuration)
     classes, size, width = configuration["NumClasses"], configuration["ImageSize"], configuration["DepthMultiplier"]
     auxiliary = "AuxLogits" in blocks and configuration["AuxiliaryWeight"] > 0 and size >= inception_v3.AUXILIARY_SIDE
     pretrained = Pretrained.load(configuration, inception_v3.shapes(classes, size, width, auxiliary))
@@ -134,6 +130,16 @@ def _learner(configuration, manifest):
     log.info("Training of %s end to end, %d images.", scopes, len(manifest.splits["train"]))
     first = itertools.islice(Shards.records(configuration, "validation"), Freezing.CHECKED)
     return Learners.Network(configuration, manifest, blocks, auxiliary, pretrained), first
+
+
+def trained(configuration):
+    """What a configuration trains: (`TrainableScopes`, or what it means when empty; its blocks)."""
+    scopes = configuration["TrainableScopes"] or ("Logits" if Pretrained.find(configuration) else "all")
+    blocks = inception_v3.trained_blocks(scopes)
+    if blocks is None:
+        known = ", ".join(inception_utils.BLOCKS)
+        raise ConfigurationError(f"TrainableScopes is {scopes}; allowed: all, {known}, or nothing")
+    return scopes, blocks
 
 
 def _last_layer(configuration, manifest, pretrained):

@@ -132,6 +132,18 @@ def after(tmp_path, steps, *settings):
     return learner
 
 
+@pytest.mark.parametrize("settings", [(), ("GradientSteps=2",), ("AverageDecay=0.9", "WarmupEpochs=1")])
+def test_an_epoch_in_one_call_leaves_what_its_steps_leave(tmp_path, settings):
+    stepwise, whole = (last_layer(tmp_path, "BatchSize=8", "LearningRate=0.01", *settings) for _ in range(2))
+
+    train(stepwise, 3 * stepwise.steps_per_epoch)
+    for epoch in range(3):
+        whole.train_epoch(epoch)
+
+    for name, variable in stepwise.variables().items():
+        numpy.testing.assert_array_equal(variable.numpy(), whole.variables()[name].numpy(), err_msg=name)
+
+
 def test_two_half_batches_change_the_weights_like_a_whole_one(tmp_path):
     whole = after(tmp_path, 4, "BatchSize=32")
     halves = last_layer(tmp_path, "DropoutKeep=1", "WeightDecay=0", "BatchSize=16", "GradientSteps=2")
