@@ -79,6 +79,12 @@ def _calibration(card):
     if "ece_before" in calibration:
         before, after = calibration["ece_before"], calibration["ece_after"]
         lines.append(f"Expected calibration error {before:.4f} before and {after:.4f} after the temperature.")
+        honest = calibration["cross_fitted"]
+        if honest:
+            lines.append(
+                "All this was chosen on the validation images; where other images choose, the error is "
+                f"{honest['ece']:.4f} and {honest['uncertain']['value']:.1%} of the verdicts are uncertain."
+            )
     return " ".join(lines)
 
 

@@ -97,6 +97,33 @@ def precision_recall(path, labels, scores, title):
     _save(figure, path)
 
 
+def reliability(path, certainty, title):
+    """Confidence against how often it is right, before and after calibration.
+
+    Args:
+      path: PNG to write.
+      certainty: {"before" and "after": Calibration.reliability's answer, or None}.
+      title: first line above the picture.
+    """
+    count = sum(each["images"] for each in certainty["after"]["bins"])
+    figure, axes = _page(f"{title}\n{count} images, {NOTICE}")
+    axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label="as often right as it says")
+    for label, found in (("before calibration", certainty["before"]), ("served", certainty["after"])):
+        if found and found["bins"]:
+            confidences, shares = ([each[key] for each in found["bins"]] for key in ("confidence", "accuracy"))
+            ends = [each["interval"] for each in found["bins"]]
+            spread = [[share - end[0] for share, end in zip(shares, ends, strict=True)]]
+            spread.append([end[1] - share for share, end in zip(shares, ends, strict=True)])
+            axes.errorbar(confidences, shares, yerr=spread, fmt="o-", capsize=3, label=label, clip_on=False)
+    axes.set_xlim(0.45, 1)
+    axes.set_ylim(0, 1)
+    axes.grid(alpha=0.3)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("share of right verdicts, with 95 % intervals")
+    axes.legend(loc="lower right")
+    _save(figure, path)
+
+
 def curves(path, history):
     """Loss and accuracy over a training.
 

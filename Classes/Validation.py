@@ -8,7 +8,20 @@ import time
 
 import numpy
 
-from Classes import Card, Engine, Evaluation, Files, Helpers, Images, Plots, Prediction, Provenance, Report, Shards
+from Classes import (
+    Calibration,
+    Card,
+    Engine,
+    Evaluation,
+    Files,
+    Helpers,
+    Images,
+    Plots,
+    Prediction,
+    Provenance,
+    Report,
+    Shards,
+)
 from Classes.Errors import DataError, GraphError
 
 log = logging.getLogger("Validation")
@@ -38,7 +51,8 @@ def run(configuration):
         if card.synthetic:
             log.warning("This model was trained on synthetic smears: its figures say nothing about real cells.")
         rows, figures = _measure(configuration, card, manifest, engine)
-        print("", *Evaluation.table(figures), "", sep="\n")
+        figures["certainty"] = _certainty(card, rows)
+        print("", *Evaluation.table(figures), "", *_told(card, figures["certainty"]), "", sep="\n")
         if figures["patients"]:
             print(*Evaluation.table(figures["patients"], "patients"), "", sep="\n")
         metrics = _publish(configuration, card, manifest, engine, rows, figures)
@@ -126,6 +140,7 @@ def _step(configuration, card, engine, records):
                 "probabilities": verdict.probabilities,
                 "detected": verdict.detected,
                 "low": verdict.low,
+                "uncertain": verdict.uncertain,
                 "correct": verdict.correct(truth),
             }
         )
@@ -138,6 +153,44 @@ def _figures(configuration, card, rows):
     groups, rest = [row["group"] for row in rows], (configuration["RandomSeed"], configuration["Prevalence"])
     images = Evaluation.evaluate(labels, scores, [row["detected"] for row in rows], groups, *rest)
     return {**images, "patients": Evaluation.by_patient(labels, scores, groups, card.threshold, *rest)}
+
+
+def _certainty(card, rows):
+    """Whether the confidences mean what they say, and what the uncertain band does: dict for JSON."""
+    served = numpy.array([[row["probabilities"][name] for name in card.classes] for row in rows])
+    labels = [card.classes.index(row["label"]) for row in rows]
+    sure = [row for row in rows if not row["uncertain"]]
+    right = sum(row["correct"] for row in sure)
+    found = {
+        "after": Calibration.reliability(served, labels),
+        "before": None,
+        "uncertain": Evaluation.proportion(len(rows) - len(sure), len(rows), "there is no image"),
+        "accuracy_of_rest": Evaluation.proportion(right, len(sure), "every verdict is uncertain"),
+    }
+    if rows and card.calibration:
+        # The graph's answers are divided by the temperature already.
+        plain = Calibration.tempered(Calibration.from_probabilities(served), 1 / card.temperature)
+        found["before"] = Calibration.reliability(plain, labels)
+    return found
+
+
+def _told(card, certainty):
+    """The lines on certainty for the terminal."""
+    after, before = certainty["after"], certainty["before"]
+    if after["ece"] is None:
+        return []
+    lines = [f"Expected calibration error {after['ece']:.4f}; {after['chance']:.4f} is chance among so few images."]
+    if before:
+        lines[0] += f" Without the temperature {card.temperature:g} it is {before['ece']:.4f}."
+        lines.append(
+            "The temperature and the band were chosen on these very images; the model card has cross-fitted figures."
+        )
+    if card.uncertain:
+        low, high = card.uncertain
+        left, rest = certainty["uncertain"]["of"], certainty["accuracy_of_rest"]
+        value = rest["note"] if rest["value"] is None else f"accuracy of the rest {rest['value']:.4f}"
+        lines.append(f"Uncertain (ALL from {low:.3f} to {high:.3f}): {left[0]} of {left[1]}; {value}.")
+    return lines
 
 
 def _scores(card, rows):
@@ -165,6 +218,7 @@ def _publish(configuration, card, manifest, engine, rows, figures):
     title = "Validation on synthetic smears" if card.synthetic else "Validation"
     Plots.confusion(folder / "confusion.png", figures, title)
     Plots.roc(folder / "roc.png", labels, scores, figures, title)
+    Plots.reliability(folder / "reliability.png", figures["certainty"], title)
     # The card is read again: a Trainer.py that finished meanwhile must not get the figures of the graph before.
     newest = Card.load(configuration.card)
     if newest.graph_sha256 == card.graph_sha256:

@@ -44,7 +44,7 @@ def test_the_page_needs_nothing_but_itself(measured):
     assert not re.search(r'(?:src|href)="(?!data:|Data\.html)', text)
     assert "<script" not in text
     assert "no diagnosis" in text
-    assert text.count('class="plot"') == 3, "no training, so no curves"
+    assert text.count('class="plot"') == 4, "no training, so no curves"
 
 
 def test_its_figures_are_those_that_were_measured(measured):

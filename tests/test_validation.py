@@ -239,3 +239,23 @@ def test_without_a_model_or_shards_one_line(folder, capsys):
     (folder / "Model" / "ALLGraph.json").unlink()
     assert validate(folder) == 1
     assert "run python3 Trainer.py" in capsys.readouterr().err
+
+
+def test_certainty_is_measured_and_told(folder, capsys):
+    build(folder, VALIDATION, uncertain=[0.2, 0.4], temperature=2.0, calibration={"images": 7})
+
+    assert validate(folder) == 0
+
+    found = metrics(folder)["certainty"]
+    # By graphs.RED only the image of red 96, which is wrong, lies between 0.2 and 0.4.
+    assert found["uncertain"]["of"] == [1, 7]
+    assert found["accuracy_of_rest"]["of"] == [5, 6]
+    assert sum(each["images"] for each in found["after"]["bins"]) == 7
+    # Without a temperature of 2 the odds are squared.
+    odds = [max(share, 1 - share) / min(share, 1 - share) for share in (graphs.RED[red] for _, red in VALIDATION)]
+    told = sum(each["confidence"] * each["images"] for each in found["before"]["bins"])
+    assert told == pytest.approx(sum(each**2 / (1 + each**2) for each in odds), abs=1e-4)
+    out = capsys.readouterr().out
+    assert "Uncertain (ALL from 0.200 to 0.400): 1 of 7; accuracy of the rest 0.8333." in out
+    assert "chosen on these very images" in out
+    assert (folder / "Model" / "_logs_eval" / "reliability.png").stat().st_size > 5000
