@@ -47,6 +47,7 @@ def run(configuration):
     folder = configuration.path("LogDirEval")
     with Files.lock(folder), Engine.open_engine(configuration, card) as engine:
         Files.sweep(folder)
+        _set_aside(folder)
         log.info(Helpers.DISCLAIMER)
         if card.synthetic:
             log.warning("This model was trained on synthetic smears: its figures say nothing about real cells.")
@@ -159,13 +160,12 @@ def _certainty(card, rows):
     """Whether the confidences mean what they say, and what the uncertain band does: dict for JSON."""
     served = numpy.array([[row["probabilities"][name] for name in card.classes] for row in rows])
     labels = [card.classes.index(row["label"]) for row in rows]
-    sure = [row for row in rows if not row["uncertain"]]
-    right = sum(row["correct"] for row in sure)
+    truths = [row["label"] == card.positive for row in rows]
+    verdicts = ([row[key] for row in rows] for key in ("detected", "uncertain"))
     found = {
         "after": Calibration.reliability(served, labels),
         "before": None,
-        "uncertain": Evaluation.proportion(len(rows) - len(sure), len(rows), "there is no image"),
-        "accuracy_of_rest": Evaluation.proportion(right, len(sure), "every verdict is uncertain"),
+        **Evaluation.certain(truths, *verdicts),
     }
     if rows and card.calibration:
         # The graph's answers are divided by the temperature already.
@@ -182,15 +182,23 @@ def _told(card, certainty):
     lines = [f"Expected calibration error {after['ece']:.4f}; {after['chance']:.4f} is chance among so few images."]
     if before:
         lines[0] += f" Without the temperature {card.temperature:g} it is {before['ece']:.4f}."
-        lines.append(
-            "The temperature and the band were chosen on these very images; the model card has cross-fitted figures."
-        )
+        lines.append("The threshold, the temperature and the band were chosen on these very images.")
+        lines += _elsewhere(card.calibration.get("cross_fitted"))
     if card.uncertain:
         low, high = card.uncertain
         left, rest = certainty["uncertain"]["of"], certainty["accuracy_of_rest"]
         value = rest["note"] if rest["value"] is None else f"accuracy of the rest {rest['value']:.4f}"
         lines.append(f"Uncertain (ALL from {low:.3f} to {high:.3f}): {left[0]} of {left[1]}; {value}.")
     return lines
+
+
+def _elsewhere(honest):
+    """The line on what was judged with a choice of other images; `honest` as in Calibration.calibrate."""
+    if not honest:
+        return []
+    words = "Where other images choose: sensitivity {:.4f}, specificity {:.4f}, calibration error {:.4f}, {} uncertain."
+    values = (honest[key]["value"] for key in ("sensitivity", "specificity"))
+    return [words.format(*values, honest["ece"], honest["uncertain"]["of"][0])]
 
 
 def _scores(card, rows):
@@ -226,6 +234,17 @@ def _publish(configuration, card, manifest, engine, rows, figures):
     else:
         log.warning("%s: a newer model was written meanwhile; run python3 Validation.py again", configuration.card)
     return metrics
+
+
+def _set_aside(folder):
+    """Put the events of earlier runs into folders of their own, which TensorBoard shows as runs beside this one.
+
+    In one folder it would draw them all as one curve that jumps back and forth.
+    """
+    for path in folder.glob("events.out.tfevents.*"):
+        ended = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
+        (folder / ended).mkdir(exist_ok=True)
+        path.replace(folder / ended / path.name)
 
 
 class _Events:

@@ -143,6 +143,19 @@ def test_events_for_tensorboard(folder):
     assert found["Validation_metrics/specificity"] == pytest.approx({3: 0.75})
 
 
+def test_each_run_is_a_curve_of_its_own_for_tensorboard(folder):
+    runs = []
+    for _ in range(3):
+        validate(folder)
+        runs += (folder / "Model" / "_logs_eval").glob("events.out.tfevents.*")
+
+    found = (folder / "Model" / "_logs_eval").rglob("events.out.tfevents.*")
+    newest, *earlier = sorted(found, key=lambda path: len(path.parts))
+    assert newest == runs[-1]
+    assert {path.name for path in earlier} == {path.name for path in runs[:-1]}
+    assert all(re.fullmatch(r"\d{8}-\d{6}", path.parent.name) for path in earlier)
+
+
 def test_pictures(folder):
     validate(folder)
 
@@ -242,7 +255,9 @@ def test_without_a_model_or_shards_one_line(folder, capsys):
 
 
 def test_certainty_is_measured_and_told(folder, capsys):
-    build(folder, VALIDATION, uncertain=[0.2, 0.4], temperature=2.0, calibration={"images": 7})
+    share = {"value": 0.5, "of": [2, 4]}
+    honest = {"sensitivity": share, "specificity": share, "ece": 0.25, "uncertain": share}
+    build(folder, VALIDATION, uncertain=[0.2, 0.4], temperature=2.0, calibration={"cross_fitted": honest})
 
     assert validate(folder) == 0
 
@@ -258,4 +273,14 @@ def test_certainty_is_measured_and_told(folder, capsys):
     out = capsys.readouterr().out
     assert "Uncertain (ALL from 0.200 to 0.400): 1 of 7; accuracy of the rest 0.8333." in out
     assert "chosen on these very images" in out
+    assert "Where other images choose: sensitivity 0.5000, specificity 0.5000, calibration error 0.2500, 2 unc" in out
     assert (folder / "Model" / "_logs_eval" / "reliability.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("arguments", [["Folds", "1"], ["Folds", "many"], ["Fold"]])
+def test_a_command_that_is_none(folder, capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        Validation.main(arguments)
+
+    assert ended.value.code == 2
+    assert re.search(r"two is the least|invalid choice", capsys.readouterr().err)
