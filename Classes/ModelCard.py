@@ -19,7 +19,7 @@ def text(card, manifest, metrics, folds=None):
         "Out of scope": _OUT_OF_SCOPE,
         "Data": _data(card, manifest),
         "Figures": _figures(metrics, folds),
-        "Calibration": _calibration(card),
+        "Calibration and operating point": _calibration(card, metrics),
         "Limits": _limits(card, manifest, metrics),
         "Origin": _origin(card, metrics),
     }
@@ -56,35 +56,69 @@ def _figures(metrics, folds):
         f"Validation split, {metrics['images']} images, {metrics['engine']}, {metrics['arithmetic']}; "
         "95 % intervals (Wilson; resampled by original or patient for the rest).",
         "",
-        "| figure | value | interval |",
-        "|---|---|---|",
+        *_table(metrics),
     ]
-    for key, name in Evaluation.NAMES.items():
-        figure = metrics.get(key)
-        if figure is not None:
-            value = f"unknown: {figure['note']}" if figure["value"] is None else f"{figure['value']:.4f}"
-            interval = "{:.4f} to {:.4f}".format(*figure["interval"]) if figure["interval"] else ""
-            lines.append(f"| {name} | {value} | {interval} |")
+    if metrics.get("patients"):
+        patients = metrics["patients"]
+        left = f", {patients['mixed']} with images of both classes left out" * bool(patients["mixed"])
+        lines += ["", f"The same over {patients['images']} patients, by the mean of their images{left}.", ""]
+        lines += _table(patients)
     if folds:
-        values = [fold["accuracy"]["value"] for fold in folds["folds"]]
-        lines += ["", f"Accuracy over {len(values)} folds: " + ", ".join(f"{value:.4f}" for value in values) + "."]
+        values = [Evaluation.words(fold["accuracy"])[0] for fold in folds["folds"]]
+        mean, spread = (_number(folds[key]["accuracy"]) for key in ("mean", "spread"))
+        lines += [
+            "",
+            f"Accuracy over {len(values)} folds: {', '.join(values)}; mean {mean}, spread {spread}. Together:",
+            "",
+        ]
+        lines += _table(folds["together"])
     return "\n".join(lines)
 
 
-def _calibration(card):
+def _number(value):
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _table(figures):
+    lines = ["| figure | value | interval | |", "|---|---|---|---|"]
+    for name, figure in Evaluation.named(figures):
+        value, interval, rest = Evaluation.words(figure)
+        lines.append(f"| {name} | {'unknown' if figure['value'] is None else value} | {interval} | {rest} |")
+    return lines
+
+
+def _calibration(card, metrics):
     lines = [
         f"Temperature {card.temperature:g}, folded into the graph; verdict ALL from probability {card.threshold:g}."
     ]
-    calibration = getattr(card, "calibration", None) or {}
+    if card.uncertain:
+        lines.append("Uncertain, for a person to decide: from {:.3f} to below {:.3f}.".format(*card.uncertain))
+    calibration = card.calibration or {}
+    if calibration.get("note"):
+        lines.append(f"Nothing was fitted: {calibration['note']}.")
     if "ece_before" in calibration:
-        before, after = calibration["ece_before"], calibration["ece_after"]
-        lines.append(f"Expected calibration error {before:.4f} before and {after:.4f} after the temperature.")
-        honest = calibration["cross_fitted"]
-        if honest:
-            lines.append(
-                "All this was chosen on the validation images; where other images choose, the error is "
-                f"{honest['ece']:.4f} and {honest['uncertain']['value']:.1%} of the verdicts are uncertain."
-            )
+        lines.append(f"Chosen on {calibration['images']} validation images for a sensitivity of ")
+        lines[-1] += f"{calibration['target_sensitivity']:g} or more."
+    certainty = metrics["certainty"]
+    if certainty["after"]["ece"] is not None:
+        before = certainty["before"] and certainty["before"]["ece"]
+        lines.append(f"Expected calibration error {certainty['after']['ece']:.4f} as served")
+        lines[-1] += "." if before is None else f", {before:.4f} without the temperature."
+        lines.append(f"Were every confidence true, it would be {certainty['after']['chance']:.4f} on average.")
+        lines.append(
+            f"Of {metrics['images']} verdicts {certainty['uncertain']['of'][0]} are uncertain; accuracy of the "
+        )
+        lines[-1] += "rest {} ({}).".format(*Evaluation.words(certainty["accuracy_of_rest"]))
+    honest = calibration.get("cross_fitted")
+    if honest:
+        sensitivity, specificity, rest = (
+            Evaluation.words(honest[key])[0] for key in ("sensitivity", "specificity", "accuracy_of_rest")
+        )
+        lines.append(
+            "All this was chosen on the images it is measured on. Where other images choose: sensitivity "
+            f"{sensitivity}, specificity {specificity}, calibration error {honest['ece']:.4f}, "
+            f"{honest['uncertain']['value']:.1%} uncertain, accuracy of the rest {rest}."
+        )
     return " ".join(lines)
 
 

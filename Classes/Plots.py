@@ -114,7 +114,9 @@ def reliability(path, certainty, title):
             ends = [each["interval"] for each in found["bins"]]
             spread = [[share - end[0] for share, end in zip(shares, ends, strict=True)]]
             spread.append([end[1] - share for share, end in zip(shares, ends, strict=True)])
-            axes.errorbar(confidences, shares, yerr=spread, fmt="o-", capsize=3, label=label, clip_on=False)
+            # Two intervals in one place would hide each other.
+            ends = spread if found is certainty["after"] else None
+            axes.errorbar(confidences, shares, yerr=ends, fmt="o-", capsize=3, label=label, clip_on=False)
     axes.set_xlim(0.45, 1)
     axes.set_ylim(0, 1)
     axes.grid(alpha=0.3)

@@ -35,6 +35,7 @@ def write(configuration, card, manifest, metrics):
     sections = [
         _warning(card),
         _figures(metrics),
+        _certainty(card, metrics),
         _plots(configuration, metrics),
         _folds(folds),
         _galleries(configuration, card, metrics["predictions"]),
@@ -63,23 +64,64 @@ def _warning(card):
 
 
 def _figures(metrics):
-    rows = []
-    for key, name in Evaluation.NAMES.items():
-        figure = metrics.get(key)
-        if figure is None:
-            continue
-        value = "unknown" if figure["value"] is None else f"{figure['value']:.4f}"
-        interval = "{:.4f} to {:.4f}".format(*figure["interval"]) if figure["interval"] else ""
-        rest = "{} of {}".format(*figure["of"]) if figure["of"] else figure["note"] or ""
-        rows.append((Page.text(name), value, interval, Page.text(rest)))
     counts = metrics["counts"]
     words = (
         f"{metrics['images']} images of {metrics['groups']} originals or patients, none of which the training saw. "
         f"{counts['true_positives']} true positives, {counts['false_negatives']} false negatives, "
         f"{counts['true_negatives']} true negatives, {counts['false_positives']} false positives."
     )
-    head = ("validation", "value", "95 % interval", "")
-    return f"<h2>How well it does</h2><p>{words}</p>{Page.table(head, rows)}"
+    body = f"<h2>How well it does</h2><p>{words}</p>{_table('validation', Evaluation.named(metrics))}"
+    patients = metrics.get("patients")
+    if patients:
+        mixed = f"; {patients['mixed']} with images of both classes are left out" * bool(patients["mixed"])
+        body += f"<h3>Over patients, by the mean of their images</h3><p>{patients['images']} patients{mixed}.</p>"
+        body += _table("patients", Evaluation.named(patients))
+    return body
+
+
+def _table(title, figures):
+    """A table of (name, figure)."""
+    rows = [tuple(Page.text(cell) for cell in (name, *Evaluation.words(figure))) for name, figure in figures]
+    return Page.table((title, "value", "95 % interval", ""), rows)
+
+
+def _certainty(card, metrics):
+    """Calibration and operating point: on the images that chose them, and where others chose."""
+    certainty, calibration = metrics["certainty"], card.calibration or {}
+    if certainty["after"]["ece"] is None:
+        return ""
+    limits = "none" if card.uncertain is None else "from {:.3f} to below {:.3f}".format(*card.uncertain)
+    target = calibration.get("target_sensitivity")
+    chosen = f", for a sensitivity of {target:g} or more" if target else ""
+    words = (
+        f"The verdict is ALL from a probability of {card.threshold:.3f}{chosen}; uncertain, for a person to decide: "
+        f"{limits}. Logits are divided by the temperature {card.temperature:g}, in the graph itself."
+    )
+    if calibration.get("note"):
+        words += f" Nothing was fitted: {calibration['note']}."
+    before = certainty["before"] and certainty["before"]["ece"]
+    served = {"ece": certainty["after"]["ece"], **metrics, **certainty}
+    columns = [("as served", served)]
+    if calibration.get("cross_fitted"):
+        words += " These were chosen on the images they are measured on; the last column judges each image with what "
+        words += "other images chose."
+        columns.append(("others choose", calibration["cross_fitted"]))
+    rows = [("Calibration error without the temperature", "-" if before is None else f"{before:.4f}")]
+    rows += [("Expected calibration error", *(f"{each['ece']:.4f}" for _, each in columns))]
+    rows += [("The same, if every confidence were true", f"{certainty['after']['chance']:.4f}")]
+    for key, name in _CERTAINTY.items():
+        rows.append((name, *("{} ({})".format(*Evaluation.words(each[key])) for _, each in columns)))
+    rows = [(*row, *[""] * (len(columns) + 1 - len(row))) for row in rows]
+    table = Page.table(("", *(title for title, _ in columns)), rows)
+    return f"<h2>How certain it is</h2><p>{Page.text(words)}</p>{table}"
+
+
+_CERTAINTY = {
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "uncertain": "Share of uncertain verdicts",
+    "accuracy_of_rest": "Accuracy of the rest",
+}
 
 
 def _plots(configuration, metrics):
@@ -107,14 +149,24 @@ def _plots(configuration, metrics):
 def _folds(folds):
     if not folds:
         return "<h2>Folds</h2><p>Not measured on these data; python3 Validation.py Folds 5 does.</p>"
+    lines = {
+        str(number): {key: fold[key]["value"] for key in _FOLD_KEYS} for number, fold in enumerate(folds["folds"], 1)
+    }
+    lines |= {"mean": folds["mean"], "spread": folds["spread"]}
     rows = [
-        (number, *(f"{fold[key]['value']:.4f}" if fold[key]["value"] is not None else "-" for key in _FOLD_KEYS))
-        for number, fold in enumerate(folds["folds"], 1)
+        (name, *("-" if values[key] is None else f"{values[key]:.4f}" for key in _FOLD_KEYS))
+        for name, values in lines.items()
     ]
-    return f"<h2>Folds</h2>{Page.table(('fold', *(Evaluation.NAMES[key] for key in _FOLD_KEYS)), rows)}"
+    words = (
+        "The last layer trained anew for each fold, on all groups but the fold's. Spread: standard deviation over the "
+        "folds. Under it all folds together, each original judged once."
+    )
+    head = ("fold", *(Evaluation.NAMES[key] for key in _FOLD_KEYS))
+    together = _table("together", Evaluation.named(folds["together"]))
+    return f"<h2>Folds</h2><p>{words}</p>{Page.table(head, rows)}{together}"
 
 
-_FOLD_KEYS = ("accuracy", "sensitivity", "specificity", "roc_auc")
+_FOLD_KEYS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc")
 
 
 def _galleries(configuration, card, rows):
@@ -165,13 +217,13 @@ def _small(picture):
 def _figure(row, pictures):
     said = "ALL" if row["detected"] else "not ALL"
     share = max(row["probabilities"].values())
+    uncertain = ", uncertain" * row["uncertain"]
     images = "".join(
         f'<img alt="{words}" width="{SHOWN}" src="{src}">'
         for words, src in zip(("image", "map"), pictures[row["sha256"]], strict=True)
     )
-    caption = (
-        f"{Page.text(row['filename'])}<br>said {said} with {share:.3f}; the truth is class {Page.text(row['label'])}"
-    )
+    words = f"said {said} with {share:.3f}{uncertain}; the truth is class {Page.text(row['label'])}"
+    caption = f"{Page.text(row['filename'])}<br>{words}"
     return f"<figure>{images}<figcaption>{caption}</figcaption></figure>"
 
 
@@ -191,8 +243,29 @@ def _data(configuration, manifest, audit):
             f"<li>{Page.text(each['title'])}: {Page.text(each['text'])}</li>" for each in audit["problems"]
         )
         listed = f"<ul>{problems}</ul>" if problems else "<p>It found nothing.</p>"
-        told = f'<p>The images were audited: <a href="Data.html">Data.html</a>.</p>{listed}'
+        told = f'<p>The images were audited: <a href="Data.html">Data.html</a>.</p>{listed}{_audited(audit)}'
     return f'<h2>Data</h2><p class="{kind}">{proof}</p>{told}'
+
+
+def _audited(audit):
+    """What the audit found, in short; the pictures are on its own page."""
+    lists = {
+        "copies": "exact",
+        "near copies": "alike",
+        "odd sizes": "odd_sizes",
+        "odd modes": "odd_modes",
+        "unreadable": "unreadable",
+    }
+    found = ", ".join(f"{len(audit.get(key, ()))} {name}" for name, key in lists.items())
+    rows = [
+        (Page.text(name), f"{probe['auc']:.3f}", "{:.3f} to {:.3f}".format(*probe["interval"]))
+        for name, probe in audit.get("probes", {}).items()
+        if probe.get("interval")
+    ]
+    table = (
+        Page.table(("how well this alone tells the classes apart", "ROC AUC", "95 % interval"), rows) if rows else ""
+    )
+    return f"<p>{found}.</p>{table}"
 
 
 def _origin(card, metrics):

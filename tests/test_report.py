@@ -4,7 +4,7 @@ import re
 import numpy
 import pytest
 
-from Classes import Card, Curves, ModelCard, Report, Shards, Validation
+from Classes import Calibration, Card, Curves, Evaluation, Folds, ModelCard, Report, Shards, Validation
 from Classes.Data import Item
 from tests import graphs, smears
 
@@ -72,22 +72,34 @@ def test_no_original_is_on_both_sides_and_the_page_says_so(measured):
 
 def test_names_and_findings_are_shown_as_text(measured):
     (measured.path("ReportDir") / "Data.json").write_text(
-        json.dumps({"problems": [{"title": "<b>copies</b>", "text": "a & b"}]})
+        json.dumps(
+            {
+                "problems": [{"title": "<b>copies</b>", "text": "a & b"}],
+                "exact": [1, 2],
+                "probes": {"size": {"auc": 0.5, "interval": [0.25, 0.75]}, "none": {"auc": None, "interval": None}},
+            }
+        )
     )
     write(measured)
 
     assert "<li>&lt;b&gt;copies&lt;/b&gt;: a &amp; b</li>" in page(measured)
+    assert "2 copies, 0 near copies" in page(measured)
+    assert "<td>size</td><td>0.500</td><td>0.250 to 0.750</td>" in page(measured)
+    assert "<td>none</td>" not in page(measured)
 
 
 def test_folds_of_these_data_are_shown_and_others_are_not(measured):
     figure = {"value": 0.9, "interval": None, "of": None, "note": None}
-    fold = dict.fromkeys(("accuracy", "sensitivity", "specificity", "roc_auc"), figure)
+    fold = dict.fromkeys(Folds.SHOWN, figure)
+    rest = {"mean": dict.fromkeys(Folds.SHOWN, 0.9), "spread": dict.fromkeys(Folds.SHOWN, 0.0125), "together": fold}
     path = measured.path("LogDirEval") / "folds.json"
     for digest, shown in ((Shards.manifest(measured).sha256, True), ("0" * 64, False)):
-        path.write_text(json.dumps({"manifest_sha256": digest, "folds": [fold, fold]}))
+        path.write_text(json.dumps({"manifest_sha256": digest, "folds": [fold, fold], **rest}))
         write(measured)
         assert ("<td>2</td><td>0.9000</td>" in page(measured)) == shown
-        assert ("Accuracy over 2 folds: 0.9000, 0.9000." in people(measured)) == shown
+        assert ("<td>spread</td><td>0.0125</td>" in page(measured)) == shown
+        words = "Accuracy over 2 folds: 0.9000, 0.9000; mean 0.9000, spread 0.0125. Together:"
+        assert (words in people(measured)) == shown
 
 
 def people(configuration):
@@ -102,7 +114,15 @@ def write(configuration):
 def test_the_card_for_people_says_what_was_measured_and_what_is_not_known(measured):
     text = people(measured)
 
-    for title in ("Intended use", "Out of scope", "Data", "Figures", "Calibration", "Limits", "Origin"):
+    for title in (
+        "Intended use",
+        "Out of scope",
+        "Data",
+        "Figures",
+        "Calibration and operating point",
+        "Limits",
+        "Origin",
+    ):
         assert f"\n## {title}\n" in text
     assert "| Accuracy | 0.7500 | " in text
     assert "- validation: 4 images of 4 originals or patients, class 0: 2, class 1: 2" in text
@@ -124,6 +144,53 @@ def test_patients_and_synthetic_images_are_told(measured):
 
     assert "It is not known which images" not in text
     assert "drawn, not photographed" in text
+
+
+def chosen(measured, monkeypatch, **changes):
+    """The report once more, for a model whose operating point was chosen; `changes` to its card's calibration."""
+    monkeypatch.setattr(Calibration, "ENOUGH", 2)
+    manifest = Shards.manifest(measured)
+    labels = [item["label"] for item in manifest.splits["validation"]]
+    logits = [[0.0, 2.0 if label else -2.0] for label in labels]
+    choice, about = Calibration.calibrate(measured, manifest, lambda: logits)
+    card = json.loads(measured.card.read_text())
+    extra = {"threshold": 0.25, "uncertain": [0.1, 0.75], "temperature": choice.temperature}
+    Card.write(measured.card, {**card, **extra, "calibration": {**about, **changes}})
+    Validation.run(measured)
+    return about
+
+
+def test_the_operating_point_is_told_with_what_other_images_choose(measured, monkeypatch):
+    about = chosen(measured, monkeypatch)
+
+    assert about["cross_fitted"]["sensitivity"]["of"] == [2, 2]
+    for text in (page(measured), people(measured)):
+        assert "a sensitivity of 0.95 or more" in text
+        assert "from 0.100 to below 0.750" in text
+    assert '<th scope="col">others choose</th>' in page(measured)
+    assert "Where other images choose: sensitivity 1.0000" in people(measured)
+
+
+def test_without_a_choice_the_report_says_why(measured, monkeypatch):
+    chosen(measured, monkeypatch, note="3 validation images are too few", cross_fitted=None)
+
+    for text in (page(measured), people(measured)):
+        assert "Nothing was fitted: 3 validation images are too few." in text
+    assert "others choose" not in page(measured)
+
+
+def test_figures_over_patients_are_told_where_there_are_some(measured):
+    metrics = json.loads((measured.path("LogDirEval") / "metrics.json").read_text())
+    card, manifest = Card.load(measured.card), Shards.manifest(measured)
+    names = ["patient 1", "patient 2", "patient 3", "patient 3"]
+    metrics["patients"] = Evaluation.by_patient([1, 0, 1, 0], [0.9, 0.2, 0.8, 0.7], names, 0.5)
+
+    Report.write(measured, card, manifest, metrics)
+
+    assert "<p>2 patients; 1 with images of both classes are left out.</p>" in page(measured)
+    assert "The same over 2 patients, by the mean of their images, 1 with images of both classes left out." in people(
+        measured
+    )
 
 
 def test_a_graph_without_maps_still_gets_its_page(measured, tmp_path):
