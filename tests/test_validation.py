@@ -255,8 +255,8 @@ def test_without_a_model_or_shards_one_line(folder, capsys):
 
 
 def test_certainty_is_measured_and_told(folder, capsys):
-    share = {"value": 0.5, "of": [2, 4]}
-    honest = {"sensitivity": share, "specificity": share, "ece": 0.25, "uncertain": share}
+    share = {"value": 0.5, "interval": [0.1, 0.9], "of": [2, 4], "note": None}
+    honest = {"ece": 0.25, **dict.fromkeys(("sensitivity", "specificity", "uncertain", "accuracy_of_rest"), share)}
     build(folder, VALIDATION, uncertain=[0.2, 0.4], temperature=2.0, calibration={"cross_fitted": honest})
 
     assert validate(folder) == 0
