@@ -13,7 +13,7 @@ import pytest
 
 from Classes.Helpers import PROJECT
 
-SMALL = {"DepthMultiplier": 0.125, "Epochs": 1, "EpochsDevCloud": 2, "ImageSize": 139, "Pretrained": "none", "Shards": 2}
+SMALL = {"DepthMultiplier": 0.125, "EpochsDevCloud": 2, "ImageSize": 139, "Pretrained": "none", "Shards": 2}
 QUEUES = ("qsub", "sbatch")
 
 
@@ -103,6 +103,55 @@ def test_its_plots_are_pictures(ran):
 
 def test_a_verdict_is_for_research_only(ran):
     assert "esearch use only" in _printed(ran[0])
+
+
+QSTAT = """#!/bin/sh
+echo "Job ID                    Name             User            Time Use S Queue"
+echo "------------------------- ---------------- --------------- -------- - -----"
+[ -e done ] || echo "8390.c009                  ...DevCloud-Data u13339                 0 R batch"
+echo >done
+"""
+
+
+@pytest.fixture
+def cell(tmp_path, monkeypatch):
+    """The names of the cell that submits jobs, beside a queue that answers as a cluster's own did."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, script in (("qsub", "#!/bin/sh\necho 8390.c009\n"), ("qstat", QSTAT)):
+        (programs / name).write_text(script)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((PROJECT / "Trainer.ipynb").read_text())["cells"]
+    names = {"Path": pathlib.Path}
+    exec(next("".join(each["source"]) for each in cells if "def submit" in "".join(each["source"])), names)
+    return names
+
+
+def test_a_job_is_followed_until_the_queue_forgets_it(cell, capsys, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    number = cell["submit"]("Data", "-l", "walltime=01:00:00")
+    cell["wait"](number)
+
+    assert number == "8390"
+    assert capsys.readouterr().out.splitlines()[1].split()[-2:] == ["R", "batch"]
+    assert cell["status"](number) == ""
+
+
+@pytest.mark.parametrize("name", ["ALL-Data.o8390", "Data.o8390", "slurm-8390.out"])
+def test_the_end_of_a_jobs_output_is_shown_whatever_the_queue_calls_it(cell, capsys, tmp_path, name):
+    (tmp_path / name).write_text("first\nlast\n")
+    cell["output"]("Data", "8390", lines=1)
+
+    assert capsys.readouterr().out == f"--- {name}\nlast\n"
+
+
+def test_a_job_that_is_refused_says_why(cell, tmp_path):
+    (tmp_path / "bin" / "qsub").write_text("#!/bin/sh\necho 'qsub: no such queue' >&2\nexit 1\n")
+
+    with pytest.raises(RuntimeError, match="no such queue"):
+        cell["submit"]("Data")
 
 
 def test_it_is_kept_without_outputs():
