@@ -119,7 +119,8 @@ def select(configuration, files, patient):
     items, held_out = hold_out(configuration, items, patient)
     _check_classes(files, items)
     splits, unused = _split(configuration, items)
-    Relatives.check(splits)
+    Relatives.check(splits, alike)
+    Relatives.forget(items)
     probes = Probe.refuse(configuration, [item for item in items if not Groups.is_view(item.path.name)])
     return splits, {
         "probes": probes,
