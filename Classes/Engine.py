@@ -30,7 +30,8 @@ def open_engine(configuration, card):
     engine = OpenVINO.Engine(card, configuration["Device"], configuration["Precision"])
     log = logging.getLogger("OpenVINO")
     log.info("Connected To %s (%s) successfully.", engine.name, engine.precision)
-    log.info("Inception loaded successfully.")
+    # Inception V3 is Inception in the historic line.
+    log.info("%s loaded successfully.", card.network.removesuffix("V3"))
     return engine
 
 

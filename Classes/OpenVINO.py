@@ -9,7 +9,6 @@ import numpy
 import openvino
 
 from Classes import Engine as Interface
-from Classes import Images
 from Classes.Errors import EngineError, GraphError
 
 # The second request takes its input while the first is computed.
@@ -85,7 +84,7 @@ class Engine:
         self._queue.set_callback(keep)
         try:
             for index in range(len(batch)):
-                inputs = Images.network_input(batch[index : index + 1], self._card.mean)
+                inputs = self._card.view.network_input(batch[index : index + 1])
                 self._queue.start_async([inputs], index)
         finally:
             # Also on Ctrl-C: a request still running must not write into the next batch's answers.
