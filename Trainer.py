@@ -1,14 +1,17 @@
-"""Train Inception V3 on the shards and freeze it.
+"""Train a network on the shards and freeze it.
 
 python3 Trainer.py                                  # as Required/confs.json says; goes on where a stopped run ended
 python3 Trainer.py --set Epochs=10                  # the same, shorter
 python3 Trainer.py --set TrainableScopes=Mixed_7a   # train from that block upwards instead of the last layer alone
 python3 Trainer.py --set Pretrained=none            # from random weights, end to end
+python3 Trainer.py --set Network=AllCNN             # the small network instead of Inception V3
+python3 Trainer.py --set Network=AllCNN Import DIR  # its published weights (weights.h5, model.json) as they are
 python3 Trainer.py Export                           # the trained model for TensorFlow Serving and other model servers
 
 Reads the shards in Model/Data and the pretrained weights in Model/Pretrained. Writes checkpoints, TensorBoard events
 and run.json to Model/_logs, the images' features to Model/Features, the frozen graph to Model/ALLGraph.pb and its
-model card to Model/ALLGraph.json. Export reads these two and writes the next version below Model/Export.
+model card to Model/ALLGraph.json. Import writes the last two alone. Export reads them and writes the next version
+below Model/Export.
 """
 
 import sys
@@ -19,14 +22,21 @@ from Classes import Entry
 def main(arguments=None) -> int:
     parser = Entry.parser(__doc__)
     parser.add_argument(
-        "command", nargs="?", choices=["Train", "Export"], default="Train", help="what to do (default: Train)"
+        "command", nargs="?", choices=["Train", "Import", "Export"], default="Train", help="what to do (default: Train)"
     )
+    parser.add_argument("folder", nargs="?", help="Import: the folder of the published weights")
     options = parser.parse_args(arguments)
+    if (options.command == "Import") != bool(options.folder):
+        parser.error("Import wants the folder of the published weights, and nothing else wants one")
     from Classes import Helpers
 
     configuration = Helpers.load(options.confs, options.settings)
     Helpers.start_log(configuration, "Trainer")
     Entry.import_tensorflow()
+    if options.command == "Import":
+        from Classes import Import
+
+        return Import.run(configuration, options.folder)
     from Classes import Export, Training
 
     return {"Train": Training.run, "Export": Export.run}[options.command](configuration)
