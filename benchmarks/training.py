@@ -1,7 +1,8 @@
-"""Time a step of end-to-end training: batch 10, 299x299, the whole network with its auxiliary head.
+"""Time a step of end-to-end training: batch 10, the whole network, Inception V3 with its auxiliary head.
 
 python3 benchmarks/training.py                 # float32 and bf16, interleaved
 python3 benchmarks/training.py --steps 9       # more of them
+python3 benchmarks/training.py --set Network=AllCNN
 
 Prints medians; writes nothing. Needs a quiet machine; tracing the network takes a while before the first step.
 """
@@ -24,14 +25,15 @@ def main(arguments=None) -> int:
     Entry.import_tensorflow()
     import numpy
 
-    from Classes import Helpers, Learners, OpenVINO, Training, inception_utils
+    from Classes import Helpers, Learners, Networks, OpenVINO, Training
 
     configuration = Helpers.load(options.confs, [*options.settings, "Pretrained=none"])
-    size, batch = configuration["ImageSize"], configuration["BatchSize"]
+    network, batch = Networks.of(configuration), configuration["BatchSize"]
+    size = network.view(configuration).size
     generator = numpy.random.default_rng(0)
     images = generator.integers(0, 256, (batch, size, size, 3), dtype="uint8")
     labels = generator.integers(0, 2, batch)
-    manifest = types.SimpleNamespace(splits={"train": [None] * 100 * batch})
+    manifest = types.SimpleNamespace(splits={"train": [{"label": 0}] * 100 * batch}, classes=["0", "1"])
     kinds = ["f32", "bf16"] if OpenVINO.precision("AUTO") == "bf16" else ["f32"]
     learners, seconds = {}, {kind: [] for kind in kinds}
     # The first step of each is its tracing, the second warms its memory up.
@@ -39,7 +41,7 @@ def main(arguments=None) -> int:
         for kind in kinds:
             chosen = Helpers.load(options.confs, [*options.settings, f"TrainingPrecision={kind}"])
             if kind not in learners:
-                learners[kind] = Learners.Network(configuration, manifest, inception_utils.BLOCKS, {})
+                learners[kind] = Learners.Network(configuration, manifest, network.BLOCKS, {})
             with Training.precision(learners[kind], chosen):
                 began = time.perf_counter()
                 learners[kind].train((images, labels), step)
