@@ -5,10 +5,12 @@ python3 Trainer.py --set Epochs=10                  # the same, shorter
 python3 Trainer.py --set TrainableScopes=Mixed_7a   # train from that block upwards instead of the last layer alone
 python3 Trainer.py --set Pretrained=none            # from random weights, end to end
 python3 Trainer.py Export                           # the trained model for TensorFlow Serving and other model servers
+python3 Trainer.py Compile                          # the trained model for the Movidius stick, Model/ALL.graph
 
 Reads the shards in Model/Data and the pretrained weights in Model/Pretrained. Writes checkpoints, TensorBoard events
 and run.json to Model/_logs, the images' features to Model/Features, the frozen graph to Model/ALLGraph.pb and its
-model card to Model/ALLGraph.json. Export reads these two and writes the next version below Model/Export.
+model card to Model/ALLGraph.json. Export reads these two and writes the next version below Model/Export; Compile has
+the stick's own compiler write Model/ALL.graph.
 """
 
 import sys
@@ -19,13 +21,21 @@ from Classes import Entry
 def main(arguments=None) -> int:
     parser = Entry.parser(__doc__)
     parser.add_argument(
-        "command", nargs="?", choices=["Train", "Export"], default="Train", help="what to do (default: Train)"
+        "command",
+        nargs="?",
+        choices=["Train", "Export", "Compile"],
+        default="Train",
+        help="what to do (default: Train)",
     )
     options = parser.parse_args(arguments)
     from Classes import Helpers
 
     configuration = Helpers.load(options.confs, options.settings)
     Helpers.start_log(configuration, "Trainer")
+    if options.command == "Compile":
+        from Classes import Compilation
+
+        return Compilation.run(configuration)
     Entry.import_tensorflow()
     from Classes import Export, Training
 

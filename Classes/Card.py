@@ -44,6 +44,7 @@ _RULES = {
         "synthetic": {"type": "boolean"},
         "data": {"type": "object"},
         "metrics": {"type": ["object", "null"]},
+        "compiled": {"type": ["object", "null"]},
         "colours": {
             "type": ["object", "null"],
             "required": ["anchors", "limit"],
@@ -79,6 +80,7 @@ class Card:
       synthetic: trained on drawn smears, so that its verdicts mean nothing.
       data, training, versions, commit, created, notice: where the model comes from.
       metrics: what Validation.py measured, or None.
+      compiled: which file Trainer.py Compile made for the stick, and from which graph, see Compilation.run; None: none.
       colours: those of the training images, see Colours.summary; None in a card of an older version.
     """
 
@@ -97,6 +99,7 @@ class Card:
     data: dict = dataclasses.field(default_factory=dict)
     training: dict = dataclasses.field(default_factory=dict)
     metrics: dict | None = None
+    compiled: dict | None = None
     colours: dict | None = None
     versions: dict = dataclasses.field(default_factory=dict)
     commit: str | None = None

@@ -132,7 +132,7 @@ def test_a_processor_without_bf16_gets_float32_unless_bf16_is_demanded():
 
 @pytest.mark.parametrize(
     ("wanted", "found"),
-    [("AUTO", "CPU"), ("cpu", "CPU"), ("GPU", "GPU.0"), ("GPU.1", "GPU.1"), ("npu", "NPU")],
+    [("cpu", "CPU"), ("GPU", "GPU.0"), ("GPU.1", "GPU.1"), ("npu", "NPU")],
 )
 def test_devices_are_chosen_by_name(wanted, found):
     assert OpenVINO.choose(wanted, ["CPU", "GPU.0", "GPU.1", "NPU"]) == found
