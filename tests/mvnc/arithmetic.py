@@ -43,7 +43,7 @@ class Network:
 
 
 def _constant(node):
-    data = numpy.array(node.data)
+    data = numpy.array(node.data if hasattr(node, "data") else node.get_data())
     return data.astype("float16") if data.dtype == numpy.float32 else data
 
 
