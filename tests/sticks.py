@@ -32,19 +32,19 @@ def compiled(graph, classes=2, stages=110, softmax=3, version=2, outputs=None):
     return bytes(header) + bytes(records) + graph
 
 
-def write(folder, content=None, **graph):
+def write(folder, made=None, **graph):
     """A model as Trainer.py and Trainer.py Compile leave it; returns the Card.
 
     Args:
       folder: pathlib.Path of the project's root.
-      content: bytes of the compiled graph, where they are not sound.
+      made: bytes of the compiled graph, where they are not sound.
       graph: see graphs.write.
     """
     path = graphs.write(folder / "Model", **graph)
     card = Card.load(path)
-    content = compiled(card.graph_path.read_bytes(), len(card.classes)) if content is None else content
-    Files.write(folder / "Model" / "ALL.graph", content)
-    note = {"sha256": hashlib.sha256(content).hexdigest(), "source_sha256": card.graph_sha256}
+    made = compiled(card.graph_path.read_bytes(), len(card.classes)) if made is None else made
+    Files.write(folder / "Model" / "ALL.graph", made)
+    note = {"sha256": hashlib.sha256(made).hexdigest(), "source_sha256": card.graph_sha256}
     return Card.load(graphs.write(folder / "Model", **{**graph, "compiled": note}))
 
 
