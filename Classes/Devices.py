@@ -34,7 +34,8 @@ def choose(configuration, card):
     if wanted != "AUTO":
         return _told(_openvino(configuration, card, configuration["Device"]))
     engine, refused = _best(configuration, card)
-    why = "".join(f"; not {name}: {reason}" for name, reason in refused)
+    # Without the remedies: most have no stick, and need none.
+    why = "".join(f"; not {name}: {str(reason).partition(';')[0]}" for name, reason in refused)
     log.info("Device=AUTO took %s (%s)%s", engine.name, engine.precision, why)
     return _told(engine)
 
