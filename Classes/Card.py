@@ -17,6 +17,7 @@ _RULES = {
     "properties": {
         # A bare name: a card must not point at a file elsewhere.
         "graph": {"type": "string", "pattern": r"^[^/\\]+$"},
+        "network": {"type": "string", "minLength": 1},
         "graph_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         "classes": {"type": "array", "minItems": 2, "uniqueItems": True, "items": {"type": "string", "minLength": 1}},
         "positive": {"type": "string"},
@@ -26,10 +27,12 @@ _RULES = {
             "properties": {
                 "node": {"type": "string", "minLength": 1},
                 "size": {"type": "integer", "minimum": 1},
-                "mean": {"type": "number", "exclusiveMinimum": 0},
-                "channels": {"const": "RGB"},
-                "crop": {"const": Images.CENTRE},
+                "mean": {"type": "number", "minimum": 0},
+                "scale": {"type": "number", "exclusiveMinimum": 0},
+                "channels": {"enum": ["RGB", "BGR"]},
+                "crop": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
             },
+            "anyOf": [{"required": ["scale"]}, {"properties": {"mean": {"exclusiveMinimum": 0}}}],
         },
         "output": {"type": "string", "minLength": 1},
         "threshold": {"type": "number", "minimum": 0, "maximum": 1},
@@ -67,11 +70,12 @@ class Card:
 
     Attributes:
       path: where it was read from.
+      network: which one it is, a name of Networks.
       graph: name of the frozen graph's file, in the same folder.
       graph_sha256: SHA-256 of that file, 64 hexadecimal digits.
       classes: class names in the order of the network's outputs.
       positive: the class that means ALL.
-      input: {"node", "size" (pixels), "mean", "channels", "crop" (share of the shorter side that is seen)}.
+      input: {"node"} and the fields of Images.View; see `view`.
       output: name of the output node.
       threshold: probability of the positive class from which the verdict is ALL.
       temperature: what the logits were divided by; it is folded into the graph already.
@@ -106,6 +110,12 @@ class Card:
     created: str | None = None
     notice: str = ""
     version: int = VERSION
+    network: str = "InceptionV3"
+
+    @property
+    def told(self):
+        """The network's name in log lines; Inception V3 is Inception in the historic one."""
+        return self.network.removesuffix("V3")
 
     @property
     def graph_path(self):
@@ -118,9 +128,11 @@ class Card:
         return self.input["size"]
 
     @property
-    def mean(self):
-        """The network sees (pixel - mean) / mean."""
-        return self.input["mean"]
+    def view(self):
+        """How the network sees an image, an Images.View; older cards have no `scale`, which then is the mean."""
+        values = {"scale": self.input["mean"], **self.input}
+        known = (field.name for field in dataclasses.fields(Images.View))
+        return Images.View(**{name: values[name] for name in known if name in values})
 
     def verify(self):
         """Hold the graph's file against the card.

@@ -32,12 +32,12 @@ def choose(configuration, card):
     if wanted == "NCS1":
         return _stick(configuration, card)
     if wanted != "AUTO":
-        return _told(_openvino(configuration, card, configuration["Device"]))
+        return _told(_openvino(configuration, card, configuration["Device"]), card)
     engine, refused = _best(configuration, card)
     # Without the remedies: most have no stick, and need none.
     why = "".join(f"; not {name}: {str(reason).partition(';')[0]}" for name, reason in refused)
     log.info("Device=AUTO took %s (%s)%s", engine.name, engine.precision, why)
-    return _told(engine)
+    return _told(engine, card)
 
 
 def run(configuration):
@@ -149,10 +149,10 @@ def _openvino(configuration, card, name):
     return OpenVINO.Engine(card, name, configuration["Precision"], configuration.path("CacheDir"))
 
 
-def _told(engine):
+def _told(engine, card):
     """The engine, after its lines in the log; a stick tells them itself."""
     if engine.name.startswith("OpenVINO"):
         connected = logging.getLogger("OpenVINO")
         connected.info("Connected To %s (%s) successfully.", engine.name, engine.precision)
-        connected.info("Inception loaded successfully.")
+        connected.info("%s loaded successfully.", card.told)
     return engine

@@ -8,7 +8,7 @@ import threading
 import numpy
 
 from Classes import Engine as Interface
-from Classes import Images, Stick, StickGraph
+from Classes import Stick, StickGraph
 from Classes.Errors import EngineError
 
 # Seconds between two attempts to get a lost stick back.
@@ -116,7 +116,7 @@ class Engine:
 
     def _one(self, image):
         """Probabilities of one image, from the first stick that can tell them."""
-        tensor = Images.network_input(image[None], self._card.mean)[0].astype("float16")
+        tensor = self._card.view.network_input(image[None])[0].astype("float16")
         while True:
             stick = self._take()
             try:
@@ -221,7 +221,7 @@ class Engine:
             self._look_for_lost()
         log.info("Connected To NCS1 successfully.")
         log.info("Movidius graph allocated successfully.")
-        log.info("Inception loaded successfully.")
+        log.info("%s loaded successfully.", self._card.told)
 
     def _open(self, name):
         stick = Stick.Stick(name, self._blob, self._card.size, len(self._card.classes))

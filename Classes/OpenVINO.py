@@ -13,7 +13,6 @@ import numpy
 import openvino
 
 from Classes import Engine as Interface
-from Classes import Images
 from Classes.Errors import EngineError, GraphError
 
 # 2022.3, the last release that drives the Neural Compute Stick 2, keeps everything one module deeper.
@@ -102,7 +101,7 @@ class Engine:
         self._queue.set_callback(keep)
         try:
             for index in range(len(batch)):
-                inputs = Images.network_input(batch[index : index + 1], self._card.mean)
+                inputs = self._card.view.network_input(batch[index : index + 1])
                 self._queue.start_async([inputs], index)
         finally:
             # Also on Ctrl-C: a request still running must not write into the next batch's answers.

@@ -202,7 +202,7 @@ def _pictures(configuration, card, wanted):
     explainer, found = Explanation.Explainer(card), {}
     for record in Shards.records(configuration, "validation"):
         if record.sha256 in wanted:
-            image = Images.prepare(record.encoded, card.size, **Images.limits(configuration))
+            image = card.view.prepare(record.encoded, **Images.limits(configuration))
             drawn = PIL.Image.open(io.BytesIO(explainer.draw(image))).convert("RGB")
             found[record.sha256] = _small(PIL.Image.fromarray(image)), _small(drawn)
     return found

@@ -95,7 +95,7 @@ def verdicts(configuration, folder):
     """The test images of a trained model: the stand-in against the CPU in float32."""
     card = Card.load(configuration.card)
     files = Sources.find(configuration, [])
-    images = numpy.stack([Images.prepare(path, card.size) for path in files])
+    images = numpy.stack([card.view.prepare(path) for path in files])
     with OpenVINO.Engine(card, "CPU", "f32") as engine:
         expected = engine.classify(images)
     model = standin.write(

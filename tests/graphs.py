@@ -95,6 +95,29 @@ def pooled(classes=2, middle=0):
     return graph.as_graph_def().SerializeToString()
 
 
+@functools.cache
+def dense():
+    """A GraphDef's bytes in the small network's form: places of 4x4 pixels, a dense layer on all of them, softmax.
+
+    The logit of class 1 is DENSE's weighed sum of all places' red, of class 0 half of the sum of all green.
+    """
+    import tensorflow as tf
+
+    weights = numpy.zeros((PLACES, PLACES, 3, 2), "float32")
+    weights[..., 0, 1] = DENSE
+    weights[..., 1, 0] = 0.5
+    with tf.Graph().as_default() as graph:
+        inputs = tf.compat.v1.placeholder(tf.float32, [1, SIZE, SIZE, 3], name="input")
+        places = tf.nn.max_pool2d(inputs, PLACE, PLACE, "VALID")
+        logits = tf.matmul(tf.reshape(places, [-1, PLACES * PLACES * 3]), weights.reshape(-1, 2))
+        tf.nn.softmax(tf.nn.bias_add(logits, BIAS[:2]), name=OUTPUT)
+    return graph.as_graph_def().SerializeToString()
+
+
+# What each place counts, no two alike.
+DENSE = numpy.arange(PLACES * PLACES, dtype="float32").reshape(PLACES, PLACES) / 100
+
+
 def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **fields):
     """Write a graph and its card as Trainer.py leaves them.
 
@@ -111,6 +134,7 @@ def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **
     Files.write(folder / "ALLGraph.pb", content)
     card = {
         "version": 1,
+        "network": "InceptionV3",
         "graph": "ALLGraph.pb",
         "graph_sha256": hashlib.sha256(content).hexdigest(),
         "classes": list(classes),
@@ -125,6 +149,7 @@ def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **
         "data": {},
         "training": {},
         "metrics": None,
+        "compiled": None,
         "colours": None,
         "versions": {},
         "commit": None,
