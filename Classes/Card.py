@@ -42,6 +42,14 @@ _RULES = {
         },
         "calibration": {"type": ["object", "null"]},
         "synthetic": {"type": "boolean"},
+        "int8": {
+            "type": ["object", "null"],
+            "required": ["xml_sha256", "bin_sha256"],
+            "properties": {
+                "xml_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                "bin_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+            },
+        },
         "data": {"type": "object"},
         "metrics": {"type": ["object", "null"]},
         "colours": {
@@ -77,6 +85,7 @@ class Card:
       uncertain: [low, high], probabilities of the positive class between which a verdict is uncertain; None: none is.
       calibration: how threshold, temperature and band were chosen, see Calibration.calibrate; None in older cards.
       synthetic: trained on drawn smears, so that its verdicts mean nothing.
+      int8: SHA-256 of the files of its int8 form, see Int8, and what its acceptance measured; None: there is none.
       data, training, versions, commit, created, notice: where the model comes from.
       metrics: what Validation.py measured, or None.
       colours: those of the training images, see Colours.summary; None in a card of an older version.
@@ -94,6 +103,7 @@ class Card:
     temperature: float = 1.0
     uncertain: list | None = None
     calibration: dict | None = None
+    int8: dict | None = None
     data: dict = dataclasses.field(default_factory=dict)
     training: dict = dataclasses.field(default_factory=dict)
     metrics: dict | None = None

@@ -18,7 +18,7 @@ def open_engine(configuration, card):
       card: Card.Card of the graph.
     Returns:
       an engine: `classify(batch uint8 [N, S, S, 3]) -> float32 [N, classes]` (safe from any thread), `name` such as
-      "OpenVINO CPU", `precision` ("f32", "bf16", …), `close()`; also a context manager.
+      "OpenVINO CPU", `precision` ("f32", "bf16", "int8", …), `close()`; also a context manager.
     Raises:
       GraphError: the graph is missing, damaged or not the card's.
       EngineError: the device is not there or cannot do what is asked.

@@ -9,7 +9,7 @@ import numpy
 import openvino
 
 from Classes import Engine as Interface
-from Classes import Images
+from Classes import Images, Int8
 from Classes.Errors import EngineError, GraphError
 
 # The second request takes its input while the first is computed.
@@ -22,15 +22,17 @@ class Engine:
     Args:
       card: Card.Card, whose graph has been verified.
       device: AUTO (the CPU), or a device that OpenVINO lists.
-      precision: AUTO, f32 or bf16.
+      precision: AUTO, f32, bf16 or int8.
     """
 
     def __init__(self, card, device="AUTO", precision="AUTO"):
         core = new_core()
         self._card = card
         device = choose(device, core.available_devices)
-        hint = choose_precision(precision, device, core)
-        model = read(core, card.graph_path)
+        files = Int8.choose(card, precision, device)
+        # What stays in float in an int8 network is little, and bf16 would make it no faster.
+        hint = "f32" if files else choose_precision(precision, device, core)
+        model = read(core, *(files or [card.graph_path]))
         self._fit(model)
         # Latency spreads one image over all cores; two streams of one core each are no faster on many images.
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
@@ -40,7 +42,7 @@ class Engine:
         except RuntimeError as error:
             raise EngineError(f"{device}: cannot run {card.graph_path} ({_line(error)}); try Device=CPU") from error
         self.name = f"OpenVINO {device}"
-        self.precision = hint
+        self.precision = Int8.NAME if files else hint
         self._lock = threading.Lock()
 
     def classify(self, batch):
@@ -136,14 +138,18 @@ def _own_signal_stack():
     library.sigaltstack(ctypes.byref(former), None)
 
 
-def read(core, path):
+def read(core, path, weights=None):
     """A frozen graph as an OpenVINO model.
 
+    Args:
+      core: openvino.Core.
+      path: the graph's file.
+      weights: file of its weights, where they are not in the same one.
     Raises:
       GraphError: the file is missing, damaged or no graph.
     """
     try:
-        return core.read_model(path)
+        return core.read_model(path, weights) if weights else core.read_model(path)
     except RuntimeError as error:
         raise GraphError(f"{path}: no readable frozen graph (damaged?); run python3 Trainer.py") from error
 
@@ -172,7 +178,7 @@ def choose_precision(wanted, device, core=None):
     """The arithmetic that a device is asked for.
 
     Args:
-      wanted: AUTO (bf16 where the device has it), f32 or bf16.
+      wanted: AUTO (bf16 where the device has it), f32 or bf16; int8 is no arithmetic of a float graph and means AUTO.
       device: a name that OpenVINO lists.
       core: openvino.Core, made when None.
     Returns:
