@@ -4,13 +4,15 @@ python3 Trainer.py                                  # as Required/confs.json say
 python3 Trainer.py --set Epochs=10                  # the same, shorter
 python3 Trainer.py --set TrainableScopes=Mixed_7a   # train from that block upwards instead of the last layer alone
 python3 Trainer.py --set Pretrained=none            # from random weights, end to end
+python3 Trainer.py Quantize                         # the same model in int8, faster, where its verdicts stay
 python3 Trainer.py Export                           # the trained model for TensorFlow Serving and other model servers
 python3 Trainer.py Compile                          # the trained model for the Movidius stick, Model/ALL.graph
 
 Reads the shards in Model/Data and the pretrained weights in Model/Pretrained. Writes checkpoints, TensorBoard events
 and run.json to Model/_logs, the images' features to Model/Features, the frozen graph to Model/ALLGraph.pb and its
-model card to Model/ALLGraph.json. Export reads these two and writes the next version below Model/Export; Compile has
-the stick's own compiler write Model/ALL.graph.
+model card to Model/ALLGraph.json. Quantize reads these two and the shards, writes Model/ALLGraph.int8.xml and .bin, and
+needs NNCF (pip install -r Required/requirements-int8.txt). Export writes the next version below Model/Export. Compile
+has the stick's own compiler write Model/ALL.graph.
 """
 
 import sys
@@ -23,7 +25,7 @@ def main(arguments=None) -> int:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=["Train", "Export", "Compile"],
+        choices=["Train", "Quantize", "Export", "Compile"],
         default="Train",
         help="what to do (default: Train)",
     )
@@ -37,9 +39,10 @@ def main(arguments=None) -> int:
 
         return Compilation.run(configuration)
     Entry.import_tensorflow()
-    from Classes import Export, Training
+    from Classes import Export, Quantization, Training
 
-    return {"Train": Training.run, "Export": Export.run}[options.command](configuration)
+    module = {"Train": Training, "Quantize": Quantization, "Export": Export}[options.command]
+    return module.run(configuration)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,14 @@ _RULES = {
         },
         "calibration": {"type": ["object", "null"]},
         "synthetic": {"type": "boolean"},
+        "int8": {
+            "type": ["object", "null"],
+            "required": ["xml_sha256", "bin_sha256"],
+            "properties": {
+                "xml_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                "bin_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+            },
+        },
         "data": {"type": "object"},
         "metrics": {"type": ["object", "null"]},
         "compiled": {"type": ["object", "null"]},
@@ -82,6 +90,7 @@ class Card:
       uncertain: [low, high], probabilities of the positive class between which a verdict is uncertain; None: none is.
       calibration: how threshold, temperature and band were chosen, see Calibration.calibrate; None in older cards.
       synthetic: trained on drawn smears, so that its verdicts mean nothing.
+      int8: SHA-256 of the files of its int8 form, see Int8, and what its acceptance measured; None: there is none.
       data, training, versions, commit, created, notice: where the model comes from.
       metrics: what Validation.py measured, or None.
       compiled: which file Trainer.py Compile made for the stick, and from which graph, see Compilation.run; None: none.
@@ -100,6 +109,7 @@ class Card:
     temperature: float = 1.0
     uncertain: list | None = None
     calibration: dict | None = None
+    int8: dict | None = None
     data: dict = dataclasses.field(default_factory=dict)
     training: dict = dataclasses.field(default_factory=dict)
     metrics: dict | None = None

@@ -16,8 +16,8 @@ def open_engine(configuration, card):
       card: Card.Card of the graph.
     Returns:
       an engine: `classify(batch uint8 [N, S, S, 3]) -> float32 [N, classes]` (safe from any thread), `name` such as
-      "OpenVINO CPU", `precision` ("f32", "bf16", "f16"), `close()`; also a context manager. Some have `telemetry()`,
-      see Movidius.Engine.
+      "OpenVINO CPU", `precision` ("f32", "bf16", "f16", "int8"), `close()`; also a context manager. Some have
+      `telemetry()`, see Movidius.Engine.
     Raises:
       GraphError: the graph is missing, damaged or not the card's.
       EngineError: the device is not there or cannot do what is asked.

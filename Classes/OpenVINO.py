@@ -13,6 +13,7 @@ import numpy
 import openvino
 
 from Classes import Engine as Interface
+from Classes import Int8
 from Classes.Errors import EngineError, GraphError
 
 # 2022.3, the last release that drives the Neural Compute Stick 2, keeps everything one module deeper.
@@ -33,7 +34,7 @@ class Engine:
     Args:
       card: Card.Card, whose graph has been verified.
       device: a device that OpenVINO lists, in any case; GPU means GPU.0.
-      precision: AUTO, f32, bf16 or f16.
+      precision: AUTO, f32, bf16, f16 or int8.
       cache: pathlib.Path of the folder for what was compiled, so that the next start is fast; None: none.
     """
 
@@ -41,8 +42,10 @@ class Engine:
         core = new_core()
         self._card = card
         device = choose(device, core.available_devices)
-        hint = choose_precision(precision, device, core)
-        model = read(core, card.graph_path)
+        files = Int8.choose(card, precision, device)
+        # What stays in float in an int8 network is little, and bf16 would make it no faster.
+        hint = "f32" if files else choose_precision(precision, device, core)
+        model = read(core, *(files or [card.graph_path]))
         self._fit(model)
         # Latency spreads one image over all cores; two streams of one core each are no faster on many images.
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
@@ -56,7 +59,7 @@ class Engine:
         except RuntimeError as error:
             raise EngineError(f"{device}: cannot run {card.graph_path} ({_line(error)}); try Device=CPU") from error
         self.name = f"OpenVINO {device}"
-        self.precision = hint
+        self.precision = Int8.NAME if files else hint
         self._lock = threading.Lock()
 
     def classify(self, batch):
@@ -152,14 +155,18 @@ def _own_signal_stack():
     library.sigaltstack(ctypes.byref(former), None)
 
 
-def read(core, path):
+def read(core, path, weights=None):
     """A frozen graph as an OpenVINO model.
 
+    Args:
+      core: openvino.Core.
+      path: the graph's file.
+      weights: file of its weights, where they are not in the same one.
     Raises:
       GraphError: the file is missing, damaged or no graph.
     """
     try:
-        return core.read_model(path)
+        return core.read_model(path, weights) if weights else core.read_model(path)
     except RuntimeError as error:
         raise GraphError(f"{path}: no readable frozen graph (damaged?); run python3 Trainer.py") from error
 
@@ -188,7 +195,8 @@ def choose_precision(wanted, device, core=None):
     """The arithmetic that a device is asked for.
 
     Args:
-      wanted: AUTO (on the CPU bf16 where the processor has it, else f32; elsewhere f16), f32, bf16 or f16.
+      wanted: AUTO (on the CPU bf16 where the processor has it, else f32; elsewhere f16), f32, bf16 or f16; int8 is no
+        arithmetic of a float graph and means AUTO.
       device: a name that OpenVINO lists.
       core: Core, made when None.
     Returns:
@@ -201,7 +209,7 @@ def choose_precision(wanted, device, core=None):
     core = core or new_core()
     capable = set(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
     has = [name for name, capability in CAPABILITIES.items() if capability in capable]
-    if wanted == "AUTO":
+    if wanted in ("AUTO", Int8.NAME):
         order = ("bf16", "f32") if device == "CPU" else ("f16", "bf16", "f32")
         return next((name for name in order if name in has), "f32")
     if wanted not in has:
