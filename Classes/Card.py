@@ -1,6 +1,7 @@
 """The model card: what the training wing hands to the serving wing, beside the frozen graph."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 
@@ -16,7 +17,7 @@ _RULES = {
     "required": ["graph", "graph_sha256", "classes", "positive", "input", "output", "threshold", "synthetic"],
     "properties": {
         # A bare name: a card must not point at a file elsewhere.
-        "graph": {"type": "string", "pattern": r"^[^/\\]+$"},
+        "graph": {"type": "string", "pattern": r"^[^/\\\0]*[^/\\\0.][^/\\\0]*$"},
         "network": {"type": "string", "minLength": 1},
         "graph_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         "classes": {"type": "array", "minItems": 2, "uniqueItems": True, "items": {"type": "string", "minLength": 1}},
@@ -172,14 +173,19 @@ def load(path):
     """
     path = pathlib.Path(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        values = Files.read_json(path)
     except FileNotFoundError as error:
         raise GraphError(f"{path}: there is no trained model yet; run python3 Trainer.py") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise GraphError(f"{path}: the model card cannot be read ({error}); run python3 Trainer.py") from error
     version = values.get("version") if isinstance(values, dict) else None
     if version != VERSION:
         raise GraphError(f"{path}: a model card of version {VERSION} is expected, this one is {version!r}")
+    if values.get("content_sha256", digest := _content(values)) != digest:
+        raise GraphError(
+            f"{path}: damaged, or changed after it was written; run python3 Trainer.py, or take content_sha256 out of "
+            "it if the change is wanted"
+        )
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_RULES).iter_errors(values))
     if error is not None:
         where = ".".join(str(part) for part in error.absolute_path) or "the card"
@@ -200,8 +206,11 @@ def write(path, card):
     """
     if isinstance(card, Card):
         card = {key: value for key, value in dataclasses.asdict(card).items() if key != "path"}
-    Files.write_json(path, {"version": VERSION, **card})
+    values = {"version": VERSION, **card}
+    Files.write_json(path, {**values, "content_sha256": _content(values)})
 
 
-def _refuse(constant):
-    raise ValueError(f"{constant} is no JSON number")
+def _content(values):
+    """SHA-256 over all but itself: one wrong bit in a threshold would be another verdict."""
+    rest = {key: value for key, value in values.items() if key != "content_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
