@@ -1,6 +1,7 @@
 """The model card: what the training wing hands to the serving wing, beside the frozen graph."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 
@@ -16,7 +17,7 @@ _RULES = {
     "required": ["graph", "graph_sha256", "classes", "positive", "input", "output", "threshold", "synthetic"],
     "properties": {
         # A bare name: a card must not point at a file elsewhere.
-        "graph": {"type": "string", "pattern": r"^[^/\\]+$"},
+        "graph": {"type": "string", "pattern": r"^[^/\\\0]*[^/\\\0.][^/\\\0]*$"},
         "network": {"type": "string", "minLength": 1},
         "graph_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         "classes": {"type": "array", "minItems": 2, "uniqueItems": True, "items": {"type": "string", "minLength": 1}},
@@ -45,8 +46,17 @@ _RULES = {
         },
         "calibration": {"type": ["object", "null"]},
         "synthetic": {"type": "boolean"},
+        "int8": {
+            "type": ["object", "null"],
+            "required": ["xml_sha256", "bin_sha256"],
+            "properties": {
+                "xml_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                "bin_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+            },
+        },
         "data": {"type": "object"},
         "metrics": {"type": ["object", "null"]},
+        "compiled": {"type": ["object", "null"]},
         "colours": {
             "type": ["object", "null"],
             "required": ["anchors", "limit"],
@@ -81,8 +91,10 @@ class Card:
       uncertain: [low, high], probabilities of the positive class between which a verdict is uncertain; None: none is.
       calibration: how threshold, temperature and band were chosen, see Calibration.calibrate; None in older cards.
       synthetic: trained on drawn smears, so that its verdicts mean nothing.
+      int8: SHA-256 of the files of its int8 form, see Int8, and what its acceptance measured; None: there is none.
       data, training, versions, commit, created, notice: where the model comes from.
       metrics: what Validation.py measured, or None.
+      compiled: which file Trainer.py Compile made for the stick, and from which graph, see Compilation.run; None: none.
       colours: those of the training images, see Colours.summary; None in a card of an older version.
     """
 
@@ -98,9 +110,11 @@ class Card:
     temperature: float = 1.0
     uncertain: list | None = None
     calibration: dict | None = None
+    int8: dict | None = None
     data: dict = dataclasses.field(default_factory=dict)
     training: dict = dataclasses.field(default_factory=dict)
     metrics: dict | None = None
+    compiled: dict | None = None
     colours: dict | None = None
     versions: dict = dataclasses.field(default_factory=dict)
     commit: str | None = None
@@ -108,6 +122,11 @@ class Card:
     notice: str = ""
     version: int = VERSION
     network: str = "InceptionV3"
+
+    @property
+    def told(self):
+        """The network's name in log lines; Inception V3 is Inception in the historic one."""
+        return self.network.removesuffix("V3")
 
     @property
     def graph_path(self):
@@ -159,14 +178,19 @@ def load(path):
     """
     path = pathlib.Path(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        values = Files.read_json(path)
     except FileNotFoundError as error:
         raise GraphError(f"{path}: there is no trained model yet; run python3 Trainer.py") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise GraphError(f"{path}: the model card cannot be read ({error}); run python3 Trainer.py") from error
     version = values.get("version") if isinstance(values, dict) else None
     if version != VERSION:
         raise GraphError(f"{path}: a model card of version {VERSION} is expected, this one is {version!r}")
+    if values.get("content_sha256", digest := _content(values)) != digest:
+        raise GraphError(
+            f"{path}: damaged, or changed after it was written; run python3 Trainer.py, or take content_sha256 out of "
+            "it if the change is wanted"
+        )
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_RULES).iter_errors(values))
     if error is not None:
         where = ".".join(str(part) for part in error.absolute_path) or "the card"
@@ -187,8 +211,11 @@ def write(path, card):
     """
     if isinstance(card, Card):
         card = {key: value for key, value in dataclasses.asdict(card).items() if key != "path"}
-    Files.write_json(path, {"version": VERSION, **card})
+    values = {"version": VERSION, **card}
+    Files.write_json(path, {**values, "content_sha256": _content(values)})
 
 
-def _refuse(constant):
-    raise ValueError(f"{constant} is no JSON number")
+def _content(values):
+    """SHA-256 over all but itself: one wrong bit in a threshold would be another verdict."""
+    rest = {key: value for key, value in values.items() if key != "content_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

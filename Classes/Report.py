@@ -1,7 +1,6 @@
 """One page a model: what it learned from, how well it does, where it errs, and what its verdicts rest on."""
 
 import io
-import json
 import logging
 
 import PIL.Image
@@ -53,7 +52,7 @@ def write(configuration, card, manifest, metrics):
 def _read(path):
     """A JSON file that another command may have written, or None."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return Files.read_json(path)
     except (OSError, ValueError):
         return None
 

@@ -94,8 +94,8 @@ def _same_run(configuration, manifest, folder):
     text = json.dumps({"manifest": manifest.sha256, **keys}, sort_keys=True)
     identity = hashlib.sha256(text.encode()).hexdigest()
     try:
-        saved = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("identity")
-    except (OSError, ValueError):
+        saved = Files.read_json(folder / "run.json").get("identity")
+    except (OSError, ValueError, AttributeError):
         saved = None
     if saved != identity and Checkpoints.steps(folder):
         number = 1

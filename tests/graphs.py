@@ -2,6 +2,8 @@
 
 import functools
 import hashlib
+import inspect
+import os
 import pathlib
 
 import numpy
@@ -14,7 +16,26 @@ OUTPUT = "InceptionV3/Predictions/Softmax"
 RED = {0: 0.017986, 64: 0.119203, 96: 0.268941, 128: 0.5, 160: 0.731059, 192: 0.880797}
 
 
-@functools.cache
+def _kept(build):
+    """A graph is built once; in the folder ALL_GRAPHS it also serves interpreters that have no TensorFlow."""
+
+    @functools.cache
+    @functools.wraps(build)
+    def kept(*arguments, **named):
+        if "ALL_GRAPHS" not in os.environ:
+            return build(*arguments, **named)
+        bound = inspect.signature(build).bind(*arguments, **named)
+        bound.apply_defaults()
+        words = [build.__name__, *map(str, bound.arguments.values())]
+        path = pathlib.Path(os.environ["ALL_GRAPHS"], "-".join(words) + ".pb")
+        if not path.exists():
+            path.write_bytes(build(*arguments, **named))
+        return path.read_bytes()
+
+    return kept
+
+
+@_kept
 def frozen(kind="softmax", classes=2, size=299):
     """A GraphDef's bytes: mean colour, one dense layer on it, softmax.
 
@@ -54,7 +75,7 @@ KERNEL = numpy.array([[1.0, 5.0, 0.0], [2.0, 0.0, 1.0], [0.0, 0.0, 0.0]], "float
 BIAS = numpy.array([0.5, 0.0, 0.0], "float32")
 
 
-@functools.cache
+@_kept
 def pooled(classes=2, middle=0):
     """A GraphDef's bytes in Inception's form: places of 4x4 pixels, their mean, a last layer of one pixel, softmax.
 
@@ -128,6 +149,8 @@ def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **
         "data": {},
         "training": {},
         "metrics": None,
+        "compiled": None,
+        "int8": None,
         "colours": None,
         "versions": {},
         "commit": None,

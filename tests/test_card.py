@@ -13,8 +13,9 @@ def path(tmp_path):
 
 
 def change(path, **fields):
-    values = json.loads(path.read_text())
-    path.write_text(json.dumps({**values, **fields}))
+    values = {**json.loads(path.read_text()), **fields}
+    del values["content_sha256"]
+    path.write_text(json.dumps(values))
 
 
 def test_a_card_is_read_as_it_was_written(path):
@@ -32,6 +33,15 @@ def test_writing_a_card_keeps_every_field(path):
     Card.write(path, Card.load(path))
 
     assert json.loads(path.read_text()) == before
+
+
+def test_a_threshold_that_is_not_the_one_written_is_refused(path):
+    path.write_text(path.read_text().replace('"threshold": 0.5', '"threshold": 0.7'))
+
+    with pytest.raises(GraphError, match=r"ALLGraph\.json: damaged, or changed after it was written"):
+        Card.load(path)
+    change(path)
+    assert Card.load(path).threshold == 0.7, "a change that says it is one is taken"
 
 
 def test_a_changed_graph_is_refused(path):
@@ -75,6 +85,7 @@ def test_another_version_is_named(path, content):
     ("field", "value", "named"),
     [
         ("graph", "../../etc/passwd", "graph"),
+        ("graph", "..", "graph"),
         ("graph_sha256", "0", "graph_sha256"),
         ("classes", ["1"], "classes"),
         ("classes", ["1", "1"], "classes"),
