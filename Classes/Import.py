@@ -45,7 +45,8 @@ def run(configuration, source):
     if not weights.is_file():
         raise CheckpointError(f"{weights}: missing; give the folder that holds {WEIGHTS} and {MODEL}")
     arrays = _arrays(network, configuration, weights)
-    view = network.view(configuration)
+    # Published classifiers were trained on whole pictures; the crop is that of this project's own distortions.
+    view = dataclasses.replace(network.view(configuration), crop=1.0)
     inputs = _inputs(view)
     difference = _compare(configuration, arrays, weights, inputs)
     about = {

@@ -26,8 +26,8 @@ ANEW = ()
 
 
 def view(configuration):
-    """How it sees an image: pixel / 255, blue first and uncut, as the published weights saw what OpenCV had read."""
-    return Images.View(SIDE, mean=0.0, scale=255.0, channels="BGR", crop=1.0)
+    """How it sees an image: pixel / 255, blue first, as the published weights saw what OpenCV had read."""
+    return Images.View(SIDE, mean=0.0, scale=255.0, channels="BGR")
 
 
 def shapes(configuration, blocks=()):
