@@ -3,7 +3,7 @@ import pytest
 import sklearn.metrics
 import tensorflow as tf
 
-from Classes import Metrics
+from Classes import Fitting, Metrics
 
 
 def logits(probabilities):
@@ -43,6 +43,17 @@ def test_tallies_add_up():
 
     numpy.testing.assert_array_equal(whole, parts)
     assert whole.numpy().sum(axis=1).tolist() == [(labels != 2).sum(), (labels == 2).sum()]
+
+
+def test_a_resumed_run_goes_on_with_its_tally():
+    progress = Fitting.Progress()
+    progress.tally = progress.tally + Metrics.tally(numpy.array([1, 0], "int64"), logits([0.9, 0.2]), 1).numpy()
+
+    again = Fitting.Progress(progress.values())
+
+    numpy.testing.assert_array_equal(again.tally, progress.tally)
+    assert again.tally.sum() == 2
+    assert Fitting.Progress({"global_step": 7}).tally.sum() == 0, "checkpoints of before there were tallies"
 
 
 def test_certainty_itself_has_a_place():

@@ -4,10 +4,26 @@ import sys
 import numpy
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing import event_file_loader
+from tensorboard.util import tensor_util
 
-from Classes import Card, Classification, Data, Engine, Explanation, Freezing, Helpers, Networks, Training, Validation
+from Classes import (
+    Card,
+    Checkpoints,
+    Classification,
+    Data,
+    Engine,
+    Explanation,
+    Folds,
+    Freezing,
+    Helpers,
+    Networks,
+    Pretrained,
+    Training,
+    Validation,
+)
 from Classes.Errors import ConfigurationError
-from tests import graphs, smears
+from tests import graphs, networks, smears
 
 THIRD = pathlib.Path(__file__).with_name("third")
 SMALL = ("ImageSize=75", "DepthMultiplier=0.1", "Precision=f32", "TrainingPrecision=f32", "Shards=2")
@@ -94,6 +110,56 @@ def test_the_whole_way_with_another_network(tmp_path, third, caplog, name, epoch
     assert (tmp_path / "Model/Report/Report.html").is_file()
     assert f"({name})" in (tmp_path / "Model/MODEL_CARD.md").read_text()
     assert card.metrics["accuracy"]["value"] >= 0.9
+    figures = {f"{split}_{name}" for split in ("Training", "Validation") for name in ("Precision", "Recall", "AUC")}
+    curves = scalars(setting.path("LogDir"))
+    assert {"Training_Accuracy", "Validation_Accuracy", *figures} <= set(curves)
+    assert all(len(curves[name]) >= epochs - 1 and max(curves[name]) > 0.9 for name in figures)
+
+
+def scalars(folder):
+    """{tag: values} of a run's TensorBoard events."""
+    found = {}
+    for path in folder.glob("events.out.tfevents.*"):
+        for event in event_file_loader.EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append(float(tensor_util.make_ndarray(value.tensor)))
+    return found
+
+
+def test_training_may_start_from_published_weights(tmp_path, caplog):
+    caplog.set_level("INFO")
+    model = networks.published(tmp_path / "published")
+    smears.fill(tmp_path, per_class=10)
+    setting = configuration(tmp_path, "AllCNN", f"Pretrained={tmp_path / 'published/weights.h5'}", "Epochs=1")
+    Data.run(setting)
+
+    Training.run(setting)
+
+    assert "Training of all end to end, 14 images." in caplog.messages
+    assert "Restored 6 of 6 variables" in caplog.text
+    arrays = Checkpoints.latest(setting.path("LogDir"))[1]
+    for name, before in zip(Networks.of(setting).shapes(setting), model.get_weights(), strict=True):
+        # One epoch at the small historic rate leaves them near where they were.
+        numpy.testing.assert_allclose(arrays[name], before, atol=1e-3)
+
+
+def test_weights_of_another_network_lie_in_the_folder_unused(tmp_path):
+    """Setup.sh fetches Inception's; the small network starts from random weights all the same."""
+    folder = tmp_path / "Model/Pretrained"
+    folder.mkdir(parents=True)
+    (folder / "inception_v3.h5").write_bytes(b"never read")
+
+    assert Pretrained.find(configuration(tmp_path, "AllCNN")) is None
+    assert Pretrained.find(configuration(tmp_path, "InceptionV3")) == folder / "inception_v3.h5"
+
+
+def test_folds_need_kept_features(tmp_path):
+    smears.fill(tmp_path, per_class=10)
+    setting = configuration(tmp_path, "AllCNN")
+    Data.run(setting)
+
+    with pytest.raises(ConfigurationError, match="kept features; AllCNN has none"):
+        Folds.run(setting, 2)
 
 
 def test_channels_and_scaling_of_the_card_reach_the_engine(tmp_path):
