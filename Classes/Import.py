@@ -72,7 +72,7 @@ def classes(configuration):
       ConfigurationError: as many as there are do not fit `NumClasses`, or `PositiveClass` is none of them.
     """
     file = configuration.path("DatasetDir") / configuration["Classes"]
-    found = file.read_text(encoding="utf-8").split() if file.is_file() else None
+    found = file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
     names = found or [str(number) for number in range(configuration["NumClasses"])]
     if len(names) != configuration["NumClasses"] or configuration["PositiveClass"] not in names:
         raise ConfigurationError(
