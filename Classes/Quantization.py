@@ -133,11 +133,11 @@ def networks(configuration, card, images, labels, before):
 
 
 def in_float(model):
-    """Names of the convolutions of an int8 network that are not quantised."""
+    """Names of the convolutions of an int8 network that are not quantised: their weights are plain numbers."""
     return [
         node.get_friendly_name()
         for node in model.get_ordered_ops()
-        if node.get_type_name() == "Convolution" and node.input_value(0).get_node().get_type_name() != "FakeQuantize"
+        if node.get_type_name() == "Convolution" and node.input_value(1).get_node().get_type_name() == "Constant"
     ]
 
 

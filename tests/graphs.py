@@ -100,6 +100,7 @@ def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **
         "temperature": 1.0,
         "uncertain": None,
         "calibration": None,
+        "int8": None,
         "synthetic": False,
         "data": {},
         "training": {},
