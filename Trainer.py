@@ -6,11 +6,13 @@ python3 Trainer.py --set TrainableScopes=Mixed_7a   # train from that block upwa
 python3 Trainer.py --set Pretrained=none            # from random weights, end to end
 python3 Trainer.py Quantize                         # the same model in int8, faster, where its verdicts stay
 python3 Trainer.py Export                           # the trained model for TensorFlow Serving and other model servers
+python3 Trainer.py Compile                          # the trained model for the Movidius stick, Model/ALL.graph
 
 Reads the shards in Model/Data and the pretrained weights in Model/Pretrained. Writes checkpoints, TensorBoard events
 and run.json to Model/_logs, the images' features to Model/Features, the frozen graph to Model/ALLGraph.pb and its
 model card to Model/ALLGraph.json. Quantize reads these two and the shards, writes Model/ALLGraph.int8.xml and .bin, and
-needs NNCF (pip install -r Required/requirements-int8.txt). Export writes the next version below Model/Export.
+needs NNCF (pip install -r Required/requirements-int8.txt). Export writes the next version below Model/Export. Compile
+has the stick's own compiler write Model/ALL.graph.
 """
 
 import sys
@@ -23,7 +25,7 @@ def main(arguments=None) -> int:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=["Train", "Quantize", "Export"],
+        choices=["Train", "Quantize", "Export", "Compile"],
         default="Train",
         help="what to do (default: Train)",
     )
@@ -32,6 +34,10 @@ def main(arguments=None) -> int:
 
     configuration = Helpers.load(options.confs, options.settings)
     Helpers.start_log(configuration, "Trainer")
+    if options.command == "Compile":
+        from Classes import Compilation
+
+        return Compilation.run(configuration)
     Entry.import_tensorflow()
     from Classes import Export, Quantization, Training
 

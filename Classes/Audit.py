@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import hashlib
 import itertools
-import json
 import logging
 import os
 import pathlib
@@ -124,7 +123,7 @@ def look_at(configuration, files):
 def _splits(configuration):
     """{class/file: split} of the last Data.py; empty where there was none."""
     try:
-        splits = json.loads(Shards.path(configuration).read_text(encoding="utf-8"))["splits"]
+        splits = Files.read_json(Shards.path(configuration))["splits"]
         return {row["file"]: split for split, rows in splits.items() for row in rows}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}

@@ -1,6 +1,7 @@
 """The model card: what the training wing hands to the serving wing, beside the frozen graph."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 
@@ -16,7 +17,8 @@ _RULES = {
     "required": ["graph", "graph_sha256", "classes", "positive", "input", "output", "threshold", "synthetic"],
     "properties": {
         # A bare name: a card must not point at a file elsewhere.
-        "graph": {"type": "string", "pattern": r"^[^/\\]+$"},
+        "graph": {"type": "string", "pattern": r"^[^/\\\0]*[^/\\\0.][^/\\\0]*$"},
+        "network": {"type": "string", "minLength": 1},
         "graph_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         "classes": {"type": "array", "minItems": 2, "uniqueItems": True, "items": {"type": "string", "minLength": 1}},
         "positive": {"type": "string"},
@@ -26,10 +28,12 @@ _RULES = {
             "properties": {
                 "node": {"type": "string", "minLength": 1},
                 "size": {"type": "integer", "minimum": 1},
-                "mean": {"type": "number", "exclusiveMinimum": 0},
-                "channels": {"const": "RGB"},
-                "crop": {"const": Images.CENTRE},
+                "mean": {"type": "number", "minimum": 0},
+                "scale": {"type": "number", "exclusiveMinimum": 0},
+                "channels": {"enum": ["RGB", "BGR"]},
+                "crop": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
             },
+            "anyOf": [{"required": ["scale"]}, {"properties": {"mean": {"exclusiveMinimum": 0}}}],
         },
         "output": {"type": "string", "minLength": 1},
         "threshold": {"type": "number", "minimum": 0, "maximum": 1},
@@ -52,6 +56,7 @@ _RULES = {
         },
         "data": {"type": "object"},
         "metrics": {"type": ["object", "null"]},
+        "compiled": {"type": ["object", "null"]},
         "colours": {
             "type": ["object", "null"],
             "required": ["anchors", "limit"],
@@ -74,11 +79,12 @@ class Card:
 
     Attributes:
       path: where it was read from.
+      network: which one it is, a name of Networks.
       graph: name of the frozen graph's file, in the same folder.
       graph_sha256: SHA-256 of that file, 64 hexadecimal digits.
       classes: class names in the order of the network's outputs.
       positive: the class that means ALL.
-      input: {"node", "size" (pixels), "mean", "channels", "crop" (share of the shorter side that is seen)}.
+      input: {"node"} and the fields of Images.View; see `view`.
       output: name of the output node.
       threshold: probability of the positive class from which the verdict is ALL.
       temperature: what the logits were divided by; it is folded into the graph already.
@@ -88,6 +94,7 @@ class Card:
       int8: SHA-256 of the files of its int8 form, see Int8, and what its acceptance measured; None: there is none.
       data, training, versions, commit, created, notice: where the model comes from.
       metrics: what Validation.py measured, or None.
+      compiled: which file Trainer.py Compile made for the stick, and from which graph, see Compilation.run; None: none.
       colours: those of the training images, see Colours.summary; None in a card of an older version.
     """
 
@@ -107,12 +114,19 @@ class Card:
     data: dict = dataclasses.field(default_factory=dict)
     training: dict = dataclasses.field(default_factory=dict)
     metrics: dict | None = None
+    compiled: dict | None = None
     colours: dict | None = None
     versions: dict = dataclasses.field(default_factory=dict)
     commit: str | None = None
     created: str | None = None
     notice: str = ""
     version: int = VERSION
+    network: str = "InceptionV3"
+
+    @property
+    def told(self):
+        """The network's name in log lines; Inception V3 is Inception in the historic one."""
+        return self.network.removesuffix("V3")
 
     @property
     def graph_path(self):
@@ -125,9 +139,11 @@ class Card:
         return self.input["size"]
 
     @property
-    def mean(self):
-        """The network sees (pixel - mean) / mean."""
-        return self.input["mean"]
+    def view(self):
+        """How the network sees an image, an Images.View; older cards have no `scale`, which then is the mean."""
+        values = {"scale": self.input["mean"], **self.input}
+        known = (field.name for field in dataclasses.fields(Images.View))
+        return Images.View(**{name: values[name] for name in known if name in values})
 
     def verify(self):
         """Hold the graph's file against the card.
@@ -157,14 +173,19 @@ def load(path):
     """
     path = pathlib.Path(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        values = Files.read_json(path)
     except FileNotFoundError as error:
         raise GraphError(f"{path}: there is no trained model yet; run python3 Trainer.py") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise GraphError(f"{path}: the model card cannot be read ({error}); run python3 Trainer.py") from error
     version = values.get("version") if isinstance(values, dict) else None
     if version != VERSION:
         raise GraphError(f"{path}: a model card of version {VERSION} is expected, this one is {version!r}")
+    if values.get("content_sha256", digest := _content(values)) != digest:
+        raise GraphError(
+            f"{path}: damaged, or changed after it was written; run python3 Trainer.py, or take content_sha256 out of "
+            "it if the change is wanted"
+        )
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_RULES).iter_errors(values))
     if error is not None:
         where = ".".join(str(part) for part in error.absolute_path) or "the card"
@@ -185,8 +206,11 @@ def write(path, card):
     """
     if isinstance(card, Card):
         card = {key: value for key, value in dataclasses.asdict(card).items() if key != "path"}
-    Files.write_json(path, {"version": VERSION, **card})
+    values = {"version": VERSION, **card}
+    Files.write_json(path, {**values, "content_sha256": _content(values)})
 
 
-def _refuse(constant):
-    raise ValueError(f"{constant} is no JSON number")
+def _content(values):
+    """SHA-256 over all but itself: one wrong bit in a threshold would be another verdict."""
+    rest = {key: value for key, value in values.items() if key != "content_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

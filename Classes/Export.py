@@ -51,7 +51,9 @@ def run(configuration):
             shutil.rmtree(temporary, ignore_errors=True)
     log.info("Graph, SavedModel and OpenVINO IR agree on %d images within %.1e.", CHECKED, difference)
     log.info("Wrote %s; the model's name is %s, its version %s.", version, MODEL, version.name)
-    log.info("Images go in as float32 [N, %d, %d, 3], RGB, (pixel - %g) / %g.", card.size, card.size, *2 * [card.mean])
+    view = card.view
+    form = (view.size, view.size, view.channels, view.mean, view.scale)
+    log.info("Images go in as float32 [N, %d, %d, 3], %s, (pixel - %g) / %g.", *form)
     return 0
 
 

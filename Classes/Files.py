@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import pathlib
 import secrets
@@ -42,6 +43,37 @@ def write(path, content):
 def write_json(path, content):
     """Write `content` as indented JSON; NaN and infinity are refused, since JSON has neither."""
     write(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path):
+    """The content of a JSON file; what no JSON file of ours can hold is refused.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: no JSON in UTF-8, or with NaN, infinity, a number beyond any, half a character or endless brackets.
+    """
+    return parse_json(pathlib.Path(path).read_text(encoding="utf-8-sig"))
+
+
+def parse_json(text):
+    """As `read_json`, of a text."""
+    try:
+        values = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("too many brackets in one another") from error
+    if "\\ud" in text.lower():
+        # Half a character can be spelled, but neither shown nor written nor be part of a file's name.
+        json.dumps(values, ensure_ascii=False).encode()
+    return values
+
+
+def _finite(text):
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
+
+
+def _no_number(text):
+    raise ValueError(f"{text} is no JSON number")
 
 
 def flush(path):

@@ -1,5 +1,6 @@
 """The frozen graph: folded, in TensorFlow 1.4's words, and proven equal to its checkpoint before anyone sees it."""
 
+import dataclasses
 import logging
 import pathlib
 import tempfile
@@ -15,11 +16,10 @@ from Classes import (
     Files,
     Helpers,
     Images,
+    Networks,
     OpenVINO,
     Provenance,
     Shards,
-    inception_utils,
-    inception_v3,
 )
 from Classes.Errors import GraphError
 
@@ -28,7 +28,6 @@ CHECKED = 4
 TOLERANCE = 1e-4
 
 INPUT = "input"
-OUTPUT = "InceptionV3/Predictions/Softmax"
 
 # Every op of the graph with the attributes that TensorFlow 1.4 knows of it. The stick's compiler runs on that
 # version and stops at the first word it does not know.
@@ -39,6 +38,7 @@ TENSORFLOW_1_4 = {
     "Const": {"dtype", "value"},
     "Conv2D": {"T", "data_format", "padding", "strides", "use_cudnn_on_gpu"},
     "Identity": {"T"},
+    "MatMul": {"T", "transpose_a", "transpose_b"},
     "MaxPool": {"T", "data_format", "ksize", "padding", "strides"},
     "Placeholder": {"dtype", "shape"},
     "Relu": {"T"},
@@ -69,19 +69,16 @@ def freeze(configuration, manifest, prefix, records, progress, logits=None):
     """
     steps_log = logging.getLogger("tensorflow")
     steps_log.info("Restoring parameters from %s", prefix)
-    auxiliary = False
-    shapes = inception_v3.shapes(
-        configuration["NumClasses"], configuration["ImageSize"], configuration["DepthMultiplier"], auxiliary
-    )
+    network = Networks.of(configuration)
     values = Checkpoints.read(prefix)
     # Where weights were averaged, the averages are what was measured.
-    arrays = {name: values.get(f"average/{name}", values[name]) for name in shapes}
+    arrays = {name: values.get(f"average/{name}", values[name]) for name in network.shapes(configuration)}
     choice, about = Calibration.Choice(), None
     if logits is not None:
         choice, about = Calibration.calibrate(configuration, manifest, lambda: logits(arrays))
     log.info("Exporting graph...")
-    folded = Calibration.fold(arrays, inception_utils.LOGITS, choice.temperature)
-    definition = frozen(folded, configuration["ImageSize"], configuration["DepthMultiplier"])
+    folded = Calibration.fold(arrays, network.LAST, choice.temperature)
+    definition = frozen(configuration, folded)
     path = configuration.path("ALLGraph")
     with Files.replacing(path) as temporary:
         temporary.write_bytes(definition.SerializeToString(deterministic=True))
@@ -97,21 +94,20 @@ def freeze(configuration, manifest, prefix, records, progress, logits=None):
     log.info("Wrote %s and %s.", path, configuration.card)
 
 
-def frozen(arrays, size, depth_multiplier=1.0):
+def frozen(configuration, arrays):
     """A checkpoint's values as the graph that is published.
 
     Args:
-      arrays: {TF-Slim name: float32 array}, batch norms included.
-      size: side of the square input in pixels.
-      depth_multiplier: as in training.
+      configuration: Configuration.
+      arrays: {variable name: float32 array}, batch norms included.
     Returns:
-      tf.compat.v1.GraphDef with placeholder `input` [1, size, size, 3], output `InceptionV3/Predictions/Softmax`
-      [1, classes], batch norm folded, only ops and attributes of TENSORFLOW_1_4.
+      tf.compat.v1.GraphDef with placeholder `input` [1, size, size, 3], the network's OUTPUT [1, classes], batch norm
+      folded, only ops and attributes of TENSORFLOW_1_4.
     Raises:
       GraphError: the network needs what TensorFlow 1.4 does not have.
     """
-    graph = inception_v3.inference_graph(inception_utils.fold_batch_norm(arrays), size, depth_multiplier)
-    definition = _up_to(OUTPUT, graph.as_graph_def())
+    network = Networks.of(configuration)
+    definition = _up_to(network.OUTPUT, network.graph(configuration, arrays).as_graph_def())
     for node in definition.node:
         if node.op not in TENSORFLOW_1_4:
             raise GraphError(f"{node.name}: TensorFlow 1.4 has no op {node.op}; the graph is not written")
@@ -141,6 +137,9 @@ def _check_default(node, name):
     value = node.attr[name]
     if name.startswith("_") or (name in ("dilations", "explicit_paddings") and set(value.list.i) <= {1}):
         return
+    # Whether another multiplication is this one's gradient.
+    if name in ("grad_a", "grad_b") and not value.b:
+        return
     raise GraphError(f"{node.name}: TensorFlow 1.4 has no attribute {name} of {node.op}; the graph is not written")
 
 
@@ -159,17 +158,16 @@ def compare(configuration, arrays, definition, path, records, temperature=1.0):
     Raises:
       GraphError: more than TOLERANCE apart.
     """
-    size, mean = configuration["ImageSize"], configuration["Mean"]
-    images = numpy.stack([Images.prepare(record.encoded, size, **Images.limits(configuration)) for record in records])
-    inputs = Images.network_input(images, mean)
-    answers = _answers(
-        inception_v3.inference_graph(arrays, size, configuration["DepthMultiplier"], folded=False), inputs
-    )
+    network = Networks.of(configuration)
+    view = network.view(configuration)
+    images = numpy.stack([view.prepare(record.encoded, **Images.limits(configuration)) for record in records])
+    inputs = view.network_input(images)
+    answers = _answers(network.graph(configuration, arrays, folded=False), network.OUTPUT, inputs)
     expected = Calibration.tempered(Calibration.from_probabilities(answers), temperature)
     graph = tf.Graph()
     with graph.as_default():
         tf.graph_util.import_graph_def(definition, name="")
-    answers = {"frozen graph": _answers(graph, inputs), "engine": OpenVINO.answers(path, inputs)}
+    answers = {"frozen graph": _answers(graph, network.OUTPUT, inputs), "engine": OpenVINO.answers(path, inputs)}
     differences = {name: float(numpy.abs(found - expected).max()) for name, found in answers.items()}
     for name, difference in differences.items():
         # A difference that is no number must fail too.
@@ -181,14 +179,14 @@ def compare(configuration, arrays, definition, path, records, temperature=1.0):
     return differences
 
 
-def _answers(graph, inputs):
+def _answers(graph, output, inputs):
     """float32 [N, classes] of a graph in a TensorFlow session, image by image as its placeholder wants."""
     # As the nodes stand: TensorFlow would spend longer on rewriting the graph than on these few images.
     options = tf.compat.v1.ConfigProto()
     options.graph_options.rewrite_options.disable_meta_optimizer = True
     options.graph_options.optimizer_options.opt_level = -1
     with tf.compat.v1.Session(graph=graph, config=options) as session:
-        return numpy.concatenate([session.run(f"{OUTPUT}:0", {f"{INPUT}:0": image[None]}) for image in inputs])
+        return numpy.concatenate([session.run(f"{output}:0", {f"{INPUT}:0": image[None]}) for image in inputs])
 
 
 def validation_logits(configuration, manifest, arrays):
@@ -197,43 +195,39 @@ def validation_logits(configuration, manifest, arrays):
     Args:
       configuration: Configuration.
       manifest: Shards.Manifest.
-      arrays: {TF-Slim name: float32 array}, batch norms included.
+      arrays: {variable name: float32 array}, batch norms included.
     Returns:
       float [N, classes] in the manifest's order: logits but for a constant an image.
     """
-    size, mean = configuration["ImageSize"], configuration["Mean"]
-    definition = frozen(arrays, size, configuration["DepthMultiplier"])
+    view = Networks.of(configuration).view(configuration)
+    definition = frozen(configuration, arrays)
     records = Helpers.progress(
         Shards.records(configuration, "validation"),
         total=len(manifest.splits["validation"]),
         desc="Calibration",
         unit="image",
     )
-    images = (Images.prepare(record.encoded, size, **Images.limits(configuration)) for record in records)
+    images = (view.prepare(record.encoded, **Images.limits(configuration)) for record in records)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "uncalibrated.pb"
         path.write_bytes(definition.SerializeToString())
-        answers = OpenVINO.answers(path, (Images.network_input(image, mean) for image in images))
+        answers = OpenVINO.answers(path, (view.network_input(image) for image in images))
     return Calibration.from_probabilities(answers)
 
 
 def _card(configuration, manifest, digest, progress, differences):
     """The model card; see Card for its fields."""
-    positive = configuration["PositiveClass"]
+    network = Networks.of(configuration)
+    view = network.view(configuration)
     return {
         "version": Card.VERSION,
+        "network": configuration["Network"],
         "graph": configuration.path("ALLGraph").name,
         "graph_sha256": digest,
         "classes": list(manifest.classes),
-        "positive": positive,
-        "input": {
-            "node": INPUT,
-            "size": configuration["ImageSize"],
-            "mean": float(configuration["Mean"]),
-            "channels": "RGB",
-            "crop": Images.CENTRE,
-        },
-        "output": OUTPUT,
+        "positive": configuration["PositiveClass"],
+        "input": {"node": INPUT, **dataclasses.asdict(view)},
+        "output": network.OUTPUT,
         "synthetic": manifest.synthetic,
         "data": {
             "manifest_sha256": manifest.sha256,
@@ -247,7 +241,7 @@ def _card(configuration, manifest, digest, progress, differences):
             "parity": differences,
         },
         "metrics": None,
-        "colours": Data.colours(configuration, manifest),
+        "colours": Data.colours(configuration, manifest, view),
         "versions": Provenance.versions(),
         "commit": Provenance.commit(),
         "created": Provenance.now(),

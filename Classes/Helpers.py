@@ -11,6 +11,7 @@ import sys
 import jsonschema
 import tqdm
 
+from Classes import Files
 from Classes.Errors import ConfigurationError, one_line
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
@@ -97,18 +98,14 @@ def _expand(text):
 
 def _read(path):
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_no_constant)
+        values = Files.read_json(path)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}; give a configuration with --confs PATH") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigurationError(f"{path}: no JSON ({error}); mend it or start from the one in Required/") from error
     if not isinstance(values, dict):
         raise ConfigurationError(f'{path}: a JSON object with "Settings" and "Classifier" is expected')
     return values
-
-
-def _no_constant(name):
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _setting(text, schema):
@@ -130,8 +127,8 @@ def _setting(text, schema):
 def _value(text, rule):
     """The JSON value of `text` where the key allows that, else the plain text (`PositiveClass=1` is a text)."""
     try:
-        value = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        value = Files.parse_json(text)
+    except ValueError:
         return text
     return value if rule["type"] != "string" or isinstance(value, str) else text
 
@@ -140,6 +137,7 @@ def _check(values, schema, source):
     validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker(["regex"]))
     error = jsonschema.exceptions.best_match(validator.iter_errors(values))
     if error is None:
+        _check_texts(values, source)
         return
     key = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties":
@@ -149,6 +147,16 @@ def _check(values, schema, source):
         raise ConfigurationError(f"{source}: there is no key {unknown}{where}{nearest}")
     shown = json.dumps(error.instance)
     raise ConfigurationError(f"{source}: {key} is {shown}; allowed: {_allowed(error.schema)}")
+
+
+def _check_texts(values, source):
+    """Whatever is a text may end in a path, which has no zero byte, or in a log, which is UTF-8."""
+    for section, found in values.items():
+        for key, value in found.items():
+            text = "".join(value) if isinstance(value, list) else value
+            if isinstance(text, str) and ("\0" in text or any("\ud800" <= character <= "\udfff" for character in text)):
+                shown = json.dumps(value)
+                raise ConfigurationError(f"{source}: {section}.{key} is {shown}; allowed: a text in UTF-8 without \\0")
 
 
 def _nearest(key, known):
@@ -214,6 +222,10 @@ class _File(logging.handlers.RotatingFileHandler):
         root.warning("%s: %s; from here on only the terminal shows the log", self.baseFilename, reason)
 
 
+# Loggers whose details go to the file, and the file alone.
+DETAILED = ("Movidius", "Trainer")
+
+
 def start_log(configuration, name):
     """Send the log to the terminal and to `Logs/<name>.log` (ten files of 10 MiB at most).
 
@@ -241,6 +253,9 @@ def start_log(configuration, name):
         handler.setFormatter(_Formatter())
         root.addHandler(handler)
     root.setLevel(logging.INFO)
+    handlers[0].setLevel(logging.INFO)
+    for detailed in DETAILED:
+        logging.getLogger(detailed).setLevel(logging.DEBUG)
     log = logging.getLogger(name)
     if problem:
         log.warning(problem)

@@ -52,6 +52,12 @@ class Task(WSGITask):
             self.set_close_on_finish()
         return super().build_response_header()
 
+    def get_environment(self):
+        environment = super().get_environment()
+        # Waitress makes one slash of several; what an address is called is the application's to decide.
+        environment["PATH_INFO"] = self.request.path
+        return environment
+
 
 class Channel(HTTPChannel):
     """A connection.

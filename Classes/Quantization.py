@@ -85,7 +85,7 @@ def _training_images(configuration, card):
 
 
 def _prepare(configuration, card, record):
-    return Images.prepare(record.encoded, card.size, **Images.limits(configuration))
+    return card.view.prepare(record.encoded, **Images.limits(configuration))
 
 
 def answers(configuration, card, precision):
@@ -122,7 +122,7 @@ def networks(configuration, card, images, labels, before):
     """
     nncf = _nncf()
     log.info("Quantising with %d training images.", len(images))
-    dataset = nncf.Dataset(images, lambda image: Images.network_input(image[None], card.mean))
+    dataset = nncf.Dataset(images, lambda image: card.view.network_input(image[None]))
     graph = OpenVINO.read(OpenVINO.new_core(), card.graph_path)
     model = nncf.quantize(graph, dataset, subset_size=len(images))
     yield model, in_float(model)
@@ -150,7 +150,7 @@ def in_float(model):
 
 
 def _input(configuration, card, record):
-    return Images.network_input(_prepare(configuration, card, record)[None], card.mean)
+    return card.view.network_input(_prepare(configuration, card, record)[None])
 
 
 def _loss(card, labels, before, compiled, items):

@@ -1,7 +1,6 @@
 """One page a model: what it learned from, how well it does, where it errs, and what its verdicts rest on."""
 
 import io
-import json
 import logging
 
 import PIL.Image
@@ -52,7 +51,7 @@ def write(configuration, card, manifest, metrics):
 def _read(path):
     """A JSON file that another command may have written, or None."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return Files.read_json(path)
     except (OSError, ValueError):
         return None
 
@@ -202,7 +201,7 @@ def _pictures(configuration, card, wanted):
     explainer, found = Explanation.Explainer(card), {}
     for record in Shards.records(configuration, "validation"):
         if record.sha256 in wanted:
-            image = Images.prepare(record.encoded, card.size, **Images.limits(configuration))
+            image = card.view.prepare(record.encoded, **Images.limits(configuration))
             drawn = PIL.Image.open(io.BytesIO(explainer.draw(image))).convert("RGB")
             found[record.sha256] = _small(PIL.Image.fromarray(image)), _small(drawn)
     return found

@@ -86,6 +86,7 @@ def _frame(application, laboratory):
         sent = request.headers.get("X-Request-ID", "")
         flask.g.request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         flask.g.start, flask.g.outcome, flask.g.verdicts = time.perf_counter(), "ok", []
+        _one_name(request)
         description = getattr(application.view_functions.get(request.endpoint), "description", None)
         if description and description.secured and request.method != "OPTIONS":
             Callers.check_key(laboratory.key, request.headers)
@@ -241,6 +242,15 @@ def _pages(application):
 
     for path in sorted(WEB.glob("[!.]*.*")):
         add({"index.html": "/", "docs.html": "/docs"}.get(path.name, f"/{path.name}"), path.name)
+
+
+def _one_name(request):
+    """Refuse `//Inference`: libraries read it as `/Inference`, and a proxy's rules for that would be walked around."""
+    asked = request.environ.get("PATH_INFO", "")
+    slashes = len(asked) - len(asked.lstrip("/"))
+    if slashes > 1:
+        request.path, request.url_rule = "/" * (slashes - 1) + request.path, None
+        raise werkzeug.exceptions.NotFound
 
 
 def _words(error, configuration):

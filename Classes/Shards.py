@@ -137,17 +137,18 @@ def manifest(configuration):
     file = path(configuration)
     again = "run python3 Data.py"
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = Files.read_json(file)
         classes, splits, shards = values["classes"], values["splits"], values["shards"]
         content = values["content_sha256"]
         whole = values["version"] == VERSION and content == _content(classes, splits)
         counts = {split: sum(shard["count"] for shard in shards if shard["split"] == split) for split in SPLITS}
+        whole = whole and isinstance(values["synthetic"], bool)
         whole = whole and all(counts[split] == len(splits[split]) for split in SPLITS)
         found = Manifest(file.parent, classes, splits, shards, values["synthetic"], content)
         sums = [(file.parent / shard["file"], shard["sha256"]) for shard in shards]
     except FileNotFoundError as error:
         raise DataError(f"{file}: there are no shards yet; {again}") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{file}: damaged ({type(error).__name__}: {error}); {again}") from error
     if not whole:
         raise DataError(f"{file}: of another version, or changed after it was written; {again}")
@@ -171,7 +172,7 @@ def records(configuration, split):
     import tensorflow as tf
 
     folder = configuration.path("DatasetDir")
-    values = json.loads(path(configuration).read_text(encoding="utf-8"))
+    values = Files.read_json(path(configuration))
     files = [str(folder / shard["file"]) for shard in values["shards"] if shard["split"] == split]
     # The size is given, since TensorFlow remarks on the terminal when it is not.
     for raw in tf.data.TFRecordDataset(files, buffer_size=1 << 20).as_numpy_iterator():

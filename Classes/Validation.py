@@ -122,9 +122,7 @@ def _batches(records, size):
 
 def _step(configuration, card, engine, records):
     """One batch: (a row for each record, mean cross-entropy)."""
-    images = numpy.stack(
-        [Images.prepare(record.encoded, card.size, **Images.limits(configuration)) for record in records]
-    )
+    images = numpy.stack([card.view.prepare(record.encoded, **Images.limits(configuration)) for record in records])
     answers = engine.classify(images)
     rows, losses = [], []
     for record, probabilities in zip(records, answers, strict=True):

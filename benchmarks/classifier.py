@@ -62,7 +62,7 @@ def per_image(configuration, files, count):
     """
     import openvino
 
-    from Classes import Card, Engine, Images, OpenVINO
+    from Classes import Card, Engine, OpenVINO
 
     card = Card.load(configuration.card)
     limits = {"max_pixels": configuration["MaxPixels"], "max_side": configuration["MaxSide"]}
@@ -72,10 +72,10 @@ def per_image(configuration, files, count):
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": engine.precision}
         compiled = core.compile_model(OpenVINO.read(core, card.graph_path), engine.name.split()[-1], options)
         request = compiled.create_infer_request()
-        ready = Images.network_input(Images.prepare(files[0], card.size, **limits)[None], card.mean)
+        ready = card.view.network_input(card.view.prepare(files[0], **limits)[None])
         for path in itertools.islice(itertools.cycle(files), count + 5):
             start = time.perf_counter()
-            engine.classify(Images.prepare(path, card.size, **limits)[None])
+            engine.classify(card.view.prepare(path, **limits)[None])
             middle = time.perf_counter()
             request.infer([ready])
             whole.append(middle - start)

@@ -38,13 +38,15 @@ began = time.perf_counter()
 items, unreadable = Data.examine(configuration, files, groups)
 decoded = time.perf_counter()
 assert not unreadable
+count = len(items)
+del items
 import tensorflow
 imported = time.perf_counter()
 Data.run(configuration)
 ended = time.perf_counter()
 assert not json.loads((configuration.path("DatasetDir") / "ALL_manifest.json").read_text())["alike"]
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(len(items), decoded - began, imported - decoded, ended - imported, peak)
+print(count, decoded - began, imported - decoded, ended - imported, peak)
 """
 
 

@@ -134,7 +134,7 @@ def speed(configuration, passed, bodies, options):
     from Classes import Card, Engine, Images
 
     card = Card.load(configuration.card)
-    ready = [Images.prepare(body, card.size, **Images.limits(configuration))[None] for body in bodies[:8]]
+    ready = [card.view.prepare(body, **Images.limits(configuration))[None] for body in bodies[:8]]
 
     def bare(engine, count):
         times = []
@@ -186,7 +186,7 @@ def single(configuration, card, engine, port, bodies, count):
         for number in range(count):
             body = bodies[number % len(bodies)]
             start = time.perf_counter()
-            engine.classify(Images.prepare(body, card.size, **limits)[None])
+            engine.classify(card.view.prepare(body, **limits)[None])
             middle = time.perf_counter()
             send(port, body, connection=connection)
             alone.append(middle - start)

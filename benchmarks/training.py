@@ -39,7 +39,7 @@ def main(arguments=None) -> int:
         for kind in kinds:
             chosen = Helpers.load(options.confs, [*options.settings, f"TrainingPrecision={kind}"])
             if kind not in learners:
-                learners[kind] = Learners.Network(configuration, manifest, inception_utils.BLOCKS, True, {})
+                learners[kind] = Learners.Network(configuration, manifest, inception_utils.BLOCKS, {})
             with Training.precision(learners[kind], chosen):
                 began = time.perf_counter()
                 learners[kind].train((images, labels), step)

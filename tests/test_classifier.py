@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 import Classifier
-from Classes import Colours, Entry, Helpers, Images, Sources
+from Classes import Card, Colours, Entry, Helpers, Images, Sources
 from tests import graphs
 
 PROJECT = pathlib.Path(Classifier.__file__).parent
@@ -262,7 +263,7 @@ def test_real_cells(folder, capsys):
 def test_an_image_of_other_colours_is_remarked_on(folder, capsys):
     known = [Colours.measure(graphs.red(value, size=299)) for value in (64, 65, 191, 192)]
     card = folder / "Model" / "ALLGraph.json"
-    card.write_text(json.dumps({**json.loads(card.read_text()), "colours": Colours.summary(known)}))
+    Card.write(card, dataclasses.replace(Card.load(card), colours=Colours.summary(known)))
 
     assert classify(folder, "--json", folder / "rows.json") == 0
 

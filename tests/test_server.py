@@ -144,6 +144,12 @@ def test_many_requests_over_one_connection(server):
             json.loads(response.read())
 
 
+def test_slashes_at_the_beginning_are_part_of_an_address(server):
+    status, body, _ = servers.request(server.port, path="//Inference", body=services.image(64, 20))
+
+    assert (status, body["code"]) == (404, "not_found")
+
+
 def test_a_body_in_chunks(server):
     status, answer, _ = servers.request(server.port, body=iter([IMAGE[:50], IMAGE[50:]]))
 

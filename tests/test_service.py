@@ -215,6 +215,15 @@ def test_an_address_that_is_not_there(client, path):
     refused(client.get(path), "not_found")
 
 
+@pytest.mark.parametrize("path", ["//Inference", "///v1/classify", "//"])
+def test_slashes_at_the_beginning_are_part_of_an_address(client, path):
+    environment = {"PATH_INFO": path, "REQUEST_METHOD": "POST"}
+
+    body = refused(client.open(environ_overrides=environment, data=services.image(64)), "not_found")
+
+    assert body["message"].startswith(f"{path}: there is no such address")
+
+
 def test_a_method_that_is_not_allowed(client):
     response = client.get("/Inference")
 

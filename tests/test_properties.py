@@ -1,0 +1,156 @@
+"""Configuration, manifest and card with anything in any place: what is right is read, the rest is one clear line."""
+
+import json
+import os
+
+import hypothesis
+import pytest
+
+from Classes import Card, Data, Files, Helpers, Shards
+from Classes.Errors import ConfigurationError, DataError, GraphError, one_line
+from tests import folders, graphs, mutations
+
+SHIPPED = json.loads(Helpers.CONFIGURATION.read_text())
+PATHS = ("ALLGraph", "DatasetDir", "LogDir", "TestImagePath", "NetworkPath", "ApiKeyFile")
+
+
+def check_line(error, name):
+    text = one_line(error)
+    assert text.startswith(name)
+    assert len(text.splitlines()) == 1
+
+
+def check_usable(configuration):
+    """What a run does with every configuration: ask for its paths, keep it, log it."""
+    for key in PATHS:
+        # What Python makes a question of, the system's calls make an error.
+        assert b"\0" not in os.fsencode(configuration.path(key))
+    json.dumps(configuration.values, allow_nan=False, ensure_ascii=False).encode()
+    assert all(type(configuration[key]) is int for key in ("Epochs", "Port", "Shards"))
+
+
+def configured(path, settings=()):
+    try:
+        configuration = Helpers.load(path, settings)
+    except ConfigurationError as error:
+        check_line(error, str(path) if path else "")
+    else:
+        check_usable(configuration)
+
+
+@hypothesis.settings(max_examples=150, **mutations.STEADY)
+@hypothesis.given(values=mutations.mutated(SHIPPED))
+def test_a_configuration(tmp_path, values):
+    path = tmp_path / "confs.json"
+    path.write_text(json.dumps(values))
+
+    configured(path)
+
+
+@hypothesis.settings(max_examples=100, **mutations.STEADY)
+@hypothesis.given(content=mutations.damaged(Helpers.CONFIGURATION.read_bytes()))
+def test_a_damaged_configuration(tmp_path, content):
+    (tmp_path / "confs.json").write_bytes(content)
+
+    configured(tmp_path / "confs.json")
+
+
+@pytest.mark.parametrize("key", ["Epochs", "ALLGraph", "ValidIType", "GroupPattern", "LearningRate", "AllowLeak"])
+@hypothesis.settings(max_examples=20, **mutations.STEADY)
+@hypothesis.given(text=mutations.TEXTS | mutations.VALUES.map(json.dumps))
+def test_a_setting(key, text):
+    configured(None, [f"{key}={text}"])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """(configuration, manifest's bytes) of toy shards."""
+    folder = folders.toys(tmp_path_factory.mktemp("data"))
+    configuration = folders.configuration(folder)
+    Data.run(configuration)
+    return configuration, Shards.path(configuration).read_bytes()
+
+
+def manifested(data, content):
+    """Read `content` as a manifest; what is not refused has to be the one that was written."""
+    configuration, written = data
+    Shards.path(configuration).write_bytes(written)
+    expected = Shards.manifest(configuration)
+    Shards.path(configuration).write_bytes(content)
+    try:
+        found = Shards.manifest(configuration)
+    except DataError as error:
+        check_line(error, str(configuration.path("DatasetDir")))
+    else:
+        assert (found.classes, found.splits, found.synthetic) == (expected.classes, expected.splits, expected.synthetic)
+        assert all(found.paths(split) == expected.paths(split) for split in Shards.SPLITS)
+
+
+@hypothesis.settings(max_examples=150, **mutations.STEADY)
+@hypothesis.given(random=hypothesis.strategies.data())
+def test_a_manifest(data, random):
+    manifested(data, json.dumps(random.draw(mutations.mutated(json.loads(data[1])))).encode())
+
+
+@hypothesis.settings(max_examples=100, **mutations.STEADY)
+@hypothesis.given(random=hypothesis.strategies.data())
+def test_a_damaged_manifest(data, random):
+    manifested(data, random.draw(mutations.damaged(data[1])))
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory):
+    """(path, bytes) of a card with every field that a card may have."""
+    fields = {
+        "uncertain": [0.4, 0.6],
+        "calibration": {"target_sensitivity": 0.95, "note": "", "honest": None},
+        "metrics": {"accuracy": {"value": 0.9, "interval": [0.8, 0.95]}},
+        "colours": {"anchors": ["1 2 3 4 5 6 7"], "limit": 2.5},
+        "data": {"manifest_sha256": "0" * 64, "train": 10, "validation": 5},
+    }
+    path = graphs.write(tmp_path_factory.mktemp("card"), content=b"a graph", **fields)
+    return path, path.read_bytes()
+
+
+def carded(path, content):
+    path.write_bytes(content)
+    try:
+        found = Card.load(path)
+        found.verify()
+    except GraphError as error:
+        check_line(error, str(path.parent))
+        return None
+    json.dumps(found.__dict__ | {"path": ""}, allow_nan=False, ensure_ascii=False).encode()
+    assert 0 <= found.threshold <= 1 and found.positive in found.classes
+    return found
+
+
+@hypothesis.settings(max_examples=200, **mutations.STEADY)
+@hypothesis.given(random=hypothesis.strategies.data())
+def test_a_card_that_someone_wrote(card, random):
+    path, content = card
+    values = random.draw(mutations.mutated(json.loads(content)))
+    values.pop("content_sha256", None)
+
+    carded(path, json.dumps(values).encode())
+
+
+@hypothesis.settings(max_examples=150, **mutations.STEADY)
+@hypothesis.given(random=hypothesis.strategies.data())
+def test_a_damaged_card(card, random):
+    path, content = card
+    path.write_bytes(content)
+    expected = Card.load(path)
+
+    assert carded(path, random.draw(mutations.damaged(content))) in (None, expected)
+
+
+@hypothesis.settings(max_examples=100, **mutations.STEADY)
+@hypothesis.given(text=mutations.TEXTS | mutations.VALUES.map(json.dumps))
+def test_what_is_read_as_json_can_be_written_again(tmp_path, text):
+    try:
+        values = Files.parse_json(text)
+    except ValueError:
+        return
+    Files.write_json(tmp_path / "a.json", values)
+    assert Files.read_json(tmp_path / "a.json") == values
