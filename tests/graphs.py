@@ -151,7 +151,6 @@ def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **
         "training": {},
         "metrics": None,
         "compiled": None,
-        "int8": None,
         "colours": None,
         "versions": {},
         "commit": None,

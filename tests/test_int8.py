@@ -8,7 +8,7 @@ import time
 import numpy
 import pytest
 
-from Classes import Card, Engine, Export, Files, Images, Int8, OpenVINO
+from Classes import Card, Engine, Export, Files, Int8, OpenVINO
 from Classes.Errors import ALLError, GraphError
 from Classes.Helpers import PROJECT
 from tests import graphs, services
@@ -44,7 +44,7 @@ def opened(card, *settings):
 def other(card, middle=0):
     """The answers of `network`."""
     path = card.path.parent.parent / f"other{middle}.pb"
-    return OpenVINO.answers(path, Images.network_input(IMAGES, card.mean))
+    return OpenVINO.answers(path, card.view.network_input(IMAGES))
 
 
 def test_without_an_int8_form_nothing_changes(card):
@@ -175,8 +175,7 @@ def test_a_full_disk_is_told_and_the_old_form_stays(card, room):
 
 
 def test_a_card_with_a_wrong_digest_is_refused(card):
-    values = json.loads(card.path.read_text())
-    card.path.write_text(json.dumps({**values, "int8": {"xml_sha256": "0", "bin_sha256": "0" * 64}}))
+    Card.write(card.path, dataclasses.replace(card, int8={"xml_sha256": "0", "bin_sha256": "0" * 64}))
 
     with pytest.raises(GraphError, match=r"int8\.xml_sha256"):
         Card.load(card.path)

@@ -224,7 +224,7 @@ def test_the_door(folder, offered, capsys):
 @pytest.fixture
 def small(tmp_path):
     """A project with the narrow real network and 12 smears."""
-    content = Freezing.frozen(networks.arrays(), networks.SIZE, networks.DEPTH).SerializeToString()
+    content = Freezing.frozen(networks.configuration(tmp_path), networks.arrays()).SerializeToString()
     items = []
     for number in range(12):
         image = smears.png(smears.cell(number % 2, number))
@@ -259,7 +259,7 @@ def test_nncf_quantises_the_real_network(small):
 
 def test_the_float_layers_are_told_from_the_others(tmp_path):
     path = tmp_path / "graph.pb"
-    path.write_bytes(Freezing.frozen(networks.arrays(), networks.SIZE, networks.DEPTH).SerializeToString())
+    path.write_bytes(Freezing.frozen(networks.configuration(tmp_path), networks.arrays()).SerializeToString())
     model = OpenVINO.read(OpenVINO.new_core(), path)
 
     names = Quantization.in_float(model)
