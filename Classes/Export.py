@@ -1,5 +1,6 @@
 """The trained model as a versioned repository for model servers: TensorFlow Serving, OpenVINO Model Server, Triton."""
 
+import dataclasses
 import logging
 import secrets
 import shutil
@@ -91,7 +92,8 @@ def _write(folder, card):
     _save_tensorflow(folder, card)
     _save_openvino(folder / "model.xml", card)
     Files.write(folder / "labels.txt", _lines(card))
-    Card.write(folder / "card.json", card)
+    # What is exported is the float graph.
+    Card.write(folder / "card.json", dataclasses.replace(card, int8=None))
     for path in (*folder.rglob("*"), folder):
         Files.flush(path)
     return _compare(folder, card)

@@ -5,6 +5,8 @@ import importlib.util
 import itertools
 import logging
 import os
+import pathlib
+import sys
 
 import numpy
 
@@ -28,8 +30,7 @@ def run(configuration):
       ALLError: NNCF is missing, another run writes here, or there are no shards.
       GraphError: no model, one of other shards, or the int8 network is refused.
     """
-    if importlib.util.find_spec("nncf") is None:
-        raise ALLError("NNCF is not installed; run pip install -r Required/requirements-int8.txt")
+    check_installed()
     card = Card.load(configuration.card)
     card.verify()
     manifest = Shards.manifest(configuration)
@@ -45,6 +46,13 @@ def run(configuration):
     log.info("Wrote %s and %s; Precision AUTO and int8 use them from now on.", *Int8.paths(card))
     log.info("Next: python3 Validation.py, which measures the int8 form as it is served")
     return 0
+
+
+def check_installed():
+    """Raise ALLError where NNCF, which is optional, is missing."""
+    if importlib.util.find_spec("nncf") is None:
+        file = pathlib.PurePath(Helpers.PROJECT, "Required", "requirements-int8.txt")
+        raise ALLError(f"NNCF is not installed; run {sys.executable} -m pip install -r {file}")
 
 
 def _accepted(configuration, card):
@@ -133,11 +141,11 @@ def networks(configuration, card, images, labels, before):
 
 
 def in_float(model):
-    """Names of the convolutions of an int8 network that are not quantised."""
+    """Names of the convolutions of an int8 network that are not quantised: their weights are plain numbers."""
     return [
         node.get_friendly_name()
         for node in model.get_ordered_ops()
-        if node.get_type_name() == "Convolution" and node.input_value(0).get_node().get_type_name() != "FakeQuantize"
+        if node.get_type_name() == "Convolution" and node.input_value(1).get_node().get_type_name() == "Constant"
     ]
 
 
