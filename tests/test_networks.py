@@ -41,8 +41,8 @@ def configuration(folder, name, *settings):
     return Helpers.load(None, [f"NetworkPath={folder}", *SMALL, f"Network={name}", *settings])
 
 
-def test_networks_are_found_by_name():
-    assert Networks.names() == ["AllCNN", "InceptionV3"]
+def test_networks_are_found_by_name(third):
+    assert {"AllCNN", "InceptionV3", "Tiny"} <= set(Networks.names())
 
 
 def test_inception_is_the_default(tmp_path):
@@ -50,7 +50,7 @@ def test_inception_is_the_default(tmp_path):
 
 
 def test_an_unknown_network(tmp_path):
-    with pytest.raises(ConfigurationError, match="Network is VGG; there are: AllCNN, InceptionV3"):
+    with pytest.raises(ConfigurationError, match=r"Network is VGG; there are: .*AllCNN.*InceptionV3"):
         Networks.of(configuration(tmp_path, "VGG"))
 
 
@@ -60,7 +60,7 @@ def test_a_name_that_is_none(tmp_path, name):
         configuration(tmp_path, name)
 
 
-@pytest.mark.parametrize("name", ["AllCNN", "InceptionV3", "Tiny"])
+@pytest.mark.parametrize("name", [*Networks.names(), "Tiny"])
 def test_what_is_trained_is_what_is_frozen(tmp_path, third, name):
     setting = configuration(tmp_path, name)
     network = Networks.of(setting)
