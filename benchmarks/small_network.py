@@ -12,6 +12,7 @@ import datetime
 import itertools
 import pathlib
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -36,12 +37,15 @@ def main(arguments=None) -> int:
         settings = [f"NetworkPath={folder}", "Network=AllCNN", "ValidationSize=0.255", f"Epochs={options.epochs}"]
         words = [part for each in settings for part in ("--set", each)]
         _run("Data.py", words)
+        before = _processor()
         trained = _run("Trainer.py", words)
+        spent = _processor() - before
         times = re.findall(r"^(\S+ \S+),\d+ - Trainer - INFO - Epoch \d+:", trained, re.MULTILINE)
         times = [datetime.datetime.fromisoformat(each) for each in times]
         epochs = [(end - start).total_seconds() for start, end in itertools.pairwise(times)]
         print(re.search(r"Training of all end to end, \d+ images", trained)[0])
         print(f"epoch: median {statistics.median(epochs):.1f} s ({min(epochs):.0f} to {max(epochs):.0f})")
+        print(f"processor time of Trainer.py, start and freezing included: {spent / options.epochs:.1f} s an epoch")
         print(re.findall(r"Epoch \d+: .*", trained)[-1])
         print(re.search(r"Testing ended\. .*", _run("Classifier.py", words))[0])
         _engine(settings)
@@ -65,6 +69,12 @@ def _draw(folder):
 def _run(script, words):
     command = [sys.executable, str(PROJECT / script), *words]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def _processor():
+    """Seconds of all processors that ended child processes have used; other work on the machine does not count."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _engine(settings):
