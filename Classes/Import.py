@@ -18,8 +18,9 @@ WEIGHTS, MODEL = "weights.h5", "model.json"
 CHECKED = 8
 TOLERANCE = 1e-5
 
-# Nothing in a description of these layers is ever run as a program.
-LAYERS = {"InputLayer", "ZeroPadding2D", "Conv2D", "MaxPooling2D", "Flatten", "Dense", "Activation", "Dropout"}
+# A description may name any class or function of any module, and Keras would call it; it may name these.
+HARMLESS = {"Sequential", "InputLayer", "ZeroPadding2D", "Conv2D", "MaxPooling2D", "Flatten", "Dense", "Activation"}
+HARMLESS |= {"Dropout", "GlorotUniform", "GlorotNormal", "RandomNormal", "RandomUniform", "HeNormal", "Zeros", "Ones"}
 
 log = logging.getLogger("Trainer")
 
@@ -130,11 +131,22 @@ def _keras(model, weights, inputs):
     """What Keras answers, float32 [N, classes]."""
     text = model.read_text(encoding="utf-8")
     try:
-        kinds = {layer["class_name"] for layer in json.loads(text)["config"]["layers"]}
-        if kinds - LAYERS:
-            raise ValueError(f"a layer {min(kinds - LAYERS)}, which is not known to be harmless")
+        unknown = set(_named(json.loads(text))) - HARMLESS
+        if unknown:
+            raise ValueError(f"it names {min(unknown)}, which is not known to be harmless")
         network = tf_keras.models.model_from_json(text)
         network.load_weights(weights)
         return network(inputs).numpy()
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise CheckpointError(f"{model}: not the description of these weights ({one_line(error)})") from error
+
+
+def _named(value):
+    """Every class that a description names, however deep."""
+    if isinstance(value, dict):
+        if "class_name" in value:
+            yield str(value["class_name"])
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _named(each)

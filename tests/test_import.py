@@ -164,7 +164,7 @@ def test_weights_of_another_network(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "named"), [("Lambda", "a layer Lambda"), ("Conv2D", "not the description of these weights")]
+    ("kind", "named"), [("Lambda", "it names Lambda"), ("Conv2D", "not the description of these weights")]
 )
 def test_a_description_that_is_not_theirs(tmp_path, kind, named):
     networks.published(tmp_path)
@@ -173,6 +173,28 @@ def test_a_description_that_is_not_theirs(tmp_path, kind, named):
     (tmp_path / "model.json").write_text(json.dumps(described))
 
     with pytest.raises(CheckpointError, match=named):
+        Import.run(configuration(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("key", ["activation", "kernel_initializer"])
+def test_a_description_runs_no_program(tmp_path, key):
+    networks.published(tmp_path)
+    described = json.loads((tmp_path / "model.json").read_text())
+    layer = next(layer for layer in described["config"]["layers"] if layer["class_name"] == "Conv2D")
+    program = {"module": "os", "class_name": "function", "config": "mkdir", "registered_name": "mkdir"}
+    layer["config"][key] = program
+    (tmp_path / "model.json").write_text(json.dumps(described))
+
+    with pytest.raises(CheckpointError, match="it names function"):
+        Import.run(configuration(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"class_name": "Sequential"}'])
+def test_a_damaged_description(tmp_path, text):
+    networks.published(tmp_path)
+    (tmp_path / "model.json").write_text(text)
+
+    with pytest.raises(CheckpointError, match="not the description of these weights"):
         Import.run(configuration(tmp_path), tmp_path)
 
 
