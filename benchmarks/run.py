@@ -1,10 +1,10 @@
 """Every benchmark beside its peers, in one run: JSON and a Markdown table.
 
 python3 benchmarks/run.py --set NetworkPath=FOLDER                  # all parts, with the model trained there
-python3 benchmarks/run.py inference server --rounds 9               # some parts, more turns
+python3 benchmarks/run.py inference serving --rounds 9               # some parts, more turns
 python3 benchmarks/run.py --output FOLDER                           # writes benchmarks.json and benchmarks.md there
 
-Parts: inference, server, training, data. Needs pip install -r benchmarks/requirements.txt and a quiet machine; what is
+Parts: inference, serving, training, data. Needs pip install -r benchmarks/requirements.txt and a quiet machine; what is
 compared is measured in turns, so that the ratios hold on a busy one too. int8 needs python3 Trainer.py Quantize first.
 """
 
@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from benchmarks import timing
 from Classes import Entry
 
-PARTS = {"inference": "One image", "server": "Server", "training": "Training", "data": "Data.py"}
+PARTS = {"inference": "One image", "serving": "Server", "training": "Training", "data": "Data.py"}
 
 
 @dataclasses.dataclass(frozen=True)
