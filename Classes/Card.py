@@ -134,6 +134,11 @@ class Card:
         return self.path.with_name(self.graph)
 
     @property
+    def imported(self):
+        """Whether the weights were published by others, so that it is not known which images they have seen."""
+        return "imported" in self.data
+
+    @property
     def size(self):
         """Side of the network's square input in pixels."""
         return self.input["size"]

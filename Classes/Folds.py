@@ -153,6 +153,7 @@ def _figures(configuration, manifest, items, judged):
     values = {key: [fold[key]["value"] for fold in folds if fold[key]["value"] is not None] for key in SHOWN}
     return {
         "notice": Helpers.DISCLAIMER,
+        "network": configuration["Network"],
         "manifest_sha256": manifest.sha256,
         "synthetic": manifest.synthetic,
         "threshold": Calibration.HALF,

@@ -6,7 +6,7 @@ import numpy
 import tensorflow as tf
 import tf_keras
 
-from Classes import Batches, Freezing, Losses, Networks, Schedule, inception_utils
+from Classes import Batches, Freezing, Losses, Metrics, Networks, Schedule, inception_utils
 
 
 class Learner:
@@ -15,10 +15,12 @@ class Learner:
     Args:
       configuration: Configuration.
       labels: int [N] of the training split.
+      positive: label that means ALL.
     """
 
-    def __init__(self, configuration, labels):
+    def __init__(self, configuration, labels, positive=1):
         self.configuration = configuration
+        self.positive = positive
         self.steps_per_epoch = max(1, len(labels) // configuration["BatchSize"])
         self._class_weights = tf.constant(Losses.class_weights(configuration, labels))
         # The epsilon of TensorFlow 1's Adam, which the historic figures were made with (Kingma & Ba, arXiv:1412.6980).
@@ -45,13 +47,13 @@ class Learner:
           batch: (inputs, labels int64 [N]) of `batches`.
           step: number of the step, which seeds its dropout.
         Returns:
-          (total loss, images classified rightly, images).
+          (total loss, images classified rightly, images, int [2, BINS] of Metrics.tally).
         """
         self.optimizer.learning_rate.assign(self.learning_rate(step))
         seed = tf.constant([self.configuration["RandomSeed"], step], tf.int32)
         last = (step + 1) % self.configuration["GradientSteps"] == 0
-        loss, correct = self._train(*batch, seed, last)
-        return float(loss), int(correct), len(batch[1])
+        loss, correct, tally = self._train(*batch, seed, last)
+        return float(loss), int(correct), len(batch[1]), tally.numpy()
 
     def _update(self, tape, loss, last):
         """Change the weights, or with `GradientSteps` only after the `last` of its batches."""
@@ -73,6 +75,9 @@ class Learner:
 
     def _loss(self, labels, logits):
         return Losses.cross_entropy(labels, logits, self._class_weights, self.configuration["LabelSmoothing"])
+
+    def _tally(self, labels, logits):
+        return Metrics.tally(labels, logits, self.positive)
 
     def _penalty(self):
         kernels = [variable for variable in self.trained if variable.name.endswith("weights:0")]
@@ -107,10 +112,11 @@ class LastLayer(Learner):
       configuration: Configuration.
       splits: {"train" and "validation": (features float32 [N, F], labels int64 [N])}.
       backbone: {variable name: array} of everything below.
+      positive: label that means ALL.
     """
 
-    def __init__(self, configuration, splits, backbone):
-        super().__init__(configuration, splits["train"][1])
+    def __init__(self, configuration, splits, backbone, positive=1):
+        super().__init__(configuration, splits["train"][1], positive)
         self._layer = Networks.of(configuration).LAST
         self._backbone = backbone
         self._mean, self._deviation = _spread(splits["train"][0])
@@ -184,13 +190,14 @@ class LastLayer(Learner):
             logits = inception_utils.head(features, self._weights, self._biases, keep, seed)
             loss = self._loss(labels, logits) + self._penalty()
         self._update(tape, loss, last)
-        return loss, _correct(labels, logits)
+        return loss, _correct(labels, logits), self._tally(labels, logits)
 
     def evaluate(self):
-        """(cross entropy, accuracy) of the validation split."""
+        """(cross entropy, accuracy, int [2, BINS] of Metrics.tally) of the validation split."""
         features, labels = self._splits["validation"]
         logits = inception_utils.head(features, self._weights, self._biases)
-        return float(Losses.cross_entropy(labels, logits)), int(_correct(labels, logits)) / len(labels)
+        accuracy = int(_correct(labels, logits)) / len(labels)
+        return float(Losses.cross_entropy(labels, logits)), accuracy, self._tally(labels, logits).numpy()
 
 
 class Network(Learner):
@@ -204,7 +211,8 @@ class Network(Learner):
     """
 
     def __init__(self, configuration, manifest, blocks, pretrained):
-        super().__init__(configuration, numpy.array([image["label"] for image in manifest.splits["train"]], int))
+        labels = numpy.array([image["label"] for image in manifest.splits["train"]], int)
+        super().__init__(configuration, labels, manifest.classes.index(configuration["PositiveClass"]))
         self._manifest = manifest
         network = Networks.of(configuration)
         self._view = network.view(configuration)
@@ -242,7 +250,7 @@ class Network(Learner):
             if auxiliary is not None:
                 loss += self.configuration["AuxiliaryWeight"] * self._loss(labels, auxiliary)
         self._update(tape, loss, last)
-        return loss, _correct(labels, logits)
+        return loss, _correct(labels, logits), self._tally(labels, logits)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _answer(self, images):
@@ -252,14 +260,15 @@ class Network(Learner):
         return self._view.network_input(tf.cast(images, tf.float32))
 
     def evaluate(self):
-        """(cross entropy, accuracy) of the validation split, with moving statistics and undistorted images."""
-        loss = correct = count = 0
+        """As LastLayer's; with moving statistics and undistorted images."""
+        loss = correct = count = tally = 0
         for images, labels in Batches.validation(self.configuration, self._manifest, self._view):
             logits = self._answer(images)
             loss += float(Losses.cross_entropy(labels, logits)) * len(labels)
             correct += int(_correct(labels, logits))
             count += len(labels)
-        return loss / count, correct / count
+            tally += self._tally(labels, logits).numpy()
+        return loss / count, correct / count, tally
 
 
 def _spread(features):

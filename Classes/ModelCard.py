@@ -24,7 +24,7 @@ def text(card, manifest, metrics, folds=None):
         "Origin": _origin(card, metrics),
     }
     body = "\n".join(f"## {title}\n\n{content}\n" for title, content in sections.items())
-    return f"# Model card: {card.graph}\n\n> {Helpers.DISCLAIMER}\n\n{body}"
+    return f"# Model card: {card.graph} ({card.network})\n\n> {Helpers.DISCLAIMER}\n\n{body}"
 
 
 _INTENDED = (
@@ -46,6 +46,9 @@ def _data(card, manifest):
     ]
     lines.append("- no original or patient is in both; the proof is in the manifest beside the shards")
     lines.append(f"- class {card.positive} means ALL; data set {manifest.sha256}")
+    if card.imported:
+        told = "what they were trained on is not known, these images were only measured on"
+        lines.insert(0, f"- **imported weights** ({card.data['imported']}, SHA-256 {card.data['sha256']}): {told}")
     if card.synthetic:
         lines.insert(0, "- **drawn, not photographed**: this model knows nothing about real cells")
     return "\n".join(lines)
@@ -140,8 +143,13 @@ def _limits(card, manifest, metrics):
 def _origin(card, metrics):
     lines = [
         f"- graph SHA-256 {card.graph_sha256}",
-        f"- trained {card.created}, commit {card.commit}, {card.training.get('step')} steps",
+        f"- made {card.created}, commit {card.commit}, {_steps(card)}",
         f"- measured {metrics['created']}",
         "- " + ", ".join(f"{name} {version}" for name, version in card.versions.items()),
     ]
     return "\n".join(lines)
+
+
+def _steps(card):
+    step = card.training.get("step")
+    return "imported as it is" if step is None else f"trained for {step} steps"

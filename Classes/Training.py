@@ -154,7 +154,8 @@ def _last_layer(configuration, manifest, pretrained):
         )
         for split, found in records.items()
     }
-    return Learners.LastLayer(configuration, splits, pretrained), records["validation"][: Freezing.CHECKED]
+    positive = manifest.classes.index(configuration["PositiveClass"])
+    return Learners.LastLayer(configuration, splits, pretrained, positive), records["validation"][: Freezing.CHECKED]
 
 
 @contextlib.contextmanager
