@@ -158,7 +158,7 @@ def in_float(model):
 
 
 def _loss(card, labels, before, answers):
-    """What NNCF is to keep small: (0 or less, the more is lost the less; the same for each image).
+    """What NNCF is to keep up: (1 where nothing is lost, less where something is; 0 or less for each image).
 
     Args:
       answers: iterable of (number of the image, float32 [1, classes]).
@@ -167,7 +167,8 @@ def _loss(card, labels, before, answers):
     expected = before[list(numbers)]
     figures = Acceptance.compare(card, labels[list(numbers)], expected, found)
     falls = [old - new for old, new in (figures["accuracy"], figures["roc_auc"]) if old is not None]
-    return -max(0, *falls) - figures["confident_flips"], [-float(each) for each in abs(expected - found).max(axis=1)]
+    # NNCF divides by what the float network has, which therefore is not 0.
+    return 1 - max(0, *falls) - figures["confident_flips"], [-float(each) for each in abs(expected - found).max(axis=1)]
 
 
 def _nncf():

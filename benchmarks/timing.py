@@ -14,7 +14,7 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 
 def median(values):
     """{"median", "low", "high", "count"}: low and high are the tenth and the ninetieth percentile."""
-    ends = statistics.quantiles(values, n=10) if len(values) > 1 else [values[0]] * 9
+    ends = statistics.quantiles(values, n=10, method="inclusive") if len(values) > 1 else [values[0]] * 9
     return {"median": statistics.median(values), "low": ends[0], "high": ends[-1], "count": len(values)}
 
 
