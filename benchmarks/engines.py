@@ -124,14 +124,17 @@ def onnx(configuration, card, files):
     """ONNX Runtime on the frozen graph, converted by tf2onnx."""
     import onnxruntime
 
+    from Classes import Files
+
     names = f"{card.input['node']}:0", f"{card.output}:0"
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "graph.onnx"
-        # In a process of its own, since it needs several times the memory of what follows.
-        command = [sys.executable, "-m", "tf2onnx.convert", "--graphdef", card.graph_path, "--output", path]
-        command += ["--inputs", names[0], "--outputs", names[1], "--opset", "17"]
-        subprocess.run(command, check=True, capture_output=True)
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    path = pathlib.Path(tempfile.gettempdir()) / f"ALLGraph-{card.graph_sha256[:16]}.onnx"
+    if not path.exists():
+        # In a process of its own and once only, since it needs several gigabytes.
+        with Files.replacing(path) as temporary:
+            command = [sys.executable, "-m", "tf2onnx.convert", "--graphdef", card.graph_path, "--output", temporary]
+            command += ["--inputs", names[0], "--outputs", names[1], "--opset", "17"]
+            subprocess.run(command, check=True, capture_output=True)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     inputs = _inputs(configuration, card, files)
 
     def run(number, batch):

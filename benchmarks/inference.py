@@ -8,6 +8,9 @@ process of its own, in turns.
 
 import contextlib
 import pathlib
+import subprocess
+import sys
+import time
 
 from benchmarks import timing
 
@@ -22,6 +25,7 @@ PEERS = {
 BATCHES = (1, 2, 4, 8, 16, 32)
 # Seconds an image on the Neural Compute Stick, in the documents of the first system.
 STICK = 0.33
+VERDICT = " - ALL "
 
 
 def measure(context):
@@ -37,7 +41,8 @@ def measure(context):
         }
         rates = stack.enter_context(timing.Peer(HERE / "arithmetic.py"))
         times, found = _one_by_one(context, peers, rates)
-        return [*_latency(context, times, found), *_targets(times), *_growth(context, peers)]
+        rows = [*_latency(context, times, found), *_targets(times), *_growth(context, peers)]
+    return [*rows, _start(context)]
 
 
 def _one_by_one(context, peers, rates):
@@ -96,3 +101,20 @@ def _growth(context, peers):
             name = "Keras predict" if kind == "keras" else f"engine, {kind}"
             rows.append(timing.row(f"{name}: batch {batch}", values, "images/s", **wanted))
     return rows
+
+
+def _start(context):
+    """Seconds until Classifier.py, started anew, prints its first verdict."""
+    from Classes import Sources
+
+    first = Sources.find(context.configuration, [])[0]
+    command = [sys.executable, "-u", str(timing.PROJECT / "Classifier.py"), *context.passed, str(first)]
+    found = []
+    for _ in range(context.rounds):
+        start = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            if not any(VERDICT in line for line in process.stdout):
+                raise SystemExit("Classifier.py gave no verdict; run it by itself to see why")
+            found.append(time.perf_counter() - start)
+            process.stdout.read()
+    return timing.row("start of Classifier.py to its first verdict", found, "s", wanted="at most 2")
