@@ -1,6 +1,6 @@
 """The model card for people, in Markdown (Mitchell et al., "Model Cards for Model Reporting", arXiv:1810.03993)."""
 
-from Classes import Evaluation, Helpers
+from Classes import Acceptance, Evaluation, Helpers
 
 
 def text(card, manifest, metrics, folds=None):
@@ -136,6 +136,13 @@ def _limits(card, manifest, metrics):
     if metrics["arithmetic"] != "f32":
         lines.append(
             f"- Measured in {metrics['arithmetic']}; in float32 probabilities differ by up to some hundredths."
+        )
+    if card.int8:
+        found = card.int8
+        lines.append(
+            f"- In int8 probabilities differ from float32 by up to {found['largest_difference']:.3f}; of "
+            f"{found['images']} validation verdicts {found['flips']} turn, {found['confident_flips']} of them with a "
+            f"confidence of {Acceptance.CONFIDENT:g} or more."
         )
     return "\n".join(lines)
 

@@ -127,12 +127,20 @@ def networks(configuration, card, images, labels, before):
     model = nncf.quantize(graph, dataset, subset_size=len(images))
     yield model, in_float(model)
     log.info("Looking for the layers to keep in float; this takes some minutes.")
-    records = list(enumerate(Shards.records(configuration, "validation")))
+
+    def shown(item):
+        return card.view.network_input(_prepare(configuration, card, item[1])[None])
+
+    def loss(compiled, items):
+        return _loss(
+            card, labels, before, ((number, compiled([shown((number, record))])[0]) for number, record in items)
+        )
+
     model = nncf.quantize_with_accuracy_control(
         graph,
         dataset,
-        nncf.Dataset(records, lambda item: (item[0], _input(configuration, card, item[1]))),
-        lambda compiled, items: _loss(card, labels, before, compiled, items),
+        nncf.Dataset(list(enumerate(Shards.records(configuration, "validation"))), shown),
+        loss,
         max_drop=configuration["QuantizeMargin"],
         subset_size=len(images),
         advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=RANKED),
@@ -149,20 +157,18 @@ def in_float(model):
     ]
 
 
-def _input(configuration, card, record):
-    return card.view.network_input(_prepare(configuration, card, record)[None])
+def _loss(card, labels, before, answers):
+    """What NNCF is to keep up: (1 where nothing is lost, less where something is; 0 or less for each image).
 
-
-def _loss(card, labels, before, compiled, items):
-    """What NNCF is to keep small: (0 or less, the more is lost the less; the same for each image)."""
-    numbers, found = [], []
-    for number, inputs in items:
-        numbers.append(number)
-        found.append(compiled([inputs])[0].reshape(-1))
-    figures = Acceptance.compare(card, labels[numbers], before[numbers], found)
+    Args:
+      answers: iterable of (number of the image, float32 [1, classes]).
+    """
+    numbers, found = zip(*((number, answer.reshape(-1).copy()) for number, answer in answers), strict=True)
+    expected = before[list(numbers)]
+    figures = Acceptance.compare(card, labels[list(numbers)], expected, found)
     falls = [old - new for old, new in (figures["accuracy"], figures["roc_auc"]) if old is not None]
-    values = [-float(numpy.abs(new - old).max()) for old, new in zip(before[numbers], found, strict=True)]
-    return -max(0, *falls) - figures["confident_flips"], values
+    # NNCF divides by what the float network has, which therefore is not 0.
+    return 1 - max(0, *falls) - figures["confident_flips"], [-float(each) for each in abs(expected - found).max(axis=1)]
 
 
 def _nncf():
