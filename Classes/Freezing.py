@@ -1,5 +1,6 @@
 """The frozen graph: folded, in TensorFlow 1.4's words, and proven equal to its checkpoint before anyone sees it."""
 
+import contextlib
 import logging
 import pathlib
 import tempfile
@@ -83,18 +84,27 @@ def freeze(configuration, manifest, prefix, records, progress, logits=None):
     folded = Calibration.fold(arrays, inception_utils.LOGITS, choice.temperature)
     definition = frozen(folded, configuration["ImageSize"], configuration["DepthMultiplier"])
     path = configuration.path("ALLGraph")
-    with Files.replacing(path) as temporary:
+    chosen = {**choice._asdict(), "calibration": about}
+    # The card is whole before the graph gets its name: between the two renames nothing is left that could go wrong.
+    with _alone(path), Files.replacing(configuration.card) as card, Files.replacing(path) as temporary:
         temporary.write_bytes(definition.SerializeToString(deterministic=True))
         differences = compare(configuration, arrays, definition, temporary, records, choice.temperature)
         digest = Files.sha256(temporary)
+        Card.write(card, {**_card(configuration, manifest, digest, progress, differences), **chosen})
     steps_log.info("Froze %d variables.", len(arrays))
     log.info("Converted %d variables to const ops.", len(arrays))
     log.info(
         "Checkpoint, frozen graph and engine agree on %d images within %.1e.", len(records), max(differences.values())
     )
-    chosen = {**choice._asdict(), "calibration": about}
-    Card.write(configuration.card, {**_card(configuration, manifest, digest, progress, differences), **chosen})
     log.info("Wrote %s and %s.", path, configuration.card)
+
+
+@contextlib.contextmanager
+def _alone(path):
+    """Nobody else writes graph and card, and what a killed run left of them is gone."""
+    with Files.lock(path.parent):
+        Files.sweep(path.parent, path.stem)
+        yield
 
 
 def frozen(arrays, size, depth_multiplier=1.0):
