@@ -10,7 +10,7 @@ import openvino
 import tensorflow as tf
 
 from Classes import Card, Files, OpenVINO
-from Classes.Errors import GraphError
+from Classes.Errors import GraphError, reason
 
 # The model's name at a server, and those of its input and its outputs.
 MODEL, INPUT, PROBABILITIES, CLASSES = "all", "input", "probabilities", "classes"
@@ -125,6 +125,9 @@ def _save_tensorflow(folder, card):
     logger.setLevel(logging.WARNING)
     try:
         tf.saved_model.save(module, str(folder), {"serving_default": module.serve}, options)
+    except tf.errors.OpError as error:
+        words = f"the SavedModel could not be written ({reason(error)}); free some space and run this again"
+        raise GraphError(f"{folder.parent}: {words}") from error
     finally:
         logger.setLevel(level)
 
@@ -136,7 +139,12 @@ def _save_openvino(path, card):
     model.outputs[0].get_tensor().set_names({PROBABILITIES})
     # Where OpenVINO's own tools look for them: separated by spaces, so that a name may have none.
     model.set_rt_info(" ".join(name.replace(" ", "_") for name in card.classes), ["model_info", "labels"])
-    openvino.save_model(model, path, compress_to_fp16=False)
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise GraphError(
+            f"{path.parent.parent}: model.xml could not be written ({error}); is the disk full?"
+        ) from error
 
 
 def _compare(folder, card):

@@ -1,5 +1,6 @@
 """The frozen graph: folded, in TensorFlow 1.4's words, and proven equal to its checkpoint before anyone sees it."""
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -111,19 +112,27 @@ def publish(configuration, arrays, inputs, about, choice):
     folded = Calibration.fold(arrays, network.LAST, choice.temperature)
     definition = frozen(configuration, folded)
     path = configuration.path("ALLGraph")
-    with Files.replacing(path) as temporary:
+    # The card is whole before the graph gets its name: between the two renames nothing is left that could go wrong.
+    with _alone(path), Files.replacing(configuration.card) as card, Files.replacing(path) as temporary:
         temporary.write_bytes(definition.SerializeToString(deterministic=True))
         differences = compare(configuration, arrays, definition, temporary, inputs, choice.temperature)
         digest = Files.sha256(temporary)
+        training = {**about["training"], "parity": differences}
+        Card.write(card, {**_card(configuration, digest), **about, **choice._asdict(), "training": training})
     logging.getLogger("tensorflow").info("Froze %d variables.", len(arrays))
     log.info("Converted %d variables to const ops.", len(arrays))
     log.info(
         "Checkpoint, frozen graph and engine agree on %d images within %.1e.", len(inputs), max(differences.values())
     )
-    training = {**about["training"], "parity": differences}
-    card = {**_card(configuration, digest), **about, **choice._asdict(), "training": training}
-    Card.write(configuration.card, card)
     log.info("Wrote %s and %s.", path, configuration.card)
+
+
+@contextlib.contextmanager
+def _alone(path):
+    """Nobody else writes graph and card, and what a killed run left of them is gone."""
+    with Files.lock(path.parent):
+        Files.sweep(path.parent, path.stem)
+        yield
 
 
 def frozen(configuration, arrays):

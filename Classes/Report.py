@@ -50,10 +50,16 @@ def write(configuration, card, manifest, metrics):
 
 
 def _read(path):
-    """A JSON file that another command may have written, or None."""
+    """A JSON file that another command may have written, or None; one that is not as it was written is named."""
     try:
-        return Files.read_json(path)
-    except (OSError, ValueError):
+        values = Files.read_json(path)
+        if not Files.intact(values):
+            raise ValueError("changed after it was written")
+        return values
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("%s: damaged (%s); the report leaves it out, make it anew or remove it", path, error)
         return None
 
 

@@ -230,11 +230,12 @@ def _publish(configuration, card, manifest, engine, rows, figures):
     Plots.roc(folder / "roc.png", labels, scores, figures, title)
     Plots.reliability(folder / "reliability.png", figures["certainty"], title)
     # The card is read again: a Trainer.py that finished meanwhile must not get the figures of the graph before.
-    newest = Card.load(configuration.card)
-    if newest.graph_sha256 == card.graph_sha256:
-        Card.write(configuration.card, dataclasses.replace(newest, metrics={**about, **figures}))
-    else:
-        log.warning("%s: a newer model was written meanwhile; run python3 Validation.py again", configuration.card)
+    with Files.lock(configuration.card.parent):
+        newest = Card.load(configuration.card)
+        if newest.graph_sha256 == card.graph_sha256:
+            Card.write(configuration.card, dataclasses.replace(newest, metrics={**about, **figures}))
+        else:
+            log.warning("%s: a newer model was written meanwhile; run python3 Validation.py again", configuration.card)
     return metrics
 
 

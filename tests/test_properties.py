@@ -55,6 +55,7 @@ def test_a_damaged_configuration(tmp_path, content):
     configured(tmp_path / "confs.json")
 
 
+@pytest.mark.filterwarnings("ignore:Possible:FutureWarning")  # of regular expressions
 @pytest.mark.parametrize("key", ["Epochs", "ALLGraph", "ValidIType", "GroupPattern", "LearningRate", "AllowLeak"])
 @mutations.steady(20)
 @hypothesis.given(text=mutations.TEXTS | mutations.VALUES.map(json.dumps))

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -138,6 +139,29 @@ def test_another_run_is_moved_aside(project, caplog):
     log = project().path("LogDir")
     assert_same(Checkpoints.latest(log.with_name("log-1"))[1], first)
     assert "it was moved to" in caplog.text
+
+
+def test_a_run_that_was_killed_while_it_moved_another_aside_moves_the_rest(project, monkeypatch):
+    Training.run(project("Epochs=1"))
+    log = project().path("LogDir")
+    first, names = weights(project()), {path.name for path in log.iterdir()} - {".lock"}
+    rename, moved = pathlib.Path.replace, []
+
+    def killed(self, target):
+        if len(moved) == 2:
+            raise SystemError
+        moved.append(self)
+        return rename(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemError):
+        patch.setattr(pathlib.Path, "replace", killed)
+        Training.run(project("Epochs=1", "LearningRate=0.02"))
+    assert not log.with_name("log-1").exists()
+
+    Training.run(project("Epochs=1", "LearningRate=0.02"))
+
+    assert {path.name for path in log.with_name("log-1").iterdir()} == names
+    assert_same(Checkpoints.latest(log.with_name("log-1"))[1], first)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(project, monkeypatch):
