@@ -30,6 +30,7 @@ MEANINGS = {
     "absent": "no stick was found; plug one in, or stop the program that uses it",
     "tensor": "not sent: {details}",
     "rubbish": f"device result invalid: {{details}}; {REPLUG}",
+    "start": "its driver cannot be started ({details}); close other programs",
     "late": f"no answer within {{details}} s; {REPLUG}",
     "ended": f"its driver ended ({{details}}); {REPLUG}",
     "defect": "its library failed ({details}); " + INSTALL,
@@ -69,22 +70,15 @@ class Process:
 
     def __init__(self, name):
         self._name = name
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # A stopped process must not hold up a send either.
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SECONDS["infer"], 0))
-            project = str(pathlib.Path(__file__).resolve().parent.parent)
-            paths = json.dumps([project, *(str(pathlib.Path(path).resolve()) for path in sys.path)])
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-c", START, paths, str(theirs.fileno())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                # Ctrl-C is for this program, which ends the other one.
-                start_new_session=True,
-            )
-        self._connection = Connection(ours.detach())
+        try:
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                # A stopped process must not hold up a send either.
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SECONDS["infer"], 0))
+                self._process = _start(theirs.fileno())
+                self._connection = Connection(ours.detach())
+        except OSError as error:
+            raise StickError(name, "start", error.strerror) from error
 
     def call(self, method, *arguments):
         """The result of a method of StickDriver.Driver.
@@ -96,9 +90,11 @@ class Process:
         try:
             self._connection.send((method, arguments))
             if not self._connection.poll(seconds):
-                self.end()
-                raise StickError(self._name, "late", seconds)
+                raise TimeoutError
             sound, *answer = self._connection.recv()
+        except (TimeoutError, BlockingIOError) as error:
+            self.end()
+            raise StickError(self._name, "late", seconds) from error
         except (EOFError, OSError) as error:
             raise StickError(self._name, "ended", self.end(grace=1)) from error
         except BaseException:
@@ -120,10 +116,14 @@ class Process:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(grace)
         self.kill()
-        code = self._process.wait()
         self._process.stdin.close()
         with contextlib.suppress(OSError):
             self._connection.close()
+        try:
+            code = self._process.wait(SECONDS["close"])
+        except subprocess.TimeoutExpired:
+            # The system lets nothing end that waits inside a broken USB driver.
+            return "it cannot be ended"
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def kill(self):
@@ -131,14 +131,32 @@ class Process:
         self._process.kill()
 
 
-def names():
+def _start(descriptor):
+    """A process that serves over an inherited socket."""
+    project = str(pathlib.Path(__file__).resolve().parent.parent)
+    paths = json.dumps([project, *(str(pathlib.Path(path).resolve()) for path in sys.path)])
+    return subprocess.Popen(
+        [sys.executable, "-I", "-c", START, paths, str(descriptor)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[descriptor],
+        # Ctrl-C is for this program, which ends the other one.
+        start_new_session=True,
+    )
+
+
+def names(started=lambda process: None):
     """Names of the sticks that are plugged in and free, asked in a process of its own.
 
+    Args:
+      started: told of the Process, which another thread may kill.
     Raises:
       StickError: there is none, or no library that could tell.
     """
     process = Process(NAME)
     try:
+        started(process)
         found = process.call("names")
     finally:
         process.end()
@@ -155,6 +173,7 @@ class Stick:
       blob: bytes of the compiled graph, checked.
       size: side of the network's input in pixels.
       classes: number of outputs.
+      started: told of the Process, which another thread may kill.
     Attributes:
       name.
       milliseconds: what the stick itself needed for the last image, or None.
@@ -163,13 +182,14 @@ class Stick:
       StickError: it cannot be used; its process is ended.
     """
 
-    def __init__(self, name, blob, size, classes):
+    def __init__(self, name, blob, size, classes, started=lambda process: None):
         self.name, self.milliseconds, self.celsius = name, None, None
         self._label = f"{NAME} {name}"
         self._classes, self._number = classes, 0
         self._usable = True
         self._process = Process(self._label)
         try:
+            started(self._process)
             self._process.call("open", name)
             self._process.call("allocate", blob, size)
             # The first image tells whether it computes; better now than with somebody's picture.
