@@ -73,8 +73,8 @@ class Process:
         try:
             ours, theirs = socket.socketpair()
             with ours, theirs:
-                # A stopped process must not hold up a send either.
-                ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SECONDS["infer"], 0))
+                # A stopped process must not hold up a send either: it waits twice, at the last part that fits and after.
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SECONDS["infer"] // 2, 0))
                 self._process = _start(theirs.fileno())
                 self._connection = Connection(ours.detach())
         except OSError as error:

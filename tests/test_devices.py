@@ -160,3 +160,28 @@ def test_a_device_computes_in_what_it_has(wanted, device, found):
 def test_a_precision_that_a_device_lacks_is_refused(wanted, device):
     with pytest.raises(EngineError, match=f"Precision={wanted}: {device} has no {wanted}"):
         OpenVINO.choose_precision(wanted, device, Core())
+
+
+def test_a_device_whose_driver_is_broken_is_told_and_auto_does_without(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    core = OpenVINO.new_core()
+
+    class Broken:
+        available_devices = ["CPU", "GPU"]
+
+        def __getattr__(self, name):
+            return getattr(core, name)
+
+        def get_property(self, device, name):
+            if device == "GPU" and name == "OPTIMIZATION_CAPABILITIES":
+                raise RuntimeError("Exception from src/core.cpp:1:\nclGetPlatformIDs error -1001")
+            return "GPU" if device == "GPU" else core.get_property(device, name)
+
+    monkeypatch.setattr(OpenVINO, "new_core", Broken)
+    graphs.write(tmp_path / "Model")
+
+    with opened(tmp_path) as engine:
+        assert engine.name == "OpenVINO CPU"
+    assert "not GPU: GPU: its driver does not answer (clGetPlatformIDs error -1001)" in choice(caplog)
+    with pytest.raises(EngineError, match=r"GPU: its driver does not answer .*try Device=CPU"):
+        opened(tmp_path, "Device=GPU")
