@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from multiprocessing.connection import Connection
 
 import numpy
@@ -19,6 +20,9 @@ NAME = "Movidius NCS1"
 
 # Seconds that a call may take. The library itself gives up after 15, or never; an inference takes a third of one.
 SECONDS = {"names": 10, "open": 18, "allocate": 18, "infer": 6, "close": 3}
+
+# Seconds between two looks whether a process that does not answer is still there.
+LOOK = 0.2
 
 INSTALL = "install the API of the NCSDK, version 1 (https://github.com/movidius/ncsdk)"
 REPLUG = "unplug it, plug it in again"
@@ -73,7 +77,7 @@ class Process:
         try:
             ours, theirs = socket.socketpair()
             with ours, theirs:
-                # A stopped process must not hold up a send either: it waits twice, at the last part that fits and after.
+                # A stopped process must not hold up a send either; it waits twice, in the last part and after.
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SECONDS["infer"] // 2, 0))
                 self._process = _start(theirs.fileno())
                 self._connection = Connection(ours.detach())
@@ -89,8 +93,7 @@ class Process:
         seconds = SECONDS[method]
         try:
             self._connection.send((method, arguments))
-            if not self._connection.poll(seconds):
-                raise TimeoutError
+            self._wait(seconds)
             sound, *answer = self._connection.recv()
         except (TimeoutError, BlockingIOError) as error:
             self.end()
@@ -104,6 +107,15 @@ class Process:
         if not sound:
             raise StickError(self._name, *answer)
         return answer[0]
+
+    def _wait(self, seconds):
+        """Wait for an answer; a process that ended is not always seen by its connection, a child may hold that too."""
+        end = time.monotonic() + seconds
+        while not self._connection.poll(LOOK):
+            if self._process.poll() is not None:
+                raise EOFError
+            if time.monotonic() > end:
+                raise TimeoutError
 
     def end(self, grace=0):
         """End the process; may be called again.

@@ -167,7 +167,8 @@ def test_a_device_whose_driver_is_broken_is_told_and_auto_does_without(tmp_path,
     core = OpenVINO.new_core()
 
     class Broken:
-        available_devices = ["CPU", "GPU"]
+        def __init__(self):
+            self.available_devices = ["CPU", "GPU"]
 
         def __getattr__(self, name):
             return getattr(core, name)

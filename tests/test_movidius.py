@@ -300,6 +300,26 @@ def test_several_sticks_that_hang_cost_an_image_no_more_than_its_patience(tmp_pa
         assert sum(each["failures"] for each in engine.telemetry()) == 1
 
 
+@pytest.mark.parametrize("moment", ["idle", "inference"])
+def test_a_driver_that_is_killed_is_noticed_at_once_even_where_a_child_of_its_lives_on(
+    tmp_path, sticks, monkeypatch, moment
+):
+    monkeypatch.setattr(Stick, "SECONDS", {**Stick.SECONDS, "infer": 300})
+    card = standin.write(tmp_path)
+    sticks.plan(
+        ["1.1"], ("OpenDevice", "fork"), *([("GetResult", "hang", {"after": 1})] if moment == "inference" else [])
+    )
+    with opened(tmp_path, card) as engine, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        if moment == "idle":
+            os.kill(*drivers(), signal.SIGKILL)
+        job = pool.submit(engine.classify, batch(0))
+        if moment == "inference":
+            until(lambda: engine._busy)
+            os.kill(*drivers(), signal.SIGKILL)
+        with pytest.raises(EngineError, match=r"its driver ended \(SIGKILL\)"):
+            job.result(timeout=60)
+
+
 def test_a_service_manager_that_stops_every_process_ends_no_driver(tmp_path, sticks):
     with opened(tmp_path, standin.write(tmp_path)) as engine:
         for process in drivers():
