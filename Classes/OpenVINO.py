@@ -49,11 +49,10 @@ class Engine:
         self._fit(model)
         # Latency spreads one image over all cores; two streams of one core each are no faster on many images.
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
-        if device == "CPU":
-            pass
-        elif folder := _cache_folder(cache, card):
-            core.set_property({"CACHE_DIR": str(folder)})
+        folder = _cache_folder(cache, card) if device != "CPU" else None
         try:
+            if folder:
+                core.set_property({"CACHE_DIR": str(folder)})
             compiled = core.compile_model(model, device, _supported(core, device, options))
             self._queue = library.AsyncInferQueue(compiled, REQUESTS)
         except RuntimeError as error:
@@ -202,12 +201,15 @@ def choose_precision(wanted, device, core=None):
     Returns:
       "f32", "bf16" or "f16".
     Raises:
-      EngineError: the device does not have what is wanted, and would silently compute otherwise.
+      EngineError: the device does not have what is wanted, and would silently compute otherwise; or its driver fails.
     """
     if (wanted, device) == ("f32", "CPU"):
         return wanted
     core = core or new_core()
-    capable = set(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
+    try:
+        capable = set(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
+    except RuntimeError as error:
+        raise EngineError(f"{device}: its driver does not answer ({_line(error)}); try Device=CPU") from error
     has = [name for name, capability in CAPABILITIES.items() if capability in capable]
     if wanted in ("AUTO", Int8.NAME):
         order = ("bf16", "f32") if device == "CPU" else ("f16", "bf16", "f32")
