@@ -23,6 +23,7 @@ from Classes import (
     Freezing,
     Helpers,
     Images,
+    Metrics,
     OpenVINO,
     Shards,
     Training,
@@ -167,7 +168,7 @@ def test_a_run_that_was_killed_while_it_moved_another_aside_moves_the_rest(proje
 def test_a_loss_that_is_no_number_stops_the_run(project, monkeypatch):
     from Classes import Learners
 
-    monkeypatch.setattr(Learners.LastLayer, "train", lambda *_: (math.nan, 0, 5))
+    monkeypatch.setattr(Learners.LastLayer, "train", lambda *_: (math.nan, 0, 5, None))
 
     with pytest.raises(TrainingError, match=r"the loss is nan at step 1 with learning rate 0\.01"):
         Training.run(project())
@@ -178,7 +179,9 @@ def test_patience_ends_a_run_and_freezes_its_best_epoch(project, monkeypatch, ca
 
     caplog.set_level("INFO")
     losses = iter([0.5, 0.4, 0.45, 0.41, 0.3])
-    monkeypatch.setattr(Learners.LastLayer, "evaluate", lambda _: (next(losses), 0.5))
+    monkeypatch.setattr(
+        Learners.LastLayer, "evaluate", lambda _: (next(losses), 0.5, numpy.zeros((2, Metrics.BINS), int))
+    )
     configuration = project("Patience=2", "LogDir=patient", "Epochs=5")
 
     Training.run(configuration)
