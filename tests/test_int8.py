@@ -1,3 +1,4 @@
+import concurrent.futures
 import dataclasses
 import json
 import resource
@@ -9,7 +10,7 @@ import numpy
 import pytest
 
 from Classes import Card, Engine, Export, Files, Int8, OpenVINO
-from Classes.Errors import ALLError, GraphError
+from Classes.Errors import ALLError, EngineError, GraphError
 from Classes.Helpers import PROJECT
 from tests import graphs, services
 
@@ -68,6 +69,37 @@ def test_once_there_it_speaks_and_says_so(card, precision):
         "ALLGraph.int8.xml",
         "ALLGraph.int8.bin",
     }
+
+
+def test_one_and_several_and_many_callers_get_the_same_answers(card):
+    with OpenVINO.Engine(publish(card), "CPU", "int8") as engine, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        together = engine.classify(IMAGES)
+        alone = numpy.concatenate([engine.classify(image[None]) for image in IMAGES])
+        crowd = list(pool.map(lambda number: engine.classify(IMAGES[number % 3][None])[0], range(90)))
+        none = engine.classify(IMAGES[:0])
+
+    assert none.shape == (0, 2)
+    assert len(set(together[:, 1].tolist())) == 3
+    numpy.testing.assert_array_equal(alone, together)
+    numpy.testing.assert_array_equal(crowd, numpy.tile(together, (30, 1)))
+    for count in (1, 2):
+        with pytest.raises(EngineError, match="closed"):
+            engine.classify(IMAGES[:count])
+
+
+def test_a_stream_that_fails_is_told_and_goes_on(card, monkeypatch):
+    with OpenVINO.Engine(publish(card), "CPU", "int8") as engine:
+        expected = engine.classify(IMAGES)
+        with monkeypatch.context() as broken, pytest.raises(EngineError, match="OpenVINO CPU: failed"):
+            broken.setattr(engine._card.__class__, "view", property(lambda card: Broken()))
+            engine.classify(IMAGES)
+
+        assert numpy.array_equal(engine.classify(IMAGES), expected)
+
+
+class Broken:
+    def network_input(self, images):
+        return numpy.zeros((1, 7, 7, 3), "float32")
 
 
 def test_a_demanded_float_speaks_float(card):
