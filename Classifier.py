@@ -2,6 +2,8 @@
 
 python3 Classifier.py                            # the test images in Model/Test
 python3 Classifier.py InceptionTest              # the same, as in the older documents
+python3 Classifier.py --device NCS1              # on the Movidius stick; see Device in the README
+python3 Classifier.py Devices                    # what there is to compute on, with the time per image
 python3 Classifier.py smear.png Slides/          # any files and folders, folders with everything below them
 python3 Classifier.py --csv out.csv Slides/      # also one row an image as CSV; --json PATH the same as JSON
 
@@ -16,16 +18,18 @@ from Classes import Entry
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__)
+    parser = Entry.parser(__doc__, device=True)
     parser.add_argument("sources", metavar="FILE-OR-FOLDER", nargs="*", help="images (default: TestImagePath)")
     group = parser.add_argument_group("results")
     group.add_argument("--csv", metavar="PATH", help="write one row an image as CSV")
     group.add_argument("--json", metavar="PATH", help="write one row an image as JSON")
     options = parser.parse_args(arguments)
-    from Classes import Classification, Helpers
+    from Classes import Classification, Devices, Helpers
 
     configuration = Helpers.load(options.confs, options.settings)
     Helpers.start_log(configuration, "Classifier")
+    if options.sources == ["Devices"]:
+        return Devices.run(configuration)
     sources = [] if options.sources == ["InceptionTest"] else options.sources
     return Classification.run(configuration, sources, options.csv, options.json)
 

@@ -2,6 +2,7 @@
 
 python3 Server.py                                     # http://127.0.0.1:8080, this machine only
 python3 Server.py --set Port=9000 --set Capture=true  # another port; keep what is sent in Model/Data/Captured
+python3 Server.py --device NCS1                       # on the Movidius stick
 ALL_API_KEY=$(openssl rand -hex 32) python3 Server.py --set IP=0.0.0.0     # the network, for those who have the key
 curl --data-binary @Model/Test/Im047_0.jpg http://127.0.0.1:8080/Inference
 
@@ -15,7 +16,7 @@ from Classes import Entry
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__)
+    parser = Entry.parser(__doc__, device=True)
     options = parser.parse_args(arguments)
     from Classes import Helpers, Operation
 

@@ -4,6 +4,7 @@ python3 Validation.py                           # accuracy, sensitivity, specifi
 python3 Validation.py Folds 5                   # the last layer trained and measured on five folds of all images
 python3 Validation.py --set Prevalence=0.01     # predictive values where one of a hundred is ALL
 python3 Validation.py --set Precision=f32       # in float32 instead of what the classifier uses here
+python3 Validation.py --device NCS1             # what the Movidius stick answers
 tensorboard --logdir=Model/_logs_eval           # the curves
 
 Reads the shards in Model/Data, Model/ALLGraph.pb and its card; Folds the pretrained weights instead of these two.
@@ -18,7 +19,7 @@ from Classes import Entry
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__)
+    parser = Entry.parser(__doc__, device=True)
     parser.add_argument("command", nargs="?", choices=["Folds"], help="cross-validation instead of the frozen graph")
     parser.add_argument("count", nargs="?", type=_count, default=5, help="how many folds (default: 5)")
     options = parser.parse_args(arguments)

@@ -10,46 +10,46 @@ from Classes import Images, inception_preprocessing
 SHUFFLED = 4096
 
 
-def training(configuration, manifest, epoch, skip=0):
+def training(configuration, manifest, view, epoch, skip=0):
     """One epoch of distorted training images.
 
     Args:
       configuration: Configuration.
       manifest: Shards.Manifest.
+      view: Images.View of the network.
       epoch: number of the epoch, from 0; every epoch has an order and distortions of its own.
       skip: batches that a run before this one has already used.
     Returns:
       tf.data.Dataset of (uint8 [B, S, S, 3], int64 [B]).
     """
-    batch, seed, size = configuration["BatchSize"], configuration["RandomSeed"], configuration["ImageSize"]
+    batch, seed = configuration["BatchSize"], configuration["RandomSeed"]
     amounts = inception_preprocessing.amounts(configuration)
     records = _records(manifest, "train").shuffle(SHUFFLED, seed=seed + epoch).enumerate().skip(skip * batch)
 
-    def view(index, record):
-        image = tf.numpy_function(functools.partial(_load, configuration), [record["image/encoded"]], tf.uint8)
+    def distorted(index, record):
+        image = tf.numpy_function(functools.partial(_load, configuration, view), [record["image/encoded"]], tf.uint8)
         image = tf.ensure_shape(image, [None, None, 3])
         number = tf.stack([seed, epoch * 1_000_003 + tf.cast(index, tf.int32)])
-        return inception_preprocessing.distort(image, size, amounts, number), record[_LABEL]
+        return inception_preprocessing.distort(image, view.size, amounts, number), record[_LABEL]
 
-    batches = records.map(view, tf.data.AUTOTUNE, deterministic=True)
+    batches = records.map(distorted, tf.data.AUTOTUNE, deterministic=True)
     return batches.batch(batch, drop_remainder=_count(manifest, "train") >= batch).prefetch(2)
 
 
-def validation(configuration, manifest):
+def validation(configuration, manifest, view):
     """The validation images as the network sees them when it is used, every one once.
 
     Returns:
       tf.data.Dataset of (uint8 [B, S, S, 3], int64 [B]).
     """
-    size = configuration["ImageSize"]
 
-    def view(record):
-        prepare = functools.partial(_prepare, configuration)
+    def plain(record):
+        prepare = functools.partial(_prepare, configuration, view)
         image = tf.numpy_function(prepare, [record["image/encoded"]], tf.uint8)
-        return tf.ensure_shape(image, [size, size, 3]), record[_LABEL]
+        return tf.ensure_shape(image, [view.size, view.size, 3]), record[_LABEL]
 
     records = _records(manifest, "validation")
-    return records.map(view, tf.data.AUTOTUNE, deterministic=True).batch(configuration["BatchTestSize"]).prefetch(2)
+    return records.map(plain, tf.data.AUTOTUNE, deterministic=True).batch(configuration["BatchTestSize"]).prefetch(2)
 
 
 _LABEL = "image/class/label"
@@ -66,9 +66,9 @@ def _count(manifest, split):
     return len(manifest.splits[split])
 
 
-def _load(configuration, encoded):
-    return Images.load(encoded, at_least=configuration["ImageSize"] / Images.CENTRE, **Images.limits(configuration))
+def _load(configuration, view, encoded):
+    return Images.load(encoded, at_least=view.size / view.crop, **Images.limits(configuration))
 
 
-def _prepare(configuration, encoded):
-    return Images.prepare(encoded, configuration["ImageSize"], **Images.limits(configuration))
+def _prepare(configuration, view, encoded):
+    return view.prepare(encoded, **Images.limits(configuration))

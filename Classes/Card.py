@@ -16,6 +16,7 @@ _RULES = {
     "properties": {
         # A bare name: a card must not point at a file elsewhere.
         "graph": {"type": "string", "pattern": r"^[^/\\\0]*[^/\\\0.][^/\\\0]*$"},
+        "network": {"type": "string", "minLength": 1},
         "graph_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         "classes": {"type": "array", "minItems": 2, "uniqueItems": True, "items": {"type": "string", "minLength": 1}},
         "positive": {"type": "string"},
@@ -25,10 +26,12 @@ _RULES = {
             "properties": {
                 "node": {"type": "string", "minLength": 1},
                 "size": {"type": "integer", "minimum": 1},
-                "mean": {"type": "number", "exclusiveMinimum": 0},
-                "channels": {"const": "RGB"},
-                "crop": {"const": Images.CENTRE},
+                "mean": {"type": "number", "minimum": 0},
+                "scale": {"type": "number", "exclusiveMinimum": 0},
+                "channels": {"enum": ["RGB", "BGR"]},
+                "crop": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
             },
+            "anyOf": [{"required": ["scale"]}, {"properties": {"mean": {"exclusiveMinimum": 0}}}],
         },
         "output": {"type": "string", "minLength": 1},
         "threshold": {"type": "number", "minimum": 0, "maximum": 1},
@@ -41,8 +44,17 @@ _RULES = {
         },
         "calibration": {"type": ["object", "null"]},
         "synthetic": {"type": "boolean"},
+        "int8": {
+            "type": ["object", "null"],
+            "required": ["xml_sha256", "bin_sha256"],
+            "properties": {
+                "xml_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                "bin_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+            },
+        },
         "data": {"type": "object"},
         "metrics": {"type": ["object", "null"]},
+        "compiled": {"type": ["object", "null"]},
         "colours": {
             "type": ["object", "null"],
             "required": ["anchors", "limit"],
@@ -65,19 +77,22 @@ class Card:
 
     Attributes:
       path: where it was read from.
+      network: which one it is, a name of Networks.
       graph: name of the frozen graph's file, in the same folder.
       graph_sha256: SHA-256 of that file, 64 hexadecimal digits.
       classes: class names in the order of the network's outputs.
       positive: the class that means ALL.
-      input: {"node", "size" (pixels), "mean", "channels", "crop" (share of the shorter side that is seen)}.
+      input: {"node"} and the fields of Images.View; see `view`.
       output: name of the output node.
       threshold: probability of the positive class from which the verdict is ALL.
       temperature: what the logits were divided by; it is folded into the graph already.
       uncertain: [low, high], probabilities of the positive class between which a verdict is uncertain; None: none is.
       calibration: how threshold, temperature and band were chosen, see Calibration.calibrate; None in older cards.
       synthetic: trained on drawn smears, so that its verdicts mean nothing.
+      int8: SHA-256 of the files of its int8 form, see Int8, and what its acceptance measured; None: there is none.
       data, training, versions, commit, created, notice: where the model comes from.
       metrics: what Validation.py measured, or None.
+      compiled: which file Trainer.py Compile made for the stick, and from which graph, see Compilation.run; None: none.
       colours: those of the training images, see Colours.summary; None in a card of an older version.
     """
 
@@ -93,15 +108,23 @@ class Card:
     temperature: float = 1.0
     uncertain: list | None = None
     calibration: dict | None = None
+    int8: dict | None = None
     data: dict = dataclasses.field(default_factory=dict)
     training: dict = dataclasses.field(default_factory=dict)
     metrics: dict | None = None
+    compiled: dict | None = None
     colours: dict | None = None
     versions: dict = dataclasses.field(default_factory=dict)
     commit: str | None = None
     created: str | None = None
     notice: str = ""
     version: int = VERSION
+    network: str = "InceptionV3"
+
+    @property
+    def told(self):
+        """The network's name in log lines; Inception V3 is Inception in the historic one."""
+        return self.network.removesuffix("V3")
 
     @property
     def graph_path(self):
@@ -109,14 +132,21 @@ class Card:
         return self.path.with_name(self.graph)
 
     @property
+    def imported(self):
+        """Whether the weights were published by others, so that it is not known which images they have seen."""
+        return "imported" in self.data
+
+    @property
     def size(self):
         """Side of the network's square input in pixels."""
         return self.input["size"]
 
     @property
-    def mean(self):
-        """The network sees (pixel - mean) / mean."""
-        return self.input["mean"]
+    def view(self):
+        """How the network sees an image, an Images.View; older cards have no `scale`, which then is the mean."""
+        values = {"scale": self.input["mean"], **self.input}
+        known = (field.name for field in dataclasses.fields(Images.View))
+        return Images.View(**{name: values[name] for name in known if name in values})
 
     def verify(self):
         """Hold the graph's file against the card.

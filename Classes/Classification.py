@@ -49,7 +49,7 @@ def _classify(configuration, card, engine, path):
     name = Sources.shown(path)
     row = {**Rows.empty(name, Prediction.truth(path, card.classes), card.classes), "remark": None}
     try:
-        image = Images.prepare(path, card.size, **Images.limits(configuration))
+        image = card.view.prepare(path, **Images.limits(configuration))
     except ImageError as error:
         log.error("%s", error)
         return {**row, "error": str(error)}

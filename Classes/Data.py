@@ -119,7 +119,8 @@ def select(configuration, files, patient):
     items, held_out = hold_out(configuration, items, patient)
     _check_classes(files, items)
     splits, unused = _split(configuration, items)
-    Relatives.check(splits)
+    Relatives.check(splits, alike)
+    Relatives.forget(items)
     probes = Probe.refuse(configuration, [item for item in items if not Groups.is_view(item.path.name)])
     return splits, {
         "probes": probes,
@@ -319,12 +320,13 @@ def _split(configuration, items):
     return {side: Shards.spread(configuration, chosen) for side, chosen in splits.items()}, unused
 
 
-def colours(configuration, manifest, most=1000):
+def colours(configuration, manifest, view, most=1000):
     """The colours of the training images, for the model card.
 
     Args:
       configuration: Configuration.
       manifest: Shards.Manifest.
+      view: Images.View, the colours' as the network sees them.
       most: images that are looked at; shards are in the order of content hashes, so the first are a fair sample.
     Returns:
       Colours.summary's answer; views do not count, since nobody will send one.
@@ -334,9 +336,7 @@ def colours(configuration, manifest, most=1000):
     records = (each for each in Shards.records(configuration, "train") if not Groups.is_view(each.filename))
 
     def measured(record):
-        return Colours.measure(
-            Images.prepare(record.encoded, configuration["ImageSize"], **Images.limits(configuration))
-        )
+        return Colours.measure(view.prepare(record.encoded, **Images.limits(configuration)))
 
     chosen = ((record,) for record in itertools.islice(records, most))
     return Colours.summary(list(parallel(measured, chosen, configuration["Workers"] or os.cpu_count() or 1)))

@@ -1,7 +1,5 @@
 """What runs a frozen graph: the one interface, and the check that every answer is a probability."""
 
-import logging
-
 import numpy
 
 from Classes.Errors import EngineError
@@ -14,24 +12,21 @@ def open_engine(configuration, card):
     """Open the frozen graph on the configured device.
 
     Args:
-      configuration: Configuration; `Device` and `Precision` are used.
+      configuration: Configuration; see Devices.choose.
       card: Card.Card of the graph.
     Returns:
       an engine: `classify(batch uint8 [N, S, S, 3]) -> float32 [N, classes]` (safe from any thread), `name` such as
-      "OpenVINO CPU", `precision` ("f32", "bf16", …), `close()`; also a context manager.
+      "OpenVINO CPU", `precision` ("f32", "bf16", "f16", "int8"), `close()`; also a context manager. Some have
+      `telemetry()`, see Movidius.Engine.
     Raises:
       GraphError: the graph is missing, damaged or not the card's.
       EngineError: the device is not there or cannot do what is asked.
     """
     card.verify()
-    # Only here, so that a missing model is told without waiting for the device's library.
-    from Classes import OpenVINO
+    # Only here: the devices import this module.
+    from Classes import Devices
 
-    engine = OpenVINO.Engine(card, configuration["Device"], configuration["Precision"])
-    log = logging.getLogger("OpenVINO")
-    log.info("Connected To %s (%s) successfully.", engine.name, engine.precision)
-    log.info("Inception loaded successfully.")
-    return engine
+    return Devices.choose(configuration, card)
 
 
 def check(answers, classes):

@@ -85,11 +85,12 @@ def import_tensorflow():
         os.close(errors)
 
 
-def parser(description):
+def parser(description, device=False):
     """The options that every entry script has.
 
     Args:
       description: the script's docstring, shown by --help as it stands.
+      device: whether the script opens an engine, and so has --device.
     Returns:
       argparse.ArgumentParser with `confs` and `settings`.
     """
@@ -104,6 +105,16 @@ def parser(description):
         default=[],
         help="override one key for this run; repeatable, value as JSON or plain text",
     )
+    if device:
+        group.add_argument(
+            "--device",
+            dest="settings",
+            metavar="NAME",
+            action="append",
+            type="Device={}".format,
+            default=argparse.SUPPRESS,
+            help="short for --set Device=NAME: AUTO, NCS1, CPU, GPU, or another that Classifier.py Devices lists",
+        )
     return options
 
 

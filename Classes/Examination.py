@@ -63,7 +63,7 @@ class Examiner:
           ImageError: the bytes are not one readable image within the limits.
           EngineError: the device failed.
         """
-        image = Images.prepare(content, self._card.size, **self._limits)
+        image = self._card.view.prepare(content, **self._limits)
         start = time.perf_counter()
         probabilities = self._engine.classify(image[None])[0]
         seconds = time.perf_counter() - start

@@ -2,16 +2,18 @@
 
 Inception V3 averages the activations of Mixed_7c over the picture and weighs them linearly, so that the same weights
 on the activations before the average say how much each place of the picture adds to the answer; no gradient is needed.
+A small network's dense layer has weights of its own for each place and adds up the same way.
 """
 
 import io
 import threading
+import typing
 
 import numpy
 import openvino
 import PIL.Image
 
-from Classes import Images, OpenVINO
+from Classes import OpenVINO
 from Classes.Errors import EngineError, GraphError
 
 # Red speaks for ALL and blue against it: told apart with every common colour blindness.
@@ -31,7 +33,7 @@ class Explainer:
     def __init__(self, card):
         self._card = card
         self._lock = threading.Lock()
-        self._compiled = self._weights = None
+        self._compiled = self._evidence = None
 
     def maps(self, batch):
         """How much each place of a picture speaks for ALL.
@@ -43,7 +45,7 @@ class Explainer:
         Args:
           batch: uint8 [N, S, S, 3], RGB, from Images.prepare.
         Returns:
-          float32 [N, h, w], 8 x 8 places for the usual 299 pixels; positive where ALL is spoken for.
+          float32 [N, h, w], such as 8 x 8 places of 299 pixels; positive where ALL is spoken for.
         Raises:
           GraphError: the graph is no network of this kind.
           EngineError: the device failed, or a value is no number.
@@ -51,14 +53,14 @@ class Explainer:
         # One at a time: several at once would only share the processor's cores, and memory is what they would not.
         with self._lock:
             if self._compiled is None:
-                self._compiled, self._weights = self._open()
-            inputs = Images.network_input(batch, self._card.mean)
+                self._compiled, self._evidence = self._open()
+            inputs = self._card.view.network_input(batch)
             try:
                 found = [self._compiled([image[None]])[0][0] for image in inputs]
             except RuntimeError as error:
                 raise EngineError("the heat map's network failed on the CPU; run again") from error
-        maps = numpy.einsum("nchw,c->nhw", numpy.array(found), self._weights[:-1]) + self._weights[-1]
-        maps = maps.astype("float32")
+        kernel, bias, axis = self._evidence
+        maps = (numpy.array(found) * kernel).sum(axis=axis, dtype="float32") + bias
         if not numpy.isfinite(maps).all():
             raise EngineError("device result invalid: a heat map with values that are no numbers")
         return maps
@@ -76,26 +78,60 @@ class Explainer:
     def _open(self):
         core = OpenVINO.new_core()
         model = OpenVINO.read(core, self._card.graph_path)
-        pooled = OpenVINO.pooling(model)
-        weights = evidence(last_layer(pooled), self._card.classes.index(self._card.positive))
-        shortened = openvino.Model([pooled.input_value(0)], model.get_parameters())
+        layer = last_layer(model)
+        positive = self._card.classes.index(self._card.positive)
+        found = evidence(layer.kernel, positive), evidence(layer.biases, positive), layer.axis
+        shortened = openvino.Model([layer.activations], model.get_parameters())
         try:
             compiled = core.compile_model(shortened, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         except RuntimeError as error:
             raise EngineError(f"{self._card.graph_path}: no heat maps from it on the CPU") from error
-        return compiled, weights
+        return compiled, found
 
 
-def last_layer(pooled):
-    """The kernel and the biases of the layer after the global pooling.
+class Layer(typing.NamedTuple):
+    """How a network's last layer weighs the places of a picture.
+
+    Attributes:
+      activations: openvino.Output of what it weighs, [1, ...] with h, w and the channels in some order.
+      kernel: float32 [classes, ...], such that the mean over the places of its product with the activations is a logit.
+      biases: float32 [classes].
+      axis: of the channels, in batches of activations.
+    """
+
+    activations: openvino.Output
+    kernel: numpy.ndarray
+    biases: numpy.ndarray
+    axis: int
+
+
+def last_layer(model):
+    """The last layer of a frozen graph: a dense one on all places, or one on their mean.
 
     Args:
-      pooled: openvino.Node, from OpenVINO.pooling.
+      model: openvino.Model.
     Returns:
-      float32 [classes, channels + 1], the biases last.
+      Layer.
     Raises:
-      GraphError: it is no convolution of one by one pixel with a bias.
+      GraphError: it weighs no places.
     """
+    dense = [node for node in model.get_ordered_ops() if node.get_type_name() == "MatMul"]
+    return _dense(dense[-1]) if dense else _pooled(OpenVINO.pooling(model))
+
+
+def _dense(node):
+    flattened, kernel = (value.get_node() for value in node.input_values())
+    before = flattened.input_value(0) if flattened.get_type_name() == "Reshape" else None
+    if before is None or len(before.get_shape()) != 4 or kernel.get_type_name() != "Constant":
+        raise GraphError("the dense layer of the graph weighs no places of the picture; there are no heat maps for it")
+    weights = kernel.data if node.get_attributes()["transpose_b"] else kernel.data.T
+    # TensorFlow flattens rows, columns, channels.
+    _, height, width, channels = before.get_shape()
+    weights = weights.reshape(-1, height, width, channels) * (height * width)
+    return Layer(before, weights.astype("float32"), _biases(node), 3)
+
+
+def _pooled(pooled):
     following = list(pooled.output(0).get_target_inputs())
     node = following[0].get_node() if len(following) == 1 else None
     if node is None or node.get_type_name() != "Convolution":
@@ -103,13 +139,12 @@ def last_layer(pooled):
     kernel = node.input_value(1).get_node()
     if kernel.get_type_name() != "Constant" or list(kernel.get_output_shape(0))[2:] != [1, 1]:
         raise GraphError("the graph's last layer is no convolution of one pixel; there are no heat maps for it")
-    biases = _biases(node)
-    return numpy.concatenate([kernel.data[:, :, 0, 0], biases[:, None]], axis=1).astype("float32")
+    return Layer(pooled.input_value(0), kernel.data.astype("float32"), _biases(node), 1)
 
 
-def _biases(convolution):
-    """What is added to a convolution's output, [classes]."""
-    following = list(convolution.output(0).get_target_inputs())
+def _biases(layer):
+    """What is added to a layer's output, float32 [classes]."""
+    following = list(layer.output(0).get_target_inputs())
     node = following[0].get_node() if len(following) == 1 else None
     constants = (
         [] if node is None or node.get_type_name() != "Add" else [port.get_node() for port in node.input_values()]
@@ -117,19 +152,19 @@ def _biases(convolution):
     found = [each.data.reshape(-1) for each in constants if each.get_type_name() == "Constant"]
     if not found:
         raise GraphError("the graph's last layer has no bias; there are no heat maps for it")
-    return found[0]
+    return found[0].astype("float32")
 
 
-def evidence(kernel, positive):
+def evidence(weights, positive):
     """Weights that tell the positive class from the others: what all classes share moves no softmax.
 
     Args:
-      kernel: float32 [classes, channels + 1], from `last_layer`.
+      weights: float32 [classes, ...], kernel or biases of a Layer.
       positive: index of the class that means ALL.
     Returns:
-      float32 [channels + 1].
+      float32 [...].
     """
-    return kernel[positive] - numpy.delete(kernel, positive, axis=0).mean(axis=0)
+    return weights[positive] - numpy.delete(weights, positive, axis=0).mean(axis=0)
 
 
 def overlay(image, values):

@@ -1,5 +1,6 @@
 """The trained model as a versioned repository for model servers: TensorFlow Serving, OpenVINO Model Server, Triton."""
 
+import dataclasses
 import logging
 import secrets
 import shutil
@@ -50,7 +51,9 @@ def run(configuration):
             shutil.rmtree(temporary, ignore_errors=True)
     log.info("Graph, SavedModel and OpenVINO IR agree on %d images within %.1e.", CHECKED, difference)
     log.info("Wrote %s; the model's name is %s, its version %s.", version, MODEL, version.name)
-    log.info("Images go in as float32 [N, %d, %d, 3], RGB, (pixel - %g) / %g.", card.size, card.size, *2 * [card.mean])
+    view = card.view
+    form = (view.size, view.size, view.channels, view.mean, view.scale)
+    log.info("Images go in as float32 [N, %d, %d, 3], %s, (pixel - %g) / %g.", *form)
     return 0
 
 
@@ -89,7 +92,8 @@ def _write(folder, card):
     _save_tensorflow(folder, card)
     _save_openvino(folder / "model.xml", card)
     Files.write(folder / "labels.txt", _lines(card))
-    Card.write(folder / "card.json", card)
+    # What is exported is the float graph.
+    Card.write(folder / "card.json", dataclasses.replace(card, int8=None))
     for path in (*folder.rglob("*"), folder):
         Files.flush(path)
     return _compare(folder, card)

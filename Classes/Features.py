@@ -14,7 +14,7 @@ import tempfile
 import numpy
 import openvino
 
-from Classes import Files, Helpers, Images, OpenVINO, inception_utils, inception_v3
+from Classes import Files, Helpers, Images, Networks, OpenVINO
 
 # So many images between two writes: what a kill can cost at most, half a minute's work.
 CHUNK = 500
@@ -26,15 +26,15 @@ def extract(configuration, backbone, identity, records):
 
     Args:
       configuration: Configuration.
-      backbone: {TF-Slim name: array} below the last layer, moving statistics included.
+      backbone: {variable name: array} below the last layer of a network that is POOLED, moving statistics included.
       identity: a text that tells this backbone from any other.
       records: {sha256: record}, with `encoded` and `filename`; see Shards.
     Returns:
-      {sha256: float32 [F]}, the globally averaged activations of Mixed_7c.
+      {sha256: float32 [F]}, the globally averaged activations below the last layer.
     """
     precision = OpenVINO.precision(configuration["Precision"])
-    size, mean = configuration["ImageSize"], configuration["Mean"]
-    folder = configuration.path("FeatureCache") / f"{identity[:16]}-{size}-{mean:g}-{precision}"
+    view = Networks.of(configuration).view(configuration)
+    folder = configuration.path("FeatureCache") / f"{identity[:16]}-{view.size}-{view.mean:g}-{precision}"
     known = _read(folder)
     missing = [record for key, record in records.items() if key not in known]
     log = logging.getLogger("Trainer")
@@ -60,8 +60,9 @@ class _Backbone:
 
     def __init__(self, configuration, arrays, precision):
         self._configuration = configuration
-        layers = inception_utils.fold_batch_norm({**arrays, **_no_head(arrays)})
-        graph = inception_v3.inference_graph(layers, configuration["ImageSize"], configuration["DepthMultiplier"])
+        network = Networks.of(configuration)
+        self._view = network.view(configuration)
+        graph = network.graph(configuration, {**arrays, **_no_head(network, configuration)})
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "backbone.pb"
             path.write_bytes(graph.as_graph_def().SerializeToString())
@@ -96,29 +97,15 @@ class _Backbone:
         return found
 
     def _input(self, record):
-        configuration = self._configuration
-        image = Images.prepare(record.encoded, configuration["ImageSize"], **Images.limits(configuration))
-        return Images.network_input(image[None], configuration["Mean"])
+        image = self._view.prepare(record.encoded, **Images.limits(self._configuration))
+        return self._view.network_input(image[None])
 
 
-def _no_head(arrays):
+def _no_head(network, configuration):
     """A last layer of zeros: the graph needs one, the features do not."""
-    width = sum(arrays[f"InceptionV3/Mixed_7c/{branch}/weights"].shape[-1] for branch in _LAST_BRANCHES)
-    return {
-        f"{inception_utils.LOGITS}/weights": numpy.zeros((1, 1, width, 2), "float32"),
-        f"{inception_utils.LOGITS}/biases": numpy.zeros(2, "float32"),
-    }
-
-
-# What Mixed_7c puts together.
-_LAST_BRANCHES = (
-    "Branch_0/Conv2d_0a_1x1",
-    "Branch_1/Conv2d_0b_1x3",
-    "Branch_1/Conv2d_0c_3x1",
-    "Branch_2/Conv2d_0c_1x3",
-    "Branch_2/Conv2d_0d_3x1",
-    "Branch_3/Conv2d_0b_1x1",
-)
+    shapes = network.shapes(configuration)
+    names = (f"{network.LAST}/weights", f"{network.LAST}/biases")
+    return {name: numpy.zeros(shapes[name], "float32") for name in names}
 
 
 def _read(folder):

@@ -35,12 +35,13 @@ def fingerprint(image):
     Args:
       image: uint8 [H, W, 3], RGB.
     Returns:
-      complex64 [RINGS, WAVES] of length 1; zeros for an image without structure, which is similar to nothing.
+      float16 [2, RINGS, WAVES], the real and imaginary parts of a vector of length 1 (a hundred thousand of them are
+      100 MB); zeros for an image without structure, which is similar to nothing.
     """
     height, width = image.shape[:2]
     side = min(height, width)
     if side < SMALLEST:
-        return numpy.zeros((RINGS, WAVES), "complex64")
+        return numpy.zeros((2, RINGS, WAVES), "float16")
     left, top = (width - side) / 2, (height - side) / 2
     picture = PIL.Image.fromarray(image).convert("L")
     picture = picture.resize((SIDE, SIDE), PIL.Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
@@ -48,10 +49,11 @@ def fingerprint(image):
     rings = (numpy.asarray(picture, "float32").ravel()[corners] * weights).sum(axis=0)
     waves = numpy.fft.rfft(rings, axis=1)[:, 1 : WAVES + 1] * areas / ANGLES
     if numpy.linalg.norm(waves) < FLAT:
-        return numpy.zeros((RINGS, WAVES), "complex64")
+        return numpy.zeros((2, RINGS, WAVES), "float16")
     # Every cell is round and dark in the middle; what tells pictures apart are the short waves.
     waves = waves * numpy.arange(1, WAVES + 1)
-    return (waves / numpy.linalg.norm(waves)).astype("complex64")
+    waves /= numpy.linalg.norm(waves)
+    return numpy.stack([waves.real, waves.imag]).astype("float16")
 
 
 @functools.cache
@@ -74,10 +76,11 @@ def similarity(ones, others):
     """How alike pictures are in the best of all turns, mirrored or not.
 
     Args:
-      ones, others: complex [N, RINGS, WAVES] fingerprints.
+      ones, others: float16 [N, 2, RINGS, WAVES] fingerprints.
     Returns:
       float32 [N], from -1 to 1.
     """
+    ones, others = _complex(ones), _complex(others)
     best = numpy.full(len(ones), -1.0, "float32")
     for mirrored in (numpy.conj(others), others):
         products = (ones * mirrored).sum(axis=1)
@@ -89,12 +92,27 @@ def similarity(ones, others):
     return best
 
 
+def _complex(fingerprints):
+    """complex64 [N, RINGS, WAVES]"""
+    parts = fingerprints.astype("float32")
+    return parts[:, 0] + 1j * parts[:, 1]
+
+
+def _sizes(fingerprints):
+    """float32 [N, RINGS * WAVES]: what no turn and no mirror changes."""
+    sizes = numpy.empty((len(fingerprints), RINGS * WAVES), "float32")
+    for start in range(0, len(sizes), BLOCK):
+        part = fingerprints[start : start + BLOCK]
+        sizes[start : start + BLOCK] = numpy.abs(_complex(part)).reshape(len(part), -1)
+    return sizes
+
+
 def pairs(fingerprints, others=None, same=SAME, enough=False):
     """The pairs of images that show the same picture.
 
     Args:
-      fingerprints: complex64 [N, RINGS, WAVES].
-      others: complex64 [M, RINGS, WAVES] to compare with; None compares every two of `fingerprints`.
+      fingerprints: list of N fingerprints.
+      others: list of M to compare with; None compares every two of `fingerprints`.
       same: similarity from which a pair counts.
       enough: only as many pairs as connect all images of one picture, so that a thousand copies are not half a
         million pairs; without others only.
@@ -102,28 +120,37 @@ def pairs(fingerprints, others=None, same=SAME, enough=False):
       list of (index, index, similarity), ordered; indices of `fingerprints` and `others`, the first below the second
       where there are no others.
     """
-    ones = numpy.asarray(fingerprints, "complex64").reshape(-1, RINGS, WAVES)
-    twos = ones if others is None else numpy.asarray(others, "complex64").reshape(-1, RINGS, WAVES)
-    bounds = [numpy.abs(each).reshape(len(each), RINGS * WAVES) for each in (ones, twos)]
+    shape = (-1, 2, RINGS, WAVES)
+    ones = numpy.asarray(fingerprints, "float16").reshape(shape)
+    twos = ones if others is None else numpy.asarray(others, "float16").reshape(shape)
     found, company = [], numpy.arange(len(ones))
+    for rows, columns in _candidates(ones, twos, same):
+        if enough:
+            strangers = company[rows] != company[columns]
+            rows, columns = rows[strangers], columns[strangers]
+        alike = similarity(ones[rows], twos[columns])
+        for place in numpy.flatnonzero(alike >= same):
+            one, other = int(rows[place]), int(columns[place])
+            if enough and company[one] == company[other]:
+                continue
+            found.append((one, other, float(alike[place])))
+            if enough:
+                company[company == company[other]] = company[one]
+    return sorted(found)
+
+
+def _candidates(ones, twos, same):
+    """Pairs of indices whose upper bound reaches `same`, up to BLOCK at a time; every pair once where both are one."""
+    sizes = _sizes(ones)
+    others = sizes if ones is twos else _sizes(twos)
     for top in range(0, len(ones), BLOCK):
-        for left in range(top if others is None else 0, len(twos), BLOCK):
-            bound = bounds[0][top : top + BLOCK] @ bounds[1][left : left + BLOCK].T
-            rows, columns = numpy.nonzero(bound >= same)
+        for left in range(top if ones is twos else 0, len(twos), BLOCK):
+            bound = sizes[top : top + BLOCK] @ others[left : left + BLOCK].T
+            # A flat search for the few is ten times as fast as one by rows and columns. Half a thousandth is more than
+            # half precision takes from a bound.
+            rows, columns = numpy.divmod(numpy.flatnonzero(bound >= same - 0.0005), bound.shape[1])
             rows, columns = rows + top, columns + left
-            if others is None:
+            if ones is twos:
                 rows, columns = rows[rows < columns], columns[rows < columns]
             for start in range(0, len(rows), BLOCK):
-                part = rows[start : start + BLOCK], columns[start : start + BLOCK]
-                if enough:
-                    strangers = company[part[0]] != company[part[1]]
-                    part = part[0][strangers], part[1][strangers]
-                alike = similarity(ones[part[0]], twos[part[1]])
-                for place in numpy.nonzero(alike >= same)[0]:
-                    one, other = int(part[0][place]), int(part[1][place])
-                    if enough and company[one] == company[other]:
-                        continue
-                    found.append((one, other, float(alike[place])))
-                    if enough:
-                        company[company == company[other]] = company[one]
-    return sorted(found)
+                yield rows[start : start + BLOCK], columns[start : start + BLOCK]

@@ -12,11 +12,11 @@ from Classes import (
     Groups,
     Helpers,
     Learners,
+    Networks,
     Pretrained,
     Provenance,
     Shards,
     Training,
-    inception_v3,
 )
 from Classes.Errors import ConfigurationError
 
@@ -43,11 +43,14 @@ def run(configuration, count):
       ALLError: of the data or the weights.
     """
     manifest = Shards.manifest(configuration)
+    network = Networks.of(configuration)
+    if not network.POOLED:
+        raise ConfigurationError(f"Folds trains the last layer on kept features; {configuration['Network']} has none")
     scopes, blocks = Training.trained(configuration)
-    if blocks != ("Logits",):
+    if blocks != network.BLOCKS[-1:]:
         raise ConfigurationError(
             f"Folds trains the last layer on kept features, the configuration trains {scopes}, which would be {count} "
-            "whole trainings; set TrainableScopes=Logits and give pretrained weights"
+            f"whole trainings; set TrainableScopes={network.BLOCKS[-1]} and give pretrained weights"
         )
     items = [item for split in Shards.SPLITS for item in manifest.splits[split]]
     labels = numpy.array([item["label"] for item in items], "int64")
@@ -116,12 +119,11 @@ def table(found):
 
 def _features(configuration, manifest):
     """The backbone's features of all images of both splits, float32 [N, F], in the manifest's order."""
-    shapes = inception_v3.shapes(
-        configuration["NumClasses"], configuration["ImageSize"], configuration["DepthMultiplier"], False
-    )
-    backbone = Pretrained.load(configuration, shapes)
+    network = Networks.of(configuration)
+    backbone = Pretrained.load(configuration, network.shapes(configuration))
     records = {record.sha256: record for name in Shards.SPLITS for record in Shards.records(configuration, name)}
-    found = Features.extract(configuration, backbone, Pretrained.backbone_identity(backbone), records)
+    identity = Pretrained.backbone_identity(backbone, network.LAST)
+    found = Features.extract(configuration, backbone, identity, records)
     return numpy.stack([found[item["sha256"]] for name in Shards.SPLITS for item in manifest.splits[name]])
 
 
@@ -151,6 +153,7 @@ def _figures(configuration, manifest, items, judged):
     values = {key: [fold[key]["value"] for fold in folds if fold[key]["value"] is not None] for key in SHOWN}
     return {
         "notice": Helpers.DISCLAIMER,
+        "network": configuration["Network"],
         "manifest_sha256": manifest.sha256,
         "synthetic": manifest.synthetic,
         "threshold": Calibration.HALF,

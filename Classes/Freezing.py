@@ -1,6 +1,7 @@
 """The frozen graph: folded, in TensorFlow 1.4's words, and proven equal to its checkpoint before anyone sees it."""
 
 import contextlib
+import dataclasses
 import logging
 import pathlib
 import tempfile
@@ -16,11 +17,10 @@ from Classes import (
     Files,
     Helpers,
     Images,
+    Networks,
     OpenVINO,
     Provenance,
     Shards,
-    inception_utils,
-    inception_v3,
 )
 from Classes.Errors import GraphError
 
@@ -29,7 +29,6 @@ CHECKED = 4
 TOLERANCE = 1e-4
 
 INPUT = "input"
-OUTPUT = "InceptionV3/Predictions/Softmax"
 
 # Every op of the graph with the attributes that TensorFlow 1.4 knows of it. The stick's compiler runs on that
 # version and stops at the first word it does not know.
@@ -40,6 +39,7 @@ TENSORFLOW_1_4 = {
     "Const": {"dtype", "value"},
     "Conv2D": {"T", "data_format", "padding", "strides", "use_cudnn_on_gpu"},
     "Identity": {"T"},
+    "MatMul": {"T", "transpose_a", "transpose_b"},
     "MaxPool": {"T", "data_format", "ksize", "padding", "strides"},
     "Placeholder": {"dtype", "shape"},
     "Relu": {"T"},
@@ -68,33 +68,61 @@ def freeze(configuration, manifest, prefix, records, progress, logits=None):
     Raises:
       GraphError: checkpoint, frozen graph and engine do not agree.
     """
-    steps_log = logging.getLogger("tensorflow")
-    steps_log.info("Restoring parameters from %s", prefix)
-    auxiliary = False
-    shapes = inception_v3.shapes(
-        configuration["NumClasses"], configuration["ImageSize"], configuration["DepthMultiplier"], auxiliary
-    )
+    logging.getLogger("tensorflow").info("Restoring parameters from %s", prefix)
+    network = Networks.of(configuration)
     values = Checkpoints.read(prefix)
     # Where weights were averaged, the averages are what was measured.
-    arrays = {name: values.get(f"average/{name}", values[name]) for name in shapes}
-    choice, about = Calibration.Choice(), None
+    arrays = {name: values.get(f"average/{name}", values[name]) for name in network.shapes(configuration)}
+    choice, calibration = Calibration.Choice(), None
     if logits is not None:
-        choice, about = Calibration.calibrate(configuration, manifest, lambda: logits(arrays))
+        choice, calibration = Calibration.calibrate(configuration, manifest, lambda: logits(arrays))
+    view = network.view(configuration)
+    images = numpy.stack([view.prepare(record.encoded, **Images.limits(configuration)) for record in records])
+    about = {
+        "classes": list(manifest.classes),
+        "input": {"node": INPUT, **dataclasses.asdict(view)},
+        "calibration": calibration,
+        "synthetic": manifest.synthetic,
+        "data": {
+            "manifest_sha256": manifest.sha256,
+            "train": len(manifest.splits["train"]),
+            "validation": len(manifest.splits["validation"]),
+        },
+        "training": {"step": progress.step, "loss": progress.loss, "accuracy": progress.accuracy},
+        "colours": Data.colours(configuration, manifest, view),
+    }
+    publish(configuration, arrays, view.network_input(images), about, choice)
+
+
+def publish(configuration, arrays, inputs, about, choice):
+    """Write `ALLGraph` and its model card, or neither.
+
+    Args:
+      configuration: Configuration.
+      arrays: {variable name: float32 array} of the network, batch norms included.
+      inputs: float32 [N, S, S, 3]; on these, values, graph and engine have to agree.
+      about: fields of the card that tell where the values come from: classes, input, calibration, synthetic, data,
+        training, colours.
+      choice: Calibration.Choice.
+    Raises:
+      GraphError: they do not agree.
+    """
+    network = Networks.of(configuration)
     log.info("Exporting graph...")
-    folded = Calibration.fold(arrays, inception_utils.LOGITS, choice.temperature)
-    definition = frozen(folded, configuration["ImageSize"], configuration["DepthMultiplier"])
+    folded = Calibration.fold(arrays, network.LAST, choice.temperature)
+    definition = frozen(configuration, folded)
     path = configuration.path("ALLGraph")
-    chosen = {**choice._asdict(), "calibration": about}
     # The card is whole before the graph gets its name: between the two renames nothing is left that could go wrong.
     with _alone(path), Files.replacing(configuration.card) as card, Files.replacing(path) as temporary:
         temporary.write_bytes(definition.SerializeToString(deterministic=True))
-        differences = compare(configuration, arrays, definition, temporary, records, choice.temperature)
+        differences = compare(configuration, arrays, definition, temporary, inputs, choice.temperature)
         digest = Files.sha256(temporary)
-        Card.write(card, {**_card(configuration, manifest, digest, progress, differences), **chosen})
-    steps_log.info("Froze %d variables.", len(arrays))
+        training = {**about["training"], "parity": differences}
+        Card.write(card, {**_card(configuration, digest), **about, **choice._asdict(), "training": training})
+    logging.getLogger("tensorflow").info("Froze %d variables.", len(arrays))
     log.info("Converted %d variables to const ops.", len(arrays))
     log.info(
-        "Checkpoint, frozen graph and engine agree on %d images within %.1e.", len(records), max(differences.values())
+        "Checkpoint, frozen graph and engine agree on %d images within %.1e.", len(inputs), max(differences.values())
     )
     log.info("Wrote %s and %s.", path, configuration.card)
 
@@ -107,21 +135,20 @@ def _alone(path):
         yield
 
 
-def frozen(arrays, size, depth_multiplier=1.0):
+def frozen(configuration, arrays):
     """A checkpoint's values as the graph that is published.
 
     Args:
-      arrays: {TF-Slim name: float32 array}, batch norms included.
-      size: side of the square input in pixels.
-      depth_multiplier: as in training.
+      configuration: Configuration.
+      arrays: {variable name: float32 array}, batch norms included.
     Returns:
-      tf.compat.v1.GraphDef with placeholder `input` [1, size, size, 3], output `InceptionV3/Predictions/Softmax`
-      [1, classes], batch norm folded, only ops and attributes of TENSORFLOW_1_4.
+      tf.compat.v1.GraphDef with placeholder `input` [1, size, size, 3], the network's OUTPUT [1, classes], batch norm
+      folded, only ops and attributes of TENSORFLOW_1_4.
     Raises:
       GraphError: the network needs what TensorFlow 1.4 does not have.
     """
-    graph = inception_v3.inference_graph(inception_utils.fold_batch_norm(arrays), size, depth_multiplier)
-    definition = _up_to(OUTPUT, graph.as_graph_def())
+    network = Networks.of(configuration)
+    definition = _up_to(network.OUTPUT, network.graph(configuration, arrays).as_graph_def())
     for node in definition.node:
         if node.op not in TENSORFLOW_1_4:
             raise GraphError(f"{node.name}: TensorFlow 1.4 has no op {node.op}; the graph is not written")
@@ -151,10 +178,13 @@ def _check_default(node, name):
     value = node.attr[name]
     if name.startswith("_") or (name in ("dilations", "explicit_paddings") and set(value.list.i) <= {1}):
         return
+    # Whether another multiplication is this one's gradient.
+    if name in ("grad_a", "grad_b") and not value.b:
+        return
     raise GraphError(f"{node.name}: TensorFlow 1.4 has no attribute {name} of {node.op}; the graph is not written")
 
 
-def compare(configuration, arrays, definition, path, records, temperature=1.0):
+def compare(configuration, arrays, definition, path, inputs, temperature=1.0):
     """How far checkpoint, frozen graph in TensorFlow and frozen graph in the engine (float32) lie apart.
 
     Args:
@@ -162,24 +192,20 @@ def compare(configuration, arrays, definition, path, records, temperature=1.0):
       arrays: the checkpoint's values.
       definition: GraphDef of the frozen graph.
       path: file that holds `definition`.
-      records: records whose images are compared.
+      inputs: float32 [N, S, S, 3].
       temperature: what the frozen graph divides the checkpoint's logits by.
     Returns:
       {"frozen graph" and "engine": largest difference of a probability to the checkpoint's}.
     Raises:
       GraphError: more than TOLERANCE apart.
     """
-    size, mean = configuration["ImageSize"], configuration["Mean"]
-    images = numpy.stack([Images.prepare(record.encoded, size, **Images.limits(configuration)) for record in records])
-    inputs = Images.network_input(images, mean)
-    answers = _answers(
-        inception_v3.inference_graph(arrays, size, configuration["DepthMultiplier"], folded=False), inputs
-    )
+    network = Networks.of(configuration)
+    answers = _answers(network.graph(configuration, arrays, folded=False), network.OUTPUT, inputs)
     expected = Calibration.tempered(Calibration.from_probabilities(answers), temperature)
     graph = tf.Graph()
     with graph.as_default():
         tf.graph_util.import_graph_def(definition, name="")
-    answers = {"frozen graph": _answers(graph, inputs), "engine": OpenVINO.answers(path, inputs)}
+    answers = {"frozen graph": _answers(graph, network.OUTPUT, inputs), "engine": OpenVINO.answers(path, inputs)}
     differences = {name: float(numpy.abs(found - expected).max()) for name, found in answers.items()}
     for name, difference in differences.items():
         # A difference that is no number must fail too.
@@ -191,14 +217,14 @@ def compare(configuration, arrays, definition, path, records, temperature=1.0):
     return differences
 
 
-def _answers(graph, inputs):
+def _answers(graph, output, inputs):
     """float32 [N, classes] of a graph in a TensorFlow session, image by image as its placeholder wants."""
     # As the nodes stand: TensorFlow would spend longer on rewriting the graph than on these few images.
     options = tf.compat.v1.ConfigProto()
     options.graph_options.rewrite_options.disable_meta_optimizer = True
     options.graph_options.optimizer_options.opt_level = -1
     with tf.compat.v1.Session(graph=graph, config=options) as session:
-        return numpy.concatenate([session.run(f"{OUTPUT}:0", {f"{INPUT}:0": image[None]}) for image in inputs])
+        return numpy.concatenate([session.run(f"{output}:0", {f"{INPUT}:0": image[None]}) for image in inputs])
 
 
 def validation_logits(configuration, manifest, arrays):
@@ -207,57 +233,36 @@ def validation_logits(configuration, manifest, arrays):
     Args:
       configuration: Configuration.
       manifest: Shards.Manifest.
-      arrays: {TF-Slim name: float32 array}, batch norms included.
+      arrays: {variable name: float32 array}, batch norms included.
     Returns:
       float [N, classes] in the manifest's order: logits but for a constant an image.
     """
-    size, mean = configuration["ImageSize"], configuration["Mean"]
-    definition = frozen(arrays, size, configuration["DepthMultiplier"])
+    view = Networks.of(configuration).view(configuration)
+    definition = frozen(configuration, arrays)
     records = Helpers.progress(
         Shards.records(configuration, "validation"),
         total=len(manifest.splits["validation"]),
         desc="Calibration",
         unit="image",
     )
-    images = (Images.prepare(record.encoded, size, **Images.limits(configuration)) for record in records)
+    images = (view.prepare(record.encoded, **Images.limits(configuration)) for record in records)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "uncalibrated.pb"
         path.write_bytes(definition.SerializeToString())
-        answers = OpenVINO.answers(path, (Images.network_input(image, mean) for image in images))
+        answers = OpenVINO.answers(path, (view.network_input(image) for image in images))
     return Calibration.from_probabilities(answers)
 
 
-def _card(configuration, manifest, digest, progress, differences):
-    """The model card; see Card for its fields."""
-    positive = configuration["PositiveClass"]
+def _card(configuration, digest):
+    """What the model card says of every model; see Card for its fields."""
     return {
         "version": Card.VERSION,
+        "network": configuration["Network"],
         "graph": configuration.path("ALLGraph").name,
         "graph_sha256": digest,
-        "classes": list(manifest.classes),
-        "positive": positive,
-        "input": {
-            "node": INPUT,
-            "size": configuration["ImageSize"],
-            "mean": float(configuration["Mean"]),
-            "channels": "RGB",
-            "crop": Images.CENTRE,
-        },
-        "output": OUTPUT,
-        "synthetic": manifest.synthetic,
-        "data": {
-            "manifest_sha256": manifest.sha256,
-            "train": len(manifest.splits["train"]),
-            "validation": len(manifest.splits["validation"]),
-        },
-        "training": {
-            "step": progress.step,
-            "loss": progress.loss,
-            "accuracy": progress.accuracy,
-            "parity": differences,
-        },
+        "positive": configuration["PositiveClass"],
+        "output": Networks.of(configuration).OUTPUT,
         "metrics": None,
-        "colours": Data.colours(configuration, manifest),
         "versions": Provenance.versions(),
         "commit": Provenance.commit(),
         "created": Provenance.now(),

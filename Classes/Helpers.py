@@ -222,6 +222,10 @@ class _File(logging.handlers.RotatingFileHandler):
         root.warning("%s: %s; from here on only the terminal shows the log", self.baseFilename, reason)
 
 
+# Loggers whose details go to the file, and the file alone.
+DETAILED = ("Movidius", "Trainer")
+
+
 def start_log(configuration, name):
     """Send the log to the terminal and to `Logs/<name>.log` (ten files of 10 MiB at most).
 
@@ -249,6 +253,9 @@ def start_log(configuration, name):
         handler.setFormatter(_Formatter())
         root.addHandler(handler)
     root.setLevel(logging.INFO)
+    handlers[0].setLevel(logging.INFO)
+    for detailed in DETAILED:
+        logging.getLogger(detailed).setLevel(logging.DEBUG)
     log = logging.getLogger(name)
     if problem:
         log.warning(problem)

@@ -102,17 +102,18 @@ def facts(source):
         return _facts(image)
 
 
-def square(image, size):
-    """The central square of an image, CENTRE of its shorter side wide, resized.
+def square(image, size, crop=CENTRE):
+    """The central square of an image, resized.
 
     Args:
       image: uint8 [H, W, 3].
       size: side of the result in pixels.
+      crop: width of the square as a share of the image's shorter side.
     Returns:
       uint8 [size, size, 3].
     """
     height, width = image.shape[:2]
-    side = min(height, width) * CENTRE
+    side = min(height, width) * crop
     top, left = (height - side) / 2, (width - side) / 2
     # Bicubic, since it neither blurs chromatin as averaging does nor rings at a nucleus's rim as Lanczos does. Where
     # it shrinks, Pillow widens the kernel over all pixels that fall into one, so nothing aliases.
@@ -127,35 +128,67 @@ def limits(configuration):
     return {"max_pixels": configuration["MaxPixels"], "max_side": configuration["MaxSide"]}
 
 
-def prepare(source, size, **limits):
+def prepare(source, size, crop=CENTRE, **limits):
     """What both wings call: `load`, then `square`.
 
     Args:
       source: the file's bytes, or its path.
       size: side of the network's input in pixels.
+      crop: see `square`.
       limits: max_pixels, max_side and name of `load`.
     Returns:
       uint8 [size, size, 3], RGB.
     """
-    return square(load(source, at_least=size / CENTRE, **limits), size)
+    return square(load(source, at_least=size / crop, **limits), size, crop)
 
 
-def network_input(images, mean=128):
+@dataclasses.dataclass(frozen=True)
+class View:
+    """How a network sees an image; the one thing that both wings have to agree on, and a part of the model card.
+
+    Attributes:
+      size: side of its square input in pixels.
+      mean, scale: it sees (pixel - mean) / scale.
+      channels: "RGB" or "BGR", their order in its input.
+      crop: share of the shorter side that it sees.
+    """
+
+    size: int
+    mean: float = 128.0
+    scale: float = 128.0
+    channels: str = "RGB"
+    crop: float = CENTRE
+
+    def prepare(self, source, **limits):
+        """The module's `prepare` with this view's size and crop: uint8 [size, size, 3], RGB."""
+        return prepare(source, self.size, self.crop, **limits)
+
+    def network_input(self, images):
+        """The module's `network_input` with this view's scaling and channels."""
+        return network_input(images, self.mean, self.scale, self.channels)
+
+
+def network_input(images, mean=128, scale=None, channels="RGB"):
     """Scale pixels to what the network was trained on.
 
     Args:
       images: [N, H, W, 3], RGB, 0..255; numpy uint8, or a float32 tensor of a training framework.
-      mean: configuration key `Mean`.
+      mean: what is taken off, such as the configuration key `Mean`.
+      scale: what is divided by; None: `mean`.
+      channels: their order in the result, "RGB" or "BGR".
     Returns:
-      float32 [N, H, W, 3]: (pixel - mean) / mean, in [-1, 0.992] for the historic mean of 128.
+      float32 [N, H, W, 3]: (pixel - mean) / scale, in [-1, 0.992] for the historic 128 and 128.
     Raises:
       TypeError: a tensor of whole numbers, in which what is darker than the mean would come out brightest.
     """
+    if channels == "BGR":
+        images = images[..., ::-1]
     if isinstance(images, numpy.ndarray):
-        images = images.astype("float32")
+        # Engines want rows that lie one after the other, which those of a mirrored array do not.
+        images = images.astype("float32", order="C")
     elif images.dtype.name != "float32":
         raise TypeError(f"network_input: a tensor has to be float32, this one is {images.dtype.name}")
-    return (images - mean) / mean
+    return (images - mean) / (scale or mean)
 
 
 @contextlib.contextmanager

@@ -36,7 +36,8 @@ class Laboratory:
         self.rate = Callers.Rate(configuration["CallerRate"])
         self.examiner = Examination.Examiner(configuration, card, engine, Explainer(card))
         origin = {"engine": engine.name, "precision": engine.precision, "graph_sha256": card.graph_sha256}
-        self.telemetry = Telemetry(self.room, lambda: self.ready, origin)
+        sticks = getattr(engine, "telemetry", list)
+        self.telemetry = Telemetry(self.room, lambda: self.ready, origin, sticks)
         self._sound = self._stopping = False
         self._warming = threading.Lock()
 

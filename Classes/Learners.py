@@ -6,7 +6,7 @@ import numpy
 import tensorflow as tf
 import tf_keras
 
-from Classes import Batches, Freezing, Images, Losses, Schedule, inception_utils, inception_v3
+from Classes import Batches, Freezing, Losses, Metrics, Networks, Schedule, inception_utils
 
 
 class Learner:
@@ -15,10 +15,12 @@ class Learner:
     Args:
       configuration: Configuration.
       labels: int [N] of the training split.
+      positive: label that means ALL.
     """
 
-    def __init__(self, configuration, labels):
+    def __init__(self, configuration, labels, positive=1):
         self.configuration = configuration
+        self.positive = positive
         self.steps_per_epoch = max(1, len(labels) // configuration["BatchSize"])
         self._class_weights = tf.constant(Losses.class_weights(configuration, labels))
         # The epsilon of TensorFlow 1's Adam, which the historic figures were made with (Kingma & Ba, arXiv:1412.6980).
@@ -45,13 +47,13 @@ class Learner:
           batch: (inputs, labels int64 [N]) of `batches`.
           step: number of the step, which seeds its dropout.
         Returns:
-          (total loss, images classified rightly, images).
+          (total loss, images classified rightly, images, int [2, BINS] of Metrics.tally).
         """
         self.optimizer.learning_rate.assign(self.learning_rate(step))
         seed = tf.constant([self.configuration["RandomSeed"], step], tf.int32)
         last = (step + 1) % self.configuration["GradientSteps"] == 0
-        loss, correct = self._train(*batch, seed, last)
-        return float(loss), int(correct), len(batch[1])
+        loss, correct, tally = self._train(*batch, seed, last)
+        return float(loss), int(correct), len(batch[1]), tally.numpy()
 
     def _update(self, tape, loss, last):
         """Change the weights, or with `GradientSteps` only after the `last` of its batches."""
@@ -73,6 +75,9 @@ class Learner:
 
     def _loss(self, labels, logits):
         return Losses.cross_entropy(labels, logits, self._class_weights, self.configuration["LabelSmoothing"])
+
+    def _tally(self, labels, logits):
+        return Metrics.tally(labels, logits, self.positive)
 
     def _penalty(self):
         kernels = [variable for variable in self.trained if variable.name.endswith("weights:0")]
@@ -97,7 +102,7 @@ class Learner:
 
 
 class LastLayer(Learner):
-    """TF-Slim's Logits on features that are computed once.
+    """A network's last layer on features that are computed once.
 
     It learns on standardised features: as they come, their sizes differ so much that the historic learning rate would
     end long before the common ones count. The problem is convex, so zeros are as good a start as any and favour no
@@ -106,11 +111,13 @@ class LastLayer(Learner):
     Args:
       configuration: Configuration.
       splits: {"train" and "validation": (features float32 [N, F], labels int64 [N])}.
-      backbone: {TF-Slim name: array} of everything below.
+      backbone: {variable name: array} of everything below.
+      positive: label that means ALL.
     """
 
-    def __init__(self, configuration, splits, backbone):
-        super().__init__(configuration, splits["train"][1])
+    def __init__(self, configuration, splits, backbone, positive=1):
+        super().__init__(configuration, splits["train"][1], positive)
+        self._layer = Networks.of(configuration).LAST
         self._backbone = backbone
         self._mean, self._deviation = _spread(splits["train"][0])
         self._validation = splits["validation"][0]
@@ -128,18 +135,18 @@ class LastLayer(Learner):
         return {**layer, **self.state()}
 
     def network(self):
-        """{TF-Slim name: array} of the whole network, the standardisation within the last layer."""
+        """{variable name: array} of the whole network, the standardisation within the last layer."""
         weights = self._weights.numpy() / self._deviation[:, None]
         biases = self._biases.numpy() - self._mean @ weights[0, 0]
         return {
             **self._backbone,
-            f"{inception_utils.LOGITS}/weights": weights,
-            f"{inception_utils.LOGITS}/biases": biases,
+            f"{self._layer}/weights": weights,
+            f"{self._layer}/biases": biases,
         }
 
     def logits(self, arrays):
         """What a network with this backbone says to the validation images, float32 [N, C]; see `network`."""
-        layer = (arrays[f"{inception_utils.LOGITS}/{kind}"] for kind in ("weights", "biases"))
+        layer = (arrays[f"{self._layer}/{kind}"] for kind in ("weights", "biases"))
         return inception_utils.head(self._validation, *layer).numpy()
 
     def batches(self, epoch, skip):
@@ -183,41 +190,35 @@ class LastLayer(Learner):
             logits = inception_utils.head(features, self._weights, self._biases, keep, seed)
             loss = self._loss(labels, logits) + self._penalty()
         self._update(tape, loss, last)
-        return loss, _correct(labels, logits)
+        return loss, _correct(labels, logits), self._tally(labels, logits)
 
     def evaluate(self):
-        """(cross entropy, accuracy) of the validation split."""
+        """(cross entropy, accuracy, int [2, BINS] of Metrics.tally) of the validation split."""
         features, labels = self._splits["validation"]
         logits = inception_utils.head(features, self._weights, self._biases)
-        return float(Losses.cross_entropy(labels, logits)), int(_correct(labels, logits)) / len(labels)
+        accuracy = int(_correct(labels, logits)) / len(labels)
+        return float(Losses.cross_entropy(labels, logits)), accuracy, self._tally(labels, logits).numpy()
 
 
 class Network(Learner):
-    """Inception V3 from a block upwards, on distorted images.
+    """A network from a block upwards, on distorted images.
 
     Args:
       configuration: Configuration.
       manifest: Shards.Manifest.
-      blocks: names from inception_utils.BLOCKS that are trained.
-      auxiliary: with the auxiliary head.
-      pretrained: {TF-Slim name: array} to start from, possibly empty.
+      blocks: names from the network's BLOCKS that are trained.
+      pretrained: {variable name: array} to start from, possibly empty.
     """
 
-    def __init__(self, configuration, manifest, blocks, auxiliary, pretrained):
-        super().__init__(configuration, numpy.array([image["label"] for image in manifest.splits["train"]], int))
+    def __init__(self, configuration, manifest, blocks, pretrained):
+        labels = numpy.array([image["label"] for image in manifest.splits["train"]], int)
+        super().__init__(configuration, labels, manifest.classes.index(configuration["PositiveClass"]))
         self._manifest = manifest
-        total = self.steps_per_epoch * configuration["Epochs"]
-        self._module = inception_v3.InceptionV3(
-            configuration["NumClasses"],
-            configuration["DepthMultiplier"],
-            blocks,
-            auxiliary,
-            # An average with a longer memory than the run would still hold the first, random statistics at its end.
-            decay=min(configuration["BatchNormDecay"], max(0.5, 1 - 10 / total)),
-            keep=configuration["DropoutKeep"],
-        )
-        size = configuration["ImageSize"]
-        self._module(tf.zeros([1, size, size, 3]), training=True, seed=[0, 0])
+        network = Networks.of(configuration)
+        self._view = network.view(configuration)
+        self._served = network.shapes(configuration).keys()
+        self._module = network.module(configuration, blocks, self.steps_per_epoch * configuration["Epochs"])
+        self._module(tf.zeros([1, self._view.size, self._view.size, 3]), training=True, seed=[0, 0])
         self._variables = self._module.named_variables()
         for name, value in pretrained.items():
             self._variables[name].assign(value)
@@ -229,8 +230,8 @@ class Network(Learner):
         return {**self._variables, **self.state()}
 
     def network(self):
-        """{TF-Slim name: tf.Variable} of the whole network, without the auxiliary head."""
-        return {name: value for name, value in self._variables.items() if _block(name) != "AuxLogits"}
+        """{variable name: tf.Variable} of what answers, thus without an auxiliary head."""
+        return {name: self._variables[name] for name in self._served}
 
     def logits(self, arrays):
         """What a network says to the validation images, float32 [N, C]; see `network`."""
@@ -238,7 +239,7 @@ class Network(Learner):
 
     def batches(self, epoch, skip):
         """The batches of an epoch from the `skip`-th on: (images uint8 [B, S, S, 3], labels int64 [B])."""
-        return Batches.training(self.configuration, self._manifest, epoch, skip)
+        return Batches.training(self.configuration, self._manifest, self._view, epoch, skip)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _train(self, images, labels, seed, last):
@@ -249,24 +250,25 @@ class Network(Learner):
             if auxiliary is not None:
                 loss += self.configuration["AuxiliaryWeight"] * self._loss(labels, auxiliary)
         self._update(tape, loss, last)
-        return loss, _correct(labels, logits)
+        return loss, _correct(labels, logits), self._tally(labels, logits)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _answer(self, images):
         return self._module(self._inputs(images))[0]
 
     def _inputs(self, images):
-        return Images.network_input(tf.cast(images, tf.float32), self.configuration["Mean"])
+        return self._view.network_input(tf.cast(images, tf.float32))
 
     def evaluate(self):
-        """(cross entropy, accuracy) of the validation split, with moving statistics and undistorted images."""
-        loss = correct = count = 0
-        for images, labels in Batches.validation(self.configuration, self._manifest):
+        """As LastLayer's; with moving statistics and undistorted images."""
+        loss = correct = count = tally = 0
+        for images, labels in Batches.validation(self.configuration, self._manifest, self._view):
             logits = self._answer(images)
             loss += float(Losses.cross_entropy(labels, logits)) * len(labels)
             correct += int(_correct(labels, logits))
             count += len(labels)
-        return loss / count, correct / count
+            tally += self._tally(labels, logits).numpy()
+        return loss / count, correct / count, tally
 
 
 def _spread(features):

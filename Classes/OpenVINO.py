@@ -2,6 +2,10 @@
 
 import contextlib
 import ctypes
+import importlib
+import logging
+import re
+import shutil
 import sys
 import threading
 
@@ -9,8 +13,16 @@ import numpy
 import openvino
 
 from Classes import Engine as Interface
-from Classes import Images
+from Classes import Int8
 from Classes.Errors import EngineError, GraphError
+
+# 2022.3, the last release that drives the Neural Compute Stick 2, keeps everything one module deeper.
+library = openvino if hasattr(openvino, "Core") else importlib.import_module("openvino.runtime")
+
+# OpenVINO's names for what a device computes in, and ours, the preferred first where a device has a choice.
+CAPABILITIES = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
+
+log = logging.getLogger("OpenVINO")
 
 # The second request takes its input while the first is computed.
 REQUESTS = 2
@@ -21,26 +33,32 @@ class Engine:
 
     Args:
       card: Card.Card, whose graph has been verified.
-      device: AUTO (the CPU), or a device that OpenVINO lists.
-      precision: AUTO, f32 or bf16.
+      device: a device that OpenVINO lists, in any case; GPU means GPU.0.
+      precision: AUTO, f32, bf16, f16 or int8.
+      cache: pathlib.Path of the folder for what was compiled, so that the next start is fast; None: none.
     """
 
-    def __init__(self, card, device="AUTO", precision="AUTO"):
+    def __init__(self, card, device="CPU", precision="AUTO", cache=None):
         core = new_core()
         self._card = card
         device = choose(device, core.available_devices)
-        hint = choose_precision(precision, device, core)
-        model = read(core, card.graph_path)
+        files = Int8.choose(card, precision, device)
+        # What stays in float in an int8 network is little, and bf16 would make it no faster.
+        hint = "f32" if files else choose_precision(precision, device, core)
+        model = read(core, *(files or [card.graph_path]))
         self._fit(model)
         # Latency spreads one image over all cores; two streams of one core each are no faster on many images.
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+        folder = _cache_folder(cache, card) if device != "CPU" else None
         try:
-            compiled = core.compile_model(model, device, options)
-            self._queue = openvino.AsyncInferQueue(compiled, REQUESTS)
+            if folder:
+                core.set_property({"CACHE_DIR": str(folder)})
+            compiled = core.compile_model(model, device, _supported(core, device, options))
+            self._queue = library.AsyncInferQueue(compiled, REQUESTS)
         except RuntimeError as error:
             raise EngineError(f"{device}: cannot run {card.graph_path} ({_line(error)}); try Device=CPU") from error
         self.name = f"OpenVINO {device}"
-        self.precision = hint
+        self.precision = Int8.NAME if files else hint
         self._lock = threading.Lock()
 
     def classify(self, batch):
@@ -85,7 +103,7 @@ class Engine:
         self._queue.set_callback(keep)
         try:
             for index in range(len(batch)):
-                inputs = Images.network_input(batch[index : index + 1], self._card.mean)
+                inputs = self._card.view.network_input(batch[index : index + 1])
                 self._queue.start_async([inputs], index)
         finally:
             # Also on Ctrl-C: a request still running must not write into the next batch's answers.
@@ -103,13 +121,13 @@ class Engine:
             if name not in ports:
                 raise GraphError(f"{path}: has no {name}, it has {', '.join(sorted(ports))}; run python3 Trainer.py")
             found = ports[name].get_partial_shape()
-            if found != openvino.PartialShape(shape):
+            if found != library.PartialShape(shape):
                 raise GraphError(f"{path}: {name} is {found}, the card says {shape}; run python3 Trainer.py")
 
 
 def new_core():
     """OpenVINO with its CPU plugin loaded, in a process that Ctrl-C still ends in order."""
-    core = openvino.Core()
+    core = library.Core()
     with _own_signal_stack(), contextlib.suppress(RuntimeError):
         core.get_property("CPU", "FULL_DEVICE_NAME")
     return core
@@ -136,14 +154,18 @@ def _own_signal_stack():
     library.sigaltstack(ctypes.byref(former), None)
 
 
-def read(core, path):
+def read(core, path, weights=None):
     """A frozen graph as an OpenVINO model.
 
+    Args:
+      core: openvino.Core.
+      path: the graph's file.
+      weights: file of its weights, where they are not in the same one.
     Raises:
       GraphError: the file is missing, damaged or no graph.
     """
     try:
-        return core.read_model(path)
+        return core.read_model(path, weights) if weights else core.read_model(path)
     except RuntimeError as error:
         raise GraphError(f"{path}: no readable frozen graph (damaged?); run python3 Trainer.py") from error
 
@@ -152,14 +174,14 @@ def choose(device, available):
     """The device that a configuration means.
 
     Args:
-      device: AUTO, or a name in any case, such as "cpu" or "GPU.1".
+      device: a name in any case, such as "cpu" or "GPU.1".
       available: what OpenVINO lists.
     Returns:
-      a name from `available`; AUTO is the CPU, whose answers are the ones Trainer.py compared.
+      a name from `available`.
     Raises:
       EngineError: there is no such device.
     """
-    wanted = "CPU" if device.upper() == "AUTO" else device.upper()
+    wanted = device.upper()
     for name in available:
         # OpenVINO numbers devices only where there are several: GPU means GPU.0.
         if wanted in (name.upper(), name.upper().removesuffix(".0")):
@@ -172,26 +194,52 @@ def choose_precision(wanted, device, core=None):
     """The arithmetic that a device is asked for.
 
     Args:
-      wanted: AUTO (bf16 where the device has it), f32 or bf16.
+      wanted: AUTO (on the CPU bf16 where the processor has it, else f32; elsewhere f16), f32, bf16 or f16; int8 is no
+        arithmetic of a float graph and means AUTO.
       device: a name that OpenVINO lists.
-      core: openvino.Core, made when None.
+      core: Core, made when None.
     Returns:
-      "f32" or "bf16".
+      "f32", "bf16" or "f16".
     Raises:
-      EngineError: bf16 on a device without it, which would silently be f32.
+      EngineError: the device does not have what is wanted, and would silently compute otherwise; or its driver fails.
     """
-    if wanted == "f32":
+    if (wanted, device) == ("f32", "CPU"):
         return wanted
     core = core or new_core()
-    capable = "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-    if wanted == "bf16" and not capable:
-        raise EngineError(f"Precision=bf16: {device} has no bf16 arithmetic; set Precision=AUTO")
-    return "bf16" if capable else "f32"
+    try:
+        capable = set(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
+    except RuntimeError as error:
+        raise EngineError(f"{device}: its driver does not answer ({_line(error)}); try Device=CPU") from error
+    has = [name for name, capability in CAPABILITIES.items() if capability in capable]
+    if wanted in ("AUTO", Int8.NAME):
+        order = ("bf16", "f32") if device == "CPU" else ("f16", "bf16", "f32")
+        return next((name for name in order if name in has), "f32")
+    if wanted not in has:
+        raise EngineError(
+            f"Precision={wanted}: {device} has no {wanted} arithmetic, only {', '.join(has)}; set Precision=AUTO"
+        )
+    return wanted
 
 
 def precision(wanted):
     """`choose_precision` on the CPU."""
     return choose_precision(wanted, "CPU")
+
+
+def devices():
+    """[(name, description)] of what OpenVINO lists."""
+    core = new_core()
+    return [(name, _property(core, name, "FULL_DEVICE_NAME")) for name in core.available_devices]
+
+
+def accelerators():
+    """Devices that AUTO prefers to the CPU: graphics processors, those of their own memory first.
+
+    Not NPU and MYRIAD: they save power, not time.
+    """
+    core = new_core()
+    found = [name for name in core.available_devices if name.partition(".")[0] == "GPU"]
+    return sorted(found, key=lambda name: "dGPU" not in _property(core, name, "FULL_DEVICE_NAME"))
 
 
 def answers(path, inputs):
@@ -224,6 +272,35 @@ def pooling(model):
     if not found or list(found[-1].get_output_shape(0))[2:] != [1, 1]:
         raise GraphError("the graph has no global average pooling, an Inception V3 has one")
     return found[-1]
+
+
+def _supported(core, device, options):
+    """The options that a device knows: it refuses a model for the sake of one that it does not."""
+    known = {str(name) for name in core.get_property(device, "SUPPORTED_PROPERTIES")}
+    return {name: value for name, value in options.items() if name in known}
+
+
+def _property(core, device, name):
+    try:
+        return str(core.get_property(device, name))
+    except RuntimeError:
+        return ""
+
+
+def _cache_folder(cache, card):
+    """The folder for one model's compiled form; those of former models go. None where nothing can be written."""
+    if cache is None:
+        return None
+    folder = cache / card.graph_sha256[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for other in cache.iterdir():
+            if other != folder and re.fullmatch("[0-9a-f]{16}", other.name):
+                shutil.rmtree(other, ignore_errors=True)
+    except OSError as error:
+        log.warning("%s: %s; the model is compiled anew at every start", folder, error.strerror)
+        return None
+    return folder
 
 
 def _line(error):

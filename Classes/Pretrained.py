@@ -11,14 +11,8 @@ import tempfile
 import h5py
 import numpy
 
-from Classes import Checkpoints, inception_utils
+from Classes import Checkpoints, Networks
 from Classes.Errors import CheckpointError
-
-FOLDER = "Model/Pretrained"
-
-# TF-Slim creates its layers in the order in which Keras numbers them, so the n-th convolution of one is the n-th of
-# the other; a test holds the features of both networks against each other.
-KERAS_NORM = {"beta": "beta", "moving_mean": "moving_mean", "moving_variance": "moving_variance"}
 
 
 def load(configuration, shapes):
@@ -26,20 +20,20 @@ def load(configuration, shapes):
 
     Args:
       configuration: its key `Pretrained` says what to read.
-      shapes: {TF-Slim name: shape} of the network to fill.
+      shapes: {variable name: shape} of the network to fill.
     Returns:
-      {TF-Slim name: float32 array} of what was restored, empty where there is nothing to start from. The last
-      layers are never restored, since they belong to other classes.
+      {variable name: float32 array} of what was restored, empty where there is nothing to start from. What the network
+      lists as ANEW is never restored, such as last layers that belong to other classes.
     Raises:
       CheckpointError: not readable, or of another shape than the network.
     """
-    path = find(configuration)
+    path, network = find(configuration), Networks.of(configuration)
     log = logging.getLogger("Trainer")
     if path is None:
         log.info("No pretrained weights: every value starts from random numbers.")
         return {}
-    arrays = _read(path, list(shapes))
-    wanted = [name for name in shapes if not _is_last(name)]
+    arrays = _read(path, network, list(shapes))
+    wanted = [name for name in shapes if not name.startswith(network.ANEW)]
     restored = {}
     for name in wanted:
         if name in arrays:
@@ -51,7 +45,7 @@ def load(configuration, shapes):
             restored[name] = arrays[name].astype("float32")
     missing = [name for name in wanted if name not in restored]
     if not restored:
-        raise CheckpointError(f"{path}: holds none of Inception V3's variables; give a TF-Slim or Keras Inception V3")
+        raise CheckpointError(f"{path}: holds none of the variables of {configuration['Network']}; give weights of it")
     unused = len(set(arrays) - set(restored))
     log.info("Restored %d of %d variables from %s.", len(restored), len(shapes), path)
     new = sorted(_layer(name) for name in set(shapes) - set(restored))
@@ -77,12 +71,13 @@ def find(configuration):
         if path.is_dir():
             found = _candidates(path)
             if not found:
-                raise CheckpointError(f"{path}: holds no Slim checkpoint, .tar.gz or .h5 of Inception V3")
+                raise CheckpointError(f"{path}: holds no checkpoint, .tar.gz or .h5")
             return found[0]
         if path.is_file() or path.with_name(path.name + ".index").is_file():
             return path
         raise CheckpointError(f"{path}: there is nothing; set Pretrained to a file, to nothing, or to none")
-    found = _candidates(configuration.root / FOLDER)
+    folder = Networks.of(configuration).PRETRAINED
+    found = _candidates(configuration.root / folder) if folder else []
     if len(found) > 1:
         logging.getLogger("Trainer").info("%d pretrained files found; %s is taken.", len(found), found[0])
     return found[0] if found else None
@@ -94,21 +89,16 @@ def _candidates(folder):
     return sorted(indexes) + [path for ending in endings for path in sorted(folder.glob(ending))]
 
 
-def _is_last(name):
-    """Layers that end in the classes of the data they were trained on."""
-    return name.startswith("InceptionV3/Logits/") or name.startswith("InceptionV3/AuxLogits/Conv2d_2b_1x1/")
-
-
 def _layer(name):
     return "/".join(name.split("/")[1:3]) if "/BatchNorm/" not in name else "/".join(name.split("/")[1:-2])
 
 
-def _read(path, names):
-    """{TF-Slim name: array} of a file of any of the three kinds, told by content."""
+def _read(path, network, names):
+    """{variable name: array} of a file of any of the three kinds, told by content."""
     if not path.is_file():
         return Checkpoints.read(path)
     if h5py.is_hdf5(path):
-        return _read_keras(path, names)
+        return read_keras(path, network, names)
     if tarfile.is_tarfile(path):
         return _read_archive(path)
     return Checkpoints.read(path.with_suffix("") if path.suffix == ".index" else path)
@@ -131,56 +121,29 @@ def _read_archive(path):
         raise CheckpointError(f"{path}: damaged archive ({error}); fetch it again") from error
 
 
-def _read_keras(path, names):
-    """Keras's `inception_v3_weights_tf_dim_ordering_tf_kernels*.h5` under TF-Slim's names."""
+def read_keras(path, network, names):
+    """The weights of a Keras file.
+
+    Args:
+      path: the .h5 file.
+      network: module of the network, whose `from_keras` knows the order of Keras's layers.
+      names: the network's variables.
+    Returns:
+      {variable name: array}.
+    Raises:
+      CheckpointError: damaged, or weights of another network.
+    """
     try:
-        with h5py.File(path) as file:
-            groups = file.get("model_weights", file)
-            convolutions = _numbered(groups, "conv2d")
-            norms = _numbered(groups, "batch_normalization")
+        return network.from_keras(path, names)
     except (OSError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged Keras weights ({error}); fetch them again") from error
-    layers = list(dict.fromkeys(name.rpartition("/")[0] for name in names if name.endswith("/weights")))
-    layers = [layer for layer in layers if "/Logits/" not in layer and "/AuxLogits/" not in layer]
-    if not len(layers) == len(convolutions) == len(norms):
-        raise CheckpointError(
-            f"{path}: {len(convolutions)} convolutions and {len(norms)} batch norms; Keras's Inception V3 has "
-            f"{len(layers)} of each"
-        )
-    arrays = {}
-    for layer, convolution, norm in zip(layers, convolutions, norms, strict=True):
-        arrays[f"{layer}/weights"] = convolution["kernel"]
-        for kind in KERAS_NORM:
-            arrays[f"{layer}/BatchNorm/{kind}"] = norm[kind]
-    return arrays
+        raise CheckpointError(f"{path}: no whole Keras weights of this network ({error})") from error
 
 
-def _numbered(groups, kind):
-    """The layers of one kind in the order of their numbers, each as {"kernel" or "beta" or ...: array}."""
-    numbers = {}
-    for name in groups:
-        match = re.fullmatch(rf"{kind}(?:_(\d+))?", name)
-        if match:
-            numbers[int(match[1] or 0)] = groups[name]
-    layers = []
-    for number in sorted(numbers):
-        values = {}
-        numbers[number].visititems(
-            lambda path, item, values=values: (
-                values.__setitem__(path.rpartition("/")[2].split(":")[0], numpy.asarray(item))
-                if isinstance(item, h5py.Dataset)
-                else None
-            )
-        )
-        layers.append(values)
-    return layers
-
-
-def backbone_identity(arrays):
-    """SHA-256 over names and values of everything below the last layer: what cached features depend on."""
+def backbone_identity(arrays, last):
+    """SHA-256 over names and values of everything but the `last` layer: what cached features depend on."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        if not name.startswith(inception_utils.LOGITS):
+        if not name.startswith(last):
             digest.update(name.encode())
             digest.update(numpy.ascontiguousarray(arrays[name]).data)
     return digest.hexdigest()

@@ -3,8 +3,6 @@
 import collections
 import logging
 
-import numpy
-
 from Classes import Fingerprints, Groups
 from Classes.Errors import DataError
 
@@ -63,27 +61,33 @@ def of(items, fingerprints):
     chosen = [item for item in items if item.fingerprint is not None]
     if not chosen or not fingerprints:
         return set()
-    pairs = Fingerprints.pairs([item.fingerprint for item in chosen], numpy.stack(fingerprints))
+    pairs = Fingerprints.pairs([item.fingerprint for item in chosen], fingerprints)
     return {chosen[one].group for one, _, _ in pairs}
 
 
-def check(splits):
+def check(splits, alike):
     """Hold the two sides against each other once more, by what the pictures show.
 
     Args:
       splits: {"train" and "validation": [Data.Item]}.
+      alike: `join`'s pairs; it left views to their names, so they are compared here.
     Raises:
       DataError: a picture would be on both sides.
     """
-    train, validation = (
-        [item for item in splits[side] if item.fingerprint is not None] for side in ("train", "validation")
-    )
-    if not train or not validation:
-        return
-    pairs = Fingerprints.pairs([i.fingerprint for i in train], numpy.stack([i.fingerprint for i in validation]))
-    if pairs:
-        one, other, similarity = pairs[0]
-        raise DataError(
-            f"{train[one].filename} would be in training and {validation[other].filename} in validation, though they "
-            f"show one picture (similarity {similarity:.2f}); remove one of them"
-        )
+    side = {item.filename: name for name, items in splits.items() for item in items}
+    views = [each for each in splits["train"] if each.fingerprint is not None and Groups.is_view(each.path.name)]
+    others = [item for item in splits["validation"] if item.fingerprint is not None]
+    found = Fingerprints.pairs([item.fingerprint for item in views], [item.fingerprint for item in others])
+    pairs = [(views[one].filename, others[other].filename) for one, other, _ in found]
+    for one, other in (*(pair["files"] for pair in alike), *pairs):
+        if one in side and other in side and side[one] != side[other]:
+            raise DataError(
+                f"{one} would be in {side[one]} and {other} in {side[other]}, though they show one picture; remove one "
+                "of them"
+            )
+
+
+def forget(items):
+    """Let go of the fingerprints, which nothing after the split asks for: 1 KB an image."""
+    for item in items:
+        item.fingerprint = None

@@ -1,6 +1,7 @@
 """The service's figures in Prometheus's text form; one registry an application, so that two never mix."""
 
 import prometheus_client
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 # From what a warm CPU needs for one image to the deadline's default.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -15,11 +16,12 @@ class Telemetry:
       room: WaitingRoom.WaitingRoom.
       ready: callable, whether the service is ready.
       origin: {label: text} of the model and its engine.
+      sticks: callable, figures of Movidius sticks as Movidius.Engine.telemetry has them.
     """
 
     content_type = prometheus_client.CONTENT_TYPE_LATEST
 
-    def __init__(self, room, ready, origin):
+    def __init__(self, room, ready, origin, sticks=list):
         self._registry = registry = prometheus_client.CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         labels = ["address", "outcome"]
@@ -47,6 +49,7 @@ class Telemetry:
         gauge("all_places", "Requests that may be inside", registry=registry).set(room.capacity)
         gauge("all_ready", "1 when ready", registry=registry).set_function(lambda: float(ready()))
         prometheus_client.Info("all_model", "The model", registry=registry).info(origin)
+        registry.register(_Sticks(sticks))
 
     def answered(self, address, outcome, seconds):
         """Count an answer.
@@ -72,3 +75,27 @@ class Telemetry:
     def text(self):
         """All figures, bytes."""
         return prometheus_client.generate_latest(self._registry)
+
+
+class _Sticks:
+    """What Movidius sticks tell of themselves, asked for when the figures are."""
+
+    FIGURES = (
+        ("connected", GaugeMetricFamily, "all_stick_connected", "1 when the stick is in use"),
+        ("inferences", CounterMetricFamily, "all_stick_inferences", "Images the stick answered"),
+        ("failures", CounterMetricFamily, "all_stick_failures", "Times the stick failed"),
+        ("milliseconds", GaugeMetricFamily, "all_stick_milliseconds", "The stick's own time for its last image"),
+        ("celsius", GaugeMetricFamily, "all_stick_celsius", "The stick's temperature"),
+    )
+
+    def __init__(self, sticks):
+        self._sticks = sticks
+
+    def collect(self):
+        sticks = self._sticks()
+        for key, kind, name, text in self.FIGURES if sticks else ():
+            family = kind(name, text, labels=["stick"])
+            for figures in sticks:
+                if figures[key] is not None:
+                    family.add_metric([figures["stick"]], float(figures[key]))
+            yield family

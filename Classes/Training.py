@@ -17,12 +17,11 @@ from Classes import (
     Fitting,
     Freezing,
     Learners,
+    Networks,
     OpenVINO,
     Pretrained,
     Provenance,
     Shards,
-    inception_utils,
-    inception_v3,
 )
 from Classes.Errors import ConfigurationError, TrainingError
 
@@ -44,6 +43,7 @@ IDENTITY = (
     "LearningRate",
     "LearningRateDecay",
     "Mean",
+    "Network",
     "NumClasses",
     "Pretrained",
     "RandomSeed",
@@ -124,28 +124,28 @@ def _seed(seed):
 
 def _learner(configuration, manifest):
     """(Learner, the records that the frozen graph is checked on)."""
+    network = Networks.of(configuration)
     scopes, blocks = trained(configuration)
-    classes, size, width = configuration["NumClasses"], configuration["ImageSize"], configuration["DepthMultiplier"]
-    auxiliary = "AuxLogits" in blocks and configuration["AuxiliaryWeight"] > 0 and size >= inception_v3.AUXILIARY_SIDE
-    pretrained = Pretrained.load(configuration, inception_v3.shapes(classes, size, width, auxiliary))
-    if blocks == ("Logits",):
-        if not pretrained:
-            raise ConfigurationError(
-                "TrainableScopes is Logits and there are no pretrained weights under it; give some"
-            )
+    pretrained = Pretrained.load(configuration, network.shapes(configuration, blocks))
+    last = blocks == network.BLOCKS[-1:]
+    if last and not pretrained:
+        raise ConfigurationError(f"TrainableScopes is {scopes} and there are no pretrained weights under it; give some")
+    if last and network.POOLED:
         log.info("Training of the last layer on the backbone's features.")
         return _last_layer(configuration, manifest, pretrained)
     log.info("Training of %s end to end, %d images.", scopes, len(manifest.splits["train"]))
     first = itertools.islice(Shards.records(configuration, "validation"), Freezing.CHECKED)
-    return Learners.Network(configuration, manifest, blocks, auxiliary, pretrained), first
+    return Learners.Network(configuration, manifest, blocks, pretrained), first
 
 
 def trained(configuration):
     """What a configuration trains: (`TrainableScopes`, or what it means when empty; its blocks)."""
-    scopes = configuration["TrainableScopes"] or ("Logits" if Pretrained.find(configuration) else "all")
-    blocks = inception_v3.trained_blocks(scopes)
+    network = Networks.of(configuration)
+    meant = network.BLOCKS[-1] if network.POOLED and Pretrained.find(configuration) else "all"
+    scopes = configuration["TrainableScopes"] or meant
+    blocks = Networks.trained_blocks(network, scopes)
     if blocks is None:
-        known = ", ".join(inception_utils.BLOCKS)
+        known = ", ".join(network.BLOCKS)
         raise ConfigurationError(f"TrainableScopes is {scopes}; allowed: all, {known}, or nothing")
     return scopes, blocks
 
@@ -153,7 +153,8 @@ def trained(configuration):
 def _last_layer(configuration, manifest, pretrained):
     records = {split: list(Shards.records(configuration, split)) for split in ("train", "validation")}
     everything = {record.sha256: record for split in records.values() for record in split}
-    features = Features.extract(configuration, pretrained, Pretrained.backbone_identity(pretrained), everything)
+    identity = Pretrained.backbone_identity(pretrained, Networks.of(configuration).LAST)
+    features = Features.extract(configuration, pretrained, identity, everything)
     splits = {
         split: (
             numpy.stack([features[record.sha256] for record in found]),
@@ -161,7 +162,8 @@ def _last_layer(configuration, manifest, pretrained):
         )
         for split, found in records.items()
     }
-    return Learners.LastLayer(configuration, splits, pretrained), records["validation"][: Freezing.CHECKED]
+    positive = manifest.classes.index(configuration["PositiveClass"])
+    return Learners.LastLayer(configuration, splits, pretrained, positive), records["validation"][: Freezing.CHECKED]
 
 
 @contextlib.contextmanager

@@ -66,10 +66,14 @@ def run(configuration):
 def check(card, manifest):
     """The split must be the one that the model did not see in training.
 
+    Of imported weights nobody here knows what they have seen; that is told.
+
     Raises:
       GraphError: it is another one, so that a figure over it could be one over training images.
     """
-    if manifest.sha256 != card.data.get("manifest_sha256"):
+    if card.imported:
+        log.warning("Imported weights: where they were trained on any of these images, the figures are too good.")
+    elif manifest.sha256 != card.data.get("manifest_sha256"):
         raise GraphError(
             f"{card.path}: trained on other shards than the ones in {manifest.folder}; their validation images may "
             "have been its training images and any figure over them too good: run python3 Trainer.py first"
@@ -122,9 +126,7 @@ def _batches(records, size):
 
 def _step(configuration, card, engine, records):
     """One batch: (a row for each record, mean cross-entropy)."""
-    images = numpy.stack(
-        [Images.prepare(record.encoded, card.size, **Images.limits(configuration)) for record in records]
-    )
+    images = numpy.stack([card.view.prepare(record.encoded, **Images.limits(configuration)) for record in records])
     answers = engine.classify(images)
     rows, losses = [], []
     for record, probabilities in zip(records, answers, strict=True):

@@ -70,19 +70,6 @@ class InceptionV3(tf.Module):
         return {variable.name.split(":")[0]: variable for variable in self.variables}
 
 
-def trained_blocks(scopes):
-    """The blocks that `TrainableScopes` trains.
-
-    Args:
-      scopes: "Logits", "all", or the name of a block, which means it and all that follow.
-    Returns:
-      tuple of names from inception_utils.BLOCKS, or None where the name is unknown.
-    """
-    blocks = inception_utils.BLOCKS
-    first = blocks[0] if scopes == "all" else scopes
-    return blocks[blocks.index(first) :] if first in blocks else None
-
-
 @functools.cache
 def shapes(classes, size, depth_multiplier=1.0, auxiliary=False):
     """Name and shape of every variable, in the order in which TF-Slim creates them.

@@ -43,7 +43,7 @@ def main(arguments=None) -> int:
     options = parser.parse_args(arguments)
     import numpy
 
-    from Classes import Card, Helpers, Images, OpenVINO
+    from Classes import Card, Helpers, OpenVINO
 
     configuration = Helpers.load(options.confs, options.settings)
     card = Card.load(configuration.card)
@@ -51,8 +51,8 @@ def main(arguments=None) -> int:
     files = sorted(
         path for path in pathlib.Path(options.folder).iterdir() if path.suffix in configuration["ValidIType"]
     )
-    images = numpy.stack([Images.prepare(path, card.size) for path in files])
-    inputs = Images.network_input(images, card.mean)
+    images = numpy.stack([card.view.prepare(path) for path in files])
+    inputs = card.view.network_input(images)
     engine = OpenVINO.answers(card.graph_path, inputs)
     with tempfile.TemporaryDirectory() as folder:
         numpy.save(f"{folder}/inputs.npy", inputs)

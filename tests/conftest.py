@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from Classes import Helpers
+from tests import sticks as standin
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -56,3 +57,13 @@ def logging_as_it_was():
         if handler not in root.handlers:
             root.addHandler(handler)
     root.setLevel(level)
+    for name in Helpers.DETAILED:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def sticks(tmp_path, monkeypatch):
+    """A stand-in stick, sticks.Sticks; the package `mvnc` is there for the test."""
+    monkeypatch.syspath_prepend(str(standin.FOLDER))
+    monkeypatch.setenv("MVNC_PLAN", str(tmp_path / "plan.json"))
+    return standin.Sticks(tmp_path / "plan.json")

@@ -2,6 +2,8 @@
 
 import functools
 import hashlib
+import inspect
+import os
 import pathlib
 
 import numpy
@@ -14,7 +16,26 @@ OUTPUT = "InceptionV3/Predictions/Softmax"
 RED = {0: 0.017986, 64: 0.119203, 96: 0.268941, 128: 0.5, 160: 0.731059, 192: 0.880797}
 
 
-@functools.cache
+def _kept(build):
+    """A graph is built once; in the folder ALL_GRAPHS it also serves interpreters that have no TensorFlow."""
+
+    @functools.cache
+    @functools.wraps(build)
+    def kept(*arguments, **named):
+        if "ALL_GRAPHS" not in os.environ:
+            return build(*arguments, **named)
+        bound = inspect.signature(build).bind(*arguments, **named)
+        bound.apply_defaults()
+        words = [build.__name__, *map(str, bound.arguments.values())]
+        path = pathlib.Path(os.environ["ALL_GRAPHS"], "-".join(words) + ".pb")
+        if not path.exists():
+            path.write_bytes(build(*arguments, **named))
+        return path.read_bytes()
+
+    return kept
+
+
+@_kept
 def frozen(kind="softmax", classes=2, size=299):
     """A GraphDef's bytes: mean colour, one dense layer on it, softmax.
 
@@ -54,7 +75,7 @@ KERNEL = numpy.array([[1.0, 5.0, 0.0], [2.0, 0.0, 1.0], [0.0, 0.0, 0.0]], "float
 BIAS = numpy.array([0.5, 0.0, 0.0], "float32")
 
 
-@functools.cache
+@_kept
 def pooled(classes=2, middle=0):
     """A GraphDef's bytes in Inception's form: places of 4x4 pixels, their mean, a last layer of one pixel, softmax.
 
@@ -74,6 +95,29 @@ def pooled(classes=2, middle=0):
     return graph.as_graph_def().SerializeToString()
 
 
+@functools.cache
+def dense():
+    """A GraphDef's bytes in the small network's form: places of 4x4 pixels, a dense layer on all of them, softmax.
+
+    The logit of class 1 is DENSE's weighed sum of all places' red, of class 0 half of the sum of all green.
+    """
+    import tensorflow as tf
+
+    weights = numpy.zeros((PLACES, PLACES, 3, 2), "float32")
+    weights[..., 0, 1] = DENSE
+    weights[..., 1, 0] = 0.5
+    with tf.Graph().as_default() as graph:
+        inputs = tf.compat.v1.placeholder(tf.float32, [1, SIZE, SIZE, 3], name="input")
+        places = tf.nn.max_pool2d(inputs, PLACE, PLACE, "VALID")
+        logits = tf.matmul(tf.reshape(places, [-1, PLACES * PLACES * 3]), weights.reshape(-1, 2))
+        tf.nn.softmax(tf.nn.bias_add(logits, BIAS[:2]), name=OUTPUT)
+    return graph.as_graph_def().SerializeToString()
+
+
+# What each place counts, no two alike.
+DENSE = numpy.arange(PLACES * PLACES, dtype="float32").reshape(PLACES, PLACES) / 100
+
+
 def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **fields):
     """Write a graph and its card as Trainer.py leaves them.
 
@@ -90,6 +134,7 @@ def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **
     Files.write(folder / "ALLGraph.pb", content)
     card = {
         "version": 1,
+        "network": "InceptionV3",
         "graph": "ALLGraph.pb",
         "graph_sha256": hashlib.sha256(content).hexdigest(),
         "classes": list(classes),
@@ -100,10 +145,12 @@ def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **
         "temperature": 1.0,
         "uncertain": None,
         "calibration": None,
+        "int8": None,
         "synthetic": False,
         "data": {},
         "training": {},
         "metrics": None,
+        "compiled": None,
         "colours": None,
         "versions": {},
         "commit": None,

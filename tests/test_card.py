@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from Classes import Card
+from Classes import Card, Images
 from Classes.Errors import GraphError
 from tests import graphs
 
@@ -22,7 +22,7 @@ def test_a_card_is_read_as_it_was_written(path):
     card = Card.load(path)
 
     assert (card.classes, card.positive, card.threshold, card.synthetic) == (("0", "1"), "1", 0.5, False)
-    assert (card.size, card.mean) == (299, 128.0)
+    assert card.view == Images.View(299, 128.0, 128.0, "RGB", Images.CENTRE)
     assert card.graph_path == path.with_name("ALLGraph.pb")
     card.verify()
 
@@ -94,7 +94,9 @@ def test_another_version_is_named(path, content):
         ("synthetic", "no", "synthetic"),
         ("input", {"node": "input", "size": 299, "mean": 0}, "input.mean"),
         ("input", {"node": "input", "mean": 128}, "input"),
-        ("input", {"node": "input", "size": 299, "mean": 128, "crop": 1.0}, "input.crop: 0.875 was expected"),
+        ("input", {"node": "input", "size": 299, "mean": 0, "scale": 0}, "input.scale: 0"),
+        ("input", {"node": "input", "size": 299, "mean": 128, "channels": "GBR"}, "input.channels: 'GBR'"),
+        ("input", {"node": "input", "size": 299, "mean": 128, "crop": 1.5}, "input.crop: 1.5 is greater"),
     ],
 )
 def test_a_wrong_field_is_named(path, field, value, named):
@@ -102,6 +104,13 @@ def test_a_wrong_field_is_named(path, field, value, named):
 
     with pytest.raises(GraphError, match=named):
         Card.load(path)
+
+
+def test_a_card_says_how_its_network_sees(path):
+    seen = {"size": 100, "mean": 0.0, "scale": 255.0, "channels": "BGR", "crop": 1.0}
+    change(path, input={"node": "input", **seen, "of a later writer": 1})
+
+    assert Card.load(path).view == Images.View(**seen)
 
 
 def test_fields_of_a_later_writer_do_no_harm(path):

@@ -144,7 +144,7 @@ def test_of_the_training_split_without_views(tmp_path):
     manifest = json.loads((tmp_path / "Model/Data/ALL_manifest.json").read_text())
     trained = [row["file"] for row in manifest["splits"]["train"] if not row["file"].endswith("gray.jpg")]
 
-    colours = Data.colours(setting, Shards.manifest(setting))
+    colours = Data.colours(setting, Shards.manifest(setting), Images.View(75))
 
     measured = [Colours.measure(Images.prepare(tmp_path / "Model/Data" / name, 75)) for name in trained]
     assert colours == Colours.summary(measured)

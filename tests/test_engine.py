@@ -1,7 +1,6 @@
 import concurrent.futures
 
 import numpy
-import openvino
 import pytest
 
 from Classes import Card, Engine, Images, OpenVINO
@@ -112,7 +111,7 @@ def test_name_and_precision(tmp_path):
 
 
 def test_bf16_answers_nearly_the_same(tmp_path):
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" not in OpenVINO.new_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this processor has no bf16")
     with opened(tmp_path, "Precision=AUTO") as engine:
         assert engine.precision == "bf16"
@@ -132,7 +131,7 @@ def test_a_processor_without_bf16_gets_float32_unless_bf16_is_demanded():
 
 @pytest.mark.parametrize(
     ("wanted", "found"),
-    [("AUTO", "CPU"), ("cpu", "CPU"), ("GPU", "GPU.0"), ("GPU.1", "GPU.1"), ("npu", "NPU")],
+    [("cpu", "CPU"), ("GPU", "GPU.0"), ("GPU.1", "GPU.1"), ("npu", "NPU")],
 )
 def test_devices_are_chosen_by_name(wanted, found):
     assert OpenVINO.choose(wanted, ["CPU", "GPU.0", "GPU.1", "NPU"]) == found
@@ -183,6 +182,8 @@ def test_a_graph_with_other_classes_than_its_card_is_refused(tmp_path):
 
 
 def test_answers_for_comparisons_read_a_file_of_any_name(tmp_path):
+    if OpenVINO.library.__name__ != "openvino":
+        pytest.skip("2022.3 reads .pb alone; only Trainer.py, which has today's, asks for more")
     path = tmp_path / ".ALLGraph.pb.x7.tmp"
     path.write_bytes(graphs.frozen())
 

@@ -57,6 +57,21 @@ def test_the_positive_class_may_be_the_first(tmp_path):
     assert maps[0, 1, 6] == pytest.approx(-2 * 127 / 128 + 0.5)
 
 
+def test_a_dense_layer_weighs_each_place_by_itself(tmp_path):
+    fields = {"size": graphs.SIZE, "mean": 0, "scale": 255, "channels": "RGB"}
+    loaded = card(tmp_path, graphs.dense(), input={"node": "input", **fields})
+
+    maps = Explanation.Explainer(loaded).maps(planted()[None])
+
+    # Only the white place has red and green; the mean over the 64 places is the difference of the logits.
+    expected = numpy.full((1, graphs.PLACES, graphs.PLACES), -0.5, "float32")
+    expected[0, 1, 6] += 64 * (graphs.DENSE[1, 6] - 0.5)
+    assert maps == pytest.approx(expected, abs=1e-5)
+    with Engine.open_engine(graphs.configuration(tmp_path), loaded) as engine:
+        answer = engine.classify(planted()[None])[0]
+    assert numpy.log(answer[1] / answer[0]) == pytest.approx(maps.mean(), abs=1e-5)
+
+
 @pytest.mark.parametrize("content", [lambda: graphs.frozen(size=graphs.SIZE), lambda: graphs.pooled(middle=1)])
 def test_a_graph_of_another_form_has_no_maps(tmp_path, content):
     with pytest.raises(GraphError, match="graph"):

@@ -62,7 +62,7 @@ def test_both_answer_as_the_engine_does(tmp_path, count):
 
 
 def test_a_batch_through_the_real_network(tmp_path):
-    definition = Freezing.frozen(networks.arrays(), networks.SIZE, networks.DEPTH)
+    definition = Freezing.frozen(networks.configuration(tmp_path), networks.arrays())
     content = definition.SerializeToString(deterministic=True)
     configuration, folder = exported(tmp_path, size=networks.SIZE, content=content)
     images = networks.images(3)

@@ -4,7 +4,7 @@ import numpy
 import pytest
 import tensorflow as tf
 
-from Classes import Features, Images, Pretrained, inception_v3
+from Classes import Features, Images, Pretrained, inception_utils, inception_v3
 from tests import networks
 from tests.smears import png
 
@@ -23,7 +23,7 @@ def records(count):
 
 
 def extract(folder, backbone, found):
-    identity = Pretrained.backbone_identity(backbone)
+    identity = Pretrained.backbone_identity(backbone, inception_utils.LOGITS)
     return Features.extract(networks.configuration(folder), backbone, identity, found)
 
 

@@ -31,8 +31,8 @@ def freeze(folder, arrays):
     return configuration
 
 
-def test_every_node_is_of_tensorflow_1_4():
-    definition = Freezing.frozen(networks.arrays(), networks.SIZE, networks.DEPTH)
+def test_every_node_is_of_tensorflow_1_4(tmp_path):
+    definition = Freezing.frozen(networks.configuration(tmp_path), networks.arrays())
 
     for node in definition.node:
         assert node.op in Freezing.TENSORFLOW_1_4, node.name
@@ -45,8 +45,8 @@ def test_every_node_is_of_tensorflow_1_4():
     assert definition.versions.min_consumer <= 24
 
 
-def test_the_frozen_network_has_94_convolutions_and_no_batch_norm():
-    ops = [node.op for node in Freezing.frozen(networks.arrays(), networks.SIZE, networks.DEPTH).node]
+def test_the_frozen_network_has_94_convolutions_and_no_batch_norm(tmp_path):
+    ops = [node.op for node in Freezing.frozen(networks.configuration(tmp_path), networks.arrays()).node]
 
     assert ops.count("Conv2D") == 95  # 94 of the backbone and the last layer
     assert ops.count("BiasAdd") == 95

@@ -437,3 +437,22 @@ def test_a_glance_stands_upright_and_knows_every_mode(tmp_path):
         path = tmp_path / f"image.{'tif' if mode in ('CMYK', 'I;16') else 'png'}"
         Image.new(mode, (300, 300)).save(path)
         assert Images.glance(path, 100)[1].shape == (100, 100, 3), mode
+
+
+def test_a_view_scales_and_orders_the_channels():
+    pixels = numpy.array([[[[255, 51, 0]]]], "uint8")
+
+    seen = Images.View(1, mean=0, scale=255, channels="BGR").network_input(pixels)
+
+    numpy.testing.assert_allclose(seen, [[[[0, 0.2, 1]]]], rtol=1e-6)
+    assert seen.flags["C_CONTIGUOUS"]
+
+
+def test_a_view_may_see_the_whole_of_the_shorter_side():
+    image = numpy.zeros((64, 64, 3), "uint8")
+    image[:3] = 255
+
+    seen, whole = (Images.View(32, crop=crop).prepare(smears.png(image)) for crop in (Images.CENTRE, 1.0))
+
+    assert seen.max() == 0, "the rim is cut off"
+    assert whole[0].min() > 200

@@ -2,7 +2,8 @@ import numpy
 import pytest
 import tensorflow as tf
 
-from Classes import Images, inception_utils, inception_v3
+from Classes import Images, Networks, inception_utils, inception_v3
+from Classes.Networks import InceptionV3
 from tests import networks
 
 
@@ -52,7 +53,7 @@ def test_an_image_scores_alone_as_in_a_batch():
 
 
 def test_only_trained_blocks_move_their_statistics():
-    blocks = inception_v3.trained_blocks("Mixed_7b")
+    blocks = Networks.trained_blocks(InceptionV3, "Mixed_7b")
     module = inception_v3.InceptionV3(2, networks.DEPTH, blocks, decay=0.5)
     inputs = tf.constant(Images.network_input(networks.images(4), 128))
     module(inputs, training=True, seed=[0, 0])
@@ -74,13 +75,13 @@ def test_only_trained_blocks_move_their_statistics():
     [("Logits", "Logits", 1), ("Mixed_7a", "Mixed_7a", 4), ("all", "Conv2d_1a_3x3", len(inception_utils.BLOCKS))],
 )
 def test_trained_blocks_reach_to_the_output(scopes, first, count):
-    blocks = inception_v3.trained_blocks(scopes)
+    blocks = Networks.trained_blocks(InceptionV3, scopes)
 
     assert (blocks[0], blocks[-1], len(blocks)) == (first, "Logits", count)
 
 
 def test_unknown_block():
-    assert inception_v3.trained_blocks("Mixed_9z") is None
+    assert Networks.trained_blocks(InceptionV3, "Mixed_9z") is None
 
 
 def test_every_variable_belongs_to_a_known_block():

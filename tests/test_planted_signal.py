@@ -43,7 +43,7 @@ def explainer(tmp_path_factory):
     learner = Learners.LastLayer(configuration, dict.fromkeys(("train", "validation"), (features, labels)), backbone)
     for epoch in range(configuration["Epochs"]):
         learner.train_epoch(epoch)
-    definition = Freezing.frozen(learner.network(), SIZE, configuration["DepthMultiplier"])
+    definition = Freezing.frozen(configuration, learner.network())
     return Explanation.Explainer(Card.load(graphs.write(folder, content=definition.SerializeToString(), size=SIZE)))
 
 

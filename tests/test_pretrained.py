@@ -114,7 +114,7 @@ def test_a_file_that_is_no_checkpoint(tmp_path, name):
 def test_a_checkpoint_of_another_network(tmp_path):
     prefix = checkpoint(tmp_path, {"resnet/weights": numpy.zeros(3, "float32")})
 
-    with pytest.raises(CheckpointError, match="holds none of Inception V3's variables"):
+    with pytest.raises(CheckpointError, match="holds none of the variables of InceptionV3"):
         Pretrained.load(networks.configuration(tmp_path, f"Pretrained={prefix}"), shapes())
 
 
@@ -127,7 +127,7 @@ def test_nothing_given_takes_what_lies_in_the_folder(tmp_path):
     configuration = networks.configuration(tmp_path)
     assert Pretrained.find(configuration) is None
 
-    prefix = checkpoint(tmp_path / Pretrained.FOLDER, networks.arrays())
+    prefix = checkpoint(tmp_path / "Model/Pretrained", networks.arrays())
 
     assert Pretrained.find(configuration) == prefix
     assert Pretrained.find(networks.configuration(tmp_path, "Pretrained=none")) is None
@@ -135,10 +135,10 @@ def test_nothing_given_takes_what_lies_in_the_folder(tmp_path):
 
 def test_the_identity_is_of_the_backbone_alone():
     arrays = networks.arrays()
-    identity = Pretrained.backbone_identity(arrays)
+    identity = Pretrained.backbone_identity(arrays, inception_utils.LOGITS)
     other_head = {**arrays, f"{inception_utils.LOGITS}/biases": numpy.ones(2, "float32")}
     name = "InceptionV3/Conv2d_1a_3x3/BatchNorm/beta"
     other_backbone = {**arrays, name: arrays[name] + 1}
 
-    assert Pretrained.backbone_identity(other_head) == identity
-    assert Pretrained.backbone_identity(other_backbone) != identity
+    assert Pretrained.backbone_identity(other_head, inception_utils.LOGITS) == identity
+    assert Pretrained.backbone_identity(other_backbone, inception_utils.LOGITS) != identity

@@ -1,0 +1,112 @@
+"""The frozen graph compiled for the Movidius stick (NCS1) by its own compiler, mvNCCompile of the NCSDK."""
+
+import dataclasses
+import datetime
+import hashlib
+import logging
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from Classes import Card, Files, StickGraph
+from Classes.Errors import ConfigurationError, GraphError
+
+# Processors of the stick that share the work: all of them.
+SHAVES = 12
+
+# Seconds; Inception V3 takes the compiler some minutes.
+DEADLINE = 3600
+
+# The compiler's own name of a failure; it exits with 0 all the same.
+FAILED = re.compile(r"\[Error \d+\].*")
+
+log = logging.getLogger("Trainer")
+
+
+def run(configuration):
+    """Compile `ALLGraph` to `InceptionGraph`, whole or not at all, and note in the card what was made of what.
+
+    Args:
+      configuration: Configuration; `ALLGraph`, `InceptionGraph` and `StickCompiler` are used.
+    Returns:
+      exit code 0.
+    Raises:
+      ConfigurationError: the compiler is not there.
+      GraphError: there is no model, or the compiler made no sound graph of it.
+    """
+    path = configuration.path("InceptionGraph")
+    with Files.lock(path.parent):
+        card = Card.load(configuration.card)
+        card.verify()
+        # What a container left there as root may stay.
+        with tempfile.TemporaryDirectory(prefix="ALL-", ignore_cleanup_errors=True) as folder:
+            content, header = _compile(Path(folder), configuration["StickCompiler"], card)
+        # The graph first: without its note it is refused, a note without its graph says where to get one.
+        Files.write(path, content)
+        _note(configuration, card, path, content, header)
+    log.info("Wrote %s: %d stages, %d outputs, %d bytes.", path, header.stages, header.outputs, len(content))
+    log.info("Next: python3 Classifier.py --device NCS1, on a machine with the stick")
+    return 0
+
+
+def _compile(folder, command, card):
+    """(bytes, StickGraph.Header) of what the compiler makes in a folder of its own, where no older file can deceive."""
+    words = [word.replace("{folder}", str(folder)) for word in shlex.split(command)]
+    if not words or shutil.which(words[0]) is None:
+        raise ConfigurationError(
+            f"{command}: not found; install NCSDK 1 (https://github.com/movidius/ncsdk, Ubuntu 16.04), or let "
+            "StickCompiler start it in a container or on another machine, see docs/devices.md"
+        )
+    shutil.copyfile(card.graph_path, folder / card.graph)
+    made = folder / "ALL.graph"
+    arguments = ["-s", str(SHAVES), card.graph, f"-in={card.input['node']}", f"-on={card.output}", "-o", made.name]
+    log.info("Compiling: %s", shlex.join([*words, *arguments]))
+    said = _output([*words, *arguments], folder)
+    for line in said:
+        log.debug("%s", line)
+    failed = next((found[0] for line in said if (found := FAILED.search(line))), None)
+    if failed or not made.is_file():
+        reason = failed or f"no graph, and at last: {said[-1] if said else 'nothing'}"
+        raise GraphError(f"{command} failed: {reason}; its whole output is in Logs/Trainer.log")
+    content = made.read_bytes()
+    return content, StickGraph.check(content, made, len(card.classes))
+
+
+def _output(command, folder):
+    """The lines that a command says; how it exits tells nothing."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=DEADLINE,
+            text=True,
+            errors="replace",
+        )
+    except subprocess.TimeoutExpired as error:
+        raise GraphError(f"{command[0]}: did not end within {DEADLINE // 60} minutes") from error
+    except OSError as error:
+        raise ConfigurationError(f"{command[0]}: {error.strerror}; see StickCompiler") from error
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()]
+
+
+def _note(configuration, card, path, content, header):
+    """Write into the card which file was made of which graph, unless there is another model by now."""
+    newest = Card.load(configuration.card)
+    if newest.graph_sha256 != card.graph_sha256:
+        raise GraphError(f"{card.graph_path}: trained anew while it was compiled; run python3 Trainer.py Compile again")
+    note = {
+        "file": path.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "source": card.graph,
+        "source_sha256": card.graph_sha256,
+        "stages": header.stages,
+        "shaves": SHAVES,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+    Card.write(configuration.card, dataclasses.replace(newest, compiled=note))

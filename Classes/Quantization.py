@@ -1,0 +1,180 @@
+"""Post-training quantisation of the frozen graph to int8 with NNCF, accepted only where its verdicts stay."""
+
+import dataclasses
+import importlib.util
+import itertools
+import logging
+import os
+import pathlib
+import sys
+
+import numpy
+
+from Classes import Acceptance, Card, Files, Helpers, Images, Int8, OpenVINO, Provenance, Shards, Validation
+from Classes.Errors import ALLError, DataError, GraphError
+
+# Validation images, those that changed most, on which NNCF ranks the layers.
+RANKED = 50
+
+log = logging.getLogger("Trainer")
+
+
+def run(configuration):
+    """Write the int8 form of the frozen graph, or refuse it and leave everything as it was.
+
+    Args:
+      configuration: Configuration; `QuantizeImages` and `QuantizeMargin` are used.
+    Returns:
+      exit code 0.
+    Raises:
+      ALLError: NNCF is missing, another run writes here, or there are no shards.
+      GraphError: no model, one of other shards, or the int8 network is refused.
+    """
+    check_installed()
+    card = Card.load(configuration.card)
+    card.verify()
+    manifest = Shards.manifest(configuration)
+    Validation.check(card, manifest)
+    with Files.lock(configuration.path("LogDir")):
+        Int8.settle(card)
+        try:
+            chosen = _accepted(configuration, card)
+            Int8.commit(chosen)
+        finally:
+            # What was refused goes; what the card names stays.
+            Int8.settle(Card.load(configuration.card))
+    log.info("Wrote %s and %s; Precision AUTO and int8 use them from now on.", *Int8.paths(card))
+    log.info("Next: python3 Validation.py, which measures the int8 form as it is served")
+    return 0
+
+
+def check_installed():
+    """Raise ALLError where NNCF, which is optional, is missing."""
+    if importlib.util.find_spec("nncf") is None:
+        file = pathlib.PurePath(Helpers.PROJECT, "Required", "requirements-int8.txt")
+        raise ALLError(f"NNCF is not installed; run {sys.executable} -m pip install -r {file}")
+
+
+def _accepted(configuration, card):
+    """Card.Card with the first int8 network that nothing speaks against."""
+    images = _training_images(configuration, card)
+    labels, before = answers(configuration, card, "f32")
+    refusal = "nothing to compare"
+    for model, kept in networks(configuration, card, images, labels, before):
+        staged = Int8.stage(card, model)
+        figures = Acceptance.compare(card, labels, before, answers(configuration, staged, Int8.NAME)[1])
+        refusal = "; ".join(Acceptance.objections(figures, configuration["QuantizeMargin"]))
+        log.info("int8, %d layers kept in float: %s", len(kept), Acceptance.words(figures))
+        if not refusal:
+            about = {"calibration_images": len(images), "margin": configuration["QuantizeMargin"], "in_float": kept}
+            return dataclasses.replace(staged, int8={**staged.int8, **figures, **about, "created": Provenance.now()})
+        log.info("Not accepted: %s.", refusal)
+    raise GraphError(
+        f"{card.graph_path}: no int8 form of it is accepted: {refusal}; the model stays as it was (QuantizeMargin and "
+        "QuantizeImages can be set)"
+    )
+
+
+def _training_images(configuration, card):
+    """uint8 [N, S, S, 3]; the shards are in a random order, so the first are as good as any."""
+    records = itertools.islice(Shards.records(configuration, "train"), configuration["QuantizeImages"])
+    images = [_prepare(configuration, card, record) for record in records]
+    if not images:
+        raise DataError(f"{configuration.path('DatasetDir')}: no training images to quantise with; run python3 Data.py")
+    return numpy.stack(images)
+
+
+def _prepare(configuration, card, record):
+    return card.view.prepare(record.encoded, **Images.limits(configuration))
+
+
+def answers(configuration, card, precision):
+    """What the serving engine says to every validation image.
+
+    Args:
+      configuration: Configuration.
+      card: Card.Card.
+      precision: f32 or int8.
+    Returns:
+      (labels int [N], probabilities float32 [N, classes]).
+    """
+    labels, found = [], [numpy.zeros((0, len(card.classes)), "float32")]
+    records = Helpers.progress(
+        Shards.records(configuration, "validation"), desc=f"Validation {precision}", unit="image"
+    )
+    with OpenVINO.Engine(card, "CPU", precision) as engine:
+        for record in records:
+            labels.append(record.label)
+            found.append(engine.classify(_prepare(configuration, card, record)[None]))
+    return numpy.array(labels, int), numpy.concatenate(found)
+
+
+def networks(configuration, card, images, labels, before):
+    """The frozen graph in int8: first all of it, then with those layers in float that NNCF finds to cost most.
+
+    Args:
+      configuration: Configuration.
+      card: Card.Card.
+      images: uint8 [N, S, S, 3], training images.
+      labels, before: validation images' classes and answers in float32, see `answers`.
+    Yields:
+      (openvino.Model, names of the layers in float).
+    """
+    nncf = _nncf()
+    log.info("Quantising with %d training images.", len(images))
+    dataset = nncf.Dataset(images, lambda image: card.view.network_input(image[None]))
+    graph = OpenVINO.read(OpenVINO.new_core(), card.graph_path)
+    model = nncf.quantize(graph, dataset, subset_size=len(images))
+    yield model, in_float(model)
+    log.info("Looking for the layers to keep in float; this takes some minutes.")
+
+    def shown(item):
+        return card.view.network_input(_prepare(configuration, card, item[1])[None])
+
+    def loss(compiled, items):
+        return _loss(
+            card, labels, before, ((number, compiled([shown((number, record))])[0]) for number, record in items)
+        )
+
+    model = nncf.quantize_with_accuracy_control(
+        graph,
+        dataset,
+        nncf.Dataset(list(enumerate(Shards.records(configuration, "validation"))), shown),
+        loss,
+        max_drop=configuration["QuantizeMargin"],
+        subset_size=len(images),
+        advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=RANKED),
+    )
+    yield model, in_float(model)
+
+
+def in_float(model):
+    """Names of the convolutions of an int8 network that are not quantised: their weights are plain numbers."""
+    return [
+        node.get_friendly_name()
+        for node in model.get_ordered_ops()
+        if node.get_type_name() == "Convolution" and node.input_value(1).get_node().get_type_name() == "Constant"
+    ]
+
+
+def _loss(card, labels, before, answers):
+    """What NNCF is to keep up: (1 where nothing is lost, less where something is; 0 or less for each image).
+
+    Args:
+      answers: iterable of (number of the image, float32 [1, classes]).
+    """
+    numbers, found = zip(*((number, answer.reshape(-1).copy()) for number, answer in answers), strict=True)
+    expected = before[list(numbers)]
+    figures = Acceptance.compare(card, labels[list(numbers)], expected, found)
+    falls = [old - new for old, new in (figures["accuracy"], figures["roc_auc"]) if old is not None]
+    # NNCF divides by what the float network has, which therefore is not 0.
+    return 1 - max(0, *falls) - figures["confident_flips"], [-float(each) for each in abs(expected - found).max(axis=1)]
+
+
+def _nncf():
+    """NNCF, which neither reports its use over the network nor writes a log of its own."""
+    os.environ.setdefault("NNCF_CI", "1")
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    return nncf

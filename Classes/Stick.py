@@ -1,0 +1,247 @@
+"""One Movidius stick from outside: its process, a deadline for every call, and what each failure means."""
+
+import contextlib
+import json
+import pathlib
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from multiprocessing.connection import Connection
+
+import numpy
+
+from Classes import Engine as Interface
+from Classes.Errors import EngineError
+
+NAME = "Movidius NCS1"
+
+# Seconds that a call may take. The library itself gives up after 15, or never; an inference takes a third of one.
+SECONDS = {"names": 10, "open": 18, "allocate": 18, "infer": 6, "close": 3}
+
+# Seconds between two looks whether a process that does not answer is still there.
+LOOK = 0.2
+
+INSTALL = "install the API of the NCSDK, version 1 (https://github.com/movidius/ncsdk)"
+REPLUG = "unplug it, plug it in again"
+
+MEANINGS = {
+    "package": f"the mvnc package is not installed; {INSTALL}",
+    "library": f"mvnc finds no libmvnc.so ({{details}}); {INSTALL}",
+    "version": f"mvnc is of another version, NCAPI v1 is needed; {INSTALL}",
+    "absent": "no stick was found; plug one in, or stop the program that uses it",
+    "tensor": "not sent: {details}",
+    "rubbish": f"device result invalid: {{details}}; {REPLUG}",
+    "start": "its driver cannot be started ({details}); close other programs",
+    "late": f"no answer within {{details}} s; {REPLUG}",
+    "ended": f"its driver ended ({{details}}); {REPLUG}",
+    "defect": "its library failed ({details}); " + INSTALL,
+    "BUSY": "the stick is in use; stop the program that uses it",
+    "ERROR": f"the stick does not answer (ERROR), was it unplugged?; {REPLUG}",
+    "OUT_OF_MEMORY": "out of memory on the stick or here (OUT_OF_MEMORY); run python3 Trainer.py Compile again",
+    "DEVICE_NOT_FOUND": "the stick is gone (DEVICE_NOT_FOUND); plug it in",
+    "INVALID_PARAMETERS": f"the library refuses the call (INVALID_PARAMETERS); {REPLUG}",
+    "TIMEOUT": f"the stick fell silent (TIMEOUT), was it unplugged?; {REPLUG}",
+    "MVCMD_NOT_FOUND": "the firmware file MvNCAPI.mvcmd is missing beside the library; " + INSTALL,
+    "NO_DATA": f"the stick has no answer (NO_DATA); {REPLUG}",
+    "GONE": f"the stick is gone (GONE); {REPLUG}",
+    "UNSUPPORTED_GRAPH_FILE": "the stick refuses the graph's version; run python3 Trainer.py Compile with NCSDK 1",
+    "MYRIAD_ERROR": f"the stick reports an error of its own (MYRIAD_ERROR {{details}}); {REPLUG}",
+}
+
+# Isolated, so that no file of the folder one happens to be in is imported for one of the same name.
+START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from Classes.StickDriver import main; "
+START += "main(int(sys.argv[2]))"
+
+
+class StickError(EngineError):
+    """A stick failed; `kind` is a key of MEANINGS or an unknown status of mvnc."""
+
+    def __init__(self, name, kind, details=""):
+        meaning = MEANINGS.get(kind, f"the stick failed ({kind} {details}); {REPLUG}")
+        super().__init__(f"{name}: {meaning.format(details=details)}, or set Device=CPU")
+        self.kind = kind
+
+
+class Process:
+    """A process of StickDriver's; ended, not reused, when a call is late.
+
+    Args:
+      name: what messages call it.
+    """
+
+    def __init__(self, name):
+        self._name = name
+        try:
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                # A stopped process must not hold up a send either; it waits twice, in the last part and after.
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SECONDS["infer"] // 2, 0))
+                self._process = _start(theirs.fileno())
+                self._connection = Connection(ours.detach())
+        except OSError as error:
+            raise StickError(name, "start", error.strerror) from error
+
+    def call(self, method, *arguments):
+        """The result of a method of StickDriver.Driver.
+
+        Raises:
+          StickError: it failed, was late, or its process has ended; after the last two the process is no more.
+        """
+        seconds = SECONDS[method]
+        try:
+            self._connection.send((method, arguments))
+            self._wait(seconds)
+            sound, *answer = self._connection.recv()
+        except (TimeoutError, BlockingIOError) as error:
+            self.end()
+            raise StickError(self._name, "late", seconds) from error
+        except (EOFError, OSError) as error:
+            raise StickError(self._name, "ended", self.end(grace=1)) from error
+        except BaseException:
+            # After Ctrl-C an answer would still be under way, and be taken for the next call's.
+            self.end()
+            raise
+        if not sound:
+            raise StickError(self._name, *answer)
+        return answer[0]
+
+    def _wait(self, seconds):
+        """Wait for an answer; a process that ended is not always seen by its connection, a child may hold that too."""
+        end = time.monotonic() + seconds
+        while not self._connection.poll(LOOK):
+            if self._process.poll() is not None:
+                raise EOFError
+            if time.monotonic() > end:
+                raise TimeoutError
+
+    def end(self, grace=0):
+        """End the process; may be called again.
+
+        Args:
+          grace: seconds in which it may end by itself, where that is what it seems to be doing.
+        Returns:
+          how it ended, in words.
+        """
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(grace)
+        self.kill()
+        self._process.stdin.close()
+        with contextlib.suppress(OSError):
+            self._connection.close()
+        try:
+            code = self._process.wait(SECONDS["close"])
+        except subprocess.TimeoutExpired:
+            # The system lets nothing end that waits inside a broken USB driver.
+            return "it cannot be ended"
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+    def kill(self):
+        """End the process whatever another thread waits for from it; that thread is told so."""
+        self._process.kill()
+
+
+def _start(descriptor):
+    """A process that serves over an inherited socket."""
+    project = str(pathlib.Path(__file__).resolve().parent.parent)
+    paths = json.dumps([project, *(str(pathlib.Path(path).resolve()) for path in sys.path)])
+    return subprocess.Popen(
+        [sys.executable, "-I", "-c", START, paths, str(descriptor)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[descriptor],
+        # Ctrl-C is for this program, which ends the other one.
+        start_new_session=True,
+    )
+
+
+def names(started=lambda process: None):
+    """Names of the sticks that are plugged in and free, asked in a process of its own.
+
+    Args:
+      started: told of the Process, which another thread may kill.
+    Raises:
+      StickError: there is none, or no library that could tell.
+    """
+    process = Process(NAME)
+    try:
+        started(process)
+        found = process.call("names")
+    finally:
+        process.end()
+    if not found:
+        raise StickError(NAME, "absent")
+    return found
+
+
+class Stick:
+    """A stick that has the graph and has answered once.
+
+    Args:
+      name: from `names`.
+      blob: bytes of the compiled graph, checked.
+      size: side of the network's input in pixels.
+      classes: number of outputs.
+      started: told of the Process, which another thread may kill.
+    Attributes:
+      name.
+      milliseconds: what the stick itself needed for the last image, or None.
+      celsius: its temperature, or None.
+    Raises:
+      StickError: it cannot be used; its process is ended.
+    """
+
+    def __init__(self, name, blob, size, classes, started=lambda process: None):
+        self.name, self.milliseconds, self.celsius = name, None, None
+        self._label = f"{NAME} {name}"
+        self._classes, self._number = classes, 0
+        self._usable = True
+        self._process = Process(self._label)
+        try:
+            started(self._process)
+            self._process.call("open", name)
+            self._process.call("allocate", blob, size)
+            # The first image tells whether it computes; better now than with somebody's picture.
+            self.infer(numpy.zeros((size, size, 3), "float16"))
+        except BaseException:
+            self.close()
+            raise
+
+    def infer(self, tensor):
+        """Probabilities of one image.
+
+        Args:
+          tensor: float16 [size, size, 3], scaled for the network.
+        Returns:
+          float32 [classes], checked.
+        Raises:
+          StickError: the stick failed, or its answer is no probability; it must be closed then.
+        """
+        self._number += 1
+        try:
+            content, self.milliseconds, self.celsius = self._process.call("infer", tensor.tobytes(), self._number)
+        except StickError as error:
+            # After these the library's next call never returns, not even the one that closes.
+            self._usable = error.kind not in ("ERROR", "late", "ended")
+            raise
+        answer = numpy.frombuffer(content, "float16").astype("float32")
+        try:
+            Interface.check(answer[None], self._classes)
+        except EngineError as error:
+            raise StickError(self._label, "rubbish", f"{answer.tolist()[:8]}") from error
+        return answer
+
+    def close(self):
+        """Let the stick go, in order where that is possible, and end its process."""
+        if self._usable:
+            self._usable = False
+            with contextlib.suppress(StickError):
+                self._process.call("close")
+        self._process.end()
+
+    def kill(self):
+        """End its process while another thread uses the stick; that thread gets a StickError, and closes it."""
+        self._process.kill()

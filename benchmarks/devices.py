@@ -1,0 +1,123 @@
+"""What a Movidius stick costs and how it fails, with real deadlines and the stand-in for its library (tests/mvnc).
+
+python3 benchmarks/devices.py                              # what the process around the library costs an image
+python3 benchmarks/devices.py --faults                     # also every failure at every call, with the CPU behind it
+python3 benchmarks/devices.py --set NetworkPath=FOLDER     # also the verdicts of the model trained there, in float16
+
+The stand-in computes the frozen graph with every result rounded to float16. It is no stick: it says nothing of the
+speed of one, and its rounding is not to the last bit that of one.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+
+import numpy
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
+
+from Classes import Card, Engine, Helpers, Images, Movidius, OpenVINO, Sources, Stick, StickDriver  # noqa: E402
+from tests import graphs  # noqa: E402
+from tests import sticks as standin  # noqa: E402
+
+IMAGES = 200
+STATUSES = (
+    *("BUSY", "ERROR", "OUT_OF_MEMORY", "DEVICE_NOT_FOUND", "INVALID_PARAMETERS", "TIMEOUT", "NO_DATA", "GONE"),
+    *("UNSUPPORTED_GRAPH_FILE", "MYRIAD_ERROR", "hang", "die"),
+)
+CALLS = ("LoadTensor", "GetResult", "GetGraphOption", "GetDeviceOption")
+ANSWERS = ("nan", "short", "double", "none", "stale")
+
+
+def main(arguments=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faults", action="store_true", help="minutes: a stick that hangs is waited for")
+    parser.add_argument("--set", dest="settings", metavar="Key=value", action="append", default=[])
+    options = parser.parse_args(arguments)
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        os.environ["MVNC_PLAN"] = str(folder / "plan.json")
+        sticks = standin.Sticks(folder / "plan.json")
+        card = standin.write(folder)
+        overhead(folder, card)
+        if options.faults:
+            faults(folder, card, sticks)
+        sticks.plan(["1.1"])
+        if options.settings:
+            verdicts(Helpers.load(None, options.settings), folder)
+    return 0
+
+
+def overhead(folder, card):
+    """The same calls with the library in this process and in one of its own, turn by turn."""
+    tensor = Images.network_input(graphs.red(64)[None])[0].astype("float16")
+    blob = (folder / "Model" / "ALL.graph").read_bytes()
+    driver = StickDriver.Driver()
+    driver.open("1.1")
+    driver.allocate(blob, card.size)
+    stick = Stick.Stick("1.1", blob, card.size, len(card.classes))
+    inside, outside = [], []
+    for number in range(IMAGES):
+        inside.append(_seconds(driver.infer, tensor.tobytes(), number))
+        outside.append(_seconds(stick.infer, tensor))
+    stick.close()
+    added = 1000 * (statistics.median(outside) - statistics.median(inside))
+    print(f"the library in a process of its own: {added:.2f} ms more an image (medians of {IMAGES})")
+
+
+def faults(folder, card, sticks):
+    """Every failure at every call, with AUTO: longest wait for an image, and images without a right answer."""
+    plans = [(call, status) for call in CALLS for status in STATUSES] + [("GetResult", each) for each in ANSWERS]
+    longest, lost, silent = 0, 0, 0
+    for call, fault in plans:
+        sticks.plan(["1.1"], (call, fault, {"after": 2}), silence=15)
+        configuration = graphs.configuration(folder, "Precision=AUTO", "Device=AUTO")
+        with Engine.open_engine(configuration, card) as engine:
+            waits = []
+            for red, expected in graphs.RED.items():
+                began = time.perf_counter()
+                answer = engine.classify(graphs.red(red)[None])[0, 1]
+                waits.append(time.perf_counter() - began)
+                lost += abs(answer - expected) > 0.01
+            failed = engine.telemetry()[0]["failures"]
+        longest, silent = max(longest, *waits), silent + (failed == 0)
+        print(f"  {call:16}{fault:24}{max(waits):6.1f} s   {'the CPU went on' if failed else 'the stick went on'}")
+    print(f"{len(plans)} failures: longest wait {longest:.1f} s, {lost} images lost, {silent} that the stick got over")
+
+
+def verdicts(configuration, folder):
+    """The test images of a trained model: the stand-in against the CPU in float32."""
+    card = Card.load(configuration.card)
+    files = Sources.find(configuration, [])
+    images = numpy.stack([card.view.prepare(path) for path in files])
+    with OpenVINO.Engine(card, "CPU", "f32") as engine:
+        expected = engine.classify(images)
+    model = standin.write(
+        folder / "real",
+        classes=card.classes,
+        content=card.graph_path.read_bytes(),
+        input=card.input,
+        output=card.output,
+    )
+    # In numpy an image takes seconds, which no stick's does.
+    Stick.SECONDS.update(infer=300, allocate=300)
+    with Movidius.Engine(standin.configuration(folder / "real"), model, ["1.1"]) as engine:
+        found = engine.classify(images)
+    same = (found.argmax(1) == expected.argmax(1)).sum()
+    print(f"{same} of {len(files)} verdicts as on the CPU in float32; farthest {numpy.abs(found - expected).max():.5f}")
+
+
+def _seconds(function, *arguments):
+    began = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    sys.exit(main())

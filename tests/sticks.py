@@ -1,0 +1,70 @@
+"""Models on the stand-in for the stick's library, and files as its compiler writes them."""
+
+import hashlib
+import json
+import pathlib
+import struct
+
+from Classes import Card, Files
+from tests import graphs
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+def compiled(graph, classes=2, stages=110, softmax=3, version=2, outputs=None):
+    """A file of the stick's compiler whose data are the frozen graph, which is what the stand-in reads.
+
+    Args:
+      graph: bytes of the frozen graph.
+      classes, stages, softmax, version: what the header says; `softmax` is the operation of the last stage.
+      outputs: numbers in the answer, where they are not `classes`.
+    """
+    records = bytearray(227 * stages)
+    last = 227 * (stages - 1)
+    records[last + 100] = softmax
+    struct.pack_into("<3I", records, last + 136, 1, 1, classes)
+    struct.pack_into("<I", records, last + 172, 2 * (outputs or classes))
+    start = 264 + len(records)
+    header = bytearray(264)
+    struct.pack_into("<2I", header, 32, start + len(graph), version)
+    header[40:48] = b"ALLGraph"
+    struct.pack_into("<2I2H", header, 240, stages, start, 0, 11)
+    return bytes(header) + bytes(records) + graph
+
+
+def write(folder, made=None, **graph):
+    """A model as Trainer.py and Trainer.py Compile leave it; returns the Card.
+
+    Args:
+      folder: pathlib.Path of the project's root.
+      made: bytes of the compiled graph, where they are not sound.
+      graph: see graphs.write.
+    """
+    path = graphs.write(folder / "Model", **graph)
+    card = Card.load(path)
+    made = compiled(card.graph_path.read_bytes(), len(card.classes)) if made is None else made
+    Files.write(folder / "Model" / "ALL.graph", made)
+    note = {"sha256": hashlib.sha256(made).hexdigest(), "source_sha256": card.graph_sha256}
+    return Card.load(graphs.write(folder / "Model", **{**graph, "compiled": note}))
+
+
+class Sticks:
+    """What is plugged in, and how it fails; see mvnc.mvncapi.
+
+    Args:
+      path: of the plan.
+    """
+
+    def __init__(self, path):
+        self._path = path
+        self.plan(["1.1"])
+
+    def plan(self, sticks, *faults, **more):
+        """Replace the plan; a fault is (call, fault) or (call, fault, {"after": …, "stick": …})."""
+        listed = [{"call": call, "fault": fault, **dict(*rest)} for call, fault, *rest in faults]
+        Files.write(self._path, json.dumps({"sticks": sticks, "faults": listed, "silence": 0.3, **more}))
+
+
+def configuration(folder, *settings):
+    """graphs.configuration on the stick."""
+    return graphs.configuration(folder, "Precision=AUTO", "Device=NCS1", *settings)

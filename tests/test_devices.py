@@ -1,0 +1,236 @@
+import concurrent.futures
+import threading
+
+import numpy
+import pytest
+
+from Classes import Card, Devices, Engine, Failover, OpenVINO
+from Classes.Errors import EngineError, GraphError
+from tests import graphs
+from tests import sticks as standin
+
+
+def opened(folder, *settings):
+    configuration = graphs.configuration(folder, "Precision=AUTO", *settings)
+    return Engine.open_engine(configuration, Card.load(configuration.card))
+
+
+def choice(caplog):
+    (line,) = [line for line in caplog.messages if line.startswith("Device=AUTO took")]
+    return line
+
+
+def test_auto_takes_the_stick_where_everything_is_there(tmp_path, sticks, caplog):
+    caplog.set_level("INFO")
+    standin.write(tmp_path)
+    with opened(tmp_path) as engine:
+        assert engine.name == "Movidius NCS1"
+    assert choice(caplog) == "Device=AUTO took Movidius NCS1 (f16)"
+
+
+def test_auto_without_the_package_says_why_it_took_the_cpu(tmp_path, caplog):
+    caplog.set_level("INFO")
+    standin.write(tmp_path)
+    with opened(tmp_path) as engine:
+        assert engine.name == "OpenVINO CPU"
+    line = choice(caplog)
+    assert line.startswith("Device=AUTO took OpenVINO CPU (")
+    assert line.endswith("; not NCS1: Movidius NCS1: the mvnc package is not installed; not GPU: OpenVINO lists none")
+    assert "Connected To OpenVINO CPU" in caplog.text
+
+
+def test_auto_says_why_it_took_no_device_of_another_kind(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(OpenVINO, "devices", lambda: [("CPU", "Xeon"), ("NPU", "AI Boost"), ("MYRIAD", "Stick 2")])
+    graphs.write(tmp_path / "Model")
+    opened(tmp_path).close()
+
+    assert choice(caplog).endswith("; not NPU: saves power rather than time; not MYRIAD: saves power rather than time")
+
+
+def test_auto_takes_a_stick_whose_precision_the_cpu_lacks(tmp_path, sticks, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    openvino_engine = OpenVINO.Engine
+
+    def without_f16(card, device, precision, cache):
+        if precision == "f16":
+            raise EngineError("Precision=f16: CPU has no f16 arithmetic, only f32; set Precision=AUTO")
+        return openvino_engine(card, device, precision, cache)
+
+    monkeypatch.setattr(OpenVINO, "Engine", without_f16)
+    standin.write(tmp_path)
+    with opened(tmp_path, "Precision=f16") as engine:
+        assert (engine.name, engine.precision) == ("Movidius NCS1", "f16")
+    assert choice(caplog).endswith("; not CPU: Precision=f16: CPU has no f16 arithmetic, only f32")
+
+    sticks.plan([])
+    with pytest.raises(EngineError, match="CPU has no f16 arithmetic"):
+        opened(tmp_path, "Precision=f16")
+
+
+def test_auto_does_not_take_a_stick_for_another_models_graph(tmp_path, sticks, caplog):
+    caplog.set_level("INFO")
+    graphs.write(tmp_path / "Model")
+    with opened(tmp_path) as engine:
+        assert engine.name == "OpenVINO CPU"
+    assert "ALL.graph: no compiled graph" in choice(caplog)
+
+
+def test_a_named_stick_without_its_graph_is_an_error(tmp_path, sticks):
+    graphs.write(tmp_path / "Model")
+    with pytest.raises(GraphError, match=r"Trainer\.py Compile"):
+        opened(tmp_path, "Device=ncs1")
+
+
+@pytest.mark.parametrize("name", ["MYRIAD", "NPU", "Toaster"])
+def test_a_named_device_that_is_not_there_names_what_was_found(tmp_path, name):
+    graphs.write(tmp_path / "Model")
+    with pytest.raises(EngineError, match=f"Device={name}: .* found: CPU"):
+        opened(tmp_path, f"Device={name}")
+
+
+def test_the_list_has_every_device_with_its_time(tmp_path, sticks, capsys):
+    standin.write(tmp_path)
+    assert Devices.run(graphs.configuration(tmp_path, "Precision=AUTO")) == 0
+
+    head, stick, *others = capsys.readouterr().out.splitlines()
+    assert head.split() == ["Device", "What", "it", "is", "Precision", "Time", "per", "image"]
+    assert stick.startswith("NCS1    Movidius stick 1.1")
+    assert stick.endswith(" ms")
+    assert [line for line in others if line.startswith("CPU ") and line.endswith(" ms")]
+
+
+def test_the_list_without_model_and_stick_says_so(tmp_path, capsys):
+    Devices.run(graphs.configuration(tmp_path))
+
+    _, stick, *others = capsys.readouterr().out.splitlines()
+    assert "not there" in stick
+    assert "the mvnc package is not installed" in stick
+    assert all(line.endswith("no model yet") for line in others)
+
+
+class Fake:
+    precision = "f32"
+
+    def __init__(self, name):
+        self.name, self.calls, self.error = name, 0, None
+
+    def classify(self, batch):
+        self.calls += 1
+        if self.error:
+            raise self.error
+        return numpy.full((len(batch), 2), 0.5, "float32")
+
+    def close(self):
+        self.error = EngineError("closed")
+
+
+def test_a_device_rests_after_a_failure_and_is_tried_again(caplog, monkeypatch):
+    monkeypatch.setattr(Failover, "REST", 3600)
+    caplog.set_level("INFO")
+    device, cpu = Fake("OpenVINO GPU"), Fake("OpenVINO CPU")
+    engine = Failover.Engine(device, cpu)
+    device.error = EngineError("GPU: failed")
+    names = []
+    for _ in range(3):
+        engine.classify(numpy.zeros((1, 8, 8, 3), "uint8"))
+        names.append(engine.name)
+    engine._again = 0
+    device.error = None
+    engine.classify(numpy.zeros((1, 8, 8, 3), "uint8"))
+
+    assert names == ["OpenVINO CPU"] * 3
+    assert (device.calls, cpu.calls, engine.name) == (2, 3, "OpenVINO GPU")
+    assert caplog.messages == ["GPU: failed; OpenVINO CPU goes on", "OpenVINO GPU is back."]
+    assert engine.telemetry() == []
+
+
+def test_a_failure_that_strikes_several_images_at_once_is_one_line(caplog):
+    together = threading.Barrier(4)
+
+    class Failing(Fake):
+        def classify(self, batch):
+            together.wait(60)
+            raise EngineError("GPU: failed")
+
+    engine = Failover.Engine(Failing("OpenVINO GPU"), Fake("OpenVINO CPU"))
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(engine.classify, [numpy.zeros((1, 8, 8, 3), "uint8")] * 4))
+
+    assert len(answers) == 4
+    assert caplog.messages == ["GPU: failed; OpenVINO CPU goes on"]
+
+
+def test_where_both_fail_the_cpus_error_is_told():
+    device, cpu = Fake("OpenVINO GPU"), Fake("OpenVINO CPU")
+    with Failover.Engine(device, cpu) as engine:
+        pass
+    with pytest.raises(EngineError, match="closed"):
+        engine.classify(numpy.zeros((1, 8, 8, 3), "uint8"))
+
+
+class Core:
+    """OpenVINO on a machine of other devices."""
+
+    def __init__(self):
+        self.names = {
+            "CPU": "Xeon", "GPU.0": "UHD (iGPU)", "GPU.1": "Arc (dGPU)", "NPU": "AI Boost", "MYRIAD": "Stick 2"
+        }  # fmt: skip
+        self.capabilities = {
+            "CPU": ["FP32", "INT8"],
+            "GPU.0": ["FP32", "FP16"],
+            "GPU.1": ["FP32", "FP16"],
+            "NPU": ["FP16", "INT8"],
+            "MYRIAD": ["FP16"],
+        }
+        self.available_devices = list(self.names)
+
+    def get_property(self, device, name):
+        return {"FULL_DEVICE_NAME": self.names, "OPTIMIZATION_CAPABILITIES": self.capabilities}[name][device]
+
+
+def test_accelerators_are_graphics_processors_with_own_memory_first(monkeypatch):
+    monkeypatch.setattr(OpenVINO, "new_core", Core)
+
+    assert OpenVINO.accelerators() == ["GPU.1", "GPU.0"]
+    assert OpenVINO.devices()[0] == ("CPU", "Xeon")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "found"),
+    [("AUTO", "GPU.0", "f16"), ("f32", "GPU.0", "f32"), ("AUTO", "NPU", "f16"), ("AUTO", "CPU", "f32")],
+)
+def test_a_device_computes_in_what_it_has(wanted, device, found):
+    assert OpenVINO.choose_precision(wanted, device, Core()) == found
+
+
+@pytest.mark.parametrize(("wanted", "device"), [("f32", "NPU"), ("bf16", "GPU.0"), ("f16", "CPU"), ("f32", "MYRIAD")])
+def test_a_precision_that_a_device_lacks_is_refused(wanted, device):
+    with pytest.raises(EngineError, match=f"Precision={wanted}: {device} has no {wanted}"):
+        OpenVINO.choose_precision(wanted, device, Core())
+
+
+def test_a_device_whose_driver_is_broken_is_told_and_auto_does_without(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    core = OpenVINO.new_core()
+
+    class Broken:
+        def __init__(self):
+            self.available_devices = ["CPU", "GPU"]
+
+        def __getattr__(self, name):
+            return getattr(core, name)
+
+        def get_property(self, device, name):
+            if device == "GPU" and name == "OPTIMIZATION_CAPABILITIES":
+                raise RuntimeError("Exception from src/core.cpp:1:\nclGetPlatformIDs error -1001")
+            return "GPU" if device == "GPU" else core.get_property(device, name)
+
+    monkeypatch.setattr(OpenVINO, "new_core", Broken)
+    graphs.write(tmp_path / "Model")
+
+    with opened(tmp_path) as engine:
+        assert engine.name == "OpenVINO CPU"
+    assert "not GPU: GPU: its driver does not answer (clGetPlatformIDs error -1001)" in choice(caplog)
+    with pytest.raises(EngineError, match=r"GPU: its driver does not answer .*try Device=CPU"):
+        opened(tmp_path, "Device=GPU")

@@ -1,0 +1,132 @@
+"""The stick behind Classifier.py and behind the service under load, while everything that can fails."""
+
+import concurrent.futures
+import time
+
+import pytest
+
+import Classifier
+from Classes import Engine, Failover, Movidius, Stick
+from tests import graphs, services, smears
+from tests import sticks as standin
+
+FAULTS = [
+    ("LoadTensor", "ERROR"),
+    ("LoadTensor", "hang"),
+    ("LoadTensor", "BUSY"),
+    ("GetResult", "TIMEOUT"),
+    ("GetResult", "MYRIAD_ERROR"),
+    ("GetResult", "hang"),
+    ("GetResult", "nan"),
+    ("GetResult", "die"),
+]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(Stick, "SECONDS", {"names": 60, "open": 60, "allocate": 60, "infer": 3, "close": 0.5})
+    monkeypatch.setattr(Failover, "REST", 0.3)
+    monkeypatch.setattr(Movidius, "RETRY", 0.3)
+
+
+@pytest.fixture
+def served(tmp_path, sticks):
+    """A client of a service on a stick, with the CPU behind it."""
+    card = standin.write(tmp_path)
+    configuration = graphs.configuration(tmp_path, "Precision=AUTO")
+    with Engine.open_engine(configuration, card) as engine:
+        client = services.client(tmp_path, engine=engine, card=card)
+        yield client
+        client.laboratory.close()
+
+
+def ask(client, red):
+    answer = client.application.test_client().post("/v1/classify", data=services.image(red, 299))
+    return answer.status_code, answer.get_json()
+
+
+@pytest.mark.parametrize(("call", "fault"), FAULTS)
+def test_no_request_is_lost_when_the_stick_fails_under_load(served, sticks, call, fault):
+    sticks.plan(["1.1"], (call, fault, {"after": 6}))
+    reds = [red for red in graphs.RED for _ in range(4)]
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda red: ask(served, red), reds))
+
+    assert [status for status, _ in answers] == [200] * len(reds)
+    found = [answer["probabilities"]["1"] for _, answer in answers]
+    assert found == pytest.approx([graphs.RED[red] for red in reds], abs=0.01)
+    assert {answer["engine"] for _, answer in answers} <= {"Movidius NCS1", "OpenVINO CPU"}
+    assert time.monotonic() - began < 20
+
+
+def test_a_stick_that_comes_back_is_used_again_and_no_request_fails(served, sticks):
+    assert ask(served, 64)[1]["engine"] == "Movidius NCS1"
+    sticks.plan([])
+    assert ask(served, 64)[1]["engine"] == "OpenVINO CPU"
+    sticks.plan(["1.1"])
+    until = time.monotonic() + 30
+    while (answer := ask(served, 64))[1]["engine"] != "Movidius NCS1":
+        assert answer[0] == 200
+        assert time.monotonic() < until, "the stick is not in use again"
+        time.sleep(0.1)
+
+
+def test_the_figures_tell_of_the_stick(served, sticks):
+    ask(served, 64)
+    text = served.get("/metrics").get_data(as_text=True)
+
+    for line in (
+        'all_stick_connected{stick="1.1"} 1.0',
+        'all_stick_inferences_total{stick="1.1"} 2.0',
+        'all_stick_failures_total{stick="1.1"} 0.0',
+        'all_stick_milliseconds{stick="1.1"} 300.75',
+        'all_stick_celsius{stick="1.1"} 41.5',
+    ):
+        assert line in text.splitlines()
+
+
+def test_without_a_stick_there_are_no_figures_of_one(tmp_path):
+    client = services.client(tmp_path)
+
+    assert "all_stick" not in client.get("/metrics").get_data(as_text=True)
+    client.laboratory.close()
+
+
+@pytest.mark.parametrize("device", ["NCS1", "AUTO"])
+def test_the_classifier_works_on_a_stick_unchanged(tmp_path, sticks, capsys, device):
+    standin.write(tmp_path)
+    for name, red in (("Im001_0.png", 64), ("Im002_1.png", 192)):
+        path = tmp_path / "Model" / "Test" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(smears.png(graphs.red(red)))
+    if device == "AUTO":
+        sticks.plan(["1.1"], ("GetResult", "TIMEOUT", {"after": 2}))
+
+    assert Classifier.main(["--device", device, "--set", f"NetworkPath={tmp_path}"]) == 0
+
+    lines = capsys.readouterr().out
+    assert "Connected To NCS1 successfully." in lines
+    assert "Movidius graph allocated successfully." in lines
+    assert "Movidius NCS1 Classifier started." in lines
+    assert "Testing ended. 2 correct, 0 incorrect" in lines
+    assert ("OpenVINO CPU goes on" in lines) == (device == "AUTO")
+
+
+def test_a_failing_stick_ends_the_classifier_in_one_line_where_it_alone_is_wanted(tmp_path, sticks):
+    from Classes.Errors import EngineError
+
+    standin.write(tmp_path)
+    (tmp_path / "Model" / "Test").mkdir()
+    (tmp_path / "Model" / "Test" / "Im001_0.png").write_bytes(smears.png(graphs.red(64)))
+    sticks.plan(["1.1"], ("GetResult", "TIMEOUT", {"after": 1}))
+
+    with pytest.raises(EngineError, match=r"fell silent \(TIMEOUT\)"):
+        Classifier.main(["--device", "NCS1", "--set", f"NetworkPath={tmp_path}"])
+
+
+def test_the_devices_are_listed(tmp_path, sticks, capsys):
+    standin.write(tmp_path)
+
+    assert Classifier.main(["Devices", "--set", f"NetworkPath={tmp_path}"]) == 0
+    assert "Movidius stick 1.1" in capsys.readouterr().out
