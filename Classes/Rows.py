@@ -66,7 +66,7 @@ def check(*paths):
         if not there.is_dir():
             raise ConfigurationError(f"{path}: {there} is no folder; give the name of a file in a folder")
         if not os.access(there, os.W_OK | os.X_OK):
-            raise ConfigurationError(f"{path}: {there} may not be written by you; give another place")
+            raise ConfigurationError(f"{path}: permission denied in {there}; give another place")
 
 
 def write(rows, model, csv_path, json_path, log):
