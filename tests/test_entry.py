@@ -149,8 +149,8 @@ def raising(error):
         (Errors.DataError("x.png: no image"), "Error: x.png: no image", 1),
         (Errors.ConfigurationError("Epochs is 0"), "Error: Epochs is 0", 2),
         (Errors.DataError("a\nERROR forged"), "Error: a\\x0aERROR forged", 1),
-        (OSError(28, "No space left on device", "a.pb"), "Error: a.pb: No space left on device; free some and run", 1),
-        (OSError(28, "No space left on device"), "Error: writing: No space left on device; free some and run", 1),
+        (OSError(28, "No space left on device", "a.pb"), "Error: a.pb: No space left on device; free some space and run", 1),
+        (OSError(28, "No space left on device"), "Error: writing: No space left on device; free some space and run", 1),
         (PermissionError(13, "Permission denied", "a.pb"), "Error: a.pb: Permission denied", 1),
         (MemoryError(), "Error: not enough memory; close other programs, or lower BatchSize or Workers", 1),
         (KeyboardInterrupt(), "Stopped.", 130),
@@ -212,7 +212,7 @@ def test_output_to_a_full_disk_is_one_line():
         run = subprocess.run(
             [sys.executable, "-c", script], cwd=PROJECT, stdout=full, stderr=subprocess.PIPE, text=True
         )
-    assert run.stderr == "Error: writing: No space left on device; free some and run this again\n"
+    assert run.stderr == "Error: writing: No space left on device; free some space and run this again\n"
     assert run.returncode == 1
 
 
