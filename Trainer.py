@@ -1,18 +1,20 @@
-"""Train Inception V3 on the shards and freeze it.
+"""Train a network on the shards and freeze it.
 
 python3 Trainer.py                                  # as Required/confs.json says; goes on where a stopped run ended
 python3 Trainer.py --set Epochs=10                  # the same, shorter
 python3 Trainer.py --set TrainableScopes=Mixed_7a   # train from that block upwards instead of the last layer alone
 python3 Trainer.py --set Pretrained=none            # from random weights, end to end
+python3 Trainer.py --set Network=AllCNN             # the small network instead of Inception V3
+python3 Trainer.py --set Network=AllCNN Import DIR  # its published weights (weights.h5, model.json) as they are
 python3 Trainer.py Quantize                         # the same model in int8, faster, where its verdicts stay
 python3 Trainer.py Export                           # the trained model for TensorFlow Serving and other model servers
 python3 Trainer.py Compile                          # the trained model for the Movidius stick, Model/ALL.graph
 
 Reads the shards in Model/Data and the pretrained weights in Model/Pretrained. Writes checkpoints, TensorBoard events
 and run.json to Model/_logs, the images' features to Model/Features, the frozen graph to Model/ALLGraph.pb and its
-model card to Model/ALLGraph.json. Quantize reads these two and the shards, writes Model/ALLGraph.int8.xml and .bin, and
-needs NNCF (pip install -r Required/requirements-int8.txt). Export writes the next version below Model/Export. Compile
-has the stick's own compiler write Model/ALL.graph.
+model card to Model/ALLGraph.json. Import writes the last two alone. Quantize reads them and the shards, writes
+Model/ALLGraph.int8.xml and .bin, and needs NNCF (pip install -r Required/requirements-int8.txt). Export writes the next
+version below Model/Export. Compile has the stick's own compiler write Model/ALL.graph.
 """
 
 import sys
@@ -25,11 +27,14 @@ def main(arguments=None) -> int:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=["Train", "Quantize", "Export", "Compile"],
+        choices=["Train", "Import", "Quantize", "Export", "Compile"],
         default="Train",
         help="what to do (default: Train)",
     )
+    parser.add_argument("folder", nargs="?", help="Import: the folder of the published weights")
     options = parser.parse_args(arguments)
+    if (options.command == "Import") != bool(options.folder):
+        parser.error("Import wants the folder of the published weights, and nothing else wants one")
     from Classes import Helpers
 
     configuration = Helpers.load(options.confs, options.settings)
@@ -39,6 +44,10 @@ def main(arguments=None) -> int:
 
         return Compilation.run(configuration)
     Entry.import_tensorflow()
+    if options.command == "Import":
+        from Classes import Import
+
+        return Import.run(configuration, options.folder)
     from Classes import Export, Quantization, Training
 
     module = {"Train": Training, "Quantize": Quantization, "Export": Export}[options.command]

@@ -58,7 +58,8 @@ def objections(figures, margin):
             found.append(f"{name} falls from {before:.4f} to {after:.4f}, where {margin:g} is allowed")
     turned = figures["confident_flips"]
     if turned:
-        found.append(f"{turned} verdict{'s turn' if turned > 1 else ' turns'} that had {CONFIDENT:g} or more behind it")
+        verdicts, them = ("verdict turns", "it") if turned == 1 else ("verdicts turn", "them")
+        found.append(f"{turned} {verdicts} that had {CONFIDENT:g} or more behind {them}")
     return found
 
 

@@ -80,7 +80,7 @@ def run(configuration, strict=False):
     findings |= {"unreadable": unreadable, "ignored": ignored, "notice": Helpers.DISCLAIMER}
     findings["problems"] = problems(findings)
     folder = configuration.path("ReportDir")
-    Files.write_json(folder / "Data.json", findings)
+    Files.write_json(folder / "Data.json", Files.sealed(findings))
     Files.write(folder / "Data.html", AuditPage.page(configuration, findings, looks))
     for problem in findings["problems"]:
         log.warning("%s: %s", problem["title"], problem["text"])

@@ -1,6 +1,7 @@
 """The 27 views of an original: made from the seed, for training originals only, beside the originals."""
 
 import hashlib
+import io
 import logging
 import os
 import pathlib
@@ -145,11 +146,10 @@ def _make(configuration, work):
             colour = Colours.background(image)
         for name in missing:
             pixels = view(image, name, seed(configuration, item, name), colour)
-            with Files.replacing(path(configuration, item, name)) as temporary:
-                # 4:4:4, since the colour of fine chromatin is what the classes differ in.
-                PIL.Image.fromarray(pixels).save(
-                    temporary, "JPEG", quality=95, subsampling=0, comment=recipes[name]
-                )  # fmt: skip
+            content = io.BytesIO()
+            # 4:4:4, since the colour of fine chromatin is what the classes differ in.
+            PIL.Image.fromarray(pixels).save(content, "JPEG", quality=95, subsampling=0, comment=recipes[name])
+            Files.write(path(configuration, item, name), content.getvalue())
         return len(names), len(missing)
 
     with Helpers.progress(total=len(work), desc="Views", unit="view") as bar:

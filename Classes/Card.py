@@ -1,8 +1,6 @@
 """The model card: what the training wing hands to the serving wing, beside the frozen graph."""
 
 import dataclasses
-import hashlib
-import json
 import pathlib
 
 import jsonschema
@@ -134,6 +132,11 @@ class Card:
         return self.path.with_name(self.graph)
 
     @property
+    def imported(self):
+        """Whether the weights were published by others, so that it is not known which images they have seen."""
+        return "imported" in self.data
+
+    @property
     def size(self):
         """Side of the network's square input in pixels."""
         return self.input["size"]
@@ -181,7 +184,8 @@ def load(path):
     version = values.get("version") if isinstance(values, dict) else None
     if version != VERSION:
         raise GraphError(f"{path}: a model card of version {VERSION} is expected, this one is {version!r}")
-    if values.get("content_sha256", digest := _content(values)) != digest:
+    # One wrong bit in a threshold would be another verdict.
+    if not Files.intact(values):
         raise GraphError(
             f"{path}: damaged, or changed after it was written; run python3 Trainer.py, or take content_sha256 out of "
             "it if the change is wanted"
@@ -206,11 +210,4 @@ def write(path, card):
     """
     if isinstance(card, Card):
         card = {key: value for key, value in dataclasses.asdict(card).items() if key != "path"}
-    values = {"version": VERSION, **card}
-    Files.write_json(path, {**values, "content_sha256": _content(values)})
-
-
-def _content(values):
-    """SHA-256 over all but itself: one wrong bit in a threshold would be another verdict."""
-    rest = {key: value for key, value in values.items() if key != "content_sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    Files.write_json(path, Files.sealed({"version": VERSION, **card}))

@@ -8,7 +8,7 @@ import shutil
 import tensorflow as tf
 
 from Classes import Files
-from Classes.Errors import CheckpointError
+from Classes.Errors import CheckpointError, reason
 
 PREFIX = "model.ckpt-"
 KEPT = 2
@@ -44,12 +44,15 @@ def save(folder, step, arrays):
             Files.flush(made)
             made.replace(folder / made.name)
     except tf.errors.OpError as error:
-        raise CheckpointError(f"{prefix}: could not be written ({error.message}); the one before it is kept") from error
+        raise CheckpointError(f"{prefix}: could not be written ({reason(error)}); the one before it is kept") from error
     finally:
         shutil.rmtree(making, ignore_errors=True)
     Files.flush(folder)
     Files.write(folder / "checkpoint", f'model_checkpoint_path: "{prefix.name}"\n')
-    for old in steps(folder)[:-KEPT]:
+    found = steps(folder)
+    # What is beyond this step was not whole, or this run would have begun there.
+    kept = [other for other in found if other <= step][-KEPT:]
+    for old in sorted(set(found) - set(kept)):
         for ending in (".index", DATA):
             (folder / f"{PREFIX}{old}{ending}").unlink(missing_ok=True)
     return prefix
@@ -101,5 +104,5 @@ def read(prefix):
         reader = tf.train.load_checkpoint(str(prefix))
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
-        reason = getattr(error, "message", None) or str(error)
-        raise CheckpointError(f"{prefix}: not a whole checkpoint ({reason.splitlines()[0]})") from error
+        words = getattr(error, "message", None) or str(error)
+        raise CheckpointError(f"{prefix}: not a whole checkpoint ({words.splitlines()[0]})") from error

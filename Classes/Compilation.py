@@ -41,7 +41,8 @@ def run(configuration):
     with Files.lock(path.parent):
         card = Card.load(configuration.card)
         card.verify()
-        with tempfile.TemporaryDirectory(prefix="ALL-") as folder:
+        # What a container left there as root may stay.
+        with tempfile.TemporaryDirectory(prefix="ALL-", ignore_cleanup_errors=True) as folder:
             content, header = _compile(Path(folder), configuration["StickCompiler"], card)
         # The graph first: without its note it is refused, a note without its graph says where to get one.
         Files.write(path, content)

@@ -6,6 +6,7 @@ blast is larger, its nucleus fills nearly all of the cell, its chromatin is fine
 """
 
 import concurrent.futures
+import io
 import logging
 import os
 
@@ -48,10 +49,17 @@ def run(configuration):
 
     def one(path, positive, number):
         image = PIL.Image.fromarray(draw(bool(positive), [configuration["RandomSeed"], positive, number]))
-        with Files.replacing(path) as temporary:
-            image.save(temporary, "JPEG", quality=92)
+        content = io.BytesIO()
+        image.save(content, "JPEG", quality=92)
+        Files.write(path, content.getvalue())
 
-    with concurrent.futures.ThreadPoolExecutor(configuration["Workers"] or os.cpu_count() or 1) as pool:
+    with (
+        Files.lock(data),
+        concurrent.futures.ThreadPoolExecutor(configuration["Workers"] or os.cpu_count() or 1) as pool,
+    ):
+        for folder in {path.parent for path, *_ in work}:
+            folder.mkdir(parents=True, exist_ok=True)
+            Files.sweep(folder)
         drawn = [pool.submit(one, *each) for each in work]
         for each in Helpers.progress(drawn, desc="Smears", unit="image"):
             each.result()

@@ -118,7 +118,11 @@ def _best(configuration, card):
     from Classes import OpenVINO
 
     refused = []
-    spare = _openvino(configuration, card, "CPU")
+    try:
+        spare = _openvino(configuration, card, "CPU")
+    except EngineError as error:
+        # It lacks the arithmetic; another device may have it, with nothing behind it then.
+        spare, unfit = None, error
     try:
         for open_one, name in [(_stick, "NCS1"), *((_openvino, name) for name in OpenVINO.accelerators())]:
             try:
@@ -126,13 +130,17 @@ def _best(configuration, card):
             except (EngineError, GraphError) as error:
                 refused.append((name, error))
             else:
-                return Failover.Engine(primary, spare), refused
+                return (Failover.Engine(primary, spare), refused) if spare else (primary, [*refused, ("CPU", unfit)])
     except BaseException:
-        spare.close()
+        if spare:
+            spare.close()
         raise
+    if spare is None:
+        raise unfit
     if all(name == "NCS1" for name, _ in refused):
         refused.append(("GPU", "OpenVINO lists none"))
-    return spare, refused
+    others = (name for name, _ in OpenVINO.devices() if name.partition(".")[0] not in ("CPU", "GPU"))
+    return spare, [*refused, *((name, "saves power rather than time") for name in others)]
 
 
 def _stick(configuration, card, name="NCS1"):

@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import os
 import pathlib
+import re
 import signal
 import sys
 import traceback
@@ -145,7 +146,7 @@ def run(main, packages):
         print("\nStopped.", file=sys.stderr)
         code = 143 if isinstance(stop, _Terminated) else 130
     except Exception as error:
-        message, code = _explain(error)
+        message, code = explain(error)
         print(f"Error: {one_line(message)}", file=sys.stderr)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -161,12 +162,13 @@ def _terminate(number, frame):
     raise _Terminated
 
 
-def _explain(error):
+def explain(error):
     """(what the user is told, exit code) for what stopped a run."""
     if isinstance(error, ALLError):
         return error, error.exit_code
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{error.filename or 'writing'}: {error.strerror}; free some and run this again", 1
+    error = _of_tensorflow(error) or error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{error.filename or 'writing'}: {error.strerror}; free some space and run this again", 1
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, 1
     if isinstance(error, MemoryError):
@@ -177,6 +179,17 @@ def _explain(error):
         f"of the toolkit, please report it{_record(error)}",
         1,
     )
+
+
+def _of_tensorflow(error):
+    """The OSError that TensorFlow has in words, such as "/path; No space left on device"; None where it is another."""
+    if hasattr(error, "error_code"):
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
+            reason = os.strerror(number)
+            found = re.search(rf"(/[^;}}\n]*); {re.escape(reason)}", str(error))
+            if found:
+                return OSError(number, reason, found[1])
+    return None
 
 
 def _record(error):

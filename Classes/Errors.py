@@ -59,6 +59,15 @@ def one_line(text):
     return "".join(_escape(character) for character in str(text))
 
 
+def reason(error):
+    """Why TensorFlow could not read or write, as the system says it.
+
+    Args:
+      error: tf.errors.OpError; its message begins with names, often of a folder of ours for the time being.
+    """
+    return error.message.rpartition("; ")[2].partition(" [Op:")[0].partition("\n")[0] or type(error).__name__
+
+
 def _escape(character):
     # Control characters, line and paragraph separators, and halves of a character: bytes of a name that is no UTF-8.
     if character != "\t" and (unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") or character in DIRECTION):

@@ -80,5 +80,7 @@ class Examiner:
         )
 
     def warm_up(self):
-        """One inference on a grey image, so that the first caller does not wait for what is done only once."""
-        self._engine.classify(numpy.full((1, self._card.size, self._card.size, 3), 128, "uint8"))
+        """Inferences on grey images, so that the first callers do not wait for what is done only once."""
+        # Two, since an engine may have one way for a single image and one for several.
+        for count in (1, 2):
+            self._engine.classify(numpy.full((count, self._card.size, self._card.size, 3), 128, "uint8"))

@@ -123,7 +123,7 @@ def _dense(node):
     flattened, kernel = (value.get_node() for value in node.input_values())
     before = flattened.input_value(0) if flattened.get_type_name() == "Reshape" else None
     if before is None or len(before.get_shape()) != 4 or kernel.get_type_name() != "Constant":
-        raise GraphError("the graph's dense layer weighs no places of the picture; there are no heat maps for it")
+        raise GraphError("the dense layer of the graph weighs no places of the picture; there are no heat maps for it")
     weights = kernel.data if node.get_attributes()["transpose_b"] else kernel.data.T
     # TensorFlow flattens rows, columns, channels.
     _, height, width, channels = before.get_shape()

@@ -1,5 +1,6 @@
 """The trained model as a versioned repository for model servers: TensorFlow Serving, OpenVINO Model Server, Triton."""
 
+import dataclasses
 import logging
 import secrets
 import shutil
@@ -9,7 +10,7 @@ import openvino
 import tensorflow as tf
 
 from Classes import Card, Files, OpenVINO
-from Classes.Errors import GraphError
+from Classes.Errors import GraphError, reason
 
 # The model's name at a server, and those of its input and its outputs.
 MODEL, INPUT, PROBABILITIES, CLASSES = "all", "input", "probabilities", "classes"
@@ -91,7 +92,8 @@ def _write(folder, card):
     _save_tensorflow(folder, card)
     _save_openvino(folder / "model.xml", card)
     Files.write(folder / "labels.txt", _lines(card))
-    Card.write(folder / "card.json", card)
+    # What is exported is the float graph.
+    Card.write(folder / "card.json", dataclasses.replace(card, int8=None))
     for path in (*folder.rglob("*"), folder):
         Files.flush(path)
     return _compare(folder, card)
@@ -123,6 +125,9 @@ def _save_tensorflow(folder, card):
     logger.setLevel(logging.WARNING)
     try:
         tf.saved_model.save(module, str(folder), {"serving_default": module.serve}, options)
+    except tf.errors.OpError as error:
+        words = f"the SavedModel could not be written ({reason(error)}); free some space and run this again"
+        raise GraphError(f"{folder.parent}: {words}") from error
     finally:
         logger.setLevel(level)
 
@@ -134,7 +139,12 @@ def _save_openvino(path, card):
     model.outputs[0].get_tensor().set_names({PROBABILITIES})
     # Where OpenVINO's own tools look for them: separated by spaces, so that a name may have none.
     model.set_rt_info(" ".join(name.replace(" ", "_") for name in card.classes), ["model_info", "labels"])
-    openvino.save_model(model, path, compress_to_fp16=False)
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise GraphError(
+            f"{path.parent.parent}: model.xml could not be written ({error}); is the disk full?"
+        ) from error
 
 
 def _compare(folder, card):

@@ -1,6 +1,7 @@
 """A device that may fail, and the CPU behind it, so that no image is lost."""
 
 import logging
+import threading
 import time
 
 from Classes.Errors import EngineError
@@ -22,6 +23,7 @@ class Engine:
     def __init__(self, primary, spare):
         self._primary, self._spare = primary, spare
         self._again = None
+        self._lock = threading.Lock()
 
     @property
     def name(self):
@@ -35,15 +37,14 @@ class Engine:
 
     def classify(self, batch):
         """See Engine.open_engine; fails only where both do."""
-        if self._again is None or time.monotonic() >= self._again:
+        again = self._again
+        if again is None or time.monotonic() >= again:
             try:
                 answers = self._primary.classify(batch)
             except EngineError as error:
                 self._switch(error)
             else:
-                if self._again is not None:
-                    self._again = None
-                    log.info("%s is back.", self._primary.name)
+                self._come_back()
                 return answers
         return self._spare.classify(batch)
 
@@ -68,7 +69,15 @@ class Engine:
         return self._primary if self._again is None else self._spare
 
     def _switch(self, error):
-        # One line for a failure, however many images come until the device is back.
-        if self._again is None:
+        with self._lock:
+            first = self._again is None
+            self._again = time.monotonic() + REST
+        # One line for a failure, however many images it strikes and come until the device is back.
+        if first:
             log.error("%s; %s goes on", error, self._spare.name)
-        self._again = time.monotonic() + REST
+
+    def _come_back(self):
+        with self._lock:
+            away, self._again = self._again, None
+        if away is not None:
+            log.info("%s is back.", self._primary.name)

@@ -18,6 +18,7 @@ from Classes import Distribution, Files, Helpers, Images, Networks, OpenVINO
 
 # So many images between two writes: what a kill can cost at most, half a minute's work.
 CHUNK = 500
+FILES = "[0-9]" * 6 + ".npz"
 
 
 def extract(configuration, backbone, identity, records, strategy=None):
@@ -135,7 +136,7 @@ def _no_head(network, configuration):
 def _read(folder):
     """Every whole chunk of a cache; a damaged one is named, removed and computed again."""
     known = {}
-    for path in sorted(folder.glob("*.npz")):
+    for path in sorted(folder.glob(FILES)):
         try:
             with open(path, "rb") as file, numpy.load(file) as chunk:
                 known.update(zip(chunk["sha256"].tolist(), chunk["features"], strict=True))
@@ -150,6 +151,6 @@ def _write(folder, chunk):
         return
     folder.mkdir(parents=True, exist_ok=True)
     keys = sorted(chunk)
-    number = 1 + max((int(path.stem) for path in folder.glob("*.npz")), default=0)
+    number = 1 + max((int(path.stem) for path in folder.glob(FILES)), default=0)
     with Files.replacing(folder / f"{number:06d}.npz") as temporary, open(temporary, "wb") as file:
         numpy.savez(file, sha256=numpy.array(keys), features=numpy.stack([chunk[key] for key in keys]))

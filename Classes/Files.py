@@ -19,6 +19,9 @@ def replacing(path):
 
     Args:
       path: the file to replace; its folder is made when it is missing.
+    Raises:
+      OSError: naming `path`. Whoever gives the temporary path to a library has to know that it tells of a full disk:
+        Pillow does not.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,6 +33,11 @@ def replacing(path):
         flush(temporary)
         temporary.replace(path)
         flush(path.parent)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        # What Python says of a full disk names no file, and ours for the time being is of no use to anybody.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -43,6 +51,18 @@ def write(path, content):
 def write_json(path, content):
     """Write `content` as indented JSON; NaN and infinity are refused, since JSON has neither."""
     write(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def sealed(content):
+    """A dict with the hash of the rest of it as `content_sha256`."""
+    rest = {key: value for key, value in content.items() if key != "content_sha256"}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return {**rest, "content_sha256": digest}
+
+
+def intact(content):
+    """Whether a dict is as it was when it was `sealed`; one without a hash is older, or was changed on purpose."""
+    return "content_sha256" not in content or content["content_sha256"] == sealed(content)["content_sha256"]
 
 
 def read_json(path):
@@ -95,9 +115,13 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def sweep(folder):
-    """Remove temporary files and folders that a killed run left in `folder`; only under its `lock`."""
-    for leftover in pathlib.Path(folder).glob(".*.tmp"):
+def sweep(folder, name=""):
+    """Remove temporary files and folders that a killed run left in `folder`; only under its `lock`.
+
+    Args:
+      name: how the names of the files they were to become begin.
+    """
+    for leftover in pathlib.Path(folder).glob(f".{name}*.tmp"):
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
         else:

@@ -7,7 +7,7 @@ import time
 import numpy
 import tensorflow as tf
 
-from Classes import Checkpoints, Distribution, Helpers, Learners
+from Classes import Checkpoints, Distribution, Helpers, Learners, Metrics
 from Classes.Errors import TrainingError
 
 log = logging.getLogger("Trainer")
@@ -21,6 +21,7 @@ class Progress:
       step: steps done.
       loss: total loss of the last step.
       correct, seen: images of this epoch's steps, and those classified rightly.
+      tally: Metrics.tally of this epoch's steps.
       accuracy: streaming training accuracy of the last epoch that ended.
       best_loss, best_epoch: smallest validation loss so far, and after how many epochs it was measured.
     """
@@ -31,17 +32,19 @@ class Progress:
         self.loss = float(values.get("progress/loss", math.nan))
         self.correct = int(values.get("progress/correct", 0))
         self.seen = int(values.get("progress/seen", 0))
+        self.tally = numpy.array(values.get("progress/tally", numpy.zeros((2, Metrics.BINS))), "int64")
         self.accuracy = float(values.get("progress/accuracy", math.nan))
         self.best_loss = float(values.get("progress/best_loss", math.inf))
         self.best_epoch = int(values.get("progress/best_epoch", 0))
 
     def values(self):
-        """{name in a checkpoint: number}."""
+        """{name in a checkpoint: number or array}."""
         return {
             "global_step": numpy.int64(self.step),
             "progress/loss": numpy.float64(self.loss),
             "progress/correct": numpy.int64(self.correct),
             "progress/seen": numpy.int64(self.seen),
+            "progress/tally": self.tally,
             "progress/accuracy": numpy.float64(self.accuracy),
             "progress/best_loss": numpy.float64(self.best_loss),
             "progress/best_epoch": numpy.int64(self.best_epoch),
@@ -139,14 +142,17 @@ class _Run:
             if progress.step % steps and self._clock.due():
                 self.save()
         progress.accuracy = progress.correct / progress.seen
+        training = Metrics.figures(progress.tally)
+        self._events({f"Training_{name}": value for name, value in training.items()})
         progress.correct = progress.seen = 0
+        progress.tally = numpy.zeros_like(progress.tally)
         self._validate(epoch)
         if self._clock.due():
             self.save()
 
     def _step(self, batch):
         progress, rate = self._progress, self._learner.learning_rate(self._progress.step)
-        loss, correct, seen = self._learner.train(batch, progress.step)
+        loss, correct, seen, tally = self._learner.train(batch, progress.step)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss} at step {progress.step + 1} with learning rate {rate:g}; "
@@ -156,6 +162,7 @@ class _Run:
         progress.loss = loss
         progress.correct += correct
         progress.seen += seen
+        progress.tally = progress.tally + tally
         self._bar.update()
 
     def _log_step(self, seconds):
@@ -178,15 +185,18 @@ class _Run:
     def _validate(self, epoch):
         progress = self._progress
         with self._learner.averaged():
-            loss, accuracy = self._learner.evaluate()
+            loss, accuracy, tally = self._learner.evaluate()
+        figures = Metrics.figures(tally)
         log.info(
-            "Epoch %d: training accuracy %.4f, validation loss %.4f, validation accuracy %.4f",
+            "Epoch %d: training accuracy %.4f, validation loss %.4f, validation accuracy %.4f%s",
             epoch + 1,
             progress.accuracy,
             loss,
             accuracy,
+            "".join(f", {name.lower() if name != 'AUC' else name} {value:.4f}" for name, value in figures.items()),
         )
         self._events({"Validation_losses/Total_Loss": loss, "Validation_Accuracy": accuracy})
+        self._events({f"Validation_{name}": value for name, value in figures.items()})
         self._writer.flush()
         if loss < progress.best_loss:
             progress.best_loss, progress.best_epoch = loss, epoch + 1

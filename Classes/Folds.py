@@ -68,7 +68,7 @@ def run(configuration, count):
             log.info("Fold %d of %d: %d originals judged.", number, count, len(rows))
         found = _figures(configuration, manifest, items, judged)
         print("", *table(found), "", sep="\n")
-        Files.write_json(folder / "folds.json", found)
+        Files.write_json(folder / "folds.json", Files.sealed(found))
     log.info("Wrote %s", folder / "folds.json")
     log.info("Next: python3 Validation.py, which puts them into the report")
     return 0
@@ -153,6 +153,7 @@ def _figures(configuration, manifest, items, judged):
     values = {key: [fold[key]["value"] for fold in folds if fold[key]["value"] is not None] for key in SHOWN}
     return {
         "notice": Helpers.DISCLAIMER,
+        "network": configuration["Network"],
         "manifest_sha256": manifest.sha256,
         "synthetic": manifest.synthetic,
         "threshold": Calibration.HALF,

@@ -1,5 +1,6 @@
 """The frozen graph: folded, in TensorFlow 1.4's words, and proven equal to its checkpoint before anyone sees it."""
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -67,31 +68,71 @@ def freeze(configuration, manifest, prefix, records, progress, logits=None):
     Raises:
       GraphError: checkpoint, frozen graph and engine do not agree.
     """
-    steps_log = logging.getLogger("tensorflow")
-    steps_log.info("Restoring parameters from %s", prefix)
+    logging.getLogger("tensorflow").info("Restoring parameters from %s", prefix)
     network = Networks.of(configuration)
     values = Checkpoints.read(prefix)
     # Where weights were averaged, the averages are what was measured.
     arrays = {name: values.get(f"average/{name}", values[name]) for name in network.shapes(configuration)}
-    choice, about = Calibration.Choice(), None
+    choice, calibration = Calibration.Choice(), None
     if logits is not None:
-        choice, about = Calibration.calibrate(configuration, manifest, lambda: logits(arrays))
+        choice, calibration = Calibration.calibrate(configuration, manifest, lambda: logits(arrays))
+    view = network.view(configuration)
+    images = numpy.stack([view.prepare(record.encoded, **Images.limits(configuration)) for record in records])
+    about = {
+        "classes": list(manifest.classes),
+        "input": {"node": INPUT, **dataclasses.asdict(view)},
+        "calibration": calibration,
+        "synthetic": manifest.synthetic,
+        "data": {
+            "manifest_sha256": manifest.sha256,
+            "train": len(manifest.splits["train"]),
+            "validation": len(manifest.splits["validation"]),
+        },
+        "training": {"step": progress.step, "loss": progress.loss, "accuracy": progress.accuracy},
+        "colours": Data.colours(configuration, manifest, view),
+    }
+    publish(configuration, arrays, view.network_input(images), about, choice)
+
+
+def publish(configuration, arrays, inputs, about, choice):
+    """Write `ALLGraph` and its model card, or neither.
+
+    Args:
+      configuration: Configuration.
+      arrays: {variable name: float32 array} of the network, batch norms included.
+      inputs: float32 [N, S, S, 3]; on these, values, graph and engine have to agree.
+      about: fields of the card that tell where the values come from: classes, input, calibration, synthetic, data,
+        training, colours.
+      choice: Calibration.Choice.
+    Raises:
+      GraphError: they do not agree.
+    """
+    network = Networks.of(configuration)
     log.info("Exporting graph...")
     folded = Calibration.fold(arrays, network.LAST, choice.temperature)
     definition = frozen(configuration, folded)
     path = configuration.path("ALLGraph")
-    with Files.replacing(path) as temporary:
+    # The card is whole before the graph gets its name: between the two renames nothing is left that could go wrong.
+    with _alone(path), Files.replacing(configuration.card) as card, Files.replacing(path) as temporary:
         temporary.write_bytes(definition.SerializeToString(deterministic=True))
-        differences = compare(configuration, arrays, definition, temporary, records, choice.temperature)
+        differences = compare(configuration, arrays, definition, temporary, inputs, choice.temperature)
         digest = Files.sha256(temporary)
-    steps_log.info("Froze %d variables.", len(arrays))
+        training = {**about["training"], "parity": differences}
+        Card.write(card, {**_card(configuration, digest), **about, **choice._asdict(), "training": training})
+    logging.getLogger("tensorflow").info("Froze %d variables.", len(arrays))
     log.info("Converted %d variables to const ops.", len(arrays))
     log.info(
-        "Checkpoint, frozen graph and engine agree on %d images within %.1e.", len(records), max(differences.values())
+        "Checkpoint, frozen graph and engine agree on %d images within %.1e.", len(inputs), max(differences.values())
     )
-    chosen = {**choice._asdict(), "calibration": about}
-    Card.write(configuration.card, {**_card(configuration, manifest, digest, progress, differences), **chosen})
     log.info("Wrote %s and %s.", path, configuration.card)
+
+
+@contextlib.contextmanager
+def _alone(path):
+    """Nobody else writes graph and card, and what a killed run left of them is gone."""
+    with Files.lock(path.parent):
+        Files.sweep(path.parent, path.stem)
+        yield
 
 
 def frozen(configuration, arrays):
@@ -143,7 +184,7 @@ def _check_default(node, name):
     raise GraphError(f"{node.name}: TensorFlow 1.4 has no attribute {name} of {node.op}; the graph is not written")
 
 
-def compare(configuration, arrays, definition, path, records, temperature=1.0):
+def compare(configuration, arrays, definition, path, inputs, temperature=1.0):
     """How far checkpoint, frozen graph in TensorFlow and frozen graph in the engine (float32) lie apart.
 
     Args:
@@ -151,7 +192,7 @@ def compare(configuration, arrays, definition, path, records, temperature=1.0):
       arrays: the checkpoint's values.
       definition: GraphDef of the frozen graph.
       path: file that holds `definition`.
-      records: records whose images are compared.
+      inputs: float32 [N, S, S, 3].
       temperature: what the frozen graph divides the checkpoint's logits by.
     Returns:
       {"frozen graph" and "engine": largest difference of a probability to the checkpoint's}.
@@ -159,9 +200,6 @@ def compare(configuration, arrays, definition, path, records, temperature=1.0):
       GraphError: more than TOLERANCE apart.
     """
     network = Networks.of(configuration)
-    view = network.view(configuration)
-    images = numpy.stack([view.prepare(record.encoded, **Images.limits(configuration)) for record in records])
-    inputs = view.network_input(images)
     answers = _answers(network.graph(configuration, arrays, folded=False), network.OUTPUT, inputs)
     expected = Calibration.tempered(Calibration.from_probabilities(answers), temperature)
     graph = tf.Graph()
@@ -215,33 +253,16 @@ def validation_logits(configuration, manifest, arrays):
     return Calibration.from_probabilities(answers)
 
 
-def _card(configuration, manifest, digest, progress, differences):
-    """The model card; see Card for its fields."""
-    network = Networks.of(configuration)
-    view = network.view(configuration)
+def _card(configuration, digest):
+    """What the model card says of every model; see Card for its fields."""
     return {
         "version": Card.VERSION,
         "network": configuration["Network"],
         "graph": configuration.path("ALLGraph").name,
         "graph_sha256": digest,
-        "classes": list(manifest.classes),
         "positive": configuration["PositiveClass"],
-        "input": {"node": INPUT, **dataclasses.asdict(view)},
-        "output": network.OUTPUT,
-        "synthetic": manifest.synthetic,
-        "data": {
-            "manifest_sha256": manifest.sha256,
-            "train": len(manifest.splits["train"]),
-            "validation": len(manifest.splits["validation"]),
-        },
-        "training": {
-            "step": progress.step,
-            "loss": progress.loss,
-            "accuracy": progress.accuracy,
-            "parity": differences,
-        },
+        "output": Networks.of(configuration).OUTPUT,
         "metrics": None,
-        "colours": Data.colours(configuration, manifest, view),
         "versions": Provenance.versions(),
         "commit": Provenance.commit(),
         "created": Provenance.now(),

@@ -54,7 +54,8 @@ def choose(card, wanted, device):
     try:
         return find(card)
     except GraphError as error:
-        log.warning("%s; without it this runs slower", error)
+        # As text: the error's frames would keep a device alive for as long as anybody keeps the log's record.
+        log.warning("%s; without it this runs slower", str(error))
         return None
 
 

@@ -6,7 +6,7 @@ import numpy
 import tensorflow as tf
 import tf_keras
 
-from Classes import Batches, Distribution, Freezing, Losses, Networks, Schedule, inception_utils
+from Classes import Batches, Distribution, Freezing, Losses, Metrics, Networks, Schedule, inception_utils
 
 
 class Learner:
@@ -15,11 +15,13 @@ class Learner:
     Args:
       configuration: Configuration.
       labels: int [N] of the training split.
+      positive: label that means ALL.
     """
 
-    def __init__(self, configuration, labels):
+    def __init__(self, configuration, labels, positive=1):
         self.configuration = configuration
         self.strategy = tf.distribute.get_strategy()
+        self.positive = positive
         self.steps_per_epoch = max(1, len(labels) // configuration["BatchSize"])
         self._class_weights = tf.constant(Losses.class_weights(configuration, labels))
         # The epsilon of TensorFlow 1's Adam, which the historic figures were made with (Kingma & Ba, arXiv:1412.6980).
@@ -46,13 +48,14 @@ class Learner:
           batch: (inputs, labels int64 [N]) of `batches`.
           step: number of the step, which seeds its dropout.
         Returns:
-          (total loss, images classified rightly, images).
+          (total loss, images classified rightly, images, int [2, BINS] of Metrics.tally).
         """
         self.optimizer.learning_rate.assign(self.learning_rate(step))
         seed = tf.constant([self.configuration["RandomSeed"], step], tf.int32)
         last = (step + 1) % self.configuration["GradientSteps"] == 0
-        loss, correct, seen = self._train(*Distribution.spread(self.strategy, batch), seed, last)
-        return float(loss), int(correct), int(seen)
+        loss, correct, tally = self._train(*Distribution.spread(self.strategy, batch), seed, last)
+        tally = tally.numpy()
+        return float(loss), int(correct), int(tally.sum()), tally
 
     def _update(self, tape, loss, last):
         """Change the weights, or with `GradientSteps` only after the `last` of its batches."""
@@ -77,6 +80,9 @@ class Learner:
 
     def _loss(self, labels, logits):
         return Losses.cross_entropy(labels, logits, self._class_weights, self.configuration["LabelSmoothing"])
+
+    def _tally(self, labels, logits):
+        return Metrics.tally(labels, logits, self.positive)
 
     def _penalty(self):
         kernels = [variable for variable in self.trained if variable.name.endswith("weights:0")]
@@ -111,10 +117,11 @@ class LastLayer(Learner):
       configuration: Configuration.
       splits: {"train" and "validation": (features float32 [N, F], labels int64 [N])}.
       backbone: {variable name: array} of everything below.
+      positive: label that means ALL.
     """
 
-    def __init__(self, configuration, splits, backbone):
-        super().__init__(configuration, splits["train"][1])
+    def __init__(self, configuration, splits, backbone, positive=1):
+        super().__init__(configuration, splits["train"][1], positive)
         self._layer = Networks.of(configuration).LAST
         self._backbone = backbone
         self._mean, self._deviation = _spread(splits["train"][0])
@@ -188,13 +195,14 @@ class LastLayer(Learner):
             logits = inception_utils.head(features, self._weights, self._biases, keep, seed)
             loss = self._loss(labels, logits) + self._penalty()
         self._update(tape, loss, last)
-        return loss, _correct(labels, logits), tf.shape(labels)[0]
+        return loss, _correct(labels, logits), self._tally(labels, logits)
 
     def evaluate(self):
-        """(cross entropy, accuracy) of the validation split."""
+        """(cross entropy, accuracy, int [2, BINS] of Metrics.tally) of the validation split."""
         features, labels = self._splits["validation"]
         logits = inception_utils.head(features, self._weights, self._biases)
-        return float(Losses.cross_entropy(labels, logits)), int(_correct(labels, logits)) / len(labels)
+        accuracy = int(_correct(labels, logits)) / len(labels)
+        return float(Losses.cross_entropy(labels, logits)), accuracy, self._tally(labels, logits).numpy()
 
 
 class Network(Learner):
@@ -208,7 +216,8 @@ class Network(Learner):
     """
 
     def __init__(self, configuration, manifest, blocks, pretrained):
-        super().__init__(configuration, numpy.array([image["label"] for image in manifest.splits["train"]], int))
+        labels = numpy.array([image["label"] for image in manifest.splits["train"]], int)
+        super().__init__(configuration, labels, manifest.classes.index(configuration["PositiveClass"]))
         self._manifest = manifest
         network = Networks.of(configuration)
         self._view = network.view(configuration)
@@ -245,7 +254,7 @@ class Network(Learner):
         return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) for each in found]
 
     def _step(self, images, labels, seed, last):
-        """A replica's part of a step: (its share of the loss, its images classified rightly, its images)."""
+        """A replica's part of a step: (its share of the loss, its images classified rightly, its tally)."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.trained)
             logits, auxiliary = self._module(self._inputs(images), training=True, seed=seed)
@@ -255,7 +264,7 @@ class Network(Learner):
             # All parts are of one size, so the mean over the batch is the mean over their means.
             loss /= self.strategy.num_replicas_in_sync
         self._update(tape, loss, last)
-        return loss, _correct(labels, logits), tf.shape(labels)[0]
+        return loss, _correct(labels, logits), self._tally(labels, logits)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _answer(self, images):
@@ -266,16 +275,16 @@ class Network(Learner):
         return self._view.network_input(tf.cast(images, tf.float32))
 
     def evaluate(self):
-        """(cross entropy, accuracy) of the validation split, with moving statistics and undistorted images."""
-        loss = correct = count = 0
+        """As LastLayer's; with moving statistics and undistorted images."""
+        sums, tally = numpy.zeros(3), numpy.zeros((2, Metrics.BINS), "int32")
         place = Distribution.place(self.strategy)
         for images, labels in Batches.validation(self.configuration, self._manifest, self._view, place):
             logits = self._answer(images)
-            loss += float(Losses.cross_entropy(labels, logits)) * len(labels)
-            correct += int(_correct(labels, logits))
-            count += len(labels)
-        (sums,) = Distribution.summed(self.strategy, [numpy.array([loss, correct, count], "float64")])
-        return sums[0] / sums[2], sums[1] / sums[2]
+            loss = float(Losses.cross_entropy(labels, logits)) * len(labels)
+            sums += loss, int(_correct(labels, logits)), len(labels)
+            tally += self._tally(labels, logits).numpy()
+        sums, tally = Distribution.summed(self.strategy, [sums, tally])
+        return sums[0] / sums[2], sums[1] / sums[2], tally
 
 
 def _spread(features):

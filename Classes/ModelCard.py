@@ -1,6 +1,6 @@
 """The model card for people, in Markdown (Mitchell et al., "Model Cards for Model Reporting", arXiv:1810.03993)."""
 
-from Classes import Evaluation, Helpers
+from Classes import Acceptance, Evaluation, Helpers
 
 
 def text(card, manifest, metrics, folds=None):
@@ -24,7 +24,7 @@ def text(card, manifest, metrics, folds=None):
         "Origin": _origin(card, metrics),
     }
     body = "\n".join(f"## {title}\n\n{content}\n" for title, content in sections.items())
-    return f"# Model card: {card.graph}\n\n> {Helpers.DISCLAIMER}\n\n{body}"
+    return f"# Model card: {card.graph} ({card.network})\n\n> {Helpers.DISCLAIMER}\n\n{body}"
 
 
 _INTENDED = (
@@ -46,6 +46,9 @@ def _data(card, manifest):
     ]
     lines.append("- no original or patient is in both; the proof is in the manifest beside the shards")
     lines.append(f"- class {card.positive} means ALL; data set {manifest.sha256}")
+    if card.imported:
+        told = "what they were trained on is not known, these images were only measured on"
+        lines.insert(0, f"- **imported weights** ({card.data['imported']}, SHA-256 {card.data['sha256']}): {told}")
     if card.synthetic:
         lines.insert(0, "- **drawn, not photographed**: this model knows nothing about real cells")
     return "\n".join(lines)
@@ -134,14 +137,26 @@ def _limits(card, manifest, metrics):
         lines.append(
             f"- Measured in {metrics['arithmetic']}; in float32 probabilities differ by up to some hundredths."
         )
+    if card.int8:
+        found = card.int8
+        lines.append(
+            f"- In int8 probabilities differ from float32 by up to {found['largest_difference']:.3f}; of "
+            f"{found['images']} validation verdicts {found['flips']} turn, {found['confident_flips']} of them with a "
+            f"confidence of {Acceptance.CONFIDENT:g} or more."
+        )
     return "\n".join(lines)
 
 
 def _origin(card, metrics):
     lines = [
         f"- graph SHA-256 {card.graph_sha256}",
-        f"- trained {card.created}, commit {card.commit}, {card.training.get('step')} steps",
+        f"- made {card.created}, commit {card.commit}, {_steps(card)}",
         f"- measured {metrics['created']}",
         "- " + ", ".join(f"{name} {version}" for name, version in card.versions.items()),
     ]
     return "\n".join(lines)
+
+
+def _steps(card):
+    step = card.training.get("step")
+    return "imported as it is" if step is None else f"trained for {step} steps"

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import logging
 import threading
+import time
 
 import numpy
 
@@ -13,6 +14,9 @@ from Classes.Errors import EngineError
 
 # Seconds between two attempts to get a lost stick back.
 RETRY = 5
+
+# Seconds after which an image that a stick failed on is given to no other: several may hang one after the other.
+PATIENCE = 10
 
 log = logging.getLogger("Movidius")
 
@@ -43,7 +47,7 @@ class Engine:
         self._changed = threading.Condition()
         self._idle, self._busy, self._failed, self._lost = [], set(), [], 0
         self._figures = {}
-        self._error = self._keeper = self._pool = None
+        self._error = self._keeper = self._attempt = self._pool = None
         self._closed = threading.Event()
         log.info("Movidius class initialization complete.")
         try:
@@ -100,6 +104,8 @@ class Engine:
                 stick.kill()
             self._changed.notify_all()
             keeper = self._keeper
+            if self._attempt is not None:
+                self._attempt.kill()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         if keeper is not None:
@@ -116,6 +122,7 @@ class Engine:
 
     def _one(self, image):
         """Probabilities of one image, from the first stick that can tell them."""
+        began = time.monotonic()
         tensor = self._card.view.network_input(image[None])[0].astype("float16")
         while True:
             stick = self._take()
@@ -123,7 +130,7 @@ class Engine:
                 answer = stick.infer(tensor)
             except BaseException as error:
                 self._lose(stick, error)
-                if not isinstance(error, Stick.StickError):
+                if not isinstance(error, Stick.StickError) or time.monotonic() - began > PATIENCE:
                     raise
             else:
                 self._give_back(stick)
@@ -144,11 +151,13 @@ class Engine:
         with self._changed:
             self._busy.discard(stick)
             self._count(stick, "inferences")
-            if not self._closed.is_set():
+            # Asked once: either close finds it idle and closes it, or it is closed here.
+            closed = self._closed.is_set()
+            if not closed:
                 self._idle.append(stick)
             self._changed.notify()
         log.debug("%s: %s ms on the stick, %s °C", stick.name, stick.milliseconds, stick.celsius)
-        if self._closed.is_set():
+        if closed:
             stick.close()
 
     def _lose(self, stick, error):
@@ -178,11 +187,18 @@ class Engine:
             if self._closed.wait(RETRY):
                 return
             with contextlib.suppress(EngineError):
-                self._take_back(Stick.names())
+                self._take_back(Stick.names(self._trying))
             with self._changed:
                 if not self._lost:
                     self._keeper = None
                     return
+
+    def _trying(self, process):
+        """Note what a thread waits for from now on, so that close need not wait for it too."""
+        with self._changed:
+            self._attempt = process
+            if self._closed.is_set():
+                process.kill()
 
     def _close_failed(self):
         with self._changed:
@@ -224,8 +240,9 @@ class Engine:
         log.info("%s loaded successfully.", self._card.told)
 
     def _open(self, name):
-        stick = Stick.Stick(name, self._blob, self._card.size, len(self._card.classes))
+        stick = Stick.Stick(name, self._blob, self._card.size, len(self._card.classes), self._trying)
         with self._changed:
+            self._attempt = None
             self._figures.setdefault(name, {"inferences": 0, "failures": 0, "milliseconds": None, "celsius": None})
             if not self._closed.is_set():
                 self._idle.append(stick)

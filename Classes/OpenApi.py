@@ -6,7 +6,7 @@ import inspect
 from Classes import Answers, Helpers
 from Classes.Refusals import CODES
 
-IMAGE = {"type": "string", "format": "binary"}
+IMAGE = {"type": "string", "format": "binary", "minLength": 1}
 FORM = {"type": "object", "required": ["file"]}
 
 # What every address may answer.
@@ -18,7 +18,11 @@ ONE = {
     "application/octet-stream": {"schema": IMAGE},
     "multipart/form-data": {"schema": {**FORM, "properties": {"file": IMAGE}}},
 }
-SEVERAL = {"multipart/form-data": {"schema": {**FORM, "properties": {"file": {"type": "array", "items": IMAGE}}}}}
+SEVERAL = {
+    "multipart/form-data": {
+        "schema": {**FORM, "properties": {"file": {"type": "array", "items": IMAGE, "minItems": 1}}}
+    }
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Pictures of an evaluation, as PNG; drawn without a display."""
 
+import io
+
 from Classes import Files
 
 NOTICE = "research use only"
@@ -174,5 +176,6 @@ def _words(figure):
 
 
 def _save(figure, path):
-    with Files.replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    Files.write(path, content.getvalue())

@@ -5,6 +5,8 @@ import importlib.util
 import itertools
 import logging
 import os
+import pathlib
+import sys
 
 import numpy
 
@@ -28,8 +30,7 @@ def run(configuration):
       ALLError: NNCF is missing, another run writes here, or there are no shards.
       GraphError: no model, one of other shards, or the int8 network is refused.
     """
-    if importlib.util.find_spec("nncf") is None:
-        raise ALLError("NNCF is not installed; run pip install -r Required/requirements-int8.txt")
+    check_installed()
     card = Card.load(configuration.card)
     card.verify()
     manifest = Shards.manifest(configuration)
@@ -45,6 +46,13 @@ def run(configuration):
     log.info("Wrote %s and %s; Precision AUTO and int8 use them from now on.", *Int8.paths(card))
     log.info("Next: python3 Validation.py, which measures the int8 form as it is served")
     return 0
+
+
+def check_installed():
+    """Raise ALLError where NNCF, which is optional, is missing."""
+    if importlib.util.find_spec("nncf") is None:
+        file = pathlib.PurePath(Helpers.PROJECT, "Required", "requirements-int8.txt")
+        raise ALLError(f"NNCF is not installed; run {sys.executable} -m pip install -r {file}")
 
 
 def _accepted(configuration, card):
@@ -119,12 +127,20 @@ def networks(configuration, card, images, labels, before):
     model = nncf.quantize(graph, dataset, subset_size=len(images))
     yield model, in_float(model)
     log.info("Looking for the layers to keep in float; this takes some minutes.")
-    records = list(enumerate(Shards.records(configuration, "validation")))
+
+    def shown(item):
+        return card.view.network_input(_prepare(configuration, card, item[1])[None])
+
+    def loss(compiled, items):
+        return _loss(
+            card, labels, before, ((number, compiled([shown((number, record))])[0]) for number, record in items)
+        )
+
     model = nncf.quantize_with_accuracy_control(
         graph,
         dataset,
-        nncf.Dataset(records, lambda item: (item[0], _input(configuration, card, item[1]))),
-        lambda compiled, items: _loss(card, labels, before, compiled, items),
+        nncf.Dataset(list(enumerate(Shards.records(configuration, "validation"))), shown),
+        loss,
         max_drop=configuration["QuantizeMargin"],
         subset_size=len(images),
         advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=RANKED),
@@ -133,28 +149,26 @@ def networks(configuration, card, images, labels, before):
 
 
 def in_float(model):
-    """Names of the convolutions of an int8 network that are not quantised."""
+    """Names of the convolutions of an int8 network that are not quantised: their weights are plain numbers."""
     return [
         node.get_friendly_name()
         for node in model.get_ordered_ops()
-        if node.get_type_name() == "Convolution" and node.input_value(0).get_node().get_type_name() != "FakeQuantize"
+        if node.get_type_name() == "Convolution" and node.input_value(1).get_node().get_type_name() == "Constant"
     ]
 
 
-def _input(configuration, card, record):
-    return card.view.network_input(_prepare(configuration, card, record)[None])
+def _loss(card, labels, before, answers):
+    """What NNCF is to keep up: (1 where nothing is lost, less where something is; 0 or less for each image).
 
-
-def _loss(card, labels, before, compiled, items):
-    """What NNCF is to keep small: (0 or less, the more is lost the less; the same for each image)."""
-    numbers, found = [], []
-    for number, inputs in items:
-        numbers.append(number)
-        found.append(compiled([inputs])[0].reshape(-1))
-    figures = Acceptance.compare(card, labels[numbers], before[numbers], found)
+    Args:
+      answers: iterable of (number of the image, float32 [1, classes]).
+    """
+    numbers, found = zip(*((number, answer.reshape(-1).copy()) for number, answer in answers), strict=True)
+    expected = before[list(numbers)]
+    figures = Acceptance.compare(card, labels[list(numbers)], expected, found)
     falls = [old - new for old, new in (figures["accuracy"], figures["roc_auc"]) if old is not None]
-    values = [-float(numpy.abs(new - old).max()) for old, new in zip(before[numbers], found, strict=True)]
-    return -max(0, *falls) - figures["confident_flips"], values
+    # NNCF divides by what the float network has, which therefore is not 0.
+    return 1 - max(0, *falls) - figures["confident_flips"], [-float(each) for each in abs(expected - found).max(axis=1)]
 
 
 def _nncf():

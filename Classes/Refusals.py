@@ -5,7 +5,7 @@ from Classes.Errors import EngineError, GraphError, ImageError, ImageKindError, 
 # code: (status, when). Clients may rely on the codes; the messages are for people. The first code of a status is the
 # one for what a library refuses with it.
 CODES = {
-    "bad_request": (400, "the request is no valid HTTP, or its form cannot be read"),
+    "bad_request": (400, "the request is no valid HTTP, or its form or a parameter cannot be read"),
     "empty": (400, "no image was sent"),
     "unauthorized": (401, "the API key is missing or wrong"),
     "not_found": (404, "there is no such address"),

@@ -29,13 +29,14 @@ def write(configuration, card, manifest, metrics):
     folder.mkdir(parents=True, exist_ok=True)
     audit = _read(folder / "Data.json")
     folds = _read(configuration.path("LogDirEval") / "folds.json")
-    if folds and folds.get("manifest_sha256") != manifest.sha256:
+    measured = (manifest.sha256, card.network)
+    if folds and (folds.get("manifest_sha256"), folds.get("network", "InceptionV3")) != measured:
         folds = None
     sections = [
         _warning(card),
-        _figures(metrics),
+        _figures(card, metrics),
         _certainty(card, metrics),
-        _plots(configuration, metrics),
+        _plots(configuration, card, metrics),
         _folds(folds),
         _galleries(configuration, card, metrics["predictions"]),
         _data(configuration, manifest, audit),
@@ -49,10 +50,16 @@ def write(configuration, card, manifest, metrics):
 
 
 def _read(path):
-    """A JSON file that another command may have written, or None."""
+    """A JSON file that another command may have written, or None; one that is not as it was written is named."""
     try:
-        return Files.read_json(path)
-    except (OSError, ValueError):
+        values = Files.read_json(path)
+        if not Files.intact(values):
+            raise ValueError("changed after it was written")
+        return values
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("%s: damaged (%s); the report leaves it out, make it anew or remove it", path, error)
         return None
 
 
@@ -62,10 +69,11 @@ def _warning(card):
     return '<p class="problem">Trained on synthetic smears: nothing here says anything about real cells.</p>'
 
 
-def _figures(metrics):
+def _figures(card, metrics):
     counts = metrics["counts"]
+    seen = "which may have been among those of the imported weights" if card.imported else "none of which training saw"
     words = (
-        f"{metrics['images']} images of {metrics['groups']} originals or patients, none of which the training saw. "
+        f"{metrics['images']} images of {metrics['groups']} originals or patients, {seen}. "
         f"{counts['true_positives']} true positives, {counts['false_negatives']} false negatives, "
         f"{counts['true_negatives']} true negatives, {counts['false_positives']} false positives."
     )
@@ -123,7 +131,7 @@ _CERTAINTY = {
 }
 
 
-def _plots(configuration, metrics):
+def _plots(configuration, card, metrics):
     folder = configuration.path("LogDirEval")
     labels = [row["label"] == metrics["positive"] for row in metrics["predictions"]]
     scores = [row["probabilities"][metrics["positive"]] for row in metrics["predictions"]]
@@ -134,7 +142,7 @@ def _plots(configuration, metrics):
         "precision_recall.png": "Precision and sensitivity",
         "reliability.png": "Reliability: confidence against how often it is right",
     }
-    history = Curves.read(configuration.path("LogDir"))
+    history = {} if card.imported else Curves.read(configuration.path("LogDir"))
     if history:
         Plots.curves(folder / "curves.png", history)
         pictures["curves.png"] = "Training"

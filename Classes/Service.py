@@ -86,7 +86,7 @@ def _frame(application, laboratory):
         sent = request.headers.get("X-Request-ID", "")
         flask.g.request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         flask.g.start, flask.g.outcome, flask.g.verdicts = time.perf_counter(), "ok", []
-        _one_name(request)
+        _check_address(request)
         description = getattr(application.view_functions.get(request.endpoint), "description", None)
         if description and description.secured and request.method != "OPTIONS":
             Callers.check_key(laboratory.key, request.headers)
@@ -122,8 +122,7 @@ def _frame(application, laboratory):
 
 def _verdicts(application, laboratory):
     """The addresses that answer with verdicts."""
-    images = ("empty", "image_too_large", "not_an_image", "damaged_image")
-    load = ("too_many_requests", "busy", "engine_failed", "deadline")
+    images, load = _IMAGE_REFUSALS, _LOAD_REFUSALS
 
     def one(heat_map=False):
         laboratory.rate.take(flask.request.remote_addr)
@@ -149,7 +148,7 @@ def _verdicts(application, laboratory):
         answer="Classified",
         refusals=(*images, *load, "no_heat_map"),
         body=OpenApi.ONE,
-        query={"heatmap": ({"type": "string", "enum": ["0", "1"]}, "1: also draw what the verdict rests on")},
+        query=_HEAT_MAP,
         secured=True,
     )
     def classify():
@@ -157,7 +156,7 @@ def _verdicts(application, laboratory):
 
         The image is the body itself or the form's field `file`; its content type is not looked at.
         """
-        finding = one(flask.request.args.get("heatmap", "").lower() in ("1", "true", "yes"))
+        finding = one(_heat_map(flask.request.args.get("heatmap", "0")))
         return {**Answers.verdict(finding), **laboratory.origin(flask.g.request_id)}
 
     @application.post("/v1/batch")
@@ -244,13 +243,30 @@ def _pages(application):
         add({"index.html": "/", "docs.html": "/docs"}.get(path.name, f"/{path.name}"), path.name)
 
 
-def _one_name(request):
-    """Refuse `//Inference`: libraries read it as `/Inference`, and a proxy's rules for that would be walked around."""
+def _check_address(request):
+    """Refuse what the libraries let pass.
+
+    `//Inference` would be read as `/Inference`, past what a proxy's rules say of that; a query may be any bytes.
+    """
     asked = request.environ.get("PATH_INFO", "")
     slashes = len(asked) - len(asked.lstrip("/"))
     if slashes > 1:
         request.path, request.url_rule = "/" * (slashes - 1) + request.path, None
         raise werkzeug.exceptions.NotFound
+    try:
+        request.query_string.decode()
+    except UnicodeDecodeError as error:
+        raise Refusal("bad_request", "what stands behind ? is not UTF-8; write other characters as %xx") from error
+
+
+def _heat_map(text):
+    """Whether a heat map is wanted; a word that is not known must not pass for no."""
+    wanted = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}.get(
+        text.lower()
+    )
+    if wanted is None:
+        raise Refusal("bad_request", f"heatmap is {text[:16]}; it is 1 or 0")
+    return wanted
 
 
 def _words(error, configuration):

@@ -11,7 +11,7 @@ import tempfile
 import threading
 
 from Classes import Files, Helpers, Splits
-from Classes.Errors import DataError
+from Classes.Errors import DataError, reason
 
 SPLITS = Splits.SIDES
 VERSION = 1
@@ -168,6 +168,8 @@ def records(configuration, split):
       split: "train" or "validation".
     Yields:
       Record.
+    Raises:
+      DataError: a shard that was whole cannot be read any more.
     """
     import tensorflow as tf
 
@@ -175,8 +177,16 @@ def records(configuration, split):
     values = Files.read_json(path(configuration))
     files = [str(folder / shard["file"]) for shard in values["shards"] if shard["split"] == split]
     # The size is given, since TensorFlow remarks on the terminal when it is not.
-    for raw in tf.data.TFRecordDataset(files, buffer_size=1 << 20).as_numpy_iterator():
-        yield _record(tf.train.Example.FromString(raw))
+    raw = tf.data.TFRecordDataset(files, buffer_size=1 << 20).as_numpy_iterator()
+    while True:
+        try:
+            record = next(raw, None)
+        except tf.errors.OpError as error:
+            # `manifest` held every shard against its hash; the disk must have lost it since.
+            raise DataError(f"{folder}: a shard cannot be read ({reason(error)}); run python3 Data.py") from error
+        if record is None:
+            return
+        yield _record(tf.train.Example.FromString(record))
 
 
 def _record(example):
@@ -221,11 +231,9 @@ def _write_split(configuration, split, items, folder, bar):
                     writer.write(_example(tf, item).SerializeToString())
                     bar.update()
         except tf.errors.OpError as error:
-            # The writer's message names the hidden folder, which is of no use to anybody.
-            reason = error.message.rpartition("; ")[2] or type(error).__name__
             raise DataError(
-                f"{folder.parent}: {name} could not be written ({reason}); free some space and run python3 Data.py "
-                "again, the former shards are as they were"
+                f"{folder.parent}: {name} could not be written ({reason(error)}); free some space and run "
+                "python3 Data.py again, the former shards are as they were"
             ) from error
         Files.flush(folder / name)
         shards.append({"file": name, "split": split, "count": len(mine), "sha256": Files.sha256(folder / name)})
@@ -280,16 +288,17 @@ def _publish(configuration, making):
 
 @contextlib.contextmanager
 def _uninterrupted():
-    """Ignore Ctrl-C for the few milliseconds in which it would cost the former shards."""
+    """Ignore Ctrl-C and SIGTERM for the few milliseconds in which they would cost the former shards."""
     # Only the main thread is interrupted, and only it may say so.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    former = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _content(classes, splits):

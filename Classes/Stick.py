@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from multiprocessing.connection import Connection
 
 import numpy
@@ -20,6 +21,9 @@ NAME = "Movidius NCS1"
 # Seconds that a call may take. The library itself gives up after 15, or never; an inference takes a third of one.
 SECONDS = {"names": 10, "open": 18, "allocate": 18, "infer": 6, "close": 3}
 
+# Seconds between two looks whether a process that does not answer is still there.
+LOOK = 0.2
+
 INSTALL = "install the API of the NCSDK, version 1 (https://github.com/movidius/ncsdk)"
 REPLUG = "unplug it, plug it in again"
 
@@ -30,6 +34,7 @@ MEANINGS = {
     "absent": "no stick was found; plug one in, or stop the program that uses it",
     "tensor": "not sent: {details}",
     "rubbish": f"device result invalid: {{details}}; {REPLUG}",
+    "start": "its driver cannot be started ({details}); close other programs",
     "late": f"no answer within {{details}} s; {REPLUG}",
     "ended": f"its driver ended ({{details}}); {REPLUG}",
     "defect": "its library failed ({details}); " + INSTALL,
@@ -69,22 +74,15 @@ class Process:
 
     def __init__(self, name):
         self._name = name
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # A stopped process must not hold up a send either.
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SECONDS["infer"], 0))
-            project = str(pathlib.Path(__file__).resolve().parent.parent)
-            paths = json.dumps([project, *(str(pathlib.Path(path).resolve()) for path in sys.path)])
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-c", START, paths, str(theirs.fileno())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                # Ctrl-C is for this program, which ends the other one.
-                start_new_session=True,
-            )
-        self._connection = Connection(ours.detach())
+        try:
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                # A stopped process must not hold up a send either; it waits twice, in the last part and after.
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SECONDS["infer"] // 2, 0))
+                self._process = _start(theirs.fileno())
+                self._connection = Connection(ours.detach())
+        except OSError as error:
+            raise StickError(name, "start", error.strerror) from error
 
     def call(self, method, *arguments):
         """The result of a method of StickDriver.Driver.
@@ -95,10 +93,11 @@ class Process:
         seconds = SECONDS[method]
         try:
             self._connection.send((method, arguments))
-            if not self._connection.poll(seconds):
-                self.end()
-                raise StickError(self._name, "late", seconds)
+            self._wait(seconds)
             sound, *answer = self._connection.recv()
+        except (TimeoutError, BlockingIOError) as error:
+            self.end()
+            raise StickError(self._name, "late", seconds) from error
         except (EOFError, OSError) as error:
             raise StickError(self._name, "ended", self.end(grace=1)) from error
         except BaseException:
@@ -108,6 +107,15 @@ class Process:
         if not sound:
             raise StickError(self._name, *answer)
         return answer[0]
+
+    def _wait(self, seconds):
+        """Wait for an answer; a process that ended is not always seen by its connection, a child may hold that too."""
+        end = time.monotonic() + seconds
+        while not self._connection.poll(LOOK):
+            if self._process.poll() is not None:
+                raise EOFError
+            if time.monotonic() > end:
+                raise TimeoutError
 
     def end(self, grace=0):
         """End the process; may be called again.
@@ -120,10 +128,14 @@ class Process:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(grace)
         self.kill()
-        code = self._process.wait()
         self._process.stdin.close()
         with contextlib.suppress(OSError):
             self._connection.close()
+        try:
+            code = self._process.wait(SECONDS["close"])
+        except subprocess.TimeoutExpired:
+            # The system lets nothing end that waits inside a broken USB driver.
+            return "it cannot be ended"
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def kill(self):
@@ -131,14 +143,32 @@ class Process:
         self._process.kill()
 
 
-def names():
+def _start(descriptor):
+    """A process that serves over an inherited socket."""
+    project = str(pathlib.Path(__file__).resolve().parent.parent)
+    paths = json.dumps([project, *(str(pathlib.Path(path).resolve()) for path in sys.path)])
+    return subprocess.Popen(
+        [sys.executable, "-I", "-c", START, paths, str(descriptor)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[descriptor],
+        # Ctrl-C is for this program, which ends the other one.
+        start_new_session=True,
+    )
+
+
+def names(started=lambda process: None):
     """Names of the sticks that are plugged in and free, asked in a process of its own.
 
+    Args:
+      started: told of the Process, which another thread may kill.
     Raises:
       StickError: there is none, or no library that could tell.
     """
     process = Process(NAME)
     try:
+        started(process)
         found = process.call("names")
     finally:
         process.end()
@@ -155,6 +185,7 @@ class Stick:
       blob: bytes of the compiled graph, checked.
       size: side of the network's input in pixels.
       classes: number of outputs.
+      started: told of the Process, which another thread may kill.
     Attributes:
       name.
       milliseconds: what the stick itself needed for the last image, or None.
@@ -163,13 +194,14 @@ class Stick:
       StickError: it cannot be used; its process is ended.
     """
 
-    def __init__(self, name, blob, size, classes):
+    def __init__(self, name, blob, size, classes, started=lambda process: None):
         self.name, self.milliseconds, self.celsius = name, None, None
         self._label = f"{NAME} {name}"
         self._classes, self._number = classes, 0
         self._usable = True
         self._process = Process(self._label)
         try:
+            started(self._process)
             self._process.call("open", name)
             self._process.call("allocate", blob, size)
             # The first image tells whether it computes; better now than with somebody's picture.

@@ -5,6 +5,7 @@ Started by Stick.Process; nothing else imports this module. Needs the standard l
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -152,6 +153,9 @@ def serve(connection):
 
 def main(descriptor):
     """Serve over an inherited socket, and end with the process that started this one, whatever hangs here."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A service manager stops all of a service's processes at once, and the images under way need this one.
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         serve(Connection(descriptor))

@@ -120,16 +120,24 @@ def _same_run(configuration, manifest, folder):
         saved = Files.read_json(folder / "run.json").get("identity")
     except (OSError, ValueError, AttributeError):
         saved = None
-    if saved != identity and Checkpoints.steps(folder):
-        number = 1
-        while (aside := folder.with_name(f"{folder.name}-{number}")).exists():
-            number += 1
-        aside.mkdir()
-        for path in folder.iterdir():
-            if path.name != ".lock":
-                path.replace(aside / path.name)
+    moving = folder.with_name(f".{folder.name}-moving")
+    # Where it exists, a run was killed while it moved one aside; the rest has to follow.
+    if moving.exists() or (saved != identity and Checkpoints.steps(folder)):
+        aside = _aside(folder, moving)
         log.info("%s holds a run on other data or with other settings; it was moved to %s.", folder, aside)
     return identity
+
+
+def _aside(folder, moving):
+    """Move all that is in a folder to the next free name beside it, which it has once it is whole; returns that."""
+    moving.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        if path.name != ".lock":
+            path.replace(moving / path.name)
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}-{number}")).exists():
+        number += 1
+    return moving.rename(aside)
 
 
 def _seed(seed):
@@ -178,7 +186,8 @@ def _last_layer(configuration, manifest, pretrained, strategy):
         )
         for split, found in records.items()
     }
-    return Learners.LastLayer(configuration, splits, pretrained), records["validation"][: Freezing.CHECKED]
+    positive = manifest.classes.index(configuration["PositiveClass"])
+    return Learners.LastLayer(configuration, splits, pretrained, positive), records["validation"][: Freezing.CHECKED]
 
 
 @contextlib.contextmanager

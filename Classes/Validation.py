@@ -66,10 +66,14 @@ def run(configuration):
 def check(card, manifest):
     """The split must be the one that the model did not see in training.
 
+    Of imported weights nobody here knows what they have seen; that is told.
+
     Raises:
       GraphError: it is another one, so that a figure over it could be one over training images.
     """
-    if manifest.sha256 != card.data.get("manifest_sha256"):
+    if card.imported:
+        log.warning("Imported weights: where they were trained on any of these images, the figures are too good.")
+    elif manifest.sha256 != card.data.get("manifest_sha256"):
         raise GraphError(
             f"{card.path}: trained on other shards than the ones in {manifest.folder}; their validation images may "
             "have been its training images and any figure over them too good: run python3 Trainer.py first"
@@ -226,11 +230,12 @@ def _publish(configuration, card, manifest, engine, rows, figures):
     Plots.roc(folder / "roc.png", labels, scores, figures, title)
     Plots.reliability(folder / "reliability.png", figures["certainty"], title)
     # The card is read again: a Trainer.py that finished meanwhile must not get the figures of the graph before.
-    newest = Card.load(configuration.card)
-    if newest.graph_sha256 == card.graph_sha256:
-        Card.write(configuration.card, dataclasses.replace(newest, metrics={**about, **figures}))
-    else:
-        log.warning("%s: a newer model was written meanwhile; run python3 Validation.py again", configuration.card)
+    with Files.lock(configuration.card.parent):
+        newest = Card.load(configuration.card)
+        if newest.graph_sha256 == card.graph_sha256:
+            Card.write(configuration.card, dataclasses.replace(newest, metrics={**about, **figures}))
+        else:
+            log.warning("%s: a newer model was written meanwhile; run python3 Validation.py again", configuration.card)
     return metrics
 
 

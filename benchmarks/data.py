@@ -3,6 +3,7 @@
 python3 benchmarks/data.py                                   # 1,000 and 5,000 drawn smears of 360x363 pixels
 python3 benchmarks/data.py --images 1000 50000               # the range that the README states
 python3 benchmarks/data.py --source FOLDER_OF_JPEGS          # of real images instead
+python3 benchmarks/run.py data --sizes 1000 100000           # beside TensorFlow's plain writing and a bare read
 
 Every image is a blend of two others, so that no two are one picture. Works in a temporary folder (see --folder) and
 removes it; 50,000 images take 2 GB there, shards included.
@@ -24,6 +25,9 @@ import PIL.Image
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
+
+from benchmarks import timing  # noqa: E402
+from Classes import Entry  # noqa: E402
 
 SIDES = 360, 363
 QUALITY = 90
@@ -114,6 +118,55 @@ def _measure(folder):
     if done.returncode:
         raise SystemExit(done.stderr)
     return [float(word) for word in done.stdout.splitlines()[-1].split()]
+
+
+def measure(context):
+    """Rows for the report: Data.py beside TensorFlow's plain record writing and a bare read of the same files.
+
+    Args:
+      context: run.Context; `sizes` are measured.
+    """
+    # Its import is no part of the writing.
+    Entry.import_tensorflow()
+    rows, rates = [], []
+    sources = _sources(None, max(context.sizes))
+    for count in context.sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            _fill(pathlib.Path(folder), sources, count)
+            paths = sorted(pathlib.Path(folder, "Model", "Data").glob("[01]/*"))
+            peers = {"reading": [], "writing": []}
+            for _ in range(context.rounds):
+                peers["reading"].append(timing.seconds(_read, paths))
+                peers["writing"].append(timing.seconds(_write, paths, pathlib.Path(folder) / "plain.tfrecord"))
+            images, _, _, whole, peak = _measure(folder)
+        rates.append(images / whole)
+        rows += [
+            timing.row(f"Data.py, {count:,} images", [rates[-1]], "images/s"),
+            timing.row(f"Data.py, {count:,} images: largest memory", [peak], "MiB"),
+            timing.row(f"TensorFlow writes {count:,} records", [count / each for each in peers["writing"]], "images/s"),
+            timing.row(f"{count:,} files are read", [count / each for each in peers["reading"]], "images/s"),
+        ]
+    rows.append(
+        timing.row("time an image, most images over fewest", [rates[0] / rates[-1]], "times", wanted="0.9 to 1.1")
+    )
+    return rows
+
+
+def _read(paths):
+    for path in paths:
+        path.read_bytes()
+
+
+def _write(paths, target):
+    """One record a file as it is: nothing decoded, checked, grouped or split."""
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(str(target)) as writer:
+        for path in paths:
+            content = tf.train.Feature(bytes_list=tf.train.BytesList(value=[path.read_bytes()]))
+            label = tf.train.Feature(int64_list=tf.train.Int64List(value=[int(path.parent.name)]))
+            features = tf.train.Features(feature={"image/encoded": content, "image/class/label": label})
+            writer.write(tf.train.Example(features=features).SerializeToString())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Time and try Server.py with the trained model: start, load, overload, memory, its end, and hostile images.
+"""Try Server.py with the trained model: start, overload, its end, hostile images, memory; serving.py has its speed.
 
 python3 benchmarks/server.py Model/Test                       # every figure
 python3 benchmarks/server.py Model/Test --requests 20000      # the memory's figure over 20,000 requests
-python3 benchmarks/server.py Model/Test --only load single    # some of them
+python3 benchmarks/server.py Model/Test --only start stop     # some of them
 
 Prints each figure beside what it must reach; writes to the folder of --set NetworkPath what the server does, its logs.
 Needs Model/ALLGraph.pb and a quiet machine: the clients run on the same processor, and take their share of it.
@@ -29,7 +29,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from Classes import Entry
 
-PARTS = ("start", "load", "single", "overload", "stop", "hostile", "memory")
+PARTS = ("start", "overload", "stop", "hostile", "memory")
 CONCURRENCY = 8
 
 
@@ -37,7 +37,6 @@ def main(arguments=None) -> int:
     parser = Entry.parser(__doc__)
     parser.add_argument("folder", help="images to send")
     parser.add_argument("--requests", type=int, default=2000, help="requests for the memory's figure (default: 2000)")
-    parser.add_argument("--images", type=int, default=240, help="images timed each way (default: 240)")
     parser.add_argument("--cases", type=int, default=2000, help="hostile bodies (default: 2000)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run (default: all)")
     options = parser.parse_args(arguments)
@@ -49,8 +48,6 @@ def main(arguments=None) -> int:
     passed += ["--confs", options.confs] if options.confs else []
     if "start" in options.only:
         starts(passed)
-    if {"load", "single"} & set(options.only):
-        speed(configuration, passed, bodies, options)
     if "overload" in options.only:
         overload(passed, bodies)
     if "stop" in options.only:
@@ -82,11 +79,11 @@ def server(passed):
             process.kill()
 
 
-def send(port, body, method="POST", path="/Inference", connection=None):
+def send(port, body, method="POST", path="/Inference", connection=None, headers=None):
     """(status, bytes) of one request, over a connection of its own unless one is given."""
     opened = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
-        opened.request(method, path, body)
+        opened.request(method, path, body, headers or {})
         response = opened.getresponse()
         return response.status, response.read()
     finally:
@@ -94,7 +91,7 @@ def send(port, body, method="POST", path="/Inference", connection=None):
             opened.close()
 
 
-def post_all(port, bodies, count, concurrency):
+def post_all(port, bodies, count, concurrency, path="/Inference", headers=None):
     """Post `count` images from `concurrency` clients; returns (seconds of each, seconds of all)."""
     numbers, times, lock = iter(range(count)), [], threading.Lock()
 
@@ -107,7 +104,9 @@ def post_all(port, bodies, count, concurrency):
                 if number is None:
                     return
                 start = time.perf_counter()
-                status, content = send(port, bodies[number % len(bodies)], connection=connection)
+                status, content = send(
+                    port, bodies[number % len(bodies)], path=path, connection=connection, headers=headers
+                )
                 times.append(time.perf_counter() - start)
                 if status != 200:
                     raise SystemExit(f"status {status}: {content!r}")
@@ -127,72 +126,6 @@ def starts(passed, runs=5):
     print(
         f"start of the process to ready: median {statistics.median(found):.2f} s, best {min(found):.2f} (2.5 allowed)"
     )
-
-
-def speed(configuration, passed, bodies, options):
-    """Throughput and latency under load, and what the server adds to one request."""
-    from Classes import Card, Engine, Images
-
-    card = Card.load(configuration.card)
-    ready = [card.view.prepare(body, **Images.limits(configuration))[None] for body in bodies[:8]]
-
-    def bare(engine, count):
-        times = []
-        for number in range(count):
-            start = time.perf_counter()
-            engine.classify(ready[number % len(ready)])
-            times.append(time.perf_counter() - start)
-        return times
-
-    with Engine.open_engine(configuration, card) as engine, server(passed) as process:
-        post_all(process.port, bodies, 40, CONCURRENCY)
-        bare(engine, 20)
-        if "load" in options.only:
-            load(lambda count: bare(engine, count), process.port, bodies, options.images)
-        if "single" in options.only:
-            single(configuration, card, engine, process.port, bodies, options.images)
-
-
-def load(bare, port, bodies, count):
-    """In turns, so that whatever else the machine does meets both alike."""
-    alone, served, seconds = [], [], 0.0
-    for _ in range(4):
-        alone += bare(count // 4)
-        times, whole = post_all(port, bodies, count // 4, CONCURRENCY)
-        served += times
-        seconds += whole
-    best = len(alone) / sum(alone)
-    rate = len(served) / seconds
-    p99 = statistics.quantiles(served, n=100)[98]
-    print(f"bare engine: {best:.1f} images/s, median {1000 * statistics.median(alone):.1f} ms")
-    print(
-        f"server at concurrency {CONCURRENCY}: {rate:.1f} images/s, {rate / best:.3f} of the bare engine (0.9 wanted)"
-    )
-    ratio = p99 / (CONCURRENCY * statistics.mean(alone))
-    print(f"p99 latency: {1000 * p99:.0f} ms, {ratio:.2f} of {CONCURRENCY} bare engine times (1.3 allowed)")
-    # A machine that does other things scatters by itself.
-    rows = [sum(alone[start : start + CONCURRENCY]) for start in range(len(alone) - CONCURRENCY)]
-    scatter = statistics.quantiles(rows, n=100)[98] / (CONCURRENCY * statistics.mean(alone))
-    print(f"the same of {CONCURRENCY} bare calls in a row, without a server: {scatter:.2f}")
-
-
-def single(configuration, card, engine, port, bodies, count):
-    from Classes import Images
-
-    limits = Images.limits(configuration)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    alone, served = [], []
-    with contextlib.closing(connection):
-        for number in range(count):
-            body = bodies[number % len(bodies)]
-            start = time.perf_counter()
-            engine.classify(card.view.prepare(body, **limits)[None])
-            middle = time.perf_counter()
-            send(port, body, connection=connection)
-            alone.append(middle - start)
-            served.append(time.perf_counter() - middle)
-    added = 1000 * (statistics.median(served) - statistics.median(alone))
-    print(f"added to decode and engine call at concurrency 1: {added:.2f} ms a request (3 allowed)")
 
 
 def overload(passed, bodies, crowd=200):

@@ -1,57 +1,52 @@
-"""Time a step of end-to-end training: batch 10, 299x299, the whole network with its auxiliary head.
+"""A step of end-to-end training, and the backbone's features of new images, beside Keras's own.
 
-python3 benchmarks/training.py                 # float32 and bf16, interleaved
-python3 benchmarks/training.py --steps 9       # more of them
+python3 benchmarks/run.py training --set NetworkPath=FOLDER
 
-Prints medians; writes nothing. Needs a quiet machine; tracing the network takes a while before the first step.
+A step is a batch of BatchSize images through the whole network, ours with its auxiliary head. Each way runs in a
+process of its own, in turns.
 """
 
+import contextlib
 import pathlib
-import statistics
-import sys
-import time
-import types
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from benchmarks import timing
 
-from Classes import Entry
-
-
-def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__)
-    parser.add_argument("--steps", type=int, default=5, help="timed steps of each kind (default: 5)")
-    options = parser.parse_args(arguments)
-    Entry.import_tensorflow()
-    import numpy
-
-    from Classes import Helpers, Learners, OpenVINO, Training, inception_utils
-
-    configuration = Helpers.load(options.confs, [*options.settings, "Pretrained=none"])
-    size, batch = configuration["ImageSize"], configuration["BatchSize"]
-    generator = numpy.random.default_rng(0)
-    images = generator.integers(0, 256, (batch, size, size, 3), dtype="uint8")
-    labels = generator.integers(0, 2, batch)
-    manifest = types.SimpleNamespace(splits={"train": [None] * 100 * batch})
-    kinds = ["f32", "bf16"] if OpenVINO.precision("AUTO") == "bf16" else ["f32"]
-    learners, seconds = {}, {kind: [] for kind in kinds}
-    # The first step of each is its tracing, the second warms its memory up.
-    for step in range(options.steps + 2):
-        for kind in kinds:
-            chosen = Helpers.load(options.confs, [*options.settings, f"TrainingPrecision={kind}"])
-            if kind not in learners:
-                learners[kind] = Learners.Network(configuration, manifest, inception_utils.BLOCKS, {})
-            with Training.precision(learners[kind], chosen):
-                began = time.perf_counter()
-                learners[kind].train((images, labels), step)
-                seconds[kind].append(time.perf_counter() - began)
-    for kind, found in seconds.items():
-        timed = found[2:]
-        print(
-            f"{kind:5} step of {batch} images: median {statistics.median(timed):.2f} s "
-            f"({min(timed):.2f} to {max(timed):.2f}), the first with tracing {found[0]:.1f} s"
-        )
-    return 0
+HERE = pathlib.Path(__file__).resolve().parent
+IMAGES = 64
+# The set of images whose features have a time to be met.
+WHOLE, SECONDS = 2106, 75
 
 
-if __name__ == "__main__":
-    sys.exit(Entry.run(main, Entry.TRAINING))
+def measure(context):
+    """Rows for the report.
+
+    Args:
+      context: run.Context.
+    """
+    steps = {kind: f"step of Trainer.py, {kind}" for kind in context.precisions(("f32", "bf16"))}
+    steps["keras"] = "step of Keras, float32"
+    # One after the other: five processes with a network each would not fit into the memory of a small machine.
+    found = _in_turns(context, steps, {})
+    rows = [
+        timing.row(f"{name}, {context.configuration['BatchSize']} images", found[kind], "s")
+        for kind, name in steps.items()
+    ]
+    rows += [
+        timing.ratio(f"{steps[kind]} faster than Keras's", found["keras"], found[kind], 1)
+        for kind in found
+        if kind != "keras"
+    ]
+    names = {"features": "features by Trainer.py", "keras-features": "features by Keras, images ready-made"}
+    found = _in_turns(context, names, {"images": IMAGES})
+    rows += [timing.row(name, [IMAGES / each for each in found[kind]], "images/s") for kind, name in names.items()]
+    whole = [WHOLE / IMAGES * each for each in found["features"]]
+    rows.append(timing.row(f"{WHOLE} images at that rate", whole, "s", wanted=f"at most {SECONDS}"))
+    rows.append(timing.ratio("features faster than by Keras", found["keras-features"], found["features"], 1))
+    return rows
+
+
+def _in_turns(context, kinds, question):
+    with contextlib.ExitStack() as stack:
+        peers = {kind: stack.enter_context(timing.Peer(HERE / "trainers.py", kind, *context.passed)) for kind in kinds}
+        calls = {kind: (lambda peer=peer: peer.ask(question)["seconds"]) for kind, peer in peers.items()}
+        return timing.in_turns(calls, max(2, context.rounds // 2), warm=2)

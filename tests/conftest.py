@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import shutil
 
 import pytest
 
@@ -25,6 +26,21 @@ def shared():
     if not folder:
         pytest.skip("ALL_SHARED does not name the folder of the real cells")
     return pathlib.Path(folder)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A tiny project folder in which everything was run once; not to be changed."""
+    # Only here, since what needs no TensorFlow should not wait for it.
+    from tests import faults
+
+    return faults.prepare(tmp_path_factory.mktemp("trained") / "project")
+
+
+@pytest.fixture
+def project(trained, tmp_path):
+    """A copy of `trained` that may be spoilt."""
+    return shutil.copytree(trained, tmp_path / "project")
 
 
 @pytest.fixture(autouse=True)

@@ -1,17 +1,13 @@
 """What hypothesis makes of a JSON document: one with something else in one place, and files with damage."""
 
 import copy
+import os
 
 import hypothesis
 from hypothesis import strategies
 
-# The same examples in every run, however slow the machine; a longer search is a matter of `max_examples`.
-STEADY = {
-    "derandomize": True,
-    "deadline": None,
-    "database": None,
-    "suppress_health_check": list(hypothesis.HealthCheck),
-}
+# For a search by hand, ALL_EXAMPLES=50 pytest tests/test_properties.py: so many times the examples, others each time.
+TIMES = int(os.environ.get("ALL_EXAMPLES", "1"))
 
 # Every character, halves of one and control characters among them.
 TEXTS = strategies.text(strategies.characters(exclude_categories=()), max_size=8)
@@ -24,6 +20,17 @@ VALUES = EDGES | strategies.recursive(
     lambda inner: strategies.lists(inner, max_size=3) | strategies.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=5,
 )
+
+
+def steady(examples):
+    """Settings for a number of examples: the same ones in every run, however slow the machine."""
+    return hypothesis.settings(
+        max_examples=examples * TIMES,
+        derandomize=TIMES == 1,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
 
 
 def places(document, before=()):

@@ -32,3 +32,34 @@ def arrays(seed=0, classes=2, auxiliary=False):
 def images(count, seed=0):
     """Random images, uint8 [count, SIZE, SIZE, 3]."""
     return numpy.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 3), dtype="uint8")
+
+
+def published(folder, seed=0):
+    """The small network as others publish it: Keras's own layers with random weights.
+
+    Args:
+      folder: pathlib.Path that gets `model.json` and `weights.h5`.
+    Returns:
+      the Keras model.
+    """
+    import tf_keras
+
+    layers = tf_keras.layers
+    tf_keras.utils.set_random_seed(seed)
+    model = tf_keras.Sequential(
+        [
+            layers.InputLayer([100, 100, 3]),
+            layers.ZeroPadding2D(2),
+            layers.Conv2D(30, 5, activation="relu", bias_initializer="random_normal"),
+            layers.ZeroPadding2D(2),
+            layers.Conv2D(30, 5, activation="relu", bias_initializer="random_normal"),
+            layers.MaxPooling2D(2),
+            layers.Flatten(),
+            layers.Dense(2, bias_initializer="random_normal"),
+            layers.Activation("softmax"),
+        ]
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.json").write_text(model.to_json())
+    model.save_weights(folder / "weights.h5")
+    return model

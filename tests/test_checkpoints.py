@@ -57,6 +57,18 @@ def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, caplog, ending,
     assert "model.ckpt-2" in caplog.text
 
 
+def test_a_damaged_one_beyond_does_not_cost_the_whole_ones(tmp_path):
+    for step in (10, 20):
+        Checkpoints.save(tmp_path, step, {"w": numpy.float32([step])})
+    (tmp_path / "model.ckpt-20.index").write_bytes(b"cut")
+    assert Checkpoints.latest(tmp_path)[0] == 10
+
+    Checkpoints.save(tmp_path, 15, {"w": numpy.float32([15])})
+
+    assert Checkpoints.steps(tmp_path) == [10, 15]
+    assert Checkpoints.latest(tmp_path)[0] == 15
+
+
 def test_nothing_whole_is_an_error(tmp_path):
     Checkpoints.save(tmp_path, 1, values(1))
     (tmp_path / f"model.ckpt-1{Checkpoints.DATA}").write_bytes(b"")

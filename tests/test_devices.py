@@ -1,3 +1,6 @@
+import concurrent.futures
+import threading
+
 import numpy
 import pytest
 
@@ -34,6 +37,35 @@ def test_auto_without_the_package_says_why_it_took_the_cpu(tmp_path, caplog):
     assert line.startswith("Device=AUTO took OpenVINO CPU (")
     assert line.endswith("; not NCS1: Movidius NCS1: the mvnc package is not installed; not GPU: OpenVINO lists none")
     assert "Connected To OpenVINO CPU" in caplog.text
+
+
+def test_auto_says_why_it_took_no_device_of_another_kind(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(OpenVINO, "devices", lambda: [("CPU", "Xeon"), ("NPU", "AI Boost"), ("MYRIAD", "Stick 2")])
+    graphs.write(tmp_path / "Model")
+    opened(tmp_path).close()
+
+    assert choice(caplog).endswith("; not NPU: saves power rather than time; not MYRIAD: saves power rather than time")
+
+
+def test_auto_takes_a_stick_whose_precision_the_cpu_lacks(tmp_path, sticks, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    openvino_engine = OpenVINO.Engine
+
+    def without_f16(card, device, precision, cache):
+        if precision == "f16":
+            raise EngineError("Precision=f16: CPU has no f16 arithmetic, only f32; set Precision=AUTO")
+        return openvino_engine(card, device, precision, cache)
+
+    monkeypatch.setattr(OpenVINO, "Engine", without_f16)
+    standin.write(tmp_path)
+    with opened(tmp_path, "Precision=f16") as engine:
+        assert (engine.name, engine.precision) == ("Movidius NCS1", "f16")
+    assert choice(caplog).endswith("; not CPU: Precision=f16: CPU has no f16 arithmetic, only f32")
+
+    sticks.plan([])
+    with pytest.raises(EngineError, match="CPU has no f16 arithmetic"):
+        opened(tmp_path, "Precision=f16")
 
 
 def test_auto_does_not_take_a_stick_for_another_models_graph(tmp_path, sticks, caplog):
@@ -113,6 +145,22 @@ def test_a_device_rests_after_a_failure_and_is_tried_again(caplog, monkeypatch):
     assert engine.telemetry() == []
 
 
+def test_a_failure_that_strikes_several_images_at_once_is_one_line(caplog):
+    together = threading.Barrier(4)
+
+    class Failing(Fake):
+        def classify(self, batch):
+            together.wait(60)
+            raise EngineError("GPU: failed")
+
+    engine = Failover.Engine(Failing("OpenVINO GPU"), Fake("OpenVINO CPU"))
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(engine.classify, [numpy.zeros((1, 8, 8, 3), "uint8")] * 4))
+
+    assert len(answers) == 4
+    assert caplog.messages == ["GPU: failed; OpenVINO CPU goes on"]
+
+
 def test_where_both_fail_the_cpus_error_is_told():
     device, cpu = Fake("OpenVINO GPU"), Fake("OpenVINO CPU")
     with Failover.Engine(device, cpu) as engine:
@@ -160,3 +208,29 @@ def test_a_device_computes_in_what_it_has(wanted, device, found):
 def test_a_precision_that_a_device_lacks_is_refused(wanted, device):
     with pytest.raises(EngineError, match=f"Precision={wanted}: {device} has no {wanted}"):
         OpenVINO.choose_precision(wanted, device, Core())
+
+
+def test_a_device_whose_driver_is_broken_is_told_and_auto_does_without(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    core = OpenVINO.new_core()
+
+    class Broken:
+        def __init__(self):
+            self.available_devices = ["CPU", "GPU"]
+
+        def __getattr__(self, name):
+            return getattr(core, name)
+
+        def get_property(self, device, name):
+            if device == "GPU" and name == "OPTIMIZATION_CAPABILITIES":
+                raise RuntimeError("Exception from src/core.cpp:1:\nclGetPlatformIDs error -1001")
+            return "GPU" if device == "GPU" else core.get_property(device, name)
+
+    monkeypatch.setattr(OpenVINO, "new_core", Broken)
+    graphs.write(tmp_path / "Model")
+
+    with opened(tmp_path) as engine:
+        assert engine.name == "OpenVINO CPU"
+    assert "not GPU: GPU: its driver does not answer (clGetPlatformIDs error -1001)" in choice(caplog)
+    with pytest.raises(EngineError, match=r"GPU: its driver does not answer .*try Device=CPU"):
+        opened(tmp_path, "Device=GPU")

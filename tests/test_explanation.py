@@ -123,6 +123,8 @@ def test_the_service_draws_it_on_request(tmp_path):
     assert head == "data:image/png;base64"
     assert picture(base64.b64decode(data)).shape == (graphs.SIZE, graphs.SIZE, 3)
     assert "heat_map" not in client.post("/v1/classify?heatmap=0", data=content).get_json()
+    refused = client.post("/v1/classify?heatmap=on", data=content)
+    assert (refused.status_code, refused.get_json()["message"]) == (400, "heatmap is on; it is 1 or 0")
     client.laboratory.close()
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from Classes import Calibration, Card, Checkpoints, Files, Freezing, OpenVINO, inception_utils
 from Classes.Errors import GraphError
-from tests import networks
+from tests import faults, networks
 from tests.smears import png
 
 PROGRESS = types.SimpleNamespace(step=3, loss=0.5, accuracy=0.75)
@@ -93,7 +93,7 @@ def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch, cu
     with pytest.raises(GraphError, match="is not written"):
         freeze(tmp_path, networks.arrays())
 
-    assert not list((tmp_path / "Model").iterdir())
+    assert [path.name for path in (tmp_path / "Model").iterdir()] == [".lock"]
 
 
 def test_what_was_published_stays_when_the_next_one_fails(tmp_path, monkeypatch):
@@ -105,6 +105,29 @@ def test_what_was_published_stays_when_the_next_one_fails(tmp_path, monkeypatch)
         freeze(tmp_path, networks.arrays(seed=1))
 
     assert (configuration.path("ALLGraph").read_bytes(), configuration.card.read_bytes()) == before
+
+
+@pytest.mark.parametrize("room", [0, 100_000, 700_000])
+def test_a_full_disk_leaves_graph_and_card_of_one_model(tmp_path, room):
+    configuration = freeze(tmp_path, networks.arrays())
+    before = faults.tree(tmp_path / "Model")
+    prefix = Checkpoints.save(tmp_path / "log", 4, networks.arrays(seed=1))
+
+    with faults.full_disk(room), pytest.raises(OSError, match=r"File too large: .*/ALLGraph\.(pb|json)'"):
+        Freezing.freeze(configuration, MANIFEST, prefix, records(), PROGRESS)
+
+    assert faults.tree(tmp_path / "Model") == before
+
+
+def test_what_a_killed_run_left_goes_and_the_users_own_stays(tmp_path):
+    (tmp_path / "Model").mkdir()
+    for name in (".ALLGraph.pb.12.tmp", ".ALLGraph.json.34.tmp", ".mine.tmp", "ALLGraph.old.pb"):
+        (tmp_path / "Model" / name).touch()
+
+    freeze(tmp_path, networks.arrays())
+
+    found = {path.name for path in (tmp_path / "Model").iterdir()}
+    assert found == {".lock", ".mine.tmp", "ALLGraph.old.pb", "ALLGraph.pb", "ALLGraph.json"}
 
 
 def calibrated(folder, arrays, monkeypatch, choice):

@@ -70,7 +70,7 @@ def test_the_last_layer_learns_what_logistic_regression_learns(tmp_path):
     numpy.testing.assert_allclose(weights[:, 1] - weights[:, 0], model.coef_[0], rtol=0.02, atol=0.02)
     assert biases[1] - biases[0] == pytest.approx(model.intercept_[0], abs=0.02)
     validation = split(40, 1)
-    loss, accuracy = learner.evaluate()
+    loss, accuracy, _ = learner.evaluate()
     assert accuracy == model.score(*validation)
     chances = model.predict_proba(validation[0])[numpy.arange(40), validation[1]]
     assert loss == pytest.approx(-numpy.log(chances).mean(), abs=0.02)
@@ -105,7 +105,7 @@ def test_a_feature_without_spread_counts_for_nothing_and_breaks_nothing(tmp_path
 def test_a_first_loss_is_that_of_a_coin(tmp_path):
     learner = last_layer(tmp_path)
 
-    loss, _, seen = learner.train(next(iter(learner.batches(0, 0))), 0)
+    loss, _, seen, _ = learner.train(next(iter(learner.batches(0, 0))), 0)
 
     assert loss == pytest.approx(math.log(2))
     assert seen == 10

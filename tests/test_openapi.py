@@ -1,10 +1,12 @@
 import io
 
+import hypothesis
 import jsonschema
 import pytest
+import schemathesis
 
-from Classes import OpenApi, Refusals, Service
-from tests import services
+from Classes import Card, OpenApi, Refusals, Service
+from tests import graphs, mutations, services
 
 
 @pytest.fixture
@@ -108,6 +110,31 @@ def test_refusals_are_the_ones_described(tmp_path):
     holds(document, client.get("/health/ready"), "/health/ready", "get")
 
     assert statuses == [401, 200, 200, 429]
+    client.laboratory.close()
+
+
+# An image is more than a schema can say: what is right by the document may still be no image.
+CHECKS = [check for check in schemathesis.checks.CHECKS.get_all() if check.__name__ != "positive_data_acceptance"]
+
+
+@pytest.mark.parametrize("mode", schemathesis.GenerationMode)
+@pytest.mark.parametrize("path", ["/Inference", "/v1/classify", "/v1/batch", "/v1/model", "/health/ready", "/metrics"])
+def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(tmp_path, path, mode):
+    card = Card.load(graphs.write(tmp_path / "Model", content=graphs.pooled(), size=graphs.SIZE))
+    client = services.client(tmp_path, "CallerRate=0", "MaxBody=50000", card=card)
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", client.application)
+    operation = next(each.ok() for each in schema.get_all_operations() if each.ok().path == path)
+
+    @mutations.steady(25)
+    @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case):
+        # A form that is no form cannot be sent by werkzeug's client.
+        hypothesis.assume(case.media_type != "multipart/form-data" or isinstance(case.body, dict))
+        case.call_and_validate(checks=CHECKS)
+
+    # An address without parameters and body has nothing to get wrong.
+    if mode == schemathesis.GenerationMode.POSITIVE or operation.body or list(operation.iter_parameters()):
+        ask()
     client.laboratory.close()
 
 

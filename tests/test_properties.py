@@ -38,7 +38,7 @@ def configured(path, settings=()):
         check_usable(configuration)
 
 
-@hypothesis.settings(max_examples=150, **mutations.STEADY)
+@mutations.steady(150)
 @hypothesis.given(values=mutations.mutated(SHIPPED))
 def test_a_configuration(tmp_path, values):
     path = tmp_path / "confs.json"
@@ -47,7 +47,7 @@ def test_a_configuration(tmp_path, values):
     configured(path)
 
 
-@hypothesis.settings(max_examples=100, **mutations.STEADY)
+@mutations.steady(100)
 @hypothesis.given(content=mutations.damaged(Helpers.CONFIGURATION.read_bytes()))
 def test_a_damaged_configuration(tmp_path, content):
     (tmp_path / "confs.json").write_bytes(content)
@@ -55,8 +55,9 @@ def test_a_damaged_configuration(tmp_path, content):
     configured(tmp_path / "confs.json")
 
 
+@pytest.mark.filterwarnings("ignore:Possible:FutureWarning")  # of regular expressions
 @pytest.mark.parametrize("key", ["Epochs", "ALLGraph", "ValidIType", "GroupPattern", "LearningRate", "AllowLeak"])
-@hypothesis.settings(max_examples=20, **mutations.STEADY)
+@mutations.steady(20)
 @hypothesis.given(text=mutations.TEXTS | mutations.VALUES.map(json.dumps))
 def test_a_setting(key, text):
     configured(None, [f"{key}={text}"])
@@ -86,13 +87,13 @@ def manifested(data, content):
         assert all(found.paths(split) == expected.paths(split) for split in Shards.SPLITS)
 
 
-@hypothesis.settings(max_examples=150, **mutations.STEADY)
+@mutations.steady(150)
 @hypothesis.given(random=hypothesis.strategies.data())
 def test_a_manifest(data, random):
     manifested(data, json.dumps(random.draw(mutations.mutated(json.loads(data[1])))).encode())
 
 
-@hypothesis.settings(max_examples=100, **mutations.STEADY)
+@mutations.steady(100)
 @hypothesis.given(random=hypothesis.strategies.data())
 def test_a_damaged_manifest(data, random):
     manifested(data, random.draw(mutations.damaged(data[1])))
@@ -125,7 +126,7 @@ def carded(path, content):
     return found
 
 
-@hypothesis.settings(max_examples=200, **mutations.STEADY)
+@mutations.steady(200)
 @hypothesis.given(random=hypothesis.strategies.data())
 def test_a_card_that_someone_wrote(card, random):
     path, content = card
@@ -135,7 +136,7 @@ def test_a_card_that_someone_wrote(card, random):
     carded(path, json.dumps(values).encode())
 
 
-@hypothesis.settings(max_examples=150, **mutations.STEADY)
+@mutations.steady(150)
 @hypothesis.given(random=hypothesis.strategies.data())
 def test_a_damaged_card(card, random):
     path, content = card
@@ -145,7 +146,7 @@ def test_a_damaged_card(card, random):
     assert carded(path, random.draw(mutations.damaged(content))) in (None, expected)
 
 
-@hypothesis.settings(max_examples=100, **mutations.STEADY)
+@mutations.steady(100)
 @hypothesis.given(text=mutations.TEXTS | mutations.VALUES.map(json.dumps))
 def test_what_is_read_as_json_can_be_written_again(tmp_path, text):
     try:

@@ -197,7 +197,7 @@ def test_a_graph_without_maps_still_gets_its_page(measured, tmp_path):
     graphs.write(tmp_path / "Model", data={"manifest_sha256": Shards.manifest(measured).sha256})
     write(measured)
 
-    assert "No pictures: the graph has no global average pooling" in page(measured)
+    assert "No pictures: the dense layer of the graph weighs no places" in page(measured)
 
 
 def test_curves_are_read_back_over_a_resumed_run(tmp_path):

@@ -8,10 +8,12 @@ import signal
 import socket
 import time
 
+import hypothesis
 import pytest
+from hypothesis import strategies
 
 from Classes import Helpers
-from tests import graphs, processes, servers, services
+from tests import graphs, mutations, processes, servers, services
 
 IMAGE = services.image(192, 80)
 
@@ -184,6 +186,56 @@ def test_what_is_no_request_is_refused_in_the_services_form(server, content, sta
 
     assert (found, body["code"]) == (status, code)
     assert set(body) == {"code", "message", "request_id"}
+
+
+PIECES = [
+    b"POST",
+    b"GET",
+    b" ",
+    b"/Inference",
+    b"*",
+    b"?\x80",
+    b"http://x/",
+    b"HTTP/1.1",
+    b"HTTP/9",
+    b"\r\n",
+    b"\n",
+    b":",
+]
+PIECES += [
+    b"Host: x",
+    b"Content-Length: 5",
+    b"Content-Length: +5",
+    b"Transfer-Encoding: chunked",
+    b"0\r\n\r\n",
+    b"fff\r\n",
+]
+PIECES += [b"Expect: 100-continue", b"Connection: close", b"\0", b"\xff\xfe", b"X-Request-ID: a", b"%00", b"a" * 300]
+
+
+@mutations.steady(100)
+@hypothesis.given(
+    pieces=strategies.lists(strategies.sampled_from(PIECES) | strategies.binary(max_size=20), max_size=20),
+    form=strategies.sampled_from(
+        [b"%s", b"POST /v1/classify HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n", b"GET /%s HTTP/1.1\r\n\r\n"]
+    ),
+)
+def test_no_bytes_are_a_defect(server, pieces, form):
+    sent = (form % b"".join(pieces)) + b"\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        # The server may have refused, and closed, before the last byte.
+        with contextlib.suppress(OSError):
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while block := connection.recv(1 << 16):
+                answer += block
+
+    statuses = re.findall(rb"^HTTP/1\.[01] (\d{3}) ", answer, re.MULTILINE)
+    assert not answer or statuses
+    assert all(status < b"500" or status == b"501" for status in statuses)
+    assert servers.request(server.port, "GET", "/health/live")[0] == 200
 
 
 @pytest.mark.parametrize("size", [100_001, 5_000_000])

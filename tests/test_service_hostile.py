@@ -4,12 +4,14 @@ import json
 import random
 import zipfile
 
+import hypothesis
 import numpy
 import PIL.Image
 import pytest
+from hypothesis import strategies
 
-from Classes import Card, Classification, Engine
-from tests import graphs, services
+from Classes import Card, Classification, Engine, Refusals, Service
+from tests import graphs, mutations, services
 
 ALLOWED = {200, 400, 413, 415, 422}
 
@@ -93,6 +95,38 @@ def test_what_is_no_image_or_too_large_a_one(client):
     }
 
     assert {body: outcome(client, body) for body in expected} == expected
+
+
+ADDRESSES = ["/Inference", "/v1/classify", "/v1/batch", "/v1/model", "/metrics", "/", "/docs", "/openapi.json", "/x"]
+METHODS = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "get", "\xe9"]
+KINDS = ["multipart/form-data; boundary=b", "multipart/form-data", "image/png", "text/x; charset=\xff", "", "/", ";"]
+NAMES = ["X-Request-ID", "X-API-Key", "Authorization", "Origin", "Accept", "Range", "Host", "X-Forwarded-For", "Cookie"]
+HEADER = strategies.text(strategies.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=40)
+PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+BODIES = strategies.binary(max_size=200) | strategies.sampled_from([services.image(64, 20), b"--b--", PART, PART * 60])
+
+
+@mutations.steady(300)
+@hypothesis.given(
+    path=strategies.sampled_from(ADDRESSES) | HEADER.map(lambda text: f"/{text}"),
+    method=strategies.sampled_from(METHODS),
+    query=HEADER,
+    kind=strategies.sampled_from(KINDS) | HEADER,
+    headers=strategies.dictionaries(strategies.sampled_from(NAMES), HEADER, max_size=3),
+    body=BODIES,
+    length=strategies.sampled_from([None, None, None, "", "-1", "7", "x", "9" * 30]),
+)
+def test_no_request_is_a_defect(client, path, method, query, kind, headers, body, length):
+    environment = {"PATH_INFO": path, "REQUEST_METHOD": method, "QUERY_STRING": query, "CONTENT_TYPE": kind}
+    environment |= {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
+    environment |= {} if length is None else {"CONTENT_LENGTH": length}
+
+    with client.open(input_stream=io.BytesIO(body), environ_overrides=environment) as response:
+        assert response.status_code < 500
+        assert Service.REQUEST_ID.fullmatch(response.headers["X-Request-ID"])
+        if response.status_code >= 400 and method != "HEAD":
+            assert response.get_json()["code"] in Refusals.CODES
+    assert client.laboratory.room.inside == 0
 
 
 def test_many_threads_get_their_own_answers(tmp_path):

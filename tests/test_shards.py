@@ -310,15 +310,16 @@ def test_ctrl_c_while_writing_leaves_the_former_shards(folder, monkeypatch):
     assert not list(folder.glob(".*.tmp"))
 
 
-def test_ctrl_c_waits_for_the_renames(folder, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_renames_are_not_interrupted(folder, monkeypatch, number):
     chosen = configuration(folder, "Shards=2")
     Shards.write(chosen, splits(folder), ABOUT)
     publish = Shards._publish
 
     def interrupted(*arguments):
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         publish(*arguments)
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
 
     monkeypatch.setattr(Shards, "_publish", interrupted)
     Shards.write(chosen, splits(folder, 20), ABOUT)

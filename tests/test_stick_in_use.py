@@ -24,7 +24,7 @@ FAULTS = [
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(Stick, "SECONDS", {"names": 8, "open": 8, "allocate": 8, "infer": 2, "close": 0.5})
+    monkeypatch.setattr(Stick, "SECONDS", {"names": 60, "open": 60, "allocate": 60, "infer": 3, "close": 0.5})
     monkeypatch.setattr(Failover, "REST", 0.3)
     monkeypatch.setattr(Movidius, "RETRY", 0.3)
 

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from Classes import (
     Freezing,
     Helpers,
     Images,
+    Metrics,
     OpenVINO,
     Shards,
     Training,
@@ -140,10 +142,33 @@ def test_another_run_is_moved_aside(project, caplog):
     assert "it was moved to" in caplog.text
 
 
+def test_a_run_that_was_killed_while_it_moved_another_aside_moves_the_rest(project, monkeypatch):
+    Training.run(project("Epochs=1"))
+    log = project().path("LogDir")
+    first, names = weights(project()), {path.name for path in log.iterdir()} - {".lock"}
+    rename, moved = pathlib.Path.replace, []
+
+    def killed(self, target):
+        if len(moved) == 2:
+            raise SystemError
+        moved.append(self)
+        return rename(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemError):
+        patch.setattr(pathlib.Path, "replace", killed)
+        Training.run(project("Epochs=1", "LearningRate=0.02"))
+    assert not log.with_name("log-1").exists()
+
+    Training.run(project("Epochs=1", "LearningRate=0.02"))
+
+    assert {path.name for path in log.with_name("log-1").iterdir()} == names
+    assert_same(Checkpoints.latest(log.with_name("log-1"))[1], first)
+
+
 def test_a_loss_that_is_no_number_stops_the_run(project, monkeypatch):
     from Classes import Learners
 
-    monkeypatch.setattr(Learners.LastLayer, "train", lambda *_: (math.nan, 0, 5))
+    monkeypatch.setattr(Learners.LastLayer, "train", lambda *_: (math.nan, 0, 5, None))
 
     with pytest.raises(TrainingError, match=r"the loss is nan at step 1 with learning rate 0\.01"):
         Training.run(project())
@@ -154,7 +179,9 @@ def test_patience_ends_a_run_and_freezes_its_best_epoch(project, monkeypatch, ca
 
     caplog.set_level("INFO")
     losses = iter([0.5, 0.4, 0.45, 0.41, 0.3])
-    monkeypatch.setattr(Learners.LastLayer, "evaluate", lambda _: (next(losses), 0.5))
+    monkeypatch.setattr(
+        Learners.LastLayer, "evaluate", lambda _: (next(losses), 0.5, numpy.zeros((2, Metrics.BINS), int))
+    )
     configuration = project("Patience=2", "LogDir=patient", "Epochs=5")
 
     Training.run(configuration)

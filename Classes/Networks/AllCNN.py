@@ -26,7 +26,7 @@ ANEW = ()
 
 
 def view(configuration):
-    """How it sees an image: pixel / 255, blue first, as OpenCV read the pictures of the published weights."""
+    """How it sees an image: pixel / 255, blue first, as the published weights saw what OpenCV had read."""
     return Images.View(SIDE, mean=0.0, scale=255.0, channels="BGR")
 
 

@@ -8,8 +8,8 @@ unplug a stick while it works:
      "silence": 15,                    seconds after which the library gives up on a silent stick
      "faults": [{"call": "GetResult", "fault": "TIMEOUT", "stick": "1.1", "after": 3}]}
 
-A fault is a name of mvncStatus, or hang, die, nan, short, double, none, stale. `after` calls of a process are sound
-first; without `stick` it strikes all of them.
+A fault is a name of mvncStatus, or hang, die, fork, nan, short, double, none, stale. `after` calls of a process
+are sound first; without `stick` it strikes all of them.
 """
 
 import collections
@@ -79,6 +79,9 @@ def _strike(call, stick=None):
             continue
         if each["fault"] == "hang":
             _hang()
+        if each["fault"] == "fork" and os.fork() == 0:
+            time.sleep(10)
+            os._exit(0)
         if each["fault"] == "die":
             os.kill(os.getpid(), signal.SIGSEGV)
         if each["fault"] not in mvncStatus.__members__:

@@ -1,0 +1,152 @@
+"""Published Keras weights as the project's model: frozen, proven equal to Keras's own answers, served as they are."""
+
+import dataclasses
+import json
+import logging
+import pathlib
+import tempfile
+
+import numpy
+import tf_keras
+
+from Classes import Calibration, Demo, Files, Freezing, Images, Networks, OpenVINO, Pretrained
+from Classes.Errors import CheckpointError, ConfigurationError, GraphError, one_line
+
+WEIGHTS, MODEL = "weights.h5", "model.json"
+
+# Drawn images that Keras and the engine have to agree on, and how closely.
+CHECKED = 8
+TOLERANCE = 1e-5
+
+# A description may name any class or function of any module, and Keras would call it; it may name these.
+HARMLESS = {"Sequential", "InputLayer", "ZeroPadding2D", "Conv2D", "MaxPooling2D", "Flatten", "Dense", "Activation"}
+HARMLESS |= {"Dropout", "GlorotUniform", "GlorotNormal", "RandomNormal", "RandomUniform", "HeNormal", "Zeros", "Ones"}
+
+log = logging.getLogger("Trainer")
+
+
+def run(configuration, source):
+    """Freeze published weights as `ALLGraph` with its model card, or leave both as they were.
+
+    The outputs are taken in the order of the class names. No threshold, temperature or band is chosen, since there are
+    no images here that these weights are known not to have seen.
+
+    Args:
+      configuration: Configuration; `Network` says which network the weights are of.
+      source: folder with `weights.h5` and, where Keras's own answers are to be compared, `model.json`.
+    Returns:
+      exit code 0.
+    Raises:
+      CheckpointError: no whole weights of this network there.
+      ConfigurationError: the classes are not the network's.
+      GraphError: the graph answers otherwise than Keras.
+    """
+    weights = pathlib.Path(source) / WEIGHTS
+    network, names = Networks.of(configuration), classes(configuration)
+    if not weights.is_file():
+        raise CheckpointError(f"{weights}: missing; give the folder that holds {WEIGHTS} and {MODEL}")
+    arrays = _arrays(network, configuration, weights)
+    # Published classifiers were trained on whole pictures; the crop is that of this project's own distortions.
+    view = dataclasses.replace(network.view(configuration), crop=1.0)
+    inputs = _inputs(view)
+    difference = _compare(configuration, arrays, weights, inputs)
+    about = {
+        "classes": names,
+        "input": {"node": Freezing.INPUT, **dataclasses.asdict(view)},
+        "calibration": None,
+        "synthetic": False,
+        "data": {"imported": weights.name, "sha256": Files.sha256(weights)},
+        "training": {"keras": difference},
+        "colours": None,
+    }
+    Freezing.publish(configuration, arrays, inputs, about, Calibration.Choice())
+    log.info("The outputs are taken as %s; class %s is ALL.", ", ".join(names), configuration["PositiveClass"])
+    log.warning("What these weights were trained on is not known here: measure them on your images before you believe.")
+    log.info("Next: python3 Validation.py, or python3 Classifier.py")
+    return 0
+
+
+def classes(configuration):
+    """The class names: those of the data folder, else the outputs' numbers.
+
+    Raises:
+      ConfigurationError: as many as there are do not fit `NumClasses`, or `PositiveClass` is none of them.
+    """
+    file = configuration.path("DatasetDir") / configuration["Classes"]
+    found = file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
+    names = found or [str(number) for number in range(configuration["NumClasses"])]
+    if len(names) != configuration["NumClasses"] or configuration["PositiveClass"] not in names:
+        raise ConfigurationError(
+            f"NumClasses is {configuration['NumClasses']} and PositiveClass {configuration['PositiveClass']!r}; "
+            f"the classes are {', '.join(names)}"
+        )
+    return names
+
+
+def _inputs(view):
+    """Drawn smears, each half as strong as the one before, float32 [CHECKED, S, S, 3].
+
+    At full strength a network that is sure of everything answers 0 and 1, whatever else is wrong with it.
+    """
+    drawn = (Demo.draw(bool(number % 2), number) for number in range(CHECKED))
+    images = numpy.stack([Images.square(image, view.size, view.crop) for image in drawn])
+    return view.network_input(images) * 2 ** -numpy.arange(CHECKED, dtype="float32")[:, None, None, None]
+
+
+def _arrays(network, configuration, weights):
+    shapes = network.shapes(configuration)
+    arrays = Pretrained.read_keras(weights, network, list(shapes))
+    for name, shape in shapes.items():
+        found = arrays[name].shape if name in arrays else "missing"
+        if found != tuple(shape):
+            raise CheckpointError(
+                f"{weights}: {name} is {found}, {configuration['Network']} needs {tuple(shape)}; set Network to the "
+                "network that these weights are of"
+            )
+    return arrays
+
+
+def _compare(configuration, arrays, weights, inputs):
+    """The largest difference of a probability to what Keras answers; None where there is no description for it."""
+    model = weights.with_name(MODEL)
+    if not model.is_file():
+        log.warning("%s: missing, so that Keras's own answers could not be compared", model)
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "imported.pb"
+        path.write_bytes(Freezing.frozen(configuration, arrays).SerializeToString())
+        answers = OpenVINO.answers(path, inputs)
+    difference = float(numpy.abs(answers - _keras(model, weights, inputs)).max())
+    # False for NaN too.
+    if not difference <= TOLERANCE:
+        raise GraphError(
+            f"{weights}: the graph differs from Keras's answers by {difference:.2e} where {TOLERANCE:g} is allowed; "
+            "nothing was written"
+        )
+    log.info("Keras and the engine agree on %d images within %.1e.", len(inputs), difference)
+    return difference
+
+
+def _keras(model, weights, inputs):
+    """What Keras answers, float32 [N, classes]."""
+    text = model.read_text(encoding="utf-8")
+    try:
+        unknown = set(_named(json.loads(text))) - HARMLESS
+        if unknown:
+            raise ValueError(f"it names {min(unknown)}, which is not known to be harmless")
+        network = tf_keras.models.model_from_json(text)
+        network.load_weights(weights)
+        return network(inputs).numpy()
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+        raise CheckpointError(f"{model}: not the description of these weights ({one_line(error)})") from error
+
+
+def _named(value):
+    """Every class that a description names, however deep."""
+    if isinstance(value, dict):
+        if "class_name" in value:
+            yield str(value["class_name"])
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _named(each)

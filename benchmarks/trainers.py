@@ -1,0 +1,126 @@
+"""One way of training the network, in a process of its own: started by training.py, which asks it for times.
+
+python3 benchmarks/trainers.py KIND [--set Key=value]      # KIND: f32 bf16 keras features keras-features
+
+f32, bf16 and keras take a step with the whole network on a batch; features and keras-features are the backbone's
+answers to new images, which training of the last layer begins with.
+"""
+
+import pathlib
+import sys
+import tempfile
+import time
+import types
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from benchmarks import timing
+from Classes import Entry
+
+
+def main(arguments=None) -> int:
+    parser = Entry.parser(__doc__)
+    parser.add_argument("kind", choices=KINDS)
+    options = parser.parse_args(arguments)
+    Entry.import_tensorflow()
+    from Classes import Helpers
+
+    configuration = Helpers.load(options.confs, [*options.settings, "Pretrained=none"])
+    run = KINDS[options.kind](configuration)
+
+    def answer(question):
+        """{"seconds": of one step, or for `images` images}."""
+        start = time.perf_counter()
+        run(question.get("images"))
+        return {"seconds": time.perf_counter() - start}
+
+    timing.serve({}, answer)
+    return 0
+
+
+def _batch(configuration):
+    import numpy
+
+    from Classes import Networks
+
+    size, batch = Networks.of(configuration).view(configuration).size, configuration["BatchSize"]
+    generator = numpy.random.default_rng(0)
+    return generator.integers(0, 256, (batch, size, size, 3), dtype="uint8"), generator.integers(0, 2, batch)
+
+
+def ours(precision):
+    """A step of Trainer.py, end to end."""
+
+    def open_it(configuration):
+        from Classes import Helpers, Learners, Networks, Training
+
+        values = {**configuration.values["Classifier"], "TrainingPrecision": precision}
+        chosen = Helpers.Configuration({**configuration.values, "Classifier": values})
+        images, labels = _batch(configuration)
+        manifest = types.SimpleNamespace(splits={"train": [{"label": 0}] * 100 * len(labels)}, classes=["0", "1"])
+        learner = Learners.Network(chosen, manifest, Networks.of(chosen).BLOCKS, {})
+        steps = iter(range(10**6))
+
+        def run(_):
+            with Training.precision(learner, chosen):
+                learner.train((images, labels), next(steps))
+
+        return run
+
+    return open_it
+
+
+def keras(configuration):
+    """Keras's own: the same network from random weights, Adam, float32, by train_on_batch."""
+    import keras as library
+
+    model = library.applications.InceptionV3(weights=None, classes=2)
+    model.compile(library.optimizers.Adam(configuration["LearningRate"]), "sparse_categorical_crossentropy")
+    images, labels = _batch(configuration)
+    inputs = images.astype("float32") / 128 - 1
+    return lambda _: model.train_on_batch(inputs, labels)
+
+
+def features(configuration):
+    """Trainer.py's features of new images: decoded, through the backbone, written to the cache."""
+    import itertools
+
+    import numpy
+
+    from Classes import Features, Helpers, Networks, Shards
+
+    shapes = Networks.of(configuration).shapes(configuration)
+    arrays = {
+        name: numpy.full(shape, 1 if name.endswith("variance") else 0.01, "float32") for name, shape in shapes.items()
+    }
+
+    def run(images):
+        records = {record.sha256: record for record in itertools.islice(Shards.records(configuration, "train"), images)}
+        with tempfile.TemporaryDirectory() as folder:
+            values = {**configuration.values["Classifier"], "FeatureCache": folder}
+            chosen = Helpers.Configuration({**configuration.values, "Classifier": values})
+            Features.extract(chosen, arrays, "benchmark", records)
+
+    return run
+
+
+def keras_features(configuration):
+    """Keras's: the network without its head, by predict, on images that are ready."""
+    import keras as library
+    import numpy
+
+    model = library.applications.InceptionV3(weights=None, include_top=False, pooling="avg", input_shape=(299, 299, 3))
+    inputs = (_batch(configuration)[0].astype("float32") / 128 - 1)[:1]
+    return lambda images: model.predict(numpy.repeat(inputs, images, axis=0), batch_size=32, verbose=0)
+
+
+KINDS = {
+    "f32": ours("f32"),
+    "bf16": ours("bf16"),
+    "keras": keras,
+    "features": features,
+    "keras-features": keras_features,
+}
+
+if __name__ == "__main__":
+    sys.exit(Entry.run(main, Entry.TRAINING))

@@ -1,0 +1,153 @@
+"""Real runs that are killed, stopped, started twice or may not write: nothing is lost, and the next one works."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from Classes import Card, Checkpoints, Files, Shards
+from tests import faults, networks, servers, services
+
+
+def images(folder):
+    return {name: content for name, content in faults.tree(folder).items() if name.endswith(".png")}
+
+
+def leftovers(folder):
+    return [path for path in folder.rglob(".*") if path.name.endswith(".tmp") or path.name.endswith("-moving")]
+
+
+def kill(folder, script, seconds, settings):
+    """Kill a run after so many seconds; False where it had ended before."""
+    with faults.started(folder, script, settings=settings) as process:
+        process.join(seconds)
+        running = process.exitcode is None
+        os.kill(process.pid, signal.SIGKILL) if running else None
+        return running
+
+
+def test_data_killed_at_random_moments(project):
+    generator, before = random.Random(1), images(project)
+    for seed in range(4):
+        kill(project, "Data", generator.uniform(0.05, 0.6), [f"RandomSeed={seed}", "Shards=9"])
+        # Either the former shards, or the new ones, or none and a word on what to do.
+        try:
+            found = Shards.manifest(networks.configuration(project))
+        except Exception as error:
+            assert "run python3 Data.py" in faults.line(error)
+        else:
+            assert sum(map(len, found.splits.values())) == 40
+
+    assert faults.run(project, "Data").code == 0
+    assert images(project) == before
+    assert leftovers(project) == []
+
+
+def test_a_trainer_killed_while_it_freezes_or_moves_a_run_aside(project):
+    generator = random.Random(2)
+    checkpoint = (project / "Model/_logs/model.ckpt-10.index").read_bytes()
+    configuration = networks.configuration(project)
+    for seed in range(4):
+        kill(project, "Trainer", generator.uniform(0.3, 2.5), [f"RandomSeed={seed}"])
+        # A graph and a card of different models would be told, never served.
+        try:
+            Card.load(configuration.card).verify()
+        except Exception as error:
+            assert "run python3 Trainer.py" in faults.line(error)
+
+    assert faults.run(project, "Trainer").code == 0
+    Card.load(configuration.card).verify()
+    kept = [path.read_bytes() for path in project.rglob("model.ckpt-10.index")]
+    assert checkpoint in kept
+    assert leftovers(project) == []
+
+
+def test_a_stopped_and_continued_trainer_ends_as_one_that_never_was(project):
+    settings = ["Epochs=20", "SaveSeconds=0"]
+    folder = project / "Model/_logs"
+    with faults.started(project, "Trainer", settings=settings) as process:
+        waiting = time.monotonic() + 60
+        while Checkpoints.steps(folder)[-1] <= 10 and time.monotonic() < waiting:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGSTOP)
+        before = Checkpoints.steps(folder)
+        # Whoever looks meanwhile finds whole files, and the lock held.
+        assert Checkpoints.latest(folder)[0] == before[-1]
+        second = faults.run(project, "Trainer", settings=settings)
+        os.kill(process.pid, signal.SIGCONT)
+        process.join(60)
+        assert process.exitcode == 0, process.said()
+
+    assert second.code == 1
+    assert f"{folder}: another run is writing here; wait for it or stop it first" in second.error
+    assert Checkpoints.steps(folder)[-1] == 100
+
+
+@pytest.mark.parametrize("script", ["Data", "Trainer", "Validation"])
+def test_a_clock_that_is_set_back(project, script):
+    settings = ["SaveSeconds=0", "Epochs=3"] if script == "Trainer" else []
+
+    run = faults.run(project, script, settings=settings, before=faults.clock_back)
+
+    assert run.code == 0, run.said
+    Shards.manifest(networks.configuration(project))
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "named"),
+    [
+        ("Data", [], "Model/Data"),
+        ("Data", ["Augment"], "Model/Data"),
+        ("Data", ["Check"], "Model/Report"),
+        ("Trainer", [], "Model/_logs"),
+        ("Trainer", ["Export"], "Model/Export"),
+        ("Validation", [], "Model/_logs_eval"),
+        ("Classifier", ["--json", "rows.json"], "rows.json"),
+    ],
+)
+def test_a_folder_that_may_not_be_written(project, script, words, named):
+    before = faults.tree(project)
+    words = [str(project / word) if word.endswith(".json") else word for word in words]
+    folders = [path for path in (project, *project.rglob("*")) if path.is_dir() and path.name != "Logs"]
+    settings = ["TestImagePath=Model/Data/1"] if script == "Classifier" else []
+    for path in folders:
+        path.chmod(0o555)
+    try:
+        run = faults.run(project, script, *words, settings=settings, before=faults.no_override)
+    finally:
+        for path in folders:
+            path.chmod(0o755)
+
+    assert run.code == 1
+    assert named in run.error
+    assert "ermission denied" in run.error
+    assert before.items() <= faults.tree(project).items()
+
+
+def test_a_server_killed_under_load_serves_again(tmp_path):
+    for _ in range(2):
+        with servers.running(tmp_path, "Capture=true", hold=0.05) as process:
+            for red in (64, 192):
+                assert servers.request(process.port, body=services.image(red, 40))[0] == 200
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+
+    with servers.running(tmp_path, "Capture=true") as process:
+        assert servers.request(process.port, body=services.image(96, 40))[0] == 200
+    captured = tmp_path / "Model/Data/Captured"
+    lines = [json.loads(line) for line in (captured / "Captured.jsonl").read_text().splitlines()]
+    assert len(lines) == 3
+    assert all(Files.sha256(captured / line["file"]) == line["sha256"] for line in lines)
+
+
+def test_a_stopped_and_continued_server_answers_what_waited(tmp_path):
+    with servers.running(tmp_path) as process:
+        os.kill(process.pid, signal.SIGSTOP)
+        with pytest.raises(TimeoutError):
+            servers.request(process.port, body=services.image(64, 40), timeout=0.5)
+        os.kill(process.pid, signal.SIGCONT)
+
+        assert servers.request(process.port, body=services.image(64, 40))[0] == 200

@@ -1,0 +1,279 @@
+"""Trainer.py Quantize: what is accepted, what is refused, and, where NNCF is installed, NNCF itself."""
+
+import dataclasses
+import importlib.util
+
+import numpy
+import openvino
+import pytest
+from openvino import opset13
+
+import Trainer
+from Classes import Card, Engine, Files, Freezing, Int8, OpenVINO, Quantization, Shards
+from Classes.Errors import ALLError, DataError, GraphError
+from tests import graphs, networks, smears
+from tests.test_validation import VALIDATION, build, item
+
+needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="NNCF, which is optional, is missing")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A project whose graph's answers are graphs.RED; NNCF counts as installed."""
+    monkeypatch.setattr(Quantization, "check_installed", lambda: None)
+    build(tmp_path, VALIDATION)
+    return tmp_path
+
+
+def reader(slope, shift):
+    """openvino.Model whose probability of class 1 is sigmoid(slope * red + shift), red from -1 to 1; RED's is 4, 0."""
+    image = opset13.parameter([1, 299, 299, 3], name="input")
+    image.output(0).set_names({"input:0"})
+    mean = opset13.reduce_mean(image, numpy.array([1, 2]))
+    weights, biases = numpy.zeros((3, 2), "float32"), numpy.array([0, shift], "float32")
+    weights[0, 1] = slope
+    answer = opset13.softmax(opset13.add(opset13.matmul(mean, weights, False, False), biases), 1)
+    answer.output(0).set_names({f"{graphs.OUTPUT}:0"})
+    return openvino.Model([answer], [image])
+
+
+SAME, SHIFTED, TURNED, SURELY_TURNED = reader(4, 0.1), reader(4, -1.2), reader(-4, 0), reader(4, 5)
+
+
+@pytest.fixture
+def offered(monkeypatch):
+    """Sets what NNCF is to make: models, or an exception in their place."""
+
+    def offer(*models):
+        def networks(configuration, card, images, labels, before):
+            for number, model in enumerate(models):
+                if isinstance(model, BaseException):
+                    raise model
+                yield model, [f"layer{kept}" for kept in range(number)]
+
+        monkeypatch.setattr(Quantization, "networks", networks)
+
+    return offer
+
+
+def card_of(folder):
+    return Card.load(folder / "Model" / "ALLGraph.json")
+
+
+def quantize(folder, *settings):
+    return Quantization.run(graphs.configuration(folder, *settings))
+
+
+def opened(folder):
+    """(precision, probability of ALL for a red of 160) as AUTO opens it."""
+    with Engine.open_engine(graphs.configuration(folder, "Precision=AUTO"), card_of(folder)) as engine:
+        return engine.precision, float(engine.classify(graphs.red(160)[None])[0, 1])
+
+
+def files(folder):
+    return {path.name for path in (folder / "Model").iterdir() if path.is_file()}
+
+
+def test_what_changes_no_verdict_is_accepted_and_speaks(folder, offered):
+    offered(SAME)
+
+    assert quantize(folder) == 0
+
+    assert files(folder) == {"ALLGraph.pb", "ALLGraph.json", "ALLGraph.int8.xml", "ALLGraph.int8.bin"}
+    precision, probability = opened(folder)
+    assert precision == "int8"
+    # sigmoid(4 * 32 / 128 + 0.1)
+    assert probability == pytest.approx(0.750260, abs=1e-5)
+
+
+def test_the_card_holds_what_was_measured(folder, offered):
+    offered(SAME)
+    quantize(folder)
+
+    found = card_of(folder).int8
+
+    # Five of seven are right; of the twelve pairs of both classes one is out of order and one is a tie.
+    assert found["images"] == 7
+    assert found["accuracy"] == pytest.approx([5 / 7, 5 / 7])
+    assert found["roc_auc"] == pytest.approx([10.5 / 12, 10.5 / 12])
+    assert (found["flips"], found["confident_flips"]) == (0, 0)
+    # Red 96 and 160 are nearest to one half: sigmoid(-0.9) - sigmoid(-1).
+    assert found["largest_difference"] == pytest.approx(0.020109, abs=1e-4)
+    assert (found["calibration_images"], found["margin"], found["in_float"]) == (2, 0.005, [])
+
+
+def test_layers_are_kept_in_float_until_the_verdicts_hold(folder, offered):
+    offered(TURNED, SURELY_TURNED, SAME)
+
+    assert quantize(folder) == 0
+
+    assert card_of(folder).int8["in_float"] == ["layer0", "layer1"]
+    assert opened(folder)[1] == pytest.approx(0.750260, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (TURNED, r"accuracy falls from 0\.7143 to 0\.2857, where 0\.005 is allowed; ROC AUC falls"),
+        (SURELY_TURNED, r"4 verdicts turn that had 0\.9 or more behind them"),
+    ],
+)
+def test_what_turns_verdicts_is_refused_with_the_figures(folder, offered, model, said):
+    offered(model)
+    before = (folder / "Model" / "ALLGraph.json").read_bytes()
+
+    with pytest.raises(GraphError, match=said):
+        quantize(folder)
+
+    assert files(folder) == {"ALLGraph.pb", "ALLGraph.json"}
+    assert (folder / "Model" / "ALLGraph.json").read_bytes() == before
+
+
+def test_the_margin_is_the_configurations(folder, offered):
+    offered(reader(4, -1.2))
+    quantize(folder)
+    # Red 160 is no longer ALL: one right verdict turns and one wrong one.
+    assert card_of(folder).int8["flips"] == 2
+
+    offered(TURNED)
+    with pytest.raises(GraphError, match=r"1 verdict turns that had 0\.9 or more behind it"):
+        quantize(folder, "QuantizeMargin=1")
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), MemoryError(), GraphError("no"), TURNED])
+def test_whatever_stops_it_leaves_the_former_one_in_use(folder, offered, stop):
+    offered(SAME)
+    quantize(folder)
+    before = {name: (folder / "Model" / name).read_bytes() for name in files(folder)}
+
+    offered(TURNED, stop)
+    with pytest.raises((KeyboardInterrupt, MemoryError, GraphError)):
+        quantize(folder)
+
+    assert {name: (folder / "Model" / name).read_bytes() for name in files(folder)} == before
+    assert opened(folder)[0] == "int8"
+
+
+def test_a_run_goes_on_after_one_that_was_killed(folder, offered):
+    Int8.stage(card_of(folder), TURNED)
+
+    offered(SAME)
+    quantize(folder)
+
+    assert len(files(folder)) == 4
+    assert opened(folder)[0] == "int8"
+
+
+def test_only_one_run_at_a_time(folder, offered):
+    offered(SAME)
+    with (
+        Files.lock(folder / "Model" / "_logs"),
+        pytest.raises(ALLError, match="another run is writing here"),
+    ):
+        quantize(folder)
+
+
+def test_other_shards_than_the_models_are_refused(folder, offered):
+    offered(SAME)
+    build(folder, VALIDATION, data={"manifest_sha256": "0" * 64})
+
+    with pytest.raises(GraphError, match="trained on other shards"):
+        quantize(folder)
+
+
+def test_without_validation_images_nothing_is_accepted(folder, offered):
+    build(folder, [])
+    offered(SAME)
+
+    with pytest.raises(GraphError, match="no validation image to compare on"):
+        quantize(folder)
+
+
+def test_without_training_images_there_is_nothing_to_fit_to(folder, offered):
+    splits = {"train": [], "validation": [item(folder, "validation", 0, "1", 128)]}
+    manifest = Shards.write(graphs.configuration(folder), splits, {"classes": ["0", "1"], "synthetic": False})
+    graphs.write(folder / "Model", data={"manifest_sha256": manifest.sha256})
+    offered(SAME)
+
+    with pytest.raises(DataError, match="no training images"):
+        quantize(folder)
+
+
+def test_without_a_model_the_message_says_what_to_run(folder):
+    with pytest.raises(GraphError, match=r"no trained model yet; run python3 Trainer\.py"):
+        quantize(folder / "elsewhere")
+
+
+def test_without_nncf_the_message_is_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+    with pytest.raises(ALLError, match=r"NNCF is not installed; run .* -m pip install -r .*requirements-int8\.txt"):
+        quantize(tmp_path)
+
+
+def test_the_door(folder, offered, capsys):
+    offered(SAME)
+
+    assert Trainer.main(["Quantize", "--set", f"NetworkPath={folder}"]) == 0
+
+    said = capsys.readouterr().out
+    assert "7 images: accuracy 0.7143 -> 0.7143, ROC AUC 0.8750 -> 0.8750; 0 verdicts turn" in said
+    assert "Next: python3 Validation.py" in said
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A project with the narrow real network and 12 smears."""
+    content = Freezing.frozen(networks.configuration(tmp_path), networks.arrays()).SerializeToString()
+    items = []
+    for number in range(12):
+        image = smears.png(smears.cell(number % 2, number))
+        made = item(tmp_path, "any", number, str(number % 2), 128)
+        made.path.write_bytes(image)
+        items.append(dataclasses.replace(made, sha256=Files.sha256(made.path), size=len(image), width=80, height=80))
+    configuration = networks.configuration(tmp_path, "Precision=AUTO", "Shards=2", "QuantizeMargin=1")
+    splits = {"train": items[:8], "validation": items[8:]}
+    configuration.path("DatasetDir").mkdir(parents=True)
+    manifest = Shards.write(configuration, splits, {"classes": ["0", "1"], "synthetic": True})
+    data = {"manifest_sha256": manifest.sha256}
+    graphs.write(tmp_path / "Model", size=networks.SIZE, content=content, data=data, threshold=0.0)
+    return configuration
+
+
+@needs_nncf
+def test_nncf_quantises_the_real_network(small):
+    assert Quantization.run(small) == 0
+
+    card = Card.load(small.card)
+    model = OpenVINO.read(OpenVINO.new_core(), *Int8.find(card))
+    kinds = {
+        str(node.get_output_element_type(0)) for node in model.get_ordered_ops() if node.get_type_name() == "Constant"
+    }
+    assert "<Type: 'int8_t'>" in kinds
+    assert card.int8["calibration_images"] == 8
+    assert card.int8["in_float"] == []
+    assert 0 < card.int8["largest_difference"] < 0.2
+    with Engine.open_engine(small, card) as engine:
+        assert engine.precision == "int8"
+
+
+def test_the_float_layers_are_told_from_the_others(tmp_path):
+    path = tmp_path / "graph.pb"
+    path.write_bytes(Freezing.frozen(networks.configuration(tmp_path), networks.arrays()).SerializeToString())
+    model = OpenVINO.read(OpenVINO.new_core(), path)
+
+    names = Quantization.in_float(model)
+
+    assert len(names) == 95
+
+
+def test_what_nncf_is_to_keep_up(folder):
+    card = card_of(folder)
+    labels, before = Quantization.answers(graphs.configuration(folder), card, "f32")
+
+    # What SURELY_TURNED says to the last image.
+    loss, values = Quantization._loss(card, labels, before, [(6, numpy.array([[0.268941, 0.731059]], "float32"))])
+
+    # The last image is black and healthy: a sure sigmoid(-4) becomes sigmoid(1), and accuracy falls by all it had.
+    assert loss == pytest.approx(1 - 1 - 1)
+    assert values == pytest.approx([-(0.731059 - 0.017986)], abs=1e-5)
