@@ -27,8 +27,8 @@ def replacing(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not by tempfile, whose files nobody but their owner may read. A file name has 255 bytes at most.
     temporary = path.with_name(f".{path.name[:50]}.{secrets.token_hex(6)}.tmp")
-    temporary.touch(exist_ok=False)
     try:
+        temporary.touch(exist_ok=False)
         yield temporary
         flush(temporary)
         temporary.replace(path)

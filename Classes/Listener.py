@@ -212,7 +212,7 @@ def bind(address, port):
         # A port whose last connections are still fading away is free.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(where)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         if bound is not None:
             bound.close()
         raise _taken(address, port, error) from error
@@ -220,5 +220,6 @@ def bind(address, port):
 
 
 def _taken(address, port, error):
-    reason = (error.strerror or str(error)).lower()
+    # A name that cannot be one, such as a..b, does not get as far as the system.
+    reason = "no host name" if isinstance(error, UnicodeError) else (error.strerror or str(error)).lower()
     return ConfigurationError(f"{address}:{port}: {reason}; stop what has it, or set another IP or Port")

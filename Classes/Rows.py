@@ -3,6 +3,7 @@
 import collections
 import csv
 import io
+import os
 import pathlib
 
 from Classes import Files, Helpers
@@ -56,11 +57,16 @@ def check(*paths):
     """Whether rows can be written there, told before any work.
 
     Raises:
-      ConfigurationError: one of the paths is a folder.
+      ConfigurationError: one of the paths is a folder, or lies where nothing can be written.
     """
-    for path in paths:
-        if path and pathlib.Path(path).is_dir():
+    for path in filter(None, paths):
+        if pathlib.Path(path).is_dir():
             raise ConfigurationError(f"{path}: is a folder; give the name of a file to write")
+        there = next(parent for parent in pathlib.Path(path).absolute().parents if parent.exists())
+        if not there.is_dir():
+            raise ConfigurationError(f"{path}: {there} is no folder; give the name of a file in a folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ConfigurationError(f"{path}: {there} may not be written by you; give another place")
 
 
 def write(rows, model, csv_path, json_path, log):

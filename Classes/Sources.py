@@ -31,7 +31,7 @@ def find(configuration, sources=()):
         where = ", ".join(str(source) for source in sources)
         raise DataError(
             f"{where}: no image; put images named like Im047_0.jpg (_0 healthy, _1 ALL) there, "
-            "or run python3 Classifier.py FILE-OR-FOLDER"
+            "or name a FILE-OR-FOLDER behind the command"
         )
     return list(found)
 

@@ -7,7 +7,9 @@ Both get the same images as forms from the same clients, which run on the same p
 
 import contextlib
 import functools
+import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -99,13 +101,14 @@ def _lit(passed):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, str(HERE / "lit.py"), str(port), *passed]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet, start_new_session=True) as process:
         try:
             _wait(port, process)
             yield port
         finally:
-            # It ends its own workers on SIGTERM.
-            process.terminate()
+            # All of its group: told to end, it leaves its workers behind.
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait(port, process, longest=120):

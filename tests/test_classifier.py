@@ -204,6 +204,16 @@ def test_a_folder_in_place_of_a_result_file(folder, capsys):
     assert "Error: Model: is a folder" in capsys.readouterr().err
 
 
+def test_a_place_that_cannot_be_written_is_told_before_any_work(folder, capsys):
+    (folder / "file").touch()
+
+    assert classify(folder, "--json", folder / "file" / "rows.json") == 2
+
+    said = capsys.readouterr()
+    assert f"rows.json: {folder / 'file'} is no folder" in said.err
+    assert "detected" not in said.out
+
+
 def test_a_synthetic_model_warns_once(folder, capsys):
     graphs.write(folder / "Model", synthetic=True)
 

@@ -80,7 +80,7 @@ def test_remove_takes_nothing_else(configuration, tmp_path):
 
     assert Demo.remove(configuration) == 0
 
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [other]
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"] == [other]
 
 
 def test_the_script_draws_and_removes(configuration, tmp_path, capsys):

@@ -65,6 +65,36 @@ def test_a_trainer_killed_while_it_freezes_or_moves_a_run_aside(project):
     assert leftovers(project) == []
 
 
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("Data", []),
+        ("Data", ["Augment"]),
+        ("Data", ["Check"]),
+        ("Trainer", []),
+        ("Trainer", ["Export"]),
+        ("Validation", []),
+        ("Classifier", []),
+    ],
+)
+def test_ctrl_c_at_random_moments(project, script, words):
+    generator = random.Random(script)
+    for longest in (0.1, 1):
+        with faults.started(project, script, *words, settings=["RandomSeed=3"]) as process:
+            waiting = time.monotonic() + 60
+            while "initialization complete" not in process.said() and time.monotonic() < waiting:
+                time.sleep(0.01)
+            process.join(generator.uniform(0, longest))
+            if process.exitcode is None:
+                os.kill(process.pid, signal.SIGINT)
+            process.join(60)
+
+            # It may have been done already.
+            assert (process.exitcode == 130 and process.said().endswith("\nStopped.\n")) or process.exitcode == 0
+            assert "Traceback" not in process.said()
+        assert [path for path in leftovers(project) if path.suffix == ".tmp"] == []
+
+
 def test_a_stopped_and_continued_trainer_ends_as_one_that_never_was(project):
     settings = ["Epochs=20", "SaveSeconds=0"]
     folder = project / "Model/_logs"

@@ -81,6 +81,14 @@ def test_an_address_of_another_machine_is_one_line(tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_what_can_be_no_host_name_is_one_line(tmp_path):
+    graphs.write(tmp_path / "Model", content=b"no graph")
+    result = servers.run(tmp_path, "IP=a..b", "AllowWithoutApiKey=true")
+
+    assert result.returncode == 2
+    assert result.stderr == "Error: a..b:0: no host name; stop what has it, or set another IP or Port\n"
+
+
 def test_the_whole_server_with_its_device(tmp_path):
     with servers.running(tmp_path, real=True) as server:
         status, answer, _ = servers.request(server.port, body=services.image(160, 340))
