@@ -24,7 +24,7 @@ from Classes.Errors import CheckpointError, ConfigurationError, TrainingError
 PORT = 12358
 
 # Seconds of silence after which a worker counts as lost.
-HEARTBEAT = 60
+HEARTBEAT = 30
 
 # A variable that every replica changes by the same amount, so that nothing needs to be sent: options of tf.Variable.
 ALIKE = {

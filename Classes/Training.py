@@ -210,28 +210,30 @@ def precision(learner, configuration):
 
 def _resume(learner, folder, strategy):
     """Go on at the last checkpoint, all workers at the chief's."""
-    progress = _restore(learner, folder) if Distribution.is_chief(strategy) else Fitting.Progress()
-    if Distribution.place(learner.strategy)[1] == 1:
-        return progress
     variables = learner.variables()
-    numbers = progress.values()
-    arrays = [*numbers.values(), *(Distribution.local(variable).numpy() for variable in variables.values())]
-    arrays = Distribution.from_chief(strategy, [numpy.asarray(each) for each in arrays])
-    for variable, value in zip(variables.values(), arrays[len(numbers) :], strict=True):
-        variable.assign(value)
-    return Fitting.Progress(dict(zip(numbers, arrays, strict=False)))
+    values = _checkpoint(variables, folder) if Distribution.is_chief(strategy) else None
+    progress = Fitting.Progress(values)
+    if Distribution.place(learner.strategy)[1] > 1:
+        # All assign alike, since assigning is a matter between workers too.
+        numbers = progress.values()
+        mine = {name: values[name] if values else Distribution.local(each).numpy() for name, each in variables.items()}
+        arrays = [numpy.asarray(each) for each in (*numbers.values(), *mine.values())]
+        arrays = Distribution.from_chief(strategy, arrays)
+        progress = Fitting.Progress(dict(zip(numbers, arrays, strict=False)))
+        values = dict(zip(mine, arrays[len(numbers) :], strict=True))
+    for name, variable in variables.items() if values else ():
+        variable.assign(values[name])
+    return progress
 
 
-def _restore(learner, folder):
+def _checkpoint(variables, folder):
+    """The last checkpoint, which has to hold all `variables`; None where there is none."""
     found = Checkpoints.latest(folder)
     if found is None:
-        return Fitting.Progress()
+        return None
     step, values = found
-    variables = learner.variables()
     lacking = sorted(set(variables) - set(values))
     if lacking:
         raise TrainingError(f"{folder}: its checkpoint lacks {lacking[0]}; move the folder away to train anew")
-    for name, variable in variables.items():
-        variable.assign(values[name])
     log.info("Continuing after step %d of %s.", step, folder)
-    return Fitting.Progress(values)
+    return values
