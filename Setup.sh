@@ -60,7 +60,7 @@ make_venv() {
 # The pinned versions and whether every package can still be found: what a second run need not install again.
 is_installed() {
     [ -f "$venv/$1.done" ] && cat Required/requirements*.txt | cmp -s - "$venv/$1.done" &&
-        "$python" -c 'import sys; from Classes import Entry; sys.exit(bool(Entry.missing(Entry.TRAINING)))'
+        "$python" -c 'import sys; from Classes import Entry; sys.exit(bool(Entry.missing(Entry.TRAINING + Entry.SERVER + Entry.CLIENT)))'
 }
 
 install() {
@@ -104,7 +104,11 @@ main() {
     *) usage ;;
     esac
     make_venv
-    install requirements.txt
+    if nvidia-smi >/dev/null 2>&1; then
+        install requirements-cuda.txt
+    else
+        install requirements.txt
+    fi
     if [ "$job" = Test ]; then
         install requirements-dev.txt
         exec "$python" -m pytest "$@"

@@ -10,7 +10,7 @@ from Classes import Images, inception_preprocessing
 SHUFFLED = 4096
 
 
-def training(configuration, manifest, view, epoch, skip=0):
+def training(configuration, manifest, view, epoch, skip=0, rows=None):
     """One epoch of distorted training images.
 
     Args:
@@ -19,12 +19,24 @@ def training(configuration, manifest, view, epoch, skip=0):
       view: Images.View of the network.
       epoch: number of the epoch, from 0; every epoch has an order and distortions of its own.
       skip: batches that a run before this one has already used.
+      rows: (first, behind the last) row of every batch that is wanted, see Distribution.rows; None: all of them.
     Returns:
       tf.data.Dataset of (uint8 [B, S, S, 3], int64 [B]).
     """
     batch, seed = configuration["BatchSize"], configuration["RandomSeed"]
     amounts = inception_preprocessing.amounts(configuration)
+    whole = _count(manifest, "train") >= batch
     records = _records(manifest, "train").shuffle(SHUFFLED, seed=seed + epoch).enumerate().skip(skip * batch)
+    if rows is not None:
+        # Others decode the other rows; the last, partial batch is nobody's.
+        records = records.filter(
+            lambda index, _: (
+                (index < _count(manifest, "train") // batch * batch)
+                & (index % batch >= rows[0])
+                & (index % batch < rows[1])
+            )
+        )
+        batch = rows[1] - rows[0]
 
     def distorted(index, record):
         image = tf.numpy_function(functools.partial(_load, configuration, view), [record["image/encoded"]], tf.uint8)
@@ -33,12 +45,15 @@ def training(configuration, manifest, view, epoch, skip=0):
         return inception_preprocessing.distort(image, view.size, amounts, number), record[_LABEL]
 
     batches = records.map(distorted, tf.data.AUTOTUNE, deterministic=True)
-    return batches.batch(batch, drop_remainder=_count(manifest, "train") >= batch).prefetch(2)
+    return batches.batch(batch, drop_remainder=whole).prefetch(2)
 
 
-def validation(configuration, manifest, view):
+def validation(configuration, manifest, view, place=(0, 1)):
     """The validation images as the network sees them when it is used, every one once.
 
+    Args:
+      configuration, manifest, view: as for `training`.
+      place: (index of this process, number of processes), which share the images out.
     Returns:
       tf.data.Dataset of (uint8 [B, S, S, 3], int64 [B]).
     """
@@ -48,7 +63,7 @@ def validation(configuration, manifest, view):
         image = tf.numpy_function(prepare, [record["image/encoded"]], tf.uint8)
         return tf.ensure_shape(image, [view.size, view.size, 3]), record[_LABEL]
 
-    records = _records(manifest, "validation")
+    records = _records(manifest, "validation").shard(place[1], place[0])
     return records.map(plain, tf.data.AUTOTUNE, deterministic=True).batch(configuration["BatchTestSize"]).prefetch(2)
 
 

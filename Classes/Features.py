@@ -14,21 +14,22 @@ import tempfile
 import numpy
 import openvino
 
-from Classes import Files, Helpers, Images, Networks, OpenVINO
+from Classes import Distribution, Files, Helpers, Images, Networks, OpenVINO
 
 # So many images between two writes: what a kill can cost at most, half a minute's work.
 CHUNK = 500
 FILES = "[0-9]" * 6 + ".npz"
 
 
-def extract(configuration, backbone, identity, records):
-    """Pooled features of images, from the cache where they are known.
+def extract(configuration, backbone, identity, records, strategy=None):
+    """Pooled features of images, from the cache where they are known; several workers share the others out.
 
     Args:
       configuration: Configuration.
       backbone: {variable name: array} below the last layer of a network that is POOLED, moving statistics included.
       identity: a text that tells this backbone from any other.
       records: {sha256: record}, with `encoded` and `filename`; see Shards.
+      strategy: see Distribution; None: this process is alone. Only the chief writes the cache.
     Returns:
       {sha256: float32 [F]}, the globally averaged activations below the last layer.
     """
@@ -36,7 +37,8 @@ def extract(configuration, backbone, identity, records):
     view = Networks.of(configuration).view(configuration)
     folder = configuration.path("FeatureCache") / f"{identity[:16]}-{view.size}-{view.mean:g}-{precision}"
     known = _read(folder)
-    missing = [record for key, record in records.items() if key not in known]
+    index, workers = Distribution.place(strategy) if strategy else (0, 1)
+    missing = [record for key, record in _unknown(strategy, records, known).items()]
     log = logging.getLogger("Trainer")
     log.info(
         "Features of %d images: %d from the cache, %d to compute.",
@@ -48,11 +50,34 @@ def extract(configuration, backbone, identity, records):
         backbone = _Backbone(configuration, backbone, precision)
         bar = Helpers.progress(total=len(missing), desc="Features", unit="image")
         with bar:
-            for start in range(0, len(missing), CHUNK):
-                chunk = backbone.features(missing[start : start + CHUNK], bar)
-                _write(folder, chunk)
+            for start in range(0, len(missing), CHUNK * workers):
+                everybodys = missing[start : start + CHUNK * workers]
+                chunk = backbone.features(everybodys[index::workers], bar)
+                chunk = _gathered(strategy, everybodys, chunk) if workers > 1 else chunk
+                if index == 0:
+                    _write(folder, chunk)
                 known.update(chunk)
     return {key: known[key] for key in records}
+
+
+def _unknown(strategy, records, known):
+    """The records whose features some worker lacks: only where all agree can they share the rest out."""
+    lacking = numpy.array([key not in known for key in records], "int32")
+    if strategy:
+        (lacking,) = Distribution.summed(strategy, [lacking])
+    return {key: records[key] for key, count in zip(records, lacking, strict=True) if count}
+
+
+def _gathered(strategy, records, mine):
+    """{sha256: features} of all workers' parts, each worker having brought the part in `mine`."""
+    width = len(next(iter(mine.values()))) if mine else 0
+    (width,) = Distribution.summed(strategy, [numpy.array(width if Distribution.is_chief(strategy) else 0)])
+    table = numpy.zeros((len(records), int(width)), "float32")
+    for row, record in enumerate(records):
+        if record.sha256 in mine:
+            table[row] = mine[record.sha256]
+    (table,) = Distribution.summed(strategy, [table])
+    return {record.sha256: features for record, features in zip(records, table, strict=True)}
 
 
 class _Backbone:

@@ -7,7 +7,7 @@ import time
 import numpy
 import tensorflow as tf
 
-from Classes import Checkpoints, Helpers, Learners, Metrics
+from Classes import Checkpoints, Distribution, Helpers, Learners, Metrics
 from Classes.Errors import TrainingError
 
 log = logging.getLogger("Trainer")
@@ -89,7 +89,9 @@ class _Run:
         self._every = configuration["LogEvery"] or (
             learner.steps_per_epoch if isinstance(learner, Learners.LastLayer) else 1
         )
-        self._writer = tf.summary.create_file_writer(str(folder))
+        # One of the workers writes.
+        self._chief = Distribution.is_chief(learner.strategy)
+        self._writer = tf.summary.create_file_writer(str(folder)) if self._chief else tf.summary.create_noop_writer()
         self._clock = _Clock(self._total - progress.step, configuration["SaveSeconds"])
         self._bar = Helpers.progress(total=self._total, initial=progress.step, desc="Training", unit="step")
 
@@ -107,13 +109,14 @@ class _Run:
         self._clock.tell()
 
     def save(self, folder=None):
-        """Write a checkpoint; returns its path."""
+        """Write a checkpoint; returns its path, None where another worker writes."""
         learner, progress = self._learner, self._progress
+        if not self._chief:
+            return None
         with learner.averaged():
             network = learner.network()
-        return Checkpoints.save(
-            folder or self._folder, progress.step, {**network, **learner.variables(), **progress.values()}
-        )
+        values = {name: Distribution.local(each) for name, each in {**network, **learner.variables()}.items()}
+        return Checkpoints.save(folder or self._folder, progress.step, {**values, **progress.values()})
 
     def best(self):
         """The path of the checkpoint with the smallest validation loss; None where `Patience` came too late for it."""

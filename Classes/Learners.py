@@ -6,7 +6,7 @@ import numpy
 import tensorflow as tf
 import tf_keras
 
-from Classes import Batches, Freezing, Losses, Metrics, Networks, Schedule, inception_utils
+from Classes import Batches, Distribution, Freezing, Losses, Metrics, Networks, Schedule, inception_utils
 
 
 class Learner:
@@ -20,6 +20,7 @@ class Learner:
 
     def __init__(self, configuration, labels, positive=1):
         self.configuration = configuration
+        self.strategy = tf.distribute.get_strategy()
         self.positive = positive
         self.steps_per_epoch = max(1, len(labels) // configuration["BatchSize"])
         self._class_weights = tf.constant(Losses.class_weights(configuration, labels))
@@ -52,12 +53,16 @@ class Learner:
         self.optimizer.learning_rate.assign(self.learning_rate(step))
         seed = tf.constant([self.configuration["RandomSeed"], step], tf.int32)
         last = (step + 1) % self.configuration["GradientSteps"] == 0
-        loss, correct, tally = self._train(*batch, seed, last)
-        return float(loss), int(correct), len(batch[1]), tally.numpy()
+        loss, correct, tally = self._train(*Distribution.spread(self.strategy, batch), seed, last)
+        tally = tally.numpy()
+        return float(loss), int(correct), int(tally.sum()), tally
 
     def _update(self, tape, loss, last):
         """Change the weights, or with `GradientSteps` only after the `last` of its batches."""
         gradients = tape.gradient(loss, self.trained)
+        replica = tf.distribute.get_replica_context()
+        if self.strategy.num_replicas_in_sync > 1:
+            gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         if self._sums:
             share = self.configuration["GradientSteps"]
             gradients = [total.assign_add(each / share) for total, each in zip(self._sums, gradients, strict=True)]
@@ -65,7 +70,7 @@ class Learner:
                 return
         if self.configuration["GradientClip"]:
             gradients, _ = tf.clip_by_global_norm(gradients, self.configuration["GradientClip"])
-        self.optimizer.apply_gradients(zip(gradients, self.trained, strict=True))
+        self.optimizer.apply_gradients(zip(gradients, self.trained, strict=True), skip_gradients_aggregation=True)
         for total in self._sums:
             total.assign(tf.zeros_like(total))
         # Polyak & Juditsky (1992); Inception's own figures are those of such averages.
@@ -239,36 +244,47 @@ class Network(Learner):
 
     def batches(self, epoch, skip):
         """The batches of an epoch from the `skip`-th on: (images uint8 [B, S, S, 3], labels int64 [B])."""
-        return Batches.training(self.configuration, self._manifest, self._view, epoch, skip)
+        rows = Distribution.rows(self.strategy, self.configuration["BatchSize"])
+        shared = None if self.strategy.num_replicas_in_sync == 1 else rows
+        return Batches.training(self.configuration, self._manifest, self._view, epoch, skip, shared)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _train(self, images, labels, seed, last):
+        found = self.strategy.run(self._step, args=(images, labels, seed, last))
+        return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) for each in found]
+
+    def _step(self, images, labels, seed, last):
+        """A replica's part of a step: (its share of the loss, its images classified rightly, its tally)."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.trained)
             logits, auxiliary = self._module(self._inputs(images), training=True, seed=seed)
             loss = self._loss(labels, logits) + self._penalty()
             if auxiliary is not None:
                 loss += self.configuration["AuxiliaryWeight"] * self._loss(labels, auxiliary)
+            # All parts are of one size, so the mean over the batch is the mean over their means.
+            loss /= self.strategy.num_replicas_in_sync
         self._update(tape, loss, last)
         return loss, _correct(labels, logits), self._tally(labels, logits)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _answer(self, images):
-        return self._module(self._inputs(images))[0]
+        answers = self.strategy.run(lambda each: self._module(self._inputs(each))[0], args=(images,))
+        return self.strategy.experimental_local_results(answers)[0]
 
     def _inputs(self, images):
         return self._view.network_input(tf.cast(images, tf.float32))
 
     def evaluate(self):
         """As LastLayer's; with moving statistics and undistorted images."""
-        loss = correct = count = tally = 0
-        for images, labels in Batches.validation(self.configuration, self._manifest, self._view):
+        sums, tally = numpy.zeros(3), numpy.zeros((2, Metrics.BINS), "int32")
+        place = Distribution.place(self.strategy)
+        for images, labels in Batches.validation(self.configuration, self._manifest, self._view, place):
             logits = self._answer(images)
-            loss += float(Losses.cross_entropy(labels, logits)) * len(labels)
-            correct += int(_correct(labels, logits))
-            count += len(labels)
+            loss = float(Losses.cross_entropy(labels, logits)) * len(labels)
+            sums += loss, int(_correct(labels, logits)), len(labels)
             tally += self._tally(labels, logits).numpy()
-        return loss / count, correct / count, tally
+        sums, tally = Distribution.summed(self.strategy, [sums, tally])
+        return sums[0] / sums[2], sums[1] / sums[2], tally
 
 
 def _spread(features):
@@ -283,7 +299,12 @@ def _block(name):
 
 def _copies(variables, kind):
     """Variables of zeros in the shapes of others."""
-    return [tf.Variable(tf.zeros_like(each), name=f"{kind}/{each.name.split(':')[0]}") for each in variables]
+    return [
+        tf.Variable(
+            tf.zeros(each.shape), name=f"{kind}/{each.name.split(':')[0]}", trainable=False, **Distribution.ALIKE
+        )
+        for each in variables
+    ]
 
 
 def _correct(labels, logits):

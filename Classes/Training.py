@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from Classes import (
     Checkpoints,
+    Distribution,
     Features,
     Files,
     Fitting,
@@ -67,22 +68,44 @@ def run(configuration):
       ALLError: of the data, the weights, the training or the frozen graph.
     """
     began = time.perf_counter()
-    folder = configuration.path("LogDir")
-    with Files.lock(folder):
-        manifest = Shards.manifest(configuration)
-        identity = _same_run(configuration, manifest, folder)
-        _seed(configuration["RandomSeed"])
-        learner, records = _learner(configuration, manifest)
-        progress = _resume(learner, folder)
-        about = {"identity": identity, "manifest_sha256": manifest.sha256, **Provenance.describe(configuration)}
-        Files.write_json(folder / "run.json", about)
-        with precision(learner, configuration):
-            prefix = Fitting.fit(learner, configuration, folder, progress)
-        frozen = Fitting.Progress(Checkpoints.read(prefix))
-        Freezing.freeze(configuration, manifest, prefix, list(records), frozen, learner.logits)
+    strategy = Distribution.open_strategy()
+    with Distribution.together(strategy):
+        if Distribution.is_chief(strategy):
+            with Files.lock(configuration.path("LogDir")):
+                _lead(configuration, strategy)
+        else:
+            _follow(configuration, strategy)
+            return 0
     log.info("AML & ALL Detection System Trainer ended in %s", time.perf_counter() - began)
     log.info("Next: python3 Validation.py, then python3 Classifier.py")
     return 0
+
+
+def _lead(configuration, strategy):
+    """Train, alone or with other workers, and write all there is to write."""
+    folder = configuration.path("LogDir")
+    manifest = Shards.manifest(configuration)
+    identity = _same_run(configuration, manifest, folder)
+    _seed(configuration["RandomSeed"])
+    learner, records = _learner(configuration, manifest, strategy)
+    progress = _resume(learner, folder, strategy)
+    about = {"identity": identity, "manifest_sha256": manifest.sha256, **Provenance.describe(configuration)}
+    Files.write_json(folder / "run.json", about)
+    with precision(learner, configuration):
+        prefix = Fitting.fit(learner, configuration, folder, progress)
+    frozen = Fitting.Progress(Checkpoints.read(prefix))
+    Freezing.freeze(configuration, manifest, prefix, list(records), frozen, learner.logits)
+
+
+def _follow(configuration, strategy):
+    """Do a worker's part, and write nothing."""
+    _seed(configuration["RandomSeed"])
+    learner, _ = _learner(configuration, Shards.manifest(configuration), strategy)
+    # The last layer is the chief's alone: it takes seconds once the features are there.
+    if isinstance(learner, Learners.Network):
+        progress = _resume(learner, configuration.path("LogDir"), strategy)
+        with precision(learner, configuration):
+            Fitting.fit(learner, configuration, configuration.path("LogDir"), progress)
 
 
 def _same_run(configuration, manifest, folder):
@@ -122,7 +145,7 @@ def _seed(seed):
     tf.config.experimental.enable_op_determinism()
 
 
-def _learner(configuration, manifest):
+def _learner(configuration, manifest, strategy):
     """(Learner, the records that the frozen graph is checked on)."""
     network = Networks.of(configuration)
     scopes, blocks = trained(configuration)
@@ -132,10 +155,11 @@ def _learner(configuration, manifest):
         raise ConfigurationError(f"TrainableScopes is {scopes} and there are no pretrained weights under it; give some")
     if last and network.POOLED:
         log.info("Training of the last layer on the backbone's features.")
-        return _last_layer(configuration, manifest, pretrained)
+        return _last_layer(configuration, manifest, pretrained, strategy)
     log.info("Training of %s end to end, %d images.", scopes, len(manifest.splits["train"]))
     first = itertools.islice(Shards.records(configuration, "validation"), Freezing.CHECKED)
-    return Learners.Network(configuration, manifest, blocks, pretrained), first
+    with strategy.scope():
+        return Learners.Network(configuration, manifest, blocks, pretrained), first
 
 
 def trained(configuration):
@@ -150,11 +174,11 @@ def trained(configuration):
     return scopes, blocks
 
 
-def _last_layer(configuration, manifest, pretrained):
+def _last_layer(configuration, manifest, pretrained, strategy):
     records = {split: list(Shards.records(configuration, split)) for split in ("train", "validation")}
     everything = {record.sha256: record for split in records.values() for record in split}
     identity = Pretrained.backbone_identity(pretrained, Networks.of(configuration).LAST)
-    features = Features.extract(configuration, pretrained, identity, everything)
+    features = Features.extract(configuration, pretrained, identity, everything, strategy)
     splits = {
         split: (
             numpy.stack([features[record.sha256] for record in found]),
@@ -184,16 +208,32 @@ def precision(learner, configuration):
         tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False})
 
 
-def _resume(learner, folder):
+def _resume(learner, folder, strategy):
+    """Go on at the last checkpoint, all workers at the chief's."""
+    variables = learner.variables()
+    values = _checkpoint(variables, folder) if Distribution.is_chief(strategy) else None
+    progress = Fitting.Progress(values)
+    if Distribution.place(learner.strategy)[1] > 1:
+        # All assign alike, since assigning is a matter between workers too.
+        numbers = progress.values()
+        mine = {name: values[name] if values else Distribution.local(each).numpy() for name, each in variables.items()}
+        arrays = [numpy.asarray(each) for each in (*numbers.values(), *mine.values())]
+        arrays = Distribution.from_chief(strategy, arrays)
+        progress = Fitting.Progress(dict(zip(numbers, arrays, strict=False)))
+        values = dict(zip(mine, arrays[len(numbers) :], strict=True))
+    for name, variable in variables.items() if values else ():
+        variable.assign(values[name])
+    return progress
+
+
+def _checkpoint(variables, folder):
+    """The last checkpoint, which has to hold all `variables`; None where there is none."""
     found = Checkpoints.latest(folder)
     if found is None:
-        return Fitting.Progress()
+        return None
     step, values = found
-    variables = learner.variables()
     lacking = sorted(set(variables) - set(values))
     if lacking:
         raise TrainingError(f"{folder}: its checkpoint lacks {lacking[0]}; move the folder away to train anew")
-    for name, variable in variables.items():
-        variable.assign(values[name])
     log.info("Continuing after step %d of %s.", step, folder)
-    return Fitting.Progress(values)
+    return values

@@ -12,6 +12,8 @@ import warnings
 import numpy
 import tensorflow as tf
 
+from Classes import Distribution
+
 # tf_slim's batch norm reaches its layer through a lazy name that tf_keras keeps under another one; the real module
 # has to stand under the lazy name before tf_slim is imported.
 sys.modules.setdefault(
@@ -75,7 +77,10 @@ def arg_scope(training=False, trained_blocks=(), decay=0.9997, folded=False):
 
     def batch_norm(inputs, **options):
         block = tf.compat.v1.get_variable_scope().name.split("/")[1]
-        return tf_slim.batch_norm(inputs, is_training=training and block in trained_blocks, **options)
+        trained = training and block in trained_blocks
+        if trained and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            return synchronized_batch_norm(inputs, **options)
+        return tf_slim.batch_norm(inputs, is_training=trained, **options)
 
     # No variables_collections and no updates_collections=None here: either sends tf_slim down a path that calls
     # what TensorFlow no longer has.
@@ -86,6 +91,41 @@ def arg_scope(training=False, trained_blocks=(), decay=0.9997, folded=False):
         normalizer_params=None if folded else {"decay": decay, "epsilon": BATCH_NORM_EPSILON},
     ) as scope:
         return scope
+
+
+def synchronized_batch_norm(inputs, decay, epsilon):
+    """TF-Slim's batch norm of a training step, with the statistics of the whole batch where replicas share it.
+
+    Args:
+      inputs: float32 [N, H, W, C], a replica's part of the batch.
+      decay, epsilon: as for tf_slim.batch_norm.
+    Returns:
+      float32 [N, H, W, C].
+    """
+    with tf.compat.v1.variable_scope("BatchNorm") as scope:
+        beta = _statistic("beta", inputs, trainable=True)
+        moving_mean = _statistic("moving_mean", inputs)
+        moving_variance = _statistic("moving_variance", inputs, tf.compat.v1.ones_initializer())
+    count = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], tf.float32)
+    sums = [tf.reduce_sum(inputs, [0, 1, 2]), tf.reduce_sum(inputs * inputs, [0, 1, 2])]
+    whole = Distribution.summed_in_step(tf.concat([*sums, [count]], 0), scope.name)
+    count = whole[-1]
+    mean, square, _ = tf.split(whole / count, [inputs.shape[-1], inputs.shape[-1], 1])
+    variance = tf.maximum(square - mean * mean, 0)
+    # The moving variance is an unbiased one, as that of TensorFlow's own kernel.
+    for moving, found in ((moving_mean, mean), (moving_variance, variance * count / tf.maximum(count - 1, 1))):
+        moving.assign(moving * decay + tf.stop_gradient(found) * (1 - decay))
+    return tf.nn.batch_normalization(inputs, mean, variance, beta, None, epsilon)
+
+
+def _statistic(name, inputs, initializer=None, trainable=False):
+    return tf.compat.v1.get_variable(
+        name,
+        [inputs.shape[-1]],
+        initializer=initializer or tf.compat.v1.zeros_initializer(),
+        trainable=trainable,
+        **({} if trainable else Distribution.ALIKE),
+    )
 
 
 def head(features, weights, biases, keep=1.0, seed=None):
@@ -101,8 +141,18 @@ def head(features, weights, biases, keep=1.0, seed=None):
       logits, float32 [N, C].
     """
     if keep < 1:
-        features = tf.nn.experimental.stateless_dropout(features, rate=1 - keep, seed=seed)
+        features = _dropout(features, keep, seed)
     return tf.matmul(features, weights[0, 0]) + biases
+
+
+def _dropout(features, keep, seed):
+    """Dropout of the whole batch, of which a replica takes its rows: so many replicas drop what one would."""
+    replica, count = tf.distribute.get_replica_context(), tf.distribute.get_strategy().num_replicas_in_sync
+    if replica is None or count == 1:
+        return tf.nn.experimental.stateless_dropout(features, rate=1 - keep, seed=seed)
+    rows, width = tf.shape(features)[0], features.shape[-1]
+    whole = tf.nn.experimental.stateless_dropout(tf.ones([rows * count, width]), rate=1 - keep, seed=seed)
+    return features * tf.slice(whole, [rows * replica.replica_id_in_sync_group, 0], [rows, width])
 
 
 def fold_batch_norm(arrays):

@@ -50,6 +50,46 @@ def test_a_job_runs_in_the_folder_it_was_submitted_from(project, name, ran, vari
     assert done.stdout.splitlines()[-1] == f"ran {ran}"
 
 
+START = """#!/bin/sh
+echo "${0##*/} $*"
+while [ $# -gt 0 ]; do
+    case $1 in
+    -*) shift ;;
+    *) break ;;
+    esac
+done
+cd /
+PBS_NODENUM=1 exec "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("started", "queue"),
+    [
+        ("srun --ntasks-per-node=1 .venv/bin/python Trainer.py --set Epochs=40", {"SLURM_JOB_NUM_NODES": "2"}),
+        ("pbsdsh -u sh -c cd '", {"PBS_NODEFILE": "nodes"}),
+    ],
+)
+def test_several_machines_start_a_worker_each(project, started, queue):
+    programs = project / "bin"
+    programs.mkdir()
+    for name in ("srun", "pbsdsh"):
+        # srun starts its tasks in the job's folder.
+        (programs / name).write_text(START.replace("cd /\n", "") if name == "srun" else START)
+        (programs / name).chmod(0o755)
+    (project / "Logs").mkdir()
+    (project / "nodes").write_text("node7\nnode7\nnode9\n")
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "PBS_O_WORKDIR": str(project), **queue}
+    script = project / "Required" / "cluster" / "Trainer"
+    done = subprocess.run(["sh", script], cwd="/", env=environment, capture_output=True, text=True, timeout=30)
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[1].startswith(started)
+    assert done.stdout.splitlines()[-1].strip() == "ran Trainer.py --set Epochs=40"
+    if "PBS_NODEFILE" in queue:
+        assert (project / "Logs" / "nodes").read_text() == "node7\nnode7\nnode9\n"
+
+
 @pytest.mark.parametrize("name", JOBS)
 def test_both_queues_read_the_same_limits(name):
     text = (PROJECT / "Required" / "cluster" / name).read_text()

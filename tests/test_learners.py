@@ -161,7 +161,7 @@ def test_two_half_batches_change_the_weights_like_a_whole_one(tmp_path):
 def test_a_clipped_step_is_as_long_as_allowed(tmp_path):
     learner = last_layer(tmp_path, "GradientClip=0.001", "DropoutKeep=1")
     seen = []
-    learner.optimizer.apply_gradients = lambda pairs: seen.extend(gradient for gradient, _ in pairs)
+    learner.optimizer.apply_gradients = lambda pairs, **options: seen.extend(gradient for gradient, _ in pairs)
     learner._train.python_function(*next(iter(learner.batches(0, 0))), [0, 0], True)
 
     assert math.sqrt(sum(float((gradient.numpy() ** 2).sum()) for gradient in seen)) == pytest.approx(0.001, rel=1e-4)

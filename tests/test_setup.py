@@ -91,6 +91,15 @@ def test_it_installs_and_fetches(place):
     assert "Next: sh Setup.sh Run" in run.stdout
 
 
+def test_where_there_is_a_graphics_processor_its_packages_are_installed(place):
+    place._script("nvidia-smi", "#!/bin/sh\nexit 0\n")
+    run = place.run()
+    assert run.calls == ["made by python3", INSTALL + "requirements-cuda.txt", "-m Classes.Fetch"]
+    assert place.run().calls == ["-m Classes.Fetch"]
+    place._script("nvidia-smi", "#!/bin/sh\nexit 9\n")
+    assert place.run().calls[0] == INSTALL + "requirements.txt"
+
+
 def test_a_second_run_installs_nothing(place):
     place.run()
     run = place.run()

@@ -1,0 +1,288 @@
+"""Where a network is trained: one processor, the graphics processors of a machine, or several machines at once.
+
+Every worker runs the same command. Which one it is, and where the others are, is taken from TF_CONFIG or from the
+queue's own variables. The batch is shared out, gradients and batch-norm statistics are summed over all, so that the
+result is that of one machine with the whole batch.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import pathlib
+import zlib
+
+import numpy
+import tensorflow as tf
+from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+from tensorflow.python.eager import context
+
+from Classes.Entry import PROJECT
+from Classes.Errors import CheckpointError, ConfigurationError, TrainingError
+
+# Where workers that a queue starts listen; it tells their hosts, not their ports.
+PORT = 12358
+
+# Seconds of silence after which a worker counts as lost.
+HEARTBEAT = 30
+
+# A variable that every replica changes by the same amount, so that nothing needs to be sent: options of tf.Variable.
+ALIKE = {
+    "synchronization": tf.VariableSynchronization.ON_READ,
+    "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+}
+
+# The group of all replicas among collective operations; far from the numbers that TensorFlow gives its own.
+GROUP = 990_001
+
+log = logging.getLogger("Trainer")
+
+
+def open_strategy(environment=os.environ):
+    """The strategy for what there is; has to come before anything else that TensorFlow computes.
+
+    Args:
+      environment: variables as in os.environ.
+    Returns:
+      tf.distribute.Strategy.
+    Raises:
+      ConfigurationError: the variables do not make sense.
+    """
+    for processor in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):
+            # Else the first program takes all of a graphics processor's memory.
+            tf.config.experimental.set_memory_growth(processor, True)
+    found = workers(environment)
+    if found is None:
+        return tf.distribute.MirroredStrategy() if len(tf.config.list_physical_devices("GPU")) > 1 else _alone()
+    addresses, index = found
+    logging.getLogger("tensorflow").addFilter(_ours)
+    _patient(addresses)
+    log.info("Worker %d of %d, at %s.", index + 1, len(addresses), addresses[index])
+    cluster = tf.train.ClusterSpec({"worker": addresses})
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        cluster, task_type="worker", task_id=index, rpc_layer="grpc"
+    )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    if index:
+        # The chief tells what they all do.
+        for name in ("Trainer", "tensorflow"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+    return strategy
+
+
+def workers(environment):
+    """(["host:port" of every worker], index of this one); None where there are no others.
+
+    Raises:
+      ConfigurationError: the variables do not make sense.
+    """
+    if environment.get("TF_CONFIG"):
+        found = _from_configuration(environment["TF_CONFIG"])
+    elif int(environment.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_NODELIST" in environment:
+        found = _from_slurm(environment)
+    elif "PBS_NODEFILE" in environment and "PBS_NODENUM" in environment:
+        found = _from_pbs(environment)
+    else:
+        return None
+    addresses, index = found
+    if not 0 <= index < len(addresses):
+        raise ConfigurationError(f"this is worker {index} of {len(addresses)} ({', '.join(addresses)}); see TF_CONFIG")
+    return found if len(addresses) > 1 else None
+
+
+def is_chief(strategy):
+    """Whether this process is the one that writes."""
+    return strategy.cluster_resolver is None or strategy.cluster_resolver.task_id == 0
+
+
+def place(strategy):
+    """(index of this process, number of processes)."""
+    resolver = strategy.cluster_resolver
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 0, 1
+    return resolver.task_id, len(resolver.cluster_spec().task_indices("worker"))
+
+
+def rows(strategy, batch):
+    """(first, behind the last) row of a batch that are this process's.
+
+    Raises:
+      ConfigurationError: the batch cannot be shared out evenly.
+    """
+    if batch % strategy.num_replicas_in_sync:
+        raise ConfigurationError(
+            f"BatchSize {batch} cannot be shared evenly by {strategy.num_replicas_in_sync} workers; choose a multiple"
+        )
+    index, count = place(strategy)
+    return index * batch // count, (index + 1) * batch // count
+
+
+def spread(strategy, batch):
+    """A process's rows, one part for each of its replicas, as `strategy.run` takes them."""
+    if strategy.num_replicas_in_sync == 1:
+        return batch
+    index, count = place(strategy)
+    here = strategy.num_replicas_in_sync // count
+
+    def part(replica, values):
+        size = len(values) // here
+        number = replica.replica_id_in_sync_group - index * here
+        return values[number * size : (number + 1) * size]
+
+    return tuple(
+        strategy.experimental_distribute_values_from_function(lambda replica, values=values: part(replica, values))
+        for values in batch
+    )
+
+
+def summed(strategy, arrays):
+    """Sums over all workers; each must call it with as many arrays of the same shapes.
+
+    Args:
+      strategy: tf.distribute.Strategy.
+      arrays: list of numpy arrays.
+    Returns:
+      list of numpy arrays.
+    """
+    if place(strategy)[1] == 1:
+        return arrays
+    first = place(strategy)[0] * strategy.num_replicas_in_sync // place(strategy)[1]
+    # One replica speaks for its process.
+    parts = [
+        strategy.experimental_distribute_values_from_function(
+            lambda replica, values=values: tf.constant(
+                values if replica.replica_id_in_sync_group == first else numpy.zeros_like(values)
+            )
+        )
+        for values in arrays
+    ]
+    found = _sum(strategy, parts)
+    return [strategy.experimental_local_results(each)[0].numpy() for each in found]
+
+
+def summed_in_step(values, name):
+    """The sum over all replicas within a training step, with its gradient.
+
+    Args:
+      values: float32 tensor, of the same shape on every replica.
+      name: of this sum, the same on every replica and that of no other. TensorFlow's own reduction numbers them as they
+        come, and the order in which a tape asks for gradients is not the same in two processes.
+    Returns:
+      float32 tensor; outside a replica `values` themselves.
+    """
+    if tf.distribute.get_replica_context() is None:
+        return values
+    count = tf.distribute.get_strategy().num_replicas_in_sync
+
+    def reduce(part, key):
+        return tf.raw_ops.CollectiveReduceV2(
+            input=part,
+            group_size=count,
+            group_key=GROUP,
+            instance_key=zlib.crc32(key.encode()) >> 1,
+            ordering_token=[],
+            merge_op="Add",
+            final_op="Id",
+            communication_hint="ring",
+        )
+
+    @tf.custom_gradient
+    def total(part):
+        return reduce(part, name), lambda gradient: reduce(gradient, f"{name}/gradient")
+
+    return total(values)
+
+
+def local(variable):
+    """A variable on this process alone: to ask for that of all replicas is a sum that the others take no part in."""
+    return getattr(variable, "values", (variable,))[0]
+
+
+def from_chief(strategy, arrays):
+    """The chief's arrays, on every worker; for what the others give only shapes and types count."""
+    if is_chief(strategy):
+        return summed(strategy, arrays)
+    return summed(strategy, [numpy.zeros_like(each) for each in arrays])
+
+
+@contextlib.contextmanager
+def together(strategy):
+    """Turns the end of another worker into one line, whatever was being done when it came out."""
+    try:
+        yield
+    except (tf.errors.OpError, CheckpointError) as error:
+        cause = error if isinstance(error, tf.errors.OpError) else error.__cause__
+        if place(strategy)[1] == 1 or not isinstance(cause, tf.errors.OpError):
+            raise
+        log.debug("%s", cause.message)
+        raise TrainingError(
+            f"another worker has ended, or cannot be reached any more ({type(cause).__name__}); start all of them "
+            "again, they go on at the last checkpoint"
+        ) from error
+
+
+def _patient(addresses):
+    """Take a worker for lost after HEARTBEAT seconds: on a loaded machine it may be silent for ten, the default."""
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader="/job:worker/replica:0/task:0",
+        coordinated_jobs=[coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=len(addresses))],
+        heartbeat_timeout_in_ms=1000 * HEARTBEAT,
+    )
+
+
+def _ours(record):
+    """TensorFlow tells of each of its sums under the name that our own step lines have."""
+    return record.levelno >= logging.WARNING or record.pathname.startswith(str(PROJECT))
+
+
+def _alone():
+    return tf.distribute.get_strategy()
+
+
+def _sum(strategy, parts):
+    def add(*values):
+        replica = tf.distribute.get_replica_context()
+        # The copies stand on the replica's device, which an argument does not.
+        values = [tf.identity(each) for each in values]
+        for kind in sorted({each.dtype for each in values}, key=str):
+            places = [place for place, each in enumerate(values) if each.dtype == kind]
+            found = replica.all_reduce(tf.distribute.ReduceOp.SUM, [values[place] for place in places])
+            for place, each in zip(places, found, strict=True):
+                values[place] = each
+        return values
+
+    return tf.function(lambda: strategy.run(add, args=tuple(parts)), autograph=False)()
+
+
+def _from_configuration(text):
+    try:
+        values = json.loads(text)
+        return list(values["cluster"]["worker"]), int(values["task"]["index"])
+    except (ValueError, TypeError, LookupError) as error:
+        raise ConfigurationError(
+            f"TF_CONFIG is {text[:200]}; it has to name cluster.worker, a list of host:port, and task.index"
+        ) from error
+
+
+def _from_slurm(environment):
+    """srun tells every task of a step its number and the nodes; tasks are dealt out block by block."""
+    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+        # So many that it never asks about graphics processors: TensorFlow finds those itself.
+        port_base=PORT,
+        gpus_per_node=1024,
+        gpus_per_task=1,
+        auto_set_gpu=False,
+    )
+    return resolver.cluster_spec().as_dict()["worker"], int(environment["SLURM_PROCID"])
+
+
+def _from_pbs(environment):
+    """pbsdsh -u starts one task a host and numbers them in the order of the file of hosts."""
+    path = pathlib.Path(environment["PBS_NODEFILE"])
+    try:
+        hosts = list(dict.fromkeys(path.read_text().split()))
+    except OSError as error:
+        raise ConfigurationError(f"PBS_NODEFILE {path}: {error.strerror}") from error
+    return [f"{host}:{PORT}" for host in hosts], int(environment["PBS_NODENUM"])

@@ -1,0 +1,183 @@
+"""Training by several workers: the same result as by one, and what is taken from a queue's variables."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy
+import pytest
+import tensorflow as tf
+
+from Classes import Checkpoints, Data, Distribution
+from Classes.Errors import ConfigurationError
+from Classes.Helpers import PROJECT
+from tests import networks, smears
+
+QUICK = ("Epochs=2", "LearningRate=0.001", "Shards=2", "BatchSize=8", "SaveSeconds=1")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A project folder with sharded toy smears and a random backbone to start from."""
+    folder = tmp_path_factory.mktemp("project")
+    smears.fill(folder, per_class=20)
+    Data.run(networks.configuration(folder, *QUICK))
+    Checkpoints.save(folder / "Model/Pretrained", 1, networks.arrays(classes=7))
+    return folder
+
+
+def settings(prepared, folder, *more):
+    """Those of a run with a checkpoint folder, features and a model of its own."""
+    own = [f"{key}={folder / name}" for key, name in (("LogDir", "log"), ("ALLGraph", "ALLGraph.pb"))]
+    return [f"NetworkPath={prepared}", f"FeatureCache={folder / 'features'}", *networks.SMALL, *QUICK, *own, *more]
+
+
+def start(settings, workers=1):
+    """Trainer.py as so many processes."""
+    with socket.socket() as one, socket.socket() as two:
+        for each in (one, two):
+            each.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, two)][:workers]
+    command = [sys.executable, str(PROJECT / "Trainer.py"), *(part for text in settings for part in ("--set", text))]
+    started = []
+    for index in range(workers):
+        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = {**os.environ, "TF_CONFIG": json.dumps(cluster)} if workers > 1 else dict(os.environ)
+        started.append(
+            subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=PROJECT
+            )
+        )
+    return started
+
+
+def ended(processes, seconds=300):
+    """[(exit code, what it said)] of processes that are expected to end by themselves."""
+    try:
+        texts = [process.communicate(timeout=seconds)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(process.returncode, text) for process, text in zip(processes, texts, strict=True)]
+
+
+def trained(prepared, folder, *more, workers=1):
+    """The last checkpoint of a run."""
+    folder.mkdir()
+    results = ended(start(settings(prepared, folder, *more), workers))
+    assert [code for code, _ in results] == [0] * workers, results
+    return Checkpoints.latest(folder / "log"), results
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("TrainableScopes=Mixed_7a", "GradientClip=1", "AverageDecay=0.5", "GradientSteps=2"),
+        ("TrainableScopes=Logits",),
+    ],
+)
+def test_two_workers_learn_what_one_learns(prepared, tmp_path, more):
+    (steps, one), _ = trained(prepared, tmp_path / "one", *more)
+    (same, two), results = trained(prepared, tmp_path / "two", *more, workers=2)
+
+    assert steps == same > 0
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        numpy.testing.assert_allclose(two[name], values, rtol=2e-3, atol=2e-4, err_msg=name)
+    assert "Worker 1 of 2" in results[0][1]
+    assert "Froze 378 variables" in results[0][1]
+    assert "Froze" not in results[1][1]
+
+
+def test_a_worker_that_dies_ends_the_others_in_one_line_and_all_go_on_at_the_last_checkpoint(prepared, tmp_path):
+    more = settings(prepared, tmp_path, "TrainableScopes=Mixed_7a", "Epochs=40")
+    chief, other = start(more, workers=2)
+    end = time.monotonic() + 240
+    while not Checkpoints.steps(tmp_path / "log"):
+        assert time.monotonic() < end
+        assert chief.poll() is None, chief.communicate()
+        time.sleep(0.2)
+    other.send_signal(signal.SIGKILL)
+    (code, text), _ = ended([chief, other])
+
+    assert code not in (0, None)
+    assert "another worker has ended" in text.splitlines()[-1]
+    assert "Traceback" not in text
+    before = Checkpoints.steps(tmp_path / "log")[-1]
+    epochs = -(-before // 3) + 1
+    results = ended(start([*more, f"Epochs={epochs}"], workers=2))
+    assert [code for code, _ in results] == [0, 0], results
+    assert "Continuing after step" in results[0][1]
+    assert Checkpoints.steps(tmp_path / "log")[-1] == epochs * 3
+
+
+def test_alone_there_are_no_workers():
+    assert Distribution.workers({}) is None
+    assert Distribution.workers({"SLURM_NTASKS": "1", "SLURM_STEP_NODELIST": "a"}) is None
+    assert Distribution.place(tf.distribute.get_strategy()) == (0, 1)
+    assert Distribution.is_chief(tf.distribute.get_strategy())
+
+
+def test_tf_config_names_the_workers():
+    text = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}})
+
+    assert Distribution.workers({"TF_CONFIG": text}) == (["a:1", "b:1"], 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "{}", '{"cluster": {"worker": ["a:1", "b:1"]}}', '{"cluster": {"worker": 3}, "task": {"index": 0}}'],
+)
+def test_a_tf_config_without_sense_is_told(text):
+    with pytest.raises(ConfigurationError, match=r"cluster\.worker, a list of host:port"):
+        Distribution.workers({"TF_CONFIG": text})
+
+
+def test_a_worker_outside_its_cluster_is_told():
+    text = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"index": 2}})
+
+    with pytest.raises(ConfigurationError, match="this is worker 2 of 2"):
+        Distribution.workers({"TF_CONFIG": text})
+
+
+def test_slurm_names_the_workers(monkeypatch):
+    for name, value in {
+        "SLURM_PROCID": "2",
+        "SLURM_NTASKS": "3",
+        "SLURM_STEP_NUM_TASKS": "3",
+        "SLURM_STEP_NODELIST": "node[08-09]",
+        "SLURM_STEP_TASKS_PER_NODE": "2,1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    found = ["node08:12358", "node08:12359", "node09:12358"], 2
+    assert Distribution.workers(os.environ) == found
+
+
+def test_pbs_names_the_workers(tmp_path):
+    (tmp_path / "nodes").write_text("node7\nnode7\nnode9\nnode9\n")
+    environment = {"PBS_NODEFILE": str(tmp_path / "nodes"), "PBS_NODENUM": "1"}
+
+    assert Distribution.workers(environment) == (["node7:12358", "node9:12358"], 1)
+    (tmp_path / "nodes").write_text("node7\nnode7\n")
+    assert Distribution.workers({**environment, "PBS_NODENUM": "0"}) is None
+    with pytest.raises(ConfigurationError, match="No such file"):
+        Distribution.workers({**environment, "PBS_NODEFILE": str(tmp_path / "none")})
+
+
+class Sharing:
+    """A strategy of several replicas, as far as `rows` asks."""
+
+    def __init__(self, replicas):
+        self.num_replicas_in_sync = replicas
+        self.cluster_resolver = None
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused():
+    assert Distribution.rows(Sharing(5), 10) == (0, 10)
+    with pytest.raises(ConfigurationError, match="BatchSize 10 cannot be shared evenly by 3 workers"):
+        Distribution.rows(Sharing(3), 10)
