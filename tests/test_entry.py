@@ -149,7 +149,7 @@ def raising(error):
         (Errors.DataError("x.png: no image"), "Error: x.png: no image", 1),
         (Errors.ConfigurationError("Epochs is 0"), "Error: Epochs is 0", 2),
         (Errors.DataError("a\nERROR forged"), "Error: a\\x0aERROR forged", 1),
-        (OSError(28, "No space left on device", "a.pb"), "Error: a.pb: No space left on device; free some space and run", 1),
+        (OSError(28, "No space left on device", "a.pb"), "Error: a.pb: No space left on device; free some space", 1),
         (OSError(28, "No space left on device"), "Error: writing: No space left on device; free some space and run", 1),
         (PermissionError(13, "Permission denied", "a.pb"), "Error: a.pb: Permission denied", 1),
         (MemoryError(), "Error: not enough memory; close other programs, or lower BatchSize or Workers", 1),
