@@ -22,7 +22,8 @@ class Slow(services.Engine):
 
     def classify(self, batch):
         self.calls += 1
-        if self.calls > 1:
+        # The warm-up is two calls.
+        if self.calls > 2:
             time.sleep(float(os.environ["HOLD"]))
         return super().classify(batch)
 

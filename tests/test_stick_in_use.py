@@ -78,7 +78,7 @@ def test_the_figures_tell_of_the_stick(served, sticks):
 
     for line in (
         'all_stick_connected{stick="1.1"} 1.0',
-        'all_stick_inferences_total{stick="1.1"} 2.0',
+        'all_stick_inferences_total{stick="1.1"} 4.0',
         'all_stick_failures_total{stick="1.1"} 0.0',
         'all_stick_milliseconds{stick="1.1"} 300.75',
         'all_stick_celsius{stick="1.1"} 41.5',
