@@ -108,7 +108,8 @@ def test_what_was_published_stays_when_the_next_one_fails(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("room", [0, 100_000, 700_000])
-def test_a_full_disk_leaves_graph_and_card_of_one_model(tmp_path, room):
+def test_a_full_disk_leaves_graph_and_card_of_one_model(tmp_path, capsys, room):
+    # What is printed is kept in memory by `capsys`: pytest's own file would be the first to be full.
     configuration = freeze(tmp_path, networks.arrays())
     before = faults.tree(tmp_path / "Model")
     prefix = Checkpoints.save(tmp_path / "log", 4, networks.arrays(seed=1))

@@ -1,7 +1,6 @@
 import concurrent.futures
 import dataclasses
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ import pytest
 from Classes import Card, Engine, Export, Files, Int8, OpenVINO
 from Classes.Errors import ALLError, EngineError, GraphError
 from Classes.Helpers import PROJECT
-from tests import graphs, services
+from tests import faults, graphs, services
 
 SIZE = graphs.SIZE
 IMAGES = numpy.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype="uint8")
@@ -195,13 +194,9 @@ def test_what_was_measured_meanwhile_stays_in_the_card(card):
 def test_a_full_disk_is_told_and_the_old_form_stays(card, room):
     card = publish(card, 0)
     model = network(card.path.parent.parent, 1)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        with pytest.raises(ALLError, match=r"ALLGraph\.int8\.next\.xml: cannot be written; is the disk full"):
-            Int8.stage(card, model)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    failure = pytest.raises(ALLError, match=r"ALLGraph\.int8\.next\.xml: cannot be written; is the disk full")
+    with faults.full_disk(room), failure:
+        Int8.stage(card, model)
 
     numpy.testing.assert_allclose(opened(card, "Precision=int8")[1], other(card, 0), atol=1e-6)
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import resource
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import tensorflow as tf
 
 from Classes import Data, Files, Helpers, Shards
 from Classes.Errors import DataError
-from tests import smears
+from tests import faults, smears
 
 ABOUT = {"classes": ["0", "1"], "synthetic": False, "proof": {}}
 
@@ -252,24 +251,14 @@ def test_an_image_that_changed_meanwhile(folder):
     assert listing(folder) == before
 
 
-def full_disk(limit):
-    """From here on no file grows beyond `limit` bytes; answers the former limits."""
-    former = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
-    return former
-
-
 def test_a_full_disk_leaves_the_former_shards(folder):
     chosen = configuration(folder, "Shards=1")
     Shards.write(chosen, splits(folder), ABOUT)
     before, made = listing(folder), splits(folder, 30, 8, size=64)
 
-    former = full_disk(100_000)
-    try:
-        with pytest.raises(DataError, match=r"ALL_train_00000-of-00001\.tfrecord could not.*free some space"):
-            Shards.write(chosen, made, ABOUT)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    failure = pytest.raises(DataError, match=r"ALL_train_00000-of-00001\.tfrecord could not.*free some space")
+    with faults.full_disk(100_000), failure:
+        Shards.write(chosen, made, ABOUT)
 
     assert listing(folder) == before
     assert not list(folder.glob(".*.tmp"))
@@ -281,12 +270,8 @@ def test_no_room_for_the_manifest_leaves_the_former_shards(folder):
     Shards.write(chosen, splits(folder), ABOUT)
     before = listing(folder)
 
-    former = full_disk(6_000)
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            Shards.write(chosen, splits(folder, 2, 2), {**ABOUT, "unreadable": ["x" * 99] * 99})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    with faults.full_disk(6_000), pytest.raises(OSError, match="File too large"):
+        Shards.write(chosen, splits(folder, 2, 2), {**ABOUT, "unreadable": ["x" * 99] * 99})
 
     assert listing(folder) == before
     Shards.manifest(chosen)
