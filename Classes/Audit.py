@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import itertools
 import logging
-import os
 import pathlib
 import statistics
 
@@ -114,7 +113,7 @@ def look_at(configuration, files):
 
     looks, unreadable = [], []
     with Helpers.progress(total=len(work), desc="Audit", unit="image") as bar:
-        for found in Data.parallel(one, work, configuration["Workers"] or os.cpu_count() or 1):
+        for found in Data.parallel(one, work, configuration.workers):
             bar.update()
             (looks if isinstance(found, Look) else unreadable).append(found)
     return sorted(looks, key=lambda look: look.filename), unreadable

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import logging
-import os
 import pathlib
 import shutil
 
@@ -153,7 +152,7 @@ def _make(configuration, work):
         return len(names), len(missing)
 
     with Helpers.progress(total=len(work), desc="Views", unit="view") as bar:
-        workers = configuration["Workers"] or os.cpu_count() or 1
+        workers = configuration.workers
         for done, written in Data.parallel(one, by_original.values(), workers):
             bar.update(done)
             made += written

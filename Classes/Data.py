@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import itertools
 import logging
-import os
 import pathlib
 
 import numpy
@@ -183,7 +182,7 @@ def examine(configuration, files, groups):
 
     items, unreadable = [], []
     with Helpers.progress(total=len(groups), desc="Images", unit="image") as bar:
-        for found in parallel(one, work, configuration["Workers"] or os.cpu_count() or 1):
+        for found in parallel(one, work, configuration.workers):
             bar.update()
             if isinstance(found, Item):
                 items.append(found)
@@ -280,7 +279,7 @@ def _pictures(configuration, paths):
         with contextlib.suppress(ImageError):
             return Fingerprints.fingerprint(Images.glance(path, LOOK, **Images.limits(configuration))[1])
 
-    found = parallel(one, ((path,) for path in paths), configuration["Workers"] or os.cpu_count() or 1)
+    found = parallel(one, ((path,) for path in paths), configuration.workers)
     return [fingerprint for fingerprint in found if fingerprint is not None]
 
 
@@ -339,7 +338,7 @@ def colours(configuration, manifest, view, most=1000):
         return Colours.measure(view.prepare(record.encoded, **Images.limits(configuration)))
 
     chosen = ((record,) for record in itertools.islice(records, most))
-    return Colours.summary(list(parallel(measured, chosen, configuration["Workers"] or os.cpu_count() or 1)))
+    return Colours.summary(list(parallel(measured, chosen, configuration.workers)))
 
 
 def _report(configuration, manifest, about):

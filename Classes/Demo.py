@@ -8,7 +8,6 @@ blast is larger, its nucleus fills nearly all of the cell, its chromatin is fine
 import concurrent.futures
 import io
 import logging
-import os
 
 import numpy
 import PIL.Image
@@ -55,7 +54,7 @@ def run(configuration):
 
     with (
         Files.lock(data),
-        concurrent.futures.ThreadPoolExecutor(configuration["Workers"] or os.cpu_count() or 1) as pool,
+        concurrent.futures.ThreadPoolExecutor(configuration.workers) as pool,
     ):
         for folder in {path.parent for path, *_ in work}:
             folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ both: adding images or training again costs only what is new.
 import collections
 import concurrent.futures
 import logging
-import os
 import pathlib
 import tempfile
 
@@ -108,7 +107,7 @@ class _Backbone:
             bar.update()
 
         queue.set_callback(done)
-        workers = self._configuration["Workers"] or os.cpu_count() or 1
+        workers = self._configuration.workers
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
             waiting = collections.deque()
             for record in records:

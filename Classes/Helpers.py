@@ -5,6 +5,7 @@ import difflib
 import json
 import logging
 import logging.handlers
+import os
 import pathlib
 import sys
 
@@ -17,6 +18,8 @@ from Classes.Errors import ConfigurationError, one_line
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 CONFIGURATION = PROJECT / "Required" / "confs.json"
 SCHEMA = PROJECT / "Required" / "confs.schema.json"
+
+CORES = os.cpu_count() or 1
 
 DISCLAIMER = "Research use only: a verdict of this program is no diagnosis and replaces none."
 
@@ -47,6 +50,16 @@ class Configuration:
     def address(self):
         """Where the API listens; an empty `IP` means this machine only."""
         return self["IP"] or "127.0.0.1"
+
+    @property
+    def workers(self):
+        """Threads for work on files: `Workers`, where 0 means one a processor core."""
+        return self["Workers"] or CORES
+
+    @property
+    def server_workers(self):
+        """Requests worked on at once: `ServerWorkers`, where 0 means two more than processor cores."""
+        return self["ServerWorkers"] or CORES + 2
 
     def path(self, key):
         """The path under `key` as an absolute pathlib.Path."""

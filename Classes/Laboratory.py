@@ -31,7 +31,7 @@ class Laboratory:
     def __init__(self, configuration, card, engine, key=None, access=None, captured=None, events=None):
         self.configuration, self.card, self.engine, self.key = configuration, card, engine, key
         self.access, self.captured, self.events = access, captured, events
-        workers, places = configuration["ServerWorkers"], configuration["WaitingRoom"]
+        workers, places = configuration.server_workers, configuration["WaitingRoom"]
         self.room = WaitingRoom(workers, places, configuration["Deadline"])
         self.rate = Callers.Rate(configuration["CallerRate"])
         self.examiner = Examination.Examiner(configuration, card, engine, Explainer(card))

@@ -117,7 +117,7 @@ class Listener(TcpWSGIServer):
         trusted = {"trusted_proxy": proxy, "trusted_proxy_headers": {"x-forwarded-for", "x-forwarded-proto"}}
         adjustments = Adjustments(
             sockets=[bound],
-            threads=configuration["ServerWorkers"] + configuration["WaitingRoom"] + SPARE_THREADS,
+            threads=configuration.server_workers + configuration["WaitingRoom"] + SPARE_THREADS,
             # Waitress refuses what is as large as its limit.
             max_request_body_size=configuration["MaxBody"] + 1,
             max_request_header_size=1 << 16,

@@ -292,6 +292,16 @@ def test_without_a_log_folder_the_terminal_has_the_log(configuration, tmp_path, 
     assert "goes on" in shown
 
 
+def test_no_number_of_workers_means_the_processor_cores(tmp_path):
+    none, given = (
+        Helpers.load(settings=[f"NetworkPath={tmp_path}", f"Workers={number}", f"ServerWorkers={number}"])
+        for number in (0, 3)
+    )
+
+    assert (none.workers, none.server_workers) == (os.cpu_count(), os.cpu_count() + 2)
+    assert (given.workers, given.server_workers) == (3, 3)
+
+
 def test_a_log_on_a_full_disk_is_told_once_and_stops_nothing(configuration, tmp_path, capsys):
     log = Helpers.start_log(configuration, "Trainer")
     [file] = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
