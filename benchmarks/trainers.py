@@ -1,12 +1,14 @@
 """One way of training the network, in a process of its own: started by training.py, which asks it for times.
 
-python3 benchmarks/trainers.py KIND [--set Key=value]      # KIND: f32 bf16 keras features keras-features
+python3 benchmarks/trainers.py KIND [--set Key=value]      # KIND: f32 bf16 Mixed_7a keras features keras-features
 
-f32, bf16 and keras take a step with the whole network on a batch; features and keras-features are the backbone's
-answers to new images, which training of the last layer begins with.
+f32, bf16 and keras take a step with the whole network on a batch, Mixed_7a one from that block upwards as
+TrainingPrecision=AUTO computes it; features and keras-features are the backbone's answers to new images, which training
+of the last layer begins with.
 """
 
 import pathlib
+import resource
 import sys
 import tempfile
 import time
@@ -29,10 +31,11 @@ def main(arguments=None) -> int:
     run = KINDS[options.kind](configuration)
 
     def answer(question):
-        """{"seconds": of one step, or for `images` images}."""
+        """{"seconds": of one step, or for `images` images; "kilobytes": the most memory so far}."""
         start = time.perf_counter()
         run(question.get("images"))
-        return {"seconds": time.perf_counter() - start}
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "kilobytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
 
     timing.serve({}, answer)
     return 0
@@ -48,8 +51,8 @@ def _batch(configuration):
     return generator.integers(0, 256, (batch, size, size, 3), dtype="uint8"), generator.integers(0, 2, batch)
 
 
-def ours(precision):
-    """A step of Trainer.py, end to end."""
+def ours(precision, block=None):
+    """A step of Trainer.py, end to end or from a block upwards."""
 
     def open_it(configuration):
         from Classes import Helpers, Learners, Networks, Training
@@ -58,7 +61,8 @@ def ours(precision):
         chosen = Helpers.Configuration({**configuration.values, "Classifier": values})
         images, labels = _batch(configuration)
         manifest = types.SimpleNamespace(splits={"train": [{"label": 0}] * 100 * len(labels)}, classes=["0", "1"])
-        learner = Learners.Network(chosen, manifest, Networks.of(chosen).BLOCKS, {})
+        blocks = Networks.of(chosen).BLOCKS
+        learner = Learners.Network(chosen, manifest, blocks[blocks.index(block) if block else 0 :], {})
         steps = iter(range(10**6))
 
         def run(_):
@@ -83,6 +87,7 @@ def keras(configuration):
 
 def features(configuration):
     """Trainer.py's features of new images: decoded, through the backbone, written to the cache."""
+    import dataclasses
     import itertools
 
     import numpy
@@ -95,7 +100,10 @@ def features(configuration):
     }
 
     def run(images):
-        records = {record.sha256: record for record in itertools.islice(Shards.records(configuration, "train"), images)}
+        # As often as it takes, under a name of its own each time.
+        repeated = itertools.islice(itertools.cycle(Shards.records(configuration, "train")), images)
+        named = (dataclasses.replace(each, sha256=f"{number:064x}") for number, each in enumerate(repeated))
+        records = {record.sha256: record for record in named}
         with tempfile.TemporaryDirectory() as folder:
             values = {**configuration.values["Classifier"], "FeatureCache": folder}
             chosen = Helpers.Configuration({**configuration.values, "Classifier": values})
@@ -117,6 +125,7 @@ def keras_features(configuration):
 KINDS = {
     "f32": ours("f32"),
     "bf16": ours("bf16"),
+    "Mixed_7a": ours("AUTO", "Mixed_7a"),
     "keras": keras,
     "features": features,
     "keras-features": keras_features,
