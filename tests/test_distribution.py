@@ -169,6 +169,22 @@ def test_pbs_names_the_workers(tmp_path):
         Distribution.workers({**environment, "PBS_NODEFILE": str(tmp_path / "none")})
 
 
+def test_workers_on_one_machine_share_its_cores(monkeypatch):
+    given, taken = set(range(5)), []
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: given, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: taken.append(cores), raising=False)
+    addresses = ["a:1", "b:1", "a:2"]
+
+    for index in range(3):
+        Distribution._share_cores(addresses, index)
+
+    assert taken == [[0, 1], [0, 1, 2, 3, 4], [2, 3]]
+    given.remove(4)
+    Distribution._share_cores(addresses, 0)
+    assert len(taken) == 3, "a queue has given this worker its cores"
+
+
 class Sharing:
     """A strategy of several replicas, as far as `rows` asks."""
 
