@@ -111,7 +111,8 @@ main() {
     fi
     if [ "$job" = Test ]; then
         install requirements-dev.txt
-        exec "$python" -m pytest "$@"
+        # In two processes: by itself a test mostly waits, or has one core at work.
+        exec "$python" -m pytest -n 2 --dist loadfile "$@"
     fi
     weights=there
     "$python" -m Classes.Fetch || weights=none
