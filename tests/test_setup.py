@@ -35,6 +35,7 @@ case "$*" in
 esac
 """
 
+TESTS = "-m pytest -n 2 --dist loadfile"
 INSTALL = "-m pip install --quiet --disable-pip-version-check --requirement Required/"
 DEMO = " --set DepthMultiplier="
 
@@ -145,13 +146,13 @@ def test_tests_need_their_own_packages_and_no_weights(place):
         "made by python3",
         INSTALL + "requirements.txt",
         INSTALL + "requirements-dev.txt",
-        "-m pytest -n 2 --dist loadfile",
+        TESTS,
     ]
-    assert place.run("Test", "-x", "tests/test_card.py").calls == ["-m pytest -n 2 --dist loadfile -x tests/test_card.py"]
+    assert place.run("Test", "-x", "tests/test_card.py").calls == [f"{TESTS} -x tests/test_card.py"]
 
 
 def test_the_exit_code_of_the_tests_is_its_own(place):
-    assert place.run("Test", FAKE_FAILS="-m pytest -n 2 --dist loadfile").returncode == 1
+    assert place.run("Test", FAKE_FAILS=TESTS).returncode == 1
 
 
 def test_the_newest_named_python_serves_where_python3_does_not(place):
