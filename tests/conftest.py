@@ -4,6 +4,7 @@ import logging
 import os
 import pathlib
 import shutil
+import signal
 
 import pytest
 
@@ -11,6 +12,9 @@ from Classes import Helpers
 from tests import sticks as standin
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# A shell's `&` starts its command with Ctrl-C ignored, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
