@@ -102,7 +102,7 @@ def _sizes(fingerprints):
     """float32 [N, RINGS * WAVES]: what no turn and no mirror changes."""
     sizes = numpy.empty((len(fingerprints), RINGS * WAVES), "float32")
     for start in range(0, len(sizes), BLOCK):
-        part = fingerprints[start : start + BLOCK]
+        part = numpy.stack(fingerprints[start : start + BLOCK])
         sizes[start : start + BLOCK] = numpy.abs(_complex(part)).reshape(len(part), -1)
     return sizes
 
@@ -120,15 +120,17 @@ def pairs(fingerprints, others=None, same=SAME, enough=False):
       list of (index, index, similarity), ordered; indices of `fingerprints` and `others`, the first below the second
       where there are no others.
     """
-    shape = (-1, 2, RINGS, WAVES)
-    ones = numpy.asarray(fingerprints, "float16").reshape(shape)
-    twos = ones if others is None else numpy.asarray(others, "float16").reshape(shape)
-    found, company = [], numpy.arange(len(ones))
-    for rows, columns in _candidates(ones, twos, same):
+    others = fingerprints if others is None else others
+    found, company = [], numpy.arange(len(fingerprints))
+    for rows, columns in _candidates(fingerprints, others, same):
         if enough:
             strangers = company[rows] != company[columns]
             rows, columns = rows[strangers], columns[strangers]
-        alike = similarity(ones[rows], twos[columns])
+        if not len(rows):
+            continue
+        # Only the few are copied side by side; all of a large set would take its memory once more.
+        ones = numpy.stack([fingerprints[row] for row in rows])
+        alike = similarity(ones, numpy.stack([others[column] for column in columns]))
         for place in numpy.flatnonzero(alike >= same):
             one, other = int(rows[place]), int(columns[place])
             if enough and company[one] == company[other]:
