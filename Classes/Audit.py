@@ -12,7 +12,20 @@ import numpy
 import PIL.Image
 import PIL.ImageStat
 
-from Classes import AuditPage, Colours, Data, Files, Fingerprints, Folders, Groups, Helpers, Images, Probe, Shards
+from Classes import (
+    AuditPage,
+    Colours,
+    Data,
+    Files,
+    Fingerprints,
+    Folders,
+    Groups,
+    Helpers,
+    Images,
+    Parallel,
+    Probe,
+    Shards,
+)
 from Classes.Errors import ImageError
 
 # Lower than what Data.py acts on: here a person looks at the pairs. Much lower, and the fingerprints' bound would spare
@@ -113,7 +126,7 @@ def look_at(configuration, files):
 
     looks, unreadable = [], []
     with Helpers.progress(total=len(work), desc="Audit", unit="image") as bar:
-        for found in Data.parallel(one, work, configuration.workers):
+        for found in Parallel.answers(one, work, configuration.workers):
             bar.update()
             (looks if isinstance(found, Look) else unreadable).append(found)
     return sorted(looks, key=lambda look: look.filename), unreadable

@@ -11,7 +11,7 @@ import PIL.Image
 import PIL.ImageFilter
 import PIL.ImageOps
 
-from Classes import Colours, Data, Files, Folders, Groups, Helpers, Images, Prediction
+from Classes import Colours, Data, Files, Folders, Groups, Helpers, Images, Parallel, Prediction
 from Classes.Errors import DataError, ImageError
 
 # A view's file carries the words it was made by, so that a second run knows it without making it again.
@@ -153,7 +153,7 @@ def _make(configuration, work):
 
     with Helpers.progress(total=len(work), desc="Views", unit="view") as bar:
         workers = configuration.workers
-        for done, written in Data.parallel(one, by_original.values(), workers):
+        for done, written in Parallel.answers(one, by_original.values(), workers):
             bar.update(done)
             made += written
     return made

@@ -1,7 +1,6 @@
 """From class folders to shards: find, check, group, split, write."""
 
 import collections
-import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
@@ -19,6 +18,7 @@ from Classes import (
     Groups,
     Helpers,
     Images,
+    Parallel,
     Probe,
     Provenance,
     Relatives,
@@ -182,7 +182,7 @@ def examine(configuration, files, groups):
 
     items, unreadable = [], []
     with Helpers.progress(total=len(groups), desc="Images", unit="image") as bar:
-        for found in parallel(one, work, configuration.workers):
+        for found in Parallel.answers(one, work, configuration.workers):
             bar.update()
             if isinstance(found, Item):
                 items.append(found)
@@ -190,20 +190,6 @@ def examine(configuration, files, groups):
                 log.warning("Left out: %s", found[1])
                 unreadable.append(dict(zip(("file", "reason"), found, strict=True)))
     return sorted(items, key=lambda item: (item.sha256, item.filename)), unreadable
-
-
-def parallel(function, work, workers):
-    """The answers of `function(*arguments)` in order, with a few calls under way at a time, so memory stays flat."""
-    work = iter(work)
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        waiting = collections.deque(pool.submit(function, *each) for each in itertools.islice(work, 8 * workers))
-        try:
-            while waiting:
-                yield waiting.popleft().result()
-                waiting.extend(pool.submit(function, *each) for each in itertools.islice(work, 1))
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def unique(items):
@@ -279,7 +265,7 @@ def _pictures(configuration, paths):
         with contextlib.suppress(ImageError):
             return Fingerprints.fingerprint(Images.glance(path, LOOK, **Images.limits(configuration))[1])
 
-    found = parallel(one, ((path,) for path in paths), configuration.workers)
+    found = Parallel.answers(one, ((path,) for path in paths), configuration.workers)
     return [fingerprint for fingerprint in found if fingerprint is not None]
 
 
@@ -338,7 +324,7 @@ def colours(configuration, manifest, view, most=1000):
         return Colours.measure(view.prepare(record.encoded, **Images.limits(configuration)))
 
     chosen = ((record,) for record in itertools.islice(records, most))
-    return Colours.summary(list(parallel(measured, chosen, configuration.workers)))
+    return Colours.summary(list(Parallel.answers(measured, chosen, configuration.workers)))
 
 
 def _report(configuration, manifest, about):

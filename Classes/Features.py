@@ -4,8 +4,6 @@ With moving statistics an image's features depend on its bytes and on the backbo
 both: adding images or training again costs only what is new.
 """
 
-import collections
-import concurrent.futures
 import logging
 import pathlib
 import tempfile
@@ -13,7 +11,7 @@ import tempfile
 import numpy
 import openvino
 
-from Classes import Distribution, Files, Helpers, Images, Networks, OpenVINO
+from Classes import Distribution, Files, Helpers, Images, Networks, OpenVINO, Parallel
 
 # So many images between two writes: what a kill can cost at most, half a minute's work.
 CHUNK = 500
@@ -94,30 +92,18 @@ class _Backbone:
             model = core.read_model(path)
             pooled = OpenVINO.pooling(model).output(0)
             model = openvino.Model([pooled], model.get_parameters(), "backbone")
-            hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
-            self._compiled = core.compile_model(model, "CPU", hints)
+            self._streams = OpenVINO.Streams(core, model, precision)
 
     def features(self, records, bar):
-        """{sha256: float32 [F]} of records, decoded a little ahead of the network."""
+        """{sha256: float32 [F]} of records; while some are computed, others are decoded."""
+
+        def one(record):
+            return record.sha256, self._streams.answer(self._input(record))
+
         found = {}
-        queue = openvino.AsyncInferQueue(self._compiled)
-
-        def done(request, key):
-            found[key] = request.get_output_tensor().data.reshape(-1).copy()
+        for key, features in Parallel.answers(one, ((record,) for record in records), 2 * self._configuration.workers):
+            found[key] = features
             bar.update()
-
-        queue.set_callback(done)
-        workers = self._configuration.workers
-        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            waiting = collections.deque()
-            for record in records:
-                waiting.append((record.sha256, pool.submit(self._input, record)))
-                if len(waiting) > 2 * workers:
-                    key, future = waiting.popleft()
-                    queue.start_async([future.result()], key)
-            for key, future in waiting:
-                queue.start_async([future.result()], key)
-        queue.wait_all()
         return found
 
     def _input(self, record):

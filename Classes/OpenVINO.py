@@ -139,36 +139,42 @@ class Engine:
 class Streams:
     """A core for each image, for several at once: int8 layers are so short that cores mostly wait for each other.
 
+    OpenVINO's AsyncInferQueue would do the same, but its callbacks need Python's lock when the model is let go, which
+    waits for them holding it: once in a while a training never ended.
+
     Args:
       core: openvino.Core.
-      model: openvino.Model; compiled when it is first used.
+      model: openvino.Model with one input and one output; compiled for the CPU when it is first used.
+      precision: f32 or bf16; an int8 network stays one.
     """
 
-    def __init__(self, core, model):
-        self._core, self._model = core, model
+    def __init__(self, core, model, precision="f32"):
+        self._core, self._model, self._precision = core, model, precision
         self._lock, self._pool, self._free = threading.Lock(), None, queue.SimpleQueue()
 
     def classify(self, inputs):
         """float32 [N, classes] for an iterable of float32 [1, S, S, 3]; safe from any thread."""
-        with self._lock:
-            if self._pool is None:
-                self._open()
-        return numpy.stack(list(self._pool.map(self._one, inputs)))
+        return numpy.stack(list(self._opened().map(self.answer, inputs)))
 
-    def _open(self):
-        options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
-        compiled = self._core.compile_model(self._model, "CPU", options)
-        count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        for _ in range(count):
-            self._free.put(compiled.create_infer_request())
-        self._pool = concurrent.futures.ThreadPoolExecutor(count, "Streams")
-
-    def _one(self, inputs):
+    def answer(self, inputs):
+        """float32 [F] for float32 [1, S, S, 3], as soon as a core is free; safe from any thread."""
+        self._opened()
         request = self._free.get()
         try:
             return infer(request, inputs)
         finally:
             self._free.put(request)
+
+    def _opened(self):
+        with self._lock:
+            if self._pool is None:
+                options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self._precision}
+                compiled = self._core.compile_model(self._model, "CPU", options)
+                count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+                for _ in range(count):
+                    self._free.put(compiled.create_infer_request())
+                self._pool = concurrent.futures.ThreadPoolExecutor(count, "Streams")
+        return self._pool
 
 
 def infer(request, inputs):

@@ -166,19 +166,3 @@ def test_synthetic_smears_mark_the_manifest(folder, tmp_path_factory):
     put(folder, "Data/0/Synthetic_0001_0.png", False, 1)
     with pytest.raises(DataError, match=r"synthetic smears.*python3 Data\.py Demo --remove"):
         Data.run(configuration(folder))
-
-
-def test_few_images_are_under_way_at_a_time():
-    started, most = [], []
-
-    def work():
-        for number in range(200):
-            started.append(number)
-            yield (number,)
-
-    for done, answer in enumerate(Data.parallel(lambda number: number * 2, work(), 2)):
-        assert answer == 2 * done
-        most.append(len(started) - done)
-
-    assert done == 199
-    assert max(most) <= 17
