@@ -6,6 +6,9 @@ import tensorflow as tf
 
 from Classes import Images, inception_preprocessing
 
+# Shards read at once; the order of the records depends on it, so it is the same on every machine.
+SHARDS = 4
+
 # Records that wait to be drawn from; shards are written in a random order, so a part of them is as good as all.
 SHUFFLED = 4096
 
@@ -39,7 +42,7 @@ def training(configuration, manifest, view, epoch, skip=0, rows=None):
         batch = rows[1] - rows[0]
 
     def distorted(index, record):
-        image = tf.numpy_function(functools.partial(_load, configuration, view), [record["image/encoded"]], tf.uint8)
+        image = _decoded(functools.partial(_load, configuration, view), record)
         image = tf.ensure_shape(image, [None, None, 3])
         number = tf.stack([seed, epoch * 1_000_003 + tf.cast(index, tf.int32)])
         return inception_preprocessing.distort(image, view.size, amounts, number), record[_LABEL]
@@ -60,8 +63,7 @@ def validation(configuration, manifest, view, place=(0, 1)):
 
     def plain(record):
         prepare = functools.partial(_prepare, configuration, view)
-        image = tf.numpy_function(prepare, [record["image/encoded"]], tf.uint8)
-        return tf.ensure_shape(image, [view.size, view.size, 3]), record[_LABEL]
+        return tf.ensure_shape(_decoded(prepare, record), [view.size, view.size, 3]), record[_LABEL]
 
     records = _records(manifest, "validation").shard(place[1], place[0])
     return records.map(plain, tf.data.AUTOTUNE, deterministic=True).batch(configuration["BatchTestSize"]).prefetch(2)
@@ -74,7 +76,13 @@ def _records(manifest, split):
     features = {"image/encoded": tf.io.FixedLenFeature([], tf.string), _LABEL: tf.io.FixedLenFeature([], tf.int64)}
     files = [str(path) for path in manifest.paths(split)]
     parse = functools.partial(tf.io.parse_single_example, features=features)
-    return tf.data.TFRecordDataset(files).map(parse)
+    return tf.data.TFRecordDataset(files, num_parallel_reads=SHARDS).map(parse)
+
+
+def _decoded(function, record):
+    # It depends on the bytes alone. Else TensorFlow, told to be deterministic, would decode one image after another and
+    # none ahead of the training.
+    return tf.numpy_function(function, [record["image/encoded"]], tf.uint8, stateful=False)
 
 
 def _count(manifest, split):

@@ -44,7 +44,10 @@ def save(folder, step, arrays):
             Files.flush(made)
             made.replace(folder / made.name)
     except tf.errors.OpError as error:
-        raise CheckpointError(f"{prefix}: could not be written ({reason(error)}); the one before it is kept") from error
+        raise CheckpointError(
+            f"{prefix}: could not be written ({reason(error)}); free some space and run this again, the one before it "
+            "is kept"
+        ) from error
     finally:
         shutil.rmtree(making, ignore_errors=True)
     Files.flush(folder)

@@ -48,10 +48,6 @@ def open_strategy(environment=os.environ):
     Raises:
       ConfigurationError: the variables do not make sense.
     """
-    for processor in tf.config.list_physical_devices("GPU"):
-        with contextlib.suppress(RuntimeError):
-            # Else the first program takes all of a graphics processor's memory.
-            tf.config.experimental.set_memory_growth(processor, True)
     found = workers(environment)
     if found is None:
         return tf.distribute.MirroredStrategy() if len(tf.config.list_physical_devices("GPU")) > 1 else _alone()
@@ -80,7 +76,7 @@ def workers(environment):
     """
     if environment.get("TF_CONFIG"):
         found = _from_configuration(environment["TF_CONFIG"])
-    elif int(environment.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_NODELIST" in environment:
+    elif environment.get("SLURM_STEP_NUM_TASKS", "1") != "1" and "SLURM_STEP_NODELIST" in environment:
         found = _from_slurm(environment)
     elif "PBS_NODEFILE" in environment and "PBS_NODENUM" in environment:
         found = _from_pbs(environment)
@@ -179,7 +175,9 @@ def summed_in_step(values, name):
         group_size=tf.distribute.get_strategy().num_replicas_in_sync,
         group_key=GROUP,
         instance_key=zlib.crc32(name.encode()) >> 1,
-        ordering_token=[],
+        # One for itself alone: without, TensorFlow would run all sums one after the other, and two replicas in one
+        # process would wait for each other's turn for ever.
+        ordering_token=[tf.raw_ops.VarHandleOp(dtype=values.dtype, shape=[], shared_name=name)],
         merge_op="Add",
         final_op="Id",
         communication_hint="ring",
@@ -262,10 +260,16 @@ def _sum(strategy, parts):
 def _from_configuration(text):
     try:
         values = json.loads(text)
-        return list(values["cluster"]["worker"]), int(values["task"]["index"])
-    except (ValueError, TypeError, LookupError) as error:
+        cluster, task = values["cluster"], values["task"]
+        # A chief, where one is named, is the first of the workers.
+        chiefs, kind = list(cluster.get("chief", [])), task.get("type", "worker")
+        if kind not in ("chief", "worker"):
+            raise ValueError(kind)
+        return chiefs + list(cluster["worker"]), int(task["index"]) + (len(chiefs) if kind == "worker" else 0)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise ConfigurationError(
-            f"TF_CONFIG is {text[:200]}; it has to name cluster.worker, a list of host:port, and task.index"
+            f"TF_CONFIG is {text[:200]}; it has to name cluster.worker, a list of host:port, and task.index, with "
+            "task.type chief or worker"
         ) from error
 
 

@@ -79,7 +79,10 @@ def import_tensorflow():
         os.dup2(nowhere.fileno(), 2)
     try:
         tensorflow = importlib.import_module("tensorflow")
-        tensorflow.config.list_physical_devices()
+        for processor in tensorflow.config.list_physical_devices("GPU"):
+            with contextlib.suppress(RuntimeError):
+                # Else the first program takes all of a graphics processor's memory.
+                tensorflow.config.experimental.set_memory_growth(processor, True)
     finally:
         os.dup2(errors, 2)
         os.close(errors)

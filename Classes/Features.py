@@ -127,7 +127,8 @@ def _read(folder):
                 known.update(zip(chunk["sha256"].tolist(), chunk["features"], strict=True))
         except Exception as error:  # whatever the damaged part of an archive leads to
             logging.getLogger("Trainer").warning("%s: damaged (%s); its features are computed again", path, error)
-            path.unlink()
+            # Another worker may have found it too.
+            path.unlink(missing_ok=True)
     return known
 
 

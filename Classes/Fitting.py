@@ -7,7 +7,7 @@ import time
 import numpy
 import tensorflow as tf
 
-from Classes import Checkpoints, Distribution, Helpers, Learners, Metrics
+from Classes import Checkpoints, Distribution, Helpers, Interruptions, Learners, Metrics
 from Classes.Errors import TrainingError
 
 log = logging.getLogger("Trainer")
@@ -100,7 +100,10 @@ class _Run:
         self._writer.close()
 
     def train(self):
-        first = self._progress.step // self._learner.steps_per_epoch
+        first, done = divmod(self._progress.step, self._learner.steps_per_epoch)
+        if self._progress.seen and not done:
+            # The run before this one was stopped while it validated.
+            self._end(first - 1)
         for epoch in range(first, self._configuration["Epochs"]):
             if self._patience_ended(epoch):
                 log.info("Stopped: no smaller validation loss since epoch %d.", self._progress.best_epoch)
@@ -141,16 +144,26 @@ class _Run:
                 self._log_step(seconds)
             if progress.step % steps and self._clock.due():
                 self.save()
+        self._end(epoch)
+
+    def _end(self, epoch):
+        progress = self._progress
         progress.accuracy = progress.correct / progress.seen
         training = Metrics.figures(progress.tally)
         self._events({f"Training_{name}": value for name, value in training.items()})
+        self._validate(epoch)
         progress.correct = progress.seen = 0
         progress.tally = numpy.zeros_like(progress.tally)
-        self._validate(epoch)
         if self._clock.due():
             self.save()
 
     def _step(self, batch):
+        # Weights that have taken a step belong to a progress that has: a checkpoint in between would take it twice.
+        with Interruptions.deferred():
+            self._stepped(batch)
+        self._bar.update()
+
+    def _stepped(self, batch):
         progress, rate = self._progress, self._learner.learning_rate(self._progress.step)
         loss, correct, seen, tally = self._learner.train(batch, progress.step)
         if not math.isfinite(loss):
@@ -163,7 +176,6 @@ class _Run:
         progress.correct += correct
         progress.seen += seen
         progress.tally = progress.tally + tally
-        self._bar.update()
 
     def _log_step(self, seconds):
         progress = self._progress

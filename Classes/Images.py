@@ -7,14 +7,13 @@ import math
 import os
 import pathlib
 import stat
-import threading
-import warnings
 
 import numpy
 import PIL.Image
 import PIL.ImageOps
 
 from Classes.Errors import ImageError, ImageKindError, ImageSizeError
+from Classes.Quiet import QUIET
 
 # Told by content, never by name. What is not here (EPS, PDF, …) would start another program or hide many pages.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
@@ -99,7 +98,7 @@ def facts(source):
     Returns:
       Facts.
     """
-    with _QUIET, PIL.Image.open(io.BytesIO(source), formats=FORMATS) as image:
+    with QUIET, PIL.Image.open(io.BytesIO(source), formats=FORMATS) as image:
         return _facts(image)
 
 
@@ -211,7 +210,7 @@ def _decoded(source, at_least=None, *, max_pixels=40_000_000, max_side=20_000, n
         if not file.read(1):
             raise ImageError(f"{name}: the file is empty; send it again or leave it out")
         try:
-            stack.enter_context(_QUIET)
+            stack.enter_context(QUIET)
             image = stack.enter_context(PIL.Image.open(file, formats=FORMATS))
             _check_size(image, name, max_pixels, max_side)
             _check_scans(image, name, file)
@@ -239,35 +238,6 @@ def _open(path, name):
         return open(path, "rb")
     except (OSError, ValueError) as error:
         raise ImageError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
-
-
-class _Quiet:
-    """Ignore Pillow's warnings while any thread decodes.
-
-    `warnings.catch_warnings` alone would let the thread that ends first bring back what another still needs gone.
-    """
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._inside = 0
-
-    def __enter__(self):
-        with self._lock:
-            if not self._inside:
-                self._caught = warnings.catch_warnings()
-                self._caught.__enter__()
-                # The limits are checked by ourselves, and a remark on odd metadata is no reason to stop.
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-            self._inside += 1
-
-    def __exit__(self, *_):
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._caught.__exit__(None, None, None)
-
-
-_QUIET = _Quiet()
 
 
 def _facts(image):

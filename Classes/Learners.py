@@ -6,7 +6,7 @@ import numpy
 import tensorflow as tf
 import tf_keras
 
-from Classes import Batches, Distribution, Freezing, Losses, Metrics, Networks, Schedule, inception_utils
+from Classes import Batches, Distribution, Freezing, Interruptions, Losses, Metrics, Networks, Schedule, inception_utils
 
 
 class Learner:
@@ -78,8 +78,10 @@ class Learner:
         self.optimizer.apply_gradients(pairs, experimental_aggregate_gradients=False)
         for total in self._sums:
             total.assign(tf.zeros_like(total))
-        # Polyak & Juditsky (1992); Inception's own figures are those of such averages.
-        decay = self.configuration["AverageDecay"]
+        # Polyak & Juditsky (1992); Inception's own figures are those of such averages. Young ones have a short memory,
+        # as in TensorFlow's ExponentialMovingAverage: else a short run would export what it started from.
+        steps = tf.cast(self.optimizer.iterations, tf.float32)
+        decay = tf.minimum(float(self.configuration["AverageDecay"]), steps / (9 + steps))
         for average, variable in zip(self._averages, self.trained, strict=False):
             average.assign(average * decay + variable * (1 - decay))
 
@@ -102,13 +104,14 @@ class Learner:
     def averaged(self):
         """Within it the network has the averaged weights, where there are any: what is measured and exported."""
         former = [variable.numpy() for variable in self.trained] if self._averages else []
-        for variable, average in zip(self.trained, self._averages, strict=False):
-            variable.assign(average)
         try:
+            for variable, average in zip(self.trained, self._averages, strict=False):
+                variable.assign(average)
             yield
         finally:
-            for variable, value in zip(self.trained, former, strict=False):
-                variable.assign(value)
+            with Interruptions.deferred():
+                for variable, value in zip(self.trained, former, strict=False):
+                    variable.assign(value)
 
 
 class LastLayer(Learner):

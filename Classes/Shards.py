@@ -1,16 +1,13 @@
 """TFRecord shards and their manifest: written as a whole, read only when they are what the manifest says."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import pathlib
 import shutil
-import signal
 import tempfile
-import threading
 
-from Classes import Files, Helpers, Splits
+from Classes import Files, Helpers, Interruptions, Splits
 from Classes.Errors import DataError, reason
 
 SPLITS = Splits.SIDES
@@ -116,7 +113,8 @@ def write(configuration, splits, about):
         with Files.replacing(making / path(configuration).name) as temporary, open(temporary, "w") as file:
             # Piece by piece: as one text, the manifest of a large set would take more memory than all else.
             file.writelines(json.JSONEncoder(indent=1, allow_nan=False).iterencode(values))
-        with _uninterrupted():
+        # The few milliseconds in which a stop would cost the former shards.
+        with Interruptions.deferred():
             _publish(configuration, making)
     finally:
         shutil.rmtree(making, ignore_errors=True)
@@ -284,21 +282,6 @@ def _publish(configuration, making):
     Files.flush(folder)
     (making / name).replace(folder / name)
     Files.flush(folder)
-
-
-@contextlib.contextmanager
-def _uninterrupted():
-    """Ignore Ctrl-C and SIGTERM for the few milliseconds in which they would cost the former shards."""
-    # Only the main thread is interrupted, and only it may say so.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _content(classes, splits):

@@ -4,11 +4,9 @@ Inception V3 is the network of Szegedy et al., "Rethinking the Inception Archite
 arXiv:1512.00567.
 """
 
-import contextlib
 import functools
 import importlib
 import sys
-import warnings
 
 import numpy
 import tensorflow as tf
@@ -23,16 +21,6 @@ sys.modules.setdefault(
 )
 
 import tf_slim  # noqa: E402
-
-
-@contextlib.contextmanager
-def quiet():
-    """tf_slim calls its layers by names that TensorFlow warns of; nobody who reads the warning could change that."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`layer.apply` is deprecated")
-        warnings.filterwarnings("ignore", "`layer.updates` will be removed")
-        yield
-
 
 # The value of the published checkpoints; another one would change what their moving statistics mean.
 BATCH_NORM_EPSILON = 0.001

@@ -7,6 +7,7 @@ from tf_keras.src.legacy_tf_layers.variable_scope_shim import track_tf1_style_va
 from tf_slim.nets import inception
 
 from Classes import inception_utils
+from Classes.Quiet import QUIET
 
 # Smaller images leave less than the 5x5 activations of Mixed_6e that the auxiliary head pools.
 AUXILIARY_SIDE = 107
@@ -46,7 +47,7 @@ class InceptionV3(tf.Module):
           (logits float32 [N, C], auxiliary logits float32 [N, C] or None).
         """
         scope = inception_utils.arg_scope(training, self._trained_blocks, self._decay)
-        with inception_utils.quiet(), inception_utils.tf_slim.arg_scope(scope):
+        with QUIET, inception_utils.tf_slim.arg_scope(scope):
             # Slim's own dropout would depend on how many steps this process has run; ours on the step's number.
             logits, end_points = inception.inception_v3(
                 images,
@@ -117,7 +118,7 @@ def _build(getter, classes, size, depth_multiplier, folded, auxiliary=False):
     graph = tf.Graph()
     with graph.as_default(), tf.compat.v1.variable_scope("", custom_getter=getter, use_resource=False):
         placeholder = tf.compat.v1.placeholder(tf.float32, [1, size, size, 3], name="input")
-        with inception_utils.quiet(), inception_utils.tf_slim.arg_scope(inception_utils.arg_scope(folded=folded)):
+        with QUIET, inception_utils.tf_slim.arg_scope(inception_utils.arg_scope(folded=folded)):
             inception.inception_v3(
                 placeholder,
                 classes,

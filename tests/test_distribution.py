@@ -15,7 +15,7 @@ import tensorflow as tf
 from Classes import Checkpoints, Data, Distribution
 from Classes.Errors import ConfigurationError
 from Classes.Helpers import PROJECT
-from tests import networks, smears
+from tests import networks, processes, smears
 
 QUICK = ("Epochs=2", "LearningRate=0.001", "Shards=2", "BatchSize=8", "SaveSeconds=1")
 
@@ -93,6 +93,34 @@ def test_two_workers_learn_what_one_learns(prepared, tmp_path, more):
     assert "Froze" not in results[1][1]
 
 
+# Two devices of one machine, as two graphics processors are.
+MIRRORED = """
+import sys
+from Classes import Entry
+Entry.import_tensorflow()
+import tensorflow as tf
+from Classes import Distribution, Helpers, Training
+[processor] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(processor, 2 * [tf.config.LogicalDeviceConfiguration()])
+Distribution.open_strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+Training.run(Helpers.load(None, sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("more", [("TrainableScopes=Mixed_7a", "GradientClip=1"), ("Network=AllCNN",)])
+def test_two_devices_of_one_machine_learn_what_one_learns(prepared, tmp_path, more):
+    (steps, one), _ = trained(prepared, tmp_path / "one", *more)
+    (tmp_path / "two").mkdir()
+    done = processes.python(MIRRORED, settings(prepared, tmp_path / "two", *more), timeout=300)
+    assert done.returncode == 0, done.stderr
+    same, two = Checkpoints.latest(tmp_path / "two" / "log")
+
+    assert steps == same > 0
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        numpy.testing.assert_allclose(two[name], values, rtol=2e-3, atol=2e-4, err_msg=name)
+
+
 def test_a_worker_that_dies_ends_the_others_in_one_line_and_all_go_on_at_the_last_checkpoint(prepared, tmp_path):
     more = settings(prepared, tmp_path, "TrainableScopes=Mixed_7a", "Epochs=40")
     chief, other = start(more, workers=2)
@@ -117,7 +145,9 @@ def test_a_worker_that_dies_ends_the_others_in_one_line_and_all_go_on_at_the_las
 
 def test_alone_there_are_no_workers():
     assert Distribution.workers({}) is None
-    assert Distribution.workers({"SLURM_NTASKS": "1", "SLURM_STEP_NODELIST": "a"}) is None
+    assert Distribution.workers({"SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_NODELIST": "a"}) is None
+    # An interactive step of a job with more tasks.
+    assert Distribution.workers({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_NODELIST": "a"}) is None
     assert Distribution.place(tf.distribute.get_strategy()) == (0, 1)
     assert Distribution.is_chief(tf.distribute.get_strategy())
 
@@ -128,9 +158,24 @@ def test_tf_config_names_the_workers():
     assert Distribution.workers({"TF_CONFIG": text}) == (["a:1", "b:1"], 1)
 
 
+@pytest.mark.parametrize(("kind", "index", "place"), [("chief", 0, 0), ("worker", 0, 1), ("worker", 1, 2)])
+def test_a_chief_is_the_first_of_the_workers(kind, index, place):
+    cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+    text = json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+
+    assert Distribution.workers({"TF_CONFIG": text}) == (["a:1", "b:1", "c:1"], place)
+
+
 @pytest.mark.parametrize(
     "text",
-    ["{", "[]", "{}", '{"cluster": {"worker": ["a:1", "b:1"]}}', '{"cluster": {"worker": 3}, "task": {"index": 0}}'],
+    [
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "evaluator", "index": 0}}',
+        "{",
+        "[]",
+        "{}",
+        '{"cluster": {"worker": ["a:1", "b:1"]}}',
+        '{"cluster": {"worker": 3}, "task": {"index": 0}}',
+    ],
 )
 def test_a_tf_config_without_sense_is_told(text):
     with pytest.raises(ConfigurationError, match=r"cluster\.worker, a list of host:port"):

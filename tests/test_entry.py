@@ -253,14 +253,22 @@ def test_tensorflow_comes_in_silence():
     assert (run.stdout, run.stderr) == ("True\n", "")
 
 
-def test_errors_are_heard_again_after_tensorflow(monkeypatch, capfd):
+def test_errors_are_heard_again_after_tensorflow_and_its_memory_grows(monkeypatch, capfd):
+    def processors(kind):
+        os.write(2, b"a remark on drivers\n")
+        return [f"{kind}:0", f"{kind}:1"]
+
+    growing = {}
     tensorflow = type(sys)("tensorflow")
     tensorflow.config = type(sys)("config")
-    tensorflow.config.list_physical_devices = lambda: os.write(2, b"a remark on drivers\n")
+    tensorflow.config.list_physical_devices = processors
+    tensorflow.config.experimental = type(sys)("experimental")
+    tensorflow.config.experimental.set_memory_growth = growing.__setitem__
     monkeypatch.setitem(sys.modules, "tensorflow", tensorflow)
     Entry.import_tensorflow()
     os.write(2, b"an error\n")
     assert capfd.readouterr().err == "an error\n"
+    assert growing == {"GPU:0": True, "GPU:1": True}
 
 
 @pytest.mark.parametrize("name", ["Data", "Trainer", "Validation"])

@@ -172,7 +172,9 @@ def test_averages_are_measured_and_exported_and_training_goes_on_without_them(tm
     expected = [variable.numpy() for variable in learner.trained]
     for step, batch in enumerate(learner.batches(0, 0)):
         learner.train(batch, step)
-        expected = [0.9 * old + 0.1 * new.numpy() for old, new in zip(expected, learner.trained, strict=True)]
+        # TensorFlow's ExponentialMovingAverage(0.9, num_updates=step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = [decay * old + (1 - decay) * new.numpy() for old, new in zip(expected, learner.trained, strict=True)]
     trained = [variable.numpy() for variable in learner.trained]
 
     with learner.averaged():

@@ -212,28 +212,50 @@ def graph(configuration):
     return tf.compat.v1.GraphDef.FromString(configuration.path("ALLGraph").read_bytes())
 
 
-def test_ctrl_c_saves_and_the_next_run_goes_on(project, monkeypatch, caplog):
+def before_a_step(learner, call, batch, step):
+    if step == 7:
+        raise KeyboardInterrupt
+    return call(learner, batch, step)
+
+
+def within_a_step(learner, call, batch, step):
+    done = call(learner, batch, step)
+    if step == 6:
+        # TensorFlow has changed the weights; nobody has counted the step yet.
+        signal.raise_signal(signal.SIGINT)
+    return done
+
+
+def in_the_validation(learner, call):
+    if learner._steps.numpy() == 10:
+        raise KeyboardInterrupt
+    return call(learner)
+
+
+@pytest.mark.parametrize(
+    ("method", "stop", "at"),
+    [("train", before_a_step, 7), ("train", within_a_step, 7), ("evaluate", in_the_validation, 10)],
+)
+def test_ctrl_c_saves_and_the_next_run_goes_on(project, monkeypatch, caplog, method, stop, at):
     from Classes import Learners
 
     caplog.set_level("INFO")
-    train = Learners.LastLayer.train
-
-    def interrupted(self, batch, step):
-        if step == 7:
-            raise KeyboardInterrupt
-        return train(self, batch, step)
+    call = getattr(Learners.LastLayer, method)
+    stopped, unbroken = f"LogDir={stop.__name__}", f"LogDir=not_{stop.__name__}"
 
     with monkeypatch.context() as patch:
-        patch.setattr(Learners.LastLayer, "train", interrupted)
+        patch.setattr(Learners.LastLayer, method, lambda *arguments: stop(arguments[0], call, *arguments[1:]))
         with pytest.raises(KeyboardInterrupt):
-            Training.run(project("LogDir=stopped"))
-    assert Checkpoints.steps(project("LogDir=stopped").path("LogDir")) == [7]
+            Training.run(project(stopped))
+    assert Checkpoints.steps(project(stopped).path("LogDir")) == [at]
 
-    Training.run(project("LogDir=stopped"))
-    Training.run(project("LogDir=unbroken"))
+    Training.run(project(stopped))
+    Training.run(project(unbroken))
 
-    assert "Continuing after step 7" in caplog.text
-    assert_same(weights(project("LogDir=stopped")), weights(project("LogDir=unbroken")))
+    assert f"Continuing after step {at}" in caplog.text
+    # Every epoch is validated once in both runs.
+    assert caplog.text.count("Epoch 2: training accuracy") == 2
+    assert_same(weights(project(stopped)), weights(project(unbroken)))
 
 
 def test_end_to_end_training_is_reproducible_and_resumes(project):
