@@ -107,11 +107,18 @@ SCHEMAS = {
 }
 
 
-def origin(card, engine, request_id):
-    """Where an answer comes from."""
+def origin(card, engines, request_id):
+    """Where an answer comes from.
+
+    Args:
+      card: Card.Card.
+      engines: (name, precision) of what computed each of its images.
+      request_id: text.
+    """
+    names, precisions = (dict.fromkeys(each) for each in zip(*engines, strict=True))
     return {
-        "engine": engine.name,
-        "precision": engine.precision,
+        "engine": " and ".join(names),
+        "precision": " and ".join(precisions),
         "model": card.graph_sha256,
         "synthetic": card.synthetic,
         "request_id": request_id,

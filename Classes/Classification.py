@@ -59,9 +59,9 @@ def _classify(configuration, card, engine, path):
         log.warning("%s: %s", name, remark)
     log.info("%s %s detection started.", SYSTEM, engine.name)
     start = time.perf_counter()
-    probabilities = engine.classify(image[None])[0]
+    [probabilities], spoke = Engine.answer(engine, image[None])
     seconds = time.perf_counter() - start
-    log.info("%s %s detection ended taking %s", SYSTEM, engine.name, seconds)
+    log.info("%s %s detection ended taking %s", SYSTEM, spoke.name, seconds)
     verdict = Prediction.judge(probabilities, card, configuration["InceptionThreshold"])
     correct = verdict.correct(row["truth"])
     level = logging.WARNING if correct is False else logging.INFO

@@ -1,12 +1,15 @@
 """The frozen graph compiled for the Movidius stick (NCS1) by its own compiler, mvNCCompile of the NCSDK."""
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
 import logging
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -78,21 +81,38 @@ def _compile(folder, command, card):
 def _output(command, folder):
     """The lines that a command says; how it exits tells nothing."""
     try:
-        done = subprocess.run(
+        with subprocess.Popen(
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=DEADLINE,
             text=True,
             errors="replace",
-        )
+            start_new_session=True,
+        ) as process:
+            try:
+                said, _ = process.communicate(timeout=DEADLINE)
+            except BaseException:
+                _end(process)
+                raise
     except subprocess.TimeoutExpired as error:
         raise GraphError(f"{command[0]}: did not end within {DEADLINE // 60} minutes") from error
     except OSError as error:
         raise ConfigurationError(f"{command[0]}: {error.strerror}; see StickCompiler") from error
-    return [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    return [line.strip() for line in said.splitlines() if line.strip()]
+
+
+def _end(process):
+    """End a command with all that it started: a shell's children, and what docker and ssh run for it."""
+    try:
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            # docker and ssh pass it on; killed at once, they would leave a container or a process elsewhere behind.
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(5)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _note(configuration, card, path, content, header):

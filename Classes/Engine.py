@@ -29,6 +29,11 @@ def open_engine(configuration, card):
     return Devices.choose(configuration, card)
 
 
+def answer(engine, batch):
+    """(probabilities, the engine that computed them): an engine that stands for several tells which it was."""
+    return engine.answer(batch) if hasattr(engine, "answer") else (engine.classify(batch), engine)
+
+
 def check(answers, classes):
     """Refuse an answer that is no probability; a broken device must never become a verdict.
 

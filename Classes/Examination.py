@@ -6,7 +6,7 @@ import time
 
 import numpy
 
-from Classes import Colours, Images, Prediction
+from Classes import Colours, Engine, Images, Prediction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Finding:
     Attributes:
       verdict: Prediction.Verdict.
       seconds: how long the device took.
+      engine, precision: the names of what computed it.
       facts: Images.Facts.
       sha256: of the bytes sent, 64 hexadecimal digits.
       brightness: mean of the pixels that the network saw, 0..255.
@@ -26,6 +27,8 @@ class Finding:
 
     verdict: Prediction.Verdict
     seconds: float
+    engine: str
+    precision: str
     facts: Images.Facts
     sha256: str
     brightness: float
@@ -65,11 +68,13 @@ class Examiner:
         """
         image = self._card.view.prepare(content, **self._limits)
         start = time.perf_counter()
-        probabilities = self._engine.classify(image[None])[0]
+        [probabilities], engine = Engine.answer(self._engine, image[None])
         seconds = time.perf_counter() - start
         return Finding(
             verdict=Prediction.judge(probabilities, self._card, self._low_below),
             seconds=seconds,
+            engine=engine.name,
+            precision=engine.precision,
             facts=Images.facts(content),
             sha256=hashlib.sha256(content).hexdigest(),
             # Every fourth pixel tells as much and takes a tenth of the time.

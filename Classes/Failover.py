@@ -37,6 +37,10 @@ class Engine:
 
     def classify(self, batch):
         """See Engine.open_engine; fails only where both do."""
+        return self.answer(batch)[0]
+
+    def answer(self, batch):
+        """(probabilities, the engine that computed them)."""
         again = self._again
         if again is None or time.monotonic() >= again:
             try:
@@ -44,9 +48,11 @@ class Engine:
             except EngineError as error:
                 self._switch(error)
             else:
-                self._come_back()
-                return answers
-        return self._spare.classify(batch)
+                # Who began before a failure does not know of it.
+                if again is not None:
+                    self._come_back()
+                return answers, self._primary
+        return self._spare.classify(batch), self._spare
 
     def telemetry(self):
         """The primary's figures; see Movidius.Engine.telemetry."""

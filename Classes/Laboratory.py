@@ -93,11 +93,12 @@ class Laboratory:
         if self.captured is not None:
             self.captured.keep(finding, self.card.graph_sha256, request_id)
         if self.events is not None:
-            self.events.publish({**Answers.verdict(finding), **self.origin(request_id)})
+            self.events.publish({**Answers.verdict(finding), **self.origin(request_id, finding)})
 
-    def origin(self, request_id):
-        """The part of an answer that says where it comes from."""
-        return Answers.origin(self.card, self.engine, request_id)
+    def origin(self, request_id, *findings):
+        """The part of an answer that says where it comes from; without findings, where the next would come from."""
+        engines = [(each.engine, each.precision) for each in findings] or [(self.engine.name, self.engine.precision)]
+        return Answers.origin(self.card, engines, request_id)
 
     def close(self):
         """Let go of what it works with, but not of the engine, which is its owner's."""

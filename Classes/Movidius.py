@@ -142,12 +142,14 @@ class Engine:
             if self._closed.is_set():
                 raise EngineError(f"{self.name}: closed")
             if not self._idle:
-                raise self._error
+                # Anew each time: one that is raised again keeps the images of all who met it before.
+                raise EngineError(self._error)
             stick = self._idle.pop()
             self._busy.add(stick)
             return stick
 
     def _give_back(self, stick):
+        log.debug("%s: %s ms on the stick, %s °C", stick.name, stick.milliseconds, stick.celsius)
         with self._changed:
             self._busy.discard(stick)
             self._count(stick, "inferences")
@@ -156,7 +158,6 @@ class Engine:
             if not closed:
                 self._idle.append(stick)
             self._changed.notify()
-        log.debug("%s: %s ms on the stick, %s °C", stick.name, stick.milliseconds, stick.celsius)
         if closed:
             stick.close()
 
@@ -166,7 +167,7 @@ class Engine:
             self._busy.discard(stick)
             self._count(stick, "failures")
             self._failed.append(stick)
-            self._error, self._lost = error, self._lost + 1
+            self._error, self._lost = str(error), self._lost + 1
             left = len(self._idle) + len(self._busy)
             self._look_for_lost()
             self._changed.notify_all()

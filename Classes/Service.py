@@ -141,7 +141,8 @@ def _verdicts(application, laboratory):
 
         The image is the body itself or the form's field `file`; its content type is not looked at.
         """
-        return {**Answers.historic(one()), **laboratory.origin(flask.g.request_id)}
+        finding = one()
+        return {**Answers.historic(finding), **laboratory.origin(flask.g.request_id, finding)}
 
     @application.post("/v1/classify")
     @OpenApi.describes(
@@ -157,7 +158,7 @@ def _verdicts(application, laboratory):
         The image is the body itself or the form's field `file`; its content type is not looked at.
         """
         finding = one(_heat_map(flask.request.args.get("heatmap", "0")))
-        return {**Answers.verdict(finding), **laboratory.origin(flask.g.request_id)}
+        return {**Answers.verdict(finding), **laboratory.origin(flask.g.request_id, finding)}
 
     @application.post("/v1/batch")
     @OpenApi.describes(answer="Batch", refusals=("empty", "too_many_images", *load), body=OpenApi.SEVERAL, secured=True)
@@ -174,9 +175,7 @@ def _verdicts(application, laboratory):
                 raise Refusal("too_many_images", f"{len(sent)} images, {most} are allowed (MaxBatch); send fewer")
             laboratory.rate.take(flask.request.remote_addr, len(sent))
             found = laboratory.examine_all(place, [content for _, content in sent])
-            for each in found:
-                if not isinstance(each, Refusal):
-                    told(each)
+            findings = [told(each) for each in found if not isinstance(each, Refusal)]
         results = [
             {"index": index, "name": Answers.shown(name), **Answers.result(each)}
             for index, ((name, _), each) in enumerate(zip(sent, found, strict=True))
@@ -184,7 +183,7 @@ def _verdicts(application, laboratory):
         return {
             "results": results,
             "failed": sum("error" in each for each in results),
-            **laboratory.origin(flask.g.request_id),
+            **laboratory.origin(flask.g.request_id, *findings),
         }
 
 

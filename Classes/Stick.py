@@ -35,7 +35,7 @@ MEANINGS = {
     "tensor": "not sent: {details}",
     "rubbish": f"device result invalid: {{details}}; {REPLUG}",
     "start": "its driver cannot be started ({details}); close other programs",
-    "late": f"no answer within {{details}} s; {REPLUG}",
+    "late": f"no answer within {{details}} s, was it unplugged?; {REPLUG}",
     "ended": f"its driver ended ({{details}}); {REPLUG}",
     "defect": "its library failed ({details}); " + INSTALL,
     "BUSY": "the stick is in use; stop the program that uses it",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pathlib
 import shlex
 import sys
 
@@ -121,10 +122,17 @@ def test_a_compiler_that_cannot_be_started_is_told(tmp_path):
 
 def test_a_compiler_that_never_ends_is_ended(tmp_path, monkeypatch):
     model(tmp_path)
-    monkeypatch.setattr(Compilation, "DEADLINE", 0.2)
+    monkeypatch.setattr(Compilation, "DEADLINE", 0.5)
+    child = tmp_path / "child"
 
     with pytest.raises(GraphError, match="did not end within"):
-        Compilation.run(graphs.configuration(tmp_path, "StickCompiler=sh -c 'sleep 60'"))
+        Compilation.run(
+            graphs.configuration(tmp_path, f"StickCompiler=sh -c 'sleep 60 & echo $! > {tmp_path}/child; wait'")
+        )
+
+    # It may be a zombie until whoever runs these tests buries it.
+    state = pathlib.Path("/proc", child.read_text().strip(), "status")
+    assert not state.exists() or "(zombie)" in state.read_text()
 
 
 def test_a_container_is_told_the_folder(tmp_path, compiler):

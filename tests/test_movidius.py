@@ -224,6 +224,20 @@ def test_another_stick_takes_the_image_that_one_failed_on(tmp_path, sticks, capl
     assert [line for line in caplog.messages if line.endswith("1 other stick(s) go on")]
 
 
+def test_a_stick_that_stays_away_keeps_none_of_the_images_it_was_asked_for(tmp_path, sticks, monkeypatch):
+    monkeypatch.setattr(Movidius, "RETRY", 60)
+    card = standin.write(tmp_path)
+    frames = []
+    with Movidius.Engine(standin.configuration(tmp_path), card, ["1.1"]) as engine:
+        sticks.plan([])
+        for _ in range(5):
+            with pytest.raises(EngineError, match="unplugged") as told:
+                engine.classify(batch(0))
+            frames.append(len(told.traceback))
+
+    assert len(set(frames[1:])) == 1
+
+
 def test_a_stick_that_is_plugged_in_again_elsewhere_is_used_again(tmp_path, sticks, monkeypatch):
     monkeypatch.setattr(Movidius, "RETRY", 0.2)
     card = standin.write(tmp_path)
