@@ -1,8 +1,10 @@
 """The images that were sent, kept for later labelling: only when switched on, never more than the configured size."""
 
+import contextlib
 import datetime
 import json
 import logging
+import os
 import threading
 
 from Classes import Files
@@ -51,10 +53,13 @@ class Captured:
             try:
                 self._make_room(size)
                 Files.write(self._folder / name, finding.content)
-                self._sizes[name] = size
                 self._note(name, finding, model, request_id)
+                self._sizes[name] = size
                 self._failing = False
             except OSError as error:
+                # An image without its line in the log would never get one.
+                with contextlib.suppress(OSError):
+                    (self._folder / name).unlink(missing_ok=True)
                 if not self._failing:
                     log.warning("%s: %s; images are not captured until it can be written", self._folder, error.strerror)
                 self._failing = True
@@ -86,8 +91,12 @@ class Captured:
             "model": model,
             "request_id": request_id,
         }
-        with open(self._folder / LOG, "a", encoding="ascii") as file:
-            file.write(json.dumps(line) + "\n")
+        with open(self._folder / LOG, "a+b") as file:
+            # A line that a kill or a full disk cut off must not take the next one with it.
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            cut = file.read(1) not in (b"", b"\n")
+            file.write(b"\n" * cut + json.dumps(line).encode("ascii") + b"\n")
 
 
 def _is_image(path):

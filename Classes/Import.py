@@ -73,7 +73,10 @@ def classes(configuration):
       ConfigurationError: as many as there are do not fit `NumClasses`, or `PositiveClass` is none of them.
     """
     file = configuration.path("DatasetDir") / configuration["Classes"]
-    found = file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
+    try:
+        found = file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file}: damaged, no text ({error.reason}); run python3 Data.py") from error
     names = found or [str(number) for number in range(configuration["NumClasses"])]
     if len(names) != configuration["NumClasses"] or configuration["PositiveClass"] not in names:
         raise ConfigurationError(
@@ -129,8 +132,8 @@ def _compare(configuration, arrays, weights, inputs):
 
 def _keras(model, weights, inputs):
     """What Keras answers, float32 [N, classes]."""
-    text = model.read_text(encoding="utf-8")
     try:
+        text = model.read_text(encoding="utf-8")
         unknown = set(_named(json.loads(text))) - HARMLESS
         if unknown:
             raise ValueError(f"it names {min(unknown)}, which is not known to be harmless")

@@ -89,10 +89,11 @@ def commit(card):
     Raises:
       GraphError: another graph was frozen meanwhile.
     """
-    newest = Card.load(card.path)
-    if newest.graph_sha256 != card.graph_sha256:
-        raise GraphError(f"{card.path}: a newer model was written meanwhile; run python3 Trainer.py Quantize again")
-    Card.write(card.path, dataclasses.replace(newest, int8=card.int8))
+    with Files.lock(card.path.parent):
+        newest = Card.load(card.path)
+        if newest.graph_sha256 != card.graph_sha256:
+            raise GraphError(f"{card.path}: a newer model was written meanwhile; run python3 Trainer.py Quantize again")
+        Card.write(card.path, dataclasses.replace(newest, int8=card.int8))
     settle(card)
 
 

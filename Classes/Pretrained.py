@@ -7,6 +7,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+import zlib
 
 import h5py
 import numpy
@@ -117,7 +118,12 @@ def _read_archive(path):
                     shutil.copyfileobj(content, file)
             prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", min(names, key=len))
             return Checkpoints.read(pathlib.Path(folder) / prefix)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, CheckpointError) as error:
+        raise CheckpointError(f"{path}: damaged archive ({error}); fetch it again") from error
+    except OSError as error:
+        # gzip's own complaint has no number; a full disk has one, and is no fault of the archive.
+        if error.errno:
+            raise
         raise CheckpointError(f"{path}: damaged archive ({error}); fetch it again") from error
 
 

@@ -59,6 +59,8 @@ def _accepted(configuration, card):
     """Card.Card with the first int8 network that nothing speaks against."""
     images = _training_images(configuration, card)
     labels, before = answers(configuration, card, "f32")
+    if not len(labels):
+        raise DataError(f"{configuration.path('DatasetDir')}: no validation images to compare on; run python3 Data.py")
     refusal = "nothing to compare"
     for model, kept in networks(configuration, card, images, labels, before):
         staged = Int8.stage(card, model)

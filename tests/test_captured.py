@@ -129,6 +129,35 @@ def test_a_torn_last_line_of_the_log_does_not_matter(tmp_path, open_client):
     assert [row["file"] for row in rows(folder)] == list(kept(folder))
 
 
+def test_a_torn_line_takes_no_other_with_it(tmp_path, open_client):
+    folder = tmp_path / "Captured"
+    folder.mkdir()
+    (folder / Captured.LOG).write_text('{"file": "ab')
+    client = open_client()
+
+    for red in range(2):
+        client.post("/Inference", data=services.image(red, 40))
+
+    torn, *lines = (folder / Captured.LOG).read_text().splitlines()
+    assert torn == '{"file": "ab'
+    assert sorted(json.loads(line)["file"] for line in lines) == sorted(kept(folder))
+
+
+def test_an_image_whose_line_cannot_be_written_is_captured_the_next_time(tmp_path, open_client, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    client, image = open_client(), services.image(64, 40)
+    with monkeypatch.context() as patch:
+        patch.setattr(Captured.Captured, "_note", full)
+        assert client.post("/Inference", data=image).status_code == 200
+    assert not kept(tmp_path / "Captured")
+
+    client.post("/Inference", data=image)
+
+    assert [row["file"] for row in rows(tmp_path / "Captured")] == list(kept(tmp_path / "Captured"))
+
+
 def test_captured_images_are_no_class_to_train_on(tmp_path):
     for name in ("0", "1", "Captured"):
         folder = tmp_path / "Model/Data" / name

@@ -3,6 +3,7 @@
 import random
 import shutil
 
+import numpy
 import pytest
 
 from Classes import Checkpoints, Shards
@@ -58,17 +59,19 @@ def test_damage_is_told_or_does_no_harm(project, capsys, name, words, chosen, en
 def test_a_damaged_checkpoint_costs_what_was_done_since_the_one_before(project, caplog):
     folder = project / "Model/_logs"
     newest = Checkpoints.steps(folder)[-1]
+    saved = {step: Checkpoints.read(folder / f"{Checkpoints.PREFIX}{step}") for step in Checkpoints.steps(folder)}
     for ending in (".index", Checkpoints.DATA):
         path = folder / f"{Checkpoints.PREFIX}{newest}{ending}"
         whole = path.read_bytes()
         for content in damages(whole, 3):
             path.write_bytes(content)
             try:
-                step, _ = Checkpoints.latest(folder)
+                step, found = Checkpoints.latest(folder)
             except Exception as error:
                 assert str(folder) in faults.line(error)
             else:
-                assert step <= newest
+                for name, values in saved[step].items():
+                    numpy.testing.assert_array_equal(found[name], values)
         path.write_bytes(whole)
     assert f"{Checkpoints.PREFIX}{newest}: not a whole checkpoint" in caplog.text
 

@@ -189,13 +189,22 @@ def test_a_description_runs_no_program(tmp_path, key):
         Import.run(configuration(tmp_path), tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"class_name": "Sequential"}'])
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"[" * 100_000, b'{"class_name": "Sequential"}', b'{"\xff": 1}'])
 def test_a_damaged_description(tmp_path, text):
     networks.published(tmp_path)
-    (tmp_path / "model.json").write_text(text)
+    (tmp_path / "model.json").write_bytes(text)
 
     with pytest.raises(CheckpointError, match="not the description of these weights"):
         Import.run(configuration(tmp_path), tmp_path)
+
+
+def test_damaged_classes_of_the_data_folder(tmp_path):
+    folder = tmp_path / "Model/Data"
+    folder.mkdir(parents=True)
+    (folder / "Classes.txt").write_bytes(b"healthy\n\xffeukemic\n")
+
+    with pytest.raises(ConfigurationError, match=r"Classes\.txt: damaged"):
+        Import.classes(configuration(tmp_path))
 
 
 def test_classes_of_the_data_folder(tmp_path):

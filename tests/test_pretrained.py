@@ -55,6 +55,22 @@ def test_the_published_archive_of_a_version_1_checkpoint(tmp_path):
     assert_restored(found, arrays)
 
 
+def test_a_damaged_archive_is_named(tmp_path):
+    archive = tmp_path / "a.tar.gz"
+    content = tmp_path / "noise"
+    content.write_bytes(numpy.random.default_rng(0).bytes(20_000))
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(content, "inception_v3.ckpt")
+    whole = archive.read_bytes()
+    for place in (*range(20, len(whole), len(whole) // 40), None):
+        damaged = bytearray(whole if place is not None else whole[: len(whole) // 2])
+        if place is not None:
+            damaged[place] ^= 16
+        archive.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"a\.tar\.gz"):
+            Pretrained.load(networks.configuration(tmp_path, "Pretrained=a.tar.gz"), shapes())
+
+
 def test_an_archive_without_a_checkpoint(tmp_path):
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("readme"), io.BytesIO())
