@@ -207,7 +207,9 @@ def precision(learner, configuration):
     if isinstance(learner, Learners.LastLayer):
         yield
         return
-    wanted = OpenVINO.precision(configuration["TrainingPrecision"]) == "bf16"
+    # TensorFlow's rewriting to bf16 is for processors alone.
+    processor = not tf.config.list_physical_devices("GPU")
+    wanted = processor and OpenVINO.precision(configuration["TrainingPrecision"]) == "bf16"
     log.info("Training in %s.", "bf16 where it is safe, float32 elsewhere" if wanted else "float32")
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": wanted})
     try:
