@@ -40,16 +40,21 @@ def run(configuration):
       ConfigurationError: the compiler is not there.
       GraphError: there is no model, or the compiler made no sound graph of it.
     """
-    path = configuration.path("InceptionGraph")
-    with Files.lock(path.parent):
-        card = Card.load(configuration.card)
-        card.verify()
-        # What a container left there as root may stay.
-        with tempfile.TemporaryDirectory(prefix="ALL-", ignore_cleanup_errors=True) as folder:
-            content, header = _compile(Path(folder), configuration["StickCompiler"], card)
-        # The graph first: without its note it is refused, a note without its graph says where to get one.
-        Files.write(path, content)
-        _note(configuration, card, path, content, header)
+    path, models = configuration.path("InceptionGraph"), configuration.card.parent
+    # What a container left there as root may stay.
+    with tempfile.TemporaryDirectory(prefix="ALL-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with Files.lock(models):
+            card = Card.load(configuration.card)
+            card.verify()
+            shutil.copyfile(card.graph_path, folder / card.graph)
+        # Not held meanwhile: a training that ends within the hour this may take must be able to publish its model.
+        content, header = _compile(folder, configuration["StickCompiler"], card)
+        with Files.lock(models):
+            newest = _unchanged(configuration, card)
+            # The graph first: without its note it is refused, a note without its graph says where to get one.
+            Files.write(path, content)
+            _note(newest, path, content, header)
     log.info("Wrote %s: %d stages, %d outputs, %d bytes.", path, header.stages, header.outputs, len(content))
     log.info("Next: python3 Classifier.py --device NCS1, on a machine with the stick")
     return 0
@@ -63,7 +68,6 @@ def _compile(folder, command, card):
             f"{command}: not found; install NCSDK 1 (https://github.com/movidius/ncsdk, Ubuntu 16.04), or let "
             "StickCompiler start it in a container or on another machine, see docs/devices.md"
         )
-    shutil.copyfile(card.graph_path, folder / card.graph)
     made = folder / "ALL.graph"
     arguments = ["-s", str(SHAVES), card.graph, f"-in={card.input['node']}", f"-on={card.output}", "-o", made.name]
     log.info("Compiling: %s", shlex.join([*words, *arguments]))
@@ -115,11 +119,16 @@ def _end(process):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _note(configuration, card, path, content, header):
-    """Write into the card which file was made of which graph, unless there is another model by now."""
+def _unchanged(configuration, card):
+    """The newest card of the model that was compiled."""
     newest = Card.load(configuration.card)
     if newest.graph_sha256 != card.graph_sha256:
         raise GraphError(f"{card.graph_path}: trained anew while it was compiled; run python3 Trainer.py Compile again")
+    return newest
+
+
+def _note(card, path, content, header):
+    """Write into the card which file was made of which graph."""
     note = {
         "file": path.name,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -129,4 +138,4 @@ def _note(configuration, card, path, content, header):
         "shaves": SHAVES,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
-    Card.write(configuration.card, dataclasses.replace(newest, compiled=note))
+    Card.write(card.path, dataclasses.replace(card, compiled=note))
