@@ -90,7 +90,8 @@ def test_ctrl_c_at_random_moments(project, script, words):
             process.join(60)
 
             # It may have been done already.
-            assert (process.exitcode == 130 and process.said().endswith("\nStopped.\n")) or process.exitcode == 0
+            stopped = process.exitcode == 130 and process.said().endswith("\nStopped.\n")
+            assert stopped or process.exitcode == 0, process.said()
             assert "Traceback" not in process.said()
         assert [path for path in leftovers(project) if path.suffix == ".tmp"] == []
 

@@ -87,7 +87,7 @@ def test_what_is_trained_is_what_is_frozen(tmp_path, third, name):
     numpy.testing.assert_allclose(answers, tf.nn.softmax(logits), atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "epochs"), [("Tiny", 40), ("AllCNN", 6)])
+@pytest.mark.parametrize(("name", "epochs"), [("Tiny", 40), ("AllCNN", 10)])
 def test_the_whole_way_with_another_network(tmp_path, third, caplog, name, epochs):
     caplog.set_level("INFO")
     smears.fill(tmp_path, per_class=20, test=3)
