@@ -87,7 +87,7 @@ def test_what_is_trained_is_what_is_frozen(tmp_path, third, name):
     numpy.testing.assert_allclose(answers, tf.nn.softmax(logits), atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "epochs"), [("Tiny", 40), ("AllCNN", 10)])
+@pytest.mark.parametrize(("name", "epochs"), [("Tiny", 40), ("AllCNN", 8)])
 def test_the_whole_way_with_another_network(tmp_path, third, caplog, name, epochs):
     caplog.set_level("INFO")
     smears.fill(tmp_path, per_class=20, test=3)
@@ -113,7 +113,7 @@ def test_the_whole_way_with_another_network(tmp_path, third, caplog, name, epoch
     figures = {f"{split}_{name}" for split in ("Training", "Validation") for name in ("Precision", "Recall", "AUC")}
     curves = scalars(setting.path("LogDir"))
     assert {"Training_Accuracy", "Validation_Accuracy", *figures} <= set(curves)
-    assert all(len(curves[name]) >= epochs - 1 and max(curves[name]) > 0.9 for name in figures)
+    assert all(len(curves[name]) >= epochs - 2 and max(curves[name]) > 0.9 for name in figures)
 
 
 def scalars(folder):
