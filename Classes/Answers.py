@@ -2,7 +2,7 @@
 
 import base64
 
-from Classes import Helpers
+from Classes import Engine, Helpers
 from Classes.Errors import one_line
 from Classes.Refusals import CODES, Refusal
 
@@ -115,10 +115,10 @@ def origin(card, engines, request_id):
       engines: (name, precision) of what computed each of its images.
       request_id: text.
     """
-    names, precisions = (dict.fromkeys(each) for each in zip(*engines, strict=True))
+    name, precision = Engine.told(engines)
     return {
-        "engine": " and ".join(names),
-        "precision": " and ".join(precisions),
+        "engine": name,
+        "precision": precision,
         "model": card.graph_sha256,
         "synthetic": card.synthetic,
         "request_id": request_id,

@@ -88,6 +88,8 @@ class Captured:
             "verdict": finding.verdict.finding,
             "class": finding.verdict.label,
             "probabilities": finding.verdict.probabilities,
+            "engine": finding.engine,
+            "precision": finding.precision,
             "model": model,
             "request_id": request_id,
         }

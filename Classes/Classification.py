@@ -38,7 +38,7 @@ def run(configuration, sources=(), csv_path=None, json_path=None):
                 rows.append(_classify(configuration, card, engine, path))
         finally:
             # Also after Ctrl-C: what is done is kept.
-            Rows.write(rows, _model(card, engine), csv_path, json_path, log)
+            Rows.write(rows, _model(card), csv_path, json_path, log)
     _strange(rows)
     Rows.summary(rows, log)
     return 1 if any(row["error"] for row in rows) else 0
@@ -77,6 +77,8 @@ def _classify(configuration, card, engine, path):
         **{f"probability_{label}": value for label, value in verdict.probabilities.items()},
         "correct": correct,
         "seconds": seconds,
+        "engine": spoke.name,
+        "precision": spoke.precision,
         "remark": remark,
     }
 
@@ -87,7 +89,7 @@ def _strange(rows):
         log.warning("%d images have colours unlike those of the training images; they are named above", strange)
 
 
-def _model(card, engine):
+def _model(card):
     """Which model spoke, for the rows' JSON."""
     model = {"graph_sha256": card.graph_sha256, "threshold": card.threshold, "uncertain": card.uncertain}
-    return {**model, "synthetic": card.synthetic, "engine": engine.name, "precision": engine.precision}
+    return {**model, "synthetic": card.synthetic}

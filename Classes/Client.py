@@ -50,16 +50,16 @@ def run(
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     with contextlib.closing(sender):
         sender.reach()
-        answers = _send(sender, files, concurrency)
+        answers, stopped = _send(sender, files, concurrency)
     told = [list(answer["probabilities"]) for _, answer in answers if answer.get("probabilities")]
     classes = told[0] if told else ["0", "1"]
     rows = [_row(configuration, classes, path, answer) for path, answer in answers]
     Rows.write(rows, _model(answers), csv_path, json_path, log)
     Rows.summary(rows, log)
-    if len(answers) < len(files):
+    if stopped:
         # Told before this run ends as every interrupted one does.
         log.warning("%d of %d images were not sent", len(files) - len(answers), len(files))
-        raise KeyboardInterrupt
+        raise stopped
     return 1 if any(row["error"] for row in rows) else 0
 
 
@@ -175,8 +175,8 @@ def _reason(error):
 
 
 def _send(sender, files, concurrency):
-    """[(path, answer)] in the order of the files; after Ctrl-C of those that were answered."""
-    found = {}
+    """([(path, answer)] in the order of the files, None); after Ctrl-C those that were answered, and the exception."""
+    found, stopped = {}, None
     pool = concurrent.futures.ThreadPoolExecutor(concurrency)
     try:
         futures = {pool.submit(sender.send, path): path for path in files}
@@ -189,11 +189,12 @@ def _send(sender, files, concurrency):
                     log.error("%s", answer["error"])
                 else:
                     log.info("%s: %s", Sources.shown(path), answer["Message"])
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        stopped = stop
         log.warning("Stopped; waiting for the images that are on their way.")
     finally:
         pool.shutdown(cancel_futures=True)
-    return [(path, found[path]) for path in files if path in found]
+    return [(path, found[path]) for path in files if path in found], stopped
 
 
 def _row(configuration, classes, path, answer):
@@ -211,11 +212,13 @@ def _row(configuration, classes, path, answer):
         **{f"probability_{name}": (answer.get("probabilities") or {}).get(name) for name in classes},
         "correct": None if truth is None else detected == (truth == configuration["PositiveClass"]),
         "seconds": answer.get("seconds"),
+        "engine": answer.get("engine"),
+        "precision": answer.get("precision"),
     }
 
 
 def _model(answers):
     """Which model spoke, as the server says; None where no answer does."""
-    keys = ("engine", "precision", "model", "synthetic")
+    keys = ("model", "synthetic")
     told = ({key: answer.get(key) for key in keys} for _, answer in answers if "error" not in answer)
     return next(told, None)

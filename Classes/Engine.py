@@ -34,6 +34,17 @@ def answer(engine, batch):
     return engine.answer(batch) if hasattr(engine, "answer") else (engine.classify(batch), engine)
 
 
+def told(spoke):
+    """Who answered, in words.
+
+    Args:
+      spoke: (name, precision) of the engine that computed each image, one or more.
+    Returns:
+      (names, precisions), such as ("Movidius NCS1 and OpenVINO CPU", "f16 and bf16").
+    """
+    return tuple(" and ".join(dict.fromkeys(each)) for each in zip(*spoke, strict=True))
+
+
 def check(answers, classes):
     """Refuse an answer that is no probability; a broken device must never become a verdict.
 

@@ -18,6 +18,10 @@ RETRY = 5
 # Seconds after which an image that a stick failed on is given to no other: several may hang one after the other.
 PATIENCE = 10
 
+# Seconds that a healthy stick needs to start. Where one hangs, the others still get as many; with less time left they
+# are taken while those that work do.
+START = 6
+
 log = logging.getLogger("Movidius")
 
 
@@ -223,10 +227,12 @@ class Engine:
             log.info("Connected To NCS1 %s again.", name)
 
     def _open_all(self, names):
-        errors = []
-        for name in names:
+        errors, waiting = [], list(names)
+        end = time.monotonic() + Stick.START_WITHIN
+        while waiting and (left := end - time.monotonic()) >= START:
+            share = max(START, left / len(waiting))
             try:
-                self._open(name)
+                self._open(waiting.pop(0), share)
             except EngineError as error:
                 errors.append(error)
         if not self._idle:
@@ -234,14 +240,14 @@ class Engine:
         for error in errors:
             log.warning("%s; %d other stick(s) go on", error, len(self._idle))
         with self._changed:
-            self._lost = len(errors)
+            self._lost = len(errors) + len(waiting)
             self._look_for_lost()
         log.info("Connected To NCS1 successfully.")
         log.info("Movidius graph allocated successfully.")
         log.info("%s loaded successfully.", self._card.told)
 
-    def _open(self, name):
-        stick = Stick.Stick(name, self._blob, self._card.size, len(self._card.classes), self._trying)
+    def _open(self, name, within=Stick.START_WITHIN):
+        stick = Stick.Stick(name, self._blob, self._card.size, len(self._card.classes), self._trying, within)
         with self._changed:
             self._attempt = None
             self._figures.setdefault(name, {"inferences": 0, "failures": 0, "milliseconds": None, "celsius": None})

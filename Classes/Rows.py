@@ -14,7 +14,9 @@ def empty(name, truth, classes):
     """The row of an image that has no verdict yet."""
     row = {"file": name, "class": None, "verdict": None, "confidence": None, "low": None, "uncertain": None}
     row |= {f"probability_{label}": None for label in classes}
-    return row | {"truth": truth, "correct": None, "seconds": None, "error": None}
+    row |= {"truth": truth, "correct": None, "seconds": None}
+    # Of the row, not of the run: where a device fails, another goes on.
+    return row | {"engine": None, "precision": None, "error": None}
 
 
 def summary(rows, log):

@@ -2,12 +2,15 @@
 
 import contextlib
 import json
+import math
+import os
 import pathlib
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing.connection import Connection
 
@@ -21,8 +24,8 @@ NAME = "Movidius NCS1"
 # Seconds that a call may take. The library itself gives up after 15, or never; an inference takes a third of one.
 SECONDS = {"names": 10, "open": 18, "allocate": 18, "infer": 6, "close": 3}
 
-# Seconds between two looks whether a process that does not answer is still there.
-LOOK = 0.2
+# Seconds in which a stick has to have opened, taken the graph and answered once, whatever each of these may take.
+START_WITHIN = 18
 
 INSTALL = "install the API of the NCSDK, version 1 (https://github.com/movidius/ncsdk)"
 REPLUG = "unplug it, plug it in again"
@@ -38,6 +41,7 @@ MEANINGS = {
     "late": f"no answer within {{details}} s, was it unplugged?; {REPLUG}",
     "ended": f"its driver ended ({{details}}); {REPLUG}",
     "defect": "its library failed ({details}); " + INSTALL,
+    "unopened": f"the stick does not open (ERROR); stop the program that uses it, or {REPLUG}",
     "BUSY": "the stick is in use; stop the program that uses it",
     "ERROR": f"the stick does not answer (ERROR), was it unplugged?; {REPLUG}",
     "OUT_OF_MEMORY": "out of memory on the stick or here (OUT_OF_MEMORY); run python3 Trainer.py Compile again",
@@ -70,17 +74,23 @@ class Process:
 
     Args:
       name: what messages call it.
+      within: seconds from now that all calls may take together, until it is `patient`.
     """
 
-    def __init__(self, name):
+    def __init__(self, name, within=math.inf):
         self._name = name
+        self._end = time.monotonic() + within
         try:
             ours, theirs = socket.socketpair()
             with ours, theirs:
                 # A stopped process must not hold up a send either; it waits twice, in the last part and after.
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SECONDS["infer"] // 2, 0))
+                self._connection = Connection(os.dup(ours.fileno()))
                 self._process = _start(theirs.fileno())
-                self._connection = Connection(ours.detach())
+                self._watcher = threading.Thread(
+                    target=self._watch, args=[ours.detach()], name="stick watcher", daemon=True
+                )
+                self._watcher.start()
         except OSError as error:
             raise StickError(name, "start", error.strerror) from error
 
@@ -90,14 +100,15 @@ class Process:
         Raises:
           StickError: it failed, was late, or its process has ended; after the last two the process is no more.
         """
-        seconds = SECONDS[method]
+        seconds = min(SECONDS[method], max(0, self._end - time.monotonic()))
         try:
             self._connection.send((method, arguments))
-            self._wait(seconds)
+            if not self._connection.poll(seconds):
+                raise TimeoutError
             sound, *answer = self._connection.recv()
         except (TimeoutError, BlockingIOError) as error:
             self.end()
-            raise StickError(self._name, "late", seconds) from error
+            raise StickError(self._name, "late", f"{seconds:.0f}") from error
         except (EOFError, OSError) as error:
             raise StickError(self._name, "ended", self.end(grace=1)) from error
         except BaseException:
@@ -108,14 +119,17 @@ class Process:
             raise StickError(self._name, *answer)
         return answer[0]
 
-    def _wait(self, seconds):
-        """Wait for an answer; a process that ended is not always seen by its connection, a child may hold that too."""
-        end = time.monotonic() + seconds
-        while not self._connection.poll(LOOK):
-            if self._process.poll() is not None:
-                raise EOFError
-            if time.monotonic() > end:
-                raise TimeoutError
+    def patient(self):
+        """Give every call its own time from here on."""
+        self._end = math.inf
+
+    def _watch(self, descriptor):
+        """End the connection when the process ends; a child of its may hold the other end open for ever."""
+        with socket.socket(fileno=descriptor) as ours:
+            self._process.wait()
+            # What it had answered before can still be read; some systems call the end of both sides an error.
+            with contextlib.suppress(OSError):
+                ours.shutdown(socket.SHUT_RDWR)
 
     def end(self, grace=0):
         """End the process; may be called again.
@@ -125,15 +139,14 @@ class Process:
         Returns:
           how it ended, in words.
         """
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(grace)
+        self._watcher.join(grace)
         self.kill()
         self._process.stdin.close()
         with contextlib.suppress(OSError):
             self._connection.close()
-        try:
-            code = self._process.wait(SECONDS["close"])
-        except subprocess.TimeoutExpired:
+        self._watcher.join(SECONDS["close"])
+        code = self._process.returncode
+        if code is None:
             # The system lets nothing end that waits inside a broken USB driver.
             return "it cannot be ended"
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -186,6 +199,7 @@ class Stick:
       size: side of the network's input in pixels.
       classes: number of outputs.
       started: told of the Process, which another thread may kill.
+      within: seconds until it has to be usable.
     Attributes:
       name.
       milliseconds: what the stick itself needed for the last image, or None.
@@ -194,18 +208,19 @@ class Stick:
       StickError: it cannot be used; its process is ended.
     """
 
-    def __init__(self, name, blob, size, classes, started=lambda process: None):
+    def __init__(self, name, blob, size, classes, started=lambda process: None, within=START_WITHIN):
         self.name, self.milliseconds, self.celsius = name, None, None
         self._label = f"{NAME} {name}"
         self._classes, self._number = classes, 0
         self._usable = True
-        self._process = Process(self._label)
+        self._process = Process(self._label, within)
         try:
             started(self._process)
             self._process.call("open", name)
             self._process.call("allocate", blob, size)
             # The first image tells whether it computes; better now than with somebody's picture.
             self.infer(numpy.zeros((size, size, 3), "float16"))
+            self._process.patient()
         except BaseException:
             self.close()
             raise

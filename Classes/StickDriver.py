@@ -43,7 +43,12 @@ class Driver:
     def open(self, name):
         """Take the stick of that name."""
         self._device = self._library().Device(name)
-        self._device.OpenDevice()
+        try:
+            self._device.OpenDevice()
+        except Exception as error:
+            kind, details = explain(error)
+            # What its sources answer where the link does not open; in words that fit a stick in use too.
+            raise DriverError("unopened" if kind == "ERROR" else kind, details) from error
 
     def allocate(self, blob, size):
         """Send a compiled graph, bytes, whose input is [size, size, 3]."""

@@ -46,7 +46,6 @@ def run(configuration):
     check(card, manifest)
     folder = configuration.path("LogDirEval")
     with Files.lock(folder), Engine.open_engine(configuration, card) as engine:
-        Files.sweep(folder)
         _set_aside(folder)
         log.info(Helpers.DISCLAIMER)
         if card.synthetic:
@@ -127,7 +126,7 @@ def _batches(records, size):
 def _step(configuration, card, engine, records):
     """One batch: (a row for each record, mean cross-entropy)."""
     images = numpy.stack([card.view.prepare(record.encoded, **Images.limits(configuration)) for record in records])
-    answers = engine.classify(images)
+    answers, spoke = Engine.answer(engine, images)
     rows, losses = [], []
     for record, probabilities in zip(records, answers, strict=True):
         verdict = Prediction.judge(probabilities, card, configuration["InceptionThreshold"])
@@ -140,6 +139,8 @@ def _step(configuration, card, engine, records):
                 "label": truth,
                 "group": record.group,
                 "sha256": record.sha256,
+                "engine": spoke.name,
+                "precision": spoke.precision,
                 "probabilities": verdict.probabilities,
                 "detected": verdict.detected,
                 "low": verdict.low,
@@ -210,13 +211,15 @@ def _scores(card, rows):
 def _publish(configuration, card, manifest, engine, rows, figures):
     """metrics.json, the pictures, and the card; returns what metrics.json holds."""
     folder = configuration.path("LogDirEval")
+    spoke = [(row["engine"], row["precision"]) for row in rows] or [(engine.name, engine.precision)]
+    name, precision = Engine.told(spoke)
     about = {
         "split": "validation",
         "positive": card.positive,
         "threshold": card.threshold,
-        "engine": engine.name,
+        "engine": name,
         # Not "precision": that is one of the figures.
-        "arithmetic": engine.precision,
+        "arithmetic": precision,
         "manifest_sha256": manifest.sha256,
         "created": Provenance.now(),
     }

@@ -40,7 +40,8 @@ def test_what_was_sent_is_kept_as_it_was_with_its_verdict(tmp_path, open_client)
     assert kept(tmp_path / "Captured") == {name: content}
     (row,) = rows(tmp_path / "Captured")
     assert (row["file"], row["verdict"], row["class"], row["request_id"]) == (name, "ALL detected", "1", "abc")
-    assert row["probabilities"] == answer["probabilities"]
+    for key in ("probabilities", "engine", "precision"):
+        assert row[key] == answer[key]
     assert row["model"] == answer["model"]
 
 

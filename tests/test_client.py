@@ -20,7 +20,8 @@ GOOD = {
     "Confidence": "0.948",
     "Message": "ALL detected with a confidence of 0.948 in 0.33",
 }
-NEW = GOOD | {"probabilities": {"0": 0.052, "1": 0.948}, "seconds": 0.33, "engine": "OpenVINO CPU", "model": "a" * 64}
+NEW = GOOD | {"probabilities": {"0": 0.052, "1": 0.948}, "seconds": 0.33, "model": "a" * 64}
+NEW |= {"engine": "OpenVINO CPU", "precision": "int8"}
 
 
 class Script(http.server.BaseHTTPRequestHandler):
@@ -94,10 +95,13 @@ def send(server, configuration, **options):
     return Client.run(Helpers.load(None, [f"NetworkPath={configuration.root}", f"Port={port}"]), **options)
 
 
-def test_the_bytes_on_the_disk_are_sent_and_counted(images, configuration, caplog):
+def test_the_bytes_on_the_disk_are_sent_and_counted(images, configuration, tmp_path, caplog):
     caplog.set_level("INFO")
     with serving((200, NEW)) as server:
-        assert send(server, configuration, concurrency=1) == 0
+        assert send(server, configuration, concurrency=1, json_path=tmp_path / "rows.json") == 0
+
+    rows = json.loads((tmp_path / "rows.json").read_text())["images"]
+    assert {(row["engine"], row["precision"]) for row in rows} == {("OpenVINO CPU", "int8")}
 
     assert [body for _, body, _ in server.seen] == [b"image 0", b"image 1", b"image 2", b"image 3"]
     assert {headers["Content-Type"] for headers, _, _ in server.seen} == {"application/octet-stream"}

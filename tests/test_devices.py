@@ -1,10 +1,11 @@
 import concurrent.futures
+import re
 import threading
 
 import numpy
 import pytest
 
-from Classes import Card, Devices, Engine, Failover, OpenVINO
+from Classes import Card, Devices, Engine, Failover, Movidius, OpenVINO, Stick
 from Classes.Errors import EngineError, GraphError
 from tests import graphs
 from tests import sticks as standin
@@ -234,3 +235,67 @@ def test_a_device_whose_driver_is_broken_is_told_and_auto_does_without(tmp_path,
     assert "not GPU: GPU: its driver does not answer (clGetPlatformIDs error -1001)" in choice(caplog)
     with pytest.raises(EngineError, match=r"GPU: its driver does not answer .*try Device=CPU"):
         opened(tmp_path, "Device=GPU")
+
+
+class Disguised:
+    """OpenVINO with a graphics processor that is this processor."""
+
+    def __init__(self):
+        self._core = OpenVINO.library.Core()
+        self.available_devices = ["CPU", "GPU"]
+        self.read_model, self.set_property = self._core.read_model, self._core.set_property
+
+    def get_property(self, device, name):
+        return self._core.get_property("CPU", name)
+
+    def compile_model(self, model, device, options):
+        return self._core.compile_model(model, "CPU", options)
+
+
+def test_what_a_device_compiled_is_kept_for_the_next_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(OpenVINO, "new_core", Disguised)
+    card = Card.load(graphs.write(tmp_path / "Model"))
+    cache = tmp_path / "Cache"
+    former, other = cache / ("0" * 16), cache / "notes"
+    for folder in (former, other):
+        folder.mkdir(parents=True)
+
+    kept = set()
+    for _ in range(2):
+        with OpenVINO.Engine(card, "GPU", "f32", cache) as engine:
+            assert engine.name == "OpenVINO GPU"
+            assert engine.classify(graphs.red(64)[None])[0, 1] == pytest.approx(graphs.RED[64], abs=1e-6)
+
+        kept |= {(path, path.stat().st_mtime_ns) for path in (cache / card.graph_sha256[:16]).iterdir()}
+
+    # Written by the first start, and not again.
+    assert len(kept) == 1
+    assert sorted(cache.iterdir()) == sorted([cache / card.graph_sha256[:16], other])
+
+
+def test_a_cache_that_cannot_be_written_costs_a_line(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(OpenVINO, "new_core", Disguised)
+    card = Card.load(graphs.write(tmp_path / "Model"))
+    (tmp_path / "Cache").write_text("a file")
+
+    with OpenVINO.Engine(card, "GPU", "f32", tmp_path / "Cache") as engine:
+        assert engine.classify(graphs.red(64)[None])[0, 1] == pytest.approx(graphs.RED[64], abs=1e-6)
+
+    assert caplog.messages[0].endswith("; the model is compiled anew at every start")
+
+
+@pytest.mark.parametrize("call", ["EnumerateDevices", "OpenDevice", "AllocateGraph", "LoadTensor"])
+def test_auto_does_without_a_stick_that_hangs_at_the_start(tmp_path, sticks, monkeypatch, caplog, call):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(Stick, "START_WITHIN", 2)
+    monkeypatch.setattr(Movidius, "START", 1)
+    monkeypatch.setattr(Stick, "SECONDS", {**Stick.SECONDS, "names": 2, "close": 0.5})
+    standin.write(tmp_path)
+    sticks.plan(["1.1"], (call, "hang"))
+
+    with opened(tmp_path) as engine:
+        assert engine.name == "OpenVINO CPU"
+        assert engine.classify(graphs.red(64)[None])[0, 1] == pytest.approx(graphs.RED[64], abs=0.01)
+    assert "not NCS1: Movidius NCS1" in choice(caplog)
+    # What came before the hang has used up some of the two seconds.
+    assert re.search("no answer within [12] s", choice(caplog))

@@ -1,13 +1,17 @@
 """The stick behind Classifier.py and behind the service under load, while everything that can fails."""
 
 import concurrent.futures
+import dataclasses
+import hashlib
+import json
 import time
 
 import pytest
 
 import Classifier
-from Classes import Engine, Failover, Movidius, Stick
-from tests import graphs, services, smears
+import Validation
+from Classes import Card, Engine, Failover, Files, Movidius, Stick
+from tests import graphs, servers, services, smears
 from tests import sticks as standin
 
 FAULTS = [
@@ -95,6 +99,7 @@ def test_without_a_stick_there_are_no_figures_of_one(tmp_path):
 
 @pytest.mark.parametrize("device", ["NCS1", "AUTO"])
 def test_the_classifier_works_on_a_stick_unchanged(tmp_path, sticks, capsys, device):
+    written = tmp_path / "rows.json"
     standin.write(tmp_path)
     for name, red in (("Im001_0.png", 64), ("Im002_1.png", 192)):
         path = tmp_path / "Model" / "Test" / name
@@ -103,8 +108,11 @@ def test_the_classifier_works_on_a_stick_unchanged(tmp_path, sticks, capsys, dev
     if device == "AUTO":
         sticks.plan(["1.1"], ("GetResult", "TIMEOUT", {"after": 2}))
 
-    assert Classifier.main(["--device", device, "--set", f"NetworkPath={tmp_path}"]) == 0
+    assert Classifier.main(["--device", device, "--set", f"NetworkPath={tmp_path}", "--json", str(written)]) == 0
 
+    spoke = [(row["engine"], row["precision"]) for row in json.loads(written.read_text())["images"]]
+    assert spoke[0] == ("Movidius NCS1", "f16")
+    assert spoke[1][0] == ("OpenVINO CPU" if device == "AUTO" else "Movidius NCS1")
     lines = capsys.readouterr().out
     assert "Connected To NCS1 successfully." in lines
     assert "Movidius graph allocated successfully." in lines
@@ -123,6 +131,53 @@ def test_a_failing_stick_ends_the_classifier_in_one_line_where_it_alone_is_wante
 
     with pytest.raises(EngineError, match=r"fell silent \(TIMEOUT\)"):
         Classifier.main(["--device", "NCS1", "--set", f"NetworkPath={tmp_path}"])
+
+
+def on_a_stick(project):
+    """The model that was trained in `project`, compiled too; returns its Card."""
+    card = Card.load(project / "Model" / "ALLGraph.json")
+    made = standin.compiled(card.graph_path.read_bytes())
+    Files.write(project / "Model" / "ALL.graph", made)
+    note = {"sha256": hashlib.sha256(made).hexdigest(), "source_sha256": card.graph_sha256}
+    Card.write(card.path, dataclasses.replace(card, compiled=note))
+    return card
+
+
+def validated(project, *arguments):
+    """metrics.json of Validation.py on the small network."""
+    options = [part for text in (f"NetworkPath={project}", "Precision=AUTO") for part in ("--set", text)]
+    assert Validation.main([*options, *arguments]) == 0
+    return json.loads((project / "Model" / "_logs_eval" / "metrics.json").read_text())
+
+
+def test_the_validation_works_on_a_stick_unchanged(project, sticks):
+    on_a_stick(project)
+    stick, cpu = validated(project, "--device", "NCS1"), validated(project, "--device", "CPU")
+
+    assert (stick["engine"], stick["arithmetic"]) == ("Movidius NCS1", "f16")
+    assert {row["engine"] for row in stick["predictions"]} == {"Movidius NCS1"}
+    pairs = zip(stick["predictions"], cpu["predictions"], strict=True)
+    assert all(one["probabilities"]["1"] == pytest.approx(two["probabilities"]["1"], abs=0.05) for one, two in pairs)
+
+
+def test_a_validation_that_lost_its_stick_says_which_device_answered_what(project, sticks):
+    on_a_stick(project)
+    sticks.plan(["1.1"], ("GetResult", "TIMEOUT", {"after": 5}))
+
+    found = validated(project, "--device", "AUTO", "--set", "BatchTestSize=4")
+
+    assert found["engine"] == "Movidius NCS1 and OpenVINO CPU"
+    assert [row["engine"] for row in found["predictions"]] == ["Movidius NCS1"] * 4 + ["OpenVINO CPU"] * 8
+
+
+def test_the_server_works_on_a_stick_unchanged(tmp_path, sticks):
+    model = {"compiled": standin.write(tmp_path).compiled}
+    settings, path = ("Device=NCS1", "Precision=AUTO"), str(standin.FOLDER)
+    with servers.running(tmp_path, *settings, real=True, model=model, PYTHONPATH=path) as server:
+        status, answer, _ = servers.request(server.port, path="/v1/classify", body=services.image(64, 299))
+
+    assert (status, answer["engine"], answer["precision"]) == (200, "Movidius NCS1", "f16")
+    assert any(line.endswith("Connected To NCS1 successfully.") for line in server.lines)
 
 
 def test_the_devices_are_listed(tmp_path, sticks, capsys):
