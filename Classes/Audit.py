@@ -25,6 +25,7 @@ from Classes import (
     Parallel,
     Probe,
     Shards,
+    Sources,
 )
 from Classes.Errors import ImageError
 
@@ -92,8 +93,10 @@ def run(configuration, strict=False):
     findings |= {"unreadable": unreadable, "ignored": ignored, "notice": Helpers.DISCLAIMER}
     findings["problems"] = problems(findings)
     folder = configuration.path("ReportDir")
-    Files.write_json(folder / "Data.json", Files.sealed(findings))
-    Files.write(folder / "Data.html", AuditPage.page(configuration, findings, looks))
+    page = AuditPage.page(configuration, findings, looks)
+    with Files.lock(folder, wait=True):
+        Files.write_json(folder / "Data.json", Files.sealed(findings))
+        Files.write(folder / "Data.html", page)
     for problem in findings["problems"]:
         log.warning("%s: %s", problem["title"], problem["text"])
     log.info("%d images audited, %d findings.", len(looks), len(findings["problems"]))
@@ -110,7 +113,7 @@ def look_at(configuration, files):
     Returns:
       ([Look, by file name], [{"file", "reason"} of what cannot be read]).
     """
-    tests = [path for path in Data.test_files(configuration) if path.name.endswith(tuple(configuration["ValidIType"]))]
+    tests = [path for path in Data.test_files(configuration) if Sources.is_image(configuration, path)]
     groups = Data.grouped(configuration, files, Groups.patients(configuration.path("DatasetDir")))
     splits = _splits(configuration)
     work = [(path, name, Folders.filename(name, path)) for name, paths in files.items() for path in paths]

@@ -11,7 +11,7 @@ import PIL.Image
 import PIL.ImageFilter
 import PIL.ImageOps
 
-from Classes import Colours, Data, Files, Folders, Groups, Helpers, Images, Parallel, Prediction
+from Classes import Colours, Data, Files, Folders, Groups, Helpers, Images, Parallel, Prediction, Sources
 from Classes.Errors import DataError, ImageError
 
 # A view's file carries the words it was made by, so that a second run knows it without making it again.
@@ -88,12 +88,11 @@ def _by_name(configuration, source):
     """{class: [paths]} of a folder without class folders, as ALL-IDB comes."""
     classes = [str(number) for number in range(configuration["NumClasses"])]
     files = {label: [] for label in classes}
-    endings = tuple(configuration["ValidIType"])
     for path in Folders.visible(source):
-        label = Prediction.truth(path, classes)
-        if path.name.endswith(endings) and label is None:
-            raise DataError(f"{path}: its name tells no class; name it like Im006_1.jpg or use class folders")
-        if path.name.endswith(endings):
+        if Sources.is_image(configuration, path):
+            label = Prediction.truth(path, classes)
+            if label is None:
+                raise DataError(f"{path}: its name tells no class; name it like Im006_1.jpg or use class folders")
             files[label].append(path)
     if not all(files.values()):
         raise DataError(f"{source}: holds no class folders, and not every class has images named like Im006_1.jpg")

@@ -14,7 +14,7 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFilter
 
-from Classes import Files, Helpers
+from Classes import Files, Helpers, Sources
 from Classes.Errors import DataError
 
 PREFIX = "Synthetic_"
@@ -35,9 +35,8 @@ def run(configuration):
     Raises:
       DataError: there are images that are not ours.
     """
-    endings = tuple(ending.lower() for ending in configuration["ValidIType"])
     for path in _files(configuration):
-        if path.name.lower().endswith(endings) and not path.name.startswith(PREFIX):
+        if Sources.is_image(configuration, path) and not path.name.startswith(PREFIX):
             raise DataError(f"{path}: an image that is not drawn; synthetic smears are drawn only where there is none")
     data = configuration.path("DatasetDir")
     work = []

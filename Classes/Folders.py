@@ -2,7 +2,7 @@
 
 import logging
 
-from Classes import Demo
+from Classes import Demo, Sources
 from Classes.Errors import DataError
 
 log = logging.getLogger("Data")
@@ -20,7 +20,6 @@ def find(configuration, folder=None):
       DataError: the folders are not what the configuration expects.
     """
     folder = folder or configuration.path("DatasetDir")
-    endings = tuple(configuration["ValidIType"])
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; make it, with one folder of images a class")
     # The server's captured images have no class yet.
@@ -29,7 +28,7 @@ def find(configuration, folder=None):
     files, ignored = {}, []
     for name in names:
         entries = visible(folder / name)
-        files[name] = [path for path in entries if path.name.endswith(endings) and path.is_file()]
+        files[name] = [path for path in entries if Sources.is_image(configuration, path) and path.is_file()]
         taken = set(files[name])
         ignored += [filename(name, path) for path in entries if path not in taken]
     if ignored:

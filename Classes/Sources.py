@@ -1,15 +1,20 @@
-"""The image files that a command line names."""
+"""Image files by their endings, and those that a command line names."""
 
 import pathlib
 
 from Classes.Errors import DataError
 
 
+def is_image(configuration, path):
+    """Whether a path's name has one of the endings in `ValidIType`, in either case."""
+    return path.name.lower().endswith(tuple(ending.lower() for ending in configuration["ValidIType"]))
+
+
 def find(configuration, sources=()):
     """The image files of files and folders.
 
     Args:
-      configuration: Configuration; files of folders are taken by `ValidIType`, in either case, at any depth.
+      configuration: Configuration; files of folders are taken by `ValidIType`, at any depth.
       sources: paths; none means `TestImagePath`. A file that is named itself is taken whatever its ending.
     Returns:
       list of pathlib.Path, each once, in the order given and by name within a folder.
@@ -17,11 +22,10 @@ def find(configuration, sources=()):
       DataError: a path is missing, or there is no image at all.
     """
     sources = [pathlib.Path(source) for source in sources] or [configuration.path("TestImagePath")]
-    endings = {ending.lower() for ending in configuration["ValidIType"]}
     found = {}
     for source in sources:
         if source.is_dir():
-            inside = (path for path in sorted(source.rglob("*")) if path.suffix.lower() in endings)
+            inside = (path for path in sorted(source.rglob("*")) if is_image(configuration, path))
             found.update((path, None) for path in inside if path.is_file() and not path.name.startswith("."))
         elif source.exists():
             found[source] = None

@@ -68,7 +68,7 @@ def test_a_clean_folder_has_no_findings(folder):
     assert "Nothing was found that forbids training" in page
     after = {path: path.read_bytes() for path in (folder / "Model").rglob("*") if path.is_file()}
     assert {path: after[path] for path in before} == before
-    assert {path.name for path in set(after) - set(before)} == {"Data.html", "Data.json"}
+    assert {path.name for path in set(after) - set(before)} == {".lock", "Data.html", "Data.json"}
 
 
 def test_colours_are_those_of_the_images(folder):

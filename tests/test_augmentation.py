@@ -328,7 +328,7 @@ def test_a_killed_run_leaves_no_half_file(folder):
     for name in survived:
         with PIL.Image.open(folder / "Model/Data" / name) as image:
             image.load()
-    (folder / "Model/Data/0/.Toy000_0__gray.jpg.abc.tmp").write_bytes(b"half")
+    (folder / "Model/Data/0/.Toy000_0__gray.jpg.0123456789ab.tmp").write_bytes(b"half")
 
     Augmentation.run(Helpers.load(None, [f"NetworkPath={folder}"]))
 

@@ -64,14 +64,16 @@ def test_limits_of_the_configuration(folder):
 def test_other_endings_and_folders_are_told(folder, caplog):
     put(folder, "Data/1/notes.txt", content=b"hello")
     put(folder, "Data/1/cell.tif", True, 77)
+    put(folder, "Data/1/Photo.JpG", True, 76)
     put(folder, "Data/1/more/cell.png", True, 78)
     put(folder, "Data/1/.hidden.png", content=b"")
     put(folder, "Data/1/Cell.Png", True, 79)
 
     Data.run(configuration(folder))
 
-    assert manifest(folder)["ignored"] == ["1/Cell.Png", "1/cell.tif", "1/more", "1/notes.txt"]
-    assert "4 entries of the class folders are no files of the endings in ValidIType" in caplog.text
+    assert manifest(folder)["ignored"] == ["1/cell.tif", "1/more", "1/notes.txt"]
+    assert {"1/Cell.Png", "1/Photo.JpG"} <= set(sides(folder))
+    assert "3 entries of the class folders are no files of the endings in ValidIType" in caplog.text
     Data.run(configuration(folder, 'ValidIType=[".png", ".tif"]'))
     assert "1/cell.tif" in sides(folder)
 
