@@ -112,7 +112,7 @@ main() {
     if [ "$job" = Test ]; then
         install requirements-dev.txt
         # In two processes: by itself a test mostly waits, or has one core at work.
-        exec "$python" -m pytest -n 2 --dist loadfile "$@"
+        exec "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
     fi
     weights=there
     "$python" -m Classes.Fetch || weights=none

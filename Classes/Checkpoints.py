@@ -7,7 +7,7 @@ import shutil
 
 import tensorflow as tf
 
-from Classes import Files
+from Classes import Files, Interruptions
 from Classes.Errors import CheckpointError, reason
 
 PREFIX = "model.ckpt-"
@@ -15,6 +15,7 @@ KEPT = 2
 DATA = ".data-00000-of-00001"
 
 
+@Interruptions.deferred()
 def save(folder, step, arrays):
     """Write one checkpoint; the newest two are kept.
 
@@ -30,9 +31,10 @@ def save(folder, step, arrays):
     """
     folder = pathlib.Path(folder)
     prefix = folder / f"{PREFIX}{step}"
-    making = folder / f".{prefix.name}.tmp"
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    Files.sweep(folder)
+    making = Files.beside(prefix)
+    making.mkdir()
     try:
         names = sorted(arrays)
         tensors = [tf.convert_to_tensor(arrays[name]) for name in names]
@@ -79,8 +81,6 @@ def latest(folder):
       CheckpointError: there are checkpoints and none is whole.
     """
     folder = pathlib.Path(folder)
-    for leftover in folder.glob(f".{PREFIX}*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
     found = steps(folder)
     for step in reversed(found):
         prefix = folder / f"{PREFIX}{step}"
@@ -93,6 +93,7 @@ def latest(folder):
     return None
 
 
+@Interruptions.deferred()
 def read(prefix):
     """Every value of a checkpoint, of version 1 or 2.
 

@@ -16,6 +16,7 @@ import signal
 import sys
 import traceback
 
+from Classes import Interruptions
 from Classes.Errors import ALLError, one_line
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
@@ -66,6 +67,7 @@ def hand_over(packages):
     raise ALLError(f"{', '.join(lacking)}: not installed; run sh {PROJECT / 'Setup.sh'} first")
 
 
+@Interruptions.deferred()
 def import_tensorflow():
     """Import TensorFlow without its remarks on kernels and missing graphics drivers.
 
@@ -135,7 +137,7 @@ def run(main, packages):
         # A file name that the terminal's encoding lacks must not end a run; a notebook's stream has no such setting.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")
-    before = signal.signal(signal.SIGTERM, _terminate)
+    stop = Interruptions.Stop()
     try:
         # --help answers even where nothing is installed yet.
         if not {"-h", "--help"} & set(sys.argv[1:]):
@@ -145,28 +147,37 @@ def run(main, packages):
         sys.stdout.flush()
     except BrokenPipeError:
         code = 141
-    except KeyboardInterrupt as stop:
-        print("\nStopped.", file=sys.stderr)
-        code = 143 if isinstance(stop, _Terminated) else 130
+    except KeyboardInterrupt:
+        code = _stopped(stop)
     except Exception as error:
-        message, code = explain(error)
-        print(f"Error: {one_line(message)}", file=sys.stderr)
+        # A stop within a library's compiled code can come out as an error of that library.
+        stopped = stop.arrived and _foreseen(error) is None
+        code = _stopped(stop) if stopped else _told(error)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        stop.over()
         _let_go()
     return code
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, so that what Ctrl-C tidies up is tidied up for it too."""
+def _stopped(stop):
+    stop.over()
+    print("\nStopped.", file=sys.stderr)
+    return 128 + (stop.arrived or signal.SIGINT)
 
 
-def _terminate(number, frame):
-    raise _Terminated
+def _told(error):
+    message, code = explain(error)
+    print(f"Error: {one_line(message)}", file=sys.stderr)
+    return code
 
 
 def explain(error):
-    """(what the user is told, exit code) for what stopped a run."""
+    """(what the user is told, exit code) for what ended a run."""
+    return _foreseen(error) or (_defect(error), 1)
+
+
+def _foreseen(error):
+    """The same for what can happen to a toolkit without a defect; None for anything else."""
     if isinstance(error, ALLError):
         return error, error.exit_code
     error = _of_tensorflow(error) or error
@@ -176,11 +187,14 @@ def explain(error):
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, 1
     if isinstance(error, MemoryError):
         return "not enough memory; close other programs, or lower BatchSize or Workers", 1
+    return None
+
+
+def _defect(error):
     last = traceback.extract_tb(error.__traceback__)[-1]
     return (
         f"{type(error).__name__} in {pathlib.Path(last.filename).name}, line {last.lineno}: {error}; this is a defect "
-        f"of the toolkit, please report it{_record(error)}",
-        1,
+        f"of the toolkit, please report it{_record(error)}"
     )
 
 

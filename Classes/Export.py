@@ -2,14 +2,13 @@
 
 import dataclasses
 import logging
-import secrets
 import shutil
 
 import numpy
 import openvino
 import tensorflow as tf
 
-from Classes import Card, Files, OpenVINO
+from Classes import Card, Files, Interruptions, OpenVINO
 from Classes.Errors import GraphError, reason
 
 # The model's name at a server, and those of its input and its outputs.
@@ -37,9 +36,8 @@ def run(configuration):
     card.verify()
     folder = configuration.path("ExportDir") / MODEL
     with Files.lock(folder):
-        Files.sweep(folder)
         version = folder / str(_next(folder))
-        temporary = folder / f".{version.name}.{secrets.token_hex(6)}.tmp"
+        temporary = Files.beside(version)
         try:
             difference = _write(temporary, card)
             # Before the version: a server that finds the one wants the other.
@@ -99,6 +97,7 @@ def _write(folder, card):
     return _compare(folder, card)
 
 
+@Interruptions.deferred()
 def _save_tensorflow(folder, card):
     definition = tf.compat.v1.GraphDef.FromString(card.graph_path.read_bytes())
     labels = tf.constant([list(card.classes)])
@@ -147,6 +146,7 @@ def _save_openvino(path, card):
         ) from error
 
 
+@Interruptions.deferred()
 def _compare(folder, card):
     inputs = numpy.random.default_rng(0).uniform(-1, 1, (CHECKED, card.size, card.size, 3)).astype("float32")
     expected = OpenVINO.answers(card.graph_path, inputs)

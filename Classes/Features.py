@@ -135,8 +135,9 @@ def _read(folder):
 def _write(folder, chunk):
     if not chunk:
         return
-    folder.mkdir(parents=True, exist_ok=True)
     keys = sorted(chunk)
-    number = 1 + max((int(path.stem) for path in folder.glob(FILES)), default=0)
-    with Files.replacing(folder / f"{number:06d}.npz") as temporary, open(temporary, "wb") as file:
-        numpy.savez(file, sha256=numpy.array(keys), features=numpy.stack([chunk[key] for key in keys]))
+    # Validation.py Folds may write there too.
+    with Files.lock(folder, wait=True):
+        number = 1 + max((int(path.stem) for path in folder.glob(FILES)), default=0)
+        with Files.replacing(folder / f"{number:06d}.npz") as temporary, open(temporary, "wb") as file:
+            numpy.savez(file, sha256=numpy.array(keys), features=numpy.stack([chunk[key] for key in keys]))

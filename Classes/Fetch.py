@@ -45,10 +45,10 @@ def fetch(folder):
     """
     path = folder / NAME
     others = [entry for entry in folder.glob("*") if not entry.name.startswith(".") and entry != path]
-    if (path.is_file() and _md5(path) == MD5) or (others and not path.exists()):
+    if (path.is_file() and intact(path)) or (others and not path.exists()):
         return 0
     try:
-        with Files.replacing(path) as temporary:
+        with Files.lock(folder), Files.replacing(path) as temporary:
             _download(temporary)
     except Exception as error:  # Keras wraps what went wrong on the way in a plain Exception
         reason = str(error).rpartition(" -- ")[2].splitlines()[0]
@@ -59,8 +59,9 @@ def fetch(folder):
     return 0
 
 
-def _md5(path):
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+def intact(path):
+    """Whether a file is what Keras publishes."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == MD5
 
 
 def _download(path):

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import secrets
 import shutil
 
@@ -25,8 +26,7 @@ def replacing(path):
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not by tempfile, whose files nobody but their owner may read. A file name has 255 bytes at most.
-    temporary = path.with_name(f".{path.name[:50]}.{secrets.token_hex(6)}.tmp")
+    temporary = beside(path)
     try:
         temporary.touch(exist_ok=False)
         yield temporary
@@ -40,6 +40,12 @@ def replacing(path):
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def beside(path):
+    """A name for the time being in the folder of `path`, which `sweep` knows if its writer is killed."""
+    # Not by tempfile, whose files nobody but their owner may read. A file name has 255 bytes at most.
+    return path.with_name(f".{path.name[:50]}.{secrets.token_hex(6)}.tmp")
 
 
 def write(path, content):
@@ -115,13 +121,11 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def sweep(folder, name=""):
-    """Remove temporary files and folders that a killed run left in `folder`; only under its `lock`.
-
-    Args:
-      name: how the names of the files they were to become begin.
-    """
-    for leftover in pathlib.Path(folder).glob(f".{name}*.tmp"):
+def sweep(folder):
+    """Remove what a killed run left under names of `beside` in a folder that nobody else writes into."""
+    for leftover in pathlib.Path(folder).glob(".*.tmp"):
+        if not re.fullmatch(r".+\.[0-9a-f]{12}\.tmp", leftover.name):
+            continue
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
         else:
@@ -129,9 +133,12 @@ def sweep(folder, name=""):
 
 
 @contextlib.contextmanager
-def lock(folder):
-    """Hold `folder` for this process, so that two runs never write into it at once.
+def lock(folder, wait=False):
+    """Hold `folder` for this process, so that two runs never write into it at once; what a killed one left is swept.
 
+    Args:
+      folder: made when it is missing.
+      wait: for another process that holds it, which is right where that takes but a moment.
     Raises:
       ALLError: another process holds it. The system frees the lock when its holder dies.
     """
@@ -139,7 +146,8 @@ def lock(folder):
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise ALLError(f"{folder}: another run is writing here; wait for it or stop it first") from error
+        sweep(folder)
         yield

@@ -1,5 +1,6 @@
 """The training loop: steps, log lines, TensorBoard, checkpoints, and when to stop."""
 
+import contextlib
 import logging
 import math
 import time
@@ -51,7 +52,7 @@ class Progress:
         }
 
 
-def fit(learner, configuration, folder, progress):
+def fit(learner, configuration, folder, progress, settings):
     """Train until `Epochs` are full, or `Patience` is at its end; `progress` is advanced in place.
 
     Args:
@@ -59,6 +60,7 @@ def fit(learner, configuration, folder, progress):
       configuration: Configuration.
       folder: where checkpoints and TensorBoard events go.
       progress: Progress of a run before this one, or a new one.
+      settings: {key: value} that TensorBoard shows beside the curves.
     Returns:
       path of the checkpoint that is to be frozen: the end, or with `Patience` the best.
     Raises:
@@ -66,6 +68,7 @@ def fit(learner, configuration, folder, progress):
     """
     run = _Run(learner, configuration, folder, progress)
     try:
+        run.describe(settings)
         run.train()
     except KeyboardInterrupt:
         run.save()
@@ -99,7 +102,19 @@ class _Run:
         self._bar.close()
         self._writer.close()
 
+    def describe(self, settings):
+        """Write the settings as a table."""
+        rows = "".join(f"| {key} | {value} |\n" for key, value in settings.items())
+        with self._writer.as_default(self._progress.step):
+            tf.summary.text("Settings", f"| Setting | Value |\n|---|---|\n{rows}")
+
     def train(self):
+        # Workers stop after the same step: one that goes on alone waits for the others in vain.
+        several = Distribution.place(self._learner.strategy)[1] > 1
+        with Interruptions.deferred() if several else contextlib.nullcontext([]) as self._asked:
+            self._train()
+
+    def _train(self):
         first, done = divmod(self._progress.step, self._learner.steps_per_epoch)
         if self._progress.seen and not done:
             # The run before this one was stopped while it validated.
@@ -151,6 +166,7 @@ class _Run:
         progress.accuracy = progress.correct / progress.seen
         training = Metrics.figures(progress.tally)
         self._events({f"Training_{name}": value for name, value in training.items()})
+        self._events({"Waiting_For_Images": self._clock.waited_share()})
         self._validate(epoch)
         progress.correct = progress.seen = 0
         progress.tally = numpy.zeros_like(progress.tally)
@@ -160,12 +176,15 @@ class _Run:
     def _step(self, batch):
         # Weights that have taken a step belong to a progress that has: a checkpoint in between would take it twice.
         with Interruptions.deferred():
-            self._stepped(batch)
+            stop = self._stepped(batch)
         self._bar.update()
+        if stop:
+            raise KeyboardInterrupt
 
     def _stepped(self, batch):
+        """Train on a batch; returns whether a worker was asked to stop, which all hear of at the same step."""
         progress, rate = self._progress, self._learner.learning_rate(self._progress.step)
-        loss, correct, seen, tally = self._learner.train(batch, progress.step)
+        loss, correct, seen, tally, stop = self._learner.train(batch, progress.step, bool(self._asked))
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss} at step {progress.step + 1} with learning rate {rate:g}; "
@@ -176,6 +195,7 @@ class _Run:
         progress.correct += correct
         progress.seen += seen
         progress.tally = progress.tally + tally
+        return stop
 
     def _log_step(self, seconds):
         progress = self._progress
@@ -191,6 +211,7 @@ class _Run:
                 "Training_losses/Total_Loss": progress.loss,
                 "Training_Accuracy": progress.correct / progress.seen,
                 "Learning_Rate": self._learner.learning_rate(progress.step - 1),
+                **self._learner.figures(),
             }
         )
 
@@ -246,10 +267,14 @@ class _Clock:
                 return
             yield batch
 
+    def waited_share(self):
+        """The share of the time so far that went into waiting, from 0 to 1."""
+        return self._waiting / (self._worked + self._waiting) if self._worked else 0.0
+
     def tell(self):
-        """Log how much of the time went into waiting, where there was any to speak of."""
+        """Log that share, where there was any time to speak of."""
         if self._worked > 10:
-            log.info("Waited for images in %.1f %% of the time.", 100 * self._waiting / (self._worked + self._waiting))
+            log.info("Waited for images in %.1f %% of the time.", 100 * self.waited_share())
 
     def step(self, began):
         """Note that a step has ended; returns its seconds."""

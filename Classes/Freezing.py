@@ -1,6 +1,5 @@
 """The frozen graph: folded, in TensorFlow 1.4's words, and proven equal to its checkpoint before anyone sees it."""
 
-import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -17,6 +16,7 @@ from Classes import (
     Files,
     Helpers,
     Images,
+    Interruptions,
     Networks,
     OpenVINO,
     Provenance,
@@ -113,7 +113,7 @@ def publish(configuration, arrays, inputs, about, choice):
     definition = frozen(configuration, folded)
     path = configuration.path("ALLGraph")
     # The card is whole before the graph gets its name: between the two renames nothing is left that could go wrong.
-    with _alone(path), Files.replacing(configuration.card) as card, Files.replacing(path) as temporary:
+    with Files.lock(path.parent), Files.replacing(configuration.card) as card, Files.replacing(path) as temporary:
         temporary.write_bytes(definition.SerializeToString(deterministic=True))
         differences = compare(configuration, arrays, definition, temporary, inputs, choice.temperature)
         digest = Files.sha256(temporary)
@@ -127,14 +127,7 @@ def publish(configuration, arrays, inputs, about, choice):
     log.info("Wrote %s and %s.", path, configuration.card)
 
 
-@contextlib.contextmanager
-def _alone(path):
-    """Nobody else writes graph and card, and what a killed run left of them is gone."""
-    with Files.lock(path.parent):
-        Files.sweep(path.parent, path.stem)
-        yield
-
-
+@Interruptions.deferred()
 def frozen(configuration, arrays):
     """A checkpoint's values as the graph that is published.
 
@@ -184,6 +177,7 @@ def _check_default(node, name):
     raise GraphError(f"{node.name}: TensorFlow 1.4 has no attribute {name} of {node.op}; the graph is not written")
 
 
+@Interruptions.deferred()
 def compare(configuration, arrays, definition, path, inputs, temperature=1.0):
     """How far checkpoint, frozen graph in TensorFlow and frozen graph in the engine (float32) lie apart.
 

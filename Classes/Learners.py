@@ -1,12 +1,26 @@
 """What is trained: the last layer on kept features, or the network from a block upwards."""
 
 import contextlib
+import logging
 
 import numpy
 import tensorflow as tf
 import tf_keras
 
-from Classes import Batches, Distribution, Freezing, Interruptions, Losses, Metrics, Networks, Schedule, inception_utils
+from Classes import (
+    Batches,
+    Distribution,
+    Freezing,
+    Interruptions,
+    Losses,
+    Metrics,
+    MixedPrecision,
+    Networks,
+    Schedule,
+    inception_utils,
+)
+
+log = logging.getLogger("Trainer")
 
 
 class Learner:
@@ -16,7 +30,11 @@ class Learner:
       configuration: Configuration.
       labels: int [N] of the training split.
       positive: label that means ALL.
+    Attributes:
+      precision: of its steps; see MixedPrecision.chosen.
     """
+
+    precision = "f32"
 
     def __init__(self, configuration, labels, positive=1):
         self.configuration = configuration
@@ -29,7 +47,10 @@ class Learner:
         self.optimizer = tf_keras.optimizers.legacy.Adam(configuration["LearningRate"], epsilon=1e-8)
         # Variables as soon as they are asked for; else the first step would make them, within a graph.
         self._rate, self._steps = self.optimizer.learning_rate, self.optimizer.iterations
+        self._scale = MixedPrecision.LossScale(self.optimizer) if self.precision == "f16" else None
+        self._norm = tf.Variable(0.0, name="gradient_norm", trainable=False, **Distribution.ALIKE)
 
+    @Interruptions.deferred()
     def start(self, trained):
         """Make the optimizer's state for `trained`, a list of tf.Variable, and what else a step has to remember."""
         self.trained = trained
@@ -44,25 +65,30 @@ class Learner:
         """See Schedule."""
         return Schedule.learning_rate(self.configuration, step, self.steps_per_epoch)
 
-    def train(self, batch, step):
+    def train(self, batch, step, asked=False):
         """One step.
 
         Args:
           batch: (inputs, labels int64 [N]) of `batches`.
           step: number of the step, which seeds its dropout.
+          asked: whether this worker was asked to stop.
         Returns:
-          (total loss, images classified rightly, images, int [2, BINS] of Metrics.tally).
+          (total loss, images classified rightly, images, int [2, BINS] of Metrics.tally, whether any worker was asked
+          to stop).
         """
         self._rate.assign(self.learning_rate(step))
         seed = tf.constant([self.configuration["RandomSeed"], step], tf.int32)
         last = (step + 1) % self.configuration["GradientSteps"] == 0
-        loss, correct, tally = self._train(*Distribution.spread(self.strategy, batch), seed, last)
-        tally = tally.numpy()
-        return float(loss), int(correct), int(tally.sum()), tally
+        asked = tf.constant(asked, tf.int32)
+        loss, counts, tally = self._train(*Distribution.spread(self.strategy, batch), seed, last, asked)
+        (correct, stops), tally = counts.numpy(), tally.numpy()
+        return float(loss), int(correct), int(tally.sum()), tally, stops > 0
 
     def _update(self, tape, loss, last):
         """Change the weights, or with `GradientSteps` only after the `last` of its batches."""
-        gradients = tape.gradient(loss, self.trained)
+        gradients = (
+            self._scale.gradients(tape, loss, self.trained) if self._scale else tape.gradient(loss, self.trained)
+        )
         replica = tf.distribute.get_replica_context()
         if self.strategy.num_replicas_in_sync > 1:
             gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
@@ -72,10 +98,11 @@ class Learner:
             if not last:
                 return
         if self.configuration["GradientClip"]:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.configuration["GradientClip"])
+            gradients, norm = tf.clip_by_global_norm(gradients, self.configuration["GradientClip"])
+            self._norm.assign(norm)
         pairs = zip(gradients, self.trained, strict=True)
         # They have been summed over the replicas.
-        self.optimizer.apply_gradients(pairs, experimental_aggregate_gradients=False)
+        (self._scale or self.optimizer).apply_gradients(pairs, experimental_aggregate_gradients=False)
         for total in self._sums:
             total.assign(tf.zeros_like(total))
         # Polyak & Juditsky (1992); Inception's own figures are those of such averages. Young ones have a short memory,
@@ -84,6 +111,12 @@ class Learner:
         decay = tf.minimum(float(self.configuration["AverageDecay"]), steps / (9 + steps))
         for average, variable in zip(self._averages, self.trained, strict=False):
             average.assign(average * decay + variable * (1 - decay))
+
+    def figures(self):
+        """{name in TensorBoard: number} of the last change of the weights, as far as it has them."""
+        clipped = {"Gradient_Norm": self._norm} if self.configuration["GradientClip"] else {}
+        scaled = {"Loss_Scale": self._scale.variables()["loss_scale"]} if self._scale else {}
+        return {name: float(Distribution.local(each)) for name, each in {**clipped, **scaled}.items()}
 
     def _loss(self, labels, logits):
         return Losses.cross_entropy(labels, logits, self._class_weights, self.configuration["LabelSmoothing"])
@@ -98,7 +131,8 @@ class Learner:
     def state(self):
         """{name in a checkpoint: tf.Variable} of what a step remembers beside the network."""
         variables = [self._steps, *self._moments, *self._sums, *self._averages]
-        return {variable.name.split(":")[0]: variable for variable in variables}
+        scale = self._scale.variables() if self._scale else {}
+        return {**{variable.name.split(":")[0]: variable for variable in variables}, **scale}
 
     @contextlib.contextmanager
     def averaged(self):
@@ -183,7 +217,7 @@ class LastLayer(Learner):
         def step(number):
             self._rate.assign(rates[number])
             seed = tf.stack([self.configuration["RandomSeed"], first + number])
-            self._train(tf.gather(features, order[number]), tf.gather(labels, order[number]), seed, True)
+            self._train(tf.gather(features, order[number]), tf.gather(labels, order[number]), seed, True, 0)
             return number + 1
 
         # One after the other: each begins with the weights that the one before leaves.
@@ -197,14 +231,15 @@ class LastLayer(Learner):
         return order[: self.steps_per_epoch * size].reshape(-1, size)
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def _train(self, features, labels, seed, last):
+    def _train(self, features, labels, seed, last, asked):
         with tf.GradientTape() as tape:
             keep = self.configuration["DropoutKeep"]
             logits = inception_utils.head(features, self._weights, self._biases, keep, seed)
             loss = self._loss(labels, logits) + self._penalty()
         self._update(tape, loss, last)
-        return loss, _correct(labels, logits), self._tally(labels, logits)
+        return loss, tf.stack([_correct(labels, logits), asked]), self._tally(labels, logits)
 
+    @Interruptions.deferred()
     def evaluate(self):
         """(cross entropy, accuracy, int [2, BINS] of Metrics.tally) of the validation split."""
         features, labels = self._splits["validation"]
@@ -225,13 +260,16 @@ class Network(Learner):
 
     def __init__(self, configuration, manifest, blocks, pretrained):
         labels = numpy.array([image["label"] for image in manifest.splits["train"]], int)
+        self.precision = MixedPrecision.chosen(configuration["TrainingPrecision"], tf.distribute.get_strategy())
+        log.info("Training in %s.", MixedPrecision.TOLD[self.precision])
         super().__init__(configuration, labels, manifest.classes.index(configuration["PositiveClass"]))
         self._manifest = manifest
         network = Networks.of(configuration)
         self._view = network.view(configuration)
         self._served = network.shapes(configuration).keys()
         self._module = network.module(configuration, blocks, self.steps_per_epoch * configuration["Epochs"])
-        self._module(tf.zeros([1, self._view.size, self._view.size, 3]), training=True, seed=[0, 0])
+        with Interruptions.deferred():
+            self._module(tf.zeros([1, self._view.size, self._view.size, 3]), training=True, seed=[0, 0])
         self._variables = self._module.named_variables()
         for name, value in pretrained.items():
             self._variables[name].assign(value)
@@ -257,12 +295,12 @@ class Network(Learner):
         return Batches.training(self.configuration, self._manifest, self._view, epoch, skip, shared)
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def _train(self, images, labels, seed, last):
-        found = self.strategy.run(self._step, args=(images, labels, seed, last))
+    def _train(self, images, labels, seed, last, asked):
+        found = self.strategy.run(self._step, args=(images, labels, seed, last, asked))
         return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) for each in found]
 
-    def _step(self, images, labels, seed, last):
-        """A replica's part of a step: (its share of the loss, its images classified rightly, its tally)."""
+    def _step(self, images, labels, seed, last, asked):
+        """A replica's part of a step: (its share of the loss, [its images classified rightly, asked], its tally)."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.trained)
             logits, auxiliary = self._module(self._inputs(images), training=True, seed=seed)
@@ -272,7 +310,7 @@ class Network(Learner):
             # All parts are of one size, so the mean over the batch is the mean over their means.
             loss /= self.strategy.num_replicas_in_sync
         self._update(tape, loss, last)
-        return loss, _correct(labels, logits), self._tally(labels, logits)
+        return loss, tf.stack([_correct(labels, logits), asked]), self._tally(labels, logits)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _answer(self, images):
@@ -287,10 +325,11 @@ class Network(Learner):
         sums, tally = numpy.zeros(3), numpy.zeros((2, Metrics.BINS), "int32")
         place = Distribution.place(self.strategy)
         for images, labels in Batches.validation(self.configuration, self._manifest, self._view, place):
-            logits = self._answer(images)
-            loss = float(Losses.cross_entropy(labels, logits)) * len(labels)
-            sums += loss, int(_correct(labels, logits)), len(labels)
-            tally += self._tally(labels, logits).numpy()
+            with Interruptions.deferred():
+                logits = self._answer(images)
+                loss = float(Losses.cross_entropy(labels, logits)) * len(labels)
+                sums += loss, int(_correct(labels, logits)), len(labels)
+                tally += self._tally(labels, logits).numpy()
         sums, tally = Distribution.summed(self.strategy, [sums, tally])
         return sums[0] / sums[2], sums[1] / sums[2], tally
 

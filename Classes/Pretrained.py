@@ -12,7 +12,7 @@ import zlib
 import h5py
 import numpy
 
-from Classes import Checkpoints, Networks
+from Classes import Checkpoints, Fetch, Networks
 from Classes.Errors import CheckpointError
 
 
@@ -98,6 +98,9 @@ def _read(path, network, names):
     """{variable name: array} of a file of any of the three kinds, told by content."""
     if not path.is_file():
         return Checkpoints.read(path)
+    # The format has no checksums: a flipped bit would be trained on.
+    if path.name == Fetch.NAME and not Fetch.intact(path):
+        raise CheckpointError(f"{path}: damaged, not the file that Keras publishes; remove it and run sh Setup.sh")
     if h5py.is_hdf5(path):
         return read_keras(path, network, names)
     if tarfile.is_tarfile(path):

@@ -26,7 +26,6 @@ def write(configuration, card, manifest, metrics):
       metrics: what metrics.json holds, `predictions` included.
     """
     folder = configuration.path("ReportDir")
-    folder.mkdir(parents=True, exist_ok=True)
     audit = _read(folder / "Data.json")
     folds = _read(configuration.path("LogDirEval") / "folds.json")
     measured = (manifest.sha256, card.network)
@@ -43,9 +42,11 @@ def write(configuration, card, manifest, metrics):
         _origin(card, metrics),
     ]
     under = f"{Page.text(metrics['created'])}. {Page.text(Helpers.DISCLAIMER)}"
-    Files.write(folder / "Report.html", Page.document("ALL detection: report", under, "".join(sections)))
-    text = ModelCard.text(card, manifest, metrics, folds)
-    Files.write(configuration.card.with_name("MODEL_CARD.md"), text)
+    with Files.lock(folder, wait=True):
+        Files.write(folder / "Report.html", Page.document("ALL detection: report", under, "".join(sections)))
+    with Files.lock(configuration.card.parent, wait=True):
+        text = ModelCard.text(card, manifest, metrics, folds)
+        Files.write(configuration.card.with_name("MODEL_CARD.md"), text)
     log.info("Wrote %s and %s", folder / "Report.html", configuration.card.with_name("MODEL_CARD.md"))
 
 

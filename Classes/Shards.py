@@ -5,7 +5,6 @@ import hashlib
 import json
 import pathlib
 import shutil
-import tempfile
 
 from Classes import Files, Helpers, Interruptions, Splits
 from Classes.Errors import DataError, reason
@@ -94,11 +93,9 @@ def write(configuration, splits, about):
       DataError: an image changed meanwhile, or the disk is full.
     """
     folder = configuration.path("DatasetDir")
-    for leftover in folder.glob(".shards-*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    Files.sweep(folder)
     classes = about["classes"]
-    making = pathlib.Path(tempfile.mkdtemp(prefix=".shards-", suffix=".tmp", dir=folder))
+    making = Files.beside(folder / "shards")
+    making.mkdir()
     try:
         with Helpers.progress(total=sum(map(len, splits.values())), desc="Shards", unit="image") as bar:
             shards = [

@@ -1,6 +1,5 @@
 """Transfer learning from the shards to a frozen graph, resumable at every step."""
 
-import contextlib
 import hashlib
 import itertools
 import json
@@ -18,8 +17,8 @@ from Classes import (
     Fitting,
     Freezing,
     Learners,
+    MixedPrecision,
     Networks,
-    OpenVINO,
     Pretrained,
     Provenance,
     Shards,
@@ -99,8 +98,8 @@ def _lead(configuration, strategy):
     progress = _resume(learner, folder, strategy)
     about = {"identity": identity, "manifest_sha256": manifest.sha256, **Provenance.describe(configuration)}
     Files.write_json(folder / "run.json", about)
-    with precision(learner, configuration):
-        prefix = Fitting.fit(learner, configuration, folder, progress)
+    with MixedPrecision.rewriting(learner.precision):
+        prefix = Fitting.fit(learner, configuration, folder, progress, _settings(configuration))
     frozen = Fitting.Progress(Checkpoints.read(prefix))
     Freezing.freeze(configuration, manifest, prefix, list(records), frozen, learner.logits)
 
@@ -112,8 +111,13 @@ def _follow(configuration, strategy):
     # The last layer is the chief's alone: it takes seconds once the features are there.
     if isinstance(learner, Learners.Network):
         progress = _resume(learner, configuration.path("LogDir"), strategy)
-        with precision(learner, configuration):
-            Fitting.fit(learner, configuration, configuration.path("LogDir"), progress)
+        with MixedPrecision.rewriting(learner.precision):
+            Fitting.fit(learner, configuration, configuration.path("LogDir"), progress, _settings(configuration))
+
+
+def _settings(configuration):
+    """What makes a run the one it is, and how long it is to last."""
+    return {key: configuration[key] for key in (*IDENTITY, "Epochs", "Patience")}
 
 
 def _same_run(configuration, manifest, folder):
@@ -198,26 +202,6 @@ def _last_layer(configuration, manifest, pretrained, strategy):
     return Learners.LastLayer(configuration, splits, pretrained, positive), records["validation"][: Freezing.CHECKED]
 
 
-@contextlib.contextmanager
-def precision(learner, configuration):
-    """A context that trains a network in bf16 if so wanted.
-
-    What follows, above all the comparison of the frozen graph with its checkpoint, is float32 again.
-    """
-    if isinstance(learner, Learners.LastLayer):
-        yield
-        return
-    # TensorFlow's rewriting to bf16 is for processors alone.
-    processor = not tf.config.list_physical_devices("GPU")
-    wanted = processor and OpenVINO.precision(configuration["TrainingPrecision"]) == "bf16"
-    log.info("Training in %s.", "bf16 where it is safe, float32 elsewhere" if wanted else "float32")
-    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": wanted})
-    try:
-        yield
-    finally:
-        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False})
-
-
 def _resume(learner, folder, strategy):
     """Go on at the last checkpoint, all workers at the chief's."""
     variables = learner.variables()
@@ -242,6 +226,8 @@ def _checkpoint(variables, folder):
     if found is None:
         return None
     step, values = found
+    # A run goes on in f16 that a machine without began.
+    values = {**{name: value for name, value in MixedPrecision.BEGIN.items() if name in variables}, **values}
     lacking = sorted(set(variables) - set(values))
     if lacking:
         raise TrainingError(f"{folder}: its checkpoint lacks {lacking[0]}; move the folder away to train anew")

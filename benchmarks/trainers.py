@@ -55,7 +55,7 @@ def ours(precision, block=None):
     """A step of Trainer.py, end to end or from a block upwards."""
 
     def open_it(configuration):
-        from Classes import Helpers, Learners, Networks, Training
+        from Classes import Helpers, Learners, MixedPrecision, Networks
 
         values = {**configuration.values["Classifier"], "TrainingPrecision": precision}
         chosen = Helpers.Configuration({**configuration.values, "Classifier": values})
@@ -66,7 +66,7 @@ def ours(precision, block=None):
         steps = iter(range(10**6))
 
         def run(_):
-            with Training.precision(learner, chosen):
+            with MixedPrecision.rewriting(learner.precision):
                 learner.train((images, labels), next(steps))
 
         return run

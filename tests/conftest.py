@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import signal
+import sys
 
 import pytest
 
@@ -15,6 +16,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # A shell's `&` starts its command with Ctrl-C ignored, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# The files that take longest go first, so that no process is left alone with one of them at the end.
+LONGEST = (
+    "test_distribution",
+    "test_training",
+    "test_faults_processes",
+    "test_notebook",
+    "test_movidius",
+    "test_networks",
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture
@@ -48,21 +64,37 @@ def project(trained, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was():
-    """A script's log ends with its test: start_log replaces the root's handlers."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+def signals_as_they_were():
+    """A script keeps the signals to itself until its process has ended."""
+    hooks = sys.excepthook, sys.unraisablehook
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
     yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    sys.excepthook, sys.unraisablehook = hooks
+
+
+LEVEL = logging.getLogger().level
+
+
+def _end_logs():
+    root = logging.getLogger()
     for handler in list(root.handlers):
-        if handler not in handlers:
+        if type(handler).__module__ == Helpers.__name__:
             root.removeHandler(handler)
             handler.close()
-    for handler in handlers:
-        if handler not in root.handlers:
-            root.addHandler(handler)
-    root.setLevel(level)
+    root.setLevel(LEVEL)
     for name in Helpers.DETAILED:
         logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def no_log_stays():
+    """A script's log ends with its test, and with the fixture of a session or a module that ran the script."""
+    _end_logs()
+    yield
+    _end_logs()
 
 
 @pytest.fixture

@@ -82,11 +82,13 @@ def test_an_empty_folder_has_none(tmp_path):
 
 
 def test_leftovers_of_a_killed_run_go(tmp_path):
-    (tmp_path / ".model.ckpt-3.tmp").mkdir()
+    (tmp_path / ".model.ckpt-3.0123456789ab.tmp").mkdir()
     (tmp_path / "model.ckpt-3.data-00000-of-00001").write_bytes(b"an index never followed")
 
     assert Checkpoints.latest(tmp_path) is None
-    assert not (tmp_path / ".model.ckpt-3.tmp").exists()
+    Checkpoints.save(tmp_path, 4, {"weights": numpy.zeros(1, "float32")})
+    assert not list(tmp_path.glob(".*"))
+    assert Checkpoints.latest(tmp_path)[0] == 4
 
 
 def test_a_failed_write_leaves_the_one_before(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import numpy
 import pytest
 import tensorflow as tf
 
-from Classes import Checkpoints, Data, Distribution
+from Classes import Checkpoints, Data, Distribution, MixedPrecision
 from Classes.Errors import ConfigurationError
 from Classes.Helpers import PROJECT
 from tests import networks, processes, smears
@@ -73,6 +74,13 @@ def trained(prepared, folder, *more, workers=1):
     return Checkpoints.latest(folder / "log"), results
 
 
+def losses(results):
+    """{step: loss} of the chief's lines."""
+    lines = re.findall(r"Glb Stp (\d+): Loss: ([\d.]+)", results[0][1])
+    assert lines
+    return {int(step): float(loss) for step, loss in lines}
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -81,10 +89,11 @@ def trained(prepared, folder, *more, workers=1):
     ],
 )
 def test_two_workers_learn_what_one_learns(prepared, tmp_path, more):
-    (steps, one), _ = trained(prepared, tmp_path / "one", *more)
+    (steps, one), alone = trained(prepared, tmp_path / "one", *more)
     (same, two), results = trained(prepared, tmp_path / "two", *more, workers=2)
 
     assert steps == same > 0
+    assert losses(results) == pytest.approx(losses(alone), rel=2e-3)
     assert one.keys() == two.keys()
     for name, values in one.items():
         numpy.testing.assert_allclose(two[name], values, rtol=2e-3, atol=2e-4, err_msg=name)
@@ -93,22 +102,23 @@ def test_two_workers_learn_what_one_learns(prepared, tmp_path, more):
     assert "Froze" not in results[1][1]
 
 
-# Two devices of one machine, as two graphics processors are.
+# Two devices of one machine, as two graphics processors are, with the loss multiplied as there.
 MIRRORED = """
 import sys
 from Classes import Entry
 Entry.import_tensorflow()
 import tensorflow as tf
-from Classes import Distribution, Helpers, Training
+from Classes import Distribution, Helpers, MixedPrecision, Training
 [processor] = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(processor, 2 * [tf.config.LogicalDeviceConfiguration()])
 Distribution.open_strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+MixedPrecision.chosen = lambda *_: "f16"
 Training.run(Helpers.load(None, sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("more", [("TrainableScopes=Mixed_7a", "GradientClip=1"), ("Network=AllCNN",)])
-def test_two_devices_of_one_machine_learn_what_one_learns(prepared, tmp_path, more):
+def test_two_devices_of_one_machine_learn_what_one_learns(prepared, tmp_path):
+    more = ("TrainableScopes=Mixed_7a", "GradientClip=1")
     (steps, one), _ = trained(prepared, tmp_path / "one", *more)
     (tmp_path / "two").mkdir()
     done = processes.python(MIRRORED, settings(prepared, tmp_path / "two", *more), timeout=300)
@@ -116,13 +126,14 @@ def test_two_devices_of_one_machine_learn_what_one_learns(prepared, tmp_path, mo
     same, two = Checkpoints.latest(tmp_path / "two" / "log")
 
     assert steps == same > 0
-    assert one.keys() == two.keys()
+    assert one.keys() == two.keys() - MixedPrecision.BEGIN.keys()
+    assert two["loss_scale_steps"] == steps
     for name, values in one.items():
         numpy.testing.assert_allclose(two[name], values, rtol=2e-3, atol=2e-4, err_msg=name)
 
 
 def test_a_worker_that_dies_ends_the_others_in_one_line_and_all_go_on_at_the_last_checkpoint(prepared, tmp_path):
-    more = settings(prepared, tmp_path, "TrainableScopes=Mixed_7a", "Epochs=40")
+    more = settings(prepared, tmp_path, "Network=AllCNN", "Epochs=4000")
     chief, other = start(more, workers=2)
     end = time.monotonic() + 240
     while not Checkpoints.steps(tmp_path / "log"):
@@ -141,6 +152,25 @@ def test_a_worker_that_dies_ends_the_others_in_one_line_and_all_go_on_at_the_las
     assert [code for code, _ in results] == [0, 0], results
     assert "Continuing after step" in results[0][1]
     assert Checkpoints.steps(tmp_path / "log")[-1] == epochs * 3
+
+
+def test_all_workers_stop_after_the_same_step_when_one_is_asked_to(prepared, tmp_path):
+    more = settings(prepared, tmp_path, "Network=AllCNN", "Epochs=4000", "SaveSeconds=3600")
+    chief, asked = start(more, workers=2)
+    said = []
+    for line in chief.stdout:
+        said.append(line)
+        if "Epoch 1:" in line:
+            break
+    asked.send_signal(signal.SIGTERM)
+    (code, text), (other, others) = ended([chief, asked])
+
+    # Who was not asked itself ends as by Ctrl-C.
+    assert (code, other) == (130, 143), (*said, text, others)
+    assert text.endswith("\nStopped.\n")
+    assert "Traceback" not in text + others
+    (step,) = Checkpoints.steps(tmp_path / "log")
+    assert f"Stopped at step {step}; the same command goes on from there." in text
 
 
 def test_alone_there_are_no_workers():

@@ -18,7 +18,7 @@ def project(tmp_path):
     """A copy of the project's door, with one script that needs a package nobody has."""
     folder = tmp_path / "my project"
     (folder / "Classes").mkdir(parents=True)
-    for name in ("__init__", "Entry", "Errors"):
+    for name in ("__init__", "Entry", "Errors", "Interruptions"):
         shutil.copy(PROJECT / "Classes" / f"{name}.py", folder / "Classes")
     (folder / "Script.py").write_text(
         '"""A script.\n\npython3 Script.py\n"""\n'
@@ -241,12 +241,6 @@ def test_a_stopped_run_tidies_up(tmp_path, number, code):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_signal_is_as_it_was_afterwards():
-    before = signal.getsignal(signal.SIGTERM)
-    Entry.run(lambda: 0, ())
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
 def test_tensorflow_comes_in_silence():
     script = "from Classes import Entry; Entry.import_tensorflow(); import sys; print('tensorflow' in sys.modules)"
     run = python(script)
@@ -274,3 +268,33 @@ def test_errors_are_heard_again_after_tensorflow_and_its_memory_grows(monkeypatc
 @pytest.mark.parametrize("name", ["Data", "Trainer", "Validation"])
 def test_the_training_doors_import_it_in_silence(name):
     assert "Entry.import_tensorflow()" in (Entry.PROJECT / f"{name}.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "code"),
+    [
+        # What a library made of the stop, and what kept the run from tidying up.
+        (ImportError("numpy.core.multiarray failed to import"), "\nStopped.\n", 130),
+        (OSError(28, "No space left on device", "a.index"), "Error: a.index: No space left on device; free some", 1),
+    ],
+)
+def test_a_stop_that_comes_out_as_an_error(capsys, error, said, code):
+    def main():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise error from None
+
+    assert Entry.run(main, ()) == code
+    assert capsys.readouterr().err.startswith(said)
+
+
+@pytest.mark.parametrize(("times", "code"), [(1, 3), (2, -signal.SIGINT)])
+def test_a_stop_on_the_way_out_changes_nothing_but_a_second_one_ends_it(times, code):
+    script = (
+        "import atexit, os, signal, sys; from Classes import Entry\n"
+        f"atexit.register(lambda: [os.kill(os.getpid(), signal.SIGINT) for _ in range({times})])\n"
+        "sys.exit(Entry.run(lambda: 3, ()))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (code, "", "")

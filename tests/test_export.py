@@ -105,7 +105,7 @@ def test_each_export_is_the_next_version_and_leaves_the_others(tmp_path):
     first = (folder / "1" / "saved_model.pb").read_bytes()
     (folder / "7").mkdir()
     (folder / "notes").mkdir()
-    (folder / ".8.killed.tmp").mkdir()
+    (folder / ".8.0123456789ab.tmp").mkdir()
 
     Export.run(configuration)
 

@@ -27,10 +27,13 @@ WRITERS = [
     (["Data", "Check"], 5_000, "Model/Report/Data."),
     (["Trainer", "--set", "RandomSeed=7"], 0, "Model/"),
     (["Trainer", "--set", "Epochs=3"], 400_000, "Model/_logs/model.ckpt-"),
+    (["Trainer", "--set", "Epochs=3"], 1_180_000, "Model/ALLGraph.pb"),
     (["Trainer", "Export"], 0, "Model/Export"),
     (["Trainer", "Export"], 100_000, "Model/Export"),
-    (["Validation"], 0, "Model/_logs_eval"),
+    (["Validation"], 0, "Model/_logs_eval/events.out"),
     (["Validation"], 4_096, "Model/_logs_eval/metrics.json"),
+    (["Validation"], 20_000, "Model/_logs_eval/confusion.png"),
+    (["Validation"], 150_000, "Model/Report/Report.html"),
     (["Validation", "Folds", "2"], 0, "Model/"),
     (["Classifier", "--csv", "rows.csv"], 0, "rows.csv"),
     (["Classifier", "--json", "rows.json"], 300, "rows.json"),
@@ -49,9 +52,9 @@ def test_a_full_disk(project, monkeypatch, words, room, named):
     assert "File too large" in line
     assert ".tmp" not in line, "our own folder for the time being is of no use to anybody"
     after = faults.tree(project)
-    # Another run is moved aside, and of a run's own settings the newest count.
-    kept = {content for name, content in before.items() if not name.endswith("run.json")}
-    assert kept <= set(after.values())
+    # Another run is moved aside; of a run's own settings and figures the newest count.
+    renewed = ("run.json", "metrics.json", "ALLGraph.json")
+    assert {content for name, content in before.items() if not name.endswith(renewed)} <= set(after.values())
     assert not [name for name in after if name.endswith(".tmp")]
     assert faults.main(project, *words) == 0
 

@@ -30,9 +30,9 @@ def kill(folder, script, seconds, settings):
 
 
 def test_data_killed_at_random_moments(project):
-    generator, before = random.Random(1), images(project)
+    generator, before, hits = random.Random(1), images(project), 0
     for seed in range(4):
-        kill(project, "Data", generator.uniform(0.05, 0.6), [f"RandomSeed={seed}", "Shards=9"])
+        hits += kill(project, "Data", generator.uniform(0.05, 0.6), [f"RandomSeed={seed}", "Shards=9"])
         # Either the former shards, or the new ones, or none and a word on what to do.
         try:
             found = Shards.manifest(networks.configuration(project))
@@ -41,6 +41,7 @@ def test_data_killed_at_random_moments(project):
         else:
             assert sum(map(len, found.splits.values())) == 40
 
+    assert hits
     assert faults.run(project, "Data").code == 0
     assert images(project) == before
     assert leftovers(project) == []
@@ -49,20 +50,50 @@ def test_data_killed_at_random_moments(project):
 def test_a_trainer_killed_while_it_freezes_or_moves_a_run_aside(project):
     generator = random.Random(2)
     checkpoint = (project / "Model/_logs/model.ckpt-10.index").read_bytes()
-    configuration = networks.configuration(project)
+    configuration, hits = networks.configuration(project), 0
     for seed in range(4):
-        kill(project, "Trainer", generator.uniform(0.3, 2.5), [f"RandomSeed={seed}"])
+        hits += kill(project, "Trainer", generator.uniform(0.3, 2.5), [f"RandomSeed={seed}"])
         # A graph and a card of different models would be told, never served.
         try:
             Card.load(configuration.card).verify()
         except Exception as error:
             assert "run python3 Trainer.py" in faults.line(error)
 
+    assert hits
     assert faults.run(project, "Trainer").code == 0
     Card.load(configuration.card).verify()
     kept = [path.read_bytes() for path in project.rglob("model.ckpt-10.index")]
     assert checkpoint in kept
     assert leftovers(project) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "folders"),
+    [
+        (["Data"], ["Model/Data"]),
+        (["Data", "Check"], ["Model/Report"]),
+        (["Trainer"], ["Model/_logs", "Model/Features/*", "Model"]),
+        (["Trainer", "Export"], ["Model/Export/all"]),
+        (["Validation", "Folds", "2"], ["Model/_logs_eval"]),
+        (["Validation"], ["Model/_logs_eval", "Model/Report", "Model"]),
+    ],
+)
+def test_the_next_run_sweeps_what_a_killed_one_left(project, words, folders):
+    (project / "Model/Export/all").mkdir(parents=True)
+    found = [path for name in folders for path in project.glob(name)]
+    assert len(found) >= len(folders)
+    # What Files.replacing leaves, once of the card's own name for the time being, beside a file of somebody else.
+    for folder in found:
+        for name in (".ALLGraph.json.0123456789ab.tmp", "..ALLGraph.json.0123456789ab.tmp.ba9876543210.tmp", ".me.tmp"):
+            (folder / name).write_text("half")
+
+    # The features that the killed run did not come to write.
+    for path in project.glob("Model/Features/*/*.npz"):
+        path.unlink()
+
+    assert faults.run(project, *words).code == 0
+
+    assert {path for folder in found for path in folder.glob(".*.tmp")} == {folder / ".me.tmp" for folder in found}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +123,7 @@ def test_ctrl_c_at_random_moments(project, script, words):
             # It may have been done already.
             stopped = process.exitcode == 130 and process.said().endswith("\nStopped.\n")
             assert stopped or process.exitcode == 0, process.said()
-            assert "Traceback" not in process.said()
+            assert "Traceback" not in process.said(), process.said()
         assert [path for path in leftovers(project) if path.suffix == ".tmp"] == []
 
 
@@ -117,14 +148,23 @@ def test_a_stopped_and_continued_trainer_ends_as_one_that_never_was(project):
     assert Checkpoints.steps(folder)[-1] == 100
 
 
-@pytest.mark.parametrize("script", ["Data", "Trainer", "Validation"])
-def test_a_clock_that_is_set_back(project, script):
-    settings = ["SaveSeconds=0", "Epochs=3"] if script == "Trainer" else []
+@pytest.mark.parametrize("words", [["Data"], ["Data", "Check"], ["Trainer"], ["Validation"]])
+def test_a_clock_that_is_set_back(project, words):
+    settings = ["SaveSeconds=0", "Epochs=4"] if words == ["Trainer"] else []
+    before = Shards.manifest(networks.configuration(project)).sha256
+    if words == ["Trainer"]:
+        # Two checkpoints to choose from.
+        assert faults.run(project, "Trainer", settings=["SaveSeconds=0", "Epochs=3"]).code == 0
+    faults.clock_back(project)
 
-    run = faults.run(project, script, settings=settings, before=faults.clock_back)
+    run = faults.run(project, *words, settings=settings)
 
     assert run.code == 0, run.said
-    Shards.manifest(networks.configuration(project))
+    assert Shards.manifest(networks.configuration(project)).sha256 == before
+    if words == ["Trainer"]:
+        # From the newest checkpoint, which is not the one that says so of itself.
+        assert "Continuing after step 15 " in run.said
+        assert Checkpoints.steps(project / "Model/_logs")[-1] == 20
 
 
 @pytest.mark.parametrize(
@@ -136,6 +176,7 @@ def test_a_clock_that_is_set_back(project, script):
         ("Trainer", [], "Model/_logs"),
         ("Trainer", ["Export"], "Model/Export"),
         ("Validation", [], "Model/_logs_eval"),
+        ("Validation", ["Folds", "2"], "Model/_logs_eval"),
         ("Classifier", ["--json", "rows.json"], "rows.json"),
     ],
 )

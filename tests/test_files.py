@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import stat
+import threading
 
 import pytest
 
@@ -104,20 +105,21 @@ def test_sha256_is_that_of_the_content(tmp_path, size):
 
 
 def test_sweep_removes_what_a_kill_left_and_nothing_of_the_users(tmp_path):
-    (tmp_path / ".graph.pb.12ab.tmp").touch()
-    (tmp_path / ".shards-x.tmp").mkdir()
-    (tmp_path / ".shards-x.tmp" / "half").touch()
+    (tmp_path / ".graph.pb.0123456789ab.tmp").touch()
+    (tmp_path / ".shards.0123456789ab.tmp").mkdir()
+    (tmp_path / ".shards.0123456789ab.tmp" / "half").touch()
     (tmp_path / "mine.tmp").touch()
+    (tmp_path / ".mine.tmp").touch()
     (tmp_path / ".hidden").touch()
     Files.sweep(tmp_path)
-    assert names(tmp_path) == [".hidden", "mine.tmp"]
+    assert names(tmp_path) == [".hidden", ".mine.tmp", "mine.tmp"]
 
 
 def test_sweep_does_not_follow_a_link(tmp_path):
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "file").touch()
     (tmp_path / "swept").mkdir()
-    (tmp_path / "swept" / ".link.tmp").symlink_to(tmp_path / "kept")
+    (tmp_path / "swept" / ".link.0123456789ab.tmp").symlink_to(tmp_path / "kept")
     Files.sweep(tmp_path / "swept")
     assert names(tmp_path / "swept") == []
     assert names(tmp_path / "kept") == ["file"]
@@ -133,6 +135,29 @@ def test_a_killed_write_leaves_what_sweep_finds(tmp_path):
     assert len(names(tmp_path)) == 1
     Files.sweep(tmp_path)
     assert names(tmp_path) == []
+
+
+def test_who_holds_a_folder_has_swept_it(tmp_path):
+    (tmp_path / ".card.json.0123456789ab.tmp").touch()
+    with Files.lock(tmp_path):
+        assert names(tmp_path) == [".lock"]
+
+
+def test_a_lock_can_be_waited_for(tmp_path):
+    done = []
+
+    def second():
+        with Files.lock(tmp_path, wait=True):
+            done.append("second")
+
+    with Files.lock(tmp_path):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        waiting.join(0.2)
+        done.append("first")
+    waiting.join(10)
+
+    assert done == ["first", "second"]
 
 
 def test_two_runs_never_write_into_one_folder(tmp_path):

@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_graph_and_card_of_one_model(tmp_path, capsys, room):
 
 def test_what_a_killed_run_left_goes_and_the_users_own_stays(tmp_path):
     (tmp_path / "Model").mkdir()
-    for name in (".ALLGraph.pb.12.tmp", ".ALLGraph.json.34.tmp", ".mine.tmp", "ALLGraph.old.pb"):
+    for name in (".ALLGraph.pb.0123456789ab.tmp", ".ALLGraph.json.0123456789ab.tmp", ".mine.tmp", "ALLGraph.old.pb"):
         (tmp_path / "Model" / name).touch()
 
     freeze(tmp_path, networks.arrays())

@@ -1,5 +1,10 @@
+import ctypes
+import gc
 import signal
+import sys
 import threading
+import time
+import weakref
 
 import pytest
 
@@ -50,3 +55,99 @@ def test_another_thread_is_never_interrupted():
     thread.start()
     thread.join()
     assert not errors
+
+
+@pytest.fixture
+def stop():
+    """The stop of a run that is under way."""
+    stop = Interruptions.Stop()
+    yield stop
+    stop.over()
+
+
+class Looked:
+    """Something whose end is watched."""
+
+
+def in_a_callback(raising):
+    looked = Looked()
+    watch = weakref.ref(looked, lambda _: raising())
+    del looked
+    return watch
+
+
+def in_a_destructor(raising):
+    class Stopping:
+        def __del__(self):
+            raising()
+
+    Stopping()
+
+
+def in_compiled_code(raising):
+    """A call that prints what is raised and answers without it, as some of TensorFlow's do."""
+    ctypes.CFUNCTYPE(None)(raising)()
+
+
+def printed_and_kept(raising):
+    """The same by the interpreter's other way, which leaves the exception in sys.last_value."""
+    try:
+        raising()
+    except KeyboardInterrupt as error:
+        sys.last_value = error
+        sys.excepthook(type(error), error, error.__traceback__)
+
+
+@pytest.mark.parametrize("place", [in_a_callback, in_a_destructor, in_compiled_code, printed_and_kept])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_is_raised_again_where_something_dropped_it(stop, capfd, number, place):
+    with pytest.raises(KeyboardInterrupt):
+        place(lambda: signal.raise_signal(number))
+        time.sleep(10)
+
+    assert stop.arrived == number
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_stop_that_is_caught_comes_once(stop):
+    with pytest.raises(KeyboardInterrupt) as caught:
+        signal.raise_signal(signal.SIGINT)
+    gc.collect()
+    time.sleep(3 * Interruptions.AGAIN)
+
+    assert caught.type is Interruptions.Stopped
+
+
+def test_a_stop_that_was_dropped_waits_for_the_end_too(stop):
+    done = []
+
+    with pytest.raises(KeyboardInterrupt), Interruptions.deferred():
+        stop.dropped()
+        time.sleep(3 * Interruptions.AGAIN)
+        done.append("all of it")
+
+    assert done == ["all of it"]
+
+
+def test_other_errors_without_a_caller_are_printed_as_ever(monkeypatch):
+    printed = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: printed.append(error))
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: printed.append(lost.exc_value))
+    stop, error = Interruptions.Stop(), ValueError("wrong")
+
+    def fail():
+        raise error
+
+    in_compiled_code(fail)
+    sys.excepthook(ValueError, error, None)
+    stop.over()
+
+    assert printed == [error, (ValueError, error, None)]
+
+
+def test_a_run_in_the_background_stays_deaf_to_ctrl_c():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    Interruptions.Stop().over()
+
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

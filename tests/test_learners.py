@@ -105,7 +105,7 @@ def test_a_feature_without_spread_counts_for_nothing_and_breaks_nothing(tmp_path
 def test_a_first_loss_is_that_of_a_coin(tmp_path):
     learner = last_layer(tmp_path)
 
-    loss, _, seen, _ = learner.train(next(iter(learner.batches(0, 0))), 0)
+    loss, _, seen, _, _ = learner.train(next(iter(learner.batches(0, 0))), 0)
 
     assert loss == pytest.approx(math.log(2))
     assert seen == 10
@@ -162,7 +162,7 @@ def test_a_clipped_step_is_as_long_as_allowed(tmp_path):
     learner = last_layer(tmp_path, "GradientClip=0.001", "DropoutKeep=1")
     seen = []
     learner.optimizer.apply_gradients = lambda pairs, **options: seen.extend(gradient for gradient, _ in pairs)
-    learner._train.python_function(*next(iter(learner.batches(0, 0))), [0, 0], True)
+    learner._train.python_function(*next(iter(learner.batches(0, 0))), [0, 0], True, 0)
 
     assert math.sqrt(sum(float((gradient.numpy() ** 2).sum()) for gradient in seen)) == pytest.approx(0.001, rel=1e-4)
 

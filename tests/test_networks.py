@@ -113,6 +113,7 @@ def test_the_whole_way_with_another_network(tmp_path, third, caplog, name, epoch
     figures = {f"{split}_{name}" for split in ("Training", "Validation") for name in ("Precision", "Recall", "AUC")}
     curves = scalars(setting.path("LogDir"))
     assert {"Training_Accuracy", "Validation_Accuracy", *figures} <= set(curves)
+    assert all(0 <= share < 1 for share in curves["Waiting_For_Images"])
     assert all(len(curves[name]) >= epochs - 2 and max(curves[name]) > 0.9 for name in figures)
 
 
@@ -122,7 +123,8 @@ def scalars(folder):
     for path in folder.glob("events.out.tfevents.*"):
         for event in event_file_loader.EventFileLoader(str(path)).Load():
             for value in event.summary.value:
-                found.setdefault(value.tag, []).append(float(tensor_util.make_ndarray(value.tensor)))
+                if value.metadata.plugin_data.plugin_name == "scalars":
+                    found.setdefault(value.tag, []).append(float(tensor_util.make_ndarray(value.tensor)))
     return found
 
 

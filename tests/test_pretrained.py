@@ -1,3 +1,4 @@
+import hashlib
 import io
 import logging
 import tarfile
@@ -6,7 +7,7 @@ import numpy
 import pytest
 import tensorflow as tf
 
-from Classes import Checkpoints, Images, Pretrained, inception_utils, inception_v3
+from Classes import Checkpoints, Fetch, Images, Networks, Pretrained, inception_utils, inception_v3
 from Classes.Errors import CheckpointError
 from tests import networks
 
@@ -110,6 +111,23 @@ def test_keras_weights_give_keras_features(tmp_path, top):
         features = session.run(pooled.outputs[0], {"input:0": inputs}).reshape(1, -1)
     numpy.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4 * expected.max())
     assert numpy.ptp(expected) > 0
+
+
+def test_published_weights_with_a_flipped_byte_are_named(tmp_path, monkeypatch):
+    networks.published(tmp_path)
+    content = bytearray((tmp_path / "weights.h5").read_bytes())
+    monkeypatch.setattr(Fetch, "MD5", hashlib.md5(content).hexdigest())
+    path = tmp_path / Fetch.NAME
+    setting = networks.configuration(tmp_path, "Network=AllCNN", f"Pretrained={path}")
+    shapes = Networks.of(setting).shapes(setting)
+    path.write_bytes(content)
+    assert Pretrained.load(setting, shapes).keys() == shapes.keys()
+
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(CheckpointError, match=f"{Fetch.NAME}: damaged, not the file that Keras publishes; remove it"):
+        Pretrained.load(setting, shapes)
 
 
 def test_weights_of_another_width_are_refused(tmp_path):

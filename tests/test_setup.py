@@ -35,7 +35,7 @@ case "$*" in
 esac
 """
 
-TESTS = "-m pytest -n 2 --dist loadfile"
+TESTS = "-m pytest -n 2 --dist loadfile --no-loadscope-reorder"
 INSTALL = "-m pip install --quiet --disable-pip-version-check --requirement Required/"
 DEMO = " --set DepthMultiplier="
 

@@ -155,11 +155,12 @@ def test_spread_gives_every_shard_its_part_of_every_class(folder, zeros, ones):
 def test_a_second_run_leaves_nothing_of_the_first(folder):
     Shards.write(configuration(folder, "Shards=7"), splits(folder), ABOUT)
     (folder / "ALL_train_notes.tfrecord").write_text("mine")
-    (folder / ".shards-killed.tmp").mkdir()
-    (folder / ".shards-killed.tmp" / "ALL_train_00000-of-00007.tfrecord").write_text("half")
-    (folder / ".ALL_manifest.json.x.tmp").write_text("half")
+    (folder / ".shards.0123456789ab.tmp").mkdir()
+    (folder / ".shards.0123456789ab.tmp" / "ALL_train_00000-of-00007.tfrecord").write_text("half")
+    (folder / ".ALL_manifest.json.0123456789ab.tmp").write_text("half")
 
-    written = Shards.write(configuration(folder, "Shards=2"), splits(folder), ABOUT)
+    with Files.lock(folder):
+        written = Shards.write(configuration(folder, "Shards=2"), splits(folder), ABOUT)
 
     shards = [shard["file"] for shard in written.shards]
     assert sorted(listing(folder)) == sorted(
@@ -360,7 +361,7 @@ def test_kill_while_writing(tmp_path):
         child.wait()
         child.stdout.close()
 
-    assert list(folder.glob(".shards-*.tmp"))
+    assert list(folder.glob(".shards.*.tmp"))
     assert listing(folder) == before
     Shards.manifest(chosen)
     assert Data.run(chosen) == 0

@@ -11,6 +11,8 @@ import time
 import numpy
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.util import tensor_util
 
 from Classes import (
     Calibration,
@@ -24,6 +26,7 @@ from Classes import (
     Helpers,
     Images,
     Metrics,
+    MixedPrecision,
     OpenVINO,
     Shards,
     Training,
@@ -89,7 +92,7 @@ def test_transfer_learning_from_shards_to_an_answer(project, caplog):
 
 
 def test_a_run_says_what_it_was(project):
-    configuration = project("Epochs=1")
+    configuration = project("Epochs=1", "LabelSmoothing=0.125")
     Training.run(configuration)
 
     run = json.loads((configuration.path("LogDir") / "run.json").read_text())
@@ -97,7 +100,11 @@ def test_a_run_says_what_it_was(project):
     assert run["configuration"]["Classifier"]["Epochs"] == 1
     assert "tensorflow" in run["versions"]
     assert len(run["manifest_sha256"]) == 64
-    assert list(configuration.path("LogDir").glob("events.out.tfevents.*"))
+    (events,) = configuration.path("LogDir").glob("events.out.tfevents.*")
+    shown = [value for event in EventFileLoader(str(events)).Load() for value in event.summary.value]
+    (table,) = [tensor_util.make_ndarray(value.tensor).item() for value in shown if value.tag == "Settings"]
+    assert b"| LabelSmoothing | 0.125 |\n" in table
+    assert b"| Epochs | 1 |\n" in table
 
 
 def test_two_runs_give_the_same_weights(project):
@@ -168,7 +175,7 @@ def test_a_run_that_was_killed_while_it_moved_another_aside_moves_the_rest(proje
 def test_a_loss_that_is_no_number_stops_the_run(project, monkeypatch):
     from Classes import Learners
 
-    monkeypatch.setattr(Learners.LastLayer, "train", lambda *_: (math.nan, 0, 5, None))
+    monkeypatch.setattr(Learners.LastLayer, "train", lambda *_: (math.nan, 0, 5, None, False))
 
     with pytest.raises(TrainingError, match=r"the loss is nan at step 1 with learning rate 0\.01"):
         Training.run(project())
@@ -212,14 +219,14 @@ def graph(configuration):
     return tf.compat.v1.GraphDef.FromString(configuration.path("ALLGraph").read_bytes())
 
 
-def before_a_step(learner, call, batch, step):
+def before_a_step(learner, call, batch, step, asked):
     if step == 7:
         raise KeyboardInterrupt
-    return call(learner, batch, step)
+    return call(learner, batch, step, asked)
 
 
-def within_a_step(learner, call, batch, step):
-    done = call(learner, batch, step)
+def within_a_step(learner, call, batch, step, asked):
+    done = call(learner, batch, step, asked)
     if step == 6:
         # TensorFlow has changed the weights; nobody has counted the step yet.
         signal.raise_signal(signal.SIGINT)
@@ -326,6 +333,19 @@ def test_the_comparison_after_training_in_bf16_is_float32(project, monkeypatch):
     Training.run(project("TrainableScopes=Mixed_7c", "TrainingPrecision=bf16"))
 
     assert seen == [True, False]
+
+
+def test_a_gpu_goes_on_where_a_processor_began(project, monkeypatch):
+    Training.run(project("TrainableScopes=Mixed_7c", "Epochs=1"))
+    first = weights(project())["global_step"]
+    assert "loss_scale" not in weights(project())
+
+    monkeypatch.setattr(MixedPrecision, "chosen", lambda *_: "f16")
+    Training.run(project("TrainableScopes=Mixed_7c", "Epochs=2"))
+
+    saved = weights(project())
+    assert saved["global_step"] == 2 * first
+    assert (saved["loss_scale"], saved["loss_scale_steps"]) == (2**15, first)
 
 
 def test_two_trainers_on_one_folder(project):
