@@ -145,6 +145,7 @@ class Peer:
         for line in self._process.stdout:
             if line.startswith("{"):
                 return json.loads(line)
+        self.close()
         raise SystemExit(f"{' '.join(self._process.args[2:])}: ended without an answer; run it by itself to see why")
 
 
