@@ -92,9 +92,10 @@ def _lead(configuration, strategy):
     """Train, alone or with other workers, and write all there is to write."""
     folder = configuration.path("LogDir")
     manifest = Shards.manifest(configuration)
-    identity = _same_run(configuration, manifest, folder)
     _seed(configuration["RandomSeed"])
     learner, records = _learner(configuration, manifest, strategy)
+    # Not before the settings have proven sound: a mistyped one moves nobody's run.
+    identity = _same_run(configuration, manifest, folder)
     progress = _resume(learner, folder, strategy)
     about = {"identity": identity, "manifest_sha256": manifest.sha256, **Provenance.describe(configuration)}
     Files.write_json(folder / "run.json", about)
@@ -162,10 +163,7 @@ def _learner(configuration, manifest, strategy):
     network = Networks.of(configuration)
     scopes, blocks = trained(configuration)
     pretrained = Pretrained.load(configuration, network.shapes(configuration, blocks))
-    last = blocks == network.BLOCKS[-1:]
-    if last and not pretrained:
-        raise ConfigurationError(f"TrainableScopes is {scopes} and there are no pretrained weights under it; give some")
-    if last and network.POOLED:
+    if blocks == network.BLOCKS[-1:] and network.POOLED:
         log.info("Training of the last layer on the backbone's features.")
         return _last_layer(configuration, manifest, pretrained, strategy)
     log.info("Training of %s end to end, %d images.", scopes, len(manifest.splits["train"]))
@@ -175,14 +173,20 @@ def _learner(configuration, manifest, strategy):
 
 
 def trained(configuration):
-    """What a configuration trains: (`TrainableScopes`, or what it means when empty; its blocks)."""
-    network = Networks.of(configuration)
-    meant = network.BLOCKS[-1] if network.POOLED and Pretrained.find(configuration) else "all"
+    """What a configuration trains: (`TrainableScopes`, or what it means when empty; its blocks).
+
+    Raises:
+      ConfigurationError: there is no such block, or only the last is trained and there are no weights under it.
+    """
+    network, weights = Networks.of(configuration), Pretrained.find(configuration)
+    meant = network.BLOCKS[-1] if network.POOLED and weights else "all"
     scopes = configuration["TrainableScopes"] or meant
     blocks = Networks.trained_blocks(network, scopes)
     if blocks is None:
         known = ", ".join(network.BLOCKS)
         raise ConfigurationError(f"TrainableScopes is {scopes}; allowed: all, {known}, or nothing")
+    if blocks == network.BLOCKS[-1:] and not weights:
+        raise ConfigurationError(f"TrainableScopes is {scopes} and there are no pretrained weights under it; give some")
     return scopes, blocks
 
 

@@ -32,7 +32,9 @@ def planted(monkeypatch, items, spread=0.1, seed=0):
 
 
 def run(folder, count, *settings):
-    configuration = networks.configuration(folder, *QUICK, "TrainableScopes=Logits", *settings)
+    weights = folder / "weights.h5"
+    weights.touch()
+    configuration = networks.configuration(folder, *QUICK, f"Pretrained={weights}", *settings)
     assert Folds.run(configuration, count) == 0
     return json.loads((configuration.path("LogDirEval") / "folds.json").read_text())
 
@@ -109,6 +111,8 @@ def test_views_are_trained_on_and_not_measured(tmp_path, monkeypatch):
 def test_more_than_the_last_layer_is_refused(tmp_path, monkeypatch):
     planted(monkeypatch, [("0/a.png", 0, "a"), ("1/b.png", 1, "b")])
 
+    with pytest.raises(ConfigurationError, match="TrainableScopes is Logits and there are no pretrained weights"):
+        Folds.run(networks.configuration(tmp_path, "TrainableScopes=Logits", "Pretrained=none"), 3)
     with pytest.raises(ConfigurationError, match="the configuration trains all, which would be 3 whole trainings"):
         Folds.run(networks.configuration(tmp_path), 3)
 

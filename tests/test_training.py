@@ -149,6 +149,19 @@ def test_another_run_is_moved_aside(project, caplog):
     assert "it was moved to" in caplog.text
 
 
+@pytest.mark.parametrize("mistyped", ["TrainableScopes=Mixed_8", "Pretrained=nowhere", "ClassWeights=[1,2,3]"])
+def test_a_mistyped_setting_moves_no_run(project, mistyped):
+    Training.run(project("Epochs=1"))
+    log = project().path("LogDir")
+    first = weights(project())
+
+    with pytest.raises(ALLError):
+        Training.run(project("Epochs=1", mistyped))
+
+    assert_same(weights(project()), first)
+    assert not log.with_name("log-1").exists()
+
+
 def test_a_run_that_was_killed_while_it_moved_another_aside_moves_the_rest(project, monkeypatch):
     Training.run(project("Epochs=1"))
     log = project().path("LogDir")
