@@ -23,11 +23,15 @@ def main(arguments=None) -> int:
     )
     parser.add_argument("sources", metavar="FILE-OR-FOLDER", nargs="*", help="with Send: the images")
     group = parser.add_argument_group("sending")
-    group.add_argument("--server", metavar="URL", help="the API's address (default: Domain, or IP and Port)")
-    group.add_argument("--concurrency", metavar="N", type=_count, default=4, help="images at once (default: 4)")
-    group.add_argument("--timeout", metavar="SECONDS", type=_count, default=35, help="for one answer (default: 35)")
     group.add_argument(
-        "--retries", metavar="N", type=int, default=12, help="times an image is sent again (default: 12)"
+        "--server", metavar="URL", type=_address, help="the API's address (default: Domain, or IP and Port)"
+    )
+    group.add_argument("--concurrency", metavar="N", type=_count, default=4, help="images at once (default: 4)")
+    group.add_argument(
+        "--timeout", metavar="SECONDS", type=_count, help="for one answer (default: 5 more than the server's Deadline)"
+    )
+    group.add_argument(
+        "--retries", metavar="N", type=_number, default=12, help="times an image is sent again (default: 12)"
     )
     group = parser.add_argument_group("results")
     group.add_argument("--csv", metavar="PATH", help="write one row an image as CSV")
@@ -51,10 +55,20 @@ def main(arguments=None) -> int:
     )
 
 
-def _count(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: a whole number from 1 is expected")
+def _number(text, least=0):
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text}: a whole number from {least} is expected")
     return int(text)
+
+
+def _count(text):
+    return _number(text, 1)
+
+
+def _address(text):
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text}: write the address with http:// or https:// before it")
+    return text
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def run(configuration, sources=(), csv_path=None, json_path=None):
         log.info("Classifier class initialization complete.")
         log.info(Helpers.DISCLAIMER)
         if card.synthetic:
-            log.warning("This model was trained on synthetic smears: its verdicts say nothing about real cells.")
+            log.warning(Helpers.SYNTHETIC)
         log.info("%s %s Classifier started.", SYSTEM, engine.name)
         try:
             for path in files:
@@ -39,7 +39,6 @@ def run(configuration, sources=(), csv_path=None, json_path=None):
         finally:
             # Also after Ctrl-C: what is done is kept.
             Rows.write(rows, _model(card), csv_path, json_path, log)
-    _strange(rows)
     Rows.summary(rows, log)
     return 1 if any(row["error"] for row in rows) else 0
 
@@ -47,16 +46,13 @@ def run(configuration, sources=(), csv_path=None, json_path=None):
 def _classify(configuration, card, engine, path):
     """One image's row; an unreadable one is a line in the log and a row with `error`."""
     name = Sources.shown(path)
-    row = {**Rows.empty(name, Prediction.truth(path, card.classes), card.classes), "remark": None}
+    row = Rows.empty(name, Prediction.truth(path, card.classes), card.classes)
     try:
         image = card.view.prepare(path, **Images.limits(configuration))
     except ImageError as error:
         log.error("%s", error)
         return {**row, "error": str(error)}
     log.info("Loaded test image %s", name)
-    remark = Colours.outside(image, card)
-    if remark:
-        log.warning("%s: %s", name, remark)
     log.info("%s %s detection started.", SYSTEM, engine.name)
     start = time.perf_counter()
     [probabilities], spoke = Engine.answer(engine, image[None])
@@ -66,9 +62,7 @@ def _classify(configuration, card, engine, path):
     correct = verdict.correct(row["truth"])
     level = logging.WARNING if correct is False else logging.INFO
     log.log(level, "%s", verdict.sentence(seconds, row["truth"]))
-    if verdict.uncertain:
-        log.warning("%s: uncertain; a person should look at this image", name)
-    return row | {
+    row |= {
         "class": verdict.label,
         "verdict": verdict.finding,
         "confidence": verdict.confidence,
@@ -79,14 +73,10 @@ def _classify(configuration, card, engine, path):
         "seconds": seconds,
         "engine": spoke.name,
         "precision": spoke.precision,
-        "remark": remark,
+        "remark": Colours.outside(image, card),
     }
-
-
-def _strange(rows):
-    strange = sum(bool(row["remark"]) for row in rows)
-    if strange:
-        log.warning("%d images have colours unlike those of the training images; they are named above", strange)
+    Rows.warn(row, log)
+    return row
 
 
 def _model(card):

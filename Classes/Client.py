@@ -17,6 +17,9 @@ ADDRESS = "/Inference"
 # Inference changes nothing on the server, so whatever these mean, sending again is safe.
 AGAIN = (429, 502, 503, 504)
 
+# Seconds on the way, beside those that the server has for its answer.
+MORE = 5
+
 # Seconds: the wait doubles from the first to the longest, and varies so that many clients do not come back at once.
 FIRST_WAIT, LONGEST_WAIT, SPREAD = 0.2, 5, 0.3
 
@@ -24,7 +27,7 @@ log = logging.getLogger("ClassifierServerClient")
 
 
 def run(
-    configuration, sources=(), *, server=None, concurrency=4, timeout=35, retries=12, csv_path=None, json_path=None
+    configuration, sources=(), *, server=None, concurrency=4, timeout=None, retries=12, csv_path=None, json_path=None
 ):
     """Send images and say how many verdicts are right.
 
@@ -33,7 +36,7 @@ def run(
       sources: files and folders; none means `TestImagePath`.
       server: the API's address, such as https://lab.example.org; None: `Domain`, or `IP` and `Port`.
       concurrency: images on their way at once.
-      timeout: seconds to wait for an answer before sending again.
+      timeout: seconds to wait for an answer before sending again; None: a little more than the server's `Deadline`.
       retries: times that one image is sent again.
       csv_path, json_path: where one row an image is written, or None.
     Returns:
@@ -43,6 +46,7 @@ def run(
     """
     Rows.check(csv_path, json_path)
     files = Sources.find(configuration, sources)
+    timeout = timeout or configuration["Deadline"] + MORE
     sender = _Sender(configuration, server or address(configuration), timeout, retries)
     log.info("Classifier class initialization complete.")
     log.info(Helpers.DISCLAIMER)
@@ -51,9 +55,9 @@ def run(
     with contextlib.closing(sender):
         sender.reach()
         answers, stopped = _send(sender, files, concurrency)
-    told = [list(answer["probabilities"]) for _, answer in answers if answer.get("probabilities")]
-    classes = told[0] if told else ["0", "1"]
-    rows = [_row(configuration, classes, path, answer) for path, answer in answers]
+    rows = _rows(configuration, answers)
+    if any(answer.get("synthetic") for _, answer in answers):
+        log.warning(Helpers.SYNTHETIC)
     Rows.write(rows, _model(answers), csv_path, json_path, log)
     Rows.summary(rows, log)
     if stopped:
@@ -197,6 +201,15 @@ def _send(sender, files, concurrency):
     return [(path, found[path]) for path in files if path in found], stopped
 
 
+def _rows(configuration, answers):
+    told = [list(answer["probabilities"]) for _, answer in answers if answer.get("probabilities")]
+    classes = told[0] if told else ["0", "1"]
+    rows = [_row(configuration, classes, path, answer) for path, answer in answers]
+    for row in rows:
+        Rows.warn(row, log)
+    return rows
+
+
 def _row(configuration, classes, path, answer):
     truth = Prediction.truth(path, classes)
     row = Rows.empty(Sources.shown(path), truth, classes)
@@ -214,6 +227,7 @@ def _row(configuration, classes, path, answer):
         "seconds": answer.get("seconds"),
         "engine": answer.get("engine"),
         "precision": answer.get("precision"),
+        "remark": answer.get("remark"),
     }
 
 

@@ -22,6 +22,7 @@ SCHEMA = PROJECT / "Required" / "confs.schema.json"
 CORES = os.cpu_count() or 1
 
 DISCLAIMER = "Research use only: a verdict of this program is no diagnosis and replaces none."
+SYNTHETIC = "This model was trained on synthetic smears: its verdicts say nothing about real cells."
 
 
 class Configuration:

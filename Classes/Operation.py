@@ -70,7 +70,7 @@ def _announce(configuration, laboratory, listener):
     log.info("Classifier server class initialization complete.")
     log.info(Helpers.DISCLAIMER)
     if laboratory.card.synthetic:
-        log.warning("This model was trained on synthetic smears: its verdicts say nothing about real cells.")
+        log.warning(Helpers.SYNTHETIC)
     if laboratory.key is None and not Callers.is_loopback(configuration.address):
         log.warning("AllowWithoutApiKey: whoever reaches this port may use it.")
     lines = (

@@ -9,6 +9,9 @@ import pathlib
 from Classes import Files, Helpers
 from Classes.Errors import ConfigurationError
 
+# A spreadsheet takes a text that begins so for a formula, and a file's name is a stranger's text.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 def empty(name, truth, classes):
     """The row of an image that has no verdict yet."""
@@ -16,7 +19,15 @@ def empty(name, truth, classes):
     row |= {f"probability_{label}": None for label in classes}
     row |= {"truth": truth, "correct": None, "seconds": None}
     # Of the row, not of the run: where a device fails, another goes on.
-    return row | {"engine": None, "precision": None, "error": None}
+    return row | {"engine": None, "precision": None, "remark": None, "error": None}
+
+
+def warn(row, log):
+    """Log why a person should look at an image whose row is full, in a line a reason."""
+    if row["uncertain"]:
+        log.warning("%s: uncertain; a person should look at this image", row["file"])
+    if row["remark"]:
+        log.warning("%s: %s", row["file"], row["remark"])
 
 
 def summary(rows, log):
@@ -47,6 +58,9 @@ def summary(rows, log):
     if uncertain:
         rest = [row["correct"] for row in judged if not row["uncertain"]]
         log.info("%d images uncertain; of the other %d, %d correct", uncertain, len(rest), sum(rest))
+    strange = sum(bool(row["remark"]) for row in rows)
+    if strange:
+        log.warning("%d images have colours unlike those of the training images; they are named above", strange)
     unnamed = sum(row["truth"] is None and not row["error"] for row in rows)
     if unnamed:
         log.info("%d images without a class in their name were classified and not counted", unnamed)
@@ -83,7 +97,7 @@ def write(rows, model, csv_path, json_path, log):
         fields = rows[0] if rows else ["file"]
         writer = csv.DictWriter(text, fields, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: _harmless(value) for key, value in row.items()} for row in rows)
         Files.write(csv_path, text.getvalue())
     if json_path:
         content = {"notice": Helpers.DISCLAIMER, "model": model, "images": rows}
@@ -91,3 +105,7 @@ def write(rows, model, csv_path, json_path, log):
     for path in (csv_path, json_path):
         if path:
             log.info("Wrote %d rows to %s", len(rows), path)
+
+
+def _harmless(value):
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

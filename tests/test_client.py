@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+import requests
 
 from Classes import Client, Entry, Helpers
 from Classes.Errors import ALLError, ConfigurationError
@@ -126,6 +127,36 @@ def test_an_old_servers_answer_is_enough(images, configuration, tmp_path, caplog
     ] * 2
 
 
+def test_what_makes_a_verdict_doubtful_is_told(images, configuration, tmp_path, caplog):
+    remark = "colours unlike those of the training images"
+    strange = NEW | {"synthetic": True, "uncertain": True, "remark": remark}
+    with serving((200, strange), (200, NEW)) as server:
+        assert send(server, configuration, concurrency=1, json_path=tmp_path / "rows.json") == 0
+
+    rows = json.loads((tmp_path / "rows.json").read_text())["images"]
+    assert [row["remark"] for row in rows] == [remark, None, None, None]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"{images / 'Im0_0.png'}: uncertain; a person should look at this image",
+        f"{images / 'Im0_0.png'}: {remark}",
+        Helpers.SYNTHETIC,
+        "1 images have colours unlike those of the training images; they are named above",
+    ]
+
+
+@pytest.mark.parametrize(("given", "waits"), [({}, 2.5 + Client.MORE), ({"timeout": 1}, 1)])
+def test_an_answer_is_waited_for_as_long_as_the_server_may_take(images, configuration, monkeypatch, given, waits):
+    waited = []
+    post = requests.Session.post
+    monkeypatch.setattr(
+        requests.Session, "post", lambda *rest, timeout, **more: waited.append(timeout) or post(*rest, **more)
+    )
+    with serving((200, NEW)) as server:
+        settings = [f"NetworkPath={configuration.root}", f"Port={server.server_port}", "Deadline=2.5"]
+        assert Client.run(Helpers.load(None, settings), **given) == 0
+
+    assert set(waited) == {waits}
+
+
 @pytest.mark.parametrize(
     "steps",
     [
@@ -241,6 +272,8 @@ def test_the_address_is_the_configurations(settings, expected):
         (["Send"], "Send wants files or folders"),
         (["Test", "a.png"], "Test takes none"),
         (["Test", "--concurrency", "0"], "a whole number from 1 is expected"),
+        (["Test", "--retries", "-1"], "-1: a whole number from 0 is expected"),
+        (["Test", "--server", "localhost:8080"], "localhost:8080: write the address with http:// or https://"),
     ],
 )
 def test_the_door_refuses_in_one_line(arguments, said):

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from Classes import Helpers, Refusals, Service
+from Classes import Colours, Helpers, Refusals, Service
 from tests import browser, graphs, servers, services
 
 KEY = "k" * 32
@@ -168,7 +168,8 @@ def driver(folder):
 @pytest.fixture(scope="module")
 def server(driver, tmp_path_factory):
     """Server.py with its device; after the driver, so that none is started where there is no browser."""
-    model = {"content": graphs.pooled(), "size": graphs.SIZE}
+    known = [Colours.measure(graphs.red(value, size=graphs.SIZE)) for value in (64, 65, 191, 192)]
+    model = {"content": graphs.pooled(), "size": graphs.SIZE, "colours": Colours.summary(known)}
     with servers.running(tmp_path_factory.mktemp("server"), "CallerRate=0", real=True, model=model) as found:
         yield found
 
@@ -232,6 +233,8 @@ def test_verdicts_are_shown(page, folder):
     assert list(shown) == ["sick.png", "well, blue.png", "=1+1.png", "broken.png"]
     assert shown["sick.png"] == ["ALL detected", "81.76 %"]
     assert shown["well, blue.png"] == ["ALL not detected", "62.25 %\n⚠ low confidence"]
+    assert shown["=1+1.png"][1].splitlines()[-1].startswith("⚠ ")
+    assert "colours" in shown["=1+1.png"][1]
     assert shown["broken.png"][0].startswith("No verdict\n")
     assert shown["broken.png"][0].endswith("(not_an_image)")
     assert by_id(page, "status").text == STATUS
@@ -253,6 +256,7 @@ def test_the_saved_csv(page, folder):
     assert (sick["class"], sick["verdict"], sick["low"], sick["error"]) == ("1", "ALL detected", "false", "")
     assert [float(sick[name]) for name in ("confidence", "probability_1")] == pytest.approx([SICK, SICK], abs=1e-4)
     assert float(sick["probability_0"]) == pytest.approx(1 - SICK, abs=1e-4)
+    assert sick["remark"] == "" and "colours" in lines["'=1+1.png"]["remark"]
     assert (sick["engine"], sick["notice"]) == ("OpenVINO CPU", Helpers.DISCLAIMER)
     assert lines["well, blue.png"]["low"] == "true"
     assert broken["verdict"] == broken["confidence"] == ""

@@ -11,7 +11,7 @@ const TIMEOUT = 60_000;
 // A spreadsheet takes a text that begins so for a formula, and a file's name is a stranger's text.
 const FORMULA = /^[=+\-@\t\r]/;
 const COLUMNS = ["file", "class", "verdict", "confidence", "low", "uncertain"];
-const LAST_COLUMNS = ["seconds", "error", "sha256", "engine", "precision", "model", "request_id", "notice"];
+const LAST_COLUMNS = ["seconds", "error", "remark", "sha256", "engine", "precision", "model", "request_id", "notice"];
 
 const byId = (id) => document.getElementById(id);
 const images = [];
@@ -211,6 +211,7 @@ function confidence(answer) {
   const parts = [element("span", percent, { className: "percent" }), meter];
   if (answer.low_confidence) parts.push(element("span", "⚠ low confidence", { className: "low" }));
   if (answer.uncertain) parts.push(element("span", "⚠ uncertain: a person should decide", { className: "low" }));
+  if (answer.remark) parts.push(element("span", `⚠ ${answer.remark}`, { className: "low" }));
   return parts;
 }
 
