@@ -24,6 +24,8 @@ def main(arguments=None) -> int:
     group.add_argument("--csv", metavar="PATH", help="write one row an image as CSV")
     group.add_argument("--json", metavar="PATH", help="write one row an image as JSON")
     options = parser.parse_args(arguments)
+    if options.sources[:1] == ["Devices"] and (len(options.sources) > 1 or options.csv or options.json):
+        parser.error("Devices takes no images and writes no rows")
     from Classes import Classification, Devices, Helpers
 
     configuration = Helpers.load(options.confs, options.settings)

@@ -33,6 +33,8 @@ def main(arguments=None) -> int:
         parser.error("--remove goes with Demo")
     if options.folder and options.command != "Augment":
         parser.error("FOLDER goes with Augment")
+    if options.strict and options.command == "Demo":
+        parser.error("--strict goes with images that are not drawn")
     from Classes import Audit, Augmentation, Data, Demo, Helpers
 
     configuration = Helpers.load(options.confs, options.settings)

@@ -23,6 +23,8 @@ def main(arguments=None) -> int:
     parser.add_argument("command", nargs="?", choices=["Folds"], help="cross-validation instead of the frozen graph")
     parser.add_argument("count", nargs="?", type=_count, default=5, help="how many folds (default: 5)")
     options = parser.parse_args(arguments)
+    if options.command and any(text.startswith("Device=") for text in options.settings):
+        parser.error("--device goes with the frozen graph; Folds trains and measures in TensorFlow")
     from Classes import Helpers
 
     configuration = Helpers.load(options.confs, options.settings)

@@ -81,7 +81,7 @@ def run(configuration, strict=False):
 
     Args:
       configuration: Configuration.
-      strict: findings that forbid training make the exit code 1.
+      strict: any finding makes the exit code 1.
     Returns:
       exit code.
     Raises:

@@ -48,7 +48,7 @@ def page(configuration, findings, looks):
 
 def _problems(findings):
     if not findings["problems"]:
-        return '<p class="fine">Nothing was found that forbids training on these images.</p>'
+        return '<p class="fine">Nothing was found that a person has to look at.</p>'
     return "".join(
         f'<p class="problem"><b>{Page.text(each["title"])}</b>: {Page.text(each["text"])}.</p>'
         for each in findings["problems"]

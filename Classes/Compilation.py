@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import datetime
 import hashlib
 import logging
 import os
@@ -14,7 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from Classes import Card, Files, StickGraph
+from Classes import Card, Files, Provenance, StickGraph
 from Classes.Errors import ConfigurationError, GraphError
 
 # Processors of the stick that share the work: all of them.
@@ -77,7 +76,7 @@ def _compile(folder, command, card):
     failed = next((found[0] for line in said if (found := FAILED.search(line))), None)
     if failed or not made.is_file():
         reason = failed or f"no graph, and at last: {said[-1] if said else 'nothing'}"
-        raise GraphError(f"{command} failed: {reason}; its whole output is in Logs/Trainer.log")
+        raise GraphError(f"{command} failed: {reason}; its whole output is in Trainer.log")
     content = made.read_bytes()
     return content, StickGraph.check(content, made, len(card.classes))
 
@@ -136,6 +135,6 @@ def _note(card, path, content, header):
         "source_sha256": card.graph_sha256,
         "stages": header.stages,
         "shaves": SHAVES,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "created": Provenance.now(),
     }
     Card.write(card.path, dataclasses.replace(card, compiled=note))

@@ -128,7 +128,7 @@ def run(main, packages):
 
     Args:
       main: callable without arguments; returns the exit code.
-      packages: what the script needs, SERVING or TRAINING.
+      packages: what the script needs: TRAINING, SERVING, SERVER or CLIENT.
     Returns:
       exit code: main's own, the error's, 1 for what the system refuses and for a defect, and as shells have it 130 for
       Ctrl-C, 143 for SIGTERM, 141 where the reader of the output has gone.

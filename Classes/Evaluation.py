@@ -21,6 +21,9 @@ NAMES = {
     "pr_auc": "PR AUC",
 }
 
+# What is shown of each fold of a cross-validation.
+OF_A_FOLD = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc")
+
 ONE_CLASS = "both classes are needed"
 
 

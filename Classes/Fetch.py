@@ -51,7 +51,7 @@ def fetch(folder):
         with Files.lock(folder), Files.replacing(path) as temporary:
             _download(temporary)
     except Exception as error:  # Keras wraps what went wrong on the way in a plain Exception
-        reason = str(error).rpartition(" -- ")[2].splitlines()[0]
+        reason = str(error).rpartition(" -- ")[2].strip().partition("\n")[0] or "no reason was given"
         damaged = f"; remove {path}, it is damaged" if path.exists() else ""
         print(f"The pretrained weights could not be fetched ({reason}); going on without them{damaged}.")
         return 1

@@ -20,9 +20,6 @@ from Classes import (
 )
 from Classes.Errors import ConfigurationError
 
-# The figures of a line of the table.
-SHOWN = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc")
-
 log = logging.getLogger("Validation")
 
 
@@ -104,7 +101,7 @@ def table(found):
     Args:
       found: what folds.json holds.
     """
-    heads = [Evaluation.NAMES[key] for key in SHOWN]
+    heads = [Evaluation.NAMES[key] for key in Evaluation.OF_A_FOLD]
     widths = [max(len(head), 7) for head in heads]
 
     def line(name, values):
@@ -112,8 +109,11 @@ def table(found):
         return "  ".join([f"{name:8}", *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))])
 
     lines = ["  ".join([f"{'fold':8}", *(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True))])]
-    lines += [line(str(number), [fold[key]["value"] for key in SHOWN]) for number, fold in enumerate(found["folds"], 1)]
-    lines += [line(name, [found[name][key] for key in SHOWN]) for name in ("mean", "spread")]
+    lines += [
+        line(str(number), [fold[key]["value"] for key in Evaluation.OF_A_FOLD])
+        for number, fold in enumerate(found["folds"], 1)
+    ]
+    lines += [line(name, [found[name][key] for key in Evaluation.OF_A_FOLD]) for name in ("mean", "spread")]
     return [*lines, "", "All folds together, each original judged once:", "", *Evaluation.table(found["together"])]
 
 
@@ -150,7 +150,9 @@ def _figures(configuration, manifest, items, judged):
 
     folds = [measure(*each) for each in judged]
     together = measure(*(numpy.concatenate(each) for each in zip(*judged, strict=True)))
-    values = {key: [fold[key]["value"] for fold in folds if fold[key]["value"] is not None] for key in SHOWN}
+    values = {
+        key: [fold[key]["value"] for fold in folds if fold[key]["value"] is not None] for key in Evaluation.OF_A_FOLD
+    }
     return {
         "notice": Helpers.DISCLAIMER,
         "network": configuration["Network"],

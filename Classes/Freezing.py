@@ -241,11 +241,19 @@ def validation_logits(configuration, manifest, arrays):
         unit="image",
     )
     images = (view.prepare(record.encoded, **Images.limits(configuration)) for record in records)
+    return Calibration.from_probabilities(engine_answers(definition, (view.network_input(image) for image in images)))
+
+
+def engine_answers(definition, inputs):
+    """OpenVINO.answers of a graph that has no file yet.
+
+    Args:
+      definition: GraphDef.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "uncalibrated.pb"
+        path = pathlib.Path(folder) / "graph.pb"
         path.write_bytes(definition.SerializeToString())
-        answers = OpenVINO.answers(path, (view.network_input(image) for image in images))
-    return Calibration.from_probabilities(answers)
+        return OpenVINO.answers(path, inputs)
 
 
 def _card(configuration, digest):

@@ -13,9 +13,9 @@ import jsonschema
 import tqdm
 
 from Classes import Files
+from Classes.Entry import PROJECT
 from Classes.Errors import ConfigurationError, one_line
 
-PROJECT = pathlib.Path(__file__).resolve().parent.parent
 CONFIGURATION = PROJECT / "Required" / "confs.json"
 SCHEMA = PROJECT / "Required" / "confs.schema.json"
 
@@ -176,7 +176,9 @@ def _check_texts(values, source):
 def _nearest(key, known):
     lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(key.lower(), lower, n=1, cutoff=0.5)
-    return f"; did you mean {lower[near[0]]}?" if near else f"; the keys are {', '.join(sorted(known))}"
+    if near:
+        return f"; did you mean {lower[near[0]]}?"
+    return f"; the keys are {', '.join(sorted(known))}" if len(known) < 10 else "; the README lists all keys"
 
 
 def _allowed(rule):

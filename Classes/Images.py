@@ -126,7 +126,7 @@ def _square(image, size, crop):
 
 
 def limits(configuration):
-    """The configured max_pixels and max_side, as keyword arguments of `load`, `check` and `prepare`."""
+    """The configured max_pixels and max_side, as keyword arguments of `load`, `glance` and `prepare`."""
     return {"max_pixels": configuration["MaxPixels"], "max_side": configuration["MaxSide"]}
 
 

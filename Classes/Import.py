@@ -4,12 +4,11 @@ import dataclasses
 import json
 import logging
 import pathlib
-import tempfile
 
 import numpy
 import tf_keras
 
-from Classes import Calibration, Demo, Files, Freezing, Images, Networks, OpenVINO, Pretrained
+from Classes import Calibration, Demo, Files, Freezing, Images, Networks, Pretrained
 from Classes.Errors import CheckpointError, ConfigurationError, GraphError, one_line
 
 WEIGHTS, MODEL = "weights.h5", "model.json"
@@ -115,10 +114,7 @@ def _compare(configuration, arrays, weights, inputs):
     if not model.is_file():
         log.warning("%s: missing, so that Keras's own answers could not be compared", model)
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "imported.pb"
-        path.write_bytes(Freezing.frozen(configuration, arrays).SerializeToString())
-        answers = OpenVINO.answers(path, inputs)
+    answers = Freezing.engine_answers(Freezing.frozen(configuration, arrays), inputs)
     difference = float(numpy.abs(answers - _keras(model, weights, inputs)).max())
     # False for NaN too.
     if not difference <= TOLERANCE:

@@ -150,7 +150,7 @@ def _limits(card, manifest, metrics):
 def _origin(card, metrics):
     lines = [
         f"- graph SHA-256 {card.graph_sha256}",
-        f"- made {card.created}, commit {card.commit}, {_steps(card)}",
+        f"- made {card.created}, {f'commit {card.commit}, ' if card.commit else ''}{_steps(card)}",
         f"- measured {metrics['created']}",
         "- " + ", ".join(f"{name} {version}" for name, version in card.versions.items()),
     ]

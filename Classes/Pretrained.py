@@ -110,24 +110,29 @@ def _read(path, network, names):
 
 def _read_archive(path):
     try:
-        with tarfile.open(path) as archive, tempfile.TemporaryDirectory() as folder:
-            members = [member for member in archive if member.isfile() and ".ckpt" in member.name]
-            if not members:
-                raise CheckpointError(f"{path}: no .ckpt file in this archive; give the published Slim archive")
-            # The member's own folders are not used, so none can point out of ours.
-            names = [pathlib.PurePath(member.name).name for member in members]
-            for member, name in zip(members, names, strict=True):
-                with archive.extractfile(member) as content, open(pathlib.Path(folder) / name, "wb") as file:
-                    shutil.copyfileobj(content, file)
-            prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", min(names, key=len))
-            return Checkpoints.read(pathlib.Path(folder) / prefix)
-    except (tarfile.TarError, EOFError, zlib.error, CheckpointError) as error:
-        raise CheckpointError(f"{path}: damaged archive ({error}); fetch it again") from error
-    except OSError as error:
+        with tempfile.TemporaryDirectory() as folder:
+            prefix = _unpack(path, pathlib.Path(folder))
+            found = Checkpoints.read(prefix) if prefix else None
+    except (tarfile.TarError, EOFError, zlib.error, CheckpointError, OSError) as error:
         # gzip's own complaint has no number; a full disk has one, and is no fault of the archive.
-        if error.errno:
+        if getattr(error, "errno", None):
             raise
         raise CheckpointError(f"{path}: damaged archive ({error}); fetch it again") from error
+    if found is None:
+        raise CheckpointError(f"{path}: no .ckpt file in this archive; give the published Slim archive")
+    return found
+
+
+def _unpack(path, folder):
+    """Bring an archive's checkpoint into a folder; returns its prefix, None where there is no checkpoint."""
+    with tarfile.open(path) as archive:
+        # The members' own folders are not used, so none can point out of ours.
+        members = {pathlib.PurePath(member.name).name: member for member in archive if member.isfile()}
+        members = {name: member for name, member in members.items() if ".ckpt" in name}
+        for name, member in members.items():
+            with archive.extractfile(member) as content, open(folder / name, "wb") as file:
+                shutil.copyfileobj(content, file)
+    return folder / re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", min(members, key=len)) if members else None
 
 
 def read_keras(path, network, names):

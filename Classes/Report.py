@@ -158,23 +158,21 @@ def _folds(folds):
     if not folds:
         return "<h2>Folds</h2><p>Not measured on these data; python3 Validation.py Folds 5 does.</p>"
     lines = {
-        str(number): {key: fold[key]["value"] for key in _FOLD_KEYS} for number, fold in enumerate(folds["folds"], 1)
+        str(number): {key: fold[key]["value"] for key in Evaluation.OF_A_FOLD}
+        for number, fold in enumerate(folds["folds"], 1)
     }
     lines |= {"mean": folds["mean"], "spread": folds["spread"]}
     rows = [
-        (name, *("-" if values[key] is None else f"{values[key]:.4f}" for key in _FOLD_KEYS))
+        (name, *("-" if values[key] is None else f"{values[key]:.4f}" for key in Evaluation.OF_A_FOLD))
         for name, values in lines.items()
     ]
     words = (
         "The last layer trained anew for each fold, on all groups but the fold's. Spread: standard deviation over the "
         "folds. Under it all folds together, each original judged once."
     )
-    head = ("fold", *(Evaluation.NAMES[key] for key in _FOLD_KEYS))
+    head = ("fold", *(Evaluation.NAMES[key] for key in Evaluation.OF_A_FOLD))
     together = _table("together", Evaluation.named(folds["together"]))
     return f"<h2>Folds</h2><p>{words}</p>{Page.table(head, rows)}{together}"
-
-
-_FOLD_KEYS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc")
 
 
 def _galleries(configuration, card, rows):
@@ -279,7 +277,7 @@ def _audited(audit):
 def _origin(card, metrics):
     rows = [
         ("frozen graph", f"{Page.text(card.graph)}, SHA-256 {card.graph_sha256}"),
-        ("made", Page.text(f"{card.created} at commit {card.commit}")),
+        ("made", Page.text(card.created + (f" at commit {card.commit}" if card.commit else ""))),
         ("measured on", Page.text(f"{metrics['engine']}, {metrics['arithmetic']}")),
         ("threshold, temperature", f"{card.threshold:g}, {card.temperature:g}"),
         ("versions", Page.text(", ".join(f"{name} {version}" for name, version in card.versions.items()))),

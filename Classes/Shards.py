@@ -149,9 +149,9 @@ def manifest(configuration):
         raise DataError(f"{file}: of another version, or changed after it was written; {again}")
     for shard, expected in sums:
         if not shard.is_file():
-            raise DataError(f"{shard}: missing; {again}")
+            raise DataError(f"{shard}: missing, but {file.name} names it; {again}")
         if Files.sha256(shard) != expected:
-            raise DataError(f"{shard}: its SHA-256 is not the manifest's, the file is damaged; {again}")
+            raise DataError(f"{shard}: its SHA-256 is not that in {file.name}, one of the two is damaged; {again}")
     return found
 
 

@@ -31,8 +31,8 @@ steps_log = logging.getLogger("tensorflow")
 def run(configuration):
     """Measure the frozen graph on the validation split.
 
-    Writes TensorBoard events, `metrics.json`, `confusion.png` and `roc.png` to `LogDirEval`, and the figures into the
-    model card.
+    Writes TensorBoard events, `metrics.json` and pictures to `LogDirEval`, the figures into the model card, and the
+    report.
 
     Args:
       configuration: Configuration.
@@ -57,7 +57,7 @@ def run(configuration):
             print(*Evaluation.table(figures["patients"], "patients"), "", sep="\n")
         metrics = _publish(configuration, card, manifest, engine, rows, figures)
         Report.write(configuration, card, manifest, metrics)
-    log.info("Wrote metrics.json, confusion.png and roc.png to %s", folder)
+    log.info("Wrote metrics.json and its pictures to %s", folder)
     log.info("Next: python3 Classifier.py, or tensorboard --logdir=%s", configuration["LogDirEval"])
     return 0
 

@@ -65,7 +65,7 @@ def test_a_clean_folder_has_no_findings(folder):
     assert findings["sizes"] == {"300x300": 2 * COUNT}
     assert (findings["modes"], findings["formats"]) == ({"RGB": 2 * COUNT}, {"png": 2 * COUNT})
     assert findings["exact"] == findings["alike"] == findings["odd_sizes"] == findings["odd_modes"] == []
-    assert "Nothing was found that forbids training" in page
+    assert "Nothing was found that a person has to look at." in page
     after = {path: path.read_bytes() for path in (folder / "Model").rglob("*") if path.is_file()}
     assert {path: after[path] for path in before} == before
     assert {path.name for path in set(after) - set(before)} == {".lock", "Data.html", "Data.json"}

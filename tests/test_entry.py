@@ -126,6 +126,21 @@ def test_every_script_refuses_a_wrong_configuration_in_one_line(name, arguments,
     assert (run.returncode, run.stdout) == (2, "")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["Data.py", "Demo", "--strict"], "--strict goes with images that are not drawn"),
+        (["Data.py", "Check", "--remove"], "--remove goes with Demo"),
+        (["Classifier.py", "Devices", "--csv", "a.csv"], "Devices takes no images and writes no rows"),
+        (["Classifier.py", "Devices", "a.png"], "Devices takes no images and writes no rows"),
+    ],
+)
+def test_an_option_without_an_effect_is_refused(arguments, expected):
+    run = subprocess.run([sys.executable, *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.endswith(f"error: {expected}\n")
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_nothing_happens_at_import(name):
     script = (

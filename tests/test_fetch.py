@@ -92,6 +92,18 @@ def test_an_address_without_them_is_one_line(weights, tmp_path, capsys):
     assert line == "The pretrained weights could not be fetched (File not found); going on without them."
 
 
+def test_a_refusal_without_a_reason_is_one_line(tmp_path, monkeypatch, capsys):
+    class Refusing(QuietHandler):
+        def do_GET(self):
+            self.wfile.write(b"HTTP/1.0 503 \r\n\r\n")
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.handle_request).start()
+        monkeypatch.setattr(Fetch, "ADDRESS", f"http://127.0.0.1:{server.server_port}/" + Fetch.NAME)
+        assert Fetch.fetch(tmp_path / "Pretrained") == 1
+    assert "could not be fetched (no reason was given); going on" in capsys.readouterr().out
+
+
 def test_no_network_is_one_line(no_network, tmp_path, capsys):
     assert Fetch.fetch(tmp_path / "Pretrained") == 1
     captured = capsys.readouterr()

@@ -67,7 +67,7 @@ def test_every_original_is_judged_once_by_what_did_not_see_it(tmp_path, monkeypa
 
     assert [fold["images"] for fold in found["folds"]] == [10] * 4
     assert found["together"]["images"] == 40
-    for key in Folds.SHOWN:
+    for key in Evaluation.OF_A_FOLD:
         values = [fold[key]["value"] for fold in found["folds"]]
         assert found["mean"][key] == pytest.approx(numpy.mean(values))
         assert found["spread"][key] == pytest.approx(numpy.std(values, ddof=1))
@@ -77,7 +77,7 @@ def test_every_original_is_judged_once_by_what_did_not_see_it(tmp_path, monkeypa
     printed = capsys.readouterr().out
     assert "40 images of 40 originals or patients" in printed
     (mean,) = [line.split() for line in printed.splitlines() if line.startswith("mean")]
-    assert mean[1:] == [f"{found['mean'][key]:.4f}" for key in Folds.SHOWN]
+    assert mean[1:] == [f"{found['mean'][key]:.4f}" for key in Evaluation.OF_A_FOLD]
 
 
 def test_labels_that_mean_nothing_are_not_learned(tmp_path, monkeypatch):
@@ -119,7 +119,7 @@ def test_more_than_the_last_layer_is_refused(tmp_path, monkeypatch):
 
 def test_a_figure_without_meaning_is_a_dash():
     nothing = Evaluation.evaluate([1, 1], [0.9, 0.8], [1, 1])
-    mean = dict.fromkeys(Folds.SHOWN)
+    mean = dict.fromkeys(Evaluation.OF_A_FOLD)
 
     lines = Folds.table({"folds": [nothing], "mean": mean, "spread": mean, "together": nothing})
 

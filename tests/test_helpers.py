@@ -200,7 +200,7 @@ def test_settings_has_a_section_of_its_own():
         ("Epochs", "--set Epochs: write Key=value, for instance --set Epochs=5"),
         ("Epoch=5", "--set Epoch=5: there is no key Epoch; did you mean Epochs?"),
         ("Clasifier.Epochs=5", "there is no key Clasifier.Epochs; did you mean Classifier.Epochs?"),
-        ("=5", "there is no key ; the keys are"),
+        ("=5", "there is no key ; the README lists all keys"),
         ("Epochs=", '--set: Classifier.Epochs is ""; allowed: a whole number'),
         ("Epochs=many", '--set: Classifier.Epochs is "many"; allowed: a whole number'),
         ("LearningRate=NaN", '--set: Classifier.LearningRate is "NaN"; allowed: a number'),

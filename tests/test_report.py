@@ -4,7 +4,7 @@ import re
 import numpy
 import pytest
 
-from Classes import Calibration, Card, Curves, Evaluation, Folds, ModelCard, Report, Shards, Validation
+from Classes import Calibration, Card, Curves, Evaluation, ModelCard, Report, Shards, Validation
 from Classes.Data import Item
 from tests import graphs, smears
 
@@ -90,8 +90,12 @@ def test_names_and_findings_are_shown_as_text(measured):
 
 def test_folds_of_these_data_are_shown_and_others_are_not(measured):
     figure = {"value": 0.9, "interval": None, "of": None, "note": None}
-    fold = dict.fromkeys(Folds.SHOWN, figure)
-    rest = {"mean": dict.fromkeys(Folds.SHOWN, 0.9), "spread": dict.fromkeys(Folds.SHOWN, 0.0125), "together": fold}
+    fold = dict.fromkeys(Evaluation.OF_A_FOLD, figure)
+    rest = {
+        "mean": dict.fromkeys(Evaluation.OF_A_FOLD, 0.9),
+        "spread": dict.fromkeys(Evaluation.OF_A_FOLD, 0.0125),
+        "together": fold,
+    }
     path = measured.path("LogDirEval") / "folds.json"
     for digest, shown in ((Shards.manifest(measured).sha256, True), ("0" * 64, False)):
         path.write_text(json.dumps({"manifest_sha256": digest, "folds": [fold, fold], **rest}))

@@ -197,10 +197,16 @@ def test_damage_is_named_with_the_remedy(folder):
     good = listing(folder)
 
     flip(shard)
-    with pytest.raises(DataError, match=r"ALL_validation_00001-of-00002.*damaged; run python3 Data\.py"):
+    with pytest.raises(
+        DataError,
+        match=r"ALL_validation_00001-of-00002.*in ALL_manifest\.json, one of the two is damaged; run python3 Data\.py",
+    ):
         Shards.manifest(chosen)
     shard.unlink()
-    with pytest.raises(DataError, match=r"ALL_validation_00001-of-00002.*missing; run python3 Data\.py"):
+    with pytest.raises(
+        DataError,
+        match=r"ALL_validation_00001-of-00002.*missing, but ALL_manifest\.json names it; run python3 Data\.py",
+    ):
         Shards.manifest(chosen)
     shard.write_bytes(good[shard.name])
     assert Shards.manifest(chosen).classes == ["0", "1"]

@@ -277,10 +277,10 @@ def test_certainty_is_measured_and_told(folder, capsys):
     assert (folder / "Model" / "_logs_eval" / "reliability.png").stat().st_size > 5000
 
 
-@pytest.mark.parametrize("arguments", [["Folds", "1"], ["Folds", "many"], ["Fold"]])
+@pytest.mark.parametrize("arguments", [["Folds", "1"], ["Folds", "many"], ["Fold"], ["Folds", "--device", "CPU"]])
 def test_a_command_that_is_none(folder, capsys, arguments):
     with pytest.raises(SystemExit) as ended:
         Validation.main(arguments)
 
     assert ended.value.code == 2
-    assert re.search(r"two is the least|invalid choice", capsys.readouterr().err)
+    assert re.search(r"two is the least|invalid choice|--device goes with the frozen graph", capsys.readouterr().err)

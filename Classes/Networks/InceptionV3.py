@@ -5,13 +5,13 @@ import re
 import h5py
 import numpy
 
-from Classes import Images, inception_utils, inception_v3
+from Classes import Fetch, Images, inception_utils, inception_v3
 
 OUTPUT = "InceptionV3/Predictions/Softmax"
 LAST = inception_utils.LOGITS
 BLOCKS = inception_utils.BLOCKS
 POOLED = True
-PRETRAINED = "Model/Pretrained"
+PRETRAINED = Fetch.FOLDER
 ANEW = ("InceptionV3/Logits/", "InceptionV3/AuxLogits/Conv2d_2b_1x1/")
 
 
