@@ -18,7 +18,9 @@ from Classes.Errors import ConfigurationError
 from Classes.Helpers import PROJECT
 from tests import networks, processes, smears
 
-QUICK = ("Epochs=2", "LearningRate=0.001", "Shards=2", "BatchSize=8", "SaveSeconds=1")
+# Steps so small that float error stays float error: steps ten times as long carry it over a ReLU's kink, and from there
+# it grows.
+QUICK = ("Epochs=2", "LearningRate=0.0001", "Shards=2", "BatchSize=8", "SaveSeconds=1")
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,14 @@ def losses(results):
     return {int(step): float(loss) for step, loss in lines}
 
 
+def assert_close(these, those):
+    """Every variable of those is in these, optimiser and averages included, within a thousandth of its own size."""
+    for name, values in those.items():
+        values = values.astype("float64")
+        difference = numpy.linalg.norm(these[name] - values)
+        assert difference <= 1e-3 * numpy.linalg.norm(values), (name, difference)
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -95,8 +105,7 @@ def test_two_workers_learn_what_one_learns(prepared, tmp_path, more):
     assert steps == same > 0
     assert losses(results) == pytest.approx(losses(alone), rel=2e-3)
     assert one.keys() == two.keys()
-    for name, values in one.items():
-        numpy.testing.assert_allclose(two[name], values, rtol=2e-3, atol=2e-4, err_msg=name)
+    assert_close(two, one)
     assert "Worker 1 of 2" in results[0][1]
     assert "Froze 378 variables" in results[0][1]
     assert "Froze" not in results[1][1]
@@ -128,8 +137,7 @@ def test_two_devices_of_one_machine_learn_what_one_learns(prepared, tmp_path):
     assert steps == same > 0
     assert one.keys() == two.keys() - MixedPrecision.BEGIN.keys()
     assert two["loss_scale_steps"] == steps
-    for name, values in one.items():
-        numpy.testing.assert_allclose(two[name], values, rtol=2e-3, atol=2e-4, err_msg=name)
+    assert_close(two, one)
 
 
 def test_a_worker_that_dies_ends_the_others_in_one_line_and_all_go_on_at_the_last_checkpoint(prepared, tmp_path):
