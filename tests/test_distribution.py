@@ -1,5 +1,6 @@
 """Training by several workers: the same result as by one, and what is taken from a queue's variables."""
 
+import functools
 import json
 import os
 import re
@@ -91,15 +92,19 @@ def assert_close(these, those):
         assert difference <= 1e-3 * numpy.linalg.norm(values), (name, difference)
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        ("TrainableScopes=Mixed_7a", "GradientClip=1", "AverageDecay=0.5", "GradientSteps=2"),
-        ("TrainableScopes=Logits",),
-    ],
-)
-def test_two_workers_learn_what_one_learns(prepared, tmp_path, more):
-    (steps, one), alone = trained(prepared, tmp_path / "one", *more)
+END_TO_END = ("TrainableScopes=Mixed_7c", "GradientClip=1", "AverageDecay=0.5", "GradientSteps=2")
+LAST_LAYER = ("TrainableScopes=Logits",)
+
+
+@pytest.fixture(scope="module")
+def by_one(prepared, tmp_path_factory):
+    """What one worker learned with some settings; each is trained once."""
+    return functools.cache(lambda more: trained(prepared, tmp_path_factory.mktemp("alone") / "one", *more))
+
+
+@pytest.mark.parametrize("more", [END_TO_END, LAST_LAYER])
+def test_two_workers_learn_what_one_learns(prepared, by_one, tmp_path, more):
+    (steps, one), alone = by_one(more)
     (same, two), results = trained(prepared, tmp_path / "two", *more, workers=2)
 
     assert steps == same > 0
@@ -126,17 +131,16 @@ Training.run(Helpers.load(None, sys.argv[1:]))
 """
 
 
-def test_two_devices_of_one_machine_learn_what_one_learns(prepared, tmp_path):
-    more = ("TrainableScopes=Mixed_7a", "GradientClip=1")
-    (steps, one), _ = trained(prepared, tmp_path / "one", *more)
+def test_two_devices_of_one_machine_learn_what_one_learns(prepared, by_one, tmp_path):
+    (steps, one), _ = by_one(END_TO_END)
     (tmp_path / "two").mkdir()
-    done = processes.python(MIRRORED, settings(prepared, tmp_path / "two", *more), timeout=300)
+    done = processes.python(MIRRORED, settings(prepared, tmp_path / "two", *END_TO_END), timeout=300)
     assert done.returncode == 0, done.stderr
     same, two = Checkpoints.latest(tmp_path / "two" / "log")
 
     assert steps == same > 0
     assert one.keys() == two.keys() - MixedPrecision.BEGIN.keys()
-    assert two["loss_scale_steps"] == steps
+    assert 2 * two["loss_scale_steps"] == steps
     assert_close(two, one)
 
 

@@ -349,12 +349,12 @@ def test_the_comparison_after_training_in_bf16_is_float32(project, monkeypatch):
 
 
 def test_a_gpu_goes_on_where_a_processor_began(project, monkeypatch):
-    Training.run(project("TrainableScopes=Mixed_7c", "Epochs=1"))
+    Training.run(project("Network=AllCNN", "Epochs=1"))
     first = weights(project())["global_step"]
     assert "loss_scale" not in weights(project())
 
     monkeypatch.setattr(MixedPrecision, "chosen", lambda *_: "f16")
-    Training.run(project("TrainableScopes=Mixed_7c", "Epochs=2"))
+    Training.run(project("Network=AllCNN", "Epochs=2"))
 
     saved = weights(project())
     assert saved["global_step"] == 2 * first
