@@ -9,6 +9,7 @@ import pathlib
 import stat
 
 import numpy
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
@@ -277,7 +278,9 @@ def _reduce(image, at_least):
 
 def _upright(image):
     try:
-        return PIL.ImageOps.exif_transpose(image)
+        # Pillow copies an image that already stands upright, which most do.
+        turned = image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1
+        return PIL.ImageOps.exif_transpose(image) if turned else image
     except Exception:  # as open-ended as the decoders
         # Only the camera's notes are broken; every viewer shows such an image as it is stored.
         return image
