@@ -35,6 +35,15 @@ ALIKE = {
 # The group of all replicas among collective operations; far from the numbers that TensorFlow gives its own.
 GROUP = 990_001
 
+# What no worker's end brings about: a full disk, too little memory, a damaged or missing file, a defect here.
+OWN = (
+    tf.errors.DataLossError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.ResourceExhaustedError,
+)
+
 log = logging.getLogger("Trainer")
 
 
@@ -203,7 +212,7 @@ def together(strategy):
         yield
     except (tf.errors.OpError, CheckpointError) as error:
         cause = error if isinstance(error, tf.errors.OpError) else error.__cause__
-        if place(strategy)[1] == 1 or not isinstance(cause, tf.errors.OpError):
+        if place(strategy)[1] == 1 or not isinstance(cause, tf.errors.OpError) or isinstance(cause, OWN):
             raise
         log.debug("%s", cause.message)
         raise TrainingError(

@@ -39,7 +39,7 @@ def run(configuration, count):
       ConfigurationError: the configuration trains more than the last layer, or there are too few groups.
       ALLError: of the data or the weights.
     """
-    manifest = Shards.manifest(configuration)
+    manifest = Shards.agreed(configuration)
     network = Networks.of(configuration)
     if not network.POOLED:
         raise ConfigurationError(f"Folds trains the last layer on kept features; {configuration['Network']} has none")

@@ -16,9 +16,11 @@ from Classes import (
     Metrics,
     MixedPrecision,
     Networks,
+    Pretrained,
     Schedule,
     inception_utils,
 )
+from Classes.Errors import ConfigurationError
 
 log = logging.getLogger("Trainer")
 
@@ -118,6 +120,10 @@ class Learner:
         scaled = {"Loss_Scale": self._scale.variables()["loss_scale"]} if self._scale else {}
         return {name: float(Distribution.local(each)) for name, each in {**clipped, **scaled}.items()}
 
+    def foundation(self):
+        """What tells a run from others beside data and settings: the identity of weights that no checkpoint holds."""
+        return
+
     def _loss(self, labels, logits):
         return Losses.cross_entropy(labels, logits, self._class_weights, self.configuration["LabelSmoothing"])
 
@@ -191,6 +197,10 @@ class LastLayer(Learner):
             f"{self._layer}/biases": biases,
         }
 
+    def foundation(self):
+        """See Learner: the backbone, without which the layer means nothing."""
+        return Pretrained.backbone_identity(self._backbone, self._layer)
+
     def logits(self, arrays):
         """What a network with this backbone says to the validation images, float32 [N, C]; see `network`."""
         layer = (arrays[f"{self._layer}/{kind}"] for kind in ("weights", "biases"))
@@ -261,6 +271,12 @@ class Network(Learner):
     def __init__(self, configuration, manifest, blocks, pretrained):
         labels = numpy.array([image["label"] for image in manifest.splits["train"]], int)
         self.precision = MixedPrecision.chosen(configuration["TrainingPrecision"], tf.distribute.get_strategy())
+        batch, strategy = configuration["BatchSize"], tf.distribute.get_strategy()
+        if strategy.num_replicas_in_sync > 1 and len(labels) < batch:
+            raise ConfigurationError(
+                f"BatchSize is {batch} and there are {len(labels)} training images; workers share whole batches, "
+                "so choose a smaller one"
+            )
         log.info("Training in %s.", MixedPrecision.TOLD[self.precision])
         super().__init__(configuration, labels, manifest.classes.index(configuration["PositiveClass"]))
         self._manifest = manifest

@@ -7,7 +7,7 @@ import pathlib
 import shutil
 
 from Classes import Files, Helpers, Interruptions, Splits
-from Classes.Errors import DataError, reason
+from Classes.Errors import ConfigurationError, DataError, reason
 
 SPLITS = Splits.SIDES
 VERSION = 1
@@ -121,6 +121,28 @@ def write(configuration, splits, about):
 def path(configuration):
     """The manifest, beside the shards."""
     return configuration.path("DatasetDir") / f"{configuration['TFRecordFile']}_manifest.json"
+
+
+def agreed(configuration):
+    """`manifest`, for a training: its classes have to be those of the configuration.
+
+    Raises:
+      ConfigurationError: they are others; the network would be of another width, or ALL nobody's class.
+      DataError: as `manifest`.
+    """
+    found = manifest(configuration)
+    listed = ", ".join(found.classes)
+    if len(found.classes) != configuration["NumClasses"]:
+        raise ConfigurationError(
+            f"NumClasses is {configuration['NumClasses']}, but the shards hold the classes {listed}; set NumClasses to "
+            f"{len(found.classes)}, or run python3 Data.py again"
+        )
+    if configuration["PositiveClass"] not in found.classes:
+        raise ConfigurationError(
+            f"PositiveClass is {configuration['PositiveClass']}, but the shards hold the classes {listed}; set "
+            "PositiveClass to the one that means ALL, or run python3 Data.py again"
+        )
+    return found
 
 
 def manifest(configuration):

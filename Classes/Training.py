@@ -91,11 +91,11 @@ def run(configuration):
 def _lead(configuration, strategy):
     """Train, alone or with other workers, and write all there is to write."""
     folder = configuration.path("LogDir")
-    manifest = Shards.manifest(configuration)
+    manifest = Shards.agreed(configuration)
     _seed(configuration["RandomSeed"])
     learner, records = _learner(configuration, manifest, strategy)
     # Not before the settings have proven sound: a mistyped one moves nobody's run.
-    identity = _same_run(configuration, manifest, folder)
+    identity = _same_run(configuration, manifest, folder, learner.foundation())
     progress = _resume(learner, folder, strategy)
     about = {"identity": identity, "manifest_sha256": manifest.sha256, **Provenance.describe(configuration)}
     Files.write_json(folder / "run.json", about)
@@ -108,7 +108,7 @@ def _lead(configuration, strategy):
 def _follow(configuration, strategy):
     """Do a worker's part, and write nothing."""
     _seed(configuration["RandomSeed"])
-    learner, _ = _learner(configuration, Shards.manifest(configuration), strategy)
+    learner, _ = _learner(configuration, Shards.agreed(configuration), strategy)
     # The last layer is the chief's alone: it takes seconds once the features are there.
     if isinstance(learner, Learners.Network):
         progress = _resume(learner, configuration.path("LogDir"), strategy)
@@ -121,13 +121,14 @@ def _settings(configuration):
     return {key: configuration[key] for key in (*IDENTITY, "Epochs", "Patience")}
 
 
-def _same_run(configuration, manifest, folder):
+def _same_run(configuration, manifest, folder, foundation):
     """What tells this run from others; checkpoints of another run are moved aside, never mixed in.
 
-    A checkpoint that has seen other training images would make the validation figures too good.
+    A checkpoint that has seen other training images would make the validation figures too good, and a last layer that
+    learned on one backbone's features says nothing sound about another's.
     """
     keys = {key: configuration[key] for key in IDENTITY}
-    text = json.dumps({"manifest": manifest.sha256, **keys}, sort_keys=True)
+    text = json.dumps({"manifest": manifest.sha256, "foundation": foundation, **keys}, sort_keys=True)
     identity = hashlib.sha256(text.encode()).hexdigest()
     try:
         saved = Files.read_json(folder / "run.json").get("identity")

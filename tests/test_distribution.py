@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from Classes import Checkpoints, Data, Distribution, MixedPrecision
-from Classes.Errors import ConfigurationError
+from Classes.Errors import CheckpointError, ConfigurationError, TrainingError
 from Classes.Helpers import PROJECT
 from tests import networks, processes, smears
 
@@ -164,6 +164,26 @@ def test_a_worker_that_dies_ends_the_others_in_one_line_and_all_go_on_at_the_las
     assert [code for code, _ in results] == [0, 0], results
     assert "Continuing after step" in results[0][1]
     assert Checkpoints.steps(tmp_path / "log")[-1] == epochs * 3
+
+
+def test_a_batch_that_the_images_do_not_fill_is_refused_by_several_devices(prepared, tmp_path):
+    more = settings(prepared, tmp_path, "Network=AllCNN", "BatchSize=64")
+    done = processes.python(MIRRORED, more, timeout=120)
+
+    assert "BatchSize is 64 and there are 28 training images" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        (tf.errors.UnavailableError(None, None, "gone"), "another worker has ended"),
+        (tf.errors.ResourceExhaustedError(None, None, "disk"), "free some space"),
+    ],
+)
+def test_only_what_a_lost_worker_brings_about_is_blamed_on_one(monkeypatch, cause, told):
+    monkeypatch.setattr(Distribution, "place", lambda _: (0, 2))
+    with pytest.raises((CheckpointError, TrainingError), match=told), Distribution.together(None):
+        raise CheckpointError("could not be written; free some space") from cause
 
 
 def test_all_workers_stop_after_the_same_step_when_one_is_asked_to(prepared, tmp_path):

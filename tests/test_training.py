@@ -3,6 +3,7 @@ import math
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -365,6 +366,34 @@ def test_two_trainers_on_one_folder(project):
     configuration = project()
     with Files.lock(configuration.path("LogDir")), pytest.raises(ALLError, match="another run is writing here"):
         Training.run(configuration)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("NumClasses=3", "NumClasses is 3, but the shards hold the classes 0, 1; set NumClasses to 2"),
+        ("PositiveClass=leukemic", "PositiveClass is leukemic, but the shards hold the classes 0, 1"),
+    ],
+)
+def test_shards_of_other_classes_are_refused_before_anything_is_trained(project, setting, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Training.run(project(setting))
+    assert not project().path("ALLGraph").exists()
+
+
+def test_a_last_layer_does_not_go_on_on_another_backbone(project, prepared, tmp_path, caplog):
+    caplog.set_level("INFO")
+    other = tmp_path / "other"
+    shutil.copytree(prepared / "Model/Pretrained", other)
+    Training.run(project("Epochs=2", f"Pretrained={other}"))
+    first = weights(project())
+    shutil.rmtree(other)
+    Checkpoints.save(other, 1, networks.arrays(seed=1, classes=7))
+
+    Training.run(project("Epochs=2", f"Pretrained={other}"))
+
+    assert "Continuing after step" not in caplog.text
+    assert_same(Checkpoints.latest(project().path("LogDir").with_name("log-1"))[1], first)
 
 
 def test_an_unknown_scope(project):
