@@ -61,7 +61,10 @@ def run(configuration):
 
 def _compile(folder, command, card):
     """(bytes, StickGraph.Header) of what the compiler makes in a folder of its own, where no older file can deceive."""
-    words = [word.replace("{folder}", str(folder)) for word in shlex.split(command)]
+    try:
+        words = [word.replace("{folder}", str(folder)) for word in shlex.split(command)]
+    except ValueError as error:
+        raise ConfigurationError(f"StickCompiler={command}: {error}; write it as in a shell") from error
     if not words or shutil.which(words[0]) is None:
         raise ConfigurationError(
             f"{command}: not found; install NCSDK 1 (https://github.com/movidius/ncsdk, Ubuntu 16.04), or let "
@@ -84,7 +87,8 @@ def _compile(folder, command, card):
 def _output(command, folder):
     """The lines that a command says; how it exits tells nothing."""
     try:
-        with subprocess.Popen(
+        # Not as a context, which would wait without end for a process that sudo made another user's.
+        process = subprocess.Popen(
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -93,12 +97,14 @@ def _output(command, folder):
             text=True,
             errors="replace",
             start_new_session=True,
-        ) as process:
-            try:
-                said, _ = process.communicate(timeout=DEADLINE)
-            except BaseException:
-                _end(process)
-                raise
+        )
+        try:
+            said, _ = process.communicate(timeout=DEADLINE)
+        except BaseException:
+            _end(process)
+            raise
+        finally:
+            process.stdout.close()
     except subprocess.TimeoutExpired as error:
         raise GraphError(f"{command[0]}: did not end within {DEADLINE // 60} minutes") from error
     except OSError as error:
@@ -109,13 +115,14 @@ def _output(command, folder):
 def _end(process):
     """End a command with all that it started: a shell's children, and what docker and ssh run for it."""
     try:
-        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        with contextlib.suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
             # docker and ssh pass it on; killed at once, they would leave a container or a process elsewhere behind.
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(5)
     finally:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
 
 
 def _unchanged(configuration, card):

@@ -82,6 +82,8 @@ class Engine:
             raise EngineError(f"{self.name}: closed") from error
         try:
             return numpy.stack([job.result() for job in jobs])
+        except concurrent.futures.CancelledError as error:
+            raise EngineError(f"{self.name}: closed") from error
         finally:
             # After a failure or Ctrl-C nobody waits for the rest.
             for job in jobs:
@@ -146,6 +148,7 @@ class Engine:
             if self._closed.is_set():
                 raise EngineError(f"{self.name}: closed")
             if not self._idle:
+                self._look_for_lost()
                 # Anew each time: one that is raised again keeps the images of all who met it before.
                 raise EngineError(self._error)
             stick = self._idle.pop()
@@ -181,8 +184,11 @@ class Engine:
 
     def _look_for_lost(self):
         if self._keeper is None and self._lost and not self._closed.is_set():
-            self._keeper = threading.Thread(target=self._keep, name="stick keeper", daemon=True)
-            self._keeper.start()
+            keeper = threading.Thread(target=self._keep, name="stick keeper", daemon=True)
+            # Where the system allows no further thread, the next image tries again.
+            with contextlib.suppress(RuntimeError):
+                keeper.start()
+                self._keeper = keeper
 
     def _keep(self):
         """Take lost sticks back as they come: the same, or others in their place."""
@@ -191,7 +197,7 @@ class Engine:
             self._close_failed()
             if self._closed.wait(RETRY):
                 return
-            with contextlib.suppress(EngineError):
+            with contextlib.suppress(EngineError, MemoryError):
                 self._take_back(Stick.names(self._trying))
             with self._changed:
                 if not self._lost:

@@ -1,6 +1,7 @@
 """One Movidius stick from outside: its process, a deadline for every call, and what each failure means."""
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -79,7 +80,7 @@ class Process:
 
     def __init__(self, name, within=math.inf):
         self._name = name
-        self._end = time.monotonic() + within
+        self._end, self._ended = time.monotonic() + within, False
         try:
             ours, theirs = socket.socketpair()
             with ours, theirs:
@@ -87,12 +88,21 @@ class Process:
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SECONDS["infer"] // 2, 0))
                 self._connection = Connection(os.dup(ours.fileno()))
                 self._process = _start(theirs.fileno())
-                self._watcher = threading.Thread(
-                    target=self._watch, args=[ours.detach()], name="stick watcher", daemon=True
-                )
-                self._watcher.start()
+                self._watch_it(ours.dup())
         except OSError as error:
             raise StickError(name, "start", error.strerror) from error
+
+    def _watch_it(self, ours):
+        self._watcher = threading.Thread(target=self._watch, args=[ours], name="stick watcher", daemon=True)
+        try:
+            self._watcher.start()
+        except RuntimeError as error:
+            # The process itself was the last that the system's limit allows.
+            ours.close()
+            self._connection.close()
+            self._process.kill()
+            self._process.communicate()
+            raise OSError(errno.EAGAIN, str(error)) from error
 
     def call(self, method, *arguments):
         """The result of a method of StickDriver.Driver.
@@ -123,9 +133,9 @@ class Process:
         """Give every call its own time from here on."""
         self._end = math.inf
 
-    def _watch(self, descriptor):
+    def _watch(self, ours):
         """End the connection when the process ends; a child of its may hold the other end open for ever."""
-        with socket.socket(fileno=descriptor) as ours:
+        with ours:
             self._process.wait()
             # What it had answered before can still be read; some systems call the end of both sides an error.
             with contextlib.suppress(OSError):
@@ -139,12 +149,14 @@ class Process:
         Returns:
           how it ended, in words.
         """
-        self._watcher.join(grace)
+        self._watcher.join(0 if self._ended else grace)
         self.kill()
         self._process.stdin.close()
         with contextlib.suppress(OSError):
             self._connection.close()
-        self._watcher.join(SECONDS["close"])
+        # A second is long for a process that was killed; whoever waits for a verdict has waited already.
+        self._watcher.join(0 if self._ended else 1)
+        self._ended = True
         code = self._process.returncode
         if code is None:
             # The system lets nothing end that waits inside a broken USB driver.

@@ -1,10 +1,13 @@
 """Trainer.py Compile with a compiler that writes what a test wants; what it is judged by is real."""
 
+import errno
 import hashlib
 import json
+import os
 import pathlib
 import shlex
 import sys
+import time
 
 import pytest
 
@@ -118,6 +121,29 @@ def test_a_compiler_that_cannot_be_started_is_told(tmp_path):
 
     with pytest.raises(ConfigurationError, match="Exec format error; see StickCompiler"):
         Compilation.run(graphs.configuration(tmp_path, f"StickCompiler={script}"))
+
+
+def test_a_compiler_with_half_a_quote_is_told(tmp_path):
+    model(tmp_path)
+
+    with pytest.raises(ConfigurationError, match="StickCompiler=docker run 'x: No closing quotation"):
+        Compilation.run(graphs.configuration(tmp_path, "StickCompiler=docker run 'x"))
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+def test_a_compiler_of_another_user_is_not_waited_for(tmp_path, monkeypatch):
+    """As sudo makes it: no signal reaches it."""
+    model(tmp_path)
+    monkeypatch.setattr(Compilation, "DEADLINE", 0.5)
+
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "killpg", refuse)
+    began = time.monotonic()
+    with pytest.raises(GraphError, match="did not end within"):
+        Compilation.run(graphs.configuration(tmp_path, "StickCompiler=sh -c 'exec sleep 15'"))
+    assert time.monotonic() - began < 10
 
 
 def test_a_compiler_that_never_ends_is_ended(tmp_path, monkeypatch):

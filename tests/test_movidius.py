@@ -5,6 +5,7 @@ import pathlib
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import numpy
@@ -386,6 +387,73 @@ def test_a_driver_that_cannot_be_started_is_an_error_and_with_auto_the_cpus_work
         opened(tmp_path, card)
     with opened(tmp_path, card, "Device=AUTO") as engine:
         assert engine.name == "OpenVINO CPU"
+
+
+def refuse_threads(monkeypatch, name):
+    """What a process limit does to those of this name."""
+    start = threading.Thread.start
+
+    def refusing(thread):
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refusing)
+
+
+def test_a_driver_that_cannot_be_watched_is_an_error_and_with_auto_the_cpus_work(tmp_path, sticks, monkeypatch):
+    card = standin.write(tmp_path)
+    refuse_threads(monkeypatch, "stick watcher")
+
+    with pytest.raises(EngineError, match=r"cannot be started \(can't start new thread\); close other programs"):
+        opened(tmp_path, card)
+    assert not drivers()
+    with opened(tmp_path, card, "Device=AUTO") as engine:
+        assert engine.name == "OpenVINO CPU"
+
+
+def test_a_lost_stick_is_looked_for_as_soon_as_a_thread_can_be_had(tmp_path, sticks, monkeypatch):
+    monkeypatch.setattr(Movidius, "RETRY", 0.1)
+    with opened(tmp_path, standin.write(tmp_path)) as engine:
+        sticks.plan(["1.1"], ("GetResult", "GONE", {"after": 1}))
+        with monkeypatch.context() as limited:
+            refuse_threads(limited, "stick keeper")
+            with pytest.raises(EngineError, match="GONE"):
+                engine.classify(batch(0))
+        sticks.plan(["1.1"])
+        with pytest.raises(EngineError, match="GONE"):
+            engine.classify(batch(0))
+        until(lambda: engine._idle)
+        assert engine.classify(batch(0)).shape == (1, 2)
+
+
+def test_an_image_that_still_waits_when_the_engine_is_closed_is_told(tmp_path, sticks):
+    sticks.plan(["1.1"], ("GetResult", "hang", {"after": 1}))
+    engine = opened(tmp_path, standin.write(tmp_path))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(engine.classify, batch(0))
+        until(lambda: engine._busy)
+        second = pool.submit(engine.classify, batch(0))
+        until(lambda: engine._pool._work_queue.qsize())
+        engine.close()
+        for job in (first, second):
+            with pytest.raises(EngineError):
+                job.result()
+
+
+def test_a_start_that_cannot_even_be_killed_takes_no_longer_than_it_may(tmp_path, sticks, monkeypatch):
+    card = standin.write(tmp_path)
+    sticks.plan(["1.1"], ("OpenDevice", "hang"))
+    started = []
+    with monkeypatch.context() as unkillable:
+        unkillable.setattr(Stick.Process, "kill", lambda process: started.append(process))
+        began = time.monotonic()
+        with pytest.raises(EngineError, match="no answer within"):
+            opened(tmp_path, card)
+    # What it waits for an answer, and a second for an end that does not come; not once more for each who asks.
+    assert time.monotonic() - began < Stick.SECONDS["open"] + 4
+    for process in started:
+        process.kill()
 
 
 def test_a_driver_that_cannot_even_be_killed_is_left_alone(tmp_path, sticks, monkeypatch):
