@@ -121,8 +121,8 @@ class Learner:
         return {name: float(Distribution.local(each)) for name, each in {**clipped, **scaled}.items()}
 
     def foundation(self):
-        """What tells a run from others beside data and settings: the identity of weights that no checkpoint holds."""
-        return
+        """SHA-256 of the weights that a run rests on and its checkpoints do not hold; empty: they hold all."""
+        return ""
 
     def _loss(self, labels, logits):
         return Losses.cross_entropy(labels, logits, self._class_weights, self.configuration["LabelSmoothing"])
@@ -270,8 +270,8 @@ class Network(Learner):
 
     def __init__(self, configuration, manifest, blocks, pretrained):
         labels = numpy.array([image["label"] for image in manifest.splits["train"]], int)
-        self.precision = MixedPrecision.chosen(configuration["TrainingPrecision"], tf.distribute.get_strategy())
         batch, strategy = configuration["BatchSize"], tf.distribute.get_strategy()
+        self.precision = MixedPrecision.chosen(configuration["TrainingPrecision"], strategy)
         if strategy.num_replicas_in_sync > 1 and len(labels) < batch:
             raise ConfigurationError(
                 f"BatchSize is {batch} and there are {len(labels)} training images; workers share whole batches, "

@@ -80,7 +80,7 @@ class Process:
 
     def __init__(self, name, within=math.inf):
         self._name = name
-        self._end, self._ended = time.monotonic() + within, False
+        self._deadline, self._ended = time.monotonic() + within, False
         try:
             ours, theirs = socket.socketpair()
             with ours, theirs:
@@ -110,7 +110,7 @@ class Process:
         Raises:
           StickError: it failed, was late, or its process has ended; after the last two the process is no more.
         """
-        seconds = min(SECONDS[method], max(0, self._end - time.monotonic()))
+        seconds = min(SECONDS[method], max(0, self._deadline - time.monotonic()))
         try:
             self._connection.send((method, arguments))
             if not self._connection.poll(seconds):
@@ -131,7 +131,7 @@ class Process:
 
     def patient(self):
         """Give every call its own time from here on."""
-        self._end = math.inf
+        self._deadline = math.inf
 
     def _watch(self, ours):
         """End the connection when the process ends; a child of its may hold the other end open for ever."""

@@ -90,6 +90,7 @@ def assert_close(these, those):
         values = values.astype("float64")
         difference = numpy.linalg.norm(these[name] - values)
         assert difference <= 1e-3 * numpy.linalg.norm(values), (name, difference)
+        numpy.testing.assert_allclose(these[name], values, rtol=2e-3, atol=2e-4, err_msg=name)
 
 
 END_TO_END = ("TrainableScopes=Mixed_7c", "GradientClip=1", "AverageDecay=0.5", "GradientSteps=2")
