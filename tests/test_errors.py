@@ -1,3 +1,4 @@
+import pickle
 import sys
 
 import pytest
@@ -9,7 +10,6 @@ CLASSES = [value for value in vars(Errors).values() if isinstance(value, type)]
 
 
 def test_there_is_one_tree():
-    assert len(CLASSES) == 10
     assert all(issubclass(each, Errors.ALLError) for each in CLASSES)
     assert all(each.__doc__ for each in CLASSES)
 
@@ -17,6 +17,13 @@ def test_there_is_one_tree():
 def test_a_wrong_configuration_leaves_with_2_as_a_wrong_option_does():
     assert Errors.ConfigurationError("").exit_code == 2
     assert Errors.DataError("").exit_code == 1
+
+
+def test_each_class_has_a_code_of_its_own_and_an_error_can_have_a_closer_one():
+    assert len({each.code for each in CLASSES}) == len(CLASSES)
+    assert Errors.DataError("").code == "data"
+    error = pickle.loads(pickle.dumps(Errors.DataError("shards are gone", code="no_shards")))
+    assert (str(error), error.code) == ("shards are gone", "no_shards")
 
 
 @pytest.mark.parametrize(
