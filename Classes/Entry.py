@@ -90,6 +90,22 @@ def import_tensorflow():
         os.close(errors)
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that takes options anywhere, also between a command and its files.
+
+    `argparse` by itself fills all positional arguments as soon as it meets the first one, so that `Send --csv out.csv
+    Slides/` leaves `Slides/` over (https://github.com/python/cpython/issues/59317).
+    """
+
+    def parse_args(self, args=None, namespace=None):
+        args = list(sys.argv[1:] if args is None else args)
+        if "--" in args:
+            # What follows is the name of a file whatever it begins with; ./-a.png is the same file as -a.png.
+            start = args.index("--") + 1
+            args[start:] = [f"./{text}" if text.startswith("-") else text for text in args[start:]]
+        return self.parse_intermixed_args(args, namespace)
+
+
 def parser(description, device=False):
     """The options that every entry script has.
 
@@ -97,9 +113,9 @@ def parser(description, device=False):
       description: the script's docstring, shown by --help as it stands.
       device: whether the script opens an engine, and so has --device.
     Returns:
-      argparse.ArgumentParser with `confs` and `settings`.
+      Parser with `confs` and `settings`.
     """
-    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     group = options.add_argument_group("configuration")
     group.add_argument("--confs", metavar="PATH", help="configuration file (default: Required/confs.json)")
     group.add_argument(
