@@ -74,13 +74,15 @@ install() {
     cat Required/requirements*.txt >"$venv/$1.done"
 }
 
-# Files in the class folders, all of them or those whose names do not match $1.
+# Files in sub-folders of the data folder, at any depth, without captured ones: all or those whose names do not match $1.
 images() {
-    find "$data" -mindepth 2 -maxdepth 2 -type f ! -name '.*' ! -name "${1-}" 2>/dev/null
+    find -L "$data" -mindepth 2 -type f ! -name '.*' ! -iname 'Thumbs.db' ! -iname 'desktop.ini' \
+        ! -path '*/__MACOSX/*' ! -path "$captured/*" ! -name "${1-}" 2>/dev/null
 }
 
 main_job() {
     data=$("$python" -c 'from Classes import Helpers; print(Helpers.load().path("DatasetDir"))')
+    captured=$("$python" -c 'from Classes import Helpers; print(Helpers.load().path("CaptureDir"))')
     [ -n "$(images)" ] || "$python" Data.py Demo
     settings=
     if [ "$weights" = none ] && [ -z "$(images 'Synthetic_*')" ]; then

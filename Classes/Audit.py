@@ -113,7 +113,8 @@ def look_at(configuration, files):
     Returns:
       ([Look, by file name], [{"file", "reason"} of what cannot be read]).
     """
-    tests = [path for path in Data.test_files(configuration) if Sources.is_image(configuration, path)]
+    tests, skipped = Sources.walk(configuration, configuration.path("TestImagePath"))
+    skipped.report(log, configuration.path("TestImagePath"))
     groups = Data.grouped(configuration, files, Groups.patients(configuration.path("DatasetDir")))
     splits = _splits(configuration)
     work = [(path, name, Folders.filename(name, path)) for name, paths in files.items() for path in paths]

@@ -148,7 +148,10 @@ def _odd(findings, thumbnails):
 
 def _left_out(findings):
     rows = [(Page.text(each["file"]), Page.text(each["reason"])) for each in findings["unreadable"]]
-    rows += [(Page.text(name), "no image file by its ending (ValidIType)") for name in findings["ignored"]]
+    rows += [
+        (Page.text(name), "skipped: no image by its extension (ValidIType), hidden, or not in a class folder")
+        for name in findings["ignored"]
+    ]
     table = Page.table(("file", "reason"), rows[:SHOWN]) if rows else ""
     return f"<h2>Unreadable and ignored</h2><p>{len(rows) or 'None'}{_more(rows)}.</p>{table}"
 

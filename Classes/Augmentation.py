@@ -69,8 +69,8 @@ def originals(configuration, source=None):
     Raises:
       DataError: none, or two that their views could not tell apart.
     """
-    flat = source is not None and source.is_dir() and not any(each.is_dir() for each in Folders.visible(source))
-    files = _by_name(configuration, source) if flat else Folders.find(configuration, source)[0]
+    files = _by_name(configuration, source) if source and source.is_dir() else None
+    files = files or Folders.find(configuration, source)[0]
     kept = {}
     for label, paths in files.items():
         kept[label] = [path for path in paths if Groups.source(path.name) == path.stem]
@@ -85,17 +85,26 @@ def originals(configuration, source=None):
 
 
 def _by_name(configuration, source):
-    """{class: [paths]} of a folder without class folders, as ALL-IDB comes."""
+    """{class: [paths]} of a folder of images without class folders, as ALL-IDB2 comes; None of any other folder."""
+    images, skipped = Sources.walk(configuration, source)
+    if not images or any(path.parent != source for path in images):
+        return None
+    skipped.report(log, source)
     classes = [str(number) for number in range(configuration["NumClasses"])]
     files = {label: [] for label in classes}
-    for path in Folders.visible(source):
-        if Sources.is_image(configuration, path):
-            label = Prediction.truth(path, classes)
-            if label is None:
-                raise DataError(f"{path}: its name tells no class; name it like Im006_1.jpg or use class folders")
-            files[label].append(path)
+    for path in images:
+        label = Prediction.truth(path, classes)
+        if label is None:
+            raise DataError(
+                f"{path}: its name tells no class. Name it like Im006_1.jpg or use class folders",
+                code="no_class_in_name",
+            )
+        files[label].append(path)
     if not all(files.values()):
-        raise DataError(f"{source}: holds no class folders, and not every class has images named like Im006_1.jpg")
+        raise DataError(
+            f"{source}: holds no class folders, and not every class has images named like Im006_1.jpg",
+            code="no_class_in_name",
+        )
     return files
 
 

@@ -35,9 +35,12 @@ def run(configuration):
     Raises:
       DataError: there are images that are not ours.
     """
-    for path in _files(configuration):
-        if Sources.is_image(configuration, path) and not path.name.startswith(PREFIX):
-            raise DataError(f"{path}: an image that is not drawn; synthetic smears are drawn only where there is none")
+    for path in _images(configuration):
+        if not path.name.startswith(PREFIX):
+            raise DataError(
+                f"{path}: an image that is not synthetic. Synthetic smears are drawn only if there is no other image",
+                code="synthetic_and_real",
+            )
     data = configuration.path("DatasetDir")
     work = []
     for positive in (0, 1):
@@ -68,17 +71,19 @@ def run(configuration):
 
 def remove(configuration):
     """Remove what `run` has drawn, and nothing else; exit code 0."""
-    found = [path for path in _files(configuration) if path.name.startswith(PREFIX)]
+    found = [path for path in _images(configuration) if path.name.startswith(PREFIX)]
     for path in found:
         path.unlink()
     log.info("Removed %d synthetic smears.", len(found))
     return 0
 
 
-def _files(configuration):
-    """The files of every class folder and of the test folder."""
-    found = [*configuration.path("DatasetDir").glob("*/*"), *configuration.path("TestImagePath").glob("*")]
-    return sorted(path for path in found if path.is_file())
+def _images(configuration):
+    """The images below the data folder and the test folder; captured ones, which have no class yet, do not count."""
+    found = []
+    for key in ("DatasetDir", "TestImagePath"):
+        found += Sources.walk(configuration, configuration.path(key), [configuration.path("CaptureDir")])[0]
+    return found
 
 
 def draw(blast, seed):

@@ -1,11 +1,24 @@
-"""The class folders: which image files there are, and whether they are what the configuration expects."""
+"""The class folders: which image files there are, and whether the folder has the layout that is expected."""
 
+import collections
 import logging
+import re
 
-from Classes import Demo, Sources
+from Classes import Demo, Prediction, Sources
 from Classes.Errors import DataError
 
 log = logging.getLogger("Data")
+
+# Names of folders of a split that somebody has already made: whole names (Validation, test_set), and parts of longer
+# names (C-NMC_test_prelim_phase_data).
+SPLIT = r"(train|training|val|valid|validation|test|testing|dev|eval|holdout)"
+SPLIT_NAME = re.compile(rf"(?i)^{SPLIT}[-_ ]?(set|data|images|\d+)?$")
+SPLIT_PART = re.compile(rf"(?i)(?<![a-z]){SPLIT}(?:set|data|images)?(?![a-z])")
+
+ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
+
+# Folders that one message names.
+MOST = 8
 
 
 def find(configuration, folder=None):
@@ -15,60 +28,213 @@ def find(configuration, folder=None):
       configuration: Configuration.
       folder: where the class folders are; None is DatasetDir.
     Returns:
-      ({class: [paths, by name]}, classes in the order of their labels; [class/file that is no image by its ending]).
+      ({class: [paths, by name]}, classes in the order of their labels; [class/file that is skipped]).
     Raises:
-      DataError: the folders are not what the configuration expects.
+      DataError: no such folder, or its layout is not the expected one; the code says which: `no_folder`, `no_images`,
+        `split_folders`, `nested_folders`, `flat_folder`, `one_class`, `class_count`, `positive_class`.
     """
     folder = folder or configuration.path("DatasetDir")
     if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder; make it, with one folder of images a class")
+        raise DataError(f"{folder}: there is no such folder; make it, with one folder of images a class", "no_folder")
     # The server's captured images have no class yet.
-    left_out = configuration.path("CaptureDir")
-    names = [entry.name for entry in visible(folder) if entry.is_dir() and entry != left_out]
-    files, ignored = {}, []
-    for name in names:
-        entries = visible(folder / name)
-        files[name] = [path for path in entries if Sources.is_image(configuration, path) and path.is_file()]
-        taken = set(files[name])
-        ignored += [filename(name, path) for path in entries if path not in taken]
-    if ignored:
-        log.warning(
-            "%d entries of the class folders are no files of the endings in ValidIType and are left out: %s%s",
-            len(ignored),
-            ", ".join(ignored[:5]),
-            ", …" if len(ignored) > 5 else ".",
-        )
-    _check_folders(configuration, folder, files)
-    return files, ignored
+    images, skipped = Sources.walk(configuration, folder, [configuration.path("CaptureDir")])
+    by_folder = collections.defaultdict(list)
+    for path in images:
+        by_folder[path.parent.relative_to(folder).parts].append(path)
+    if not images:
+        raise DataError(_nothing(configuration, folder, skipped), "no_images")
+    files = {parts[0]: paths for parts, paths in sorted(by_folder.items()) if len(parts) == 1}
+    _check_layout(configuration, folder, by_folder, files)
+    # The folder itself also holds the shards and groups.csv, so only its images count as skipped.
+    skipped = _below(skipped)
+    for parts, paths in by_folder.items():
+        if len(parts) != 1:
+            for path in paths:
+                name = Sources.readable(path.relative_to(folder).as_posix())
+                skipped.add(Sources.NESTED if parts else Sources.LOOSE, name)
+    skipped.report(log, folder)
+    _check_classes(configuration, folder, files, skipped.names)
+    return files, skipped.names
 
 
 def visible(folder):
-    """The entries of a folder by name, without those that systems hide."""
-    return sorted(path for path in folder.iterdir() if path.name[0] != ".")
+    """The entries of a folder by name, without hidden ones and those that operating systems create."""
+    return sorted(path for path in folder.iterdir() if not Sources.is_system(path.name))
 
 
-def _check_folders(configuration, folder, files):
-    names, listed = list(files), ", ".join(files)
-    if not any(files.values()):
+def _below(skipped):
+    """Of what is skipped only that in sub-folders."""
+    chosen = Sources.Skipped()
+    for reason, name in skipped.items():
+        if "/" in name:
+            chosen.add(reason, name)
+    return chosen
+
+
+def _nothing(configuration, folder, skipped):
+    """The message about a folder without images: what is there instead, and what to do."""
+    there = f", only skipped files: {skipped}" if len(skipped) else ""
+    packed = [name for name in skipped.names if name.lower().endswith(ARCHIVES)]
+    unpack = f"Unpack {packed[0]} first. " if packed else ""
+    return (
+        f"{folder}: holds no images{there}. {unpack}Put images ({Sources.accepted(configuration)}) into {folder / '0'} "
+        f"(healthy) and {folder / '1'} (leukemic), or draw synthetic ones with python3 Data.py Demo"
+    )
+
+
+def _check_layout(configuration, folder, by_folder, files):
+    """Refuse trees whose classes cannot be told, saying what lies where.
+
+    Args:
+      by_folder: {path parts below `folder`: [image paths]}.
+      files: {class folder: [image paths]}.
+    """
+    nested = [parts for parts in by_folder if len(parts) > 1 and parts[0] not in files]
+    split = [(name,) for name in files if SPLIT_NAME.search(name)]
+    split += [parts for parts in nested if any(map(SPLIT_PART.search, parts))]
+    if split:
+        split += [(name,) for name in files if SPLIT_PART.search(name)]
         raise DataError(
-            f"{folder}: holds no images; put them into {folder / '0'} (healthy) and {folder / '1'} (leukemic), "
-            "or draw synthetic ones with python3 Data.py Demo"
+            f"{folder}: holds images that are split already: {_listed(by_folder)}. Data.py makes its own split and "
+            f"would mix yours; {_split_advice(configuration, folder, split)}",
+            "split_folders",
         )
+    flat = {parts: paths for parts, paths in by_folder.items() if _tells_classes(configuration, paths)}
+    if flat and (nested or len(files) != configuration["NumClasses"]):
+        advice = _flat_advice(configuration, folder, next(iter(flat)))
+        raise DataError(
+            f"{folder}: holds images whose names, not folders, give the class: {_listed(flat)}. {advice}, which sorts "
+            "its images into class folders",
+            "flat_folder",
+        )
+    if nested:
+        there = _listed(by_folder)
+        advice = _nested_advice(configuration, folder, nested)
+        raise DataError(f"{folder}: holds images in nested folders: {there}. {advice}", "nested_folders")
+    if not files:
+        raise DataError(
+            f"{folder}: holds images, but none in a class folder: {_listed(by_folder)}. Move them into {folder / '0'} "
+            f"(healthy) and {folder / '1'} (leukemic)",
+            "flat_folder",
+        )
+
+
+def _listed(by_folder):
+    """Folders and their images, for a message."""
+    found = ", ".join(_described(parts, by_folder[parts]) for parts in sorted(by_folder)[:MOST])
+    return found + ", …" * (len(by_folder) > MOST)
+
+
+def _flat_advice(configuration, folder, parts):
+    """How to bring in a folder of images whose names give their classes."""
+    data = configuration.path("DatasetDir")
+    if not folder.is_relative_to(data):
+        return f"Run python3 Data.py Augment {folder.joinpath(*parts)}"
+    if parts:
+        return f"Move {data / parts[0]} out of {data} and run python3 Data.py Augment {'/'.join(parts)}"
+    return f"Move them into a folder outside {data} and run python3 Data.py Augment on it"
+
+
+def _split_advice(configuration, folder, split):
+    """Which folders to set if the split stands above the classes; else where to move the images."""
+    places, above = {}, True
+    for parts in split:
+        depth = next(depth for depth, name in enumerate(parts) if SPLIT_PART.search(name) or SPLIT_NAME.search(name))
+        kind = (SPLIT_PART.search(parts[depth]) or SPLIT_NAME.search(parts[depth]))[1].lower()[:2]
+        places.setdefault(kind, folder.joinpath(*parts[: depth + 1]))
+        above = above and (depth == 0 or len(parts) > depth + 1)
+    tests = configuration.path("TestImagePath")
+    if not above:
+        example = places.get("tr", next(iter(places.values()))).relative_to(folder)
+        return (
+            f"move the images of the training folders ({example}) directly into their class folders and the test "
+            f"images into {tests}"
+        )
+    test = places.get("te", tests)
+    if "tr" in places:
+        train = f"set DatasetDir to {places['tr']}, from which it takes the validation images too,"
+        return f"{train} and TestImagePath to {test}"
+    return f"move {test if 'te' in places else next(iter(places.values()))} out of {folder} and set TestImagePath to it"
+
+
+def _described(parts, paths):
+    """A folder and its images, such as "fold_0/all (30 .bmp)"."""
+    kinds = collections.Counter(path.suffix.lower() for path in paths)
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+    return f"{Sources.readable('/'.join(parts)) or 'the folder itself'} ({counts})"
+
+
+def _nested_advice(configuration, folder, nested):
+    """What to do about class folders that lie too deep, or images that lie too deep in class folders."""
+    positive = configuration["PositiveClass"]
+    if positive in {parts[0] for parts in nested} or folder.joinpath(positive).is_dir():
+        return (
+            f"Move the images of each class directly into its folder, such as {folder / nested[0][0]}; list patients "
+            "in groups.csv if the sub-folders are patients"
+        )
+    parents = collections.Counter(parts[:-1] for parts in nested)
+    parents = [Sources.readable(str(folder.joinpath(*parts))) for parts, count in sorted(parents.items()) if count > 1]
+    classes = {parts[-1] for parts in nested}
+    advice = f"move the images of each class into one folder directly in {folder}"
+    if parents:
+        which = parents[0] if len(parents) == 1 else f"one of {', '.join(parents[:MOST])}"
+        listed = Sources.readable(", ".join(sorted(classes)[:MOST]))
+        advice = f"set DatasetDir to {which} (class folders {listed}), or {advice}"
+    if positive not in classes:
+        advice += f"; set PositiveClass, now {positive}, to the folder that means ALL"
+    return advice[0].upper() + advice[1:]
+
+
+def _tells_classes(configuration, paths):
+    """Whether the names of images give their classes (Im001_0.tif, Im002_1.tif), and different ones."""
+    classes = [str(number) for number in range(configuration["NumClasses"])]
+    truths = {Prediction.truth(path, classes) for path in paths}
+    return None not in truths and len(truths) > 1
+
+
+def _check_classes(configuration, folder, files, skipped):
+    names, listed = list(files), ", ".join(map(Sources.readable, files))
+    empty = _empty(configuration, folder, files, skipped)
+    without = f"; without images: {', '.join(empty[:MOST])}" if empty else ""
     if len(names) == 1:
-        raise DataError(f"{folder}: holds the one class {listed}; a classifier needs two, one folder each")
+        raise DataError(
+            f"{folder}: holds the one class {listed}{without}. A classifier needs two, one folder each "
+            f"({Sources.accepted(configuration)} are images)",
+            "one_class",
+        )
+    positive = configuration["PositiveClass"]
+    merge = "; if several of them show ALL, move their images into one folder" if len(names) > 2 else ""
     if len(names) != configuration["NumClasses"]:
         raise DataError(
-            f"{folder}: holds {len(names)} class folders ({listed}), NumClasses is {configuration['NumClasses']}; "
-            f"set NumClasses to {len(names)} or move away what is no class"
+            f"{folder}: holds {len(names)} class folders ({listed}){without}; NumClasses is "
+            f"{configuration['NumClasses']}. Set NumClasses to {len(names)} or move away what is no class{merge}",
+            "class_count",
         )
-    if configuration["PositiveClass"] not in names:
+    if positive not in names:
         raise DataError(
-            f"{folder}: has no class {configuration['PositiveClass']} (PositiveClass); set PositiveClass to the folder "
-            f"that means ALL: {listed}"
+            f"{folder}: has no class {positive} (PositiveClass). Set PositiveClass to the folder that means ALL: "
+            f"{listed}{merge}",
+            "positive_class",
         )
-    for name in names:
-        if not files[name]:
-            raise DataError(f"{folder / name}: holds no images; put some into it, or remove the folder")
+    if empty:
+        log.warning("Folders without images are not used as classes: %s.", ", ".join(empty[:MOST]))
+    if len(names) > 2:
+        log.warning(
+            "Only the class %s counts as ALL; %s count as not ALL. If one of these shows ALL too, merge their folders.",
+            positive,
+            " and ".join(Sources.readable(name) for name in names if name != positive),
+        )
+
+
+def _empty(configuration, folder, files, skipped):
+    """The folders without images and what they hold instead, such as "xyc (108 .xyc)"."""
+    found = []
+    for path in visible(folder):
+        if path.is_dir() and path.name not in files and path != configuration.path("CaptureDir"):
+            name = Sources.readable(path.name)
+            kinds = Sources.extensions(each for each in skipped if each.startswith(f"{name}/"))
+            found.append(f"{name} ({kinds})" if kinds else name)
+    return found
 
 
 def synthetic(folder, files):
@@ -77,11 +243,12 @@ def synthetic(folder, files):
     if any(drawn) and not all(drawn):
         raise DataError(
             f"{folder}: synthetic smears ({Demo.PREFIX}…) lie among other images; remove them with "
-            "python3 Data.py Demo --remove"
+            "python3 Data.py Demo --remove",
+            "synthetic_and_real",
         )
     return any(drawn)
 
 
 def filename(class_name, path):
     # A name that is no UTF-8 could neither be logged nor written.
-    return f"{class_name}/{path.name}".encode(errors="surrogateescape").decode(errors="replace")
+    return Sources.readable(f"{class_name}/{path.name}")

@@ -1,9 +1,10 @@
 """Probabilities to a verdict, and the words for it."""
 
 import dataclasses
-import pathlib
 
 import numpy
+
+from Classes import Sources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +97,11 @@ def _within(probability, band):
 
 
 def truth(path, classes):
-    """The class in a file's name, as in `Im047_0.jpg`; None where there is none.
+    """The class in a file's name, as in `Im047_0.jpg` or `Im047_0.ome.tif`; None if there is none.
 
     Args:
       path: the file.
       classes: the class names that count.
     """
-    stem = pathlib.PurePath(path).stem
+    stem = Sources.stem(path)
     return next((name for name in classes if stem.endswith(f"_{name}")), None)

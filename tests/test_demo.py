@@ -62,15 +62,27 @@ def test_the_nucleus_tells_the_classes_apart_and_the_background_does_not():
     assert mature_corner.min() < blasts_corner.max() and blasts_corner.min() < mature_corner.max()
 
 
-@pytest.mark.parametrize("place", ["Model/Data/0", "Model/Data/healthy", "Model/Test"])
+@pytest.mark.parametrize(
+    "place",
+    ["Model/Data/0", "Model/Data/healthy", "Model/Data/fold_0/all", "Model/Data", "Model/Test", "Model/Test/deep"],
+)
 def test_real_images_stop_it(configuration, tmp_path, place):
     folder = tmp_path / place
     folder.mkdir(parents=True)
     (folder / "cell.PNG").write_bytes(smears.png(smears.cell(True, 1)))
 
-    with pytest.raises(DataError, match=r"cell\.PNG: an image that is not drawn"):
+    with pytest.raises(DataError, match=r"cell\.PNG") as caught:
         Demo.run(configuration)
+    assert caught.value.code == "synthetic_and_real"
     assert [path.name for path in tmp_path.rglob("*.*")] == ["cell.PNG"]
+
+
+def test_captured_images_do_not_stop_it(configuration, tmp_path):
+    folder = tmp_path / "Model/Data/Captured"
+    folder.mkdir(parents=True)
+    (folder / "cell.png").write_bytes(smears.png(smears.cell(True, 1)))
+
+    assert Demo.run(configuration) == 0
 
 
 def test_remove_takes_nothing_else(configuration, tmp_path):

@@ -43,7 +43,21 @@ HISTORIC = {
         "TFRecordFile": "ALL",
         "TFRecordPattern": "ALL_%s_*.tfrecord",
         "ValidationSize": 0.3,
-        "ValidIType": [".JPG", ".JPEG", ".PNG", ".GIF", ".jpg", ".jpeg", ".png", ".gif"],
+        # The last four are newer: ALL-IDB comes as .tif, C-NMC as .bmp.
+        "ValidIType": [
+            ".JPG",
+            ".JPEG",
+            ".PNG",
+            ".GIF",
+            ".jpg",
+            ".jpeg",
+            ".png",
+            ".gif",
+            ".bmp",
+            ".tif",
+            ".tiff",
+            ".webp",
+        ],
     },
 }
 SCHEMA = json.loads(Helpers.SCHEMA.read_text(encoding="utf-8"))

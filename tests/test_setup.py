@@ -25,6 +25,7 @@ case "$*" in
 "-m pip --version") exit 0 ;;
 *missing*) exit "${FAKE_MISSING:-0}" ;;
 *DatasetDir*) echo "$PWD/Model/Data"; exit 0 ;;
+*CaptureDir*) echo "$PWD/Model/Data/Captured"; exit 0 ;;
 esac
 echo "$*" >>"$FAKES/calls"
 case "$*" in
@@ -243,6 +244,22 @@ def test_real_images_are_trained_on_as_configured(place, with_synthetic, fetched
         (place.project / "Model" / "Data" / "1" / "Synthetic_0001_1.png").touch()
     calls = main_job(place.run("Run", FAKE_FETCH=fetched))
     assert calls == ["Data.py", "Trainer.py", "Validation.py", "Classifier.py"]
+
+
+@pytest.mark.parametrize("name", ["fold_0/all/UID_1_all.bmp", "ALL_IDB2/img/Im001_1.tif"])
+def test_nested_images_are_never_replaced_by_synthetic_ones(place, name):
+    path = place.project / "Model" / "Data" / name
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert "Data.py Demo" not in place.run("Run").calls
+
+
+@pytest.mark.parametrize("name", ["Captured/2026/cell.png", "0/Thumbs.db", "__MACOSX/0/._cell.png"])
+def test_captured_images_and_system_files_are_no_data(place, name):
+    path = place.project / "Model" / "Data" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    assert "Data.py Demo" in place.run("Run").calls
 
 
 def test_shards_beside_the_class_folders_are_no_images(place):
