@@ -113,7 +113,7 @@ class Process:
         seconds = min(SECONDS[method], max(0, self._deadline - time.monotonic()))
         try:
             self._connection.send((method, arguments))
-            if not self._connection.poll(seconds):
+            if not self.answered(seconds):
                 raise TimeoutError
             sound, *answer = self._connection.recv()
         except (TimeoutError, BlockingIOError) as error:
@@ -128,6 +128,15 @@ class Process:
         if not sound:
             raise StickError(self._name, *answer)
         return answer[0]
+
+    def answered(self, seconds):
+        """Whether an answer, or the end of the process, came within so many seconds."""
+        return self._connection.poll(seconds)
+
+    @property
+    def pid(self):
+        """The process's number."""
+        return self._process.pid
 
     def patient(self):
         """Give every call its own time from here on."""

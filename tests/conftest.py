@@ -99,7 +99,10 @@ def no_log_stays():
 
 @pytest.fixture
 def sticks(tmp_path, monkeypatch):
-    """A stand-in stick, sticks.Sticks; the package `mvnc` is there for the test."""
+    """A stand-in stick, sticks.Sticks, with `clock`; the package `mvnc` is there for the test."""
     monkeypatch.syspath_prepend(str(standin.FOLDER))
     monkeypatch.setenv("MVNC_PLAN", str(tmp_path / "plan.json"))
-    return standin.Sticks(tmp_path / "plan.json")
+    found = standin.Sticks(tmp_path / "plan.json")
+    found.clock = standin.Clock(found)
+    found.clock.install(monkeypatch)
+    return found

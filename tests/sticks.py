@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import os
 import pathlib
 import struct
 
-from Classes import Card, Files
-from tests import graphs
+from Classes import Card, Files, Movidius, Stick
+from tests import graphs, waiting
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -63,6 +64,81 @@ class Sticks:
         """Replace the plan; a fault is (call, fault) or (call, fault, {"after": …, "stick": …})."""
         listed = [{"call": call, "fault": fault, **dict(*rest)} for call, fault, *rest in faults]
         Files.write(self._path, json.dumps({"sticks": sticks, "faults": listed, "silence": 0.3, **more}))
+
+    def hanging(self):
+        """Numbers of the processes in which a call of the stand-in hangs."""
+        return self._noted("hangs")
+
+    def forked(self):
+        """Numbers of the processes that the fault `fork` has made."""
+        return self._noted("forked")
+
+    def _noted(self, what):
+        return [int(path.name.rpartition("-")[2]) for path in self._path.parent.glob(f"{self._path.name}.{what}-*")]
+
+
+class Clock:
+    """The time that deadlines of sticks are counted in: a call that hangs is late at once, any other never.
+
+    So it matters neither how slow this machine is nor how long a deadline lasts.
+
+    Args:
+      sticks: Sticks.
+    Attributes:
+      now: seconds that calls have waited in vain.
+      stands: whether a call that hangs is never late either.
+    """
+
+    def __init__(self, sticks):
+        self.now, self.stands = 0.0, False
+        self._sticks, self._answered = sticks, Stick.Process.answered
+
+    def install(self, monkeypatch):
+        monkeypatch.setattr(Stick, "time", self)
+        monkeypatch.setattr(Movidius, "time", self)
+        monkeypatch.setattr(Stick.Process, "answered", lambda process, seconds: self._wait(process, seconds))
+
+    def monotonic(self):
+        return self.now
+
+    def _wait(self, process, seconds):
+        began = self.now
+
+        def late():
+            return not self.stands and (process.pid in self._sticks.hanging() or state(process.pid) == "T")
+
+        while not self._answered(process, 0.01):
+            if late():
+                self.now = max(self.now, began + seconds)
+                return False
+        return True
+
+
+def state(process):
+    """The letter that the system gives a process: T for one that is stopped, Z for one that has ended."""
+    try:
+        return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+def drivers(parent=None):
+    """Numbers of the processes that drive a stick for a process, which is this one unless it is given."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes()
+            starter = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+        if b"StickDriver" in command and starter == (parent or os.getpid()):
+            found.append(int(entry.name))
+    return found
+
+
+def wait_until_none_drives():
+    """The processes of all sticks have ended, or are about to."""
+    waiting.until(lambda: not drivers(), lambda: f"the end of {drivers()}")
 
 
 def configuration(folder, *settings):

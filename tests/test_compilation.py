@@ -4,17 +4,17 @@ import errno
 import hashlib
 import json
 import os
-import pathlib
 import shlex
+import signal
+import subprocess
 import sys
-import time
 
 import pytest
 
 import Trainer
 from Classes import Card, Compilation, Engine, Files
 from Classes.Errors import ConfigurationError, GraphError
-from tests import graphs
+from tests import graphs, waiting
 from tests import sticks as standin
 
 # Notes its arguments, says what the file `says` holds, writes what `makes` holds, exits with 0 whatever happens.
@@ -140,25 +140,35 @@ def test_a_compiler_of_another_user_is_not_waited_for(tmp_path, monkeypatch):
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "killpg", refuse)
-    began = time.monotonic()
+    number = tmp_path / "number"
     with pytest.raises(GraphError, match="did not end within"):
-        Compilation.run(graphs.configuration(tmp_path, "StickCompiler=sh -c 'exec sleep 15'"))
-    assert time.monotonic() - began < 10
+        Compilation.run(
+            graphs.configuration(tmp_path, f"StickCompiler=sh -c 'echo $$ > {number}; exec sleep {10 * waiting.LIMIT}'")
+        )
+    compiler = int(waiting.until(lambda: number.exists() and number.read_text().strip()))
+    assert standin.state(compiler) != "Z"
+    os.kill(compiler, signal.SIGKILL)
 
 
 def test_a_compiler_that_never_ends_is_ended(tmp_path, monkeypatch):
     model(tmp_path)
-    monkeypatch.setattr(Compilation, "DEADLINE", 0.5)
     child = tmp_path / "child"
 
+    def late(process, timeout):
+        """The deadline has passed as soon as the compiler has started what it waits for."""
+        waiting.until(lambda: child.exists() and child.read_text().strip())
+        raise subprocess.TimeoutExpired(process.args, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", late)
     with pytest.raises(GraphError, match="did not end within"):
         Compilation.run(
-            graphs.configuration(tmp_path, f"StickCompiler=sh -c 'sleep 60 & echo $! > {tmp_path}/child; wait'")
+            graphs.configuration(
+                tmp_path, f"StickCompiler=sh -c 'sleep {10 * waiting.LIMIT} & echo $! > {child}; wait'"
+            )
         )
 
     # It may be a zombie until whoever runs these tests buries it.
-    state = pathlib.Path("/proc", child.read_text().strip(), "status")
-    assert not state.exists() or "(zombie)" in state.read_text()
+    waiting.until(lambda: standin.state(int(child.read_text())) == "Z", "the child's end")
 
 
 def test_a_container_is_told_the_folder(tmp_path, compiler):

@@ -1,11 +1,11 @@
 import concurrent.futures
-import re
 import threading
+import types
 
 import numpy
 import pytest
 
-from Classes import Card, Devices, Engine, Failover, Movidius, OpenVINO, Stick
+from Classes import Card, Devices, Engine, Failover, OpenVINO
 from Classes.Errors import EngineError, GraphError
 from tests import graphs
 from tests import sticks as standin
@@ -127,7 +127,8 @@ class Fake:
 
 
 def test_a_device_rests_after_a_failure_and_is_tried_again(caplog, monkeypatch):
-    monkeypatch.setattr(Failover, "REST", 3600)
+    clock = types.SimpleNamespace(now=0)
+    monkeypatch.setattr(Failover, "time", types.SimpleNamespace(monotonic=lambda: clock.now))
     caplog.set_level("INFO")
     device, cpu = Fake("OpenVINO GPU"), Fake("OpenVINO CPU")
     engine = Failover.Engine(device, cpu)
@@ -136,7 +137,7 @@ def test_a_device_rests_after_a_failure_and_is_tried_again(caplog, monkeypatch):
     for _ in range(3):
         engine.classify(numpy.zeros((1, 8, 8, 3), "uint8"))
         names.append(engine.name)
-    engine._again = 0
+    clock.now += Failover.REST
     device.error = None
     engine.classify(numpy.zeros((1, 8, 8, 3), "uint8"))
 
@@ -285,11 +286,8 @@ def test_a_cache_that_cannot_be_written_costs_a_line(tmp_path, monkeypatch, capl
 
 
 @pytest.mark.parametrize("call", ["EnumerateDevices", "OpenDevice", "AllocateGraph", "LoadTensor"])
-def test_auto_does_without_a_stick_that_hangs_at_the_start(tmp_path, sticks, monkeypatch, caplog, call):
+def test_auto_does_without_a_stick_that_hangs_at_the_start(tmp_path, sticks, caplog, call):
     caplog.set_level("INFO")
-    monkeypatch.setattr(Stick, "START_WITHIN", 2)
-    monkeypatch.setattr(Movidius, "START", 1)
-    monkeypatch.setattr(Stick, "SECONDS", {**Stick.SECONDS, "names": 2, "close": 0.5})
     standin.write(tmp_path)
     sticks.plan(["1.1"], (call, "hang"))
 
@@ -297,5 +295,4 @@ def test_auto_does_without_a_stick_that_hangs_at_the_start(tmp_path, sticks, mon
         assert engine.name == "OpenVINO CPU"
         assert engine.classify(graphs.red(64)[None])[0, 1] == pytest.approx(graphs.RED[64], abs=0.01)
     assert "not NCS1: Movidius NCS1" in choice(caplog)
-    # What came before the hang has used up some of the two seconds.
-    assert re.search("no answer within [12] s", choice(caplog))
+    assert "no answer within" in choice(caplog)

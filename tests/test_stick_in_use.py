@@ -4,14 +4,13 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import json
-import time
 
 import pytest
 
 import Classifier
 import Validation
-from Classes import Card, Engine, Failover, Files, Movidius, Stick
-from tests import graphs, servers, services, smears
+from Classes import Card, Engine, Failover, Files, Movidius
+from tests import graphs, servers, services, smears, waiting
 from tests import sticks as standin
 
 FAULTS = [
@@ -28,7 +27,6 @@ FAULTS = [
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(Stick, "SECONDS", {"names": 60, "open": 60, "allocate": 60, "infer": 3, "close": 0.5})
     monkeypatch.setattr(Failover, "REST", 0.3)
     monkeypatch.setattr(Movidius, "RETRY", 0.3)
 
@@ -53,7 +51,6 @@ def ask(client, red):
 def test_no_request_is_lost_when_the_stick_fails_under_load(served, sticks, call, fault):
     sticks.plan(["1.1"], (call, fault, {"after": 6}))
     reds = [red for red in graphs.RED for _ in range(4)]
-    began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda red: ask(served, red), reds))
 
@@ -61,7 +58,6 @@ def test_no_request_is_lost_when_the_stick_fails_under_load(served, sticks, call
     found = [answer["probabilities"]["1"] for _, answer in answers]
     assert found == pytest.approx([graphs.RED[red] for red in reds], abs=0.01)
     assert {answer["engine"] for _, answer in answers} <= {"Movidius NCS1", "OpenVINO CPU"}
-    assert time.monotonic() - began < 20
 
 
 def test_a_stick_that_comes_back_is_used_again_and_no_request_fails(served, sticks):
@@ -69,11 +65,13 @@ def test_a_stick_that_comes_back_is_used_again_and_no_request_fails(served, stic
     sticks.plan([])
     assert ask(served, 64)[1]["engine"] == "OpenVINO CPU"
     sticks.plan(["1.1"])
-    until = time.monotonic() + 30
-    while (answer := ask(served, 64))[1]["engine"] != "Movidius NCS1":
-        assert answer[0] == 200
-        assert time.monotonic() < until, "the stick is not in use again"
-        time.sleep(0.1)
+
+    def back():
+        status, answer = ask(served, 64)
+        assert status == 200
+        return answer["engine"] == "Movidius NCS1"
+
+    waiting.until(back, "the return of the stick")
 
 
 def test_the_figures_tell_of_the_stick(served, sticks):

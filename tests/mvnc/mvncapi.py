@@ -8,7 +8,7 @@ unplug a stick while it works:
      "silence": 15,                    seconds after which the library gives up on a silent stick
      "faults": [{"call": "GetResult", "fault": "TIMEOUT", "stick": "1.1", "after": 3}]}
 
-A fault is a name of mvncStatus, or hang, die, fork, nan, short, double, none, stale. `after` calls of a process
+A fault is a name of mvncStatus, or hang, stop, die, fork, nan, short, double, none, stale. `after` calls of a process
 are sound first; without `stick` it strikes all of them.
 """
 
@@ -66,8 +66,22 @@ def _fail(status):
     raise Exception(status)
 
 
+def _note(what):
+    """What a test may wait for, see tests.sticks.Sticks."""
+    pathlib.Path(f"{os.environ['MVNC_PLAN']}.{what}-{os.getpid()}").touch()
+
+
 def _hang():
+    _note("hangs")
     threading.Event().wait()
+
+
+def _outlive():
+    """What a child does that lives on when its parent has ended: until no fork is planned any more."""
+    _note("forked")
+    while any(each["fault"] == "fork" for each in _plan()["faults"]):
+        time.sleep(0.05)
+    os._exit(0)
 
 
 def _strike(call, stick=None):
@@ -80,8 +94,9 @@ def _strike(call, stick=None):
         if each["fault"] == "hang":
             _hang()
         if each["fault"] == "fork" and os.fork() == 0:
-            time.sleep(10)
-            os._exit(0)
+            _outlive()
+        if each["fault"] == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
         if each["fault"] == "die":
             os.kill(os.getpid(), signal.SIGSEGV)
         if each["fault"] not in mvncStatus.__members__:
@@ -168,6 +183,8 @@ class Graph:
                 _fail(mvncStatus.ERROR)
         except Exception as error:
             if error.args == (mvncStatus.BUSY,):
+                # It is asked again for ever.
+                _note("hangs")
                 return False
             self.device.wedged = error.args == (mvncStatus.ERROR,)
             raise
