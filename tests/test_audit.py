@@ -53,6 +53,7 @@ def titles(findings):
     return [problem["title"] for problem in findings["problems"]]
 
 
+@pytest.mark.slow
 def test_a_clean_folder_has_no_findings(folder):
     before = {path: path.read_bytes() for path in (folder / "Model").rglob("*") if path.is_file()}
 
@@ -90,6 +91,7 @@ COPIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", COPIES)
 def test_a_planted_copy_is_found(folder, change):
     place(folder, "Data/1/other.png", COPIES[change](cell(1, 7)))
@@ -179,6 +181,7 @@ def test_an_unbalanced_folder(folder):
     assert "needs 20 originals" in findings["probes"]["background colour"]["note"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plant", "kind"),
     [

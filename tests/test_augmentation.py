@@ -167,6 +167,7 @@ def test_views_never_enter_validation_whatever_changes(folder):
         assert unused
 
 
+@pytest.mark.slow
 def test_a_new_split_takes_its_views_back(folder):
     Augmentation.run(small(folder))
     Augmentation.run(small(folder, "RandomSeed=1"))
@@ -197,6 +198,7 @@ def sides_of(folder, setting):
     return sides(folder)
 
 
+@pytest.mark.slow
 def test_neither_order_nor_workers_nor_place_decide(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "moved"
     shutil.copytree(folder, elsewhere)
@@ -233,6 +235,7 @@ def test_a_changed_original_has_its_views_made_again(folder):
     assert changed == {each for each in before if each.startswith(f"{name}__")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["folders", "flat"])
 def test_originals_in_a_folder_of_their_own(folder, tmp_path_factory, layout):
     source = tmp_path_factory.mktemp("originals")
@@ -315,6 +318,7 @@ def test_views_without_originals(folder):
         Data.run(small(folder))
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_half_file(folder):
     """Killed without a chance to tidy up, the next run finishes what it began."""
     command = [sys.executable, Script.__file__, "Augment"]

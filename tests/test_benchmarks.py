@@ -92,6 +92,7 @@ def small(trained):
     return Helpers.load(None, [f"NetworkPath={trained}", *faults.QUICK, "Pretrained=none"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "images"), [("f32", None), ("Mixed_7a", None), ("features", 3)])
 def test_our_training_is_measured(small, kind, images):
     from benchmarks import trainers

@@ -285,6 +285,7 @@ def test_a_cache_that_cannot_be_written_costs_a_line(tmp_path, monkeypatch, capl
     assert caplog.messages[0].endswith("; the model is compiled anew at every start")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["EnumerateDevices", "OpenDevice", "AllocateGraph", "LoadTensor"])
 def test_auto_does_without_a_stick_that_hangs_at_the_start(tmp_path, sticks, caplog, call):
     caplog.set_level("INFO")

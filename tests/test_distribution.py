@@ -19,6 +19,8 @@ from Classes.Errors import CheckpointError, ConfigurationError, TrainingError
 from Classes.Helpers import PROJECT
 from tests import networks, processes, smears
 
+pytestmark = pytest.mark.slow
+
 # Steps so small that float error stays float error: steps ten times as long carry it over a ReLU's kink, and from there
 # it grows.
 QUICK = ("Epochs=2", "LearningRate=0.0001", "Shards=2", "BatchSize=8", "SaveSeconds=1")

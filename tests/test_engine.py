@@ -209,6 +209,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_another_thread_let_the_engine_go(tmp_path):
     process = processes.python(INTERRUPTED, arguments=[str(tmp_path)])
 

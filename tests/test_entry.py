@@ -107,6 +107,7 @@ def test_every_script_has_help_where_nothing_is_installed(name):
     assert "--set Key=value" in run.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 @pytest.mark.parametrize(
     ("arguments", "expected"),
@@ -256,6 +257,7 @@ def test_a_stopped_run_tidies_up(tmp_path, number, code):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_tensorflow_comes_in_silence():
     script = "from Classes import Entry; Entry.import_tensorflow(); import sys; print('tensorflow' in sys.modules)"
     run = python(script)

@@ -96,6 +96,7 @@ def test_a_verdict_of_the_service_reaches_the_network(tmp_path, port):
     assert event["time"].endswith("+00:00")
 
 
+@pytest.mark.slow
 @brokers.needed
 def test_nothing_is_lost_where_the_broker_is_away_for_a_while(tmp_path, port):
     # The broker keeps its listeners' messages on disk, as one that is meant to be restarted does.
@@ -116,6 +117,7 @@ def test_nothing_is_lost_where_the_broker_is_away_for_a_while(tmp_path, port):
     assert after == list(range(5, 55))
 
 
+@pytest.mark.slow
 @brokers.needed
 def test_a_full_buffer_loses_the_oldest_and_says_so_once(tmp_path, port, caplog):
     caplog.set_level(logging.INFO, "ClassifierServer")
@@ -164,6 +166,7 @@ def test_a_broker_that_hangs_costs_nothing_either(tmp_path, port):
     assert found == list(range(500))
 
 
+@pytest.mark.slow
 @brokers.needed
 def test_the_server_itself_publishes(tmp_path, port):
     settings = ("MqttBroker=localhost", f"MqttPort={port}", f"MqttTopic={TOPIC}")
@@ -181,6 +184,7 @@ def test_the_server_itself_publishes(tmp_path, port):
     assert code == 0
 
 
+@pytest.mark.slow
 def test_a_server_whose_broker_is_away_answers_and_ends_in_order(tmp_path, port):
     with servers.running(tmp_path, "MqttBroker=localhost", f"MqttPort={port}") as server:
         status = servers.request(server.port, body=services.image(192))[0]
@@ -240,6 +244,7 @@ def test_a_wrong_password_is_told(tmp_path, port, caplog):
     assert "wrong" not in caplog.text
 
 
+@pytest.mark.slow
 @brokers.needed
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 # paho-mqtt lets go of a socket whose handshake failed without closing it.

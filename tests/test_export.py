@@ -48,6 +48,7 @@ def test_the_versions_content(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 def test_both_answer_as_the_engine_does(tmp_path, count):
     configuration, folder = exported(tmp_path)
@@ -61,6 +62,7 @@ def test_both_answer_as_the_engine_does(tmp_path, count):
     numpy.testing.assert_allclose(by_openvino(folder / "1", inputs)["probabilities"], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_through_the_real_network(tmp_path):
     definition = Freezing.frozen(networks.configuration(tmp_path), networks.arrays())
     content = definition.SerializeToString(deterministic=True)

@@ -4,6 +4,8 @@ import pytest
 
 from tests import faults
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def printed(capsys):

@@ -9,6 +9,8 @@ import pytest
 from Classes import Checkpoints, Shards
 from tests import faults, networks
 
+pytestmark = pytest.mark.slow
+
 
 def damages(content, count):
     """A cut, an empty file, and a number of changed bytes at places that are the same in every run."""

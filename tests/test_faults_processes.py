@@ -11,6 +11,8 @@ import pytest
 from Classes import Card, Checkpoints, Files, Shards
 from tests import faults, networks, servers, services
 
+pytestmark = pytest.mark.slow
+
 
 def images(folder):
     return {name: content for name, content in faults.tree(folder).items() if name.endswith(".png")}

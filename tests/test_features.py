@@ -47,6 +47,7 @@ def test_features_are_those_of_the_network(tmp_path, backbone):
     assert features[next(iter(found))].shape == (width,)
 
 
+@pytest.mark.slow
 def test_what_is_known_is_not_computed_again(tmp_path, backbone, monkeypatch):
     first = extract(tmp_path, backbone, records(3))
 
@@ -65,6 +66,7 @@ def test_what_is_known_is_not_computed_again(tmp_path, backbone, monkeypatch):
     assert len(list(tmp_path.glob("Model/Features/*/*.npz"))) == 2
 
 
+@pytest.mark.slow
 def test_another_backbone_has_a_cache_of_its_own(tmp_path, backbone):
     first = extract(tmp_path, backbone, records(1))
     name = "InceptionV3/Conv2d_1a_3x3/BatchNorm/beta"
@@ -75,6 +77,7 @@ def test_another_backbone_has_a_cache_of_its_own(tmp_path, backbone):
     assert not numpy.allclose(first[key], second[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "flip"])
 def test_a_damaged_chunk_is_named_and_computed_again(tmp_path, backbone, caplog, damage):
     first = extract(tmp_path, backbone, records(2))

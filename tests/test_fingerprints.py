@@ -50,6 +50,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_copy_is_the_same_picture_and_no_other_is(drawn, change):
     copies = [numpy.ascontiguousarray(CHANGES[change](image)) for image in drawn]
@@ -131,6 +132,7 @@ def fill(folder, count=12):
     return folder
 
 
+@pytest.mark.slow
 def test_a_mirrored_copy_stays_on_the_side_of_its_original(tmp_path, caplog):
     fill(tmp_path)
     for number in range(12):
@@ -149,6 +151,7 @@ def test_a_mirrored_copy_stays_on_the_side_of_its_original(tmp_path, caplog):
     assert "12 pairs of images show one picture" in caplog.text
 
 
+@pytest.mark.slow
 def test_one_picture_in_two_classes_is_left_out(tmp_path):
     fill(tmp_path)
     put(tmp_path, "Data/0/wrong.png", content=smears.png(numpy.rot90(Demo.draw(True, [1, 3])).copy()))
@@ -164,6 +167,7 @@ def test_one_picture_in_two_classes_is_left_out(tmp_path):
     assert len(pairs) == 2
 
 
+@pytest.mark.slow
 def test_a_turned_copy_of_a_test_image_is_held_out(tmp_path):
     fill(tmp_path)
     put(
@@ -178,6 +182,7 @@ def test_a_turned_copy_of_a_test_image_is_held_out(tmp_path):
     assert [row["file"] for row in manifest(tmp_path)["held_out"]] == ["1/Cell004_1.png"]
 
 
+@pytest.mark.slow
 def test_a_leak_is_refused(tmp_path, monkeypatch):
     """Were a picture ever to fall on both sides, nothing would be written."""
     fill(tmp_path)
@@ -203,6 +208,7 @@ def test_a_leak_is_refused(tmp_path, monkeypatch):
     pytest.fail("the copies were on one side for twenty seeds")
 
 
+@pytest.mark.slow
 def test_a_view_that_is_named_after_another_picture_is_refused(tmp_path):
     fill(tmp_path)
     Data.run(configuration(tmp_path))
@@ -216,6 +222,7 @@ def test_a_view_that_is_named_after_another_picture_is_refused(tmp_path):
         Data.run(configuration(tmp_path))
 
 
+@pytest.mark.slow
 def test_real_cells(shared):
     cells = sorted(shared.glob("data/pbc/*/*.jpg"))
     images = [Images.load(path, at_least=64) for path in cells]

@@ -59,6 +59,7 @@ def test_as_many_folds_as_the_rarest_class_has_groups(count, possible):
         Folds.split(numpy.array([0] * 20 + [1] * 12), [f"g{number // 2}" for number in range(32)], count, 50)
 
 
+@pytest.mark.slow
 def test_every_original_is_judged_once_by_what_did_not_see_it(tmp_path, monkeypatch, capsys):
     items = [(f"{number % 2}/a{number}.png", number % 2, f"original a{number}") for number in range(40)]
     planted(monkeypatch, items)
@@ -80,6 +81,7 @@ def test_every_original_is_judged_once_by_what_did_not_see_it(tmp_path, monkeypa
     assert mean[1:] == [f"{found['mean'][key]:.4f}" for key in Evaluation.OF_A_FOLD]
 
 
+@pytest.mark.slow
 def test_labels_that_mean_nothing_are_not_learned(tmp_path, monkeypatch):
     # More features than images: whatever is judged by what has seen it would be judged rightly.
     items = [(f"{number % 2}/a{number}.png", number % 2, f"original a{number}") for number in range(60)]
@@ -127,6 +129,7 @@ def test_a_figure_without_meaning_is_a_dash():
     assert lines[2].split() == ["mean", "-", "-", "-", "-", "-"]
 
 
+@pytest.mark.slow
 def test_from_images_and_weights_to_folds(tmp_path, caplog):
     caplog.set_level("INFO")
     smears.fill(tmp_path, per_class=8)

@@ -76,6 +76,7 @@ def test_freezing_writes_graph_and_card(tmp_path, caplog):
     json.loads(configuration.card.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("culprit", ["frozen graph", "engine"])
 def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch, culprit):
     if culprit == "frozen graph":
@@ -96,6 +97,7 @@ def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch, cu
     assert [path.name for path in (tmp_path / "Model").iterdir()] == [".lock"]
 
 
+@pytest.mark.slow
 def test_what_was_published_stays_when_the_next_one_fails(tmp_path, monkeypatch):
     configuration = freeze(tmp_path, networks.arrays())
     before = configuration.path("ALLGraph").read_bytes(), configuration.card.read_bytes()
@@ -107,6 +109,7 @@ def test_what_was_published_stays_when_the_next_one_fails(tmp_path, monkeypatch)
     assert (configuration.path("ALLGraph").read_bytes(), configuration.card.read_bytes()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [0, 100_000, 700_000])
 def test_a_full_disk_leaves_graph_and_card_of_one_model(tmp_path, capsys, room):
     # What is printed is kept in memory by `capsys`: pytest's own file would be the first to be full.
@@ -120,6 +123,7 @@ def test_a_full_disk_leaves_graph_and_card_of_one_model(tmp_path, capsys, room):
     assert faults.tree(tmp_path / "Model") == before
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_goes_and_the_users_own_stays(tmp_path):
     (tmp_path / "Model").mkdir()
     for name in (".ALLGraph.pb.0123456789ab.tmp", ".ALLGraph.json.0123456789ab.tmp", ".mine.tmp", "ALLGraph.old.pb"):
@@ -140,6 +144,7 @@ def calibrated(folder, arrays, monkeypatch, choice):
     return configuration
 
 
+@pytest.mark.slow
 def test_temperature_and_threshold_are_in_the_graph_and_the_card(tmp_path, monkeypatch):
     arrays = networks.arrays()
     inputs = numpy.random.default_rng(0).uniform(-1, 1, (2, networks.SIZE, networks.SIZE, 3)).astype("float32")
@@ -155,6 +160,7 @@ def test_temperature_and_threshold_are_in_the_graph_and_the_card(tmp_path, monke
     assert max(card.training["parity"].values()) <= 1e-4
 
 
+@pytest.mark.slow
 def test_a_graph_whose_temperature_is_not_the_cards_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(Calibration, "fold", lambda arrays, *_: arrays)
 

@@ -42,6 +42,7 @@ def test_imported_weights_answer_as_keras_does(tmp_path, caplog):
     assert any(message.startswith("Keras and the engine agree on 8 images") for message in caplog.messages)
 
 
+@pytest.mark.slow
 def test_published_weights_of_real_leukemia_images(tmp_path, shared):
     import tf_keras
 
@@ -65,6 +66,7 @@ def test_published_weights_of_real_leukemia_images(tmp_path, shared):
     numpy.testing.assert_allclose(answers, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_measured_and_used(tmp_path, caplog):
     caplog.set_level("INFO")
     networks.published(tmp_path / "published")
@@ -156,6 +158,7 @@ def test_weights_of_another_shape(tmp_path):
         Import.run(configuration(tmp_path, "NumClasses=3"), tmp_path)
 
 
+@pytest.mark.slow
 def test_weights_of_another_network(tmp_path):
     networks.published(tmp_path)
 
@@ -189,6 +192,7 @@ def test_a_description_runs_no_program(tmp_path, key):
         Import.run(configuration(tmp_path), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b"[" * 100_000, b'{"class_name": "Sequential"}', b'{"\xff": 1}'])
 def test_a_damaged_description(tmp_path, text):
     networks.published(tmp_path)

@@ -15,6 +15,7 @@ def probabilities(graph, images):
         )
 
 
+@pytest.mark.slow
 def test_two_classes_make_378_variables_under_slim_names():
     shapes = inception_v3.shapes(2, 299)
 
@@ -25,6 +26,7 @@ def test_two_classes_make_378_variables_under_slim_names():
     assert len(inception_v3.shapes(2, 299, auxiliary=True)) == 388
 
 
+@pytest.mark.slow
 def test_folded_graph_and_module_answer_alike():
     arrays, images = networks.arrays(), networks.images(3)
     module = inception_v3.InceptionV3(2, networks.DEPTH)

@@ -227,6 +227,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_a_whole_pair_in_use(card):
     publish(card, 0)
     network(card.path.parent.parent, 1)

@@ -132,6 +132,7 @@ def after(tmp_path, steps, *settings):
     return learner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [(), ("GradientSteps=2",), ("AverageDecay=0.9", "WarmupEpochs=1")])
 def test_an_epoch_in_one_call_leaves_what_its_steps_leave(tmp_path, settings):
     stepwise, whole = (last_layer(tmp_path, "BatchSize=8", "LearningRate=0.01", *settings) for _ in range(2))

@@ -85,6 +85,7 @@ def values(learner):
     return {name: variable.numpy() for name, variable in learner.variables().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["GradientClip=0.1", "GradientSteps=2", "AverageDecay=0.9"])
 def test_the_scale_changes_no_weight(tmp_path, setting):
     plain, scaled = (learner(tmp_path, kind, setting) for kind in (Learners.LastLayer, Rewritten))
@@ -98,6 +99,7 @@ def test_the_scale_changes_no_weight(tmp_path, setting):
         numpy.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["GradientClip=0", "GradientClip=0.1", "GradientSteps=2"])
 def test_a_step_that_overflows_is_skipped(tmp_path, setting):
     scaled = learner(tmp_path, Rewritten, setting)
@@ -132,6 +134,7 @@ def test_tensorboard_gets_the_scale_and_the_norm_of_a_gradient(tmp_path):
     assert learner(tmp_path, Learners.LastLayer).figures() == {}
 
 
+@pytest.mark.slow
 def test_on_a_gpu_the_convolutions_of_a_step_are_short_and_the_weights_are_not(tmp_path, monkeypatch):
     monkeypatch.setattr(MixedPrecision, "chosen", lambda wanted, strategy: "f16")
     manifest = types.SimpleNamespace(splits={"train": [{"label": 0}] * 8}, classes=["NEGATIVE", "POSITIVE"])

@@ -108,6 +108,7 @@ def test_without_the_package_no_process_is_started(tmp_path, monkeypatch):
         opened(tmp_path, standin.write(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "fault", "message"),
     [
@@ -143,6 +144,7 @@ FAILURES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("call", "fault"), FAILURES)
 def test_with_auto_a_failing_stick_costs_no_image_and_one_line(tmp_path, sticks, caplog, call, fault):
     sticks.plan(["1.1"], (call, fault, {"after": 3}))
@@ -254,6 +256,7 @@ def test_closing_does_not_wait_for_a_stick_that_hangs(tmp_path, sticks):
     wait_until_none_drives()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["EnumerateDevices", "OpenDevice", "AllocateGraph"])
 def test_closing_does_not_wait_for_a_lost_stick_that_hangs_on_its_return(tmp_path, sticks, monkeypatch, call):
     sticks.clock.stands = True
@@ -277,6 +280,7 @@ def test_a_working_stick_is_let_go_in_order(tmp_path, sticks, monkeypatch):
     assert calls == ["names", "open", "allocate", "infer", "close"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["OpenDevice", "AllocateGraph", "LoadTensor", "GetResult"])
 def test_sticks_that_hang_at_the_start_share_one_time(tmp_path, sticks, call):
     sticks.plan(["1.1", "1.2", "1.3"], (call, "hang"))
@@ -298,6 +302,7 @@ def test_a_stick_for_which_no_time_is_left_is_taken_while_another_works(tmp_path
         waiting.until(lambda: len(engine.telemetry()) == 2)
 
 
+@pytest.mark.slow
 def test_several_sticks_that_hang_cost_an_image_no_more_than_its_patience(tmp_path, sticks):
     names = ["1.1", "1.2", "1.3", "1.4"]
     sticks.plan(names, ("GetResult", "hang", {"after": 1}))
@@ -308,6 +313,7 @@ def test_several_sticks_that_hang_cost_an_image_no_more_than_its_patience(tmp_pa
         assert sum(each["failures"] for each in engine.telemetry()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["idle", "sending", "inference"])
 def test_a_driver_that_is_killed_is_noticed_at_once_even_where_a_child_of_its_lives_on(
     tmp_path, sticks, monkeypatch, moment
@@ -415,6 +421,7 @@ def test_an_image_that_still_waits_when_the_engine_is_closed_is_told(tmp_path, s
                 job.result()
 
 
+@pytest.mark.slow
 def test_a_start_that_cannot_even_be_killed_takes_no_longer_than_it_may(tmp_path, sticks, monkeypatch):
     card = standin.write(tmp_path)
     sticks.plan(["1.1"], ("OpenDevice", "stop"))
@@ -430,6 +437,7 @@ def test_a_start_that_cannot_even_be_killed_takes_no_longer_than_it_may(tmp_path
         kill(process)
 
 
+@pytest.mark.slow
 def test_a_driver_that_cannot_even_be_killed_is_left_alone(tmp_path, sticks, monkeypatch):
     sticks.plan(["1.1"], ("GetResult", "stop", {"after": 1}))
     with opened(tmp_path, standin.write(tmp_path)) as engine:
@@ -476,6 +484,7 @@ os.kill(os.getpid(), 9)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["idle", "hang"])
 def test_a_killed_program_leaves_no_driver_behind(tmp_path, sticks, state):
     standin.write(tmp_path)

@@ -60,6 +60,7 @@ def test_a_name_that_is_none(tmp_path, name):
         configuration(tmp_path, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*Networks.names(), "Tiny"])
 def test_what_is_trained_is_what_is_frozen(tmp_path, third, name):
     setting = configuration(tmp_path, name)
@@ -87,6 +88,7 @@ def test_what_is_trained_is_what_is_frozen(tmp_path, third, name):
     numpy.testing.assert_allclose(answers, tf.nn.softmax(logits), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "epochs"), [("Tiny", 40), ("AllCNN", 8)])
 def test_the_whole_way_with_another_network(tmp_path, third, caplog, name, epochs):
     caplog.set_level("INFO")
@@ -128,6 +130,7 @@ def scalars(folder):
     return found
 
 
+@pytest.mark.slow
 def test_training_may_start_from_published_weights(tmp_path, caplog):
     caplog.set_level("INFO")
     model = networks.published(tmp_path / "published")

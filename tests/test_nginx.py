@@ -19,6 +19,7 @@ from tests import brokers, graphs, servers, services
 PROGRAM = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(PROGRAM is None, reason="nginx is not installed"),
     pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),
 ]

@@ -13,6 +13,8 @@ import pytest
 
 from Classes.Helpers import PROJECT
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"DepthMultiplier": 0.125, "EpochsDevCloud": 2, "ImageSize": 139, "Pretrained": "none", "Shards": 2}
 QUEUES = ("qsub", "sbatch")
 

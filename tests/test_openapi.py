@@ -117,6 +117,7 @@ def test_refusals_are_the_ones_described(tmp_path):
 CHECKS = [check for check in schemathesis.checks.CHECKS.get_all() if check.__name__ != "positive_data_acceptance"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", schemathesis.GenerationMode)
 @pytest.mark.parametrize("path", ["/Inference", "/v1/classify", "/v1/batch", "/v1/model", "/health/ready", "/metrics"])
 def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(tmp_path, path, mode):

@@ -12,6 +12,8 @@ import pytest
 from Classes.Helpers import PROJECT
 from tests import graphs
 
+pytestmark = pytest.mark.slow
+
 SUITES = ("tests/test_engine.py", "tests/test_devices.py")
 
 

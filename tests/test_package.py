@@ -4,6 +4,8 @@ import pytest
 
 from tests import processes
 
+pytestmark = pytest.mark.slow
+
 SILENT = """
 import importlib, os
 forked = []

@@ -8,6 +8,8 @@ import pytest
 from Classes import Card, Explanation, Features, Freezing, Learners
 from tests import graphs, networks, smears
 
+pytestmark = pytest.mark.slow
+
 SIZE = 299
 RADIUS = 40
 RED, BLUE = (200, 40, 60), (90, 90, 200)

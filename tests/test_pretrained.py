@@ -26,6 +26,7 @@ def assert_restored(found, arrays):
         numpy.testing.assert_array_equal(value, arrays[name])
 
 
+@pytest.mark.slow
 def test_a_slim_checkpoint_gives_all_but_the_last_layer(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     arrays = networks.arrays(classes=5)
@@ -39,6 +40,7 @@ def test_a_slim_checkpoint_gives_all_but_the_last_layer(tmp_path, caplog):
     assert "starting anew: Logits/Conv2d_1c_1x1." in caplog.text
 
 
+@pytest.mark.slow
 def test_the_published_archive_of_a_version_1_checkpoint(tmp_path):
     arrays = networks.arrays(classes=5)
     file = tmp_path / "inception_v3.ckpt"
@@ -80,6 +82,7 @@ def test_an_archive_without_a_checkpoint(tmp_path):
         Pretrained.load(networks.configuration(tmp_path, "Pretrained=a.tar.gz"), shapes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top", [False, True])
 def test_keras_weights_give_keras_features(tmp_path, top):
     import tf_keras
@@ -130,6 +133,7 @@ def test_published_weights_with_a_flipped_byte_are_named(tmp_path, monkeypatch):
         Pretrained.load(setting, shapes)
 
 
+@pytest.mark.slow
 def test_weights_of_another_width_are_refused(tmp_path):
     prefix = checkpoint(tmp_path, networks.arrays())
 

@@ -101,6 +101,7 @@ def fill(folder, leak):
             put(folder, f"Data/{label}/Cell{number:03d}_{label}.png", content=smears.png(pixels))
 
 
+@pytest.mark.slow
 def test_smears_of_one_source_pass(tmp_path, caplog):
     fill(tmp_path, None)
 
@@ -112,6 +113,7 @@ def test_smears_of_one_source_pass(tmp_path, caplog):
     assert "leak" not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("leak", "words"), [("background", "background colour"), ("size", "image size")])
 def test_a_planted_leak_is_refused(tmp_path, leak, words, caplog):
     fill(tmp_path, leak)

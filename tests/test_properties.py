@@ -38,6 +38,7 @@ def configured(path, settings=()):
         check_usable(configuration)
 
 
+@pytest.mark.slow
 @mutations.steady(150)
 @hypothesis.given(values=mutations.mutated(SHIPPED))
 def test_a_configuration(tmp_path, values):
@@ -87,6 +88,7 @@ def manifested(data, content):
         assert all(found.paths(split) == expected.paths(split) for split in Shards.SPLITS)
 
 
+@pytest.mark.slow
 @mutations.steady(150)
 @hypothesis.given(random=hypothesis.strategies.data())
 def test_a_manifest(data, random):
@@ -126,6 +128,7 @@ def carded(path, content):
     return found
 
 
+@pytest.mark.slow
 @mutations.steady(200)
 @hypothesis.given(random=hypothesis.strategies.data())
 def test_a_card_that_someone_wrote(card, random):
@@ -136,6 +139,7 @@ def test_a_card_that_someone_wrote(card, random):
     carded(path, json.dumps(values).encode())
 
 
+@pytest.mark.slow
 @mutations.steady(150)
 @hypothesis.given(random=hypothesis.strategies.data())
 def test_a_damaged_card(card, random):
@@ -146,6 +150,7 @@ def test_a_damaged_card(card, random):
     assert carded(path, random.draw(mutations.damaged(content))) in (None, expected)
 
 
+@pytest.mark.slow
 @mutations.steady(100)
 @hypothesis.given(text=mutations.TEXTS | mutations.VALUES.map(json.dumps))
 def test_what_is_read_as_json_can_be_written_again(tmp_path, text):

@@ -102,6 +102,7 @@ def test_the_card_holds_what_was_measured(folder, offered):
     assert (found["calibration_images"], found["margin"], found["in_float"]) == (2, 0.005, [])
 
 
+@pytest.mark.slow
 def test_layers_are_kept_in_float_until_the_verdicts_hold(folder, offered):
     offered(TURNED, SURELY_TURNED, SAME)
 
@@ -140,6 +141,7 @@ def test_the_margin_is_the_configurations(folder, offered):
         quantize(folder, "QuantizeMargin=1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), MemoryError(), GraphError("no"), TURNED])
 def test_whatever_stops_it_leaves_the_former_one_in_use(folder, offered, stop):
     offered(SAME)

@@ -38,6 +38,7 @@ def page(configuration):
     return (configuration.path("ReportDir") / "Report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_but_itself(measured):
     text = page(measured)
 
@@ -57,6 +58,7 @@ def test_its_figures_are_those_that_were_measured(measured):
     assert "2 true positives, 0 false negatives, 1 true negatives, 1 false positives" in text
 
 
+@pytest.mark.slow
 def test_the_error_is_shown_with_what_it_rests_on(measured):
     errors = page(measured).split("Errors, the most confident first (1 in all)")[1].split("<h3>")[0]
 
@@ -66,10 +68,12 @@ def test_the_error_is_shown_with_what_it_rests_on(measured):
     assert re.search(r"said ALL with 0\.\d{3}; the truth is class 0", errors)
 
 
+@pytest.mark.slow
 def test_no_original_is_on_both_sides_and_the_page_says_so(measured):
     assert "1 and 4 originals or patients, 0 of them on both sides" in page(measured)
 
 
+@pytest.mark.slow
 def test_names_and_findings_are_shown_as_text(measured):
     (measured.path("ReportDir") / "Data.json").write_text(
         json.dumps(
@@ -88,6 +92,7 @@ def test_names_and_findings_are_shown_as_text(measured):
     assert "<td>none</td>" not in page(measured)
 
 
+@pytest.mark.slow
 def test_folds_of_these_data_are_shown_and_others_are_not(measured):
     figure = {"value": 0.9, "interval": None, "of": None, "note": None}
     fold = dict.fromkeys(Evaluation.OF_A_FOLD, figure)
@@ -115,6 +120,7 @@ def write(configuration):
     Report.write(configuration, Card.load(configuration.card), Shards.manifest(configuration), metrics)
 
 
+@pytest.mark.slow
 def test_the_card_for_people_says_what_was_measured_and_what_is_not_known(measured):
     text = people(measured)
 
@@ -135,6 +141,7 @@ def test_the_card_for_people_says_what_was_measured_and_what_is_not_known(measur
     assert "drawn, not photographed" not in text
 
 
+@pytest.mark.slow
 def test_patients_and_synthetic_images_are_told(measured):
     import dataclasses
 
@@ -164,6 +171,7 @@ def chosen(measured, monkeypatch, **changes):
     return about
 
 
+@pytest.mark.slow
 def test_the_operating_point_is_told_with_what_other_images_choose(measured, monkeypatch):
     about = chosen(measured, monkeypatch)
 
@@ -175,6 +183,7 @@ def test_the_operating_point_is_told_with_what_other_images_choose(measured, mon
     assert "Where other images choose: sensitivity 1.0000" in people(measured)
 
 
+@pytest.mark.slow
 def test_without_a_choice_the_report_says_why(measured, monkeypatch):
     chosen(measured, monkeypatch, note="3 validation images are too few", cross_fitted=None)
 
@@ -183,6 +192,7 @@ def test_without_a_choice_the_report_says_why(measured, monkeypatch):
     assert "others choose" not in page(measured)
 
 
+@pytest.mark.slow
 def test_figures_over_patients_are_told_where_there_are_some(measured):
     metrics = json.loads((measured.path("LogDirEval") / "metrics.json").read_text())
     card, manifest = Card.load(measured.card), Shards.manifest(measured)
@@ -197,6 +207,7 @@ def test_figures_over_patients_are_told_where_there_are_some(measured):
     )
 
 
+@pytest.mark.slow
 def test_a_graph_without_maps_still_gets_its_page(measured, tmp_path):
     graphs.write(tmp_path / "Model", data={"manifest_sha256": Shards.manifest(measured).sha256})
     write(measured)

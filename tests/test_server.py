@@ -15,6 +15,8 @@ from hypothesis import strategies
 from Classes import Helpers
 from tests import graphs, mutations, processes, servers, services
 
+pytestmark = pytest.mark.slow
+
 IMAGE = services.image(192, 80)
 
 

@@ -106,6 +106,7 @@ PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\
 BODIES = strategies.binary(max_size=200) | strategies.sampled_from([services.image(64, 20), b"--b--", PART, PART * 60])
 
 
+@pytest.mark.slow
 @mutations.steady(300)
 @hypothesis.given(
     path=strategies.sampled_from(ADDRESSES) | HEADER.map(lambda text: f"/{text}"),
@@ -145,6 +146,7 @@ def test_many_threads_get_their_own_answers(tmp_path):
     application.laboratory.close()
 
 
+@pytest.mark.slow
 def test_the_server_and_the_classifier_say_the_same(tmp_path):
     """On the same model and device, whatever the image's kind."""
     card = Card.load(graphs.write(tmp_path / "Model"))

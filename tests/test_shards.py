@@ -351,6 +351,7 @@ Data.run(Helpers.load(None, ["NetworkPath=" + sys.argv[1], "Shards=2"]))
 """
 
 
+@pytest.mark.slow
 def test_kill_while_writing(tmp_path):
     smears.fill(tmp_path, per_class=10)
     folder = tmp_path / "Model/Data"

@@ -47,6 +47,7 @@ def ask(client, red):
     return answer.status_code, answer.get_json()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("call", "fault"), FAULTS)
 def test_no_request_is_lost_when_the_stick_fails_under_load(served, sticks, call, fault):
     sticks.plan(["1.1"], (call, fault, {"after": 6}))

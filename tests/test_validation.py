@@ -143,6 +143,7 @@ def test_events_for_tensorboard(folder):
     assert found["Validation_metrics/specificity"] == pytest.approx({3: 0.75})
 
 
+@pytest.mark.slow
 def test_each_run_is_a_curve_of_its_own_for_tensorboard(folder):
     runs = []
     for _ in range(3):
@@ -192,6 +193,7 @@ def test_other_classes_than_the_models_are_refused(folder, capsys):
     assert "has the classes ['1', '0'], the shards have ['0', '1']" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("images", "missing", "value"),
     [([("1", 192), ("1", 64)], "specificity", 0.5), ([("0", 64)], "sensitivity", 1.0)],
@@ -219,6 +221,7 @@ def test_an_empty_split_is_no_crash(folder, capsys):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_synthetic_model_is_named_as_such(folder, capsys):
     data = Card.load(folder / "Model" / "ALLGraph.json").data
     graphs.write(folder / "Model", synthetic=True, data=data)
@@ -229,6 +232,7 @@ def test_a_synthetic_model_is_named_as_such(folder, capsys):
     assert metrics(folder)["synthetic"] is True
 
 
+@pytest.mark.slow
 def test_a_model_written_meanwhile_does_not_get_these_figures(folder, capsys, monkeypatch):
     table = Evaluation.table
 
@@ -254,6 +258,7 @@ def test_without_a_model_or_shards_one_line(folder, capsys):
     assert "run python3 Trainer.py" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_certainty_is_measured_and_told(folder, capsys):
     share = {"value": 0.5, "interval": [0.1, 0.9], "of": [2, 4], "note": None}
     honest = {"ece": 0.25, **dict.fromkeys(("sensitivity", "specificity", "uncertain", "accuracy_of_rest"), share)}

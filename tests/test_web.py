@@ -225,6 +225,7 @@ def fits(driver):
     return driver.execute_script("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+@pytest.mark.slow
 def test_verdicts_are_shown(page, folder):
     choose(page, folder, "sick.png", "well, blue.png")
     choose(page, folder, "=1+1.png", "broken.png")
@@ -325,6 +326,7 @@ def test_by_keyboard_alone(page, folder):
     assert len(saved(page, folder)) == 2
 
 
+@pytest.mark.slow
 def test_at_most_three_at_once_and_again_when_told_so(page, folder):
     page.execute_script(HINDERED, 4)
     choose(page, folder, "sick.png", "well, blue.png", "=1+1.png")
