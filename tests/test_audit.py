@@ -72,6 +72,7 @@ def test_a_clean_folder_has_no_findings(folder):
     assert {path.name for path in set(after) - set(before)} == {".lock", "Data.html", "Data.json"}
 
 
+@pytest.mark.slow
 def test_colours_are_those_of_the_images(folder):
     _, findings, _ = check(folder)
 
@@ -246,6 +247,7 @@ def test_the_script(folder):
     assert (folder / "Elsewhere/Data.html").exists()
 
 
+@pytest.mark.slow
 def test_real_cells(shared, tmp_path):
     (tmp_path / "Model").mkdir()
     (tmp_path / "Model/Data").symlink_to(shared / "data/pbc")

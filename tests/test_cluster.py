@@ -187,6 +187,7 @@ def _wait_for(condition, what, seconds=60):
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["sbatch", "qsub"])
 def test_a_real_queue_runs_the_training(project, queue, command):
     submitted = _output(queue, command, "Required/cluster/Trainer", folder=project)
@@ -198,6 +199,7 @@ def test_a_real_queue_runs_the_training(project, queue, command):
     )
 
 
+@pytest.mark.slow
 def test_a_job_that_is_told_to_end_saves_first(project, queue):
     (project / "slow").touch()
     number = re.search(r"\d+", _output(queue, "sbatch", "Required/cluster/Trainer", folder=project))[0]

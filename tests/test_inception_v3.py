@@ -44,6 +44,7 @@ def test_folded_graph_and_module_answer_alike():
     assert numpy.ptp(expected[:, 0]) > 1e-3, "equal answers to different images would prove nothing"
 
 
+@pytest.mark.slow
 def test_an_image_scores_alone_as_in_a_batch():
     module = inception_v3.InceptionV3(2, networks.DEPTH)
     inputs = Images.network_input(networks.images(4), 128)
@@ -54,6 +55,7 @@ def test_an_image_scores_alone_as_in_a_batch():
     numpy.testing.assert_allclose(alone, batch, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_only_trained_blocks_move_their_statistics():
     blocks = Networks.trained_blocks(InceptionV3, "Mixed_7b")
     module = inception_v3.InceptionV3(2, networks.DEPTH, blocks, decay=0.5)

@@ -58,6 +58,7 @@ def test_an_empty_batch_has_no_answers_and_a_wrong_one_is_the_callers_mistake(tm
             engine.classify(numpy.zeros((1, 299, 299, 3), "float16"))
 
 
+@pytest.mark.slow
 def test_eight_threads_get_their_own_answers_from_two_sticks(tmp_path, sticks):
     sticks.plan(["1.1", "1.2"])
     values = [value for value in graphs.RED for _ in range(6)]
@@ -85,6 +86,7 @@ def test_a_precision_that_no_stick_has_is_refused(tmp_path, sticks):
         opened(tmp_path, standin.write(tmp_path), "Precision=f32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
@@ -162,6 +164,7 @@ def test_with_auto_a_failing_stick_costs_no_image_and_one_line(tmp_path, sticks,
     wait_until_none_drives()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("call", "fault"), [("GetDeviceOption", "ERROR"), ("GetGraphOption", "ERROR")])
 def test_a_stick_that_keeps_its_figures_to_itself_works_all_the_same(tmp_path, sticks, call, fault):
     sticks.plan(["1.1"], (call, fault))
@@ -172,6 +175,7 @@ def test_a_stick_that_keeps_its_figures_to_itself_works_all_the_same(tmp_path, s
     assert None in (figures["milliseconds"], figures["celsius"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["ERROR", "hang", "die"])
 def test_a_stick_that_does_not_close_is_ended(tmp_path, sticks, fault):
     sticks.plan(["1.1"], ("CloseDevice", fault), ("DeallocateGraph", fault))
@@ -180,6 +184,7 @@ def test_a_stick_that_does_not_close_is_ended(tmp_path, sticks, fault):
     wait_until_none_drives()
 
 
+@pytest.mark.slow
 def test_without_auto_the_failure_is_the_answer(tmp_path, sticks):
     sticks.plan(["1.1"], ("GetResult", "TIMEOUT", {"after": 1}))
     with opened(tmp_path, standin.write(tmp_path)) as engine:
@@ -188,6 +193,7 @@ def test_without_auto_the_failure_is_the_answer(tmp_path, sticks):
                 engine.classify(batch(0, 64))
 
 
+@pytest.mark.slow
 def test_another_stick_takes_the_image_that_one_failed_on(tmp_path, sticks, caplog):
     sticks.plan(["1.1", "1.2"], ("LoadTensor", "ERROR", {"stick": "1.2", "after": 2}))
     values = list(graphs.RED) * 2
@@ -213,6 +219,7 @@ def test_a_stick_that_stays_away_keeps_none_of_the_images_it_was_asked_for(tmp_p
     assert len(set(frames[1:])) == 1
 
 
+@pytest.mark.slow
 def test_a_stick_that_is_plugged_in_again_elsewhere_is_used_again(tmp_path, sticks, monkeypatch):
     monkeypatch.setattr(Movidius, "RETRY", 0.2)
     card = standin.write(tmp_path)
@@ -225,6 +232,7 @@ def test_a_stick_that_is_plugged_in_again_elsewhere_is_used_again(tmp_path, stic
         assert engine.classify(batch(192))[:, 1] == expected(192)
 
 
+@pytest.mark.slow
 def test_one_of_two_that_fails_at_the_start_is_taken_when_it_is_well(tmp_path, sticks, monkeypatch):
     monkeypatch.setattr(Movidius, "RETRY", 0.2)
     sticks.plan(["1.1", "1.2"], ("OpenDevice", "BUSY", {"stick": "1.2"}))
@@ -235,6 +243,7 @@ def test_one_of_two_that_fails_at_the_start_is_taken_when_it_is_well(tmp_path, s
         waiting.until(lambda: len(engine.telemetry()) == 2)
 
 
+@pytest.mark.slow
 def test_a_stopped_driver_is_late_not_a_hang(tmp_path, sticks):
     with opened(tmp_path, standin.write(tmp_path)) as engine:
         for process in drivers():
@@ -293,6 +302,7 @@ def test_sticks_that_hang_at_the_start_share_one_time(tmp_path, sticks, call):
     wait_until_none_drives()
 
 
+@pytest.mark.slow
 def test_a_stick_for_which_no_time_is_left_is_taken_while_another_works(tmp_path, sticks, monkeypatch):
     monkeypatch.setattr(Movidius, "RETRY", 0.05)
     monkeypatch.setattr(Movidius, "START", Stick.START_WITHIN - 0.01)
@@ -345,6 +355,7 @@ def test_a_driver_that_is_killed_is_noticed_at_once_even_where_a_child_of_its_li
     sticks.plan([])
 
 
+@pytest.mark.slow
 def test_a_service_manager_that_stops_every_process_ends_no_driver(tmp_path, sticks):
     with opened(tmp_path, standin.write(tmp_path)) as engine:
         for process in drivers():
@@ -390,6 +401,7 @@ def test_a_driver_that_cannot_be_watched_is_an_error_and_with_auto_the_cpus_work
         assert engine.name == "OpenVINO CPU"
 
 
+@pytest.mark.slow
 def test_a_lost_stick_is_looked_for_as_soon_as_a_thread_can_be_had(tmp_path, sticks, monkeypatch):
     monkeypatch.setattr(Movidius, "RETRY", 0.1)
     with opened(tmp_path, standin.write(tmp_path)) as engine:

@@ -58,6 +58,7 @@ def test_the_published_archive_of_a_version_1_checkpoint(tmp_path):
     assert_restored(found, arrays)
 
 
+@pytest.mark.slow
 def test_a_damaged_archive_is_named(tmp_path):
     archive = tmp_path / "a.tar.gz"
     content = tmp_path / "noise"

@@ -70,6 +70,7 @@ def assert_same(one, other):
         numpy.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_transfer_learning_from_shards_to_an_answer(project, caplog):
     caplog.set_level("INFO")
     configuration = project("Epochs=40")
@@ -92,6 +93,7 @@ def test_transfer_learning_from_shards_to_an_answer(project, caplog):
     assert answers.argmax(1).tolist() == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_was(project):
     configuration = project("Epochs=1", "LabelSmoothing=0.125")
     Training.run(configuration)
@@ -108,6 +110,7 @@ def test_a_run_says_what_it_was(project):
     assert b"| Epochs | 1 |\n" in table
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_weights(project):
     found = []
     for name in ("a", "b"):
@@ -118,6 +121,7 @@ def test_two_runs_give_the_same_weights(project):
     assert_same(*found)
 
 
+@pytest.mark.slow
 def test_a_longer_run_continues_and_ends_as_one_that_never_stopped(project, caplog):
     caplog.set_level("INFO")
     Training.run(project("Epochs=2", "LogDir=twice"))
@@ -128,6 +132,7 @@ def test_a_longer_run_continues_and_ends_as_one_that_never_stopped(project, capl
     assert_same(weights(project("LogDir=twice")), weights(project("LogDir=once")))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(project):
     configuration = project()
     Training.run(configuration)
@@ -138,6 +143,7 @@ def test_a_finished_run_is_not_trained_again(project):
     assert_same(weights(configuration), before)
 
 
+@pytest.mark.slow
 def test_another_run_is_moved_aside(project, caplog):
     caplog.set_level("INFO")
     Training.run(project("Epochs=1"))
@@ -150,6 +156,7 @@ def test_another_run_is_moved_aside(project, caplog):
     assert "it was moved to" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistyped", ["TrainableScopes=Mixed_8", "Pretrained=nowhere", "ClassWeights=[1,2,3]"])
 def test_a_mistyped_setting_moves_no_run(project, mistyped):
     Training.run(project("Epochs=1"))
@@ -163,6 +170,7 @@ def test_a_mistyped_setting_moves_no_run(project, mistyped):
     assert not log.with_name("log-1").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_while_it_moved_another_aside_moves_the_rest(project, monkeypatch):
     Training.run(project("Epochs=1"))
     log = project().path("LogDir")
@@ -216,6 +224,7 @@ def test_patience_ends_a_run_and_freezes_its_best_epoch(project, monkeypatch, ca
     assert Card.load(configuration.card).training["step"] == best
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_the_ones_that_are_frozen(project):
     settings = ("TrainableScopes=Mixed_7c", "Epochs=1", "AverageDecay=0.5", "LogDir=averaged", "LearningRate=0.01")
     configuration = project(*settings)
@@ -253,6 +262,7 @@ def in_the_validation(learner, call):
     return call(learner)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "stop", "at"),
     [("train", before_a_step, 7), ("train", within_a_step, 7), ("evaluate", in_the_validation, 10)],
@@ -279,6 +289,7 @@ def test_ctrl_c_saves_and_the_next_run_goes_on(project, monkeypatch, caplog, met
     assert_same(weights(project(stopped)), weights(project(unbroken)))
 
 
+@pytest.mark.slow
 def test_end_to_end_training_is_reproducible_and_resumes(project):
     settings = ("TrainableScopes=Mixed_7c", "Epochs=1", "BatchTestSize=12")
     for name, epochs in (("a", 2), ("b", 1), ("b", 2)):
@@ -291,6 +302,7 @@ def test_end_to_end_training_is_reproducible_and_resumes(project):
     assert changed == {"Mixed_7c", "Logits"}
 
 
+@pytest.mark.slow
 def test_training_from_nothing_trains_everything(project, caplog):
     caplog.set_level("INFO")
     configuration = project("Pretrained=none", "Epochs=1", "BatchSize=12")
@@ -315,6 +327,7 @@ def served_loss(configuration):
     return -numpy.log([answer[record.label] for answer, record in zip(answers, records, strict=True)]).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scopes", ["Logits", "Mixed_7c"])
 def test_confidences_are_calibrated_on_the_validation_images(project, monkeypatch, scopes):
     monkeypatch.setattr(Calibration, "ENOUGH", 2)
@@ -381,6 +394,7 @@ def test_shards_of_other_classes_are_refused_before_anything_is_trained(project,
     assert not project().path("ALLGraph").exists()
 
 
+@pytest.mark.slow
 def test_a_last_layer_does_not_go_on_on_another_backbone(project, prepared, tmp_path, caplog):
     caplog.set_level("INFO")
     other = tmp_path / "other"
@@ -411,6 +425,7 @@ def test_no_shards(tmp_path):
         Training.run(networks.configuration(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_trainer_killed_at_any_moment_goes_on(project, prepared):
     configuration = project("LogDir=killed", "Epochs=400", "SaveSeconds=0")
     options = [f"{key}={json.dumps(value)}" for key, value in configuration.values["Classifier"].items()]
