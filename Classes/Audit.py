@@ -115,7 +115,7 @@ def look_at(configuration, files):
     """
     tests, skipped = Sources.walk(configuration, configuration.path("TestImagePath"))
     skipped.report(log, configuration.path("TestImagePath"))
-    groups = Data.grouped(configuration, files, Groups.patients(configuration.path("DatasetDir")))
+    groups = Data.grouped(configuration, files, Groups.patients(configuration.path("DatasetDir"))).groups
     splits = _splits(configuration)
     work = [(path, name, Folders.filename(name, path)) for name, paths in files.items() for path in paths]
     work += [(path, "Test", Folders.filename("Test", path)) for path in tests]

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import logging
+import os
 import pathlib
 
 import numpy
@@ -45,6 +46,8 @@ class Item:
       format, width, height: of the image.
       background: its colour; see Colours.
       fingerprint: see Fingerprints.
+      patient: whose image it is, "" if unknown; groups of several patients exist, since their images may be copies.
+      picture: number of the picture that it shows; see Relatives.
     """
 
     path: pathlib.Path
@@ -58,6 +61,8 @@ class Item:
     height: int
     background: tuple = ()
     fingerprint: numpy.ndarray | None = None
+    patient: str = ""
+    picture: int = -1
 
     @property
     def filename(self):
@@ -71,6 +76,7 @@ class Item:
             "class": self.class_name,
             "label": self.label,
             "group": self.group,
+            **({"patient": self.patient} if self.patient else {}),
             "sha256": self.sha256,
             "bytes": self.size,
         }
@@ -111,24 +117,33 @@ def select(configuration, files, patient):
     Raises:
       DataError: these images cannot be split.
     """
-    items, unreadable = examine(configuration, files, grouped(configuration, files, patient))
-    items, duplicates, contradictions = unique(items)
-    items, alike, disputed = Relatives.join(items)
-    contradictions += disputed
-    items, held_out = hold_out(configuration, items, patient)
+    assignment = grouped(configuration, files, patient)
+    items, unreadable = examine(configuration, files, assignment)
+    tests = examine_tests(configuration, assignment)
+    alike = Relatives.relate(items, tests, configuration["GroupPattern"])
+    items, contradictions = Relatives.without_conflicts(items)
+    items, duplicates = unique(items)
+    items, held_out = hold_out(configuration, items, tests)
     _check_classes(files, items)
     splits, unused = _split(configuration, items)
-    Relatives.check(splits, alike)
+    for item in (*items, *tests):
+        item.patient = item.patient or Groups.patient_of(item.group)
+    not_compared = {side: _not_compared(chosen) for side, chosen in {**splits, "test": tests}.items()}
     Relatives.forget(items)
     probes = Probe.refuse(configuration, [item for item in items if not Groups.is_view(item.path.name)])
+    proof = Splits.proof({**splits, "test": tests})
     return splits, {
         "probes": probes,
-        "proof": Splits.proof(splits),
+        "proof": {**proof, "patients": _coverage({**splits, "test": tests}), "not_compared": not_compared},
         "unreadable": unreadable,
         "duplicates": duplicates,
         "contradictions": contradictions,
-        "alike": alike,
+        "alike": _of_kept(alike, items),
         "held_out": [{"file": item.filename, "group": item.group} for item in held_out],
+        "tests": [
+            {"file": test.filename, "group": test.group, "patient": test.patient, "sha256": test.sha256}
+            for test in tests
+        ],
         "unused_views": [item.filename for item in unused],
         "seed": configuration["RandomSeed"],
         "configuration": configuration.values,
@@ -136,32 +151,81 @@ def select(configuration, files, patient):
     }
 
 
-def grouped(configuration, files, patient):
-    """{class/file: group}, with a word on what groups.csv and the folders do not have in common."""
-    names = [Folders.filename(name, path) for name, paths in files.items() for path in paths]
-    groups, missing = Groups.assign(names, configuration["GroupPattern"], patient)
-    missing = [name for name in missing if groups[name].startswith("original ")]
-    if missing:
+def _not_compared(items):
+    """How many images are too small or too plain for a fingerprint, so that only equal contents were found."""
+    return sum(item.fingerprint is None or not item.fingerprint.any() for item in items)
+
+
+def _coverage(splits):
+    """{split: {"known": images of known patient, "images": all}}."""
+    return {
+        side: {"known": sum(bool(item.patient) for item in items), "images": len(items)}
+        for side, items in splits.items()
+    }
+
+
+def _of_kept(alike, items):
+    """Those pairs of which neither is left out; many of them are reported in one line."""
+    kept = {item.filename for item in items}
+    alike = [pair for pair in alike if kept.issuperset(pair["files"])]
+    if alike:
         log.warning(
-            "%s leaves out %d files, %s the first; they are grouped by name.", Groups.FILE, len(missing), missing[0]
+            "%d pairs of images show one picture, %s and %s the first; each is kept on one side of the split.",
+            len(alike),
+            *alike[0]["files"],
         )
-    tests = {path.name for path in test_files(configuration)}
-    known = {Groups.source(name) for name in tests.union(names, (name.rpartition("/")[2] for name in names))}
-    unknown = sorted(name for name in patient if Groups.source(name) not in known)
-    if unknown:
-        log.warning("%s names %d files that are not here, %s the first.", Groups.FILE, len(unknown), unknown[0])
-    return groups
+    return alike
 
 
-def examine(configuration, files, groups):
+def grouped(configuration, files, patient):
+    """Assign groups and patients to the images of the class folders and to the test images, and report doubts.
+
+    Args:
+      configuration: Configuration.
+      files: {class: [paths]}.
+      patient: Groups.patients' answer.
+    Returns:
+      Groups.Assignment; test images are called as `test_name` says.
+    Raises:
+      DataError: `groups_match_nothing`: groups.csv has rows, and not one of them is about an image here.
+    """
+    names = [Folders.filename(name, path) for name, paths in files.items() for path in paths]
+    tests = [test_name(configuration, path) for path in test_files(configuration)]
+    found = Groups.assign([*names, *tests], configuration["GroupPattern"], patient)
+    if patient and len(found.unmatched) == len(patient):
+        raise DataError(
+            f"{configuration.path('DatasetDir') / Groups.FILE}: none of its {len(patient)} rows matches an image: "
+            f"the first is {next(iter(patient))}, the first image {names[0]}. Write the names as the files are called",
+            code="groups_match_nothing",
+        )
+    if found.unmatched:
+        log.warning(
+            "%s names %d files that are not here, %s the first.", Groups.FILE, len(found.unmatched), found.unmatched[0]
+        )
+    mine = set(names)
+    unlisted = [name for name in found.unlisted if name in mine]
+    if unlisted:
+        log.warning(
+            "The patient of %d of %d images is unknown, %s the first; they are grouped by name.",
+            len(unlisted),
+            len(names),
+            unlisted[0],
+        )
+    for spellings in found.spellings:
+        log.warning("%s are taken for one patient; correct them if they are several.", ", ".join(spellings))
+    return found
+
+
+def examine(configuration, files, assignment):
     """Decode every image in full, on all cores, and keep none of them.
 
     Args:
       configuration: Configuration.
       files: {class: [paths]}.
-      groups: {class/file: group}.
+      assignment: Groups.Assignment.
     Returns:
-      ([Item, ordered by SHA-256], [{"file", "reason"} of what cannot be read]).
+      ([Item, ordered by SHA-256; of one content originals and known patients first], [{"file", "reason"} of what cannot
+      be read]).
     """
     work = ((path, name, label) for label, (name, paths) in enumerate(files.items()) for path in paths)
 
@@ -176,12 +240,12 @@ def examine(configuration, files, groups):
             return filename, f"{filename}: {error.strerror}"
         digest = hashlib.sha256(data).hexdigest()
         return Item(
-            path, name, label, groups[filename], digest, len(data), facts.format, facts.width, facts.height,
-            Colours.background(picture), Fingerprints.fingerprint(picture),
+            path, name, label, assignment.groups[filename], digest, len(data), facts.format, facts.width, facts.height,
+            Colours.background(picture), Fingerprints.fingerprint(picture), assignment.patients.get(filename, ""),
         )  # fmt: skip
 
     items, unreadable = [], []
-    with Helpers.progress(total=len(groups), desc="Images", unit="image") as bar:
+    with Helpers.progress(total=sum(map(len, files.values())), desc="Images", unit="image") as bar:
         for found in Parallel.answers(one, work, configuration.workers):
             bar.update()
             if isinstance(found, Item):
@@ -189,29 +253,26 @@ def examine(configuration, files, groups):
             else:
                 log.warning("Left out: %s", found[1])
                 unreadable.append(dict(zip(("file", "reason"), found, strict=True)))
-    return sorted(items, key=lambda item: (item.sha256, item.filename)), unreadable
+    return sorted(items, key=_precedence), unreadable
+
+
+def _precedence(item):
+    return item.sha256, Groups.is_view(item.path.name), not item.patient, item.filename
 
 
 def unique(items):
-    """Every content once, and groups that share a content made one.
+    """Take every content once.
 
     Args:
-      items: list of Item, ordered by SHA-256; their groups are changed in place.
+      items: list of Item, ordered by SHA-256, after Relatives.without_conflicts.
     Returns:
-      (items, [{"file", "of"}] of left-out copies, [{"sha256", "files"}] of images that lie in several classes: none
-      of their labels can be trusted, so all of them are left out).
+      (items, [{"file", "of"}] of left-out copies).
     """
-    kept, duplicates, contradictions, companies = [], [], [], []
-    for digest, copies in itertools.groupby(items, key=lambda item: item.sha256):
+    kept, duplicates = [], []
+    for _, copies in itertools.groupby(items, key=lambda item: item.sha256):
         first, *others = copies
-        companies.append({first.group, *(copy.group for copy in others)})
-        if any(copy.label != first.label for copy in others):
-            names = [first.filename, *(copy.filename for copy in others)]
-            log.warning("Left out: one and the same image in several classes: %s", ", ".join(names))
-            contradictions.append({"sha256": digest, "files": names})
-        else:
-            kept.append(first)
-            duplicates += [{"file": copy.filename, "of": first.filename} for copy in others]
+        kept.append(first)
+        duplicates += [{"file": copy.filename, "of": first.filename} for copy in others]
     if duplicates:
         log.warning(
             "Left out: %d exact copies, %s of %s the first; the manifest lists them.",
@@ -219,35 +280,22 @@ def unique(items):
             duplicates[0]["file"],
             duplicates[0]["of"],
         )
-    joined = Groups.joined(companies)
-    for item in kept:
-        item.group = joined[item.group]
-    return kept, duplicates, contradictions
+    return kept, duplicates
 
 
-def hold_out(configuration, items, patient):
+def hold_out(configuration, items, tests):
     """Keep whatever belongs to a test image out of training and validation.
 
-    An image belongs to a test image by equal content, by the same picture, by the original that both names tell, or
-    by the patient of groups.csv; its whole group goes.
+    An image belongs to a test image by equal content, by the same picture, by the original that both names give, or by
+    the patient; its whole group goes, whatever else it was merged with.
 
     Args:
       configuration: Configuration.
-      items: list of Item.
-      patient: Groups.patients' answer.
+      items, tests: lists of Item after Relatives.relate.
     Returns:
       (items that stay, items held out).
     """
-    pattern = configuration["GroupPattern"]
-    tests = test_files(configuration)
-    contents = {Files.sha256(path) for path in tests}
-    names = {path.name for path in tests}
-    originals = {Groups.original(name, pattern) for name in names}
-    held = {f"patient {found}" for file, found in patient.items() if file.rpartition("/")[2] in names}
-    held |= {
-        item.group for item in items if item.sha256 in contents or Groups.original(item.filename, pattern) in originals
-    }
-    held |= Relatives.of(items, _pictures(configuration, tests))
+    held = {test.group for test in tests}
     out = [item for item in items if item.group in held]
     if out:
         log.info(
@@ -258,21 +306,66 @@ def hold_out(configuration, items, patient):
     return [item for item in items if item.group not in held], out
 
 
-def _pictures(configuration, paths):
-    """The fingerprints of those of some files that are images."""
+def examine_tests(configuration, assignment):
+    """The files of the test folder as Items without class; those that are no images have no fingerprint."""
 
     def one(path):
+        name = test_name(configuration, path)
+        facts, fingerprint = None, None
         with contextlib.suppress(ImageError):
-            return Fingerprints.fingerprint(Images.glance(path, LOOK, **Images.limits(configuration))[1])
+            facts, picture = Images.glance(path, LOOK, **Images.limits(configuration))
+            fingerprint = Fingerprints.fingerprint(picture)
+        return Item(
+            path, name.rpartition("/")[0], -1, assignment.groups[name], Files.sha256(path), path.stat().st_size,
+            facts.format if facts else "", facts.width if facts else 0, facts.height if facts else 0,
+            fingerprint=fingerprint, patient=assignment.patients.get(name, ""),
+        )  # fmt: skip
 
-    found = Parallel.answers(one, ((path,) for path in paths), configuration.workers)
-    return [fingerprint for fingerprint in found if fingerprint is not None]
+    work = ((path,) for path in test_files(configuration))
+    return list(Parallel.answers(one, work, configuration.workers))
+
+
+def test_name(configuration, path):
+    """What a test image is called beside "class/file": "/Test/folder/file"."""
+    folder = configuration.path("TestImagePath")
+    return Folders.filename(f"/{folder.name}/{path.parent.relative_to(folder)}".removesuffix("/."), path)
 
 
 def test_files(configuration):
-    """Every file of the test folder, at any depth and of any ending: one too many costs less than a leak."""
+    """Every file of the test folder, at any depth and with any extension: one too many costs less than a leak.
+
+    Linked folders are followed, each once.
+
+    Raises:
+      DataError: `broken_link`: a link leads nowhere, so it is not known which images must be held out.
+      OSError: a folder cannot be read.
+    """
     folder = configuration.path("TestImagePath")
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+    found, seen = [], set()
+
+    def fail(error):
+        raise error
+
+    def usable(path):
+        if path.exists():
+            return True
+        raise DataError(f"{path}: this link leads nowhere. Make its target available or remove it", code="broken_link")
+
+    if not folder.is_dir() and (not folder.is_symlink() or usable(folder)):
+        return []
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=fail):
+        here = pathlib.Path(place)
+        seen.add(here.resolve())
+        # Folders before links to them, so that a folder keeps its own name.
+        inside = sorted(folders, key=lambda name, here=here: ((here / name).is_symlink(), name))
+        folders.clear()
+        for name in inside:
+            if (here / name).resolve() not in seen:
+                seen.add((here / name).resolve())
+                folders.append(name)
+        paths = [here / name for name in files if name[0] != "."]
+        found += [path for path in paths if (not path.is_symlink() or usable(path)) and path.is_file()]
+    return sorted(found)
 
 
 def _check_classes(files, items):
@@ -343,6 +436,24 @@ def _report(configuration, manifest, about):
         log.info("%d views of images that are not in training are not used.", len(about["unused_views"]))
     if about["unreadable"]:
         log.warning("%d images could not be read; they are named above and in the manifest.", len(about["unreadable"]))
-    log.info("No image and no original or patient is in both splits (proof in the manifest).")
+    _report_proof(about["proof"], manifest.synthetic)
     log.info("Completed sorting data!")
     log.info("Next: python3 Trainer.py")
+
+
+def _report_proof(proof, synthetic):
+    """Say what was compared, and how far patients are known: no more than that is proven."""
+    known = sum(each["known"] for each in proof["patients"].values())
+    images = sum(each["images"] for each in proof["patients"].values())
+    words = (
+        "No image, no original and no known patient is in two of training, validation and test (proof in the manifest)."
+    )
+    log.info(words if known else words.replace(", no original and no known patient", " and no original"))
+    if known == images or synthetic:
+        return
+    counts = ", ".join(f"{each['known']} of {each['images']} {side}" for side, each in proof["patients"].items())
+    log.warning(
+        "The patient is known for %s images. Nothing keeps the others of one patient together; list them in %s.",
+        counts,
+        Groups.FILE,
+    )

@@ -2,6 +2,8 @@
 
 import numpy
 
+from Classes import Groups
+
 # Resampled sets of originals behind an interval; more change its ends by less than a hundredth.
 DRAWS = 1000
 CONFIDENCE = 0.95
@@ -75,7 +77,7 @@ def by_patient(labels, scores, groups, threshold, seed=50, prevalence=0):
     """
     rows = {}
     for label, score, group in zip(labels, scores, groups, strict=True):
-        if str(group).startswith("patient "):
+        if str(group).startswith(Groups.PATIENT):
             rows.setdefault(group, []).append((bool(label), score))
     if not rows:
         return None

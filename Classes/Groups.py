@@ -1,11 +1,16 @@
 """Which images belong together: the views of one original, and the originals of one patient."""
 
-import csv
+import collections
+import dataclasses
 import re
+import unicodedata
 
-from Classes.Errors import DataError
+from Classes import PatientTable
 
-FILE = "groups.csv"
+FILE = PatientTable.FILE
+
+# How the name of a patient's group begins.
+PATIENT = "patient "
 
 # What Data.py Augment makes of an original, named like Im006_1__rotated_07.jpg.
 VIEWS = (
@@ -23,35 +28,8 @@ RESIZED = "resized"
 
 
 def patients(folder):
-    """The file `groups.csv` of a data folder.
-
-    Args:
-      folder: DatasetDir.
-    Returns:
-      {file name, or class/file name: patient}, empty where there is no such file.
-    Raises:
-      DataError: the file is not of the form file,patient.
-    """
-    path = folder / FILE
-    if not path.exists():
-        return {}
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file, strict=True))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path}: not readable ({error}); save it as UTF-8 CSV, columns file,patient") from error
-    if not rows or [cell.strip().lower() for cell in rows[0]] != ["file", "patient"]:
-        raise DataError(f"{path}: the first line has to be file,patient")
-    found = {}
-    for number, row in enumerate(rows[1:], 2):
-        if not row:
-            continue
-        cells = [cell.strip() for cell in row]
-        if len(cells) != 2 or not all(cells):
-            raise DataError(f"{path}: line {number} is {','.join(row)!r}; a file and its patient are expected")
-        if found.setdefault(cells[0], cells[1]) != cells[1]:
-            raise DataError(f"{path}: line {number} gives {cells[0]} a second patient; decide for one")
-    return found
+    """The table groups.csv of a folder: {file as written: patient}; see PatientTable.read."""
+    return PatientTable.read(folder)
 
 
 def is_view(name):
@@ -61,6 +39,7 @@ def is_view(name):
 
 def source(name):
     """A file's name without its ending and without the name of a view."""
+    name = unicodedata.normalize("NFC", name)
     stem, view = _parts(name)
     return stem if view in VIEWS or view == RESIZED else name.rpartition(".")[0] or name
 
@@ -78,70 +57,135 @@ def original(name, pattern):
       name: file name, with or without folders before it.
       pattern: configuration key `GroupPattern`; its first bracket that is not empty names the original.
     Returns:
-      text in lower case; the whole name without ending where the pattern says nothing.
+      text in lower case and NFC, since macOS writes other Unicode than people type; the whole name without extension if
+      the pattern does not match.
     """
-    name = name.rpartition("/")[2]
+    name = unicodedata.normalize("NFC", name.rpartition("/")[2])
     stem = name.rpartition(".")[0] or name
     match = re.search(pattern, stem)
     brackets = [bracket for bracket in match.groups() if bracket] if match else []
-    return (brackets[0] if brackets else stem).lower()
+    return unicodedata.normalize("NFC", (brackets[0] if brackets else stem).lower())
 
 
-def assign(names, pattern, patient):
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """Which group and patient every image has by its name and by groups.csv.
+
+    Attributes:
+      groups: {name: group}, such as "patient 17" and "original im006_1".
+      patients: {name: patient}, only of images whose patient is known.
+      unlisted: names whose patient is unknown; empty if no patient is known and there is no table.
+      unmatched: rows of groups.csv that match no image.
+      spellings: lists of spellings that are taken for one patient, such as ["P01", "p1"].
+    """
+
+    groups: dict
+    patients: dict
+    unlisted: list
+    unmatched: list
+    spellings: list
+
+
+def assign(names, pattern, table):
     """Give every file its group.
 
-    A file that groups.csv leaves out goes with the patient of the other views of its original: views that were made
-    after the list was would else be strangers to the photo they show. A patient is looked for in the file's own
-    class first, since numbers such as 1.jpg may start anew in each.
+    A file of unknown patient goes with the patient of the other views of its original: views that were made after the
+    table was would otherwise be separated from the photo they show. A patient is looked for in the file's own class
+    first, since numbers such as 1.jpg may start again in each.
 
     Args:
       names: iterable of class/file name.
       pattern: configuration key `GroupPattern`.
-      patient: `patients`' answer.
+      table: `patients`' answer.
     Returns:
-      ({class/file name: group}, [names that groups.csv leaves out]), groups such as "patient 17" and
-      "original im006_1".
+      Assignment.
+    Raises:
+      DataError: `two_patients`; see PatientTable.match.
     """
-    groups, missing, known = {}, [], {}
-    for name, found in patient.items():
-        # The list may name originals of which only views are here.
+    names = list(names)
+    listed, unmatched = PatientTable.match(names, table)
+    subjects = {name: PatientTable.subject(name) for name in (*names, *table)}
+    spelled, spellings = _spellings((*table.values(), *filter(None, subjects.values())))
+    tokens, known = {}, collections.defaultdict(set)
+    # The table may name originals of which only views are here.
+    for name, given in (*((row, table[row]) for row in table), *((name, listed.get(name)) for name in names)):
+        tokens[name] = {spelled[each] for each in (given, subjects[name]) if each}
         for company in _companies(name, pattern):
-            known.setdefault(company, set()).add(f"patient {found}")
+            known[company] |= tokens[name]
+    aliases = joined(tokens.values())
+    groups, found, present = {}, {}, set()
     for name in names:
-        found = patient.get(name, patient.get(name.rpartition("/")[2]))
-        if found is None:
-            missing.append(name)
-            continue
-        groups[name] = f"patient {found}"
-        for company in _companies(name, pattern):
-            known.setdefault(company, set()).add(groups[name])
-    for name in missing:
-        relatives = next((known[company] for company in _companies(name, pattern) if company in known), ())
-        groups[name] = min(relatives) if len(relatives) == 1 else f"original {original(name, pattern)}"
-    return groups, missing if patient else []
+        companies, own = _companies(name, pattern), tokens[name]
+        present.update(companies)
+        if not own:
+            relatives = next((known[company] for company in companies if known[company]), set())
+            # Of several possible patients none is taken.
+            own = relatives if len({aliases[each] for each in relatives}) == 1 else own
+        groups[name] = aliases[min(own)] if own else f"original {companies[-1]}"
+        if own:
+            found[name] = patient_of(spelled.get(listed.get(name), min(own)))
+    return Assignment(
+        groups=groups,
+        patients=found,
+        unlisted=[name for name in names if name not in found] if found or table else [],
+        unmatched=[row for row in unmatched if present.isdisjoint(_companies(row, pattern))],
+        spellings=spellings,
+    )
+
+
+def _spellings(patients):
+    """({patient as written: its group}, [spellings of one patient])."""
+    found = collections.defaultdict(set)
+    for patient in patients:
+        found[PatientTable.same_patient(patient)].add(patient)
+    groups = {patient: f"{PATIENT}{min(same)}" for same in found.values() for patient in same}
+    return groups, sorted(sorted(same) for same in found.values() if len(same) > 1)
 
 
 def _companies(name, pattern):
-    return (name.rpartition("/")[0], original(name, pattern)), original(name, pattern)
+    folder = PatientTable.folded(name)[-2:-1]
+    # The rows of a table are as somebody wrote them, perhaps on Windows.
+    name = original(name.replace("\\", "/"), pattern)
+    return (folder, name), name
+
+
+def patient_of(group):
+    """The patient of a group; "" if it is not one's."""
+    return group.removeprefix(PATIENT) if group.startswith(PATIENT) else ""
+
+
+def identity(group):
+    """What does not change about a group's name when a patient is spelled in another way."""
+    return f"{PATIENT}{PatientTable.same_patient(patient_of(group))}" if patient_of(group) else group
 
 
 def joined(companies):
     """Make one group of groups that hold one and the same image.
 
+    The name of a group decides its side of the split, so it has to stay when a copy joins the group: it is that of the
+    first patient. Without a patient it is the name that has the form of most names (of Im006_1 and "backup 2" the
+    former), then the shortest.
+
     Args:
       companies: iterable of sets of groups.
     Returns:
-      {group: the name it goes by}, the first of its company in the alphabet.
+      {group: the name it goes by}.
     """
-    parent = {}
+    from scipy.cluster.hierarchy import DisjointSet
 
-    def root(name):
-        while parent.setdefault(name, name) != name:
-            name = parent[name]
-        return name
-
+    sets = DisjointSet()
     for company in companies:
-        first, *others = sorted({root(name) for name in company})
-        for other in others:
-            parent[other] = first
-    return {name: root(name) for name in list(parent)}
+        first = next(iter(company), None)
+        for name in company:
+            sets.add(name)
+            sets.merge(first, name)
+    forms = collections.Counter(map(_form, sets))
+
+    def rank(name):
+        return not patient_of(name), identity(name) if patient_of(name) else "", -forms[_form(name)], len(name), name
+
+    return {name: chosen for company in sets.subsets() for chosen in [min(company, key=rank)] for name in company}
+
+
+def _form(name):
+    return re.sub(r"\d+", "0", name)

@@ -1,6 +1,8 @@
 """The model card for people, in Markdown (Mitchell et al., "Model Cards for Model Reporting", arXiv:1810.03993)."""
 
-from Classes import Acceptance, Evaluation, Helpers
+import itertools
+
+from Classes import Acceptance, Evaluation, Groups, Helpers
 
 
 def text(card, manifest, metrics, folds=None):
@@ -44,7 +46,10 @@ def _data(card, manifest):
         + "".join(f", class {name}: {sum(item['class'] == name for item in items)}" for name in manifest.classes)
         for split, items in manifest.splits.items()
     ]
-    lines.append("- no original or patient is in both; the proof is in the manifest beside the shards")
+    known = known_patients(manifest)
+    both = "no original and none of these patients is" if known else "no original is"
+    lines.append(f"- patient known for {known} of {sum(map(len, manifest.splits.values()))} images")
+    lines.append(f"- {both} in both; the proof is in the manifest beside the shards")
     lines.append(f"- class {card.positive} means ALL; data set {manifest.sha256}")
     if card.imported:
         told = "what they were trained on is not known, these images were only measured on"
@@ -52,6 +57,12 @@ def _data(card, manifest):
     if card.synthetic:
         lines.insert(0, "- **drawn, not photographed**: this model knows nothing about real cells")
     return "\n".join(lines)
+
+
+def known_patients(manifest):
+    """How many images are of a known patient."""
+    items = itertools.chain(*manifest.splits.values())
+    return sum(bool(item.get("patient") or Groups.patient_of(item["group"])) for item in items)
 
 
 def _figures(metrics, folds):
@@ -126,13 +137,14 @@ def _calibration(card, metrics):
 
 
 def _limits(card, manifest, metrics):
-    by_patient = any(str(item["group"]).startswith("patient") for items in manifest.splits.values() for item in items)
+    images, known = sum(map(len, manifest.splits.values())), known_patients(manifest)
     lines = [
         f"- {metrics['images']} validation images: the figures are as sure as their intervals are narrow.",
         "- Images of one stain, camera and laboratory; what others do to the figures is unknown.",
     ]
-    if not by_patient:
-        lines.append("- It is not known which images come from one patient, so figures may be too good.")
+    if known < images:
+        of = f"{images - known} of {images} images" if known else "all images"
+        lines.append(f"- The patient of {of} is unknown, so metrics may be too good.")
     if metrics["arithmetic"] != "f32":
         lines.append(
             f"- Measured in {metrics['arithmetic']}; in float32 probabilities differ by up to some hundredths."

@@ -1,93 +1,124 @@
-"""Images that show one picture under several names, so that it cannot stand on both sides of the split."""
+"""Images that show one picture under several names, so that it cannot be in two splits or have two labels."""
 
 import collections
+import itertools
 import logging
 
+import numpy
+
 from Classes import Fingerprints, Groups
-from Classes.Errors import DataError
 
 log = logging.getLogger("Data")
 
 
-def join(items):
-    """Make one group of the groups that share a picture, and leave out a picture that lies in several classes.
+def relate(items, tests, pattern):
+    """Find the images of one picture, and make one group of groups that share one.
+
+    Images show one picture if they have the same content, if their fingerprints say so (turned, mirrored or saved
+    again), or if one is named as a view of the other. Test images take part, so that whatever belongs to one is in its
+    group.
 
     Args:
-      items: list of Data.Item, every content once; their groups are changed in place.
+      items: list of Data.Item; `group` and `picture` are changed in place.
+      tests: the same of the test images.
+      pattern: configuration key `GroupPattern`.
     Returns:
-      (items, [{"files", "similarity"}] of pairs that were of different groups, the same of pictures that lie in several
-      classes: none of their labels can be trusted); as many pairs as connect all images of one picture.
+      [{"files", "similarity"}] of pairs of `items` that look alike and were of different groups; as many pairs as
+      connect all images of one picture.
     """
-    chosen = [item for item in items if item.fingerprint is not None and not Groups.is_view(item.path.name)]
-    if not chosen:
-        return items, [], []
-    pairs = Fingerprints.pairs([item.fingerprint for item in chosen], enough=True)
-    companies = Groups.joined({chosen[one].filename, chosen[other].filename} for one, other, _ in pairs)
-    labels = collections.defaultdict(set)
-    for item in chosen:
-        labels[companies.get(item.filename)].add(item.label)
-    disputed = {name for name, company in companies.items() if len(labels[company]) > 1}
-    alike, contradictions, shared = [], [], []
-    for one, other, similarity in pairs:
-        one, other = chosen[one], chosen[other]
-        pair = {"files": [one.filename, other.filename], "similarity": round(similarity, 3)}
-        shared.append({one.group, other.group})
-        if one.filename in disputed:
-            log.warning("Left out: one picture in several classes: %s", " and ".join(pair["files"]))
-            contradictions.append(pair)
-        elif one.group != other.group:
-            alike.append(pair)
-    if alike:
-        log.warning(
-            "%d pairs of images show one picture, %s and %s the first; each is kept on one side of the split.",
-            len(alike),
-            *alike[0]["files"],
-        )
-    joined = Groups.joined(shared)
+    everything = [*items, *tests]
+    edges, pairs = _same_content(everything), _look_alike(everything)
+    edges += [(one, other) for one, other, _ in pairs] + _views(items)
+    for item, picture in zip(everything, _components(len(everything), edges), strict=True):
+        item.picture = int(picture)
+    alike = [
+        {"files": [everything[one].filename, everything[other].filename], "similarity": round(similarity, 3)}
+        for one, other, similarity in pairs
+        if one < other < len(items) and everything[one].group != everything[other].group
+    ]
+    _merge_groups(items, tests, pattern)
+    return alike
+
+
+def _same_content(items):
+    by_content = collections.defaultdict(list)
+    for place, item in enumerate(items):
+        by_content[item.sha256].append(place)
+    return [pair for places in by_content.values() for pair in itertools.pairwise(places)]
+
+
+def _look_alike(items):
+    """(place, place, similarity) of items by their fingerprints, every content once."""
+    first = {}
+    for place, item in enumerate(items):
+        if item.fingerprint is not None:
+            first.setdefault(item.sha256, place)
+    places = list(first.values())
+    if not places:
+        return []
+    pairs = Fingerprints.pairs([items[place].fingerprint for place in places], enough=True)
+    return [(places[one], places[other], similarity) for one, other, similarity in pairs]
+
+
+def _views(items):
+    """Pairs of places that connect the views of a source image, by their names, with it and each other."""
+    by_source = collections.defaultdict(list)
+    for place, item in enumerate(items):
+        by_source[item.class_name, Groups.source(item.path.name).lower()].append(place)
+    groups = (
+        places for places in by_source.values() if any(Groups.is_view(items[place].path.name) for place in places)
+    )
+    return [pair for places in groups for pair in itertools.pairwise(places)]
+
+
+def _components(count, edges):
+    """int [count]: the number of the connected component of each place."""
+    from scipy import sparse
+
+    places = numpy.array(edges, int).reshape(-1, 2).T
+    graph = sparse.coo_matrix((numpy.ones(len(edges)), tuple(places)), (count, count))
+    return sparse.csgraph.connected_components(graph, directed=False)[1]
+
+
+def _merge_groups(items, tests, pattern):
+    companies, originals = collections.defaultdict(set), collections.defaultdict(set)
+    for item in (*items, *tests):
+        companies[item.picture].add(item.group)
     for item in items:
-        item.group = joined.get(item.group, item.group)
-    return [item for item in items if item.filename not in disputed], alike, contradictions
+        originals[Groups.original(item.filename, pattern)].add(item.group)
+    for test in tests:
+        companies[test.picture] |= originals.get(Groups.original(test.filename, pattern), set())
+    aliases = Groups.joined(companies.values())
+    for item in (*items, *tests):
+        item.group = aliases[item.group]
 
 
-def of(items, fingerprints):
-    """The groups of the items that show a picture which others show too.
+def without_conflicts(items):
+    """Leave out every picture that lies in several classes, with all its copies and views: no label can be trusted.
 
     Args:
-      items: list of Data.Item.
-      fingerprints: of the others.
+      items: list of Data.Item after `relate`.
     Returns:
-      set of groups.
+      (items that stay, [{"files", "classes"}] of each picture that is left out).
     """
-    chosen = [item for item in items if item.fingerprint is not None]
-    if not chosen or not fingerprints:
-        return set()
-    pairs = Fingerprints.pairs([item.fingerprint for item in chosen], fingerprints)
-    return {chosen[one].group for one, _, _ in pairs}
-
-
-def check(splits, alike):
-    """Hold the two sides against each other once more, by what the pictures show.
-
-    Args:
-      splits: {"train" and "validation": [Data.Item]}.
-      alike: `join`'s pairs; it left views to their names, so they are compared here.
-    Raises:
-      DataError: a picture would be on both sides.
-    """
-    side = {item.filename: name for name, items in splits.items() for item in items}
-    views = [each for each in splits["train"] if each.fingerprint is not None and Groups.is_view(each.path.name)]
-    others = [item for item in splits["validation"] if item.fingerprint is not None]
-    found = Fingerprints.pairs([item.fingerprint for item in views], [item.fingerprint for item in others])
-    pairs = [(views[one].filename, others[other].filename) for one, other, _ in found]
-    for one, other in (*(pair["files"] for pair in alike), *pairs):
-        if one in side and other in side and side[one] != side[other]:
-            raise DataError(
-                f"{one} would be in {side[one]} and {other} in {side[other]}, though they show one picture; remove one "
-                "of them"
-            )
+    pictures = collections.defaultdict(list)
+    for item in items:
+        pictures[item.picture].append(item)
+    conflicts = []
+    for same in pictures.values():
+        classes = sorted({item.class_name for item in same})
+        if len(classes) > 1:
+            conflicts.append({"files": sorted(item.filename for item in same), "classes": classes})
+    for conflict in conflicts:
+        first = [
+            next(file for file in conflict["files"] if file.startswith(f"{name}/")) for name in conflict["classes"]
+        ]
+        log.warning("Left out: one picture in several classes: %s (%d files)", ", ".join(first), len(conflict["files"]))
+    out = {file for conflict in conflicts for file in conflict["files"]}
+    return [item for item in items if item.filename not in out], sorted(conflicts, key=lambda each: each["files"])
 
 
 def forget(items):
-    """Let go of the fingerprints, which nothing after the split asks for: 1 KB an image."""
+    """Release the fingerprints, which nothing needs after the split: 1 KB per image."""
     for item in items:
         item.fingerprint = None

@@ -238,8 +238,11 @@ def _data(configuration, manifest, audit):
     groups = {split: {item["group"] for item in items} for split, items in manifest.splits.items()}
     both = len(groups["train"] & groups["validation"])
     sides = " and ".join(str(len(groups[split])) for split in manifest.splits)
+    images = sum(map(len, manifest.splits.values()))
+    known = ModelCard.known_patients(manifest)
     proof = (
-        f"{counts} images of {sides} originals or patients, {both} of them on both sides. Data set {manifest.sha256}."
+        f"{counts} images of {sides} originals or patients, {both} of them on both sides. The patient is known for "
+        f"{known} of {images} images. Data set {manifest.sha256}."
     )
     kind = "problem" if both else "fine"
     if audit is None:

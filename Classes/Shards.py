@@ -44,7 +44,8 @@ class Manifest:
     Attributes:
       folder: where they are.
       classes: class names in the order of their labels.
-      splits: {"train" and "validation": [{"file", "class", "label", "group", "sha256", "bytes"}]}.
+      splits: {"train" and "validation": [{"file", "class", "label", "group", "sha256", "bytes"}]}, with "patient" if it
+        is known.
       shards: [{"file", "split", "count", "sha256"}].
       synthetic: whether the images are drawn.
       sha256: of the classes and splits, so that equal data have equal hashes wherever and whenever they were sharded.

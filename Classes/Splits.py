@@ -1,7 +1,9 @@
 """On which side of the split a group falls, and the proof that none is on both."""
 
 import hashlib
+import itertools
 
+from Classes import Groups
 from Classes.Errors import DataError
 
 SIDES = ("train", "validation")
@@ -13,10 +15,10 @@ TOLERANCE = 0.05
 def split(groups, validation_size, seed):
     """Divide groups into training and validation.
 
-    Each group has a number in [0, 1) that its name and the seed alone decide, and lies in validation when that is
-    below `validation_size`: so no group changes sides because others came or the folder moved. Only where a class
-    would miss on a side, or be more than TOLERANCE off its share, do groups change sides, those whose numbers are
-    nearest to the limit first and no more than it takes.
+    Each group has a number in [0, 1) that its name (see Groups.identity) and the seed alone decide, and lies in
+    validation when that is below `validation_size`: so no group changes sides because others came or the folder moved.
+    Only where a class would miss on a side, or be more than TOLERANCE off its share, do groups change sides, those
+    whose numbers are nearest to the limit first and no more than it takes.
 
     Args:
       groups: {group: {class: number of images}}.
@@ -46,23 +48,29 @@ def split(groups, validation_size, seed):
     return {name: SIDES[name in shares.validation] for name in groups}
 
 
+# What is compared between the splits, by attributes of Data.Item.
+KINDS = ("group", "sha256", "picture")
+
+
 def proof(splits):
-    """What the two sides have in common, counted from what will be written.
+    """Count what the splits and the test images have in common.
 
     Args:
-      splits: {"train" and "validation": [item with `group` and `sha256`]}.
+      splits: {"train", "validation" and, if they are to be compared, "test": [item with `group`, `sha256`, `picture`]}.
     Returns:
-      {"group" and "sha256": {"train": number, "validation": number, "in_both": []}}.
+      {"group", "sha256" and "picture": {split: number of different ones, "in_both": []}}.
     Raises:
-      DataError: they have anything in common.
+      DataError: `split_overlap`: two of them have anything in common.
     """
     counted = {}
-    for kind in ("group", "sha256"):
-        train, validation = ({getattr(item, kind) for item in splits[side]} for side in SIDES)
-        both = sorted(train & validation)
-        if both:
-            raise DataError(f"{kind} {both[0]} would be in training and in validation; this is a defect, report it")
-        counted[kind] = {"train": len(train), "validation": len(validation), "in_both": both}
+    for kind in KINDS:
+        found = {split: {getattr(item, kind) for item in items} for split, items in splits.items()}
+        for one, other in itertools.combinations(found, 2):
+            for each in sorted(found[one] & found[other], key=str)[:1]:
+                raise DataError(
+                    f"{kind} {each} would be in {one} and in {other}. This is a defect, report it", "split_overlap"
+                )
+        counted[kind] = {**{split: len(each) for split, each in found.items()}, "in_both": []}
     return counted
 
 
@@ -111,5 +119,5 @@ class _Shares:
 
 
 def _number(name, seed):
-    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+    digest = hashlib.sha256(f"{seed} {Groups.identity(name)}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

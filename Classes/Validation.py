@@ -14,6 +14,7 @@ from Classes import (
     Engine,
     Evaluation,
     Files,
+    Groups,
     Helpers,
     Images,
     Plots,
@@ -89,6 +90,7 @@ def _measure(configuration, card, manifest, engine):
     """
     passes, count = configuration["EpochsTest"], len(manifest.splits["validation"])
     rows, step, right, seen = [], 0, 0, 0
+    patients = {item["sha256"]: item.get("patient", "") for item in manifest.splits["validation"]}
     with (
         _Events(configuration.path("LogDirEval")) as events,
         Helpers.progress(total=passes * count, unit="image") as bar,
@@ -97,6 +99,8 @@ def _measure(configuration, card, manifest, engine):
             for records in _batches(Shards.records(configuration, "validation"), configuration["BatchTestSize"]):
                 start = time.perf_counter()
                 found, loss = _step(configuration, card, engine, records)
+                for row in found:
+                    row["patient"] = patients.get(row["sha256"], "")
                 step, seen = step + 1, seen + len(found)
                 right += sum(row["correct"] for row in found)
                 seconds = time.perf_counter() - start
@@ -156,7 +160,9 @@ def _figures(configuration, card, rows):
     labels, scores = [row["label"] == card.positive for row in rows], _scores(card, rows)
     groups, rest = [row["group"] for row in rows], (configuration["RandomSeed"], configuration["Prevalence"])
     images = Evaluation.evaluate(labels, scores, [row["detected"] for row in rows], groups, *rest)
-    return {**images, "patients": Evaluation.by_patient(labels, scores, groups, card.threshold, *rest)}
+    # Copies can merge the groups of two patients; each is still judged by itself.
+    patients = [f"{Groups.PATIENT}{row['patient']}" if row.get("patient") else row["group"] for row in rows]
+    return {**images, "patients": Evaluation.by_patient(labels, scores, patients, card.threshold, *rest)}
 
 
 def _certainty(card, rows):

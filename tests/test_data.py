@@ -69,7 +69,10 @@ def test_the_proof(folder):
     assert not groups["train"] & groups["validation"]
     for kind in ("group", "sha256"):
         counts = {split: len({row[kind] for row in rows}) for split, rows in values["splits"].items()}
-        assert values["proof"][kind] == {**counts, "in_both": []}
+        assert values["proof"][kind] == {**counts, "test": 0, "in_both": []}
+    # All images are of 16 pixels, which is too small for a fingerprint, and no patient is known.
+    assert values["proof"]["not_compared"] == {**counts, "test": 0}
+    assert values["proof"]["patients"]["train"] == {"known": 0, "images": counts["train"]}
 
 
 def test_nothing_changes_sides_when_files_come_or_the_folder_moves(folder, tmp_path_factory):
@@ -141,8 +144,11 @@ def test_patients_of_groups_csv_stay_together(folder, caplog):
             found[row["group"]].add(rows[0])
     assert len([group for group in found if group.startswith("patient ")]) == 8
     assert all(len(splits) == 1 for splits in found.values())
-    assert "groups.csv leaves out 2 files, 1/Toy018_1.png the first" in caplog.text
-    assert "groups.csv names 1 files that are not here, ghost.png the first" in caplog.text
+    known = manifest(folder)["proof"]["patients"]
+    assert sum(each["known"] for each in known.values()) == 38
+    assert sum(each["images"] for each in known.values()) == 40
+    assert "1/Toy018_1.png" in caplog.text
+    assert "ghost.png" in caplog.text
 
 
 def sides_of_files(folder):
@@ -151,10 +157,11 @@ def sides_of_files(folder):
 
 
 def test_a_malformed_groups_csv(folder):
-    (folder / "Model/Data/groups.csv").write_text("file;patient\n")
+    (folder / "Model/Data/groups.csv").write_text("Toy001_0.png;1\n")
 
-    with pytest.raises(DataError, match=r"groups\.csv: the first line has to be file,patient"):
+    with pytest.raises(DataError, match=r"groups\.csv") as caught:
         Data.run(configuration(folder))
+    assert caught.value.code == "groups_table"
 
 
 def test_the_type_is_the_contents(folder):

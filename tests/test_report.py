@@ -137,7 +137,7 @@ def test_the_card_for_people_says_what_was_measured_and_what_is_not_known(measur
     assert "| Accuracy | 0.7500 | " in text
     assert "- validation: 4 images of 4 originals or patients, class 0: 2, class 1: 2" in text
     assert Card.load(measured.card).graph_sha256 in text
-    assert "It is not known which images come from one patient" in text
+    assert "The patient of all images is unknown" in text
     assert "drawn, not photographed" not in text
 
 
@@ -153,7 +153,7 @@ def test_patients_and_synthetic_images_are_told(measured):
         dataclasses.replace(card, synthetic=True), dataclasses.replace(manifest, splits=splits), metrics
     )
 
-    assert "It is not known which images" not in text
+    assert "is unknown, so" not in text
     assert "drawn, not photographed" in text
 
 

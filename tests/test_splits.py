@@ -126,14 +126,29 @@ def test_a_class_of_one_original():
 
 
 def test_proof_counts_and_refuses():
-    def item(group, sha256):
-        return types.SimpleNamespace(group=group, sha256=sha256)
+    def item(group, sha256, picture):
+        return types.SimpleNamespace(group=group, sha256=sha256, picture=picture)
 
-    splits = {"train": [item("a", "1"), item("a", "2")], "validation": [item("b", "3")]}
-    assert Splits.proof(splits) == {
-        "group": {"train": 1, "validation": 1, "in_both": []},
-        "sha256": {"train": 2, "validation": 1, "in_both": []},
+    splits = {
+        "train": [item("a", "1", 10), item("a", "2", 10)],
+        "validation": [item("b", "3", 11)],
+        "test": [item("c", "4", 12)],
     }
-    for wrong, words in [(item("a", "4"), "group a"), (item("c", "1"), "sha256 1")]:
-        with pytest.raises(DataError, match=f"{words} would be in training and in validation"):
-            Splits.proof({**splits, "validation": [wrong]})
+    assert Splits.proof(splits) == {
+        "group": {"train": 1, "validation": 1, "test": 1, "in_both": []},
+        "sha256": {"train": 2, "validation": 1, "test": 1, "in_both": []},
+        "picture": {"train": 1, "validation": 1, "test": 1, "in_both": []},
+    }
+    for wrong in (item("a", "5", 13), item("d", "1", 13), item("d", "5", 10)):
+        for split in ("validation", "test"):
+            with pytest.raises(DataError) as caught:
+                Splits.proof({**splits, split: [wrong]})
+            assert caught.value.code == "split_overlap"
+
+
+def test_another_spelling_of_a_patient_does_not_move_it():
+    groups = singles(40)
+
+    sides = [Splits.split({**groups, f"patient {name}": {"0": 1}}, 0.3, 50) for name in ("P07", "p7", "P-7")]
+
+    assert len({side for each in sides for name, side in each.items() if name.startswith("patient")}) == 1
