@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy
 import tensorflow as tf
 
 from Classes import Images, inception_preprocessing
@@ -9,7 +10,8 @@ from Classes import Images, inception_preprocessing
 # Shards read at once; the order of the records depends on it, so it is the same on every machine.
 SHARDS = 4
 
-# Records that wait to be drawn from; shards are written in a random order, so a part of them is as good as all.
+# Records that wait to be drawn from. Shards are read in another order in every epoch, since a data set larger than this
+# would otherwise be shuffled within its neighbourhoods only.
 SHUFFLED = 4096
 
 
@@ -29,7 +31,8 @@ def training(configuration, manifest, view, epoch, skip=0, rows=None):
     batch, seed = configuration["BatchSize"], configuration["RandomSeed"]
     amounts = inception_preprocessing.amounts(configuration)
     whole = _count(manifest, "train") >= batch
-    records = _records(manifest, "train").shuffle(SHUFFLED, seed=seed + epoch).enumerate().skip(skip * batch)
+    records = _records(manifest, "train", (seed, epoch)).shuffle(SHUFFLED, seed=seed + epoch)
+    records = records.enumerate().skip(skip * batch)
     if rows is not None:
         # Others decode the other rows; the last, partial batch is nobody's.
         records = records.filter(
@@ -72,9 +75,12 @@ def validation(configuration, manifest, view, place=(0, 1)):
 _LABEL = "image/class/label"
 
 
-def _records(manifest, split):
+def _records(manifest, split, order=None):
+    """The records of a split; `order` seeds the order of its shards, None is that of their names."""
     features = {"image/encoded": tf.io.FixedLenFeature([], tf.string), _LABEL: tf.io.FixedLenFeature([], tf.int64)}
     files = [str(path) for path in manifest.paths(split)]
+    if order is not None:
+        files = [files[place] for place in numpy.random.default_rng(order).permutation(len(files))]
     parse = functools.partial(tf.io.parse_single_example, features=features)
     return tf.data.TFRecordDataset(files, num_parallel_reads=SHARDS).map(parse)
 

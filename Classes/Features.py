@@ -1,21 +1,47 @@
 """The backbone's answer to every image, computed once and kept.
 
-With moving statistics an image's features depend on its bytes and on the backbone alone, so they are kept under
-both: adding images or training again costs only what is new.
+With moving statistics an image's features depend on its bytes, on the backbone and on the way from the one to the
+other, so they are kept under all three: adding images or training again costs only what is new.
 """
 
+import dataclasses
+import hashlib
+import inspect
+import json
 import logging
 import pathlib
 import tempfile
+import types
 
 import numpy
 import openvino
+import PIL
 
 from Classes import Distribution, Files, Helpers, Images, Networks, OpenVINO, Parallel
 
 # So many images between two writes: what a kill can cost at most, half a minute's work.
 CHUNK = 500
 FILES = "[0-9]" * 6 + ".npz"
+
+
+def key(configuration, identity: str) -> str:
+    """Name everything but the image that changes a feature, as 64 hexadecimal digits.
+
+    Args:
+      configuration: Configuration.
+      identity: as for `extract`.
+    """
+    decoder = [Images, *(each for each in vars(Images).values() if isinstance(each, types.ModuleType))]
+    changing = {
+        "backbone": identity,
+        "network": configuration["Network"],
+        "view": dataclasses.asdict(Networks.of(configuration).view(configuration)),
+        "precision": OpenVINO.precision(configuration["Precision"]),
+        # The decoder's own source: a version number would be forgotten one day, and old features be taken for new ones.
+        "decoder": [inspect.getsource(each) for each in decoder if each.__name__.startswith(f"{__package__}.")],
+        "libraries": {"openvino": openvino.__version__, "pillow": PIL.__version__},
+    }
+    return hashlib.sha256(json.dumps(changing, sort_keys=True).encode()).hexdigest()
 
 
 def extract(configuration, backbone, identity, records, strategy=None):
@@ -31,8 +57,7 @@ def extract(configuration, backbone, identity, records, strategy=None):
       {sha256: float32 [F]}, the globally averaged activations below the last layer.
     """
     precision = OpenVINO.precision(configuration["Precision"])
-    view = Networks.of(configuration).view(configuration)
-    folder = configuration.path("FeatureCache") / f"{identity[:16]}-{view.size}-{view.mean:g}-{precision}"
+    folder = configuration.path("FeatureCache") / key(configuration, identity)[:32]
     known = _read(folder)
     index, workers = Distribution.place(strategy) if strategy else (0, 1)
     missing = [record for key, record in _unknown(strategy, records, known).items()]

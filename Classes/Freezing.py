@@ -1,6 +1,7 @@
 """The frozen graph: folded, in TensorFlow 1.4's words, and proven equal to its checkpoint before anyone sees it."""
 
 import dataclasses
+import json
 import logging
 import pathlib
 import tempfile
@@ -30,6 +31,9 @@ TOLERANCE = 1e-4
 
 INPUT = "input"
 
+# Fields of the card on which every verdict depends.
+JUDGED = {"graph_sha256", "classes", "positive", "input", "output", "threshold", "temperature", "uncertain"}
+
 # Every op of the graph with the attributes that TensorFlow 1.4 knows of it. The stick's compiler runs on that
 # version and stops at the first word it does not know.
 TENSORFLOW_1_4 = {
@@ -54,7 +58,7 @@ PRODUCER = 24
 log = logging.getLogger("Trainer")
 
 
-def freeze(configuration, manifest, prefix, records, progress, logits=None):
+def freeze(configuration, manifest, prefix, records, progress, logits=None, run=None):
     """Publish a checkpoint as `ALLGraph` and its model card, or neither.
 
     Args:
@@ -65,6 +69,7 @@ def freeze(configuration, manifest, prefix, records, progress, logits=None):
       progress: Fitting.Progress.
       logits: function of the network's values {name: array} that returns the logits of the validation images, on which
         the confidences are calibrated; None: they are left as they are.
+      run: identity of the run in LogDir, see Training; None: not known.
     Raises:
       GraphError: checkpoint, frozen graph and engine do not agree.
     """
@@ -88,7 +93,7 @@ def freeze(configuration, manifest, prefix, records, progress, logits=None):
             "train": len(manifest.splits["train"]),
             "validation": len(manifest.splits["validation"]),
         },
-        "training": {"step": progress.step, "loss": progress.loss, "accuracy": progress.accuracy},
+        "training": {"step": progress.step, "loss": progress.loss, "accuracy": progress.accuracy, "run": run},
         "colours": Data.colours(configuration, manifest, view),
     }
     publish(configuration, arrays, view.network_input(images), about, choice)
@@ -118,13 +123,34 @@ def publish(configuration, arrays, inputs, about, choice):
         differences = compare(configuration, arrays, definition, temporary, inputs, choice.temperature)
         digest = Files.sha256(temporary)
         training = {**about["training"], "parity": differences}
-        Card.write(card, {**_card(configuration, digest), **about, **choice._asdict(), "training": training})
+        values = {**_card(configuration, digest), **about, **choice._asdict(), "training": training}
+        Card.write(card, {**values, **_kept(configuration.card, values)})
     logging.getLogger("tensorflow").info("Froze %d variables.", len(arrays))
     log.info("Converted %d variables to const ops.", len(arrays))
     log.info(
         "Checkpoint, frozen graph and engine agree on %d images within %.1e.", len(inputs), max(differences.values())
     )
     log.info("Wrote %s and %s.", path, configuration.card)
+
+
+def _kept(path, values):
+    """What was made of the very same model before and still holds, as fields of the card.
+
+    The stick's graph depends on the frozen graph alone; what the int8 form and the metrics were measured with is also
+    how an image becomes an input and an output becomes a verdict.
+    """
+    try:
+        former = Card.load(path)
+    except GraphError:
+        return {}
+    same = {name for name, value in values.items() if json.dumps(getattr(former, name, None)) == json.dumps(value)}
+    kept = ["compiled"] if "graph_sha256" in same else []
+    kept += ["int8", "metrics"] if same >= JUDGED else []
+    found = {name: getattr(former, name) for name in ("compiled", "int8", "metrics") if getattr(former, name)}
+    for name, command in (("int8", "Quantize"), ("compiled", "Compile")):
+        if name in found and name not in kept:
+            log.info("The former model's %s form is not this one's; run python3 Trainer.py %s again.", name, command)
+    return {name: value for name, value in found.items() if name in kept}
 
 
 @Interruptions.deferred()

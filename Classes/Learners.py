@@ -16,7 +16,6 @@ from Classes import (
     Metrics,
     MixedPrecision,
     Networks,
-    Pretrained,
     Schedule,
     inception_utils,
 )
@@ -120,10 +119,6 @@ class Learner:
         scaled = {"Loss_Scale": self._scale.variables()["loss_scale"]} if self._scale else {}
         return {name: float(Distribution.local(each)) for name, each in {**clipped, **scaled}.items()}
 
-    def foundation(self):
-        """SHA-256 of the weights that a run rests on and its checkpoints do not hold; empty: they hold all."""
-        return ""
-
     def _loss(self, labels, logits):
         return Losses.cross_entropy(labels, logits, self._class_weights, self.configuration["LabelSmoothing"])
 
@@ -196,10 +191,6 @@ class LastLayer(Learner):
             f"{self._layer}/weights": weights,
             f"{self._layer}/biases": biases,
         }
-
-    def foundation(self):
-        """See Learner: the backbone, without which the layer means nothing."""
-        return Pretrained.backbone_identity(self._backbone, self._layer)
 
     def logits(self, arrays):
         """What a network with this backbone says to the validation images, float32 [N, C]; see `network`."""

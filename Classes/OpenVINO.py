@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import importlib
 import logging
+import os
 import queue
 import re
 import shutil
@@ -23,6 +24,10 @@ library = openvino if hasattr(openvino, "Core") else importlib.import_module("op
 
 # OpenVINO's names for what a device computes in, and ours, the preferred first where a device has a choice.
 CAPABILITIES = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
+
+# Models whose compiled form is kept, and the extensions of its files.
+CACHED = 8
+COMPILED = {".blob", ".cl_cache"}
 
 log = logging.getLogger("OpenVINO")
 
@@ -353,19 +358,33 @@ def _property(core, device, name):
 
 
 def _cache_folder(cache, card):
-    """The folder for one model's compiled form; those of former models go. None where nothing can be written."""
+    """The folder for one model's compiled form; the `CACHED` last used stay. None where nothing can be written."""
     if cache is None:
         return None
     folder = cache / card.graph_sha256[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for other in cache.iterdir():
-            if other != folder and re.fullmatch("[0-9a-f]{16}", other.name):
-                shutil.rmtree(other, ignore_errors=True)
+        os.utime(folder)
+        ours = [each for each in cache.iterdir() if re.fullmatch("[0-9a-f]{16}", each.name) and _is_ours(each)]
+        # Several models may share the folder, and another process may remove the same one.
+        for other in sorted(ours, key=_used, reverse=True)[CACHED:]:
+            shutil.rmtree(other, ignore_errors=True)
     except OSError as error:
         log.warning("%s: %s; the model is compiled anew at every start", folder, error.strerror)
         return None
     return folder
+
+
+def _is_ours(folder):
+    """Whether a folder holds nothing but what OpenVINO compiled."""
+    return folder.is_dir() and not folder.is_symlink() and all(each.suffix in COMPILED for each in folder.iterdir())
+
+
+def _used(folder):
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0
 
 
 def _line(error):

@@ -25,7 +25,8 @@ from Classes import (
 )
 from Classes.Errors import ConfigurationError, TrainingError
 
-# A run that differs in one of these is another run; what is left out only says how long, how often or where.
+# Every key of the configuration stands in exactly one of these lists, see tests/test_training.py.
+# A run that differs in one of these is another run.
 IDENTITY = (
     "AverageDecay",
     "AuxiliaryWeight",
@@ -61,6 +62,83 @@ IDENTITY = (
     "WeightDecay",
 )
 
+# They change a run through what they lead to, which is a part of its identity: `Precision` through Features.key,
+# `NetworkPath` through the weights found there, the others through the manifest's hash.
+THROUGH = (
+    "Classes",
+    "DatasetDir",
+    "GroupPattern",
+    "AllowLeak",
+    "MaxPixels",
+    "MaxSide",
+    "NetworkPath",
+    "Precision",
+    "Shards",
+    "TestImagePath",
+    "TFRecordFile",
+    "ValidationSize",
+    "ValidIType",
+)
+
+# They say how long a run lasts: the same run goes on, or ends earlier.
+LENGTH = ("Epochs", "Patience")
+
+# They change no weights: the graph that a run ends with is calibrated and published again every time.
+CALIBRATION = ("PositiveClass", "TargetSensitivity", "UncertainShare")
+
+# They change no model.
+NEUTRAL = (
+    "ALLGraph",
+    "AllowedOrigins",
+    "AllowWithoutApiKey",
+    "ApiKeyFile",
+    "BatchTestSize",
+    "CacheDir",
+    "CallerRate",
+    "Capture",
+    "CaptureDir",
+    "CaptureMaxBytes",
+    "Deadline",
+    "Device",
+    "Domain",
+    "Drain",
+    "EpochsDevCloud",
+    "EpochsTest",
+    "ExportDir",
+    "FeatureCache",
+    "FilePattern",
+    "InceptionGraph",
+    "InceptionThreshold",
+    "IP",
+    "Labels",
+    "LogDir",
+    "LogDirEval",
+    "LogEvery",
+    "Logs",
+    "MaxBatch",
+    "MaxBody",
+    "MqttBroker",
+    "MqttBuffer",
+    "MqttPasswordFile",
+    "MqttPort",
+    "MqttTls",
+    "MqttTopic",
+    "MqttUser",
+    "OutputNode",
+    "Port",
+    "Prevalence",
+    "QuantizeImages",
+    "QuantizeMargin",
+    "ReportDir",
+    "SaveSeconds",
+    "ServerWorkers",
+    "StickCompiler",
+    "TFRecordPattern",
+    "TrustedProxy",
+    "WaitingRoom",
+    "Workers",
+)
+
 log = logging.getLogger("Trainer")
 
 
@@ -93,22 +171,22 @@ def _lead(configuration, strategy):
     folder = configuration.path("LogDir")
     manifest = Shards.agreed(configuration)
     _seed(configuration["RandomSeed"])
-    learner, records = _learner(configuration, manifest, strategy)
+    learner, records, foundation = _learner(configuration, manifest, strategy)
     # Not before the settings have proven sound: a mistyped one moves nobody's run.
-    identity = _same_run(configuration, manifest, folder, learner.foundation())
+    identity = _same_run(configuration, manifest, folder, foundation)
     progress = _resume(learner, folder, strategy)
     about = {"identity": identity, "manifest_sha256": manifest.sha256, **Provenance.describe(configuration)}
     Files.write_json(folder / "run.json", about)
     with MixedPrecision.rewriting(learner.precision):
         prefix = Fitting.fit(learner, configuration, folder, progress, _settings(configuration))
     frozen = Fitting.Progress(Checkpoints.read(prefix))
-    Freezing.freeze(configuration, manifest, prefix, list(records), frozen, learner.logits)
+    Freezing.freeze(configuration, manifest, prefix, list(records), frozen, learner.logits, identity)
 
 
 def _follow(configuration, strategy):
     """Do a worker's part, and write nothing."""
     _seed(configuration["RandomSeed"])
-    learner, _ = _learner(configuration, Shards.agreed(configuration), strategy)
+    learner, *_ = _learner(configuration, Shards.agreed(configuration), strategy)
     # The last layer is the chief's alone: it takes seconds once the features are there.
     if isinstance(learner, Learners.Network):
         progress = _resume(learner, configuration.path("LogDir"), strategy)
@@ -118,14 +196,15 @@ def _follow(configuration, strategy):
 
 def _settings(configuration):
     """What makes a run the one it is, and how long it is to last."""
-    return {key: configuration[key] for key in (*IDENTITY, "Epochs", "Patience")}
+    return {key: configuration[key] for key in (*IDENTITY, *LENGTH)}
 
 
 def _same_run(configuration, manifest, folder, foundation):
     """What tells this run from others; checkpoints of another run are moved aside, never mixed in.
 
-    A checkpoint that has seen other training images would make the validation figures too good, and a last layer that
-    learned on one backbone's features says nothing sound about another's.
+    `foundation` is the hash of the weights it starts from, or of what its features depend on. A checkpoint that saw
+    other training images would make the validation metrics too good, and a last layer that learned on one backbone's
+    features says nothing sound about another's.
     """
     keys = {key: configuration[key] for key in IDENTITY}
     text = json.dumps({"manifest": manifest.sha256, "foundation": foundation, **keys}, sort_keys=True)
@@ -160,7 +239,7 @@ def _seed(seed):
 
 
 def _learner(configuration, manifest, strategy):
-    """(Learner, the records that the frozen graph is checked on)."""
+    """(Learner, the records that the frozen graph is checked on, hash of what the learner rests on)."""
     network = Networks.of(configuration)
     scopes, blocks = trained(configuration)
     pretrained = Pretrained.load(configuration, network.shapes(configuration, blocks))
@@ -169,8 +248,10 @@ def _learner(configuration, manifest, strategy):
         return _last_layer(configuration, manifest, pretrained, strategy)
     log.info("Training of %s end to end, %d images.", scopes, len(manifest.splits["train"]))
     first = itertools.islice(Shards.records(configuration, "validation"), Freezing.CHECKED)
+    # Until the first checkpoint holds all weights, and after the last one, these decide what comes out.
+    foundation = Pretrained.backbone_identity(pretrained, network.LAST)
     with strategy.scope():
-        return Learners.Network(configuration, manifest, blocks, pretrained), first
+        return Learners.Network(configuration, manifest, blocks, pretrained), first, foundation
 
 
 def trained(configuration):
@@ -204,7 +285,8 @@ def _last_layer(configuration, manifest, pretrained, strategy):
         for split, found in records.items()
     }
     positive = manifest.classes.index(configuration["PositiveClass"])
-    return Learners.LastLayer(configuration, splits, pretrained, positive), records["validation"][: Freezing.CHECKED]
+    learner = Learners.LastLayer(configuration, splits, pretrained, positive)
+    return learner, records["validation"][: Freezing.CHECKED], Features.key(configuration, identity)
 
 
 def _resume(learner, folder, strategy):

@@ -1,4 +1,5 @@
 import concurrent.futures
+import os
 import threading
 import types
 
@@ -257,9 +258,12 @@ def test_what_a_device_compiled_is_kept_for_the_next_start(tmp_path, monkeypatch
     monkeypatch.setattr(OpenVINO, "new_core", Disguised)
     card = Card.load(graphs.write(tmp_path / "Model"))
     cache = tmp_path / "Cache"
-    former, other = cache / ("0" * 16), cache / "notes"
-    for folder in (former, other):
+    former = [cache / f"{number:016x}" for number in range(12)]
+    other, foreign = cache / "notes", cache / ("f" * 16)
+    for age, folder in enumerate([*former, other, foreign]):
         folder.mkdir(parents=True)
+        (folder / ("blood.jpg" if folder == foreign else "1.blob")).touch()
+        os.utime(folder, (age, age))
 
     kept = set()
     for _ in range(2):
@@ -271,7 +275,22 @@ def test_what_a_device_compiled_is_kept_for_the_next_start(tmp_path, monkeypatch
 
     # Written by the first start, and not again.
     assert len(kept) == 1
-    assert sorted(cache.iterdir()) == sorted([cache / card.graph_sha256[:16], other])
+    mine = cache / card.graph_sha256[:16]
+    assert sorted(cache.iterdir()) == sorted([mine, other, foreign, *former[-7:]]), "only the oldest of many models go"
+
+
+def test_two_models_share_a_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(OpenVINO, "new_core", Disguised)
+    cards = [Card.load(graphs.write(tmp_path / name, size=size)) for name, size in (("a", 32), ("b", 48))]
+    cache = tmp_path / "Cache"
+
+    found = []
+    for card in (*cards, *cards):
+        OpenVINO.Engine(card, "GPU", "f32", cache).close()
+        found.append({(path, path.stat().st_mtime_ns) for path in cache.glob("*/*.blob")})
+
+    assert [len(each) for each in found] == [1, 2, 2, 2]
+    assert found[1] == found[3], "each starts from what it compiled first"
 
 
 def test_a_cache_that_cannot_be_written_costs_a_line(tmp_path, monkeypatch, caplog):

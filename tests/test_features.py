@@ -1,10 +1,15 @@
+import dataclasses
+import inspect
 import types
 
 import numpy
+import openvino
+import PIL
 import pytest
 import tensorflow as tf
 
-from Classes import Features, Images, Pretrained, inception_utils, inception_v3
+from Classes import Features, Images, Networks, OpenVINO, Pretrained, inception_utils, inception_v3
+from Classes.Networks import InceptionV3
 from tests import networks
 from tests.smears import png
 
@@ -75,6 +80,41 @@ def test_another_backbone_has_a_cache_of_its_own(tmp_path, backbone):
 
     key = next(iter(first))
     assert not numpy.allclose(first[key], second[key])
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Images.View)])
+def test_every_property_of_the_network_input_is_part_of_the_key(tmp_path, monkeypatch, field):
+    view = Networks.of(configuration := networks.configuration(tmp_path)).view(configuration)
+    other = {"size": 80, "mean": 0.0, "scale": 255.0, "channels": "BGR", "crop": 1.0}[field]
+    before = Features.key(configuration, "a backbone")
+
+    monkeypatch.setattr(InceptionV3, "view", lambda _: dataclasses.replace(view, **{field: other}))
+
+    assert Features.key(configuration, "a backbone") != before
+
+
+def test_backbone_precision_decoder_and_libraries_are_part_of_the_key(tmp_path, monkeypatch):
+    configuration = networks.configuration(tmp_path)
+    keys = [Features.key(configuration, identity) for identity in ("a", "a", "b")]
+    for owner, name, value in (
+        (OpenVINO, "precision", lambda wanted: "bf16"),
+        (PIL, "__version__", "0"),
+        (openvino, "__version__", "0"),
+        (inspect, "getsource", lambda module: "another decoder"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, value)
+            keys.append(Features.key(configuration, "a"))
+
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == len(keys) - 1
+
+
+def test_precisions_that_mean_the_same_arithmetic_share_the_features(tmp_path):
+    names = ("f32", "AUTO", "int8", *(["bf16"] if OpenVINO.precision("AUTO") == "bf16" else []))
+    keys = {name: Features.key(networks.configuration(tmp_path, f"Precision={name}"), "a") for name in names}
+
+    assert keys["AUTO"] == keys["int8"] == keys[OpenVINO.precision("AUTO")]
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import types
 
@@ -107,6 +108,52 @@ def test_what_was_published_stays_when_the_next_one_fails(tmp_path, monkeypatch)
         freeze(tmp_path, networks.arrays(seed=1))
 
     assert (configuration.path("ALLGraph").read_bytes(), configuration.card.read_bytes()) == before
+
+
+MADE = {
+    "int8": {"xml_sha256": "1" * 64, "bin_sha256": "2" * 64, "images": 3},
+    "compiled": {"file": "ALL.graph", "source_sha256": "3" * 64},
+    "metrics": {"accuracy": {"value": 0.75}},
+}
+
+
+@pytest.mark.slow
+def test_what_was_made_of_the_same_model_stays_in_its_card(tmp_path):
+    configuration = freeze(tmp_path, networks.arrays())
+    Card.write(configuration.card, dataclasses.replace(Card.load(configuration.card), **MADE))
+
+    freeze(tmp_path, networks.arrays())
+
+    again = Card.load(configuration.card)
+    assert {name: getattr(again, name) for name in MADE} == MADE
+
+
+@pytest.mark.slow
+def test_another_model_has_nothing_of_the_former_one(tmp_path):
+    configuration = freeze(tmp_path, networks.arrays())
+    Card.write(configuration.card, dataclasses.replace(Card.load(configuration.card), **MADE))
+
+    freeze(tmp_path, networks.arrays(seed=1))
+
+    again = Card.load(configuration.card)
+    assert [getattr(again, name) for name in MADE] == [None, None, None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("threshold", 0.25), ("uncertain", [0.25, 0.75]), ("classes", ["1", "0"]), ("positive", "0")],
+)
+def test_what_was_judged_otherwise_is_not_kept_for_the_same_graph(tmp_path, field, value):
+    configuration = freeze(tmp_path, networks.arrays())
+    former = {**dataclasses.asdict(Card.load(configuration.card)), **MADE, field: value}
+    del former["path"]
+    Card.write(configuration.card, former)
+
+    freeze(tmp_path, networks.arrays())
+
+    again = Card.load(configuration.card)
+    assert (again.int8, again.metrics, again.compiled) == (None, None, MADE["compiled"])
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.util import tensor_util
 
 from Classes import (
+    Batches,
     Calibration,
     Card,
     Checkpoints,
@@ -28,6 +29,7 @@ from Classes import (
     Images,
     Metrics,
     MixedPrecision,
+    Networks,
     OpenVINO,
     Shards,
     Training,
@@ -141,6 +143,59 @@ def test_a_finished_run_is_not_trained_again(project):
     Training.run(configuration)
 
     assert_same(weights(configuration), before)
+
+
+def test_every_key_of_the_configuration_is_declared_once():
+    schema = json.loads(Helpers.SCHEMA.read_text())["properties"]
+    keys = [key for section in schema.values() for key in section["properties"]]
+    lists = (Training.IDENTITY, Training.THROUGH, Training.LENGTH, Training.CALIBRATION, Training.NEUTRAL)
+
+    assert sorted(key for names in lists for key in names) == sorted(keys), "say how a new key changes a model"
+
+
+@pytest.mark.slow
+def test_a_last_layer_does_not_go_on_on_features_of_another_precision(project, monkeypatch):
+    Training.run(project("Epochs=1"))
+    first = weights(project())
+    monkeypatch.setattr(OpenVINO, "precision", lambda wanted: "bf16")
+
+    Training.run(project("Epochs=1", "Precision=AUTO"))
+
+    assert_same(Checkpoints.latest(project().path("LogDir").with_name("log-1"))[1], first)
+
+
+@pytest.mark.slow
+def test_a_finished_network_is_trained_again_from_other_weights(project, prepared, tmp_path):
+    other = tmp_path / "other"
+    settings = ("TrainableScopes=Mixed_7c", "Epochs=1", f"Pretrained={other}", "BatchSize=12")
+    shutil.copytree(prepared / "Model/Pretrained", other)
+    Training.run(project(*settings))
+    shutil.rmtree(other)
+    Checkpoints.save(other, 1, networks.arrays(seed=1, classes=7))
+
+    Training.run(project(*settings))
+
+    found = weights(project())
+    frozen = networks.arrays(seed=1, classes=7)
+    name = "InceptionV3/Conv2d_1a_3x3/weights"
+    numpy.testing.assert_array_equal(found[name], frozen[name])
+
+
+@pytest.mark.slow
+def test_the_shards_are_read_in_another_order_in_every_epoch(project, monkeypatch):
+    monkeypatch.setattr(Batches, "SHUFFLED", 1)
+    configuration = project("BatchSize=1", "DistortionFlip=false", "DistortionArea=1")
+    manifest = Shards.manifest(configuration)
+    view = Networks.of(configuration).view(configuration)
+
+    def labels(epoch):
+        return [int(label[0]) for _, label in Batches.training(configuration, manifest, view, epoch)]
+
+    orders = [labels(epoch) for epoch in (0, 1, 2, 3, 0)]
+
+    assert orders[0] == orders[-1]
+    assert all(sorted(order) == sorted(orders[0]) for order in orders)
+    assert len({tuple(order) for order in orders}) > 1
 
 
 @pytest.mark.slow
