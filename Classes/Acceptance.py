@@ -2,7 +2,7 @@
 
 import numpy
 
-from Classes import Prediction
+from Classes import Evaluation, Prediction
 
 # A verdict with this confidence, on either side, must not turn.
 CONFIDENT = 0.9
@@ -81,6 +81,4 @@ def _accuracy(truths, verdicts):
 def _area(truths, scores):
     if truths.all() or not truths.any():
         return None
-    from sklearn import metrics
-
-    return float(metrics.roc_auc_score(truths, scores))
+    return Evaluation.roc_auc(truths, scores)

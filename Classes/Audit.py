@@ -336,8 +336,8 @@ def _told_probes(probes):
     found = []
     for name, probe in probes.items():
         # How well a file compresses depends on its picture, so that is shown and not judged.
-        if name != "bytes per pixel" and probe["interval"] and probe["interval"][0] >= Probe.TOLD:
-            low, high = probe["interval"]
-            words = f"the {name} alone tells the classes apart, ROC AUC {probe['auc']:.3f} ({low:.3f} to {high:.3f})"
+        if name != "bytes per pixel" and (Probe.lowest(probe) or 0) >= Probe.TOLD:
+            ends = probe["interval"] and "{:.3f} to {:.3f}".format(*probe["interval"])
+            words = f"the {name} alone tells the classes apart, ROC AUC {probe['auc']:.3f} ({ends or probe['note']})"
             found.append(("Possible leak", f"{words}; take both classes from the same sources"))
     return found

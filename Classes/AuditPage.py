@@ -79,7 +79,8 @@ def _probes(findings, looks):
     rows = []
     for name, probe in findings["probes"].items():
         if probe["interval"] is None:
-            rows.append((Page.text(name), "unknown", Page.text(probe["note"]), ""))
+            value = "unknown" if probe["auc"] is None else f"{probe['auc']:.3f}"
+            rows.append((Page.text(name), value, Page.text(probe["note"]), ""))
         else:
             low, high = probe["interval"]
             rows.append(

@@ -1,15 +1,16 @@
-"""Confidences that mean what they say, and from where on a verdict is ALL or uncertain: fitted on validation images.
+"""Temperature scaling, decision threshold and uncertainty band, fitted on validation images and cross-fitted.
 
 Temperature scaling: Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599. The uncertain band is the
 grey zone of Coste and Pouchot, International Journal of Epidemiology 32 (2003).
 """
 
+import bisect
 import logging
 import typing
 
 import numpy
 
-from Classes import Evaluation
+from Classes import Evaluation, Intervals, Prediction
 
 # Images of each class; with fewer, chance would choose temperature and threshold.
 ENOUGH = 10
@@ -20,6 +21,9 @@ BINS = 10
 
 # Probability from which a verdict is ALL where nothing asks for another, the historic argmax of two classes.
 HALF = 0.5
+
+# Of a share that is a fraction of images.
+ROUNDING = 1e-9
 
 # A temperature e times too small or large costs as much as one nat of evidence: where all images are right, nothing
 # else would keep it from 0.
@@ -42,8 +46,41 @@ class Choice(typing.NamedTuple):
     uncertain: tuple | None = None
 
 
+class Rules(typing.NamedTuple):
+    """What an operating point has to keep to; configuration keys.
+
+    Attributes:
+      target: `TargetSensitivity`.
+      share: `UncertainShare`.
+      specificity: `MinimumSpecificity`.
+      limit: `UncertainLimit`.
+      confidence: `TargetConfidence`.
+    """
+
+    target: float = 0.95
+    share: float = 0.02
+    specificity: float = 0.9
+    limit: float = 0.2
+    confidence: float = 0.8
+
+
+class Judged(typing.NamedTuple):
+    """Predictions for images by a choice that other images made.
+
+    Attributes:
+      probabilities: float [N, classes].
+      thresholds: float [N], the one each image was judged with.
+      detected, uncertain: bool [N].
+    """
+
+    probabilities: numpy.ndarray
+    thresholds: numpy.ndarray
+    detected: numpy.ndarray
+    uncertain: numpy.ndarray
+
+
 def calibrate(configuration, manifest, logits):
-    """Fit temperature, threshold and uncertain band, and say how well they do.
+    """Fit temperature, threshold and uncertainty band, and measure them.
 
     Args:
       configuration: Configuration.
@@ -51,33 +88,67 @@ def calibrate(configuration, manifest, logits):
       logits: function without arguments that returns float [N, classes] of the validation images, in the manifest's
         order: logits, or what differs from them by a constant an image, such as log-probabilities.
     Returns:
-      (Choice, dict for the card: "images", "note" and, where there were enough images, "ece_before", "ece_after",
-      "cross_entropy_before", "cross_entropy_after", "target_sensitivity", "same_images" and "cross_fitted").
+      (Choice, dict for the card: "images", "note" and, if there were enough images, "rules", "seed", "warnings" (see
+      `shortcomings`), "ece_before", "ece_after", "cross_entropy_before", "cross_entropy_after", "target_sensitivity",
+      "same_images", measured on the images that chose, and "cross_fitted", on images that did not).
     """
     items = manifest.splits["validation"]
     labels = numpy.array([item["label"] for item in items], int)
+    groups = [item["group"] for item in items]
     about = {"images": len(items), "note": lacking(manifest)}
     if about["note"]:
         log.warning("Neither temperature nor threshold were fitted: %s.", about["note"])
         return Choice(), about
-    positive = manifest.classes.index(configuration["PositiveClass"])
-    target, share = configuration["TargetSensitivity"], configuration["UncertainShare"]
+    positive, seed = manifest.classes.index(configuration["PositiveClass"]), configuration["RandomSeed"]
+    keys = ("TargetSensitivity", "UncertainShare", "MinimumSpecificity", "UncertainLimit", "TargetConfidence")
+    rules = Rules(*(configuration[key] for key in keys))
     logits = numpy.asarray(logits(), float)
-
-    def chosen(rows):
-        return choose(logits[rows], labels[rows], positive, target, share)
-
-    choice = chosen(slice(None))
+    choice = choose(logits, labels, positive, *rules, groups=groups)
     before, after = tempered(logits), tempered(logits, choice.temperature)
+    about |= {"rules": rules._asdict(), "seed": seed}
+    about["warnings"] = shortcomings(choice, after[:, positive], labels == positive, rules, groups)
     about |= {f"{name}_before": value for name, value in _quality(before, labels).items()}
     about |= {f"{name}_after": value for name, value in _quality(after, labels).items()}
-    about |= {"target_sensitivity": target, "same_images": _judged([(choice, after, labels)], positive)}
-    parts = _parts(labels, [item["group"] for item in items], configuration["RandomSeed"])
-    held = [(chosen(others), rows) for others, rows in parts]
-    judged = [(each, tempered(logits[rows], each.temperature), labels[rows]) for each, rows in held]
-    about["cross_fitted"] = _judged(judged, positive) if judged else None
+    same = judged(choice, logits, positive)
+    other = cross_fit(logits, labels, groups, positive, rules, seed)
+    about |= {"target_sensitivity": rules.target, "same_images": _measured(same, labels, groups, positive)}
+    about["cross_fitted"] = other and _measured(other, labels, groups, positive)
     _tell(choice, about)
     return choice, about
+
+
+def cross_fit(logits, labels, groups, positive, rules, seed):
+    """Judge each image with what images of other groups choose.
+
+    Args:
+      logits: float [N, classes].
+      labels: int [N].
+      groups: [N] names.
+      positive: the label that means ALL.
+      rules: Rules.
+      seed: of the parts.
+    Returns:
+      Judged; None if a class has too few groups.
+    """
+    logits, labels = numpy.asarray(logits, float), numpy.asarray(labels, int)
+    parts = _parts(labels, groups, seed) if len(labels) else []
+    if not parts:
+        return None
+    found = Judged(numpy.empty(logits.shape), numpy.empty(len(labels)), *numpy.zeros((2, len(labels)), bool))
+    for others, rows in parts:
+        choice = choose(logits[others], labels[others], positive, *rules, groups=[groups[row] for row in others])
+        for whole, part in zip(found, judged(choice, logits[rows], positive), strict=True):
+            whole[rows] = part
+    return found
+
+
+def judged(choice, logits, positive):
+    """Return what a Choice makes of logits, as Judged."""
+    probabilities = tempered(logits, choice.temperature)
+    scores, threshold = probabilities[:, positive], choice.threshold
+    detected = Prediction.apply_threshold(scores, threshold)
+    thresholds = numpy.full(len(scores), threshold)
+    return Judged(probabilities, thresholds, detected, Prediction.within(scores, choice.uncertain))
 
 
 def lacking(manifest):
@@ -89,22 +160,22 @@ def lacking(manifest):
     return f"{fewest} validation images of the rarest class where {ENOUGH} are needed"
 
 
-def choose(logits, labels, positive, target, share):
-    """Temperature, threshold and uncertain band of a set of images.
+def choose(logits, labels, positive, target, share, specificity=0.9, limit=0.2, confidence=0.8, groups=None):
+    """Return the temperature, threshold and uncertainty band of a set of images.
 
     Args:
       logits: float [N, classes].
       labels: int [N].
       positive: the label that means ALL.
-      target: `TargetSensitivity`.
-      share: `UncertainShare`.
+      target, share, specificity, limit, confidence: see Rules.
+      groups: [N] names of originals or patients; None: every image is its own.
     Returns:
       Choice.
     """
     temperature = round(fit_temperature(logits, labels), 4)
     scores, truths = tempered(logits, temperature)[:, positive], labels == positive
-    threshold = reaching(scores, truths, target)
-    return Choice(temperature, threshold, band(scores, truths, threshold, share))
+    threshold = reaching(scores, truths, target, specificity, confidence, groups)
+    return Choice(temperature, threshold, bounded_band(scores, truths, threshold, share, limit))
 
 
 def fit_temperature(logits, labels):
@@ -119,20 +190,135 @@ def fit_temperature(logits, labels):
     return float(numpy.exp(optimize.minimize_scalar(cost, bounds=(-4, 4), method="bounded").x))
 
 
-def reaching(scores, truths, target):
-    """The threshold that finds enough: one half, or as far below as it must be.
+def reaching(scores, truths, target, specificity=0.0, confidence=0.5, groups=None):
+    """Return the threshold that reaches a target sensitivity: one half, or as far below as it must and may be.
+
+    The one-sided lower confidence limit of the sensitivity has to reach it. If even all images of the class found
+    would not lift that to the target, there are too few of them, and the sensitivity itself counts. A threshold that
+    costs too much specificity is not taken; of those that are left it is the highest that finds as many.
 
     Args:
       scores: float [N], probability of the positive class.
       truths: bool [N], at least one of them true.
-      target: share of the positive class that has to reach the threshold.
+      target: sensitivity to reach.
+      specificity: what must be left of it; below that no threshold is lowered any further.
+      confidence: of the lower limit; 0.5 makes it the sensitivity itself.
+      groups: [N] names of originals or patients; None: every image is its own.
     Returns:
       float, at most one half: higher ones would call images not ALL that are more likely ALL.
     """
-    found = numpy.sort(scores[truths])[::-1]
-    # Not 20 of 20 for 0.95, whose product with 20 is a little above 19.
-    needed = int(numpy.ceil(target * len(found) - 1e-9))
-    return HALF if needed == 0 else min(HALF, _just_below(found[needed - 1], scores))
+    groups = Intervals.numbered(groups, len(scores))
+    mine = groups[truths]
+    enough = provable(mine, target, confidence)
+    best, most = HALF, int(Prediction.apply_threshold(scores[truths], HALF).sum())
+    lower = numpy.unique(scores[truths & (scores < HALF)])[::-1]
+    for threshold in (HALF, *(_just_below(score, scores) for score in lower)):
+        spared = ~Prediction.apply_threshold(scores[~truths], threshold)
+        if threshold < HALF and len(spared) and spared.mean() < specificity:
+            break
+        found = Prediction.apply_threshold(scores[truths], threshold)
+        if found.sum() > most:
+            best, most = threshold, int(found.sum())
+        if found.mean() >= target - ROUNDING and (not enough or lower_limit(found, mine, confidence) >= target):
+            break
+    return float(best)
+
+
+def lower_limit(hits, groups, confidence):
+    """Return the one-sided lower confidence limit of a share; 0 if it is unknown."""
+    interval = Intervals.proportion(hits, groups, 2 * confidence - 1)
+    return interval[0] if interval else 0.0
+
+
+def provable(groups, target, confidence):
+    """Whether images of these groups, all found, would have a lower limit of the sensitivity at the target."""
+    return 0 < target < 1 and lower_limit(numpy.ones(len(groups), bool), groups, confidence) >= target
+
+
+def shortcomings(choice, scores, truths, rules, groups=None):
+    """Return what a choice could not reach.
+
+    Args:
+      choice: Choice.
+      scores, truths, groups: as for `reaching`, under the choice's temperature; both classes.
+      rules: Rules.
+    Returns:
+      list of {"code", "text"}, empty if all is well; the codes are sensitivity_not_reached, too_few_positives,
+      specificity_below_minimum and band_narrowed.
+    """
+    found = Prediction.apply_threshold(scores, choice.threshold)
+    groups = Intervals.numbered(groups, len(scores))[truths]
+    texts = {
+        **_missed(choice, found[truths], groups, rules),
+        **_alarms(choice, 1 - found[~truths].mean(), rules),
+        **_narrowed(choice, scores, truths, rules),
+    }
+    return [{"code": code, "text": text} for code, text in texts.items()]
+
+
+def _missed(choice, found, groups, rules):
+    """{code: text} if the sensitivity falls short."""
+    sensitivity, least = found.mean(), lower_limit(found, groups, rules.confidence)
+    told = f"{sensitivity:.3f} at a threshold of {choice.threshold:.3f}, its lower limit {least:.3f}"
+    if sensitivity < rules.target - ROUNDING or (
+        provable(groups, rules.target, rules.confidence) > (least >= rules.target)
+    ):
+        text = (
+            f"TargetSensitivity={rules.target:g} cannot be reached with MinimumSpecificity={rules.specificity:g}: the "
+            f"sensitivity is {told}. Check the labels of the ALL images it misses, or change one of the two keys."
+        )
+        return {"sensitivity_not_reached": text}
+    if rules.target and least < rules.target:
+        text = (
+            f"{len(found)} ALL images of {len(numpy.unique(groups))} originals or patients are too few to show a "
+            f"sensitivity of {rules.target:g}: it is {told}. Add validation images of ALL."
+        )
+        return {"too_few_positives": text}
+    return {}
+
+
+def _alarms(choice, specificity, rules):
+    """{code: text} if the specificity falls short, which no lower threshold did."""
+    if specificity >= rules.specificity - ROUNDING:
+        return {}
+    text = (
+        f"The specificity is {specificity:.3f} at a threshold of {choice.threshold:.3f}, below "
+        f"MinimumSpecificity={rules.specificity:g}. Check the labels, or train longer or on more images."
+    )
+    return {"specificity_below_minimum": text}
+
+
+def _narrowed(choice, scores, truths, rules):
+    """{code: text} if the band would have held too many images."""
+    wanted = band(scores, truths, choice.threshold, rules.share)
+    if wanted is None or wanted == choice.uncertain:
+        return {}
+    before, after = (Prediction.within(scores, each) for each in (wanted, choice.uncertain))
+    wrong = (Prediction.apply_threshold(scores, choice.threshold) != truths) & ~after
+    text = (
+        f"UncertainShare={rules.share:g} would make {before.mean():.0%} of the predictions uncertain, so the band was "
+        f"narrowed to {after.mean():.0%} (UncertainLimit={rules.limit:g}). Beyond it {wrong[truths].mean():.1%} of ALL "
+        f"and {wrong[~truths].mean():.1%} of the other images are wrong."
+    )
+    return {"band_narrowed": text}
+
+
+def bounded_band(scores, truths, threshold, share, limit):
+    """Return the band of the smallest share, from `share` up, that makes at most `limit` of the images uncertain.
+
+    Args:
+      scores, truths, threshold, share: as for `band`.
+      limit: `UncertainLimit`.
+    """
+    counts = (int(truths.sum()), int((~truths).sum()))
+    steps = numpy.unique(numpy.concatenate([numpy.arange(1, count + 1) / count for count in counts]))
+    shares = [share, *steps[steps > share].tolist()]
+
+    def narrow(share):
+        return Prediction.within(scores, band(scores, truths, threshold, share)).mean() <= limit + ROUNDING
+
+    # A larger share never makes the band wider, so the first that fits is found by halving.
+    return band(scores, truths, threshold, shares[min(bisect.bisect_left(shares, True, key=narrow), len(shares) - 1)])
 
 
 def band(scores, truths, threshold, share):
@@ -184,15 +370,16 @@ def fold(arrays, layer, temperature):
     return {**arrays, **{name: (arrays[name] / temperature).astype("float32") for name in names}}
 
 
-def reliability(probabilities, labels):
+def reliability(probabilities, labels, groups=None):
     """How often images of each confidence are right.
 
     Args:
       probabilities: float [N, classes].
       labels: int [N].
+      groups: [N] names of originals or patients; None: every image is its own.
     Returns:
       {"ece": expected calibration error, "chance": what it would be on average were every confidence true, for so few
-      images are never spread evenly, "bins": [{"confidence": mean, "accuracy", "interval" (Wilson), "images"}]} over
+      images are never spread evenly, "bins": [{"confidence": mean, "accuracy", "interval", "images"}]} over
       BINS bins of equal width that hold images; both errors are None for no images.
     """
     probabilities, labels = numpy.asarray(probabilities, float), numpy.asarray(labels, int)
@@ -205,12 +392,12 @@ def reliability(probabilities, labels):
         gaps = numpy.bincount(numbers, right - confidences, BINS)
         return float(numpy.abs(gaps).sum() / len(labels))
 
-    generator = numpy.random.default_rng(0)
-    chance = [error(generator.random(len(labels)) < confidences) for _ in range(Evaluation.DRAWS)]
+    members, generator = Intervals.numbered(groups, len(labels)), numpy.random.default_rng(0)
+    chance = [error(generator.random(len(labels)) < confidences) for _ in range(Intervals.DRAWS)]
     bins = []
     for number in numpy.unique(numbers):
         mine = numbers == number
-        share = Evaluation.proportion(int(right[mine].sum()), int(mine.sum()), "")
+        share = Evaluation.proportion(right[mine], members[mine], "")
         found = {"accuracy": share["value"], "interval": share["interval"], "images": int(mine.sum())}
         bins.append({"confidence": float(confidences[mine].mean()), **found})
     return {"ece": error(right), "chance": float(numpy.mean(chance)), "bins": bins}
@@ -228,27 +415,15 @@ def _quality(probabilities, labels):
     return {"ece": reliability(probabilities, labels)["ece"], "cross_entropy": entropy}
 
 
-def _judged(parts, positive):
-    """What choices are worth on images.
-
-    Args:
-      parts: list of (Choice, probabilities [N, classes] under its temperature, labels [N]).
-    """
-    probabilities = numpy.concatenate([each for _, each, _ in parts])
-    labels = numpy.concatenate([each for _, _, each in parts])
-    detected = numpy.concatenate([each[:, positive] >= choice.threshold for choice, each, _ in parts])
-    uncertain = numpy.concatenate([_within(each[:, positive], choice.uncertain) for choice, each, _ in parts])
+def _measured(found, labels, groups, positive):
+    """The metrics of a Judged, for the card."""
     truths = labels == positive
-    figures = Evaluation.shares(truths, detected)
+    figures = Evaluation.shares(truths, found.detected, groups)
     return {
-        **_quality(probabilities, labels),
+        **_quality(found.probabilities, labels),
         **{name: figures[name] for name in ("accuracy", "sensitivity", "specificity")},
-        **Evaluation.certain(truths, detected, uncertain),
+        **Evaluation.certain(truths, found.detected, found.uncertain, groups),
     }
-
-
-def _within(scores, limits):
-    return (scores >= limits[0]) & (scores < limits[1]) if limits else numpy.zeros(len(scores), bool)
 
 
 def _parts(labels, groups, seed):
@@ -274,6 +449,8 @@ def _tell(choice, about):
     )
     limits = "from {:.3f} to {:.3f}".format(*choice.uncertain) if choice.uncertain else "nowhere"
     log.info("ALL from a probability of %.3f, uncertain %s.", choice.threshold, limits)
+    for each in about["warnings"]:
+        log.warning("%s", each["text"])
     if about["cross_fitted"]:
         honest = about["cross_fitted"]
         log.info(

@@ -1,12 +1,8 @@
-"""Figures for a detector on labelled images, with 95 % intervals, and a word where a figure has no meaning."""
+"""Metrics of a detector on labelled images, with 95 % intervals, and a reason if a metric is undefined."""
 
 import numpy
 
-from Classes import Groups
-
-# Resampled sets of originals behind an interval; more change its ends by less than a hundredth.
-DRAWS = 1000
-CONFIDENCE = 0.95
+from Classes import Groups, Intervals, Prediction
 
 NAMES = {
     "accuracy": "Accuracy",
@@ -30,7 +26,7 @@ ONE_CLASS = "both classes are needed"
 
 
 def evaluate(labels, scores, detections, groups=None, seed=50, prevalence=0):
-    """Counts and figures of a set of images.
+    """Return counts and metrics of a set of images.
 
     Args:
       labels: bool [N], whether an image is of the positive class.
@@ -41,96 +37,121 @@ def evaluate(labels, scores, detections, groups=None, seed=50, prevalence=0):
       prevalence: share of the positive class where the model is used, for predictive values there; 0: not stated.
     Returns:
       dict for JSON: images, groups, counts {true_positives, ...}, and for each of NAMES (those at a prevalence only
-      where one is stated) {"value", "interval" [low, high], "of" [k, n] for proportions, "note"}; what has no meaning
-      is None and `note` says why. Intervals: Wilson for proportions, which takes images as independent; what the
-      Wilson limits of sensitivity and specificity allow at most for predictive values at a prevalence; for the rest
-      the percentiles of sets resampled by original or patient.
+      if one is stated) {"value", "interval" [low, high], "of" [k, n] for proportions, "note"}; an undefined value or
+      interval is None and `note` says why. Intervals are those of Intervals: Wilson with the effective sample size for
+      proportions; what the limits of sensitivity and specificity allow for predictive values at a prevalence; the
+      bootstrap over groups for the rest.
     """
     labels, detections = numpy.asarray(labels, bool), numpy.asarray(detections, bool)
     scores = numpy.asarray(scores, float)
-    names, members = numpy.unique(numpy.asarray(range(len(labels)) if groups is None else groups), return_inverse=True)
-    counts = _counts(labels, detections)
-    figures = shares(labels, detections)
+    members = Intervals.numbered(groups, len(labels))
+    figures = shares(labels, detections, members)
     if prevalence:
         figures |= _at_prevalence(figures["sensitivity"], figures["specificity"], prevalence)
-    draws = _resample(labels, scores, detections, len(names), members, seed)
-    for name, value in _points(labels, scores, detections).items():
-        figures[name] = _figure(None, note=value) if isinstance(value, str) else _resampled(value, draws[name])
+    figures |= _resampled(labels, scores, detections, members, seed)
     counted = ("true_positives", "false_positives", "true_negatives", "false_negatives")
     return {
         "images": len(labels),
-        "groups": len(names),
-        "counts": dict(zip(counted, counts, strict=True)),
+        "groups": len(set(members.tolist())),
+        "counts": dict(zip(counted, _counts(labels, detections), strict=True)),
         **{name: figures[name] for name in NAMES if name in figures},
     }
 
 
 def by_patient(labels, scores, groups, threshold, seed=50, prevalence=0):
-    """The figures over patients instead of images: a patient's score is the mean over the images.
+    """Return the metrics over patients instead of images: a patient's score is the mean over the images.
 
     Args:
       labels, scores, groups, seed, prevalence: as for `evaluate`, for images; patients are groups named "patient …".
-      threshold: score from which a patient is called ALL.
+      threshold: score from which a patient is called ALL; or one for each image, the same for those of a patient.
     Returns:
       what `evaluate` returns, "images" being patients, with "mixed", the number of patients left out because they have
       images of both classes; None where no group is a patient.
     """
     rows = {}
-    for label, score, group in zip(labels, scores, groups, strict=True):
+    thresholds = numpy.broadcast_to(threshold, len(labels))
+    for label, score, limit, group in zip(labels, scores, thresholds, groups, strict=True):
         if str(group).startswith(Groups.PATIENT):
-            rows.setdefault(group, []).append((bool(label), score))
+            rows.setdefault(group, []).append((bool(label), score, limit))
     if not rows:
         return None
-    pure = [images for images in rows.values() if len({label for label, _ in images}) == 1]
+    pure = [images for images in rows.values() if len({image[0] for image in images}) == 1]
     truths = [images[0][0] for images in pure]
-    means = numpy.array([numpy.mean([score for _, score in images]) for images in pure])
-    detections = means.astype("float32") >= numpy.float32(threshold)
+    means = numpy.array([numpy.mean([image[1] for image in images]) for images in pure])
+    detections = Prediction.apply_threshold(means, [images[0][2] for images in pure])
     return {**evaluate(truths, means, detections, None, seed, prevalence), "mixed": len(rows) - len(pure)}
 
 
-def shares(labels, detections):
-    """Those figures of `evaluate` that are shares; its arguments as arrays."""
-    tp, fp, tn, fn = _counts(labels, detections)
+def shares(labels, detections, groups=None):
+    """Return those metrics of `evaluate` that are proportions; its arguments, labels and detections as arrays."""
+    groups = Intervals.numbered(groups, len(labels))
+
+    def among(which, hits, otherwise):
+        return proportion(hits[which], groups[which], otherwise)
+
+    right = labels == detections
     return {
-        "accuracy": proportion(tp + tn, len(labels), "there is no image"),
-        "sensitivity": proportion(tp, tp + fn, "there is no image of the positive class"),
-        "specificity": proportion(tn, tn + fp, "there is no image of another class"),
-        "precision": proportion(tp, tp + fp, "no image was called ALL"),
-        "negative_predictive_value": proportion(tn, tn + fn, "no image was called not ALL"),
+        "accuracy": proportion(right, groups, "there is no image"),
+        "sensitivity": among(labels, right, "there is no image of the positive class"),
+        "specificity": among(~labels, right, "there is no image of another class"),
+        "precision": among(detections, right, "no image was called ALL"),
+        "negative_predictive_value": among(~detections, right, "no image was called not ALL"),
     }
 
 
-def certain(labels, detections, uncertain):
-    """How many verdicts are uncertain, and how good the others are.
+def certain(labels, detections, uncertain, groups=None):
+    """Return how many predictions are uncertain, and how good the others are.
 
     Args:
-      labels, detections: as for `evaluate`.
+      labels, detections, groups: as for `evaluate`.
       uncertain: bool [N].
     Returns:
-      {"uncertain": share of all, "accuracy_of_rest": share of the others that is right}, figures with Wilson intervals.
+      {"uncertain": share of all, "accuracy_of_rest": share of the others that is right}, proportions with intervals.
     """
     labels, detections, uncertain = (numpy.asarray(each, bool) for each in (labels, detections, uncertain))
-    rest = ~uncertain
+    groups, rest = Intervals.numbered(groups, len(labels)), ~uncertain
     return {
-        "uncertain": proportion(int(uncertain.sum()), len(labels), "there is no image"),
-        "accuracy_of_rest": proportion(
-            int((labels == detections)[rest].sum()), int(rest.sum()), "every verdict is uncertain"
-        ),
+        "uncertain": proportion(uncertain, groups, "there is no image"),
+        "accuracy_of_rest": proportion((labels == detections)[rest], groups[rest], "every verdict is uncertain"),
     }
 
 
-def proportion(successes, total, otherwise):
-    """A share with its Wilson interval, or None and `otherwise` as the note where `total` is 0."""
-    if total == 0:
-        return _figure(None, note=otherwise)
-    from scipy import stats
+def proportion(hits, groups, otherwise):
+    """Return the share of hits with its interval, or None and `otherwise` as the note if there is no image.
 
-    interval = stats.binomtest(successes, total).proportion_ci(CONFIDENCE, method="wilson")
-    return _figure(successes / total, interval, of=[successes, total])
+    Args:
+      hits: bool [N].
+      groups: [N] names of the groups; None: every image is its own.
+      otherwise: text.
+    """
+    if not len(hits):
+        return _figure(None, note=otherwise)
+    interval = Intervals.proportion(hits, groups)
+    note = None if interval else "all of one original or patient, so there is no interval"
+    return _figure(float(numpy.mean(hits)), interval, note, [int(numpy.sum(hits)), len(hits)])
+
+
+def roc_auc(labels, scores, weights=None):
+    """Return the area under the ROC curve; ties count half.
+
+    Args:
+      labels: bool [N], both classes among those with a weight.
+      scores: float [N].
+      weights: [N], how often each image counts; None: once.
+    """
+    positive, negative = _ranked(labels, scores, weights)
+    return area(positive, negative)
+
+
+def area(positive, negative):
+    """Return the area under the ROC curve of counts: numbers of images of either class by score, the highest first."""
+    wrong = numpy.cumsum(negative)
+    # How often an image of the class outranks one of another; a tie counts half.
+    return float((positive * (wrong[-1] - wrong + negative / 2)).sum() / (positive.sum() * wrong[-1]))
 
 
 def table(figures, what="images"):
-    """The figures as lines of text for a terminal.
+    """Return the metrics as lines of text for a terminal.
 
     Args:
       figures: from `evaluate`.
@@ -148,7 +169,7 @@ def table(figures, what="images"):
     ]
     lines += ["{:18}{:>8}   {:17} {}".format(name, *words(figure)).rstrip() for name, figure in named(figures)]
     if figures["groups"] < figures["images"]:
-        lines += ["", "Images of one original are alike: the intervals of shares (… of …) are narrower than the truth."]
+        lines += ["", "The intervals allow for the likeness of images of one original or patient."]
     return lines
 
 
@@ -161,10 +182,11 @@ def words(figure):
     """A figure as three texts: value, interval, and what else there is to say."""
     value = "-" if figure["value"] is None else f"{figure['value']:.4f}"
     interval = "{:.4f} to {:.4f}".format(*figure["interval"]) if figure["interval"] else "-"
-    return value, interval, "{} of {}".format(*figure["of"]) if figure["of"] else figure["note"] or ""
+    counted = "{} of {}".format(*figure["of"]) if figure["of"] else ""
+    return value, interval, "; ".join(part for part in (counted, figure["note"]) if part)
 
 
-def _figure(value, interval=None, of=None, note=None):
+def _figure(value, interval=None, note=None, of=None):
     ends = None if interval is None else [float(interval[0]), float(interval[1])]
     return {"value": value, "interval": ends, "of": of, "note": note}
 
@@ -187,95 +209,73 @@ def _at_prevalence(sensitivity, specificity, prevalence):
         return right * share / (right * share + wrong * (1 - share)) if right or wrong else None
 
     # Both grow with sensitivity and specificity, so that the two lower limits give the lower one; at least 95 %.
-    points = [
-        (sensitivity["value"], specificity["value"]),
-        *zip(sensitivity["interval"], specificity["interval"], strict=True),
-    ]
+    points = [(sensitivity["value"], specificity["value"])]
+    if sensitivity["interval"] and specificity["interval"]:
+        points += zip(sensitivity["interval"], specificity["interval"], strict=True)
     values = {
         "ppv_at_prevalence": [predictive(found, 1 - spared, prevalence) for found, spared in points],
         "npv_at_prevalence": [predictive(spared, 1 - found, 1 - prevalence) for found, spared in points],
     }
+    missing = _figure(None, note="there is no such verdict")
     return {
-        name: _figure(value, ends, note=note) if value is not None else _figure(None, note="there is no such verdict")
+        name: missing if value is None else _figure(value, ends or None, note)
         for name, (value, *ends) in values.items()
     }
 
 
-def _points(labels, scores, detections):
-    """Value, or the reason why there is none, of every figure whose interval is resampled."""
-    from sklearn import metrics
-
-    both = labels.any() and not labels.all()
-    positive = labels.any() or detections.any()
-    told = both and detections.any() and not detections.all()
-    return {
-        "balanced_accuracy": metrics.balanced_accuracy_score(labels, detections) if both else ONE_CLASS,
-        "f1": metrics.f1_score(labels, detections) if positive else "no image is of the positive class or called ALL",
-        "mcc": metrics.matthews_corrcoef(labels, detections) if told else "both classes and both verdicts are needed",
-        "roc_auc": metrics.roc_auc_score(labels, scores) if both else ONE_CLASS,
-        "pr_auc": metrics.average_precision_score(labels, scores) if both else ONE_CLASS,
-    }
-
-
-def _resample(labels, scores, detections, groups, members, seed):
-    """The figures of `_points` for DRAWS sets of as many originals, drawn with replacement.
-
-    Args:
-      members: int [N], the number of the original of each image, below `groups`.
-    Returns:
-      {name: list of values}, without the sets in which the figure has no meaning.
-    """
-    found = {name: [] for name in ("balanced_accuracy", "f1", "mcc", "roc_auc", "pr_auc")}
-    order = numpy.argsort(-scores, kind="stable")
-    # Where a run of equal scores begins, in that order.
-    starts = numpy.flatnonzero(numpy.diff(scores[order], prepend=numpy.inf))
-    generator = numpy.random.default_rng(seed)
-    for _ in range(DRAWS if groups > 1 else 0):
-        weights = numpy.bincount(generator.integers(groups, size=groups), minlength=groups)[members]
-        values = _verdict_figures(*_counts(labels, detections, weights))
-        positive = numpy.add.reduceat((weights * labels)[order], starts)
-        negative = numpy.add.reduceat((weights * ~labels)[order], starts)
-        if positive.any() and negative.any():
-            values |= _ranking_figures(positive, negative)
-        for name, value in values.items():
-            found[name].append(value)
+def _resampled(labels, scores, detections, members, seed):
+    """The metrics whose interval is a bootstrap, by name."""
+    values = _metrics(labels, detections, *_ranked(labels, scores))
+    draws, groups = {name: [] for name in _UNDEFINED}, len(set(members.tolist()))
+    order = _order(scores)
+    for weights in Intervals.resampled(members, len(labels), seed):
+        for name, value in _metrics(labels, detections, *_ranked(labels, scores, weights, order), weights).items():
+            draws[name].append(value)
+    found = {name: _figure(None, note=why) for name, why in _UNDEFINED.items()}
+    for name, value in values.items():
+        found[name] = _figure(value, *Intervals.percentiles(draws[name], groups))
     return found
 
 
-def _verdict_figures(tp, fp, tn, fn):
+_UNDEFINED = {
+    "balanced_accuracy": ONE_CLASS,
+    "f1": "no image is of the positive class or called ALL",
+    "mcc": "both classes and both verdicts are needed",
+    "roc_auc": ONE_CLASS,
+    "pr_auc": ONE_CLASS,
+}
+
+
+def _metrics(labels, detections, positive, negative, weights=None):
+    """Those of _UNDEFINED that are defined for images that count `weights` times; the ranking is `_ranked`'s."""
+    tp, fp, tn, fn = _counts(labels, detections, weights)
     values = {}
     if tp + fn and tn + fp:
         values["balanced_accuracy"] = (tp / (tp + fn) + tn / (tn + fp)) / 2
         if tp + fp and tn + fn:
             values["mcc"] = (tp * tn - fp * fn) / ((tp + fn) * (tn + fp)) ** 0.5 / ((tp + fp) * (tn + fn)) ** 0.5
+        values["roc_auc"] = area(positive, negative)
+        found = numpy.cumsum(positive)
+        # A threshold above all that was drawn calls nothing, and finds nothing.
+        precision = found / numpy.maximum(found + numpy.cumsum(negative), 1)
+        values["pr_auc"] = float((positive * precision).sum() / found[-1])
     if tp + fp + fn:
         values["f1"] = 2 * tp / (2 * tp + fp + fn)
     return values
 
 
-def _ranking_figures(positive, negative):
-    """ROC AUC and average precision.
-
-    Args:
-      positive, negative: numbers of images of either class with each score, the highest first.
-    """
-    found, wrong = numpy.cumsum(positive), numpy.cumsum(negative)
-    # How often an image of the class outranks one of another; a tie counts half.
-    outranked = wrong[-1] - wrong + negative / 2
-    # A threshold above all that was drawn calls nothing, and finds nothing.
-    precision = found / numpy.maximum(found + wrong, 1)
-    return {
-        "roc_auc": (positive * outranked).sum() / (found[-1] * wrong[-1]),
-        "pr_auc": (positive * precision).sum() / found[-1],
-    }
+def _order(scores):
+    """(Order of the scores, the highest first; where a run of equal ones begins in it)."""
+    scores = numpy.asarray(scores, float)
+    order = numpy.argsort(-scores, kind="stable")
+    return order, numpy.flatnonzero(numpy.diff(scores[order], prepend=numpy.inf))
 
 
-def _resampled(value, values):
-    value = float(value)
-    # Sets that hold one class only say nothing; where they are many, so does the rest.
-    if len(values) < DRAWS / 2:
-        return _figure(value, note="too few originals for an interval")
-    if min(values) == max(values):
-        return _figure(value, note="too few errors for an interval")
-    tail = (1 - CONFIDENCE) / 2
-    return _figure(value, numpy.quantile(values, [tail, 1 - tail]))
+def _ranked(labels, scores, weights=None, order=None):
+    """Numbers of images of the positive and of the other class with each score, the highest first; see `_order`."""
+    labels = numpy.asarray(labels, bool)
+    order, starts = order or _order(scores)
+    weights = numpy.ones(len(labels), int) if weights is None else weights
+    if not len(starts):
+        return numpy.zeros(0), numpy.zeros(0)
+    return tuple(numpy.add.reduceat((weights * each)[order], starts) for each in (labels, ~labels))

@@ -13,6 +13,7 @@ from Classes import (
     Helpers,
     Learners,
     Networks,
+    Prediction,
     Pretrained,
     Provenance,
     Shards,
@@ -146,7 +147,7 @@ def _figures(configuration, manifest, items, judged):
         truths = [items[row]["label"] == positive for row in rows]
         groups = [items[row]["group"] for row in rows]
         rest = groups, configuration["RandomSeed"], configuration["Prevalence"]
-        return Evaluation.evaluate(truths, scores, scores >= Calibration.HALF, *rest)
+        return Evaluation.evaluate(truths, scores, Prediction.apply_threshold(scores, Calibration.HALF), *rest)
 
     folds = [measure(*each) for each in judged]
     together = measure(*(numpy.concatenate(each) for each in zip(*judged, strict=True)))

@@ -3,6 +3,8 @@
 import numpy
 import tensorflow as tf
 
+from Classes import Evaluation
+
 # Columns of a tally; Keras's AUC works with as many thresholds.
 BINS = 200
 
@@ -34,7 +36,8 @@ def figures(tally):
       thresholds}: floats, without those that have no meaning.
     """
     # From the surest "ALL" downwards: what is called ALL at each threshold.
-    false, true = numpy.cumsum(numpy.asarray(tally)[:, ::-1], axis=1)
+    counts = numpy.asarray(tally)[:, ::-1]
+    false, true = numpy.cumsum(counts, axis=1)
     half = BINS // 2 - 1
     found = {}
     if true[half] + false[half]:
@@ -42,6 +45,5 @@ def figures(tally):
     if true[-1]:
         found["Recall"] = float(true[half] / true[-1])
     if true[-1] and false[-1]:
-        rates = (numpy.concatenate([[0], counts / counts[-1]]) for counts in (true, false))
-        found["AUC"] = float(numpy.trapezoid(*rates))
+        found["AUC"] = Evaluation.area(counts[1], counts[0])
     return found

@@ -68,7 +68,7 @@ def judge(probabilities, card, low_below):
       Verdict: ALL when the positive class reaches the card's threshold, else the likeliest other class.
     """
     positive = card.classes.index(card.positive)
-    found = detected(probabilities[positive], card.threshold)
+    found = apply_threshold(probabilities[positive], card.threshold)
     said = positive
     if not found:
         said = max((index for index in range(len(card.classes)) if index != positive), key=probabilities.__getitem__)
@@ -77,23 +77,42 @@ def judge(probabilities, card, low_below):
         detected=found,
         label=card.classes[said],
         confidence=round(float(confidence), 4),
-        low=not detected(confidence, low_below),
-        uncertain=_within(probabilities[positive], card.uncertain),
+        low=not apply_threshold(confidence, low_below),
+        uncertain=bool(within(probabilities[positive], card.uncertain)),
         probabilities={name: float(value) for name, value in zip(card.classes, probabilities, strict=True)},
         positive=card.positive,
     )
 
 
-def detected(probability, threshold):
-    """Whether a probability reaches a threshold.
+def apply_threshold(probabilities, threshold):
+    """Return which probabilities reach a threshold; the only place where a prediction is decided.
 
     Both are compared as float32, since an engine's 0.7 is the float32 just below the 0.7 of a configuration.
+
+    Args:
+      probabilities: float [N], or a number.
+      threshold: a number, or one for each probability.
+    Returns:
+      bool [N], or a bool.
     """
-    return bool(numpy.float32(probability) >= numpy.float32(threshold))
+    reached = numpy.asarray(probabilities, "float32") >= numpy.asarray(threshold, "float32")
+    return reached if reached.ndim else bool(reached)
 
 
-def _within(probability, band):
-    return band is not None and detected(probability, band[0]) and not detected(probability, band[1])
+def within(probabilities, band):
+    """Return which probabilities lie in an uncertainty band, from its low end to below its high end.
+
+    Args:
+      probabilities: float [N], or a number.
+      band: (low, high), each a number or one for each probability; None: there is none.
+    Returns:
+      bool [N], or numpy.bool_.
+    """
+    # Every probability reaches both ends of an empty band, so none lies within.
+    low, high = (0.0, 0.0) if band is None else band
+    return numpy.logical_and(
+        apply_threshold(probabilities, low), numpy.logical_not(apply_threshold(probabilities, high))
+    )
 
 
 def truth(path, classes):

@@ -8,6 +8,7 @@ import logging
 
 import numpy
 
+from Classes import Evaluation, Intervals
 from Classes.Errors import DataError
 
 # From which area under the ROC curve (lower end of its 95 % interval) a difference is told, and refused. Slides and
@@ -48,10 +49,11 @@ def refuse(configuration, items):
     positive = [item.class_name == configuration["PositiveClass"] for item in items]
     found = {name: predict(rows, positive, [item.group for item in items]) for name, rows in kinds.items()}
     for name, each in found.items():
-        if each["interval"] is None or each["interval"][0] < TOLD:
+        low = lowest(each)
+        if low is None or low < TOLD:
             continue
         words = f"the {name} alone tells the classes apart (ROC AUC {each['auc']:.3f}, 1 is perfect)"
-        if each["interval"][0] >= REFUSED and not configuration["AllowLeak"]:
+        if low >= REFUSED and not configuration["AllowLeak"]:
             raise DataError(
                 f"{words}: a model would learn that instead of cells; see python3 Data.py Check, take both classes "
                 "from the same sources, or go on all the same with --set AllowLeak=true"
@@ -70,7 +72,7 @@ def predict(rows, positive, groups, seed=0):
       seed: of the folds and the resampling.
     Returns:
       {"auc": value, "interval": [low, high] of 95 %, resampled by group, "images", "note"}; value and interval are
-      None where a class has too few groups.
+      None if a class has too few groups, the interval alone if no resampled set changes the value.
     """
     rows = numpy.asarray(rows, "float64").reshape(len(positive), -1)
     positive = numpy.asarray(positive, bool)
@@ -80,11 +82,22 @@ def predict(rows, positive, groups, seed=0):
     if fewest < FEWEST:
         return {**found, "note": f"needs {FEWEST} originals or patients a class, the smaller has {fewest}"}
     if (rows == rows[0]).all():
-        return {**found, "auc": 0.5, "interval": [0.5, 0.5], "note": "the same for all images"}
+        return {**found, "auc": 0.5, "note": "the same for all images"}
     scores = _scores(rows, positive, groups, seed)
-    resampled = _resampled(scores, positive, groups, seed)
-    interval = [float(each) for each in numpy.quantile(resampled, [0.025, 0.975])]
-    return {**found, "auc": float(_auc(scores, positive, numpy.ones(len(rows)))), "interval": interval}
+    # FEWEST groups a class make a sample without one of them next to impossible, but not quite.
+    areas = [
+        Evaluation.roc_auc(positive, scores, weights)
+        for weights in Intervals.resampled(groups, len(rows), seed, RESAMPLES)
+        if weights[positive].any() and weights[~positive].any()
+    ]
+    interval, note = Intervals.percentiles(areas, len(set(groups.tolist())), RESAMPLES)
+    auc = Evaluation.roc_auc(positive, scores)
+    return {**found, "auc": auc, "interval": interval and list(interval), "note": note or ""}
+
+
+def lowest(found):
+    """Return the AUC that a leak is judged by: the lower end of the interval, else the value; None if unknown."""
+    return found["interval"][0] if found["interval"] else found["auc"]
 
 
 def _scores(rows, positive, groups, seed):
@@ -104,25 +117,3 @@ def _scores(rows, positive, groups, seed):
 def _weights(distances):
     """Nearer ones count more; equal ones alike."""
     return 1 / (distances + distances.mean() + 1e-9)
-
-
-def _resampled(scores, positive, groups, seed):
-    """Areas of RESAMPLES sets of as many groups, drawn with repeats."""
-    generator = numpy.random.default_rng(seed)
-    count = groups.max() + 1
-    areas = []
-    while len(areas) < RESAMPLES:
-        weights = numpy.bincount(generator.integers(0, count, count), minlength=count)[groups]
-        # FEWEST groups a class make a set without one of them next to impossible, but not quite.
-        if weights[positive].any() and weights[~positive].any():
-            areas.append(_auc(scores, positive, weights))
-    return areas
-
-
-def _auc(scores, positive, weights):
-    """The area under the ROC curve of weighted images; ties count half."""
-    _, place = numpy.unique(scores, return_inverse=True)
-    right = numpy.bincount(place, weights * positive)
-    wrong = numpy.bincount(place, weights * ~positive)
-    below = numpy.cumsum(wrong) - wrong / 2
-    return (right * below).sum() / (right.sum() * wrong.sum())

@@ -267,9 +267,13 @@ def _audited(audit):
     }
     found = ", ".join(f"{len(audit.get(key, ()))} {name}" for name, key in lists.items())
     rows = [
-        (Page.text(name), f"{probe['auc']:.3f}", "{:.3f} to {:.3f}".format(*probe["interval"]))
+        (
+            Page.text(name),
+            f"{probe['auc']:.3f}",
+            "{:.3f} to {:.3f}".format(*probe["interval"]) if probe["interval"] else Page.text(probe["note"]),
+        )
         for name, probe in audit.get("probes", {}).items()
-        if probe.get("interval")
+        if probe.get("auc") is not None
     ]
     table = (
         Page.table(("how well this alone tells the classes apart", "ROC AUC", "95 % interval"), rows) if rows else ""

@@ -5,7 +5,7 @@ import pytest
 from scipy import special
 from sklearn import calibration
 
-from Classes import Calibration
+from Classes import Calibration, Evaluation, Prediction
 from tests import graphs
 
 
@@ -100,6 +100,131 @@ def test_the_threshold_finds_the_stated_share(target, threshold):
     assert (SCORES[TRUTHS] >= found).mean() >= target
 
 
+@pytest.mark.parametrize(
+    # One-sided 95 % limits (z = 1.645) of four to eight of eight: 0.246, 0.346, 0.459, 0.590, 0.747.
+    ("target", "threshold"),
+    [(0.24, 0.5), (0.25, 0.425), (0.4, 0.275), (0.5, 0.15), (0.7, 0.075), (0.8, 0.15)],
+)
+def test_the_lower_limit_has_to_reach_the_target_if_it_can(target, threshold):
+    # With 0.8 not even eight of eight would do, so that the share itself counts: seven of eight.
+    assert Calibration.reaching(SCORES, TRUTHS, target, confidence=0.95) == pytest.approx(threshold)
+
+
+@pytest.mark.parametrize(
+    # Of four others 0.5 spares three, 0.275 (below 0.4) two, 0.15 (below 0.25) one.
+    ("specificity", "threshold"),
+    [(0, 0.075), (0.25, 0.075), (0.26, 0.275), (0.5, 0.275), (0.51, 0.425), (0.75, 0.425), (0.76, 0.5), (1, 0.5)],
+)
+def test_the_threshold_costs_no_more_specificity_than_it_may(specificity, threshold):
+    assert Calibration.reaching(SCORES, TRUTHS, 1, specificity) == pytest.approx(threshold)
+
+
+def test_a_bound_threshold_is_not_lowered_for_nothing():
+    # Lower ones would spare nine of ten others, but find no more ALL images.
+    scores = numpy.array([0.9, 0.8, 0.01, *[0.4, 0.3, 0.2], *[0.05] * 7])
+    truths = numpy.arange(13) < 3
+
+    assert Calibration.reaching(scores, truths, 0.95, 0.65) == 0.5
+
+
+def test_images_of_one_patient_count_as_fewer():
+    scores = numpy.repeat([0.9] * 39 + [0.3], 5)
+    truths, patients = numpy.ones(200, bool), numpy.repeat(range(40), 5)
+    # 195 of 200 are 0.975; one-sided 95 % limit 0.949 of independent images, 0.91 of 40 groups that agree.
+    assert Calibration.reaching(scores, truths, 0.93, confidence=0.95) == 0.5
+    assert Calibration.reaching(scores, truths, 0.93, confidence=0.95, groups=patients) == pytest.approx(0.15)
+
+
+def mislabelled(wrong, count=60, others=100, seed=0):
+    """Logits of a good model and labels of which some ALL are lymphocytes in truth."""
+    generator = numpy.random.default_rng(seed)
+    right = generator.normal(5, 1.5, count - wrong)
+    values = numpy.concatenate([right, generator.normal(-5, 1.5, wrong), generator.normal(-5, 1.5, others)])
+    return numpy.stack([-values / 2, values / 2], 1), (numpy.arange(count + others) < count).astype(int)
+
+
+@pytest.mark.parametrize("wrong", [4, 8, 15])
+def test_wrong_labels_cost_neither_specificity_nor_half_of_the_predictions(tmp_path, caplog, wrong):
+    logits, labels = mislabelled(wrong)
+
+    choice, about = calibrate(tmp_path, labels, logits)
+
+    scores = Calibration.tempered(logits, choice.temperature)[:, 1]
+    assert (scores[labels == 0] < choice.threshold).mean() >= 0.9
+    low, high = choice.uncertain or (0, 0)
+    assert ((scores >= low) & (scores < high)).mean() <= 0.2
+    codes = {each["code"] for each in about["warnings"]}
+    assert codes == {"sensitivity_not_reached", "band_narrowed"}
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert {each["text"] for each in about["warnings"]} <= set(warned)
+
+
+def test_a_good_model_needs_no_warning(tmp_path):
+    logits, labels = mislabelled(0)
+
+    choice, about = calibrate(tmp_path, labels, logits)
+
+    assert choice.threshold == 0.5
+    assert about["warnings"] == []
+    assert about["same_images"]["specificity"]["value"] == 1
+
+
+def test_too_few_positives_are_told(tmp_path):
+    logits, labels = mislabelled(0, count=12)
+
+    choice, about = calibrate(tmp_path, labels, logits)
+
+    assert choice.threshold == 0.5
+    assert [each["code"] for each in about["warnings"]] == ["too_few_positives"]
+
+
+def test_a_model_of_little_specificity_is_told(tmp_path):
+    logits, labels = mislabelled(0)
+    logits[60:85] *= -1
+
+    _, about = calibrate(tmp_path, labels, logits, "UncertainShare=1")
+
+    assert [each["code"] for each in about["warnings"]] == ["specificity_below_minimum"]
+
+
+@pytest.mark.parametrize(
+    # The whole band, from 0.15 to 0.775, holds eight of twelve; at a share of 0.25 from 0.25 to 0.5 four.
+    ("limit", "share"),
+    [(1, 0.2), (8 / 12, 0.2), (0.6, 0.25), (4 / 12, 0.25)],
+)
+def test_the_band_holds_no_more_than_it_may(limit, share):
+    found = Calibration.bounded_band(SCORES, TRUTHS, 0.5, 0.2, limit)
+
+    assert found == Calibration.band(SCORES, TRUTHS, 0.5, share)
+
+
+@pytest.mark.parametrize("limit", [0, 0.05, 0.1, 0.3, 0.5])
+def test_whatever_the_limit_the_band_keeps_to_it(limit):
+    generator = numpy.random.default_rng(0)
+    truths = numpy.arange(200) % 2 == 1
+    scores = 1 / (1 + numpy.exp(-generator.normal(truths * 1.0 - 0.5, 2)))
+
+    found = Calibration.bounded_band(scores, truths, 0.4, 0.02, limit)
+
+    uncertain = (scores >= found[0]) & (scores < found[1]) if found else numpy.zeros(200, bool)
+    assert uncertain.mean() <= limit
+    assert uncertain.mean() > limit - 0.05 or limit < 0.2, "no narrower than it must be"
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.7, 0.9])
+def test_a_threshold_is_the_same_for_fitting_and_for_serving(threshold):
+    """An engine's probabilities are float32, a card's threshold is float64: 0.7 reaches 0.7 all the same."""
+    scores = numpy.array([[1 - threshold, threshold]], "float32")
+    choice = Calibration.Choice(1.0, threshold, (0.0, threshold))
+
+    found = Calibration.judged(choice, Calibration.from_probabilities(scores), 1)
+
+    assert found.detected.tolist() == [True]
+    assert found.uncertain.tolist() == [False]
+    assert Prediction.apply_threshold(scores[0, 1], threshold) is True
+    assert Evaluation.by_patient([1], [scores[0, 1]], ["patient 1"], threshold)["sensitivity"]["of"] == [1, 1]
+
+
 def test_nineteen_of_twenty_are_ninety_five_percent():
     scores = numpy.linspace(0.02, 0.40, 20)
 
@@ -175,7 +300,7 @@ def test_a_network_that_is_too_sure_is_corrected(tmp_path, caplog):
     caplog.set_level("INFO")
     logits, labels = drawn(1000, 3.0)
 
-    choice, about = calibrate(tmp_path, labels, logits)
+    choice, about = calibrate(tmp_path, labels, logits, "MinimumSpecificity=0", "UncertainLimit=1")
 
     assert choice.temperature == pytest.approx(3, rel=0.15)
     assert about["ece_after"] < 0.04 < about["ece_before"]
@@ -191,7 +316,7 @@ def test_what_the_images_chose_is_judged_on_images_that_did_not_choose(tmp_path)
     generator = numpy.random.default_rng(5)
     logits, labels = generator.normal(size=(60, 2)), numpy.array([0, 1] * 30)
 
-    _, about = calibrate(tmp_path, labels, logits)
+    _, about = calibrate(tmp_path, labels, logits, "MinimumSpecificity=0", "UncertainLimit=1")
 
     same, other = about["same_images"], about["cross_fitted"]
     assert same["sensitivity"]["of"][0] >= 29

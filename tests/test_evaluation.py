@@ -2,6 +2,7 @@ import json
 
 import numpy
 import pytest
+from scipy import stats
 from sklearn import metrics
 
 from Classes import Evaluation
@@ -64,7 +65,11 @@ def test_wilson_intervals(successes, total, low, high):
     centre = (successes + z * z / 2) / (total + z * z)
     half = z * (successes * (total - successes) / total + z * z / 4) ** 0.5 / (total + z * z)
 
-    interval = Evaluation.proportion(successes, total, "")["interval"]
+    hits = numpy.arange(total) < successes
+    interval = Evaluation.proportion(hits, None, "")["interval"]
+    apart = Evaluation.proportion(hits, [f"patient {number}" for number in range(total)], "")["interval"]
+
+    assert interval == apart, "one image a group"
 
     assert interval == pytest.approx([centre - half, centre + half], abs=1e-6)
     assert interval == pytest.approx([low, high], abs=1e-6)
@@ -108,17 +113,38 @@ def test_a_resampled_set_is_worth_what_scikit_learn_says():
     # One image a group: each draw is a set of images, with ties among the scores.
     labels, scores = numpy.array(LABELS, bool), numpy.round(SCORES, 1)
     detections = scores >= 0.5
-    found = Evaluation._resample(labels, scores, detections, 12, numpy.arange(12), seed=4)
-
-    generator = numpy.random.default_rng(4)
-    for draw in range(50):
+    names = ("roc_auc", "pr_auc", "f1", "mcc", "balanced_accuracy")
+    values = {name: [] for name in names}
+    generator = numpy.random.default_rng(50)
+    for _ in range(1000):
         picks = generator.integers(12, size=12)
         drawn, said, ranked = labels[picks], detections[picks], scores[picks]
-        assert found["roc_auc"][draw] == pytest.approx(metrics.roc_auc_score(drawn, ranked))
-        assert found["pr_auc"][draw] == pytest.approx(metrics.average_precision_score(drawn, ranked))
-        assert found["f1"][draw] == pytest.approx(metrics.f1_score(drawn, said))
-        assert found["mcc"][draw] == pytest.approx(metrics.matthews_corrcoef(drawn, said))
-        assert found["balanced_accuracy"][draw] == pytest.approx(metrics.balanced_accuracy_score(drawn, said))
+        values["f1"].append(metrics.f1_score(drawn, said, zero_division=0))
+        if drawn.any() and not drawn.all():
+            values["roc_auc"].append(metrics.roc_auc_score(drawn, ranked))
+            values["pr_auc"].append(metrics.average_precision_score(drawn, ranked))
+            values["balanced_accuracy"].append(metrics.balanced_accuracy_score(drawn, said))
+            if said.any() and not said.all():
+                values["mcc"].append(metrics.matthews_corrcoef(drawn, said))
+
+    figures = evaluate(labels, scores)
+
+    # 12 groups: 2.201 sqrt(12 / 11) = 2.2989 standard deviations, beyond which a normal variable is in 0.010756.
+    tail = stats.norm.cdf(-stats.t.ppf(0.975, 11) * (12 / 11) ** 0.5)
+    assert tail == pytest.approx(0.010756, abs=1e-5)
+    for name in names:
+        assert figures[name]["interval"] == pytest.approx(numpy.quantile(values[name], [tail, 1 - tail])), name
+
+
+def test_the_area_is_scikit_learns_with_ties_and_weights():
+    generator = numpy.random.default_rng(0)
+    labels = numpy.arange(200) % 2 == 1
+    for levels in (2, 7, 1000):
+        scores = (generator.integers(0, levels, 200) + labels * levels / 5).round()
+        weights = generator.integers(0, 4, 200)
+
+        expected = metrics.roc_auc_score(labels, scores, sample_weight=weights)
+        assert Evaluation.roc_auc(labels, scores, weights) == pytest.approx(expected)
 
 
 def test_predictive_values_at_another_prevalence():
@@ -151,11 +177,15 @@ def test_predictive_values_without_a_class_or_a_verdict():
     assert nothing["npv_at_prevalence"]["value"] == pytest.approx(0.9)
 
 
-def test_a_figure_that_no_resampled_set_changes_has_no_interval():
-    figure = evaluate([1] * 10 + [0] * 10, [0.9] * 10 + [0.1] * 10)["roc_auc"]
+@pytest.mark.parametrize("count", [10, 13, 97])
+def test_without_an_error_every_bootstrap_says_alike_that_it_has_no_interval(count):
+    figures = evaluate([1] * count + [0] * 10, [0.9] * count + [0.1] * 10)
 
-    assert (figure["value"], figure["interval"]) == (1.0, None)
-    assert figure["note"] == "too few errors for an interval"
+    for name in ("balanced_accuracy", "f1", "mcc", "roc_auc", "pr_auc"):
+        assert figures[name]["value"] == pytest.approx(1), name
+        assert figures[name]["interval"] is None, name
+        assert figures[name]["note"], name
+    assert figures["accuracy"]["interval"][1] == 1 > figures["accuracy"]["interval"][0]
 
 
 def test_patients():
@@ -222,12 +252,15 @@ def test_what_has_no_meaning_is_none_and_a_word(labels, scores, missing):
     assert len(Evaluation.table(figures)) >= 7 + len(ALWAYS)
 
 
-def test_one_original_has_no_resampled_interval():
-    figures = evaluate(groups=["Im001"] * 12)
+def test_one_original_has_no_interval():
+    figures = evaluate(groups=["Im001"] * 12, prevalence=0.1)
 
-    assert figures["roc_auc"]["interval"] is None
-    assert figures["roc_auc"]["note"] == "too few originals for an interval"
-    assert figures["accuracy"]["interval"] is not None
+    for name in Evaluation.NAMES:
+        assert figures[name]["value"] is not None
+        assert figures[name]["interval"] is None, name
+        assert figures[name]["note"], name
+    assert figures["accuracy"]["of"] == [9, 12]
+    Evaluation.table(figures)
 
 
 def test_the_table_shows_counts_values_and_intervals():
@@ -236,5 +269,8 @@ def test_the_table_shows_counts_values_and_intervals():
     assert lines[0] == "12 images of 6 originals or patients"
     assert lines[3].split() == ["ALL", "4", "1"]
     assert lines[4].split() == ["not", "ALL", "2", "5"]
-    assert "Accuracy            0.7500   0.4677 to 0.9111  9 of 12" in lines
-    assert "narrower than the truth" in lines[-1]
+    (accuracy,) = [line.split() for line in lines if line.startswith("Accuracy")]
+    assert accuracy[1] == "0.7500"
+    assert accuracy[-3:] == ["9", "of", "12"]
+    # Wilson's interval over 12 independent images is 0.4677 to 0.9111.
+    assert float(accuracy[2]) < 0.46 < 0.92 < float(accuracy[4])

@@ -1,0 +1,139 @@
+"""Confidence intervals for images that come in groups: those of one patient, or views of one original.
+
+Images of a group are alike, so that they say less than as many independent ones. Proportions: Wilson's interval with
+the effective sample size of Korn and Graubard, Survey Methodology 24 (1998). Everything else: percentiles of a
+bootstrap over groups. docs/metrics.md has the measured coverage.
+"""
+
+import collections.abc
+
+import numpy
+
+CONFIDENCE = 0.95
+
+# Bootstrap samples behind an interval; more of them change its ends by less than a hundredth.
+DRAWS = 1000
+
+# The correlation within groups is estimated from the groups that hold the rarer outcome, which may be very few. It is
+# averaged with this correlation, which counts as one more group. With no error at all nothing else is known.
+PRIOR_CORRELATION = 0.5
+
+# Bootstrap values closer together than this differ by rounding only.
+ROUNDING = 1e-9
+
+
+def numbered(groups, count: int) -> numpy.ndarray:
+    """Return the number of each image's group, int [count] from 0; `groups` None: every image is its own."""
+    if groups is None:
+        return numpy.arange(count)
+    return numpy.unique(numpy.asarray(groups), return_inverse=True)[1].reshape(-1)
+
+
+def wilson(share: float, size: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the two-sided Wilson interval of a share of `size` independent images; `size` need not be whole."""
+    from scipy import special
+
+    square = float(special.ndtri((1 + confidence) / 2)) ** 2
+    centre = (share + square / (2 * size)) / (1 + square / size)
+    half = (square * (share * (1 - share) / size + square / (4 * size * size))) ** 0.5 / (1 + square / size)
+    # Rounding must not leave the share outside.
+    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
+
+
+def proportion(hits, groups=None, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+    """Return the interval of the share of hits, or None if it is unknown.
+
+    Args:
+      hits: bool [N].
+      groups: [N] names of the groups; None: every image is its own, which makes it Wilson's interval.
+      confidence: of the two-sided interval.
+    Returns:
+      (low, high); None for no image, and for several images of a single group.
+    """
+    size = effective_size(hits, groups, confidence)
+    return None if size is None else wilson(float(numpy.mean(hits)), size, confidence)
+
+
+def effective_size(values, groups=None, confidence: float = CONFIDENCE) -> float | None:
+    """Return how many independent images would say as much about the mean of `values`.
+
+    The design effect is that of the linearised variance, with group sizes as they are, and is never below 1. The number
+    of groups enters by the quantile of Student's t; of groups of unequal size only as many as equal ones would be.
+
+    Args:
+      values: float [N], one for each image.
+      groups: [N] names of the groups; None: every image is its own.
+      confidence: of the interval it is for.
+    Returns:
+      float, N for groups of one image; None for no image, and for several images of a single group.
+    """
+    from scipy import special
+
+    values = numpy.asarray(values, float)
+    count = len(values)
+    members = numbered(groups, count)
+    sizes = numpy.bincount(members)
+    if count == 0 or (len(sizes) == 1 and count > 1):
+        return None
+    if len(sizes) == count:
+        return float(count)
+    # Of one image of a group, how many images its group has on average.
+    size = float((sizes**2).sum() / count)
+    correlation = _correlation(values, members, len(sizes), size)
+    # Groups that hold the rarer outcome carry the estimate.
+    distinct, frequency = numpy.unique(values, return_counts=True)
+    usual = values == distinct[frequency.argmax()]
+    telling = min(len(numpy.unique(members[usual])), len(numpy.unique(members[~usual])))
+    correlation = (telling * correlation + PRIOR_CORRELATION) / (telling + 1)
+    quantile = (1 + confidence) / 2
+    freedom = max(1.0, count / size - 1)
+    few = (special.stdtrit(freedom, quantile) / special.stdtrit(count - 1, quantile)) ** 2
+    return count / float((1 + (size - 1) * correlation) * few)
+
+
+def _correlation(values, members, groups, size):
+    """Correlation within groups, from 0 to 1, from the ratio of the variance by group to that by image."""
+    rest = values - values.mean()
+    alone = (rest**2).sum() * len(values) / (len(values) - 1)
+    if not alone:
+        return 0.0
+    together = (numpy.bincount(members, rest) ** 2).sum() * groups / (groups - 1)
+    return float(numpy.clip((together / alone - 1) / (size - 1), 0, 1))
+
+
+def resampled(groups, count: int, seed: int, draws: int = DRAWS) -> collections.abc.Iterator[numpy.ndarray]:
+    """Yield how often each image is drawn, int [count], when as many groups as there are are drawn with replacement.
+
+    Nothing is yielded for a single group.
+    """
+    members = numbered(groups, count)
+    number = int(members.max(initial=-1)) + 1
+    generator = numpy.random.default_rng(seed)
+    for _ in range(draws if number > 1 else 0):
+        yield numpy.bincount(generator.integers(number, size=number), minlength=number)[members]
+
+
+def percentiles(values, groups: int, draws: int = DRAWS) -> tuple[tuple[float, float] | None, str | None]:
+    """Return a bootstrap interval, or None and why there is none.
+
+    Few groups make percentiles too narrow; they are taken further out by Student's t (the expanded percentile interval
+    of Hesterberg, The American Statistician 69 (2015)).
+
+    Args:
+      values: of the metric, one for each bootstrap sample in which it is defined.
+      groups: how many were drawn for each sample.
+      draws: how many samples were drawn.
+    Returns:
+      ((low, high), None), or (None, reason) if the metric is undefined in most samples or the same in all.
+    """
+    from scipy import special
+
+    if groups < 2 or len(values) < draws / 2:
+        return None, "too few originals for an interval"
+    # All samples alike means that no error was seen, not that the metric is known exactly.
+    if max(values) - min(values) < ROUNDING:
+        return None, "too few errors for an interval"
+    spread = (groups / (groups - 1)) ** 0.5 * special.stdtrit(groups - 1, (1 + CONFIDENCE) / 2)
+    tail = float(special.ndtr(-spread))
+    low, high = numpy.quantile(values, [tail, 1 - tail])
+    return (float(low), float(high)), None
