@@ -79,6 +79,12 @@ class Judged(typing.NamedTuple):
     uncertain: numpy.ndarray
 
 
+def rules(configuration):
+    """Return the Rules of a configuration."""
+    keys = ("TargetSensitivity", "UncertainShare", "MinimumSpecificity", "UncertainLimit", "TargetConfidence")
+    return Rules(*(configuration[key] for key in keys))
+
+
 def calibrate(configuration, manifest, logits):
     """Fit temperature, threshold and uncertainty band, and measure them.
 
@@ -100,18 +106,17 @@ def calibrate(configuration, manifest, logits):
         log.warning("Neither temperature nor threshold were fitted: %s.", about["note"])
         return Choice(), about
     positive, seed = manifest.classes.index(configuration["PositiveClass"]), configuration["RandomSeed"]
-    keys = ("TargetSensitivity", "UncertainShare", "MinimumSpecificity", "UncertainLimit", "TargetConfidence")
-    rules = Rules(*(configuration[key] for key in keys))
+    keep = rules(configuration)
     logits = numpy.asarray(logits(), float)
-    choice = choose(logits, labels, positive, *rules, groups=groups)
+    choice = choose(logits, labels, positive, *keep, groups=groups)
     before, after = tempered(logits), tempered(logits, choice.temperature)
-    about |= {"rules": rules._asdict(), "seed": seed}
-    about["warnings"] = shortcomings(choice, after[:, positive], labels == positive, rules, groups)
+    about |= {"rules": keep._asdict(), "seed": seed}
+    about["warnings"] = shortcomings(choice, after[:, positive], labels == positive, keep, groups)
     about |= {f"{name}_before": value for name, value in _quality(before, labels).items()}
     about |= {f"{name}_after": value for name, value in _quality(after, labels).items()}
     same = judged(choice, logits, positive)
-    other = cross_fit(logits, labels, groups, positive, rules, seed)
-    about |= {"target_sensitivity": rules.target, "same_images": _measured(same, labels, groups, positive)}
+    other = cross_fit(logits, labels, groups, positive, keep, seed)
+    about |= {"target_sensitivity": keep.target, "same_images": _measured(same, labels, groups, positive)}
     about["cross_fitted"] = other and _measured(other, labels, groups, positive)
     _tell(choice, about)
     return choice, about

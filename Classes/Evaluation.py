@@ -22,6 +22,31 @@ NAMES = {
 # What is shown of each fold of a cross-validation.
 OF_A_FOLD = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc")
 
+# On what images the metrics of an operating point were measured: "basis" in metrics.json.
+BASES = {
+    "held_out": "Held out: neither a temperature nor a threshold was chosen on these images.",
+    "cross_fitted": (
+        "Cross-fitted: each image is judged with the temperature, threshold and uncertainty band that images of other "
+        "originals or patients choose."
+    ),
+    "in_sample": (
+        "In-sample: temperature, threshold and uncertainty band were chosen on these very images, which have too few "
+        "originals or patients for cross-fitting; the metrics are optimistic."
+    ),
+}
+
+# What else was chosen on them, which no cross-fitting undoes: "selected" in metrics.json.
+SELECTED = {
+    "epoch": (
+        "The number of epochs was chosen on these images (Patience), so every metric is optimistic; python3 "
+        "Validation.py Folds measures without that choice."
+    ),
+    "int8": (
+        "The int8 form was accepted by its predictions for these images, so its metrics may be optimistic; "
+        "--set Precision=f32 measures without that choice."
+    ),
+}
+
 ONE_CLASS = "both classes are needed"
 
 
@@ -127,7 +152,7 @@ def proportion(hits, groups, otherwise):
     if not len(hits):
         return _figure(None, note=otherwise)
     interval = Intervals.proportion(hits, groups)
-    note = None if interval else "all of one original or patient, so there is no interval"
+    note = None if interval else "one original or patient has no interval"
     return _figure(float(numpy.mean(hits)), interval, note, [int(numpy.sum(hits)), len(hits)])
 
 
@@ -171,6 +196,16 @@ def table(figures, what="images"):
     if figures["groups"] < figures["images"]:
         lines += ["", "The intervals allow for the likeness of images of one original or patient."]
     return lines
+
+
+def basis(figures):
+    """Return sentences that say what was chosen on the images that were measured.
+
+    Args:
+      figures: what metrics.json holds.
+    """
+    known = [BASES[figures["basis"]]] if figures.get("basis") else []
+    return known + [SELECTED[name] for name in figures.get("selected", ())]
 
 
 def named(figures):

@@ -93,7 +93,14 @@ def freeze(configuration, manifest, prefix, records, progress, logits=None, run=
             "train": len(manifest.splits["train"]),
             "validation": len(manifest.splits["validation"]),
         },
-        "training": {"step": progress.step, "loss": progress.loss, "accuracy": progress.accuracy, "run": run},
+        "training": {
+            "step": progress.step,
+            "loss": progress.loss,
+            "accuracy": progress.accuracy,
+            # Above 0 the validation images have chosen the epoch.
+            "patience": configuration["Patience"],
+            "run": run,
+        },
         "colours": Data.colours(configuration, manifest, view),
     }
     publish(configuration, arrays, view.network_input(images), about, choice)

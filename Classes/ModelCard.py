@@ -68,7 +68,8 @@ def known_patients(manifest):
 def _figures(metrics, folds):
     lines = [
         f"Validation split, {metrics['images']} images, {metrics['engine']}, {metrics['arithmetic']}; "
-        "95 % intervals (Wilson; resampled by original or patient for the rest).",
+        "95 % intervals, which allow for images of one original or patient being alike.",
+        *Evaluation.basis(metrics),
         "",
         *_table(metrics),
     ]
@@ -113,27 +114,30 @@ def _calibration(card, metrics):
     if "ece_before" in calibration:
         lines.append(f"Chosen on {calibration['images']} validation images for a sensitivity of ")
         lines[-1] += f"{calibration['target_sensitivity']:g} or more."
-    certainty = metrics["certainty"]
-    if certainty["after"]["ece"] is not None:
-        before = certainty["before"] and certainty["before"]["ece"]
-        lines.append(f"Expected calibration error {certainty['after']['ece']:.4f} as served")
-        lines[-1] += "." if before is None else f", {before:.4f} without the temperature."
-        lines.append(f"Were every confidence true, it would be {certainty['after']['chance']:.4f} on average.")
+    before = metrics["certainty"]["before"] and metrics["certainty"]["before"]["ece"]
+    if before is not None:
+        lines.append(f"Without the temperature the expected calibration error is {before:.4f}.")
+    if metrics["certainty"]["after"]["ece"] is not None:
+        name = {"cross_fitted": "Cross-fitted", "in_sample": "In-sample (optimistic)"}.get(metrics.get("basis"))
+        lines.append(f"{name or 'On images that chose nothing'}: {_operating_point(metrics)}.")
+        lines.append(f"Were every confidence true, the error would be {metrics['certainty']['after']['chance']:.4f}.")
+    if "in_sample" in metrics:
         lines.append(
-            f"Of {metrics['images']} verdicts {certainty['uncertain']['of'][0]} are uncertain; accuracy of the "
+            f"In-sample, so optimistic, on the images that chose it: {_operating_point(metrics['in_sample'])}."
         )
-        lines[-1] += "rest {} ({}).".format(*Evaluation.words(certainty["accuracy_of_rest"]))
-    honest = calibration.get("cross_fitted")
-    if honest:
-        sensitivity, specificity, rest = (
-            Evaluation.words(honest[key])[0] for key in ("sensitivity", "specificity", "accuracy_of_rest")
-        )
-        lines.append(
-            "All this was chosen on the images it is measured on. Where other images choose: sensitivity "
-            f"{sensitivity}, specificity {specificity}, calibration error {honest['ece']:.4f}, "
-            f"{honest['uncertain']['value']:.1%} uncertain, accuracy of the rest {rest}."
-        )
-    return " ".join(lines)
+    warnings = "".join(f"\n- **Warning**: {each['text']}" for each in calibration.get("warnings", ()))
+    return " ".join(lines) + (warnings and f"\n{warnings}")
+
+
+def _operating_point(figures):
+    """Sensitivity, specificity and uncertainty in words, with intervals."""
+    found = {**figures, **figures["certainty"]}
+    names = {"sensitivity": "sensitivity", "specificity": "specificity", "uncertain": "uncertain share"}
+    parts = []
+    for key, name in {**names, "accuracy_of_rest": "accuracy of the rest"}.items():
+        value, interval, _ = Evaluation.words(found[key])
+        parts.append(f"{name} {value} ({interval})")
+    return ", ".join([*parts, f"expected calibration error {figures['certainty']['after']['ece']:.4f}"])
 
 
 def _limits(card, manifest, metrics):

@@ -113,7 +113,8 @@ def reliability(path, certainty, title):
     for label, found in (("before calibration", certainty["before"]), ("served", certainty["after"])):
         if found and found["bins"]:
             confidences, shares = ([each[key] for each in found["bins"]] for key in ("confidence", "accuracy"))
-            ends = [each["interval"] for each in found["bins"]]
+            # Images of a single patient in a bin have no interval.
+            ends = [each["interval"] or [each["accuracy"]] * 2 for each in found["bins"]]
             spread = [[share - end[0] for share, end in zip(shares, ends, strict=True)]]
             spread.append([end[1] - share for share, end in zip(shares, ends, strict=True)])
             # Two intervals in one place would hide each other.
@@ -171,8 +172,8 @@ def _words(figure):
     """A figure for a title, with its interval."""
     if figure["value"] is None:
         return f"unknown: {figure['note']}"
-    interval = " (95 % interval {:.3f} to {:.3f})".format(*figure["interval"]) if figure["interval"] else ""
-    return f"{figure['value']:.4f}{interval}"
+    interval = "95 % interval {:.3f} to {:.3f}".format(*figure["interval"]) if figure["interval"] else figure["note"]
+    return f"{figure['value']:.4f}" + (f" ({interval})" if interval else "")
 
 
 def _save(figure, path):

@@ -72,9 +72,10 @@ def _warning(card):
 
 def _figures(card, metrics):
     counts = metrics["counts"]
-    seen = "which may have been among those of the imported weights" if card.imported else "none of which training saw"
+    seen = "which may have been among those of the imported weights" if card.imported else "no step of training on them"
     words = (
         f"{metrics['images']} images of {metrics['groups']} originals or patients, {seen}. "
+        f"{Page.text(' '.join(Evaluation.basis(metrics)))} "
         f"{counts['true_positives']} true positives, {counts['false_negatives']} false negatives, "
         f"{counts['true_negatives']} true negatives, {counts['false_positives']} false positives."
     )
@@ -94,7 +95,7 @@ def _table(title, figures):
 
 
 def _certainty(card, metrics):
-    """Calibration and operating point: on the images that chose them, and where others chose."""
+    """Calibration and operating point: cross-fitted, and on the images that chose them."""
     certainty, calibration = metrics["certainty"], card.calibration or {}
     if certainty["after"]["ece"] is None:
         return ""
@@ -107,23 +108,29 @@ def _certainty(card, metrics):
     )
     if calibration.get("note"):
         words += f" Nothing was fitted: {calibration['note']}."
+    columns = [(_BASIS[metrics.get("basis", "held_out")], metrics)]
+    if "in_sample" in metrics:
+        words += " Cross-fitted, each image is judged with what images of other originals or patients choose. "
+        words += "In-sample metrics are those of the served operating point on the images that chose it: optimistic."
+        columns.append((_BASIS["in_sample"], metrics["in_sample"]))
     before = certainty["before"] and certainty["before"]["ece"]
-    served = {"ece": certainty["after"]["ece"], **metrics, **certainty}
-    columns = [("as served", served)]
-    if calibration.get("cross_fitted"):
-        words += " These were chosen on the images they are measured on; the last column judges each image with what "
-        words += "other images chose."
-        columns.append(("others choose", calibration["cross_fitted"]))
     rows = [("Calibration error without the temperature", "-" if before is None else f"{before:.4f}")]
-    rows += [("Expected calibration error", *(f"{each['ece']:.4f}" for _, each in columns))]
+    rows += [("Expected calibration error", *(f"{each['certainty']['after']['ece']:.4f}" for _, each in columns))]
     rows += [("The same, if every confidence were true", f"{certainty['after']['chance']:.4f}")]
     for key, name in _CERTAINTY.items():
-        rows.append((name, *("{} ({})".format(*Evaluation.words(each[key])) for _, each in columns)))
+        values = (Evaluation.words({**each, **each["certainty"]}[key]) for _, each in columns)
+        rows.append((name, *(f"{value} [{interval}] ({rest})" for value, interval, rest in values)))
     rows = [(*row, *[""] * (len(columns) + 1 - len(row))) for row in rows]
     table = Page.table(("", *(title for title, _ in columns)), rows)
-    return f"<h2>How certain it is</h2><p>{Page.text(words)}</p>{table}"
+    problems = "".join(f'<p class="problem">{Page.text(each["text"])}</p>' for each in calibration.get("warnings", ()))
+    return f"<h2>How certain it is</h2><p>{Page.text(words)}</p>{problems}{table}"
 
 
+_BASIS = {
+    "held_out": "as served",
+    "cross_fitted": "cross-fitted",
+    "in_sample": "in-sample, as served (optimistic)",
+}
 _CERTAINTY = {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",

@@ -52,8 +52,8 @@ def run(configuration):
         if card.synthetic:
             log.warning("This model was trained on synthetic smears: its figures say nothing about real cells.")
         rows, figures = _measure(configuration, card, manifest, engine)
-        figures["certainty"] = _certainty(card, rows)
-        print("", *Evaluation.table(figures), "", *_told(card, figures["certainty"]), "", sep="\n")
+        print("", *Evaluation.basis(figures), "", sep="\n")
+        print(*Evaluation.table(figures), "", *_told(card, figures), "", sep="\n")
         if figures["patients"]:
             print(*Evaluation.table(figures["patients"], "patients"), "", sep="\n")
         metrics = _publish(configuration, card, manifest, engine, rows, figures)
@@ -86,7 +86,7 @@ def _measure(configuration, card, manifest, engine):
     """Every record `EpochsTest` times with the historic lines and events.
 
     Returns:
-      (rows of every record once, Evaluation.evaluate's figures).
+      (rows of every record once, what `_figures` returns).
     """
     passes, count = configuration["EpochsTest"], len(manifest.splits["validation"])
     rows, step, right, seen = [], 0, 0, 0
@@ -156,58 +156,103 @@ def _step(configuration, card, engine, records):
 
 
 def _figures(configuration, card, rows):
-    """Evaluation's figures over images, and below "patients" over patients, where groups are patients."""
-    labels, scores = [row["label"] == card.positive for row in rows], _scores(card, rows)
-    groups, rest = [row["group"] for row in rows], (configuration["RandomSeed"], configuration["Prevalence"])
-    images = Evaluation.evaluate(labels, scores, [row["detected"] for row in rows], groups, *rest)
-    # Copies can merge the groups of two patients; each is still judged by itself.
-    patients = [f"{Groups.PATIENT}{row['patient']}" if row.get("patient") else row["group"] for row in rows]
-    return {**images, "patients": Evaluation.by_patient(labels, scores, patients, card.threshold, *rest)}
+    """The metrics of all rows, on a basis that flatters as little as there are images for.
 
-
-def _certainty(card, rows):
-    """Whether the confidences mean what they say, and what the uncertain band does: dict for JSON."""
+    Returns:
+      dict for JSON: Evaluation.evaluate's over images, below "patients" over patients, "certainty" (see `_certainty`),
+      "basis" (a key of Evaluation.BASES), "selected" (keys of Evaluation.SELECTED) and, if those are cross-fitted,
+      "in_sample": the same of the served operating point on the images that chose it.
+    """
+    calibration = card.calibration or {}
+    chosen = bool(calibration) and not calibration.get("note")
     served = numpy.array([[row["probabilities"][name] for name in card.classes] for row in rows])
+    found = _served(card, rows, served)
+    measured = _metrics(configuration, card, rows, found)
+    selected = ["epoch"] * bool(card.training.get("patience"))
+    selected += ["int8"] * any(row["precision"] == "int8" for row in rows)
+    held = _cross_fitted(configuration, card, rows, served) if rows and chosen else None
+    if held is None:
+        return {**measured, "basis": "in_sample" if chosen else "held_out", "selected": selected}
+    for row, detected, uncertain in zip(rows, held.detected.tolist(), held.uncertain.tolist(), strict=True):
+        row["cross_fitted"] = {"detected": detected, "uncertain": uncertain}
+    about = {"basis": "cross_fitted", "selected": selected, "in_sample": measured}
+    return {**_metrics(configuration, card, rows, held), **about}
+
+
+def _served(card, rows, probabilities):
+    """The predictions of the card's own operating point, as Calibration.Judged."""
+    detected, uncertain = (numpy.array([row[key] for row in rows], bool) for key in ("detected", "uncertain"))
+    return Calibration.Judged(probabilities, numpy.full(len(rows), card.threshold), detected, uncertain)
+
+
+def _cross_fitted(configuration, card, rows, probabilities):
+    """The predictions if images of other groups choose, as Calibration.Judged; None if there are too few groups."""
+    rules = card.calibration.get("rules") or Calibration.rules(configuration)._asdict()
+    # The graph's answers are divided by the temperature already.
+    logits = Calibration.from_probabilities(probabilities) * card.temperature
+    return Calibration.cross_fit(
+        logits,
+        [card.classes.index(row["label"]) for row in rows],
+        [row["group"] for row in rows],
+        card.classes.index(card.positive),
+        Calibration.Rules(**rules),
+        card.calibration.get("seed", configuration["RandomSeed"]),
+    )
+
+
+def _metrics(configuration, card, rows, found):
+    """Evaluation's metrics of predictions over images and patients, with "certainty"; `found`: Calibration.Judged."""
+    labels, groups = [row["label"] == card.positive for row in rows], [row["group"] for row in rows]
+    rest = groups, configuration["RandomSeed"], configuration["Prevalence"]
+    # A temperature changes no order, so that the areas are those of what is served.
+    images = Evaluation.evaluate(labels, _scores(card, rows), found.detected, *rest)
+    means = found.probabilities[:, card.classes.index(card.positive)] if rows else []
+    # Copies can merge the groups of two patients; each is still judged by itself.
+    names = [f"{Groups.PATIENT}{row['patient']}" if row.get("patient") else row["group"] for row in rows]
+    patients = Evaluation.by_patient(labels, means, names, found.thresholds, *rest[1:])
+    return {**images, "patients": patients, "certainty": _certainty(card, rows, found)}
+
+
+def _certainty(card, rows, found):
+    """Whether the confidences hold, and what the uncertainty band does: dict for JSON; `found`: Calibration.Judged."""
     labels = [card.classes.index(row["label"]) for row in rows]
-    truths = [row["label"] == card.positive for row in rows]
-    verdicts = ([row[key] for row in rows] for key in ("detected", "uncertain"))
-    found = {
-        "after": Calibration.reliability(served, labels),
+    truths, groups = [row["label"] == card.positive for row in rows], [row["group"] for row in rows]
+    told = {
+        "after": Calibration.reliability(found.probabilities, labels, groups),
         "before": None,
-        **Evaluation.certain(truths, *verdicts),
+        **Evaluation.certain(truths, found.detected, found.uncertain, groups),
     }
     if rows and card.calibration:
-        # The graph's answers are divided by the temperature already.
+        served = numpy.array([[row["probabilities"][name] for name in card.classes] for row in rows])
         plain = Calibration.tempered(Calibration.from_probabilities(served), 1 / card.temperature)
-        found["before"] = Calibration.reliability(plain, labels)
-    return found
+        told["before"] = Calibration.reliability(plain, labels, groups)
+    return told
 
 
-def _told(card, certainty):
-    """The lines on certainty for the terminal."""
-    after, before = certainty["after"], certainty["before"]
+def _told(card, figures):
+    """The lines on certainty for the terminal, and on the images that chose."""
+    after, before = figures["certainty"]["after"], figures["certainty"]["before"]
     if after["ece"] is None:
         return []
     lines = [f"Expected calibration error {after['ece']:.4f}; {after['chance']:.4f} is chance among so few images."]
     if before:
         lines[0] += f" Without the temperature {card.temperature:g} it is {before['ece']:.4f}."
-        lines.append("The threshold, the temperature and the band were chosen on these very images.")
-        lines += _elsewhere(card.calibration.get("cross_fitted"))
     if card.uncertain:
-        low, high = card.uncertain
-        left, rest = certainty["uncertain"]["of"], certainty["accuracy_of_rest"]
-        value = rest["note"] if rest["value"] is None else f"accuracy of the rest {rest['value']:.4f}"
-        lines.append(f"Uncertain (ALL from {low:.3f} to {high:.3f}): {left[0]} of {left[1]}; {value}.")
-    return lines
+        lines.append("Uncertain (ALL from {:.3f} to {:.3f}): {}".format(*card.uncertain, _uncertain(figures)))
+    if "in_sample" in figures:
+        same = figures["in_sample"]
+        keys = ("accuracy", "sensitivity", "specificity")
+        values = ", ".join(f"{Evaluation.NAMES[key].lower()} {Evaluation.words(same[key])[0]}" for key in keys)
+        lines.append(f"In-sample, and so optimistic (these images chose the served operating point): {values}, ")
+        lines[-1] += f"calibration error {same['certainty']['after']['ece']:.4f}, uncertain {_uncertain(same)}"
+    return [*lines, *(each["text"] for each in (card.calibration or {}).get("warnings", ()))]
 
 
-def _elsewhere(honest):
-    """The line on what was judged with a choice of other images; `honest` as in Calibration.calibrate."""
-    if not honest:
-        return []
-    words = "Where other images choose: sensitivity {:.4f}, specificity {:.4f}, calibration error {:.4f}, {} uncertain."
-    values = (honest[key]["value"] for key in ("sensitivity", "specificity"))
-    return [words.format(*values, honest["ece"], honest["uncertain"]["of"][0])]
+def _uncertain(figures):
+    """How many are uncertain, and the accuracy of the rest."""
+    left, rest = figures["certainty"]["uncertain"]["of"], figures["certainty"]["accuracy_of_rest"]
+    value = rest["note"] if rest["value"] is None else f"accuracy of the rest {rest['value']:.4f}"
+    return f"{left[0]} of {left[1]}; {value}."
 
 
 def _scores(card, rows):
@@ -235,6 +280,7 @@ def _publish(configuration, card, manifest, engine, rows, figures):
     labels = numpy.array([row["label"] == card.positive for row in rows], bool)
     scores = numpy.array([row["probabilities"][card.positive] for row in rows], float)
     title = "Validation on synthetic smears" if card.synthetic else "Validation"
+    title += {"cross_fitted": ", cross-fitted", "in_sample": ", in-sample (optimistic)"}.get(figures["basis"], "")
     Plots.confusion(folder / "confusion.png", figures, title)
     Plots.roc(folder / "roc.png", labels, scores, figures, title)
     Plots.reliability(folder / "reliability.png", figures["certainty"], title)

@@ -2,7 +2,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from Classes import Evaluation, Plots
+from Classes import Calibration, Evaluation, Plots
 
 LABELS = numpy.array([True] * 5 + [False] * 7)
 SCORES = numpy.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.75, 0.65, 0.4, 0.3, 0.1, 0.1, 0.05])
@@ -62,3 +62,13 @@ def test_a_set_without_both_classes_is_drawn_with_a_word(tmp_path, drawn, labels
 
     assert "ROC AUC unknown: both classes are needed" in drawn[0].axes[0].get_title()
     assert (tmp_path / "confusion.png").stat().st_size > 1000
+
+
+def test_a_bin_of_images_of_one_patient_is_drawn_without_an_interval(tmp_path, drawn):
+    found = Calibration.reliability([[0.1, 0.9]] * 3 + [[0.25, 0.75]] * 2, [1, 1, 0, 1, 1], ["p1"] * 3 + ["p2", "p3"])
+
+    Plots.reliability(tmp_path / "reliability.png", {"before": None, "after": found}, "Validation")
+
+    assert [each["interval"] is None for each in found["bins"]] == [False, True]
+    (bars,) = drawn[0].axes[0].containers
+    assert bars.lines[0].get_ydata() == pytest.approx([1, 2 / 3])

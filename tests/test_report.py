@@ -179,8 +179,16 @@ def test_the_operating_point_is_told_with_what_other_images_choose(measured, mon
     for text in (page(measured), people(measured)):
         assert "a sensitivity of 0.95 or more" in text
         assert "from 0.100 to below 0.750" in text
-    assert '<th scope="col">others choose</th>' in page(measured)
-    assert "Where other images choose: sensitivity 1.0000" in people(measured)
+    metrics = json.loads((measured.path("LogDirEval") / "metrics.json").read_text())
+    assert metrics["in_sample"]["specificity"]["of"] != metrics["specificity"]["of"]
+    for found in (metrics, metrics["in_sample"]):
+        value, interval, _ = Evaluation.words(found["specificity"])
+        assert f"<td>{value} [{interval}]" in page(measured)
+        assert f"specificity {value} ({interval})" in people(measured)
+    assert '<th scope="col">cross-fitted</th>' in page(measured)
+    for each in about["warnings"]:
+        assert each["text"] in page(measured)
+        assert each["text"] in people(measured)
 
 
 @pytest.mark.slow
@@ -189,7 +197,7 @@ def test_without_a_choice_the_report_says_why(measured, monkeypatch):
 
     for text in (page(measured), people(measured)):
         assert "Nothing was fitted: 3 validation images are too few." in text
-    assert "others choose" not in page(measured)
+    assert "cross-fitted" not in page(measured)
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import logging
@@ -28,12 +29,14 @@ def folder(tmp_path, monkeypatch):
             handler.close()
 
 
-def build(folder, validation, **card):
-    """Shards of flat images, and a graph that was 'trained' beside them."""
+def build(folder, validation, apart=False, **card):
+    """Shards of flat images, and a graph that was 'trained' beside them; two images are a group unless `apart`."""
     splits = {
         "train": [item(folder, "train", number, "1", 128) for number in range(2)],
         "validation": [item(folder, "validation", number, *image) for number, image in enumerate(validation)],
     }
+    if apart:
+        splits["validation"] = [dataclasses.replace(each, group=each.path.stem) for each in splits["validation"]]
     (folder / "Model" / "Data").mkdir(parents=True, exist_ok=True)
     manifest = Shards.write(graphs.configuration(folder), splits, {"classes": ["0", "1"], "synthetic": False})
     data = {"manifest_sha256": manifest.sha256}
@@ -260,13 +263,11 @@ def test_without_a_model_or_shards_one_line(folder, capsys):
 
 @pytest.mark.slow
 def test_certainty_is_measured_and_told(folder, capsys):
-    share = {"value": 0.5, "interval": [0.1, 0.9], "of": [2, 4], "note": None}
-    honest = {"ece": 0.25, **dict.fromkeys(("sensitivity", "specificity", "uncertain", "accuracy_of_rest"), share)}
-    build(folder, VALIDATION, uncertain=[0.2, 0.4], temperature=2.0, calibration={"cross_fitted": honest})
+    build(folder, VALIDATION, uncertain=[0.2, 0.4], temperature=2.0, calibration={"rules": NO_RULES})
 
     assert validate(folder) == 0
 
-    found = metrics(folder)["certainty"]
+    found = metrics(folder)["in_sample"]["certainty"]
     # By graphs.RED only the image of red 96, which is wrong, lies between 0.2 and 0.4.
     assert found["uncertain"]["of"] == [1, 7]
     assert found["accuracy_of_rest"]["of"] == [5, 6]
@@ -276,10 +277,80 @@ def test_certainty_is_measured_and_told(folder, capsys):
     told = sum(each["confidence"] * each["images"] for each in found["before"]["bins"])
     assert told == pytest.approx(sum(each**2 / (1 + each**2) for each in odds), abs=1e-4)
     out = capsys.readouterr().out
-    assert "Uncertain (ALL from 0.200 to 0.400): 1 of 7; accuracy of the rest 0.8333." in out
-    assert "chosen on these very images" in out
-    assert "Where other images choose: sensitivity 0.5000, specificity 0.5000, calibration error 0.2500, 2 unc" in out
+    assert "Uncertain (ALL from 0.200 to 0.400): " in out
+    assert "uncertain 1 of 7; accuracy of the rest 0.8333." in out
     assert (folder / "Model" / "_logs_eval" / "reliability.png").stat().st_size > 5000
+
+
+# The threshold is one half, and nothing is uncertain.
+NO_RULES = {"target": 0, "share": 1, "specificity": 0, "limit": 1, "confidence": 0.5}
+# Every ALL image of those that choose has to be found.
+ALL_FOUND = {**NO_RULES, "target": 1}
+
+# (class, red): the ALL image of red 64 is below four others, of which red 96 is the highest.
+CHOSEN = [*[("1", 192)] * 3, ("1", 64), *[("0", 0)] * 2, *[("0", 96)] * 2]
+
+
+def test_the_main_metrics_are_those_of_images_that_chose_nothing(folder, capsys):
+    """A threshold of 0.1 finds the ALL image of red 64, which is why it was chosen; no other image would choose it."""
+    calibration = {"rules": ALL_FOUND, "seed": 50}
+    build(folder, CHOSEN, apart=True, threshold=0.1, calibration=calibration)
+
+    assert validate(folder) == 0
+
+    found = metrics(folder)
+    assert found["basis"] == "cross_fitted"
+    # Served: 0.119 and 0.269 reach 0.1, so that the two others of red 96 are called ALL.
+    assert found["in_sample"]["sensitivity"]["of"] == [4, 4]
+    assert found["in_sample"]["specificity"]["of"] == [2, 4]
+    # With the thresholds of the others the image of red 64 is not found.
+    assert found["sensitivity"]["of"] == [3, 4]
+    assert found["counts"]["false_negatives"] == 1
+    (missed,) = [row for row in found["predictions"] if row["label"] == "1" and not row["cross_fitted"]["detected"]]
+    assert missed["probabilities"]["1"] == pytest.approx(graphs.RED[64], abs=1e-6)
+    assert missed["detected"], "what is served stays what it is"
+    assert Card.load(folder / "Model" / "ALLGraph.json").metrics["basis"] == "cross_fitted"
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Sensitivity")]
+    assert line.split()[1] == "0.7500"
+    assert "sensitivity 0.7500" in (folder / "Model" / "MODEL_CARD.md").read_text()
+
+
+def test_what_chose_nothing_is_held_out(folder):
+    for calibration in (None, {"note": "9 validation images are too few"}):
+        build(folder, VALIDATION, calibration=calibration)
+        assert validate(folder) == 0
+        found = metrics(folder)
+        assert (found["basis"], found["selected"]) == ("held_out", [])
+        assert "in_sample" not in found
+
+
+def test_too_few_groups_for_cross_fitting_are_in_sample(folder, capsys):
+    build(folder, [("1", 192), ("1", 160), ("0", 64), ("0", 0)], calibration={"rules": ALL_FOUND})
+
+    assert validate(folder) == 0
+
+    found = metrics(folder)
+    assert found["basis"] == "in_sample"
+    for text in (
+        capsys.readouterr().out,
+        (folder / "Model" / "MODEL_CARD.md").read_text(),
+        (folder / "Model" / "Report" / "Report.html").read_text(),
+    ):
+        assert Evaluation.BASES["in_sample"] in text
+
+
+def test_an_epoch_that_these_images_chose_is_told(folder, capsys):
+    build(folder, VALIDATION, training={"patience": 3})
+
+    assert validate(folder) == 0
+
+    assert metrics(folder)["selected"] == ["epoch"]
+    for text in (
+        capsys.readouterr().out,
+        (folder / "Model" / "MODEL_CARD.md").read_text(),
+        (folder / "Model" / "Report" / "Report.html").read_text(),
+    ):
+        assert Evaluation.SELECTED["epoch"] in text
 
 
 @pytest.mark.parametrize("arguments", [["Folds", "1"], ["Folds", "many"], ["Fold"], ["Folds", "--device", "CPU"]])
