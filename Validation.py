@@ -1,6 +1,6 @@
-"""Measure the frozen graph on the validation split, which training never saw.
+"""Measure the frozen graph on the validation split, on which no training step was made.
 
-python3 Validation.py                           # accuracy, sensitivity, specificity, ROC AUC, … with 95 % intervals
+python3 Validation.py                           # cross-fitted accuracy, sensitivity, … with 95 % intervals
 python3 Validation.py Folds 5                   # the last layer trained and measured on five folds of all images
 python3 Validation.py --set Prevalence=0.01     # predictive values where one of a hundred is ALL
 python3 Validation.py --set Precision=f32       # in float32 instead of what the classifier uses here

@@ -54,6 +54,48 @@ def proportion(hits, groups=None, confidence: float = CONFIDENCE) -> tuple[float
     return None if size is None else wilson(float(numpy.mean(hits)), size, confidence)
 
 
+def paired_difference(differences, groups=None, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+    """Return Tango's score interval of a difference of paired proportions, Statistics in Medicine 17 (1998).
+
+    Args:
+      differences: int [N], of each image 1, 0 or -1: an error more, no other answer, an error less.
+      groups: [N] names of originals or patients, as in `proportion`, whose effective size is used; None: every image is
+        its own.
+      confidence: of the two-sided interval; its upper end is the limit of a one-sided test of non-inferiority.
+    Returns:
+      (low, high), or None as in `proportion`.
+    """
+    from scipy import special
+
+    differences = numpy.asarray(differences, int)
+    size = effective_size(differences, groups, confidence)
+    if size is None:
+        return None
+    quantile = float(special.ndtri((1 + confidence) / 2))
+    more, less = (float((differences == sign).mean()) * size for sign in (1, -1))
+    return -_tango(less, more, size, quantile), _tango(more, less, size, quantile)
+
+
+def _tango(more, less, size, quantile):
+    """The upper limit; `more` and `less` of `size` images have an error more and less."""
+    from scipy import optimize
+
+    def excess(difference):
+        # `fewer` is the likeliest share of images with an error less, if that were the difference.
+        slope = (2 * size - more + less) * difference - more - less
+        root = (slope**2 + 8 * size * less * difference * (1 - difference)) ** 0.5
+        fewer = (root - slope) / (4 * size)
+        variance = max(0.0, size * (2 * fewer + difference * (1 - difference)))
+        return more - less - size * difference + quantile * variance**0.5
+
+    value = (more - less) / size
+    # At the value itself the score is 0 whatever the limit, if no answer differs.
+    start, end = value + 1e-9, 1 - 1e-9
+    if start >= end or excess(start) <= 0:
+        return value
+    return float(optimize.brentq(excess, start, end)) if excess(end) < 0 else 1.0
+
+
 def effective_size(values, groups=None, confidence: float = CONFIDENCE) -> float | None:
     """Return how many independent images would say as much about the mean of `values`.
 

@@ -160,6 +160,8 @@ def _limits(card, manifest, metrics):
             f"{found['images']} validation verdicts {found['flips']} turn, {found['confident_flips']} of them with a "
             f"confidence of {Acceptance.CONFIDENT:g} or more."
         )
+        if "shown" in found and not found["shown"]:
+            lines.append(f"- **Not shown**: {Acceptance.doubt(found, found['margin'])}.")
     return "\n".join(lines)
 
 

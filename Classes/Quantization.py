@@ -13,8 +13,9 @@ import numpy
 from Classes import Acceptance, Card, Files, Helpers, Images, Int8, OpenVINO, Provenance, Shards, Validation
 from Classes.Errors import ALLError, DataError, GraphError
 
-# Validation images, those that changed most, on which NNCF ranks the layers.
+# Training images, those that changed most, on which NNCF ranks the layers; they are of RANKING at most.
 RANKED = 50
+RANKING = 300
 
 log = logging.getLogger("Trainer")
 
@@ -57,18 +58,23 @@ def check_installed():
 
 def _accepted(configuration, card):
     """Card.Card with the first int8 network that nothing speaks against."""
-    images = _training_images(configuration, card)
-    labels, before = answers(configuration, card, "f32")
+    images, margin = _training_images(configuration, card), configuration["QuantizeMargin"]
+    records = list(Shards.records(configuration, "validation"))
+    labels, before = answers(configuration, card, "f32", records)
     if not len(labels):
         raise DataError(f"{configuration.path('DatasetDir')}: no validation images to compare on; run python3 Data.py")
     refusal = "nothing to compare"
-    for model, kept in networks(configuration, card, images, labels, before):
+    for model, kept in networks(configuration, card, images):
         staged = Int8.stage(card, model)
-        figures = Acceptance.compare(card, labels, before, answers(configuration, staged, Int8.NAME)[1])
-        refusal = "; ".join(Acceptance.objections(figures, configuration["QuantizeMargin"]))
+        after = answers(configuration, staged, Int8.NAME, records)[1]
+        figures = Acceptance.compare(card, labels, before, after, [record.group for record in records])
+        refusal = "; ".join(Acceptance.objections(figures, margin, configuration["QuantizeProof"]))
         log.info("int8, %d layers kept in float: %s", len(kept), Acceptance.words(figures))
         if not refusal:
-            about = {"calibration_images": len(images), "margin": configuration["QuantizeMargin"], "in_float": kept}
+            shown = Acceptance.shown(figures, margin)
+            if not shown:
+                log.warning("%s.", Acceptance.doubt(figures, margin))
+            about = {"calibration_images": len(images), "margin": margin, "shown": shown, "in_float": kept}
             return dataclasses.replace(staged, int8={**staged.int8, **figures, **about, "created": Provenance.now()})
         log.info("Not accepted: %s.", refusal)
     raise GraphError(
@@ -90,45 +96,54 @@ def _prepare(configuration, card, record):
     return card.view.prepare(record.encoded, **Images.limits(configuration))
 
 
-def answers(configuration, card, precision):
-    """What the serving engine says to every validation image.
+def _ranking_records(configuration):
+    """Training records on which layers are ranked: others than those int8 is fitted to, if there are enough."""
+    records = list(itertools.islice(Shards.records(configuration, "train"), configuration["QuantizeImages"] + RANKING))
+    rest = records[configuration["QuantizeImages"] :]
+    return rest if len(rest) >= RANKED else records[-RANKING:]
+
+
+def answers(configuration, card, precision, records):
+    """What the serving engine says to images.
 
     Args:
       configuration: Configuration.
       card: Card.Card.
       precision: f32 or int8.
+      records: list of Shards.Record.
     Returns:
       (labels int [N], probabilities float32 [N, classes]).
     """
     labels, found = [], [numpy.zeros((0, len(card.classes)), "float32")]
-    records = Helpers.progress(
-        Shards.records(configuration, "validation"), desc=f"Validation {precision}", unit="image"
-    )
     with OpenVINO.Engine(card, "CPU", precision) as engine:
-        for record in records:
+        for record in Helpers.progress(records, desc=f"Comparison {precision}", unit="image"):
             labels.append(record.label)
             found.append(engine.classify(_prepare(configuration, card, record)[None]))
     return numpy.array(labels, int), numpy.concatenate(found)
 
 
-def networks(configuration, card, images, labels, before):
+def networks(configuration, card, images):
     """The frozen graph in int8: first all of it, then with those layers in float that NNCF finds to cost most.
+
+    Layers are ranked on training images, so that the validation images, which accept or refuse, choose none of them.
 
     Args:
       configuration: Configuration.
       card: Card.Card.
       images: uint8 [N, S, S, 3], training images.
-      labels, before: validation images' classes and answers in float32, see `answers`.
     Yields:
       (openvino.Model, names of the layers in float).
     """
     nncf = _nncf()
     log.info("Quantising with %d training images.", len(images))
     dataset = nncf.Dataset(images, lambda image: card.view.network_input(image[None]))
-    graph = OpenVINO.read(OpenVINO.new_core(), card.graph_path)
+    core = OpenVINO.new_core()
+    graph = OpenVINO.read(core, card.graph_path)
     model = nncf.quantize(graph, dataset, subset_size=len(images))
     yield model, in_float(model)
     log.info("Looking for the layers to keep in float; this takes some minutes.")
+    records = _ranking_records(configuration)
+    labels, before = answers(configuration, card, "f32", records)
 
     def shown(item):
         return card.view.network_input(_prepare(configuration, card, item[1])[None])
@@ -138,12 +153,15 @@ def networks(configuration, card, images, labels, before):
             card, labels, before, ((number, compiled([shown((number, record))])[0]) for number, record in items)
         )
 
+    numbered = list(enumerate(records))
+    lost = 1 - loss(core.compile_model(model, "CPU"), numbered)[0]
     model = nncf.quantize_with_accuracy_control(
         graph,
         dataset,
-        nncf.Dataset(list(enumerate(Shards.records(configuration, "validation"))), shown),
+        nncf.Dataset(numbered, shown),
         loss,
-        max_drop=configuration["QuantizeMargin"],
+        # The network was trained on these images, so that next to no prediction changes; the probabilities do.
+        max_drop=lost / 2,
         subset_size=len(images),
         advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=RANKED),
     )
@@ -160,7 +178,7 @@ def in_float(model):
 
 
 def _loss(card, labels, before, answers):
-    """What NNCF is to keep up: (1 where nothing is lost, less where something is; 0 or less for each image).
+    """What NNCF is to keep up: (1 if nothing is lost, else less; 0 or less for each image).
 
     Args:
       answers: iterable of (number of the image, float32 [1, classes]).
@@ -169,8 +187,10 @@ def _loss(card, labels, before, answers):
     expected = before[list(numbers)]
     figures = Acceptance.compare(card, labels[list(numbers)], expected, found)
     falls = [old - new for old, new in (figures["accuracy"], figures["roc_auc"]) if old is not None]
+    moved = abs(expected - numpy.array(found)).max(axis=1)
     # NNCF divides by what the float network has, which therefore is not 0.
-    return 1 - max(0, *falls) - figures["confident_flips"], [-float(each) for each in abs(expected - found).max(axis=1)]
+    lost = max(0, *falls) + figures["confident_flips"] + float(moved.mean())
+    return 1 - lost, [-float(each) for each in moved]
 
 
 def _nncf():

@@ -9,7 +9,7 @@ import pytest
 from openvino import opset13
 
 import Trainer
-from Classes import Card, Engine, Files, Freezing, Int8, OpenVINO, Quantization, Shards
+from Classes import Acceptance, Card, Engine, Files, Freezing, Int8, OpenVINO, Quantization, Shards
 from Classes.Errors import ALLError, DataError, GraphError
 from tests import graphs, networks, smears
 from tests.test_validation import VALIDATION, build, item
@@ -45,7 +45,7 @@ def offered(monkeypatch):
     """Sets what NNCF is to make: models, or an exception in their place."""
 
     def offer(*models):
-        def networks(configuration, card, images, labels, before):
+        def networks(configuration, card, images):
             for number, model in enumerate(models):
                 if isinstance(model, BaseException):
                     raise model
@@ -100,6 +100,22 @@ def test_the_card_holds_what_was_measured(folder, offered):
     # Red 96 and 160 are nearest to one half: sigmoid(-0.9) - sigmoid(-1).
     assert found["largest_difference"] == pytest.approx(0.020109, abs=1e-4)
     assert (found["calibration_images"], found["margin"], found["in_float"]) == (2, 0.005, [])
+    assert found["shown"] is False
+
+
+def test_too_few_images_are_a_warning_or_with_proof_a_refusal(folder, offered, caplog):
+    offered(SAME)
+    with pytest.raises(GraphError):
+        quantize(folder, "QuantizeProof=true")
+    assert files(folder) == {"ALLGraph.pb", "ALLGraph.json"}
+
+    quantize(folder)
+
+    doubt = Acceptance.doubt(card_of(folder).int8, 0.005)
+    assert any(doubt in each.getMessage() for each in caplog.records if each.levelname == "WARNING")
+    # 7 images of 4 groups show that no more than every image is wrong.
+    quantize(folder, "QuantizeProof=true", "QuantizeMargin=1")
+    assert card_of(folder).int8["shown"] is True
 
 
 @pytest.mark.slow
@@ -219,7 +235,8 @@ def test_the_door(folder, offered, capsys):
     assert Trainer.main(["Quantize", "--set", f"NetworkPath={folder}"]) == 0
 
     said = capsys.readouterr().out
-    assert "7 images: accuracy 0.7143 -> 0.7143, ROC AUC 0.8750 -> 0.8750; 0 verdicts turn" in said
+    assert "7 images: accuracy 0.7143 -> 0.7143, ROC AUC 0.8750 -> 0.8750; " in said
+    assert "0 verdicts turn" in said
     assert "Next: python3 Validation.py" in said
 
 
@@ -240,6 +257,26 @@ def small(tmp_path):
     data = {"manifest_sha256": manifest.sha256}
     graphs.write(tmp_path / "Model", size=networks.SIZE, content=content, data=data, threshold=0.0)
     return configuration
+
+
+def test_layers_are_ranked_on_training_images_that_int8_is_not_fitted_to(folder, monkeypatch):
+    splits = {
+        "train": [item(folder, "train", number, "1", 128) for number in range(70)],
+        "validation": [item(folder, "validation", 0, "0", 128)],
+    }
+    manifest = Shards.write(graphs.configuration(folder), splits, {"classes": ["0", "1"], "synthetic": False})
+    configuration = graphs.configuration(folder, "QuantizeImages=15")
+
+    def digests(records):
+        return {record.sha256 for record in records}
+
+    every = digests(each for each in Shards.records(configuration, "train"))
+    fitted = digests(list(Shards.records(configuration, "train"))[:15])
+
+    assert digests(Quantization._ranking_records(configuration)) == every - fitted
+    assert len(manifest.splits["train"]) == 70
+    # Too few are left, so that all are taken; validation images never are.
+    assert digests(Quantization._ranking_records(graphs.configuration(folder, "QuantizeImages=60"))) == every
 
 
 @needs_nncf
@@ -271,11 +308,13 @@ def test_the_float_layers_are_told_from_the_others(tmp_path):
 
 def test_what_nncf_is_to_keep_up(folder):
     card = card_of(folder)
-    labels, before = Quantization.answers(graphs.configuration(folder), card, "f32")
+    configuration = graphs.configuration(folder)
+    records = list(Shards.records(configuration, "validation"))
+    labels, before = Quantization.answers(configuration, card, "f32", records)
 
     # What SURELY_TURNED says to the last image.
     loss, values = Quantization._loss(card, labels, before, [(6, numpy.array([[0.268941, 0.731059]], "float32"))])
 
     # The last image is black and healthy: a sure sigmoid(-4) becomes sigmoid(1), and accuracy falls by all it had.
-    assert loss == pytest.approx(1 - 1 - 1)
+    assert loss == pytest.approx(1 - 1 - 1 - (0.731059 - 0.017986), abs=1e-5)
     assert values == pytest.approx([-(0.731059 - 0.017986)], abs=1e-5)
