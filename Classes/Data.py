@@ -24,6 +24,7 @@ from Classes import (
     Provenance,
     Relatives,
     Shards,
+    Sources,
     Splits,
 )
 from Classes.Errors import DataError, ImageError
@@ -128,13 +129,15 @@ def select(configuration, files, patient):
     splits, unused = _split(configuration, items)
     for item in (*items, *tests):
         item.patient = item.patient or Groups.patient_of(item.group)
-    not_compared = {side: _not_compared(chosen) for side, chosen in {**splits, "test": tests}.items()}
+    # Other files of the test folder count for the proof, not among the images.
+    images = [test for test in tests if test.format or Sources.is_image(configuration, test.path)]
+    not_compared = {side: _not_compared(chosen) for side, chosen in {**splits, "test": images}.items()}
     Relatives.forget(items)
     probes = Probe.refuse(configuration, [item for item in items if not Groups.is_view(item.path.name)])
     proof = Splits.proof({**splits, "test": tests})
     return splits, {
         "probes": probes,
-        "proof": {**proof, "patients": _coverage({**splits, "test": tests}), "not_compared": not_compared},
+        "proof": {**proof, "patients": _coverage({**splits, "test": images}), "not_compared": not_compared},
         "unreadable": unreadable,
         "duplicates": duplicates,
         "contradictions": contradictions,
@@ -142,7 +145,7 @@ def select(configuration, files, patient):
         "held_out": [{"file": item.filename, "group": item.group} for item in held_out],
         "tests": [
             {"file": test.filename, "group": test.group, "patient": test.patient, "sha256": test.sha256}
-            for test in tests
+            for test in images
         ],
         "unused_views": [item.filename for item in unused],
         "seed": configuration["RandomSeed"],
@@ -191,6 +194,9 @@ def grouped(configuration, files, patient):
     """
     names = [Folders.filename(name, path) for name, paths in files.items() for path in paths]
     tests = [test_name(configuration, path) for path in test_files(configuration)]
+    # A table in the test folder is about the images there.
+    folder = configuration.path("TestImagePath")
+    patient = {**patient, **{f"{folder.name}/{row}": name for row, name in Groups.patients(folder).items()}}
     found = Groups.assign([*names, *tests], configuration["GroupPattern"], patient)
     if patient and len(found.unmatched) == len(patient):
         raise DataError(
@@ -211,8 +217,14 @@ def grouped(configuration, files, patient):
             len(names),
             unlisted[0],
         )
-    for spellings in found.spellings:
-        log.warning("%s are taken for one patient; correct them if they are several.", ", ".join(spellings))
+    if found.spellings:
+        log.warning(
+            "%d patients are spelled in several ways, such as %s, and each is treated as one. Correct %s if they are "
+            "several.",
+            len(found.spellings),
+            " and ".join(found.spellings[0]),
+            Groups.FILE,
+        )
     return found
 
 

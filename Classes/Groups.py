@@ -106,29 +106,30 @@ def assign(names, pattern, table):
     listed, unmatched = PatientTable.match(names, table)
     subjects = {name: PatientTable.subject(name) for name in (*names, *table)}
     spelled, spellings = _spellings((*table.values(), *filter(None, subjects.values())))
+    companies = {name: _companies(name, pattern) for name in (*names, *table)}
     tokens, known = {}, collections.defaultdict(set)
     # The table may name originals of which only views are here.
     for name, given in (*((row, table[row]) for row in table), *((name, listed.get(name)) for name in names)):
         tokens[name] = {spelled[each] for each in (given, subjects[name]) if each}
-        for company in _companies(name, pattern):
+        for company in companies[name] if tokens[name] else ():
             known[company] |= tokens[name]
     aliases = joined(tokens.values())
     groups, found, present = {}, {}, set()
     for name in names:
-        companies, own = _companies(name, pattern), tokens[name]
-        present.update(companies)
+        own = tokens[name]
+        present.update(companies[name])
         if not own:
-            relatives = next((known[company] for company in companies if known[company]), set())
+            relatives = next((known[company] for company in companies[name] if company in known), set())
             # Of several possible patients none is taken.
             own = relatives if len({aliases[each] for each in relatives}) == 1 else own
-        groups[name] = aliases[min(own)] if own else f"original {companies[-1]}"
+        groups[name] = aliases[min(own)] if own else f"original {companies[name][-1]}"
         if own:
             found[name] = patient_of(spelled.get(listed.get(name), min(own)))
     return Assignment(
         groups=groups,
         patients=found,
         unlisted=[name for name in names if name not in found] if found or table else [],
-        unmatched=[row for row in unmatched if present.isdisjoint(_companies(row, pattern))],
+        unmatched=[row for row in unmatched if present.isdisjoint(companies[row])],
         spellings=spellings,
     )
 

@@ -173,7 +173,7 @@ def same_patient(name: str) -> str:
 
 def subject(name: str) -> str | None:
     """The patient that a file name of C-NMC 2019 gives: "H10" of UID_H10_1_1_hem.bmp; None for other names."""
-    match = C_NMC.search(re.split(r"[/\\]", name)[-1])
+    match = C_NMC.search(name.replace("\\", "/").rpartition("/")[2])
     return match[1].upper() if match else None
 
 
@@ -191,8 +191,9 @@ _EXTENSION = re.compile(r"\.[a-z][a-z0-9]{2,4}$")
 def match(names, table) -> tuple[dict[str, str], list[str]]:
     """Give every image its patient of the table.
 
-    A row's file is compared from its end: the name with or without extension, then as many folders as agree. A row may
-    also name a folder below a class or the test folder; it then speaks of every image in it. The closest row counts.
+    A row's file is compared from its end: the name with or without extension, then as many folders as agree. A row that
+    matches no name may be from before an image got its class as in Im047_1.jpg, or name a folder below a class or the
+    test folder; it then speaks of every image in it. The closest row counts.
 
     Args:
       names: iterable of paths such as "1/Im006_1.jpg", the first part being the class or test folder.
@@ -203,10 +204,15 @@ def match(names, table) -> tuple[dict[str, str], list[str]]:
       DataError: `two_patients`: rows that match an image equally well give it different patients.
     """
     paths = {name: folded(name) for name in names}
-    by_name, by_stem, by_folder = (collections.defaultdict(set) for _ in range(3))
+    by_name, by_stem, by_plain, by_folder = (collections.defaultdict(set) for _ in range(4))
+    labels = tuple(f"_{label}" for label in {parts[0] for parts in paths.values() if len(parts) > 1})
     for name, parts in paths.items():
+        plain = _stem(parts[-1])
+        for label in labels:
+            if plain.endswith(label):
+                by_plain[plain.removesuffix(label)].add(name)
         by_name[parts[-1]].add(name)
-        by_stem[_stem(parts[-1])].add(name)
+        by_stem[plain].add(name)
         for part in parts[1:-1]:
             by_folder[part].add(name)
     best, unmatched = {}, []
@@ -217,7 +223,8 @@ def match(names, table) -> tuple[dict[str, str], list[str]]:
             continue
         bare = _EXTENSION.sub("", parts[-1])
         near = by_name[parts[-1]] | by_stem[parts[-1]] | by_stem[bare]
-        scores = {name: (1, *_likeness(row, parts, name, paths[name])) for name in near}
+        scores = {name: (2, *_likeness(row, parts, name, paths[name])) for name in near}
+        scores = scores or {name: (1, _agreeing(parts[:-1], paths[name][:-1]), 0) for name in by_plain[bare]}
         scores = scores or {name: (0, *_inside(parts, paths[name][:-1])) for name in by_folder[parts[-1]]}
         highest = max(scores.values(), default=None)
         for name, score in scores.items():

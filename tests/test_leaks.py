@@ -81,6 +81,26 @@ def test_the_patient_of_a_test_image_is_held_out(tmp_path, rows, copy):
     assert [(row["file"], row["patient"]) for row in about["tests"]] == [("/Test/unseen_1.png", "13")]
 
 
+def test_a_table_in_the_test_folder(tmp_path, rows):
+    add(tmp_path, "Test/c1p5k0.png", 999)
+    (tmp_path / "Model/Test/Groups.csv").write_text("Image;Patient\nC1P5K0;13\n")
+    table(tmp_path, rows)
+
+    sides, about = select(tmp_path)
+
+    assert not of_patient(sides, 1, 3)
+    assert about["proof"]["patients"]["test"] == {"known": 1, "images": 1}
+
+
+def test_a_test_image_that_got_its_class_into_its_name(tmp_path, rows):
+    add(tmp_path, "Test/unseen_1.jpg", 999)
+    table(tmp_path, {**rows, "unseen.tif": "13"})
+
+    sides, _ = select(tmp_path)
+
+    assert not of_patient(sides, 1, 3)
+
+
 @pytest.mark.parametrize("turns", [0, 1])
 def test_two_patients_that_a_copy_joins_are_both_held_out(tmp_path, rows, turns):
     add(tmp_path, "Data/1/again.png", [1, 3, 0], turns=turns)
