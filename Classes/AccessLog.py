@@ -7,6 +7,8 @@ import logging
 import logging.handlers
 import sys
 
+from Classes import Files
+
 
 class AccessLog(logging.handlers.RotatingFileHandler):
     """The file; JSON writes every character outside ASCII, and every control character, as its number.
@@ -16,8 +18,8 @@ class AccessLog(logging.handlers.RotatingFileHandler):
     """
 
     def __init__(self, folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(folder / "Access.log", maxBytes=10 << 20, backupCount=9, encoding="ascii")
+        Files.make(folder)
+        super().__init__(*Files.rotated(folder / "Access.log", 10 << 20), backupCount=9, encoding="ascii")
         self._broken = False
 
     def write(self, **fields):

@@ -5,6 +5,7 @@ import datetime
 import json
 import logging
 import os
+import re
 import threading
 
 from Classes import Files
@@ -102,7 +103,8 @@ class Captured:
 
 
 def _is_image(path):
-    return path.is_file() and path.name != LOG and not path.name.startswith(".")
+    # Not any file: what else lies in the folder is never counted, and never removed to make room.
+    return re.fullmatch(r"[0-9a-f]{64}\.[A-Za-z0-9]+", path.name) is not None and path.is_file()
 
 
 def _file(line):

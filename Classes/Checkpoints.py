@@ -69,6 +69,12 @@ def steps(folder):
     return sorted(int(name[1]) for name in names if name)
 
 
+def files(folder):
+    """Paths of all files in `folder` that belong to checkpoints, the pointer file included."""
+    pattern = rf"checkpoint|{re.escape(PREFIX)}\d+\.(index|meta|data-\d+-of-\d+)"
+    return sorted(path for path in pathlib.Path(folder).glob("*") if re.fullmatch(pattern, path.name))
+
+
 def latest(folder):
     """The newest whole checkpoint of a folder.
 

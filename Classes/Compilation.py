@@ -43,13 +43,13 @@ def run(configuration):
     # What a container left there as root may stay.
     with tempfile.TemporaryDirectory(prefix="ALL-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        with Files.lock(models):
+        with Files.lock(models, wait=True):
             card = Card.load(configuration.card)
             card.verify()
             shutil.copyfile(card.graph_path, folder / card.graph)
         # Not held meanwhile: a training that ends within the hour this may take must be able to publish its model.
         content, header = _compile(folder, configuration["StickCompiler"], card)
-        with Files.lock(models):
+        with Files.lock(models, wait=True):
             newest = _unchanged(configuration, card)
             # The graph first: without its note it is refused, a note without its graph says where to get one.
             Files.write(path, content)

@@ -2,6 +2,9 @@
 
 import logging
 
+# How the names of Validation.py's events end: both scripts may write into one folder.
+VALIDATION = ".validation"
+
 TAGS = (
     "Training_losses/Total_Loss",
     "Training_Accuracy",
@@ -9,6 +12,12 @@ TAGS = (
     "Validation_Accuracy",
     "Learning_Rate",
 )
+
+
+def files(folder, validation=False):
+    """The files of TensorBoard events in a folder, by name: those of Trainer.py, or of Validation.py."""
+    found = sorted(folder.glob("events.out.tfevents.*"))
+    return [path for path in found if path.name.endswith(VALIDATION) == validation]
 
 
 def read(folder):
@@ -23,7 +32,7 @@ def read(folder):
     from tensorboard.util import tensor_util
 
     found = {}
-    for path in sorted(folder.glob("events.out.tfevents.*"), key=lambda each: each.stat().st_mtime):
+    for path in sorted(files(folder), key=lambda each: each.stat().st_mtime):
         try:
             for event in event_file_loader.EventFileLoader(str(path)).Load():
                 for value in event.summary.value:

@@ -22,7 +22,8 @@ from Classes.Errors import ALLError, one_line
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 SERVING = ("jsonschema", "numpy", "openvino", "PIL", "tqdm")
 CLIENT = ("jsonschema", "requests", "tqdm", "urllib3")
-SERVER = (*SERVING, "flask", "paho", "prometheus_client", "waitress", "werkzeug")
+# Not paho: only a server with a broker (MqttBroker) needs it.
+SERVER = (*SERVING, "flask", "prometheus_client", "waitress", "werkzeug")
 TRAINING = (
     *SERVING,
     "h5py",

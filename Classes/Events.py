@@ -103,7 +103,14 @@ class Events:
 
     def _open(self, configuration, password):
         # Only here: a server without a broker needs no MQTT.
-        from paho.mqtt import client as mqtt
+        try:
+            from paho.mqtt import client as mqtt
+        except ImportError as error:
+            raise ConfigurationError(
+                f"MqttBroker needs the package paho-mqtt ({error}); install it with "
+                f"{sys.executable} -m pip install paho-mqtt, or leave MqttBroker empty",
+                code="package_missing",
+            ) from error
 
         client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
         client.connect_timeout = ATTEMPT

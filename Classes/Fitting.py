@@ -11,6 +11,9 @@ import tensorflow as tf
 from Classes import Checkpoints, Distribution, Helpers, Interruptions, Learners, Metrics
 from Classes.Errors import TrainingError
 
+# Folder below LogDir of the checkpoint that `Patience` freezes.
+BEST = "best"
+
 log = logging.getLogger("Trainer")
 steps_log = logging.getLogger("tensorflow")
 
@@ -138,7 +141,7 @@ class _Run:
 
     def best(self):
         """The path of the checkpoint with the smallest validation loss; None where `Patience` came too late for it."""
-        folder, progress = self._folder / "best", self._progress
+        folder, progress = self._folder / BEST, self._progress
         kept = Checkpoints.steps(folder)
         if not kept:
             return None
@@ -234,7 +237,7 @@ class _Run:
         if loss < progress.best_loss:
             progress.best_loss, progress.best_epoch = loss, epoch + 1
             if self._configuration["Patience"]:
-                self.save(self._folder / "best")
+                self.save(self._folder / BEST)
 
     def _events(self, values):
         with self._writer.as_default(self._progress.step):

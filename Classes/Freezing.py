@@ -125,7 +125,11 @@ def publish(configuration, arrays, inputs, about, choice):
     definition = frozen(configuration, folded)
     path = configuration.path("ALLGraph")
     # The card is whole before the graph gets its name: between the two renames nothing is left that could go wrong.
-    with Files.lock(path.parent), Files.replacing(configuration.card) as card, Files.replacing(path) as temporary:
+    with (
+        Files.lock(path.parent, wait=True),
+        Files.replacing(configuration.card) as card,
+        Files.replacing(path) as temporary,
+    ):
         temporary.write_bytes(definition.SerializeToString(deterministic=True))
         differences = compare(configuration, arrays, definition, temporary, inputs, choice.temperature)
         digest = Files.sha256(temporary)

@@ -256,9 +256,9 @@ def start_log(configuration, name):
     handlers = [_Terminal()]
     problem = None
     try:
-        configuration.logs.mkdir(parents=True, exist_ok=True)
+        Files.make(configuration.logs)
         file = configuration.logs / f"{name}.log"
-        handlers.append(_File(file, maxBytes=10 << 20, backupCount=9, encoding="utf-8"))
+        handlers.append(_File(*Files.rotated(file, 10 << 20), backupCount=9, encoding="utf-8"))
     except OSError as error:
         problem = f"{configuration.logs}: {error.strerror}; this run is logged to the terminal only"
     root = logging.getLogger()

@@ -89,7 +89,7 @@ def commit(card):
     Raises:
       GraphError: another graph was frozen meanwhile.
     """
-    with Files.lock(card.path.parent):
+    with Files.lock(card.path.parent, wait=True):
         newest = Card.load(card.path)
         if newest.graph_sha256 != card.graph_sha256:
             raise GraphError(f"{card.path}: a newer model was written meanwhile; run python3 Trainer.py Quantize again")
@@ -102,7 +102,7 @@ def settle(card):
     for path, digest in _files(card):
         staged = _staged(path)
         if _is(staged, digest):
-            staged.replace(path)
+            Files.put(staged, path)
         else:
             staged.unlink(missing_ok=True)
     Files.flush(card.path.parent)

@@ -76,12 +76,22 @@ def check(*paths):
       ConfigurationError: one of the paths is a folder, or lies where nothing can be written.
     """
     for path in filter(None, paths):
-        if pathlib.Path(path).is_dir():
+        try:
+            target = Files.followed(path)
+        except OSError as error:
+            raise ConfigurationError(f"{path}: {error.strerror}; give the name of a file to write") from error
+        if target is None:
+            if not os.access(path, os.W_OK):
+                raise ConfigurationError(f"{path}: cannot be written; give the name of a file")
+            continue
+        if target.is_dir():
             raise ConfigurationError(f"{path}: is a folder; give the name of a file to write")
-        there = next(parent for parent in pathlib.Path(path).absolute().parents if parent.exists())
+        there = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
         if not there.is_dir():
             raise ConfigurationError(f"{path}: {there} is no folder; give the name of a file in a folder")
-        if not os.access(there, os.W_OK | os.X_OK):
+        if pathlib.Path(path).is_symlink() and there != target.parent:
+            raise ConfigurationError(f"{path}: is a link into {target.parent}, which is missing; make that folder")
+        if not os.access(there, os.W_OK | os.X_OK) and not (target.exists() and os.access(target, os.W_OK)):
             raise ConfigurationError(f"{path}: permission denied in {there}; give another place")
 
 

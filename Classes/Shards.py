@@ -290,7 +290,9 @@ def _publish(configuration, making):
     folder that says "run Data.py", never one that mixes two data sets.
     """
     folder, name = configuration.path("DatasetDir"), path(configuration).name
-    (folder / name).unlink(missing_ok=True)
+    manifest = Files.followed(folder / name)
+    if manifest is not None:
+        manifest.unlink(missing_ok=True)
     Files.flush(folder)
     for split in SPLITS:
         digits = "[0-9]" * 5
@@ -298,9 +300,9 @@ def _publish(configuration, making):
             old.unlink()
     for made in sorted(making.iterdir()):
         if made.name != name:
-            made.replace(folder / made.name)
+            Files.put(made, folder / made.name)
     Files.flush(folder)
-    (making / name).replace(folder / name)
+    Files.put(making / name, folder / name)
     Files.flush(folder)
 
 

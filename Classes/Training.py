@@ -1,5 +1,6 @@
 """Transfer learning from the shards to a frozen graph, resumable at every step."""
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from Classes import (
     Checkpoints,
+    Curves,
     Distribution,
     Features,
     Files,
@@ -222,15 +224,28 @@ def _same_run(configuration, manifest, folder, foundation):
 
 
 def _aside(folder, moving):
-    """Move all that is in a folder to the next free name beside it, which it has once it is whole; returns that."""
+    """Move what a run wrote into a folder to the next free name beside it, which it has once it is whole; returns that.
+
+    Whatever else is there stays: other files of the user's, and outputs of other commands.
+    """
     moving.mkdir(exist_ok=True)
-    for path in folder.iterdir():
-        if path.name != ".lock":
-            path.replace(moving / path.name)
+    for path in _written(folder):
+        target = moving / path.relative_to(folder)
+        target.parent.mkdir(exist_ok=True)
+        Files.put(path, target)
+    with contextlib.suppress(OSError):
+        (folder / Fitting.BEST).rmdir()
     number = 1
     while (aside := folder.with_name(f"{folder.name}-{number}")).exists():
         number += 1
     return moving.rename(aside)
+
+
+def _written(folder):
+    """The files that Trainer.py writes into `LogDir`."""
+    best = Checkpoints.files(folder / Fitting.BEST)
+    found = [folder / "run.json", *Checkpoints.files(folder), *best, *Curves.files(folder)]
+    return [path for path in found if path.is_file()]
 
 
 def _seed(seed):

@@ -11,6 +11,7 @@ import numpy
 from Classes import (
     Calibration,
     Card,
+    Curves,
     Engine,
     Evaluation,
     Files,
@@ -285,7 +286,7 @@ def _publish(configuration, card, manifest, engine, rows, figures):
     Plots.roc(folder / "roc.png", labels, scores, figures, title)
     Plots.reliability(folder / "reliability.png", figures["certainty"], title)
     # The card is read again: a Trainer.py that finished meanwhile must not get the figures of the graph before.
-    with Files.lock(configuration.card.parent):
+    with Files.lock(configuration.card.parent, wait=True):
         newest = Card.load(configuration.card)
         if newest.graph_sha256 == card.graph_sha256:
             Card.write(configuration.card, dataclasses.replace(newest, metrics={**about, **figures}))
@@ -299,7 +300,7 @@ def _set_aside(folder):
 
     In one folder it would draw them all as one curve that jumps back and forth.
     """
-    for path in folder.glob("events.out.tfevents.*"):
+    for path in Curves.files(folder, validation=True):
         ended = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
         (folder / ended).mkdir(exist_ok=True)
         path.replace(folder / ended / path.name)
@@ -315,7 +316,7 @@ class _Events:
         import tensorflow as tf
 
         self._scalar = tf.summary.scalar
-        self._writer = tf.summary.create_file_writer(str(self._folder))
+        self._writer = tf.summary.create_file_writer(str(self._folder), filename_suffix=Curves.VALIDATION)
         return self
 
     def __exit__(self, *_):

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import types
 
 import pytest
 
@@ -52,6 +53,30 @@ def test_each_content_is_kept_once_across_restarts(tmp_path, open_client):
             client.post("/Inference", data=services.image(red, 40))
 
     assert len(kept(tmp_path / "Captured")) == len(rows(tmp_path / "Captured")) == 2
+
+
+def test_other_files_of_the_folder_are_neither_counted_nor_removed(tmp_path):
+    (tmp_path / "ALLGraph.pb").write_bytes(bytes(5000))
+    (tmp_path / "Im001_1.jpg").write_bytes(bytes(5000))
+    (tmp_path / f"{'0' * 64}.jpg").write_bytes(bytes(900))
+    captured = Captured.Captured(tmp_path, 1000)
+
+    captured.keep(finding(bytes(200)), "model", "request")
+
+    found = {path.name for path in tmp_path.iterdir()} - {Captured.LOG}
+    assert found == {"ALLGraph.pb", "Im001_1.jpg", hashlib.sha256(bytes(200)).hexdigest() + ".png"}
+
+
+def finding(content):
+    verdict = types.SimpleNamespace(finding="ALL detected", label="1", probabilities={"0": 0.25, "1": 0.75})
+    return types.SimpleNamespace(
+        sha256=hashlib.sha256(content).hexdigest(),
+        facts=types.SimpleNamespace(format="png"),
+        content=content,
+        verdict=verdict,
+        engine="CPU",
+        precision="f32",
+    )
 
 
 def test_what_is_refused_is_not_kept(tmp_path, open_client):

@@ -11,10 +11,11 @@ import sys
 import pytest
 
 import Data as Script
-from Classes import Data, Entry, Files, Groups, Shards
+from Classes import Data, Entry, Groups, Shards
 from Classes.Errors import ALLError, DataError
 from tests import smears
 from tests.folders import configuration, manifest, put, sides, toys
+from tests.processes import held
 
 
 @pytest.fixture
@@ -288,7 +289,7 @@ def test_names_beyond_ascii(folder):
 
 
 def test_two_runs_at_once(folder):
-    with Files.lock(folder / "Model/Data"), pytest.raises(ALLError, match="another run"):
+    with held(folder / "Model/Data"), pytest.raises(ALLError, match="another run"):
         Data.run(configuration(folder))
 
 

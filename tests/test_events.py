@@ -2,21 +2,36 @@
 
 import contextlib
 import gc
+import importlib
 import json
 import logging
 import shutil
 import signal
 import ssl
 import subprocess
+import sys
 import time
 
 import pytest
 
-from Classes import Events
+from Classes import Entry, Events
 from Classes.Errors import ConfigurationError
 from tests import brokers, graphs, servers, services
 
 TOPIC = "Ward/3/ALL"
+
+
+def test_only_a_server_with_a_broker_needs_the_package(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "paho"] + ["paho", "paho.mqtt"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "paho" else find_spec(name))
+
+    assert Entry.missing(Entry.SERVER) == []
+    assert Events.open_events(graphs.configuration(tmp_path)) is None
+    with pytest.raises(ConfigurationError) as refused:
+        Events.open_events(graphs.configuration(tmp_path, "MqttBroker=localhost"))
+    assert refused.value.code == "package_missing"
 
 
 @pytest.fixture

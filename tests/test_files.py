@@ -4,13 +4,17 @@ import json
 import os
 import pathlib
 import stat
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
 from Classes import Files
 from Classes.Errors import ALLError
-from tests.processes import python
+from Classes.Helpers import PROJECT
+from tests.processes import held, python
 
 
 def names(folder):
@@ -75,6 +79,140 @@ def test_the_longest_names_are_written_too(tmp_path, name):
     assert names(tmp_path) == [name]
 
 
+def test_a_link_stays_and_its_target_is_written(tmp_path):
+    (tmp_path / "share").mkdir()
+    (tmp_path / "share" / "real.csv").write_text("old")
+    (tmp_path / "first.csv").symlink_to("second.csv")
+    (tmp_path / "second.csv").symlink_to(pathlib.Path("share", "real.csv"))
+    (tmp_path / "new.csv").symlink_to(tmp_path / "share" / "new.csv")
+    Files.write(tmp_path / "first.csv", "rows")
+    Files.write(tmp_path / "new.csv", "new rows")
+    assert (tmp_path / "first.csv").readlink() == pathlib.Path("second.csv")
+    assert (tmp_path / "second.csv").readlink() == pathlib.Path("share", "real.csv")
+    assert (tmp_path / "share" / "real.csv").read_text() == "rows"
+    assert (tmp_path / "share" / "new.csv").read_text() == "new rows"
+    assert names(tmp_path) == ["first.csv", "new.csv", "second.csv", "share"]
+    assert names(tmp_path / "share") == ["new.csv", "real.csv"]
+
+
+@pytest.mark.parametrize("target", ["loop", "not-mounted/rows.csv"])
+def test_a_link_to_nowhere_is_an_error_that_makes_nothing(tmp_path, target):
+    (tmp_path / "loop").symlink_to(tmp_path / target)
+    with pytest.raises(OSError) as caught:
+        Files.write(tmp_path / "loop", "rows")
+    assert caught.value.errno in (errno.ELOOP, errno.ENOENT)
+    assert caught.value.filename == str(tmp_path / "loop")
+    assert names(tmp_path) == ["loop"]
+
+
+def test_a_folder_that_is_a_link_to_nowhere_is_named(tmp_path):
+    (tmp_path / "Logs").symlink_to(tmp_path / "not-mounted")
+    with pytest.raises(FileNotFoundError) as caught, Files.lock(tmp_path / "Logs"):
+        pytest.fail("was locked")
+    assert caught.value.filename == str(tmp_path / "not-mounted")
+
+
+def test_a_pipe_stays_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        got = []
+        reader = threading.Thread(target=lambda got=got: got.append((tmp_path / "pipe").read_text()))
+        reader.start()
+        Files.write(tmp_path / name, "x" * 200_000)
+        reader.join(30)
+        assert got == ["x" * 200_000]
+        assert (tmp_path / "pipe").is_fifo()
+    assert names(tmp_path) == ["link", "pipe"]
+
+
+def test_a_pipe_that_nobody_reads_from_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(Files, "PATIENCE", 0.2)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError) as caught:
+        Files.write(tmp_path / "pipe", "rows")
+    assert caught.value.errno == errno.ENXIO
+    assert caught.value.filename == str(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def device(path, minor):
+    """A device of one's own: never the system's, which a wrong line would replace."""
+    try:
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, minor))
+        path.write_bytes(b"")
+    except OSError:
+        pytest.skip("only root makes devices")
+    return path
+
+
+def test_a_device_stays_a_device(tmp_path):
+    null = device(tmp_path / "null", 3)
+    for name in ("null", "link"):
+        (tmp_path / "link").exists() or (tmp_path / "link").symlink_to("null")
+        Files.write(tmp_path / name, "rows")
+        assert null.is_char_device()
+    assert (tmp_path / "link").is_symlink()
+    assert names(tmp_path) == ["link", "null"]
+
+
+def test_a_full_device_is_named_and_stays(tmp_path):
+    full = device(tmp_path / "full", 7)
+    with pytest.raises(OSError, match="No space left") as caught:
+        Files.write(full, "rows")
+    assert caught.value.filename == str(full)
+    assert full.is_char_device()
+
+
+WRITING = "from Classes import Files; print('before'); Files.write({!r}, 'rows\\n'); print('after')"
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_the_output_is_written_where_it_stands(tmp_path, name):
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    script = WRITING.format(str(tmp_path / name))
+    assert python(script).stdout == "before\nrows\nafter\n"
+    (tmp_path / "out").write_text("kept\n")
+    for mode, expected in (("a", "kept\nbefore\nrows\nafter\n"), ("w", "before\nrows\nafter\n")):
+        with open(tmp_path / "out", mode) as out:
+            subprocess.run([sys.executable, "-c", script], cwd=PROJECT, stdout=out, check=True)
+        assert (tmp_path / "out").read_text() == expected
+    assert names(tmp_path) == ["link", "out"]
+
+
+def test_a_mistyped_device_is_no_new_file():
+    with pytest.raises(OSError) as caught:
+        Files.write("/dev/no-such-device", "rows")
+    assert caught.value.filename == "/dev/no-such-device"
+    assert not pathlib.Path("/dev/no-such-device").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EXDEV])
+def test_a_file_that_cannot_be_renamed_onto_is_written_into(tmp_path, monkeypatch, number):
+    # As a file that a container mounts by itself.
+    (tmp_path / "rows.csv").write_text("an older and longer content")
+    inode = (tmp_path / "rows.csv").stat().st_ino
+
+    def refuse(path, target):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(pathlib.Path, "replace", refuse)
+    Files.write(tmp_path / "rows.csv", "rows")
+    assert (tmp_path / "rows.csv").read_text() == "rows"
+    assert (tmp_path / "rows.csv").stat().st_ino == inode
+    assert names(tmp_path) == ["rows.csv"]
+
+
+def test_a_writable_file_in_a_folder_that_is_not_is_written_into(tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_text("old")
+    really = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(tmp_path) and really(path, mode))
+    inode = (tmp_path / "rows.csv").stat().st_ino
+    Files.write(tmp_path / "rows.csv", "rows")
+    assert (tmp_path / "rows.csv").read_text() == "rows"
+    assert (tmp_path / "rows.csv").stat().st_ino == inode
+
+
 def test_bytes_and_text_are_written_as_they_are(tmp_path):
     Files.write(tmp_path / "bytes", b"\x00\xff\r\n")
     Files.write(tmp_path / "text", "Größe\n")
@@ -113,6 +251,49 @@ def test_sweep_removes_what_a_kill_left_and_nothing_of_the_users(tmp_path):
     (tmp_path / ".hidden").touch()
     Files.sweep(tmp_path)
     assert names(tmp_path) == [".hidden", ".mine.tmp", "mine.tmp"]
+
+
+def test_sweep_leaves_what_a_living_run_writes(tmp_path):
+    script = (
+        "import pathlib, sys; from Classes import Files\n"
+        f"with Files.replacing({str(tmp_path / 'rows.csv')!r}) as temporary:\n"
+        "    temporary.write_text('theirs'); print('open', flush=True); sys.stdin.readline()\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, cwd=PROJECT, stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout.readline() == "open\n"
+        with Files.replacing(tmp_path / "mine.csv") as mine:
+            mine.write_text("mine")
+            folder = Files.beside(tmp_path / "shards")
+            folder.mkdir()
+            with Files.lock(tmp_path):
+                pass
+            assert folder.is_dir()
+        other.communicate("\n")
+    assert (tmp_path / "rows.csv").read_text() == "theirs"
+    assert (tmp_path / "mine.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("age", "left"), [(60, 1), (3 * 86400, 0)])
+def test_what_another_machine_writes_is_left_for_a_day(tmp_path, monkeypatch, age, left):
+    monkeypatch.setattr("platform.node", lambda: "another-machine")
+    Files._place.cache_clear()
+    path = Files.beside(tmp_path / "graph.pb")
+    monkeypatch.undo()
+    Files._place.cache_clear()
+    path.touch()
+    os.utime(path, (time.time() - age,) * 2)
+    Files.sweep(tmp_path)
+    assert len(names(tmp_path)) == left
+
+
+def test_what_a_process_of_the_same_number_left_is_removed(tmp_path, monkeypatch):
+    # In a container the first process always has the number 1.
+    monkeypatch.setattr(Files, "PROCESS", "abcdef")
+    Files.beside(tmp_path / "graph.pb").touch()
+    monkeypatch.undo()
+    Files.sweep(tmp_path)
+    assert names(tmp_path) == []
 
 
 def test_sweep_does_not_follow_a_link(tmp_path):
@@ -164,10 +345,69 @@ def test_two_runs_never_write_into_one_folder(tmp_path):
     script = f"from Classes import Files\nwith Files.lock({str(tmp_path)!r}): print('in')"
     with Files.lock(tmp_path):
         other = python(script)
-        with pytest.raises(ALLError, match="another run is writing here; wait for it"), Files.lock(tmp_path):
-            pytest.fail("was locked twice")
-    assert str(pathlib.Path(tmp_path)) in other.stderr
+    assert other.stdout == ""
+    assert str(tmp_path) in other.stderr
+    with held(tmp_path), pytest.raises(ALLError) as refused, Files.lock(tmp_path):
+        pytest.fail("was locked twice")
+    assert refused.value.code == "folder_in_use"
     assert python(script).stdout == "in\n"
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_all_outputs_of_a_run_may_go_into_one_folder(tmp_path, wait):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to("run")
+    script = f"from Classes import Files\nwith Files.lock({str(tmp_path / 'run')!r}): print('in')"
+    for name in ("run", "link", "other/../run"):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        with Files.lock(tmp_path / "run"):
+            with Files.lock(tmp_path / name, wait=wait):
+                pass
+            # The inner end frees nothing.
+            assert python(script).stdout == ""
+    assert python(script).stdout == "in\n"
+
+
+def test_a_forked_process_holds_nothing(tmp_path):
+    script = (
+        "import os, sys; from Classes import Files\n"
+        f"with Files.lock({str(tmp_path)!r}):\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        try:\n"
+        f"            with Files.lock({str(tmp_path)!r}): os._exit(1)\n"
+        "        except Files.ALLError: os._exit(7)\n"
+        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    assert python(script).stdout == "7\n"
+
+
+def test_who_waits_too_long_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(Files, "PATIENCE", 0.2)
+    with held(tmp_path), pytest.raises(ALLError) as refused, Files.lock(tmp_path, wait=True):
+        pytest.fail("was locked twice")
+    assert refused.value.code == "folder_in_use"
+
+
+def test_an_error_without_a_file_names_the_folder(tmp_path):
+    with pytest.raises(OSError, match="Input/output error") as caught, Files.lock(tmp_path):
+        raise OSError(errno.EIO, "Input/output error")
+    assert caught.value.filename == str(tmp_path)
+
+
+def test_a_lock_file_of_another_user_is_enough(tmp_path, monkeypatch):
+    (tmp_path / ".lock").touch()
+    really = open
+
+    def refusing(path, mode="r", *rest, **named):
+        if mode != "r" and os.fspath(path).endswith(".lock"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return really(path, mode, *rest, **named)
+
+    monkeypatch.setattr("builtins.open", refusing)
+    with Files.lock(tmp_path):
+        monkeypatch.undo()
+        assert "in" not in python(f"from Classes import Files\nwith Files.lock({str(tmp_path)!r}): print('in')").stdout
 
 
 def test_a_killed_run_leaves_no_lock(tmp_path):
@@ -178,3 +418,97 @@ def test_a_killed_run_leaves_no_lock(tmp_path):
     python(script)
     with Files.lock(tmp_path):
         assert (tmp_path / ".lock").exists()
+
+
+LACKING = [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL]
+
+
+@pytest.mark.parametrize("number", LACKING)
+def test_a_share_without_locks_is_worked_on_with_one_warning(tmp_path, monkeypatch, caplog, number):
+    def refuse(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Files.fcntl, "flock", refuse)
+    for _ in range(2):
+        with Files.lock(tmp_path), Files.lock(tmp_path, wait=True):
+            Files.write(tmp_path / "card.json", "content")
+    assert (tmp_path / "card.json").read_text() == "content"
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert str(tmp_path) in warnings[0]
+
+
+def test_what_another_run_holds_on_cifs_is_in_use(tmp_path, monkeypatch):
+    def refuse(file, operation):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Files.fcntl, "flock", refuse)
+    with pytest.raises(ALLError) as refused, Files.lock(tmp_path):
+        pytest.fail("was locked")
+    assert refused.value.code == "folder_in_use"
+
+
+def test_a_stale_lock_file_is_opened_anew(tmp_path, monkeypatch):
+    really, stale = Files.fcntl.flock, [True]
+
+    def once(file, operation):
+        if stale:
+            stale.pop()
+            raise OSError(errno.ESTALE, "Stale file handle")
+        really(file, operation)
+
+    monkeypatch.setattr(Files.fcntl, "flock", once)
+    with Files.lock(tmp_path):
+        monkeypatch.undo()
+        assert python(f"from Classes import Files\nwith Files.lock({str(tmp_path)!r}): print('in')").stdout == ""
+
+
+@pytest.mark.parametrize("number", LACKING)
+def test_a_share_that_flushes_nothing_is_worked_on(tmp_path, monkeypatch, caplog, number):
+    def refuse(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    for name in ("a", "b", "c"):
+        Files.write(tmp_path / name, "content")
+    assert names(tmp_path) == ["a", "b", "c"]
+    assert 1 <= len(caplog.records) <= 2
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_flush_that_fails_is_an_error_that_names_the_file(tmp_path, monkeypatch, number):
+    def refuse(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError) as caught:
+        Files.write(tmp_path / "a", "content")
+    assert (caught.value.errno, caught.value.filename) == (number, str(tmp_path / "a"))
+    assert names(tmp_path) == []
+
+
+def test_a_system_without_locks_and_folders_to_open(tmp_path, monkeypatch):
+    # Windows: no fcntl, and a folder cannot be opened.
+    really = os.open
+
+    def refuse(path, *rest, **named):
+        if pathlib.Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return really(path, *rest, **named)
+
+    monkeypatch.setattr(Files, "fcntl", None)
+    monkeypatch.setattr(os, "open", refuse)
+    with Files.lock(tmp_path):
+        Files.write(tmp_path / "rows.csv", "rows")
+    assert names(tmp_path) == ["rows.csv"]
+
+
+def test_what_cannot_be_swept_stops_nobody(tmp_path, monkeypatch):
+    (tmp_path / ".graph.pb.0123456789ab.tmp").touch()
+
+    def refuse(path, missing_ok=False):
+        raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    monkeypatch.setattr(pathlib.Path, "unlink", refuse)
+    with Files.lock(tmp_path):
+        assert (tmp_path / ".graph.pb.0123456789ab.tmp").exists()

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from Classes import Helpers
+from Classes import Files, Helpers
 from Classes.Errors import ConfigurationError
 
 # The configuration of the original documents, so that an old confs.json keeps its meaning.
@@ -295,6 +295,33 @@ def test_a_name_that_is_no_utf_8_is_logged(configuration, tmp_path):
     log = Helpers.start_log(configuration, "Trainer")
     log.info("Loaded %s", os.fsdecode(b"cell\xff.jpg"))
     assert log_lines(tmp_path)[-1].endswith("Loaded cell\\udcff.jpg")
+
+
+def test_a_log_that_is_a_link_stays_one(configuration, tmp_path, monkeypatch):
+    (tmp_path / "Logs").mkdir()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "Logs" / "Trainer.log").symlink_to(tmp_path / "disk" / "trainer.log")
+    rotated = Files.rotated
+    monkeypatch.setattr(Files, "rotated", lambda path, most: rotated(path, 200))
+
+    log = Helpers.start_log(configuration, "Trainer")
+    for number in range(5):
+        log.info("%d %s", number, "x" * 100)
+
+    assert (tmp_path / "Logs" / "Trainer.log").is_symlink()
+    assert [path.name for path in (tmp_path / "Logs").iterdir()] == ["Trainer.log"]
+    assert "4 xxx" in (tmp_path / "disk" / "trainer.log").read_text()
+    assert "3 xxx" in (tmp_path / "disk" / "trainer.log.1").read_text()
+
+
+def test_a_log_into_a_pipe_leaves_the_pipe(configuration, tmp_path):
+    (tmp_path / "Logs").mkdir()
+    os.mkfifo(tmp_path / "Logs" / "Trainer.log")
+    reader = os.open(tmp_path / "Logs" / "Trainer.log", os.O_RDONLY | os.O_NONBLOCK)
+    Helpers.start_log(configuration, "Trainer").info("a line")
+    assert b"a line" in os.read(reader, 4096)
+    os.close(reader)
+    assert (tmp_path / "Logs" / "Trainer.log").is_fifo()
 
 
 def test_without_a_log_folder_the_terminal_has_the_log(configuration, tmp_path, capsys):

@@ -12,6 +12,7 @@ import Trainer
 from Classes import Acceptance, Card, Engine, Files, Freezing, Int8, OpenVINO, Quantization, Shards
 from Classes.Errors import ALLError, DataError, GraphError
 from tests import graphs, networks, smears
+from tests.processes import held
 from tests.test_validation import VALIDATION, build, item
 
 needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="NNCF, which is optional, is missing")
@@ -185,7 +186,7 @@ def test_a_run_goes_on_after_one_that_was_killed(folder, offered):
 def test_only_one_run_at_a_time(folder, offered):
     offered(SAME)
     with (
-        Files.lock(folder / "Model" / "_logs"),
+        held(folder / "Model" / "_logs"),
         pytest.raises(ALLError, match="another run is writing here"),
     ):
         quantize(folder)

@@ -22,7 +22,6 @@ from Classes import (
     Checkpoints,
     Data,
     Engine,
-    Files,
     Fitting,
     Freezing,
     Helpers,
@@ -36,6 +35,7 @@ from Classes import (
 )
 from Classes.Errors import ALLError, ConfigurationError, DataError, TrainingError
 from tests import networks, smears
+from tests.processes import held
 
 QUICK = ("Epochs=6", "LearningRate=0.01", "Shards=2", "BatchSize=5")
 
@@ -209,6 +209,38 @@ def test_another_run_is_moved_aside(project, caplog):
     log = project().path("LogDir")
     assert_same(Checkpoints.latest(log.with_name("log-1"))[1], first)
     assert "it was moved to" in caplog.text
+
+
+@pytest.mark.slow
+def test_one_folder_for_all_of_a_run_of_which_only_its_own_files_are_moved_aside(project, tmp_path):
+    from Classes import Curves, Validation
+
+    one = tmp_path / "one"
+    for name in ("Data/0/cell.png", "Pretrained/weights.h5", "best/notes.txt", "notes.txt"):
+        (one / name).parent.mkdir(parents=True, exist_ok=True)
+        (one / name).write_text("the user's")
+    places = [f"{key}={one}" for key in ("LogDir", "LogDirEval", "ReportDir", "CacheDir", "CaptureDir")]
+    places.append(f"ALLGraph={one / 'ALLGraph.pb'}")
+
+    Training.run(project("Epochs=1", *places))
+    trained = {path.relative_to(one) for path in one.rglob("*") if path.is_file()}
+    curves = Curves.read(one)
+    assert Validation.run(project(*places)) == 0
+
+    assert Curves.read(one) == curves
+    assert "Training_losses/Total_Loss" in curves
+    Training.run(project("Epochs=1", "LearningRate=0.02", *places))
+
+    there = {str(path.relative_to(one)) for path in one.rglob("*") if path.is_file()}
+    aside = {path.relative_to(tmp_path / "one-1") for path in (tmp_path / "one-1").rglob("*") if path.is_file()}
+    users = {"Data/0/cell.png", "Pretrained/weights.h5", "best/notes.txt", "notes.txt"}
+    assert there >= users | {"ALLGraph.pb", "ALLGraph.json", "metrics.json", "Report.html", "MODEL_CARD.md"}
+    assert {str(path) for path in aside} == {
+        str(path) for path in trained if not path.name.startswith("ALLGraph") and str(path) not in users | {".lock"}
+    }
+    assert any(path.name == "run.json" for path in aside)
+    assert Curves.read(tmp_path / "one-1") == curves
+    assert not list((tmp_path / "one-1").glob("*.validation"))
 
 
 @pytest.mark.slow
@@ -432,8 +464,9 @@ def test_a_gpu_goes_on_where_a_processor_began(project, monkeypatch):
 
 def test_two_trainers_on_one_folder(project):
     configuration = project()
-    with Files.lock(configuration.path("LogDir")), pytest.raises(ALLError, match="another run is writing here"):
+    with held(configuration.path("LogDir")), pytest.raises(ALLError) as refused:
         Training.run(configuration)
+    assert refused.value.code == "folder_in_use"
 
 
 @pytest.mark.parametrize(
