@@ -73,8 +73,12 @@ def read_secret(configuration, key, name):
     """
     path = configuration.path(key)
     try:
-        if path.stat().st_mode & 0o077:
-            raise ConfigurationError(f"{path}: other users may read this {name}; run chmod 600 {path}")
+        # Windows has no such permissions, and shows what it has as readable by all.
+        if os.name != "nt" and path.stat().st_mode & 0o077:
+            raise ConfigurationError(
+                f"{path}: other users may read this {name}. Run chmod 600 {path}, and if that has no effect, as on a "
+                "network share, move the file to a local disk or use the environment variable."
+            )
         return (path.read_text(encoding="utf-8").splitlines() or [""])[0].strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: the {name} cannot be read ({error}); see {key}") from error

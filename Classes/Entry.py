@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import signal
+import subprocess
 import sys
 import traceback
 
@@ -37,12 +38,30 @@ TRAINING = (
     "tf_slim",
 )
 
+SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+# What to do about an error of the system, by its numbers.
+REMEDIES = {
+    SPACE: "free some space and run this again",
+    (errno.EACCES, errno.EPERM): "check who may read and write it and its folder, or use another path (--set)",
+    (errno.EROFS,): "use a path on a disk that can be written (--set)",
+    (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP): "check the path",
+    (errno.ENAMETOOLONG,): "use a shorter path",
+    (errno.EMFILE, errno.ENFILE): "allow more open files (ulimit -n)",
+    (errno.ENOMEM, errno.EAGAIN): "close other programs",
+    (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO): "check the disk or the network share and run this again",
+    (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL): (
+        "its file system may lack a function; use a folder on a local disk (--set)"
+    ),
+}
+REMEDY = "check this path and run this again"
+
 # Environment variable: this process was started by `hand_over`.
 HANDED_OVER = "ALL_HANDED_OVER"
 
 
 def missing(packages):
-    """The names of `packages` that this interpreter cannot import."""
+    """The names of `packages` that this interpreter does not find."""
     return [name for name in packages if importlib.util.find_spec(name) is None]
 
 
@@ -57,15 +76,39 @@ def hand_over(packages):
     lacking = missing(packages)
     if not lacking:
         return
-    interpreter = PROJECT / ".venv" / "bin" / "python"
+    windows = os.name == "nt"
+    interpreter = PROJECT / ".venv" / ("Scripts/python.exe" if windows else "bin/python")
     # The mark keeps a damaged .venv from handing over to itself for ever.
     if interpreter.exists() and HANDED_OVER not in os.environ:
         os.environ[HANDED_OVER] = "1"
         sys.stdout.flush()
         # orig_argv keeps -m and the interpreter's own options; it came with Python 3.10.
         arguments = getattr(sys, "orig_argv", ["python", *sys.argv])[1:]
-        os.execv(interpreter, [str(interpreter), *arguments])
-    raise ALLError(f"{', '.join(lacking)}: not installed; run sh {PROJECT / 'Setup.sh'} first")
+        command = [str(interpreter), *arguments]
+        if windows:
+            # There execv starts another process and lets the shell go on meanwhile.
+            sys.exit(subprocess.call(command))
+        os.execv(interpreter, command)
+    file = PROJECT / "Required" / "requirements-serving.txt"
+    remedy = f"{sys.executable} -m pip install -r {file}" if windows else f"sh {PROJECT / 'Setup.sh'} first"
+    raise ALLError(f"{', '.join(lacking)}: not installed; run {remedy}", code="package_missing")
+
+
+def check_system(packages):
+    """Refuse a system on which only the client works.
+
+    Args:
+      packages: as for `run`.
+    Raises:
+      ALLError: this is Windows, or another system without file locks and interval timers (code "unsupported_system").
+    """
+    if set(packages) <= set(CLIENT):
+        return
+    if Interruptions.ALARM is None or missing(["fcntl"]):
+        raise ALLError(
+            "only Client.py runs on this system; on Windows, run this script in WSL (https://aka.ms/wsl)",
+            code="unsupported_system",
+        )
 
 
 @Interruptions.deferred()
@@ -158,6 +201,7 @@ def run(main, packages):
     try:
         # --help answers even where nothing is installed yet.
         if not {"-h", "--help"} & set(sys.argv[1:]):
+            check_system(packages)
             hand_over(packages)
             os.environ.pop(HANDED_OVER, None)
         code = main()
@@ -190,7 +234,7 @@ def _told(error):
 
 def explain(error):
     """(what the user is told, exit code) for what ended a run."""
-    return _foreseen(error) or (_defect(error), 1)
+    return _foreseen(error) or _of_package(error) or (_defect(error), 1)
 
 
 def _foreseen(error):
@@ -198,12 +242,50 @@ def _foreseen(error):
     if isinstance(error, ALLError):
         return error, error.exit_code
     error = _of_tensorflow(error) or error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"{error.filename or 'writing'}: {error.strerror}; free some space and run this again", 1
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, 1
+        remedy = next((words for numbers, words in REMEDIES.items() if error.errno in numbers), REMEDY)
+        return f"{error.filename or _unnamed(error)}: {error.strerror}; {remedy}", 1
     if isinstance(error, MemoryError):
         return "not enough memory; close other programs, or lower BatchSize or Workers", 1
+    return None
+
+
+def _unnamed(error):
+    """Where an error of the system arose that names no file: writing to the output names none, nor do some calls."""
+    if error.errno in SPACE:
+        return "writing"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"line {frames[-1].lineno} of {frames[-1].filename}" if frames else "the system"
+
+
+def _of_package(error):
+    """The same for a package that is there but cannot be loaded; None where another thing went wrong."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [index for index, frame in enumerate(frames) if "importlib._bootstrap" in frame.filename]
+    if not isinstance(error, ImportError) and not places:
+        return None
+    names = [_package(frame.filename) for frame in frames[places[0] if places else 0 :]]
+    name = next(filter(None, names), None) or (getattr(error, "name", None) or "").partition(".")[0]
+    if not name and (statement := re.match(r"(?:from|import) (\w+)", frames[-1].line or "")):
+        name = statement[1]
+    if not name or (PROJECT / name).exists() or (PROJECT / f"{name}.py").exists():
+        return None
+    # TensorFlow's message is a traceback of its own; the reason stands in the line with the exception.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = (line for line in lines if re.match(r"\w*Error: ", line))
+    reason = [*named, *lines, type(error).__name__][0]
+    return (
+        f"the package {name} cannot be loaded ({reason}); remove {PROJECT / '.venv'} and run sh {PROJECT / 'Setup.sh'} "
+        "again, or see the supported systems in the README"
+    ), 1
+
+
+def _package(path):
+    """The package that a file of an installed one belongs to, or None."""
+    parts = pathlib.Path(path).parts
+    for place in ("site-packages", "dist-packages"):
+        if place in parts[:-1]:
+            return parts[parts.index(place) + 1].removesuffix(".py")
     return None
 
 

@@ -44,15 +44,16 @@ _held = threading.local()
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path, into=False):
     """Yield a temporary path; on success its content is flushed and becomes that of `path`, else it is removed.
 
     The temporary file lies beside `path` and is renamed, so that `path` is whole at any time. A symbolic link stays and
     what it points to is replaced. What cannot be replaced is written into: devices, pipes, /dev/stdout, and a file
-    that is mounted by itself or lies in a folder that nobody may write into.
+    that is mounted by itself.
 
     Args:
       path: the file to replace; its folder is made when it is missing.
+      into: also write into a file of a folder that may not be written, which is not whole meanwhile.
     Raises:
       OSError: naming `path`. Whoever gives the temporary path to a library has to know that it reports a full disk:
         Pillow does not.
@@ -63,7 +64,8 @@ def replacing(path):
     temporary = None
     with contextlib.ExitStack() as stack:
         try:
-            if target is None or _only_into(target):
+            into = into and target is not None and _only_into(target)
+            if target is None or into:
                 temporary = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ALL-")), "content")
             else:
                 temporary = beside(target)
@@ -71,9 +73,9 @@ def replacing(path):
             temporary.touch(exist_ok=False)
             yield temporary
             flush(temporary)
-            put(temporary, path)
+            put(temporary, path, into)
             if target is not None:
-                flush(target if _only_into(target) else target.parent)
+                flush(target if into else target.parent)
         except OSError as error:
             if error.errno is None or error.filename not in (None, str(temporary)):
                 raise
@@ -81,17 +83,18 @@ def replacing(path):
             raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def put(made, path):
+def put(made, path, into=False):
     """Make the content of a whole file that of `path`, as `replacing` does.
 
     Args:
       made: a file, which is gone afterwards.
-      path: what is replaced, or where it cannot be replaced, written into.
+      path: what is replaced, or written into if it cannot be replaced.
+      into: never replace it.
     Raises:
       OSError: it cannot be written.
     """
     made, target = pathlib.Path(made), followed(path)
-    if target is not None and not _only_into(target):
+    if target is not None and not into:
         try:
             made.replace(target)
             return
@@ -215,15 +218,15 @@ def _place():
     return hashlib.sha256(f"{platform.node()} {namespace}".encode()).hexdigest()[:8]
 
 
-def write(path, content):
-    """Write bytes or text to `path` as a whole."""
-    with replacing(path) as temporary:
+def write(path, content, into=False):
+    """Write bytes or text to `path` as a whole; `into` as for `replacing`."""
+    with replacing(path, into) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def write_json(path, content):
+def write_json(path, content, into=False):
     """Write `content` as indented JSON; NaN and infinity are refused, since JSON has neither."""
-    write(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", into)
 
 
 def sealed(content):
@@ -434,8 +437,9 @@ def _open_lock(folder):
         return open(path, "a")
     except PermissionError as error:
         # Of another user, who shares the folder: to lock it, reading is enough.
-        with contextlib.suppress(OSError):
-            return open(path)
+        if os.access(folder, os.W_OK | os.X_OK):
+            with contextlib.suppress(OSError):
+                return open(path)
         raise PermissionError(error.errno, error.strerror, str(folder)) from error
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from error

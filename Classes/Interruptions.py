@@ -8,6 +8,9 @@ import threading
 # Seconds until a stop that was dropped is raised again: by then the destructor or callback that dropped it is left.
 AGAIN = 0.02
 
+# Windows has no interval timer: there a stop that was dropped takes a second Ctrl-C.
+ALARM = getattr(signal, "SIGALRM", None)
+
 
 class Stop:
     """The signals of one run: `Stopped` while it works, so that it tidies up; nothing once it is over.
@@ -26,18 +29,19 @@ class Stop:
             # A shell starts what it is not to wait for with Ctrl-C ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._signalled)
-        signal.signal(signal.SIGALRM, self._again)
+        if ALARM is not None:
+            signal.signal(ALARM, self._again)
         sys.excepthook, sys.unraisablehook = self._printed(sys.excepthook), self._ignored(sys.unraisablehook)
 
     def over(self):
         """From here on signals change nothing."""
         self._over = True
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _alarm(0)
 
     def dropped(self):
         """Raise the stop once more, a moment from now."""
         if not self._over:
-            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+            _alarm(AGAIN)
 
     def _signalled(self, number, frame):
         if self._over:
@@ -57,6 +61,11 @@ class Stop:
     def _printed(self, former):
         """Compiled code that cannot hand on an exception prints it, or one that it made of it, and keeps it alive."""
         return lambda *error: self.dropped() if self.arrived else former(*error)
+
+
+def _alarm(seconds):
+    if ALARM is not None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 class Stopped(KeyboardInterrupt):
@@ -90,7 +99,8 @@ def deferred():
     arrived = []
     former = {
         number: signal.signal(number, lambda number, _: arrived.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+        for number in (signal.SIGINT, signal.SIGTERM, ALARM)
+        if number is not None
     }
     try:
         yield arrived

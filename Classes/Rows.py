@@ -108,10 +108,10 @@ def write(rows, model, csv_path, json_path, log):
         writer = csv.DictWriter(text, fields, lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: _harmless(value) for key, value in row.items()} for row in rows)
-        Files.write(csv_path, text.getvalue())
+        Files.write(csv_path, text.getvalue(), into=True)
     if json_path:
         content = {"notice": Helpers.DISCLAIMER, "model": model, "images": rows}
-        Files.write_json(json_path, content)
+        Files.write_json(json_path, content, into=True)
     for path in (csv_path, json_path):
         if path:
             log.info("Wrote %d rows to %s", len(rows), path)

@@ -1,3 +1,5 @@
+import errno
+import importlib
 import os
 import shutil
 import signal
@@ -180,6 +182,84 @@ def test_what_goes_wrong_is_one_line_and_a_code(capsys, error, line, code):
     assert captured.err.strip().startswith(line)
     assert len(captured.err.strip().splitlines()) == 1
     assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO, errno.ESTALE, errno.EROFS, 9999]
+)
+@pytest.mark.parametrize("file", ["/share/run.json", None])
+def test_every_error_of_the_system_names_a_file_and_a_remedy(number, file):
+    strerror = os.strerror(number)
+    try:
+        raise OSError(number, strerror, file) if file else OSError(number, strerror)
+    except OSError as error:
+        told, code = Entry.explain(error)
+    before, _, remedy = told.partition(f"{strerror}; ")
+    assert code == 1
+    assert (file or __file__) in before
+    assert remedy
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """A site-packages folder into which a test puts packages that do not load."""
+    folder = tmp_path / "lib" / "site-packages"
+    folder.mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("raise ImportError('libGL.so.1: cannot open shared object file')", "libGL.so.1"),
+        (
+            "raise ImportError('Traceback:\\n  1\\nImportError: GLIBC_2.28 not found\\n\\nSee it.')",
+            "GLIBC_2.28",
+        ),
+        ("import ctypes; ctypes.CDLL('libnone.so.7')", "libnone.so.7"),
+        ("raise RuntimeError('this processor lacks X86_V2')", "X86_V2"),
+        ("from brokenpackage_all import nothing", "nothing"),
+        ("import another_package_that_is_missing", "another_package_that_is_missing"),
+    ],
+)
+def test_a_package_that_does_not_load_is_no_defect_of_ours(packages, content, reason):
+    (packages / "brokenpackage_all.py").write_text(content)
+    sys.modules.pop("brokenpackage_all", None)
+    try:
+        importlib.import_module("brokenpackage_all")
+    except Exception as error:
+        told, code = Entry.explain(error)
+    assert code == 1
+    assert "brokenpackage_all" in told
+    assert reason in told
+    assert "\n" not in told
+    assert "defect" not in told
+
+
+def test_a_module_of_ours_that_does_not_load_is_one():
+    try:
+        from Classes.Entry import no_such_name  # noqa: F401
+    except ImportError as error:
+        assert "defect of the toolkit" in Entry.explain(error)[0]
+
+
+WINDOWS = {**os.environ, "PYTHONPATH": str(PROJECT / "tests" / "windows")}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_on_windows_every_script_has_help(name):
+    run = subprocess.run([sys.executable, PROJECT / name, "--help"], capture_output=True, text=True, env=WINDOWS)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert f"python3 {name}" in run.stdout
+
+
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "Client.py"])
+def test_on_windows_all_but_the_client_is_one_line(name):
+    run = subprocess.run([sys.executable, PROJECT / name], capture_output=True, text=True, env=WINDOWS)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert len(run.stderr.splitlines()) == 1
+    assert "Client.py" in run.stderr
 
 
 def test_what_goes_right_is_the_code_of_main():

@@ -208,7 +208,7 @@ def test_a_writable_file_in_a_folder_that_is_not_is_written_into(tmp_path, monke
     really = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(tmp_path) and really(path, mode))
     inode = (tmp_path / "rows.csv").stat().st_ino
-    Files.write(tmp_path / "rows.csv", "rows")
+    Files.write(tmp_path / "rows.csv", "rows", into=True)
     assert (tmp_path / "rows.csv").read_text() == "rows"
     assert (tmp_path / "rows.csv").stat().st_ino == inode
 
