@@ -29,14 +29,20 @@ def folder(tmp_path, monkeypatch):
             handler.close()
 
 
-def build(folder, validation, apart=False, **card):
-    """Shards of flat images, and a graph that was 'trained' beside them; two images are a group unless `apart`."""
+def build(folder, validation, apart=False, patients=None, **card):
+    """Shards of flat images, and a graph that was 'trained' beside them; two images are a group unless `apart`.
+
+    `patients` gives each validation image its patient; two images then are still a group, named after the first.
+    """
     splits = {
         "train": [item(folder, "train", number, "1", 128) for number in range(2)],
         "validation": [item(folder, "validation", number, *image) for number, image in enumerate(validation)],
     }
     if apart:
         splits["validation"] = [dataclasses.replace(each, group=each.path.stem) for each in splits["validation"]]
+    for number, patient in enumerate(patients or ()):
+        group = f"patient {patients[number // 2 * 2]}"
+        splits["validation"][number] = dataclasses.replace(splits["validation"][number], group=group, patient=patient)
     (folder / "Model" / "Data").mkdir(parents=True, exist_ok=True)
     manifest = Shards.write(graphs.configuration(folder), splits, {"classes": ["0", "1"], "synthetic": False})
     data = {"manifest_sha256": manifest.sha256}
@@ -94,6 +100,18 @@ def test_every_record_once_with_its_probabilities(folder):
         assert row["probabilities"]["1"] == pytest.approx(graphs.RED[red], abs=1e-6)
     assert [row["group"] for row in predictions] == ["Im0", "Im0", "Im1", "Im1", "Im2", "Im2", "Im3"]
     assert (found["images"], found["groups"]) == (7, 4)
+
+
+def test_patients_whose_groups_were_merged_are_judged_one_by_one(folder):
+    build(folder, [("1", 192), ("1", 64), ("0", 64), ("0", 64)], patients=["12", "13", "02", "02"])
+
+    validate(folder)
+
+    found = metrics(folder)
+    assert (found["images"], found["groups"], found["patients"]["images"]) == (4, 2, 3)
+    assert found["patients"]["counts"] == {
+        "true_positives": 1, "false_negatives": 1, "true_negatives": 1, "false_positives": 0,
+    }  # fmt: skip
 
 
 def test_figures_in_the_json_the_card_and_on_the_terminal(folder, capsys):
