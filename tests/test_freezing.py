@@ -183,8 +183,8 @@ def test_what_a_killed_run_left_goes_and_the_users_own_stays(tmp_path):
 
 
 def calibrated(folder, arrays, monkeypatch, choice):
-    """Freeze with a choice that is not fitted but given."""
-    configuration = networks.configuration(folder)
+    """Freeze with a choice that is not fitted but given, after a training that could stop early."""
+    configuration = networks.configuration(folder, "Patience=3")
     prefix = Checkpoints.save(folder / "log", 3, arrays)
     monkeypatch.setattr(Calibration, "calibrate", lambda *_: (choice, {"note": None}))
     Freezing.freeze(configuration, MANIFEST, prefix, records(), PROGRESS, lambda arrays: None)
@@ -204,6 +204,8 @@ def test_temperature_and_threshold_are_in_the_graph_and_the_card(tmp_path, monke
     numpy.testing.assert_allclose(logits[1], logits[0] / 4, rtol=1e-3)
     assert (card.temperature, card.threshold, list(card.uncertain)) == (4.0, 0.25, [0.1, 0.6])
     assert card.calibration == {"note": None}
+    # From this Validation.py knows that the validation images have chosen the epoch.
+    assert [Card.load(each.card).training["patience"] for each in (before, after)] == [0, 3]
     assert max(card.training["parity"].values()) <= 1e-4
 
 
