@@ -1,12 +1,14 @@
 """Who calls: the API key, and how much one caller may ask for."""
 
 import collections
+import ipaddress
 import math
 import os
 import secrets
 import threading
 import time
 
+from Classes import Origins
 from Classes.Errors import ConfigurationError
 from Classes.Refusals import Refusal
 
@@ -15,8 +17,13 @@ VARIABLE = "ALL_API_KEY"
 # A key is meant to be made, as by `openssl rand -hex 32`, not remembered.
 SHORTEST = 16
 
-# Callers remembered at once; the one not heard of for longest is forgotten, and starts anew.
+# Callers remembered at once. One whose bucket is full again is forgotten; while all places are taken, new callers share
+# one bucket, so that a flood of addresses can neither fill the memory nor empty the bucket of a known caller.
 REMEMBERED = 10_000
+_OTHERS = "others"
+
+# An IPv6 customer has at least a /64, and thus any number of addresses.
+_PREFIX = 64
 
 
 def load_key(configuration, environment=os.environ):
@@ -31,7 +38,7 @@ def load_key(configuration, environment=os.environ):
       ConfigurationError: no key, though the address can be reached from other machines; or one that is no key.
     """
     key = read_key(configuration, environment)
-    if key or is_loopback(configuration.address) or configuration["AllowWithoutApiKey"]:
+    if key or Origins.is_loopback(configuration.address) or configuration["AllowWithoutApiKey"]:
         return key
     raise ConfigurationError(
         f"IP={configuration.address}: reachable from other machines and no API key; set {VARIABLE} or ApiKeyFile, or "
@@ -84,11 +91,6 @@ def read_secret(configuration, key, name):
         raise ConfigurationError(f"{path}: the {name} cannot be read ({error}); see {key}") from error
 
 
-def is_loopback(address):
-    """Whether an address can only be reached from this machine."""
-    return address in ("localhost", "::1") or address.startswith("127.")
-
-
 def check_key(key, headers):
     """Let only those in who know the key.
 
@@ -107,11 +109,20 @@ def check_key(key, headers):
         raise Refusal("unauthorized", "the API key is missing or wrong; send it as X-API-Key or as a Bearer token")
 
 
+def network(caller: str) -> str:
+    """The network that counts as one caller: an IPv4 address, or the /64 of an IPv6 address."""
+    found = Origins.address(caller)
+    if found is None or found.version == 4 or found.is_link_local:
+        # All machines of a local network share the link-local /64.
+        return caller if found is None else str(found)
+    return str(ipaddress.IPv6Network((int(found), _PREFIX), strict=False))
+
+
 class Rate:
-    """A bucket a caller: `per_minute` images at once, filled again evenly over a minute.
+    """Limit the images per caller: a bucket of `per_minute` images that refills evenly within a minute.
 
     Args:
-      per_minute: images; 0 is any number.
+      per_minute: images; 0 means no limit.
       clock: callable, seconds.
     """
 
@@ -119,27 +130,41 @@ class Rate:
         self._size = per_minute
         self._clock = clock
         self._lock = threading.Lock()
-        # caller: (images left, when that was)
+        # {network: (images left, when that was)}, the one not heard of for longest first.
         self._left = collections.OrderedDict()
 
-    def take(self, caller, images=1):
+    def take(self, caller, images=1, counted=0):
         """Count images of a caller.
 
+        Args:
+          caller: IP address.
+          images: number of images.
+          counted: how many of them an earlier call has counted.
         Raises:
-          Refusal: there were too many in the last minute; these are not counted.
+          Refusal: there were too many in the last minute; none of these is counted.
         """
         if not self._size:
             return
         with self._lock:
             now = self._clock()
-            left, since = self._left.pop(caller, (self._size, now))
-            left = min(self._size, left + (now - since) * self._size / 60)
+            key = self._place(network(caller), now)
             # More than a whole bucket is never there: such a request empties it.
-            wanted = min(images, self._size)
+            wanted, left = min(images, self._size), self._filled(key, now) + counted
             granted = left >= wanted
-            self._left[caller] = (left - wanted if granted else left, now)
-            if len(self._left) > REMEMBERED:
-                self._left.popitem(last=False)
+            self._left[key] = (min(self._size, left - wanted if granted else left), now)
+            self._left.move_to_end(key)
         if not granted:
             wait = math.ceil((wanted - left) * 60 / self._size)
             raise Refusal("too_many_requests", f"more than {self._size} images a minute; wait {wait} s", wait)
+
+    def _place(self, key, now):
+        """The bucket of a caller; that of all new callers while there is no place left."""
+        if key in self._left:
+            return key
+        while len(self._left) >= REMEMBERED and self._filled(next(iter(self._left)), now) >= self._size:
+            self._left.popitem(last=False)
+        return key if len(self._left) < REMEMBERED else _OTHERS
+
+    def _filled(self, key, now):
+        left, since = self._left.get(key, (self._size, now))
+        return min(self._size, left + (now - since) * self._size / 60)

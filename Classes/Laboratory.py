@@ -103,7 +103,7 @@ class Laboratory:
     def close(self):
         """Let go of what it works with, but not of the engine, which is its owner's."""
         self.room.close()
-        for each in (self.access, self.events):
+        for each in (self.access, self.captured, self.events):
             if each is not None:
                 each.close()
 

@@ -1,17 +1,21 @@
-"""Waitress, with what it lacks: refusals in JSON, and a stop that answers everything that was accepted."""
+"""Waitress, with refusals in JSON and before the body is read, and a stop that answers everything that was accepted."""
 
+import functools
 import logging
 import socket
+import threading
 import time
 import uuid
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import Error, RequestEntityTooLarge
 
-from Classes import Refusals
+from Classes import Refusals, Service
 from Classes.Errors import ConfigurationError
 
 # Threads beyond the waiting room's places: they turn others away and answer for the server's health.
@@ -29,7 +33,119 @@ LINGER = 64 << 20
 log = logging.getLogger("ClassifierServer")
 
 
-class Refusal(ErrorTask):
+# Larger than any body: waitress would write what is longer to a temporary file, and an image is nobody else's business.
+NEVER = 1 << 62
+
+
+class Memory:
+    """Bound what the bodies of all requests may take together.
+
+    Args:
+      most: bytes.
+    Attributes:
+      free: bytes that are not taken.
+    """
+
+    def __init__(self, most: int):
+        self.free = most
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        """Whether there was room for `size` bytes, which then are taken."""
+        with self._lock:
+            granted = size <= self.free
+            self.free -= size * granted
+        return granted
+
+    def give(self, size: int) -> None:
+        """Return bytes that were taken."""
+        with self._lock:
+            self.free += size
+
+
+class LateError(Error):
+    """A request whose headers do not arrive in time."""
+
+    code, reason = 408, "Request Timeout"
+
+
+class Parser(HTTPRequestParser):
+    """One request as it arrives; the application judges it once its headers are complete, before its body is read.
+
+    Attributes:
+      started: when the first byte arrived, by time.monotonic.
+      judged: see Service.JUDGED; not set while nothing has judged the request.
+      cut: whether the rest of the request is not read, so that its connection ends with the answer.
+    """
+
+    cut = False
+    _asked = False
+    _taken = 0
+
+    def __init__(self, channel, adj):
+        super().__init__(adj)
+        self.started = time.monotonic()
+        self._channel = channel
+
+    def received(self, data):
+        consumed = super().received(data)
+        if self.headers_finished and not self._asked:
+            self._asked = True
+            self._ask()
+        elif isinstance(self.error, RequestEntityTooLarge):
+            self.refuse("body_too_large")
+        self._account()
+        return len(data) if self.cut else consumed
+
+    def refuse(self, code, retry_after=None):
+        """Have the application answer with a refusal, and read no more."""
+        self.judged = Refusals.Refusal(code, Refusals.CODES[code][1], retry_after)
+        self._cut()
+
+    def expire(self):
+        """End a request that took too long to arrive."""
+        if self.headers_finished:
+            self.refuse("request_timeout")
+        else:
+            self.parse_header(b"GET / HTTP/1.0\r\n")
+            self.error, self.completed = LateError(""), True
+
+    def close(self):
+        super().close()
+        self._channel.server.memory.give(self._taken)
+        self._taken = 0
+
+    def _ask(self):
+        """Let the application judge a request that has a body; one without is judged when its turn comes."""
+        if self.body_rcv is None or not isinstance(self.error, (type(None), RequestEntityTooLarge)):
+            return
+        environ = self._channel.task_class(self._channel, self).get_environment()
+        self.judged, wanted = self._channel.server.judge(environ)
+        if not wanted:
+            self._cut()
+
+    def _account(self):
+        """Take memory for the body: for its stated size at once, for chunks as they come."""
+        if self.body_rcv is None or self.error:
+            return
+        size = len(self.body_rcv)
+        if size > self._channel.server.largest:
+            self.refuse("body_too_large")
+            return
+        more = max(self.content_length, size) - self._taken
+        if more > 0 and not self._channel.server.memory.take(more):
+            self.refuse("busy", retry_after=1)
+        elif more > 0:
+            self._taken += more
+
+    def _cut(self):
+        self.close()
+        # Without the body nothing is left to wait for, not even for a caller that asked whether to go on.
+        self.body_rcv, self.error, self.expect_continue = None, None, False
+        self.completed = self.cut = True
+
+
+class ErrorAnswer(ErrorTask):
     """What waitress itself refuses, in the service's own form."""
 
     def execute(self):
@@ -48,7 +164,9 @@ class Task(WSGITask):
     """A request to the application; while the server stops, the last one of its connection."""
 
     def build_response_header(self):
-        if self.channel.server.stopping:
+        if self.request.cut:
+            self.channel.lingering = LINGER
+        if self.request.cut or self.channel.server.stopping:
             self.set_close_on_finish()
         return super().build_response_header()
 
@@ -56,6 +174,9 @@ class Task(WSGITask):
         environment = super().get_environment()
         # Waitress makes one slash of several; what an address is called is the application's to decide.
         environment["PATH_INFO"] = self.request.path
+        environment[Service.STARTED] = self.request.started
+        if hasattr(self.request, "judged"):
+            environment[Service.JUDGED] = self.request.judged
         return environment
 
 
@@ -66,10 +187,15 @@ class Channel(HTTPChannel):
       lingering: bytes still to be thrown away once the refusal is sent, or 0.
     """
 
-    error_task_class = Refusal
+    error_task_class = ErrorAnswer
     task_class = Task
     lingering = 0
     _half_closed = False
+    _half_closed_at = 0.0
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.parser_class = functools.partial(Parser, self)
 
     @property
     def idle(self):
@@ -87,15 +213,41 @@ class Channel(HTTPChannel):
         if self.lingering <= 0:
             self.handle_close()
 
+    def end_late(self, now, deadline):
+        """End what is sent too slowly.
+
+        Args:
+          now: time.monotonic().
+          deadline: seconds that a request may take to arrive, and that a client has to read why it was refused.
+        """
+        if self._half_closed and now > self._half_closed_at + deadline:
+            self.lingering = 0
+            self.handle_close()
+            return
+        with self.requests_lock:
+            request = self.request
+            if request is None:
+                return
+            if self.requests:
+                # It waits for the server, which reads on when the request before it is answered.
+                request.started = now
+            elif now > request.started + deadline:
+                request.expire()
+                self.requests.append(request)
+                self.request, self.sent_continue = None, False
+                self.server.add_task(self)
+
     def handle_close(self):
         if self.lingering > 0 and self.connected and not self._half_closed:
-            self._half_closed, self.will_close = True, False
+            self._half_closed, self._half_closed_at, self.will_close = True, time.monotonic(), False
             try:
                 self.socket.shutdown(socket.SHUT_WR)
                 return
             except OSError:
                 # The client has gone.
                 pass
+        if self.request is not None:
+            self.request.close()
         super().handle_close()
 
 
@@ -107,19 +259,25 @@ class Listener(TcpWSGIServer):
       bound: from `bind`.
       configuration: Configuration.
       render: callable (code, request id, caller) -> flask.Response, for what never reaches the application.
+      judge: callable (WSGI environment without a body) -> see Service.judge.
     """
 
     channel_class = Channel
     stopping = False
+    _looked = 0.0
 
-    def __init__(self, application, bound, configuration, render):
-        proxy = configuration["TrustedProxy"]
-        trusted = {"trusted_proxy": proxy, "trusted_proxy_headers": {"x-forwarded-for", "x-forwarded-proto"}}
+    def __init__(self, application, bound, configuration, render, judge):
+        room = configuration.server_workers + configuration["WaitingRoom"]
+        self.largest, self.deadline = configuration["MaxBody"], configuration["Deadline"]
+        # As many bodies of the largest size as may be worked on and wait: more could not be answered anyway.
+        self.memory = Memory(room * self.largest)
         adjustments = Adjustments(
             sockets=[bound],
-            threads=configuration.server_workers + configuration["WaitingRoom"] + SPARE_THREADS,
-            # Waitress refuses what is as large as its limit.
-            max_request_body_size=configuration["MaxBody"] + 1,
+            threads=room + SPARE_THREADS,
+            # Bytes on the wire: chunks have their own lengths beside the body's, which Parser counts.
+            max_request_body_size=2 * self.largest + (1 << 16),
+            inbuf_overflow=NEVER,
+            outbuf_overflow=NEVER,
             max_request_header_size=1 << 16,
             # Head and body leave as one: of an answer that ends between them no proxy could ask another server again.
             send_bytes=1 << 16,
@@ -128,11 +286,12 @@ class Listener(TcpWSGIServer):
             cleanup_interval=5,
             asyncore_use_poll=True,
             ident=None,
-            **(trusted if proxy else {}),
+            # The application knows which proxies to believe.
+            clear_untrusted_proxy_headers=False,
         )
         # The waiting room bounds what waits; a busy moment is no warning.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        self.render = render
+        self.render, self.judge = render, judge
         info = (bound.family, bound.type, bound.proto, bound.getsockname())
         super().__init__(application, {}, False, bound, adj=adjustments, sockinfo=info, bind_socket=False)
 
@@ -155,7 +314,7 @@ class Listener(TcpWSGIServer):
     def serve(self):
         """Answer until `stop`."""
         while not self.stopping:
-            self._turn(1)
+            self._turn(min(1, self.deadline / 4))
 
     def drain(self, seconds):
         """Close the port, and answer what was accepted before.
@@ -182,6 +341,11 @@ class Listener(TcpWSGIServer):
 
     def _turn(self, seconds):
         wasyncore.loop(timeout=seconds, map=self._map, use_poll=True, count=1)
+        now = time.monotonic()
+        if now >= self._looked + min(1, self.deadline / 4):
+            self._looked = now
+            for channel in list(self.active_channels.values()):
+                channel.end_late(now, self.deadline)
 
     def _close_port(self):
         # Whoever the system has accepted for us, but we not yet, counts as accepted.

@@ -10,7 +10,15 @@ IMAGE = {"type": "string", "format": "binary", "minLength": 1}
 FORM = {"type": "object", "required": ["file"]}
 
 # What every address may answer.
-ANYWHERE = ("bad_request", "body_too_large", "headers_too_large", "internal_error")
+ANYWHERE = (
+    "bad_request",
+    "host_not_allowed",
+    "origin_not_allowed",
+    "request_timeout",
+    "body_too_large",
+    "headers_too_large",
+    "internal_error",
+)
 
 # The ways to send an image, or several.
 ONE = {

@@ -1,10 +1,23 @@
 """A server's life: everything that can fail, then the port, then requests, then an end in order."""
 
+import functools
 import logging
 import os
 import signal
 
-from Classes import AccessLog, Callers, Captured, Card, Engine, Events, Helpers, Listener, Service
+from Classes import (
+    AccessLog,
+    Callers,
+    Captured,
+    Card,
+    Engine,
+    Events,
+    Helpers,
+    Listener,
+    Origins,
+    Service,
+    StandardError,
+)
 from Classes.Errors import ConfigurationError
 from Classes.Laboratory import Laboratory
 
@@ -24,6 +37,7 @@ def run(configuration):
     key = Callers.load_key(configuration)
     card = Card.load(configuration.card)
     with (
+        StandardError.logged(),
         Listener.bind(configuration.address, configuration["Port"]) as bound,
         Engine.open_engine(configuration, card) as engine,
     ):
@@ -31,7 +45,8 @@ def run(configuration):
         laboratory = Laboratory(configuration, card, engine, key, *parts)
         laboratory.warm_up()
         application = Service.create(laboratory)
-        listener = Listener.Listener(application, bound, configuration, Service.renderer(application))
+        judge = functools.partial(Service.judge, application)
+        listener = Listener.Listener(application, bound, configuration, Service.renderer(application), judge)
         _serve(configuration, laboratory, listener)
     return 0
 
@@ -53,6 +68,8 @@ def _serve(configuration, laboratory, listener):
         unanswered = listener.drain(configuration["Drain"])
         if unanswered:
             log.warning("%d requests were not answered within Drain", unanswered)
+            if laboratory.captured is not None:
+                laboratory.captured.close()
             logging.shutdown()
             # Their threads cannot be stopped, and an end in order would wait for them.
             os._exit(0)
@@ -71,7 +88,7 @@ def _announce(configuration, laboratory, listener):
     log.info(Helpers.DISCLAIMER)
     if laboratory.card.synthetic:
         log.warning(Helpers.SYNTHETIC)
-    if laboratory.key is None and not Callers.is_loopback(configuration.address):
+    if laboratory.key is None and not Origins.is_loopback(configuration.address):
         log.warning("AllowWithoutApiKey: whoever reaches this port may use it.")
     lines = (
         ' * Serving Flask app "Server"',

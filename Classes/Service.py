@@ -9,7 +9,7 @@ import uuid
 import flask
 import werkzeug.exceptions
 
-from Classes import Answers, Callers, OpenApi, Refusals, Uploads
+from Classes import Answers, Callers, OpenApi, Origins, Refusals, Uploads
 from Classes.Errors import one_line
 from Classes.Refusals import Refusal
 
@@ -27,15 +27,22 @@ HEADERS = {
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
 
-_IMAGE_REFUSALS = ("empty", "image_too_large", "not_an_image", "damaged_image")
+_IMAGE_REFUSALS = ("empty", "several_images", "image_too_large", "not_an_image", "damaged_image")
 _LOAD_REFUSALS = ("too_many_requests", "busy", "engine_failed", "deadline")
 _HEAT_MAP = {"heatmap": ({"type": "string", "enum": ["0", "1"]}, "1: also draw what the verdict rests on")}
+
+# Keys of a request's WSGI environment, from a server that judges a request before it reads the body (Listener): what
+# `judge` has found, and when the first byte arrived by time.monotonic.
+JUDGED, STARTED = "all.judged", "all.started"
+
+_PAGES = {"index.html": "/", "docs.html": "/docs"}
 
 log = logging.getLogger("ClassifierServer")
 
@@ -55,11 +62,36 @@ def create(laboratory):
     application.url_map.merge_slashes = False
     application.config["MAX_CONTENT_LENGTH"] = laboratory.configuration["MaxBody"]
     application.config["MAX_FORM_PARTS"] = laboratory.configuration["MaxBatch"] + OTHER_FIELDS
+    proxies, carry = Origins.Proxies(laboratory.configuration["TrustedProxy"]), application.wsgi_app
+
+    def forward(environ, start_response):
+        proxies.forward(environ)
+        return carry(environ, start_response)
+
+    application.wsgi_app, application.forward = forward, proxies.forward
     _frame(application, laboratory)
     _verdicts(application, laboratory)
     _operations(application, laboratory)
     _pages(application)
     return application
+
+
+def judge(application, environ):
+    """Decide by a request's headers alone, so that a server need not read what is refused or not looked at.
+
+    Args:
+      application: from `create`.
+      environ: WSGI environment without the body.
+    Returns:
+      (the exception that refuses the request, or None; whether the body is wanted).
+    """
+    application.forward(environ)
+    with application.request_context(environ):
+        try:
+            application.admit(flask.request)
+        except (Refusal, werkzeug.exceptions.HTTPException) as error:
+            return error, False
+        return None, _takes_images(application, flask.request)
 
 
 def renderer(application):
@@ -79,6 +111,26 @@ def renderer(application):
 
 def _frame(application, laboratory):
     """What every request goes through."""
+    hosts = Origins.Hosts(laboratory.configuration)
+    pages = [f"web:{name}" for name in _PAGES]
+
+    def admit(request):
+        _check_address(request)
+        host = request.headers.get("Host")
+        hosts.check(host)
+        opens_page = request.method == "GET" and request.endpoint in pages
+        Origins.check_page(request.headers, host, laboratory.configuration["AllowedOrigins"], opens_page)
+        if request.routing_exception is not None:
+            raise request.routing_exception
+        description = getattr(application.view_functions.get(request.endpoint), "description", None)
+        if description and description.secured and request.method != "OPTIONS":
+            Callers.check_key(laboratory.key, request.headers)
+        if _takes_images(application, request):
+            if (request.content_length or 0) > laboratory.configuration["MaxBody"]:
+                raise werkzeug.exceptions.RequestEntityTooLarge
+            laboratory.rate.take(request.remote_addr)
+
+    application.admit = admit
 
     @application.before_request
     def begin():
@@ -86,10 +138,12 @@ def _frame(application, laboratory):
         sent = request.headers.get("X-Request-ID", "")
         flask.g.request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         flask.g.start, flask.g.outcome, flask.g.verdicts = time.perf_counter(), "ok", []
+        if JUDGED not in request.environ:
+            admit(request)
+            return
         _check_address(request)
-        description = getattr(application.view_functions.get(request.endpoint), "description", None)
-        if description and description.secured and request.method != "OPTIONS":
-            Callers.check_key(laboratory.key, request.headers)
+        if request.environ[JUDGED] is not None:
+            raise request.environ[JUDGED]
 
     @application.errorhandler(Exception)
     def refuse(error):
@@ -125,9 +179,15 @@ def _verdicts(application, laboratory):
     images, load = _IMAGE_REFUSALS, _LOAD_REFUSALS
 
     def one(heat_map=False):
-        laboratory.rate.take(flask.request.remote_addr)
-        with laboratory.room.place() as place:
-            return told(laboratory.examine(place, Uploads.one(flask.request), heat_map))
+        with place() as mine:
+            content = Uploads.one(flask.request)
+            try:
+                return told(laboratory.examine(mine, content, heat_map))
+            except Refusal as refusal:
+                raise Uploads.explained(refusal, content, flask.request) from refusal
+
+    def place():
+        return laboratory.room.place(flask.request.environ.get(STARTED))
 
     def told(finding):
         flask.g.verdicts.append({"sha256": finding.sha256, "verdict": finding.verdict.finding})
@@ -161,7 +221,12 @@ def _verdicts(application, laboratory):
         return {**Answers.verdict(finding), **laboratory.origin(flask.g.request_id, finding)}
 
     @application.post("/v1/batch")
-    @OpenApi.describes(answer="Batch", refusals=("empty", "too_many_images", *load), body=OpenApi.SEVERAL, secured=True)
+    @OpenApi.describes(
+        answer="Batch",
+        refusals=("empty", "several_images", "too_many_images", *load),
+        body=OpenApi.SEVERAL,
+        secured=True,
+    )
     def batch():
         """Classify several images of one form.
 
@@ -169,12 +234,16 @@ def _verdicts(application, laboratory):
         place and does not touch the others.
         """
         most = laboratory.configuration["MaxBatch"]
-        with laboratory.room.place() as place:
+        with place() as mine:
             sent = Uploads.several(flask.request)
             if len(sent) > most:
                 raise Refusal("too_many_images", f"{len(sent)} images, {most} are allowed (MaxBatch); send fewer")
-            laboratory.rate.take(flask.request.remote_addr, len(sent))
-            found = laboratory.examine_all(place, [content for _, content in sent])
+            laboratory.rate.take(flask.request.remote_addr, len(sent), counted=1)
+            found = laboratory.examine_all(mine, [content for _, content in sent])
+            found = [
+                Uploads.explained(each, content, flask.request) if isinstance(each, Refusal) else each
+                for each, (_, content) in zip(found, sent, strict=True)
+            ]
             findings = [told(each) for each in found if not isinstance(each, Refusal)]
         results = [
             {"index": index, "name": Answers.shown(name), **Answers.result(each)}
@@ -239,7 +308,13 @@ def _pages(application):
         application.add_url_rule(address, f"web:{name}", page, methods=["GET"])
 
     for path in sorted(WEB.glob("[!.]*.*")):
-        add({"index.html": "/", "docs.html": "/docs"}.get(path.name, f"/{path.name}"), path.name)
+        add(_PAGES.get(path.name, f"/{path.name}"), path.name)
+
+
+def _takes_images(application, request):
+    """Whether a request's address looks at the body."""
+    description = getattr(application.view_functions.get(request.endpoint), "description", None)
+    return request.method == "POST" and description is not None and description.body is not None
 
 
 def _check_address(request):

@@ -34,9 +34,11 @@ class WaitingRoom:
         return self._inside
 
     @contextlib.contextmanager
-    def place(self):
+    def place(self, since=None):
         """Hold a place as long as the block, and as long as the work begun in it, lasts; yields Place.
 
+        Args:
+          since: when the request's first byte arrived, by time.monotonic, which the deadline counts from; None: now.
         Raises:
           Refusal: every place is taken.
         """
@@ -44,7 +46,7 @@ class WaitingRoom:
             if self._inside >= self.capacity:
                 raise Refusal("busy", f"all {self.capacity} places are taken; try again in a moment", RETRY_AFTER)
             self._inside += 1
-        place = Place(self._pool, self.deadline)
+        place = Place(self._pool, self.deadline, time.monotonic() if since is None else since)
         try:
             yield place
         finally:
@@ -70,8 +72,8 @@ class Place:
       until: when its time is over, by time.monotonic.
     """
 
-    def __init__(self, pool, deadline):
-        self.until = time.monotonic() + deadline
+    def __init__(self, pool, deadline, since):
+        self.until = since + deadline
         self.job = None
         self._pool = pool
         self._deadline = deadline
@@ -83,7 +85,7 @@ class Place:
           Refusal: the deadline has passed; what has not begun then never does.
         """
         self.job = self._pool.submit(function, *arguments)
-        concurrent.futures.wait([self.job], self.until - time.monotonic())
+        concurrent.futures.wait([self.job], max(0, self.until - time.monotonic()))
         if not self.job.done() or self.job.cancelled():
             self.job.cancel()
             raise self.late()

@@ -15,12 +15,14 @@ def key_file(folder, content=KEY + "\nsecond line\n", mode=0o600):
     return path
 
 
-@pytest.mark.parametrize("address", ["", "127.0.0.1", "127.1.2.3", "::1", "localhost"])
+@pytest.mark.parametrize("address", ["", "127.0.0.1", "127.1.2.3", "::1", "localhost", "LOCALHOST", "::ffff:127.0.0.1"])
 def test_this_machine_needs_no_key(tmp_path, address):
     assert Callers.load_key(graphs.configuration(tmp_path, f"IP={address}"), {}) is None
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "192.168.1.7", "::", "fe80::1", "host.example.org"])
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0", "192.168.1.7", "::", "fe80::1", "host.example.org", "127.lab.example.org"]
+)
 def test_the_network_needs_one(tmp_path, address):
     with pytest.raises(ConfigurationError, match="no API key; set ALL_API_KEY or ApiKeyFile"):
         Callers.load_key(graphs.configuration(tmp_path, f"IP={address}"), {})
@@ -119,11 +121,62 @@ def test_zero_is_any_number():
     assert not any(refused(Callers.Rate(0), "a") for _ in range(1000))
 
 
-def test_only_so_many_callers_are_remembered(monkeypatch):
-    monkeypatch.setattr(Callers, "REMEMBERED", 2)
-    rate = Callers.Rate(1, Clock())
-    for caller in ("a", "b", "c"):
-        assert refused(rate, caller) is None
+def test_a_flood_of_addresses_gives_no_known_caller_a_new_bucket(monkeypatch):
+    monkeypatch.setattr(Callers, "REMEMBERED", 3)
+    clock = Clock()
+    rate = Callers.Rate(2, clock)
+    assert [refused(rate, "192.0.2.1") for _ in range(3)] == [None, None, 30]
 
-    assert len(rate._left) == 2
-    assert refused(rate, "c") == 60
+    flood = [refused(rate, f"198.51.100.{number}") for number in range(200)]
+
+    # Two have buckets of their own, and all others share one of two images.
+    assert flood.count(None) == 4
+    assert refused(rate, "192.0.2.1") == 30
+    clock.seconds = 60
+    assert refused(rate, "203.0.113.9") is None
+    assert refused(rate, "203.0.113.10") is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
+        ("2001:db8::1", "2001:0DB8:0:0:1:2:3:4", True),
+        ("2001:db8:0:0::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("fe80::1", "fe80::2", False),
+        ("fe80::1%eth0", "fe80::2%eth0", False),
+    ],
+)
+def test_what_counts_as_one_caller(one, other, same):
+    rate = Callers.Rate(1, Clock())
+    assert refused(rate, one) is None
+
+    assert (refused(rate, other) is not None) == same
+
+
+def test_a_batch_whose_first_image_was_counted_before():
+    rate = Callers.Rate(6, Clock())
+    rate.take("192.0.2.1")
+
+    assert refused_batch(rate, 7) is None
+    assert refused(rate, "192.0.2.1") == 10
+
+
+def test_a_refused_batch_counts_nothing():
+    rate = Callers.Rate(6, Clock())
+    rate.take("192.0.2.1", 4)
+    rate.take("192.0.2.1")
+
+    assert refused_batch(rate, 3) == 10
+    rate.take("192.0.2.1", 2)
+
+
+def refused_batch(rate, images):
+    try:
+        rate.take("192.0.2.1", images, counted=1)
+    except Refusal as refusal:
+        return refusal.retry_after
+    return None

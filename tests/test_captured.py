@@ -1,6 +1,8 @@
+import dataclasses
 import hashlib
 import json
 import os
+import threading
 import types
 
 import pytest
@@ -23,8 +25,12 @@ def open_client(tmp_path):
 
     def start(most=1 << 20):
         captured = Captured.Captured(tmp_path / "Captured", most)
-        opened.append(services.client(tmp_path, captured=captured))
-        return opened[-1]
+        client = services.client(tmp_path, captured=captured)
+        opened.append(client)
+        post = client.post
+        # What is asserted is on the disk then.
+        client.post = lambda *arguments, **options: (post(*arguments, **options), captured.flush())[0]
+        return client
 
     yield start
     for client in opened:
@@ -46,13 +52,75 @@ def test_what_was_sent_is_kept_as_it_was_with_its_verdict(tmp_path, open_client)
     assert row["model"] == answer["model"]
 
 
-def test_each_content_is_kept_once_across_restarts(tmp_path, open_client):
+def test_each_content_is_kept_once_across_restarts_and_each_answer_has_a_line(tmp_path, open_client):
+    requests = []
     for _ in range(2):
         client = open_client()
         for red in (64, 64, 192):
-            client.post("/Inference", data=services.image(red, 40))
+            answer = client.post("/Inference", data=services.image(red, 40)).get_json()
+            requests.append((answer["sha256"], answer["request_id"]))
 
-    assert len(kept(tmp_path / "Captured")) == len(rows(tmp_path / "Captured")) == 2
+    assert len(kept(tmp_path / "Captured")) == 2
+    assert [(row["sha256"], row["request_id"]) for row in rows(tmp_path / "Captured")] == requests
+
+
+def test_the_answer_of_a_new_model_to_a_known_image_has_a_line(tmp_path, open_client):
+    content = services.image(64, 40)
+    open_client().post("/Inference", data=content)
+    client = open_client()
+    client.laboratory.card = dataclasses.replace(client.laboratory.card, graph_sha256="f" * 64)
+    client.post("/Inference", data=content)
+
+    first, second = rows(tmp_path / "Captured")
+    assert first["file"] == second["file"]
+    assert first["model"] != second["model"] == "f" * 64
+
+
+def test_no_answer_waits_for_the_disk_and_a_stop_writes_what_waits(tmp_path, monkeypatch):
+    captured = Captured.Captured(tmp_path / "Captured", 1 << 20)
+    client = services.client(tmp_path, captured=captured)
+    free, flush = threading.Event(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: free.wait(30) and flush(file))
+
+    statuses = [client.post("/Inference", data=services.image(red, 40)).status_code for red in range(20)]
+
+    assert statuses == [200] * 20
+    assert not list((tmp_path / "Captured").glob("*.png"))
+    free.set()
+    client.laboratory.close()
+    assert len(kept(tmp_path / "Captured")) == len(rows(tmp_path / "Captured")) == 20
+
+
+def test_what_waits_for_a_slow_disk_is_bounded(tmp_path, monkeypatch, caplog):
+    images = [services.image(red, 40, "BMP") for red in range(20)]
+    monkeypatch.setattr(Captured, "WAITING_BYTES", 5 * len(images[0]))
+    captured = Captured.Captured(tmp_path / "Captured", 1 << 20)
+    client = services.client(tmp_path, captured=captured)
+    free, flush = threading.Event(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: free.wait(30) and flush(file))
+
+    statuses = [client.post("/Inference", data=content).status_code for content in images]
+    free.set()
+    client.laboratory.close()
+
+    assert statuses == [200] * 20
+    assert len(rows(tmp_path / "Captured")) == len(kept(tmp_path / "Captured")) == 5
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+def test_the_log_is_bounded_and_keeps_the_newest_line_of_each_image(tmp_path, open_client, monkeypatch):
+    monkeypatch.setattr(Captured, "LOG_LEAST", 4000)
+    monkeypatch.setattr(Captured, "LOG_SHARE", 0)
+    client = open_client()
+    for red in (64, 65):
+        client.post("/Inference", data=services.image(red, 40))
+    for number in range(40):
+        client.post("/Inference", data=services.image(192, 40), headers={"X-Request-ID": f"n{number}"})
+
+    found = rows(tmp_path / "Captured")
+    assert (tmp_path / "Captured" / Captured.LOG).stat().st_size < 5000
+    assert {row["file"] for row in found} == set(kept(tmp_path / "Captured"))
+    assert found[-1]["request_id"] == "n39"
 
 
 def test_other_files_of_the_folder_are_neither_counted_nor_removed(tmp_path):

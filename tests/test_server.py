@@ -250,7 +250,7 @@ def test_no_bytes_are_a_defect(server, pieces, form):
 
 @pytest.mark.parametrize("size", [100_001, 5_000_000])
 def test_who_sends_too_much_still_reads_why(server, size):
-    head = f"POST /Inference HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode()
+    head = f"POST /Inference HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode()
 
     status, body = raw(server.port, head, bytes(size))
 
@@ -439,7 +439,7 @@ def test_captured_images_and_a_key_from_the_environment(tmp_path):
 def test_head_and_body_leave_as_one(tmp_path):
     # One that is killed between the two would leave an answer that a proxy can no longer ask another server for.
     image = services.image(192)
-    head = f"POST /Inference HTTP/1.1\r\nHost: lab\r\nContent-Length: {len(image)}\r\n\r\n".encode()
+    head = f"POST /Inference HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(image)}\r\n\r\n".encode()
     with servers.running(tmp_path) as server, socket.create_connection(("127.0.0.1", server.port), 20) as connection:
         for _ in range(20):
             connection.sendall(head + image)
