@@ -1,6 +1,6 @@
 """The images that were sent, kept for later labelling: only when switched on, never more than the configured size.
 
-A thread of its own writes them, so that no answer waits for a disk.
+A thread of its own writes them, so that no answer waits for a disk. A stop writes what waits, a kill loses it.
 """
 
 import contextlib

@@ -3,7 +3,6 @@
 import ipaddress
 import re
 import socket
-import urllib.parse
 
 from Classes.Errors import ConfigurationError
 from Classes.Refusals import Refusal
@@ -102,13 +101,12 @@ class Hosts:
     """
 
     def __init__(self, configuration):
-        domain = configuration["Domain"]
-        domain = urllib.parse.urlsplit(domain if "://" in domain else f"//{domain}").netloc
+        domain = configuration["Domain"].rpartition("://")[2].partition("/")[0]
         own = [configuration.address, domain, *configuration["AllowedHosts"]]
         bound = address(configuration.address)
-        # An address cannot be rebound, and one of the machine's own names belongs to its network.
-        self._everywhere = bound is not None and bound.is_unspecified
-        if self._everywhere:
+        # Nobody can make an address, or one of the machine's own names, another site's.
+        self._any_address = not is_loopback(configuration.address) if bound is None else bound.is_unspecified
+        if self._any_address:
             machine = socket.gethostname()
             short = machine.partition(".")[0]
             own += [machine, short, f"{short}.local"]
@@ -124,7 +122,7 @@ class Hosts:
             return
         match = _HOST.fullmatch(header)
         host = match and _host(match[1])
-        if host and (is_loopback(match[1]) or host in self._known or (self._everywhere and address(match[1]))):
+        if host and (is_loopback(match[1]) or host in self._known or (self._any_address and address(match[1]))):
             return
         raise Refusal(
             "host_not_allowed",

@@ -9,12 +9,11 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 
 import pytest
 
 from Classes import Listener, Service
-from tests import services
+from tests import services, waiting
 
 pytestmark = pytest.mark.filterwarnings("ignore:send_bytes will be removed:DeprecationWarning")
 
@@ -66,15 +65,6 @@ def answer(connection):
 
 def code(connection):
     return answer(connection)[1]["code"]
-
-
-def until(condition):
-    """Wait for what the server's own thread does."""
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came to that")
 
 
 CHUNKED = {"Transfer_Encoding": "chunked"}
@@ -188,7 +178,7 @@ def test_a_slow_upload_ends_at_the_deadline(tmp_path, path, framing):
         assert (status := answer(connection))[0] == 408
         assert status[1]["code"] == "request_timeout"
         whole = listener.largest * listener.laboratory.room.capacity
-        until(lambda: listener.memory.free == whole)
+        waiting.until(lambda: listener.memory.free == whole)
 
 
 @pytest.mark.parametrize("sent", [b"P", b"POST /v1/classify HTTP/1.1\r\nHost: local"])
@@ -219,7 +209,7 @@ def test_the_deadline_of_an_answer_counts_from_the_first_byte(tmp_path):
         place = listener.laboratory.room.place
         listener.laboratory.room.place = lambda since=None: found.append(since) or place(since)
         connection.sendall(head(length=len(IMAGE)))
-        until(lambda: any(channel.request for channel in list(listener.active_channels.values())))
+        waiting.until(lambda: any(channel.request for channel in list(listener.active_channels.values())))
         (began,) = (channel.request.started for channel in listener.active_channels.values())
         connection.sendall(IMAGE)
         assert answer(connection)[0] == 200
@@ -233,7 +223,7 @@ def test_uploads_together_take_no_more_memory_than_can_be_worked_on(tmp_path):
         first, second, third = (stack.enter_context(connect(listener)) for _ in range(3))
         first.sendall(head(length=1_000_000))
         second.sendall(head(length=1_000_000))
-        until(lambda: not listener.memory.free)
+        waiting.until(lambda: not listener.memory.free)
         third.sendall(head(length=len(IMAGE)))
 
         status, body = answer(third)
@@ -242,17 +232,17 @@ def test_uploads_together_take_no_more_memory_than_can_be_worked_on(tmp_path):
 
         # Whoever leaves, or is answered, gives back what it had.
         first.close()
-        until(lambda: listener.memory.free == 1_000_000)
+        waiting.until(lambda: listener.memory.free == 1_000_000)
         second.sendall(bytes(1_000_000))
         assert code(second) == "not_an_image"
-        until(lambda: listener.memory.free == 2_000_000)
+        waiting.until(lambda: listener.memory.free == 2_000_000)
 
 
 def test_chunks_take_memory_as_they_come(tmp_path):
     settings = ["MaxBody=100000", "ServerWorkers=1", "WaitingRoom=0"]
     with serving(tmp_path, *settings) as listener, connect(listener) as first, connect(listener) as second:
         first.sendall(head(**CHUNKED) + b"186a0\r\n" + bytes(100_000))
-        until(lambda: not listener.memory.free)
+        waiting.until(lambda: not listener.memory.free)
         second.sendall(head(**CHUNKED) + b"1\r\nx")
 
         assert code(second) == "busy"

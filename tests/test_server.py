@@ -2,13 +2,16 @@ import collections
 import concurrent.futures
 import contextlib
 import http.client
+import io
 import json
 import re
 import signal
 import socket
+import struct
 import time
 
 import hypothesis
+import PIL.Image
 import pytest
 from hypothesis import strategies
 
@@ -282,6 +285,29 @@ def test_it_answers_while_a_slow_client_keeps_a_connection(server):
         assert servers.request(server.port, body=IMAGE)[0] == 200
 
 
+def test_nothing_but_log_lines_is_printed(tmp_path):
+    """Whatever libraries make of damaged images, broken requests and clients that hang up."""
+    compressed = io.BytesIO()
+    PIL.Image.effect_noise((200, 200), 50).save(compressed, "TIFF", compression="tiff_lzw")
+    content = bytearray(compressed.getvalue())
+    content[1000:1100] = b"\xff" * 100
+    with servers.running(tmp_path) as server:
+        assert servers.request(server.port, body=bytes(content))[0] in (415, 422, 200)
+        raw(server.port, b"GET / HTTP/1.1\r\nBad Header\r\n\r\n")
+        for sent in (b"POST /Inference HTTP/1.1\r\nContent-Length: 99\r\n\r\n", b"GET /health/live HTTP/1.1\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", server.port)) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.sendall(sent)
+        servers.request(server.port, "GET", "/health/live")
+        server.send_signal(signal.SIGTERM)
+        printed = server.stdout.read()
+        assert server.wait(timeout=30) == 0
+
+    form = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - \w[\w.]* - [A-Z]+ - .")
+    assert [line for line in printed.splitlines() if not form.match(line)] == []
+    assert "Stopping" in printed
+
+
 # Overload
 
 
@@ -430,6 +456,8 @@ def test_captured_images_and_a_key_from_the_environment(tmp_path):
     with servers.running(tmp_path, "Capture=true", ALL_API_KEY="k" * 20) as server:
         refused = servers.request(server.port, body=IMAGE)[0]
         answer = servers.request(server.port, body=IMAGE, X_API_Key="k" * 20)[1]
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 0
 
     assert refused == 401
     kept = tmp_path / "Model/Data/Captured" / f"{answer['sha256']}.png"
