@@ -130,6 +130,7 @@ def test_other_files_of_the_folder_are_neither_counted_nor_removed(tmp_path):
     captured = Captured.Captured(tmp_path, 1000)
 
     captured.keep(finding(bytes(200)), "model", "request")
+    captured.close()
 
     found = {path.name for path in tmp_path.iterdir()} - {Captured.LOG}
     assert found == {"ALLGraph.pb", "Im001_1.jpg", hashlib.sha256(bytes(200)).hexdigest() + ".png"}
