@@ -282,7 +282,7 @@ def _checked(answer, low_below):
         value = answer.get(name)
         found[name] = None if value is None else check(value)
     low = found.pop("low_confidence")
-    found["low"] = not Prediction.detected(confidence, low_below) if low is None else low
+    found["low"] = not Prediction.apply_threshold(confidence, low_below) if low is None else low
     found["probabilities"] = found["probabilities"] or {}
     if found["probabilities"] and found["class"] not in found["probabilities"]:
         raise ValueError(found["class"])
