@@ -22,7 +22,7 @@ from Classes.Errors import ALLError, one_line
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 SERVING = ("jsonschema", "numpy", "openvino", "PIL", "tqdm")
-CLIENT = ("jsonschema", "requests", "tqdm", "urllib3")
+CLIENT = ("jsonschema", "numpy", "requests", "tqdm", "urllib3")
 # Not paho: only a server with a broker (MqttBroker) needs it.
 SERVER = (*SERVING, "flask", "prometheus_client", "waitress", "werkzeug")
 TRAINING = (
@@ -119,6 +119,8 @@ def import_tensorflow():
     for good is an exception all the same.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Weights are only read, and HDF5 would refuse those on a network share without locks.
+    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     sys.stderr.flush()
     errors = os.dup(2)
     with open(os.devnull, "w") as nowhere:

@@ -31,6 +31,9 @@ except ImportError:
 # CIFS, vboxsf, sshfs, Lustre) and other FUSE mounts.
 LACKING = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL, errno.ENOTTY, errno.EBADF}
 
+# What the system answers if a place may not be written, such as a folder that is mounted read-only.
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 # Seconds that a lock is waited for, between two attempts to get it, and until a temporary file of another machine, of
 # which nobody here can tell whether it still runs, counts as left behind.
 PATIENCE, PAUSE, ABANDONED = 600, 0.1, 86400
@@ -292,21 +295,22 @@ def flush(path):
     except OSError as error:
         if error.errno not in LACKING:
             raise OSError(error.errno, error.strerror, str(path)) from error
-        _warn_once("%s: this file system cannot flush it (%s). A power cut may lose it.", path, error.strerror)
+        # One for each file system, not for each folder.
+        key = os.fstat(descriptor).st_dev
+        _warn_once("%s: this file system flushes no folders (%s). A power cut may lose it.", path, error.strerror, key)
     finally:
         os.close(descriptor)
 
 
 @functools.cache
-def _warned(folder, message):
-    """A new list for each folder and message, which is empty until it is told."""
+def _warned(key, message):
+    """A list for each key and message, which is empty until the message is logged."""
     return []
 
 
-def _warn_once(message, path, reason):
-    """Log a warning, once a folder."""
-    path = pathlib.Path(path)
-    told = _warned(path if path.is_dir() else path.parent, message)
+def _warn_once(message, path, reason, key=None):
+    """Log a warning, once for each `key`, or path."""
+    told = _warned(key or str(path), message)
     if not told:
         told.append(True)
         log.warning(message, path, reason)

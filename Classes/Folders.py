@@ -17,6 +17,9 @@ SPLIT_PART = re.compile(rf"(?i)(?<![a-z]){SPLIT}(?:set|data|images)?(?![a-z])")
 
 ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 
+# Folders that may lie below DatasetDir and hold no class.
+OUTPUTS = ("CaptureDir", "CacheDir", "LogDir", "LogDirEval", "ReportDir")
+
 # Folders that one message names.
 MOST = 8
 
@@ -36,8 +39,8 @@ def find(configuration, folder=None):
     folder = folder or configuration.path("DatasetDir")
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; make it, with one folder of images a class", "no_folder")
-    # The server's captured images have no class yet.
-    images, skipped = Sources.walk(configuration, folder, [configuration.path("CaptureDir")])
+    # Captured images have no class yet, and the pictures of a validation never have one.
+    images, skipped = Sources.walk(configuration, folder, [configuration.path(key) for key in OUTPUTS])
     by_folder = collections.defaultdict(list)
     for path in images:
         by_folder[path.parent.relative_to(folder).parts].append(path)

@@ -44,10 +44,16 @@ def write(configuration, card, manifest, metrics):
     under = f"{Page.text(metrics['created'])}. {Page.text(Helpers.DISCLAIMER)}"
     with Files.lock(folder, wait=True):
         Files.write(folder / "Report.html", Page.document("ALL detection: report", under, "".join(sections)))
-    with Files.lock(configuration.card.parent, wait=True):
-        text = ModelCard.text(card, manifest, metrics, folds)
-        Files.write(configuration.card.with_name("MODEL_CARD.md"), text)
-    log.info("Wrote %s and %s", folder / "Report.html", configuration.card.with_name("MODEL_CARD.md"))
+    log.info("Wrote %s", folder / "Report.html")
+    text, path = ModelCard.text(card, manifest, metrics, folds), configuration.card.with_name("MODEL_CARD.md")
+    try:
+        with Files.lock(path.parent, wait=True):
+            Files.write(path, text)
+        log.info("Wrote %s", path)
+    except OSError as error:
+        if error.errno not in Files.FORBIDDEN:
+            raise
+        log.warning("%s: %s. The model card for people was not written.", path, error.strerror)
 
 
 def _read(path):

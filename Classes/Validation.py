@@ -285,14 +285,25 @@ def _publish(configuration, card, manifest, engine, rows, figures):
     Plots.confusion(folder / "confusion.png", figures, title)
     Plots.roc(folder / "roc.png", labels, scores, figures, title)
     Plots.reliability(folder / "reliability.png", figures["certainty"], title)
+    try:
+        _note(configuration, card, {**about, **figures})
+    except OSError as error:
+        if error.errno not in Files.FORBIDDEN:
+            raise
+        # A model that is mounted read-only can be measured all the same.
+        log.warning("%s: %s. The metrics are in %s only.", configuration.card, error.strerror, folder / "metrics.json")
+    return metrics
+
+
+def _note(configuration, card, measured):
+    """Write what was measured into the model card."""
     # The card is read again: a Trainer.py that finished meanwhile must not get the figures of the graph before.
     with Files.lock(configuration.card.parent, wait=True):
         newest = Card.load(configuration.card)
         if newest.graph_sha256 == card.graph_sha256:
-            Card.write(configuration.card, dataclasses.replace(newest, metrics={**about, **figures}))
+            Card.write(configuration.card, dataclasses.replace(newest, metrics=measured))
         else:
             log.warning("%s: a newer model was written meanwhile; run python3 Validation.py again", configuration.card)
-    return metrics
 
 
 def _set_aside(folder):

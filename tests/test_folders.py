@@ -210,3 +210,11 @@ def test_links_are_followed_once(tmp_path):
 )
 def test_truth_of_names_with_two_extensions(name, expected):
     assert Prediction.truth(f"some_1.ome/{name}", ["0", "1"]) == expected
+
+
+def test_outputs_below_the_images_are_no_classes(tmp_path):
+    names = ["0/a.png", "1/b.png", "Runs/confusion.png", "Report/c.png", "Captured/d.png"]
+    tree(tmp_path, *names)
+    places = [f"{key}=Model/Data/{name}" for key, name in (("LogDirEval", "Runs"), ("ReportDir", "Report"))]
+    files, _ = Folders.find(configuration(tmp_path, *places))
+    assert set(files) == {"0", "1"}

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import hashlib
 import json
 import logging
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 import Validation
-from Classes import Card, Entry, Evaluation, Helpers, Shards
+from Classes import Card, Entry, Evaluation, Files, Helpers, Shards
 from Classes.Data import Item
 from tests import graphs, smears
 
@@ -165,6 +166,24 @@ def test_events_for_tensorboard(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_model_that_is_mounted_read_only_is_measured(folder, monkeypatch, number):
+    before = (folder / "Model" / "ALLGraph.json").read_bytes()
+    lock = Files.lock
+
+    def refusing(path, wait=False):
+        if path == folder / "Model":
+            raise OSError(number, "refused", str(path))
+        return lock(path, wait)
+
+    monkeypatch.setattr(Files, "lock", refusing)
+    assert validate(folder) == 0
+
+    assert metrics(folder)["images"] == 7
+    assert (folder / "Model" / "Report" / "Report.html").exists()
+    assert (folder / "Model" / "ALLGraph.json").read_bytes() == before
+
+
 def test_each_run_is_a_curve_of_its_own_for_tensorboard(folder):
     runs = []
     for _ in range(3):

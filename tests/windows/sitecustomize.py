@@ -10,7 +10,7 @@ for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty", "_posixshmem")
     sys.modules[name] = None
 MISSING = {
     signal: "SIGALRM SIGHUP SIGKILL SIGUSR1 SIGUSR2 SIGPIPE ITIMER_REAL alarm setitimer pthread_sigmask sigwait",
-    os: "fork forkpty getuid geteuid getgid getpgid setsid killpg mkfifo uname sched_getaffinity sysconf "
+    os: "fork forkpty getuid geteuid getgid getpgid setsid killpg mkfifo sched_getaffinity sysconf "
     "register_at_fork O_DIRECTORY O_NONBLOCK O_CLOEXEC O_NOCTTY getloadavg nice wait",
     socket: "AF_UNIX",
 }
