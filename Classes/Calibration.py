@@ -323,7 +323,21 @@ def bounded_band(scores, truths, threshold, share, limit):
         return Prediction.within(scores, band(scores, truths, threshold, share)).mean() <= limit + ROUNDING
 
     # A larger share never makes the band wider, so the first that fits is found by halving.
-    return band(scores, truths, threshold, shares[min(bisect.bisect_left(shares, True, key=narrow), len(shares) - 1)])
+    place = min(bisect.bisect_left(shares, True, key=narrow), len(shares) - 1)
+    found = band(scores, truths, threshold, shares[place])
+    # If the classes overlap so much that only no band at all would fit, it holds what is nearest to the threshold.
+    return found if found or not place else _around(scores, threshold, limit)
+
+
+def _around(scores, threshold, limit):
+    """The widest band with the threshold in its middle that holds at most `limit` of the images, or None."""
+    distances = numpy.sort(numpy.abs(scores - threshold))
+    count = int(limit * len(scores) + ROUNDING)
+    gaps = numpy.flatnonzero(distances[1 : count + 1] > distances[:count])
+    if not len(gaps):
+        return None
+    reach = float(distances[gaps[-1]] + distances[gaps[-1] + 1]) / 2
+    return max(0.0, threshold - reach), min(1.0, threshold + reach)
 
 
 def band(scores, truths, threshold, share):
