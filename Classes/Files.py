@@ -153,6 +153,18 @@ def _is_descriptor(path):
     return re.fullmatch(r"/dev/fd|/proc/\d+(/task/\d+)?/fd", os.path.realpath(path.parent)) is not None
 
 
+def _is_own(path):
+    """Whether a path is a descriptor of this process."""
+    return path.name.isdecimal() and os.path.realpath(path.parent) in ("/dev/fd", f"/proc/{os.getpid()}/fd")
+
+
+def takes(path):
+    """Whether what cannot be replaced (`followed` is None) can be written into."""
+    end = _end(path)
+    # The system would judge the file behind the descriptor, which may be another user's pipe.
+    return _is_own(end) or os.access(end, os.W_OK)
+
+
 def _only_into(path):
     """Whether a file can be written into, but not be replaced, since nothing may be created beside it."""
     return path.is_file() and os.access(path, os.W_OK) and not os.access(path.parent, os.W_OK | os.X_OK)
@@ -163,8 +175,7 @@ def _into(path):
     end = _end(path)
     if not _is_descriptor(end):
         return _reached(end)
-    own = os.path.realpath(end.parent) in ("/dev/fd", f"/proc/{os.getpid()}/fd")
-    if own and end.name.isdecimal():
+    if _is_own(end):
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
         # Opened anew, a file that a shell redirects to would be written from its beginning.

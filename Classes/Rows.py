@@ -81,7 +81,7 @@ def check(*paths):
         except OSError as error:
             raise ConfigurationError(f"{path}: {error.strerror}; give the name of a file to write") from error
         if target is None:
-            if not os.access(path, os.W_OK):
+            if not Files.takes(path):
                 raise ConfigurationError(f"{path}: cannot be written; give the name of a file")
             continue
         if target.is_dir():

@@ -1,8 +1,12 @@
 import csv
 import json
 import logging
+import os
+
+import pytest
 
 from Classes import Rows
+from Classes.Errors import ConfigurationError
 
 log = logging.getLogger("test")
 
@@ -26,3 +30,24 @@ def test_nobodys_spreadsheet_calculates_with_a_files_name(tmp_path):
 def test_a_table_without_rows_has_a_head(tmp_path):
     Rows.write([], None, tmp_path / "rows.csv", None, log)
     assert (tmp_path / "rows.csv").read_text() == "file\n"
+
+
+def test_devices_pipes_and_the_output_are_places_for_rows(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real" / "rows.csv")
+    Rows.check(tmp_path / "pipe", tmp_path / "link.csv", "/dev/stdout")
+    # In a container the output is often a pipe of another user's, open for writing all the same.
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    Rows.check("/dev/stdout", "/dev/fd/1")
+
+
+@pytest.mark.parametrize("name", ["folder", "loop", "into-nowhere", "nowhere/rows.csv", "file/rows.csv"])
+def test_places_where_no_rows_can_be_written(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "into-nowhere").symlink_to(tmp_path / "not-mounted" / "rows.csv")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "not-mounted")
+    with pytest.raises(ConfigurationError):
+        Rows.check(tmp_path / name)
