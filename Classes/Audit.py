@@ -111,7 +111,7 @@ def look_at(configuration, files):
       configuration: Configuration.
       files: {class: [paths]}.
     Returns:
-      ([Look, by file name], [{"file", "reason"} of what cannot be read]).
+      ([Look, by file name], [{"file", "reason"} of what cannot be read or shows nothing]).
     """
     tests, skipped = Sources.walk(configuration, configuration.path("TestImagePath"))
     skipped.report(log, configuration.path("TestImagePath"))
@@ -147,12 +147,9 @@ def _splits(configuration):
 
 def _look(configuration, path, data, class_name, filename, group, split):
     facts, image = Images.glance(data, Data.LOOK, name=filename, **Images.limits(configuration))
+    Images.require_content(Images.square(image, Data.LOOK), filename)
     background = Colours.background(image)
-    with PIL.Image.open(path, formats=Images.FORMATS) as header:
-        mode, tables = header.mode, getattr(header, "quantization", None) or {}
-        notes = len(header.info.get("exif", b"")), len(header.info.get("icc_profile", b""))
-        resolution = header.info.get("dpi", (0, 0))[0]
-    metadata = [sum(map(sum, tables.values())), *notes, float(resolution), len(mode)]
+    mode, metadata = Images.metadata(data)
     return Look(
         path=path,
         filename=filename,
@@ -164,7 +161,7 @@ def _look(configuration, path, data, class_name, filename, group, split):
         height=facts.height,
         mode=mode,
         format=facts.format,
-        metadata=metadata,
+        metadata=[*metadata, len(mode)],
         bytes_per_pixel=len(data) / (facts.width * facts.height),
         background=background,
         means=PIL.ImageStat.Stat(PIL.Image.fromarray(image)).mean,
@@ -319,14 +316,18 @@ def problems(findings):
     rest = [pair for pair in findings["alike"] if pair not in doubled or not any(pair[each[0]] for each in BORDERS)]
     sizes = [row["originals"] for name, row in findings["classes"].items() if name != "Test"]
     counted = (
-        ("Unreadable", findings["unreadable"], "files cannot be read; repair or remove them, Data.py leaves them out"),
+        (
+            "Unreadable",
+            findings["unreadable"],
+            "files cannot be read or show nothing; repair or remove them, Data.py leaves them out",
+        ),
         ("Copies", findings["exact"], "contents lie under several names; Data.py takes each once"),
         ("Alike", rest, "pairs of images look like one picture; look whether they are"),
         ("Odd sizes", findings["odd_sizes"], "images are much larger or smaller than the others, or too small"),
         ("Odd modes", findings["odd_modes"], "images are stored otherwise than the others, such as in gray"),
     )
     found += [(title, f"{len(what)} {words}") for title, what, words in counted if what]
-    if min(sizes) < BALANCED * max(sizes):
+    if sizes and min(sizes) < BALANCED * max(sizes):
         words = f"the smallest class has {min(sizes)} originals, the largest {max(sizes)}"
         found.append(("Unbalanced", f"{words}; accuracy says little then, look at sensitivity and specificity"))
     return [{"title": title, "text": text} for title, text in found]

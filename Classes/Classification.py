@@ -49,6 +49,7 @@ def _classify(configuration, card, engine, path):
     row = Rows.empty(name, Prediction.truth(path, card.classes), card.classes)
     try:
         image = card.view.prepare(path, **Images.limits(configuration))
+        Images.require_content(image, name)
     except ImageError as error:
         log.error("%s", error)
         return {**row, "error": str(error)}

@@ -237,7 +237,7 @@ def examine(configuration, files, assignment):
       assignment: Groups.Assignment.
     Returns:
       ([Item, ordered by SHA-256; of one content originals and known patients first], [{"file", "reason"} of what cannot
-      be read]).
+      be read or shows nothing]).
     """
     work = ((path, name, label) for label, (name, paths) in enumerate(files.items()) for path in paths)
 
@@ -246,6 +246,7 @@ def examine(configuration, files, assignment):
         try:
             data = path.read_bytes()
             facts, picture = Images.glance(data, LOOK, name=filename, **Images.limits(configuration))
+            Images.require_content(Images.square(picture, LOOK), filename)
         except ImageError as error:
             return filename, str(error)
         except OSError as error:
@@ -326,6 +327,8 @@ def examine_tests(configuration, assignment):
         facts, fingerprint = None, None
         with contextlib.suppress(ImageError):
             facts, picture = Images.glance(path, LOOK, **Images.limits(configuration))
+            # Blank images all look alike.
+            Images.require_content(Images.square(picture, LOOK))
             fingerprint = Fingerprints.fingerprint(picture)
         return Item(
             path, name.rpartition("/")[0], -1, assignment.groups[name], Files.sha256(path), path.stat().st_size,

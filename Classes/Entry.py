@@ -21,7 +21,7 @@ from Classes import Interruptions
 from Classes.Errors import ALLError, one_line
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
-SERVING = ("jsonschema", "numpy", "openvino", "PIL", "tqdm")
+SERVING = ("imagecodecs", "jsonschema", "numpy", "openvino", "PIL", "tifffile", "tqdm")
 CLIENT = ("jsonschema", "numpy", "requests", "tqdm", "urllib3")
 # Not paho: only a server with a broker (MqttBroker) needs it.
 SERVER = (*SERVING, "flask", "prometheus_client", "waitress", "werkzeug")

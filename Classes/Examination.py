@@ -63,10 +63,11 @@ class Examiner:
         Returns:
           Finding.
         Raises:
-          ImageError: the bytes are not one readable image within the limits.
+          ImageError: the bytes are not one readable image within the limits, or it shows nothing.
           EngineError: the device failed.
         """
         image = self._card.view.prepare(content, **self._limits)
+        Images.require_content(image)
         start = time.perf_counter()
         [probabilities], engine = Engine.answer(self._engine, image[None])
         seconds = time.perf_counter() - start

@@ -2,22 +2,26 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import math
 import os
 import pathlib
 import stat
+import zlib
 
 import numpy
 import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
+from Classes import FileKinds, Samples, Tiff
 from Classes.Errors import ImageError, ImageKindError, ImageSizeError
 from Classes.Quiet import QUIET
 
-# Told by content, never by name. What is not here (EPS, PDF, …) would start another program or hide many pages.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
+# Told by content, never by name. What is not here (EPS, PDF, …) would start another program or hide many pages. TIFF is
+# Tiff's: Pillow keeps 8 of 16 bits, takes the first of several pages, and its libtiff writes to the terminal.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP")
 
 # Share of the shorter side that the network sees: Inception's own evaluation crop (Szegedy et al., arXiv:1512.00567).
 # On real cells it gives 0.975 instead of 0.957 in five-fold cross-validation of the last layer.
@@ -27,6 +31,12 @@ CENTRE = 0.875
 # on photos of blood cells enlarged to 1,500 … 4,800 pixels: the network's pixels then differ from those of the full
 # decode by 0.2 of 255 levels on average, by 0.5 under strong noise, and by 6 in the worst pixel.
 REDUCED = 2
+
+# For `has_content`, in levels of 255 and as a correlation.
+GRID = 32
+CONTENT = 12
+EDGE = 16
+COHERENT = 0.2
 
 # A JPEG of a few kilobytes can ask for thousands of passes over all of its pixels; photos have about ten.
 SCANS = 100
@@ -49,8 +59,9 @@ class Facts:
 def load(source, *, at_least=None, **limits):
     """Decode one image.
 
-    The orientation that a camera noted (EXIF) is applied, an image of several frames gives its first, transparency
-    is laid on white, 16-bit and floating-point values are scaled to their range (see `_eight_bits`).
+    The orientation that a camera noted (EXIF) is applied, an animation gives its first frame, transparency is laid on
+    white unless all of the image is transparent. More than 8 bits are scaled by the depth that the file states (see
+    Samples); of the pages of a TIFF the photograph is taken (see Tiff).
 
     Args:
       source: the file's bytes, or its path.
@@ -59,11 +70,12 @@ def load(source, *, at_least=None, **limits):
       max_pixels: limit from the configuration key `MaxPixels`, held against the header before anything is decoded;
         40,000,000 when not given.
       max_side: limit from `MaxSide`, in pixels; 20,000 when not given.
+      sample_bits: bit depth from `SampleBits`, for files that do not state theirs; 0, unknown, when not given.
       name: what an error calls the image; its path, or "the image" for bytes, when not given.
     Returns:
       uint8 [H, W, 3], RGB.
     Raises:
-      ImageError: not one readable image within the limits; ImageSizeError and ImageKindError where that is why.
+      ImageError: not one readable image within the limits; ImageSizeError and ImageKindError if that is why.
     """
     with _decoded(source, at_least, **limits) as image:
         return numpy.asarray(_rgb(_upright(image)))
@@ -99,8 +111,103 @@ def facts(source):
     Returns:
       Facts.
     """
-    with QUIET, PIL.Image.open(io.BytesIO(source), formats=FORMATS) as image:
-        return _facts(image)
+    with _header(source) as (image, _):
+        return image
+
+
+def metadata(source):
+    """What a file says beside its picture, of an image that `load` has read before.
+
+    Args:
+      source: the file's bytes.
+    Returns:
+      (mode: how it is stored, such as "RGB" or "I;16"; figures that have nothing to do with the picture: sum of the
+      JPEG quantization tables, bytes of EXIF and of ICC data, resolution in dots per inch or 0).
+    """
+    with _header(source) as (_, found):
+        resolution = found["dpi"] if math.isfinite(found["dpi"]) else 0.0
+        return found["mode"], [found.get("tables", 0), found["exif"], found["icc"], resolution]
+
+
+@contextlib.contextmanager
+def _header(source):
+    """(Facts, dict of what `metadata` needs), read without decoding."""
+    file = io.BytesIO(source)
+    if source[:4] in Tiff.SIGNATURES:
+        with QUIET, Tiff.opened(file, "the image") as pages:
+            yield Facts("tiff", pages[0].imagewidth, pages[0].imagelength), Tiff.about(pages)
+        return
+    with QUIET, PIL.Image.open(_sound(file, "the image"), formats=FORMATS) as image:
+        tables = getattr(image, "quantization", None) or {}
+        found = {
+            "mode": image.mode,
+            "dpi": _number(image.info.get("dpi", (0, 0))[0]),
+            "exif": len(image.info.get("exif", b"")),
+            "icc": len(image.info.get("icc_profile", b"")),
+            "tables": sum(map(sum, tables.values())),
+        }
+        yield _facts(image), found
+
+
+def _number(value):
+    """A resolution as float; 0 for a fraction without a value, which some writers leave."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return 0.0
+
+
+def has_content(image):
+    """Whether an image shows anything, and is not blank, evenly lit, or only noise.
+
+    Averaging over a grid of GRID x GRID takes off noise, a surface of fourth order uneven light. What is left has to
+    reach CONTENT levels and to be alike in neighbours, which noise is not; a step of EDGE levels between neighbours
+    distinguishes an object from a gradient.
+
+    Args:
+      image: uint8 [H, W, 3], RGB, the part of an image that a network sees.
+    Returns:
+      bool.
+    """
+    contrast, step, coherence = _structure(image)
+    return contrast >= CONTENT and step >= EDGE and coherence >= COHERENT
+
+
+def require_content(image, name="the image"):
+    """Raise ImageError "no_content" unless `has_content`.
+
+    Args:
+      image: uint8 [H, W, 3], the part of the image that a network sees.
+      name: what the error calls it.
+    """
+    if not has_content(image):
+        raise ImageError(
+            f"{name}: the image shows nothing (blank, one color, transparent, only a gradient or only noise), so there "
+            "is no result. Send a photograph of a cell.",
+            code="no_content",
+        )
+
+
+def _structure(image):
+    """What `has_content` compares: levels that a smooth surface leaves, largest step, correlation of neighbours."""
+    small = PIL.Image.fromarray(image).resize((GRID, GRID), PIL.Image.Resampling.BOX)
+    values = numpy.asarray(small, "float64")
+    step = max(float(numpy.abs(numpy.diff(values, axis=axis)).max()) for axis in (0, 1))
+    values = values.reshape(GRID * GRID, 3)
+    left = values - _surfaces() @ (_surfaces().T @ values)
+    # A scale bar or a date in a blank image is less than a fiftieth of it.
+    low, high = numpy.quantile(left, [0.02, 0.98], axis=0)
+    plane = left[:, (high - low).argmax()].reshape(GRID, GRID)
+    neighbours = (plane[:, 1:] * plane[:, :-1]).mean() + (plane[1:] * plane[:-1]).mean()
+    return float((high - low).max()), step, float(neighbours / 2 / max((plane**2).mean(), 1e-9))
+
+
+@functools.cache
+def _surfaces():
+    """float64 [GRID * GRID, 15]: an orthonormal basis of the polynomials of fourth order over the image."""
+    rows, columns = numpy.mgrid[-1 : 1 : GRID * 1j, -1 : 1 : GRID * 1j]
+    powers = [(rows**i * columns**j).ravel() for i in range(5) for j in range(5 - i)]
+    return numpy.linalg.qr(numpy.stack(powers, -1))[0]
 
 
 def square(image, size, crop=CENTRE):
@@ -127,8 +234,12 @@ def _square(image, size, crop):
 
 
 def limits(configuration):
-    """The configured max_pixels and max_side, as keyword arguments of `load`, `glance` and `prepare`."""
-    return {"max_pixels": configuration["MaxPixels"], "max_side": configuration["MaxSide"]}
+    """The configured max_pixels, max_side and sample_bits: keyword arguments of `load`, `glance` and `prepare`."""
+    return {
+        "max_pixels": configuration["MaxPixels"],
+        "max_side": configuration["MaxSide"],
+        "sample_bits": configuration["SampleBits"],
+    }
 
 
 def prepare(source, size, crop=CENTRE, **limits):
@@ -138,7 +249,7 @@ def prepare(source, size, crop=CENTRE, **limits):
       source: the file's bytes, or its path.
       size: side of the network's input in pixels.
       crop: see `square`.
-      limits: max_pixels, max_side and name of `load`.
+      limits: max_pixels, max_side, sample_bits and name of `load`.
     Returns:
       uint8 [size, size, 3], RGB.
     Raises:
@@ -202,33 +313,189 @@ def network_input(images, mean=128, scale=None, channels="RGB"):
 
 
 @contextlib.contextmanager
-def _decoded(source, at_least=None, *, max_pixels=40_000_000, max_side=20_000, name=None):
+def _decoded(source, at_least=None, *, max_pixels=40_000_000, max_side=20_000, sample_bits=0, name=None):
     """Yield a decoded PIL.Image; whatever goes wrong, in the caller's block too, becomes an ImageError."""
     in_memory = isinstance(source, (bytes, bytearray, memoryview))
     name = name or ("the image" if in_memory else os.fspath(source))
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(io.BytesIO(source) if in_memory else _open(source, name))
-        if not file.read(1):
-            raise ImageError(f"{name}: the file is empty; send it again or leave it out")
+        head = file.read(4)
+        if not head:
+            raise ImageError(f"{name}: the file is empty; send it again or leave it out", code="empty_file")
+        file.seek(0)
         try:
             stack.enter_context(QUIET)
-            image = stack.enter_context(PIL.Image.open(file, formats=FORMATS))
-            _check_size(image, name, max_pixels, max_side)
-            _check_scans(image, name, file)
-            _reduce(image, at_least)
-            image.load()
+            if head in Tiff.SIGNATURES:
+                pages = stack.enter_context(Tiff.opened(file, name))
+                _check_size((pages[0].imagewidth, pages[0].imagelength), name, max_pixels, max_side)
+                image = Tiff.decode(pages, name, sample_bits)
+                image.format = "TIFF"
+            else:
+                file = _sound(file, name)
+                image = stack.enter_context(PIL.Image.open(file, formats=FORMATS))
+                _check_size(image.size, name, max_pixels, max_side)
+                _check_scans(image, name, file)
+                _reduce(image, at_least)
+                image = _pixels(image, file, name, sample_bits)
             yield image
         except ImageError:
             raise
         except PIL.UnidentifiedImageError as error:
-            known = ", ".join(FORMATS)
-            raise ImageKindError(f"{name}: no image, or of a kind that is not read ({known} are)") from error
+            raise _unidentified(file, name) from error
         except PIL.Image.DecompressionBombError as error:
             limit = min(max_pixels, 2 * PIL.Image.MAX_IMAGE_PIXELS)
             raise ImageSizeError(f"{name}: a decompression bomb; {limit} pixels are allowed (MaxPixels)") from error
-        except Exception as error:  # what Pillow and the libraries under it raise on broken bytes is open-ended
+        except Exception as error:  # what the libraries raise on broken bytes is open-ended
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             raise ImageError(f"{name}: damaged image ({reason}); send it again or leave it out") from error
+
+
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"P5", b"P6", b"RIFF", *Tiff.SIGNATURES)
+
+
+def _unidentified(file, name):
+    """The error for bytes that no decoder takes, which names what they are."""
+    file.seek(0)
+    head = file.read(1024)
+    found = FileKinds.identify(head)
+    if found:
+        return ImageKindError(f"{name}: not a supported image but {found[0]}; {found[1]}")
+    if head.startswith(_SIGNATURES[:3]):
+        return ImageError(f"{name}: damaged image (its header cannot be read); send it again or leave it out")
+    known = ", ".join((*FORMATS, "TIFF"))
+    return ImageKindError(f"{name}: not a supported image ({known}); save it as one of these")
+
+
+def _pixels(image, file, name, sample_bits):
+    """A decoded image of 8 bits per channel, or of Pillow's mode I or F of them."""
+    if image.format == "PNG" and _png_bits(file) == 16:
+        return _deep_png(image, file, name, sample_bits)
+    if image.format in ("JPEG", "MPO"):
+        return _jpeg(image, file)
+    image.load()
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        # PPM: Pillow has scaled its maxval to 65535.
+        values = numpy.asarray(image).astype("uint16")
+        return PIL.Image.fromarray(Samples.eight_bits(values, name, sample_bits=16))
+    if image.mode == "F":
+        return PIL.Image.fromarray(Samples.eight_bits(numpy.asarray(image), name, sample_bits=sample_bits))
+    return image
+
+
+def _jpeg(image, file):
+    """A decoded JPEG; one that lacks only the two bytes of its end is whole."""
+    try:
+        image.load()
+        return image
+    except OSError as error:
+        file.seek(0)
+        data = file.read()
+        end = b"\xff\xd9"
+        if end in data[-2:] or "truncated" not in str(error) or image.format != "JPEG" or image.info.get("progressive"):
+            raise
+        # Where pixels are missing, what stands before the end mark shows in the picture; else it is skipped.
+        body = data.removesuffix(b"\xff")
+        plain, other = (_again(image, body + filling + end) for filling in (b"", b"\x55\xaa" * 4096))
+        if plain.tobytes() != other.tobytes():
+            raise
+        return plain
+
+
+def _again(image, data):
+    """A JPEG decoded from other bytes, at the same scale."""
+    with PIL.Image.open(io.BytesIO(data), formats=("JPEG",)) as other:
+        if other.size != image.size:
+            other.draft(None, image.size)
+        other.load()
+        return other
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def _chunks(data):
+    """(kind, start, end, whether its checksum is right) of each chunk of a PNG up to the first that is cut off."""
+    place = len(PNG)
+    while place + 12 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if end > len(data):
+            return
+        kind = bytes(data[place + 4 : place + 8])
+        yield kind, place, end, zlib.crc32(data[place + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
+        place = end
+        if kind == b"IEND":
+            return
+
+
+def _sound(file, name):
+    """A PNG without the notes whose checksum is wrong, which libpng skips too; other files as they are.
+
+    Raises:
+      ImageError: "bad_checksum", in what the picture needs.
+    """
+    file.seek(0)
+    is_png = file.read(len(PNG)) == PNG
+    file.seek(0)
+    if not is_png:
+        return file
+    data = memoryview(file.read())
+    file.seek(0)
+    bad = [(kind, start, end) for kind, start, end, right in _chunks(data) if not right]
+    for kind, _, _ in bad:
+        # A capital letter: needed for the picture.
+        if not kind[0] & 32:
+            raise ImageError(
+                f"{name}: damaged image (wrong checksum in its {kind.decode('latin-1')} part); send it again or leave "
+                "it out",
+                code="bad_checksum",
+            )
+    if not bad:
+        return file
+    parts, place = [], 0
+    for _, start, end in bad:
+        parts.append(data[place:start])
+        place = end
+    return io.BytesIO(b"".join([*parts, data[place:]]))
+
+
+def _png_bits(file):
+    file.seek(24)
+    bits = file.read(1)
+    return bits[0] if bits else 0
+
+
+def _deep_png(image, file, name, sample_bits):
+    """A PNG of 16 bits per channel, of which Pillow keeps only eight, as one of 8 bits."""
+    import imagecodecs
+
+    # Pillow finds truncated files, and reads what stands behind the pixels.
+    image.load()
+    file.seek(0)
+    data = file.read()
+    stated = set()
+    for kind, start, end, _ in _chunks(data):
+        if kind == b"sBIT":
+            stated.add(max(data[start + 8 : end - 4]))
+    values = imagecodecs.png_decode(data)
+    values = values.reshape(*values.shape[:2], -1)
+    count = 1 if values.shape[2] < 3 else 3
+    pixels = Samples.eight_bits(values[..., :count], name, stated=stated, sample_bits=sample_bits)
+    if values.shape[2] > count:
+        pixels = numpy.concatenate([pixels, (values[..., count:] >> 8).astype("uint8")], -1)
+    result = PIL.Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    result.info, result.format = image.info, image.format
+    transparent = result.info.pop("transparency", None)
+    if transparent is not None and values.shape[2] == count:
+        result = _with_transparent(result, values, transparent)
+    result.getexif().update(image.getexif())
+    return result
+
+
+def _with_transparent(image, values, colour):
+    """An image in which the pixels of one 16-bit colour are transparent (tRNS)."""
+    alpha = (values != numpy.atleast_1d(colour)).any(axis=-1)
+    image.putalpha(PIL.Image.fromarray(alpha.astype("uint8") * 255))
+    return image
 
 
 def _open(path, name):
@@ -247,8 +514,8 @@ def _facts(image):
     return Facts(kind, *image.size)
 
 
-def _check_size(image, name, max_pixels, max_side):
-    width, height = image.size
+def _check_size(size, name, max_pixels, max_side):
+    width, height = size
     if max(width, height) > max_side:
         raise ImageSizeError(f"{name}: {width}x{height} pixels, the longest side allowed is {max_side} (MaxSide)")
     if width * height > max_pixels:
@@ -288,29 +555,9 @@ def _upright(image):
 
 def _rgb(image):
     """A decoded image of any mode as an RGB one."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = PIL.Image.fromarray(_eight_bits(numpy.asarray(image)))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
+        # Some writers leave an alpha channel of zeros, or of zeros and ones, beside a full picture.
+        if image.getextrema()[3][1] > 1:
+            image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _eight_bits(values):
-    """Values of 16-bit, 32-bit or floating-point pixels as uint8 [H, W].
-
-    Files do not say how many of their bits a camera fills, so the smallest of 8, 12, 16 and 31 bits that holds the
-    largest value is taken for the range: 65535 becomes 255, and so does 4095 where no value is above it.
-    Floating-point values are shares where none is above 1. Negative values become 0.
-    """
-    shares = values.dtype.kind == "f"
-    values = values.astype("float32")
-    largest = float(values.max(initial=0))
-    if not numpy.isfinite(values).all():
-        raise ValueError("it has pixels that are no numbers")
-    ranges = [1] * shares + [2**bits - 1 for bits in (8, 12, 16, 31)]
-    full = next((limit for limit in ranges if largest <= limit), largest)
-    # In place: a large image takes four bytes a pixel here, not four times as many.
-    numpy.multiply(values, 255 / full, out=values)
-    numpy.rint(values, out=values)
-    return numpy.clip(values, 0, 255, out=values).astype("uint8")

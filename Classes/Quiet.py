@@ -7,6 +7,7 @@ import warnings
 REMARKS = (
     # The limits of an image are checked by ourselves, and odd metadata is no reason to stop.
     ("", r"PIL\."),
+    ("", r"tifffile"),
     # tf_slim calls its layers by names that TensorFlow warns of.
     ("`layer.apply` is deprecated", ""),
     ("`layer.updates` will be removed", ""),

@@ -19,6 +19,10 @@ CODES = {
     "too_many_images": (413, "more images than MaxBatch"),
     "not_an_image": (415, "the bytes are no image of a kind that is read"),
     "damaged_image": (422, "the image is damaged"),
+    "no_content": (422, "the image shows nothing: it is blank, one color, transparent, a gradient or noise"),
+    "unknown_bit_depth": (422, "more than 8 bits per channel, and neither the file nor SampleBits states the depth"),
+    "several_pages": (422, "the file holds several images or channels that are not one photograph"),
+    "unsupported_image": (422, "a variant of its format that is not read; the message has the reason"),
     "too_many_requests": (429, "the caller is over CallerRate"),
     "headers_too_large": (431, "the request's headers are too large"),
     "internal_error": (500, "a defect of the server; the log has the details under the request id"),
@@ -29,6 +33,14 @@ CODES = {
     "engine_failed": (503, "the device failed or gave an answer that is no probability"),
     "deadline": (504, "no answer within Deadline"),
 }
+
+
+# The closer codes of Errors.ImageError; the service has one for all variants that are not read.
+_IMAGE_CODES = {code: code for code in ("no_content", "unknown_bit_depth", "several_pages")} | dict.fromkeys(
+    ("sample_format", "negative_samples", "not_finite", "camera_raw", "tiff_compression", "tiff_colours"),
+    "unsupported_image",
+)
+_IMAGE_CODES["several_channels"] = "several_pages"
 
 
 class Refusal(Exception):  # noqa: N818 an answer, not always an error
@@ -74,7 +86,7 @@ def of(error):
     if isinstance(error, ImageKindError):
         return Refusal("not_an_image", str(error))
     if isinstance(error, ImageError):
-        return Refusal("damaged_image", str(error))
+        return Refusal(_IMAGE_CODES.get(error.code, "damaged_image"), str(error))
     if isinstance(error, EngineError):
         return Refusal("engine_failed", f"{error}", retry_after=5)
     if isinstance(error, GraphError):

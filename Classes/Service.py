@@ -34,7 +34,10 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
-_IMAGE_REFUSALS = ("empty", "several_images", "image_too_large", "not_an_image", "damaged_image")
+_IMAGE_REFUSALS = (
+    "empty", "several_images", "image_too_large", "not_an_image", "damaged_image", "no_content", "unknown_bit_depth",
+    "several_pages", "unsupported_image",
+)  # fmt: skip
 _LOAD_REFUSALS = ("too_many_requests", "busy", "engine_failed", "deadline")
 _HEAT_MAP = {"heatmap": ({"type": "string", "enum": ["0", "1"]}, "1: also draw what the verdict rests on")}
 

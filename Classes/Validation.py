@@ -133,8 +133,12 @@ def _step(configuration, card, engine, records):
     images = numpy.stack([card.view.prepare(record.encoded, **Images.limits(configuration)) for record in records])
     answers, spoke = Engine.answer(engine, images)
     rows, losses = [], []
-    for record, probabilities in zip(records, answers, strict=True):
+    for record, image, probabilities in zip(records, images, answers, strict=True):
         verdict = Prediction.judge(probabilities, card, configuration["InceptionThreshold"])
+        # Data.py leaves such images out now; older shards may have them.
+        blank = not Images.has_content(image)
+        if blank:
+            log.warning("%s: the image shows nothing; it counts as uncertain. Run Data.py again.", record.filename)
         truth = card.classes[record.label]
         # The smallest float32 above zero: a verdict that is wholly sure and wrong costs 87, not infinity.
         losses.append(-math.log(max(float(probabilities[record.label]), float(numpy.finfo("float32").tiny))))
@@ -149,7 +153,7 @@ def _step(configuration, card, engine, records):
                 "probabilities": verdict.probabilities,
                 "detected": verdict.detected,
                 "low": verdict.low,
-                "uncertain": verdict.uncertain,
+                "uncertain": verdict.uncertain or blank,
                 "correct": verdict.correct(truth),
             }
         )

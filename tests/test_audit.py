@@ -2,11 +2,13 @@
 
 import functools
 import html.parser
+import io
 import json
 
 import numpy
 import PIL.Image
 import pytest
+import tifffile
 
 import Data as Script
 from Classes import Audit, Data, Demo, Probe
@@ -258,3 +260,31 @@ def test_real_cells(shared, tmp_path):
     findings = json.loads((tmp_path / "Model/Report/Data.json").read_text())
     assert (findings["images"], findings["tests"]) == (600, 20)
     assert findings["problems"] == []
+
+
+def test_a_folder_of_which_nothing_can_be_read_has_a_report(tmp_path):
+    for label in (0, 1):
+        put(tmp_path, f"Data/{label}/x_{label}.jpg", content=b"\xff\xd8\xff broken")
+    put(tmp_path, "Data/0/blank_0.png", content=smears.png(numpy.full((90, 90, 3), 200, "uint8")))
+
+    code, found, page = check(tmp_path, strict=True)
+
+    assert code == 1
+    assert sorted(row["file"] for row in found["unreadable"]) == ["0/blank_0.png", "0/x_0.jpg", "1/x_1.jpg"]
+    assert "0/x_0.jpg" in page
+
+
+def test_a_resolution_of_nothing_by_nothing_has_a_report(folder):
+    file = io.BytesIO()
+    tifffile.imwrite(file, cell(0, 0), photometric="rgb", resolution=(72, 72))
+    data = file.getvalue()
+    with tifffile.TiffFile(file) as written:
+        places = [written.pages[0].tags[code].valueoffset for code in (282, 283)]
+    for place in places:
+        data = data[:place] + bytes(8) + data[place + 8 :]
+    (folder / "Model/Data/0/Cell000_0.png").write_bytes(data)
+
+    _, found, _ = check(folder)
+
+    assert found["formats"] == {"png": 2 * COUNT - 1, "tiff": 1}
+    assert found["probes"]["file format and metadata"]["auc"] is not None

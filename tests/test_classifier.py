@@ -271,3 +271,14 @@ def test_an_image_of_other_colours_is_remarked_on(folder, capsys):
     said = [text for name, level, text in lines(capsys) if level == "WARNING" and "colours" in text]
     assert said[0].endswith(f"Im003_1.png: {rows[2]['remark']}")
     assert said[1].startswith("1 images have colours unlike those of the training images")
+
+
+def test_an_image_that_shows_nothing_has_no_verdict(folder, capsys):
+    Image.new("RGB", (300, 300), "white").save(folder / "Model/Test/Blank_1.png")
+
+    assert classify(folder, "--csv", folder / "rows.csv") == 1
+
+    with open(folder / "rows.csv", newline="") as file:
+        rows = {pathlib.Path(row["file"]).name: row for row in csv.DictReader(file)}
+    assert rows["Blank_1.png"]["error"] and not rows["Blank_1.png"]["verdict"]
+    assert sum(bool(row["verdict"]) for row in rows.values()) == 3

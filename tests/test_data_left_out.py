@@ -1,11 +1,14 @@
 """Data.py: what is left out of both splits, and how that is told."""
 
+import io
 import pathlib
 import shutil
 
+import numpy
 import pytest
+import tifffile
 
-from Classes import Data
+from Classes import Data, Images
 from Classes.Errors import DataError
 from tests import smears
 from tests.folders import configuration, manifest, put, sides, toys
@@ -169,3 +172,36 @@ def test_synthetic_smears_mark_the_manifest(folder, tmp_path_factory):
     put(folder, "Data/0/Synthetic_0001_0.png", False, 1)
     with pytest.raises(DataError, match=r"synthetic smears.*python3 Data\.py Demo --remove"):
         Data.run(configuration(folder))
+
+
+def test_images_that_show_nothing_are_named_and_left_out(folder):
+    for label, value in ((0, 255), (1, 0)):
+        put(folder, f"Data/{label}/blank.png", content=smears.png(numpy.full((90, 90, 3), value, "uint8")))
+
+    assert Data.run(configuration(folder)) == 0
+
+    assert [row["file"] for row in manifest(folder)["unreadable"]] == ["0/blank.png", "1/blank.png"]
+    assert len(sides(folder)) == 40
+
+
+def test_depths_in_one_folder_never_give_several_brightnesses(folder):
+    cell = smears.cell(True, 300)
+    files = {"stated": (12, [(281, "H", 3, (4095,) * 3, True)]), "open": (12, []), "less": (10, []), "full": (16, [])}
+    for name, (bits, tags) in files.items():
+        file = io.BytesIO()
+        pixels = numpy.rint(cell * ((2**bits - 1) / 255)).astype("uint16")
+        tifffile.imwrite(file, pixels, photometric="rgb", extratags=tags)
+        put(folder, f"Data/1/{name}_1.tif", content=file.getvalue())
+        numpy.testing.assert_array_equal(Images.load(file.getvalue(), sample_bits=bits), cell)
+
+    for settings, expected in (((), ["1/less_1.tif", "1/open_1.tif"]), (("SampleBits=12",), ["1/less_1.tif"])):
+        found = Data.examine(configuration(folder, *settings), *_files(folder))
+        assert [row["file"] for row in found[1]] == expected
+        # Equal pixels have equal backgrounds.
+        backgrounds = {item.background for item in found[0] if item.path.suffix == ".tif"}
+        assert len(backgrounds) == 1
+
+
+def _files(folder):
+    files = {name: sorted((folder / "Model/Data" / name).glob("*_*")) for name in ("0", "1")}
+    return files, {f"{name}/{path.name}": path.name for name, paths in files.items() for path in paths}

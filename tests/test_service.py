@@ -5,12 +5,14 @@ import json
 import urllib.parse
 import zlib
 
+import numpy
 import pytest
+import tifffile
 
 from Classes import Card, Colours, Helpers
 from Classes.Errors import EngineError
 from Classes.Refusals import CODES
-from tests import graphs, services
+from tests import graphs, services, smears
 
 KEY = b"0123456789abcdef0123"
 
@@ -507,3 +509,27 @@ def test_a_wrong_content_encoding_of_an_image_does_not_matter(client, encoding):
     headers = {"Content-Encoding": encoding}
 
     assert client.post("/v1/classify", data=services.image(192, 20), headers=headers).status_code == 200
+
+
+def test_an_image_that_shows_nothing_has_no_verdict_anywhere(client):
+    blank = smears.png(numpy.full((80, 80, 3), 255, "uint8"))
+
+    for address in ("/Inference", "/v1/classify"):
+        body = refused(client.post(address, data=blank), "no_content")
+        assert "verdict" not in body and "Classification" not in body
+    results = client.post("/v1/batch", data=form(blank, services.image(64))).get_json()["results"]
+    assert results[0]["error"]["code"] == "no_content" and "verdict" not in results[0]
+    assert results[1]["class"] == "0"
+
+
+def test_a_depth_that_is_not_known_is_refused_by_its_code_or_configured(tmp_path):
+    file = io.BytesIO()
+    pixels = numpy.asarray(graphs.red(64, 80)).astype("uint16") * 16
+    tifffile.imwrite(file, pixels, photometric="rgb")
+    for settings, code in (((), "unknown_bit_depth"), (("SampleBits=12",), None)):
+        client = services.client(tmp_path, *settings)
+        try:
+            answer = client.post("/v1/classify", data=file.getvalue())
+        finally:
+            client.laboratory.close()
+        assert answer.get_json().get("code") == code

@@ -1,0 +1,109 @@
+"""What a file is that is not a readable image, told by its first bytes, so that an error can name it."""
+
+_SAVE = "save it as PNG, TIFF or JPEG"
+_PAGE = "save the image itself, not the page or the answer around it"
+_BODY = "send the image's own bytes, such as with curl --data-binary @FILE"
+
+# (offset, bytes, kind, what to do)
+_MAGIC = (
+    (0, b"\xff\x0a", "JPEG XL", _SAVE),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL", _SAVE),
+    (0, b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000", _SAVE),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000", _SAVE),
+    (0, b"\xff\xd8\xff\xf7", "JPEG-LS", _SAVE),
+    (0, b"II\xbc", "JPEG XR", _SAVE),
+    (0, b"8BPS", "Photoshop", _SAVE),
+    (0, b"gimp xcf", "GIMP", _SAVE),
+    (0, b"\x89HDF\r\n\x1a\n", "HDF5", _SAVE),
+    (0, b"SIMPLE  =", "FITS", _SAVE),
+    (0, b"ZISRAWFILE", "Zeiss CZI", _SAVE),
+    (0, b"\x70\0\0\0", "Leica LIF", _SAVE),
+    (0, b"\xda\xce\xbe\x0a", "Nikon ND2", _SAVE),
+    (0, b"\0\0\1\0", "Windows icon", _SAVE),
+    (0, b"v/1\x01", "OpenEXR", _SAVE),
+    (0, b"#?RADIANCE", "Radiance HDR", _SAVE),
+    (128, b"DICM", "DICOM", "export the image as PNG or TIFF"),
+    (0, b"%PDF", "PDF", "export the image as PNG, TIFF or JPEG"),
+    (0, b"%!PS", "PostScript", "export the image as PNG, TIFF or JPEG"),
+    (0, b"\x1f\x8b", "gzip", f"unpack it first; {_BODY}, without Content-Encoding"),
+    (0, b"PK\x03\x04", "ZIP", "unpack it first and send the images one by one"),
+    (0, b"PK\x05\x06", "ZIP", "unpack it first and send the images one by one"),
+    (0, b"7z\xbc\xaf\x27\x1c", "7-Zip", "unpack it first"),
+    (0, b"Rar!\x1a\x07", "RAR", "unpack it first"),
+    (0, b"BZh", "bzip2", "unpack it first"),
+    (0, b"\xfd7zXZ\0", "XZ", "unpack it first"),
+    (0, b"\x28\xb5\x2f\xfd", "Zstandard", "unpack it first"),
+    (257, b"ustar", "tar", "unpack it first"),
+    (0, b"\x1aE\xdf\xa3", "video", "save a single frame as PNG"),
+    (0, b"\0\5\x16\7", "AppleDouble", "send the file of the same name without ._ in front"),
+    (0, b"version https://git-lfs", "Git LFS pointer", "run git lfs pull to get the image itself"),
+)
+
+# Brands of the ISO base media file format, which HEIC, AVIF and MP4 share.
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"crx ": "Canon raw"}
+_HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+
+_BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_\r\n")
+# "/9j/" is a JPEG's first bytes in base64, and so on.
+_BASE64_IMAGES = (b"/9j/", b"iVBORw0KGgo", b"R0lGOD", b"Qk", b"UklGR", b"SUkqA", b"TU0AK")
+
+
+def identify(head):
+    """Name what a file is that no decoder takes.
+
+    Args:
+      head: its first bytes, at least 512 if it has so many.
+    Returns:
+      (kind, what to do), such as ("HEIC", "save it as PNG, TIFF or JPEG"); None if it is not known.
+    """
+    if head[4:8] == b"ftyp":
+        return _media(head)
+    if head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"WAVE"):
+        return "video", "save a single frame as PNG"
+    for offset, magic, kind, advice in _MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            return kind, advice
+    return _text(head)
+
+
+def _media(head):
+    brand = head[8:12].lower()
+    compatible = {head[place : place + 4].lower() for place in range(8, min(len(head), 64), 4)}
+    if brand in _BRANDS:
+        return _BRANDS[brand], _SAVE
+    if compatible & {b"avif", b"avis"}:
+        return "AVIF", _SAVE
+    if brand in _HEIF or compatible & set(_HEIF):
+        return "HEIC", f"{_SAVE}; a phone can be set to take JPEG (Most Compatible)"
+    return "video", "save a single frame as PNG"
+
+
+def _text(head):
+    if not head.strip(b"\0"):
+        return "only zero bytes", "copy it again"
+    # UTF-16 of a Windows editor; the rest of this function reads ASCII.
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        head = head[2:].replace(b"\0", b"")
+    words = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    lower = words[:512].lower()
+    if lower.startswith(b"data:"):
+        return "data: URI", f"decode its base64 part; {_BODY}"
+    if words.startswith(_BASE64_IMAGES) and len(words) > 16 and all(byte in _BASE64 for byte in words[:256]):
+        return "base64 text", f"decode it first; {_BODY}"
+    if words.startswith(b"--") and b"content-disposition:" in lower:
+        return "multipart form data", "send it with Content-Type: multipart/form-data, such as with curl -F file=@FILE"
+    if b"<svg" in lower:
+        return "SVG", "export it as PNG"
+    if lower.startswith(b"<") and (b"<html" in lower or b"<!doctype" in lower or b"<body" in lower):
+        return "HTML", _PAGE
+    if lower.startswith(b"<"):
+        return "XML", _PAGE
+    if lower[:1] in (b"{", b"[") and b'"' in lower:
+        return "JSON", _PAGE
+    if words and all(byte >= 32 or byte in b"\t\r\n" for byte in words[:512]):
+        try:
+            words[:512].decode("utf-8", "strict" if len(words) < 512 else "ignore")
+            return "text", _BODY
+        except UnicodeDecodeError:
+            return None
+    return None
