@@ -278,7 +278,7 @@ def test_a_resolution_of_nothing_by_nothing_has_a_report(folder):
     file = io.BytesIO()
     tifffile.imwrite(file, cell(0, 0), photometric="rgb", resolution=(72, 72))
     data = file.getvalue()
-    with tifffile.TiffFile(file) as written:
+    with tifffile.TiffFile(io.BytesIO(data)) as written:
         places = [written.pages[0].tags[code].valueoffset for code in (282, 283)]
     for place in places:
         data = data[:place] + bytes(8) + data[place + 8 :]

@@ -195,13 +195,9 @@ def test_depths_in_one_folder_never_give_several_brightnesses(folder):
         numpy.testing.assert_array_equal(Images.load(file.getvalue(), sample_bits=bits), cell)
 
     for settings, expected in (((), ["1/less_1.tif", "1/open_1.tif"]), (("SampleBits=12",), ["1/less_1.tif"])):
-        found = Data.examine(configuration(folder, *settings), *_files(folder))
-        assert [row["file"] for row in found[1]] == expected
-        # Equal pixels have equal backgrounds.
-        backgrounds = {item.background for item in found[0] if item.path.suffix == ".tif"}
-        assert len(backgrounds) == 1
-
-
-def _files(folder):
-    files = {name: sorted((folder / "Model/Data" / name).glob("*_*")) for name in ("0", "1")}
-    return files, {f"{name}/{path.name}": path.name for name, paths in files.items() for path in paths}
+        setting = configuration(folder, *settings)
+        assert Data.run(setting) == 0
+        assert [row["file"] for row in manifest(folder)["unreadable"]] == expected
+        for name in files.keys() - {each[2:-6] for each in expected}:
+            path = folder / f"Model/Data/1/{name}_1.tif"
+            numpy.testing.assert_array_equal(Images.load(path, **Images.limits(setting)), cell)
