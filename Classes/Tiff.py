@@ -295,6 +295,8 @@ def _samples(page, name):
         raise ImageError(f"{name}: TIFF of {page.bitspersample}-bit samples; save it with 8 bits", code="sample_format")
     found = page.asarray(squeeze=False, maxworkers=1)
     # Planes one after the other, depth, rows, columns, samples of a pixel.
+    # One bit per sample is read as bool.
+    found = found.astype("uint8") if found.dtype == bool else found
     return found[:, 0].transpose(1, 2, 0, 3).reshape(page.imagelength, page.imagewidth, -1)
 
 

@@ -163,6 +163,13 @@ def test_packed_bits(bits):
     same(bytes(data))
 
 
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_one_bit(photometric):
+    ink = RGB8[..., 0] > 128
+    stored = ink if photometric == "minisblack" else ~ink
+    same(tiff(stored, photometric=photometric), numpy.repeat(ink[..., None] * numpy.uint8(255), 3, 2))
+
+
 def test_white_is_zero():
     same(tiff(255 - RGB8[..., 0], photometric="miniswhite"), GRAY)
     same(tiff(65535 - RGB16[..., 0], photometric="miniswhite"), GRAY)
