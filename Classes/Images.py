@@ -8,6 +8,7 @@ import math
 import os
 import pathlib
 import stat
+import struct
 import zlib
 
 import numpy
@@ -391,7 +392,9 @@ def _jpeg(image, file):
         file.seek(0)
         data = file.read()
         end = b"\xff\xd9"
-        if end in data[-2:] or "truncated" not in str(error) or image.format != "JPEG" or image.info.get("progressive"):
+        if end in data[-2:] or "truncated" not in str(error) or image.format != "JPEG":
+            raise
+        if image.info.get("progressive") and not _has_all_scans(data, len(image.layer)):
             raise
         # Where pixels are missing, what stands before the end mark shows in the picture; else it is skipped.
         body = data.removesuffix(b"\xff")
@@ -399,6 +402,19 @@ def _jpeg(image, file):
         if plain.tobytes() != other.tobytes():
             raise
         return plain
+
+
+def _has_all_scans(data, components):
+    """Whether the scans of a progressive JPEG bring each of the 64 coefficients of each component to its last bit."""
+    left = {}
+    place = data.find(b"\xff\xda")
+    while place >= 0 and place + 5 + 2 * data[place + 4] + 3 <= len(data):
+        count = data[place + 4]
+        first, last, bits = data[place + 5 + 2 * count : place + 8 + 2 * count]
+        for component in data[place + 5 : place + 5 + 2 * count : 2]:
+            left |= {(component, coefficient): bits & 15 for coefficient in range(first, min(last, 63) + 1)}
+        place = data.find(b"\xff\xda", place + 2)
+    return len(left) == 64 * components and not any(left.values())
 
 
 def _again(image, data):
@@ -476,7 +492,7 @@ def _deep_png(image, file, name, sample_bits):
     for kind, start, end, _ in _chunks(data):
         if kind == b"sBIT":
             stated.add(max(data[start + 8 : end - 4]))
-    values = imagecodecs.png_decode(data)
+    values = imagecodecs.png_decode(_pixels_only(data))
     values = values.reshape(*values.shape[:2], -1)
     count = 1 if values.shape[2] < 3 else 3
     pixels = Samples.eight_bits(values[..., :count], name, stated=stated, sample_bits=sample_bits)
@@ -489,6 +505,36 @@ def _deep_png(image, file, name, sample_bits):
         result = _with_transparent(result, values, transparent)
     result.getexif().update(image.getexif())
     return result
+
+
+def _pixels_only(data):
+    """A PNG with nothing but a sound header and as many bytes as its pixels need: libpng writes its remarks on anything
+    else to the terminal.
+    """
+    parts = [(kind, data[start + 8 : end - 4]) for kind, start, end, _ in _chunks(data)]
+    header = next(content for kind, content in parts if kind == b"IHDR")
+    width, height, bits, colours, _, _, interlaced = struct.unpack(">IIBBBBB", header[:13])
+    pixel = bits // 8 * {0: 1, 2: 3, 4: 2, 6: 4}[colours]
+    # First column, first row, distance of columns, distance of rows of each pass.
+    passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
+    sizes = ((-((x - width) // dx), -((y - height) // dy)) for x, y, dx, dy in passes)
+    expected = sum(rows * (1 + columns * pixel) for columns, rows in sizes if rows > 0 and columns > 0)
+    inflate = zlib.decompressobj()
+    found = inflate.decompress(b"".join(content for kind, content in parts if kind == b"IDAT"), expected + 1)
+    if len(found) != expected:
+        raise ValueError("more or fewer pixels than its size")
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, int(interlaced > 0))),
+        (b"IDAT", zlib.compress(found, 0)),
+        (b"IEND", b""),
+    )
+    return PNG + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 def _with_transparent(image, values, colour):

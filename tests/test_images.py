@@ -1,6 +1,7 @@
 """The one decoder: every kind of image comes out right, every broken one as ImageError."""
 
 import concurrent.futures
+import contextlib
 import io
 import os
 import struct
@@ -480,6 +481,38 @@ def test_the_depth_that_a_png_states_counts():
     assert caught.value.code == "unknown_bit_depth"
 
 
+def test_sixteen_bit_png_with_a_transparent_colour_and_nothing_on_standard_error(capfd):
+    values = numpy.random.default_rng(0).integers(0, 65536, (30, 33, 3))
+    data = chunks(rgb16(values), b"tRNS", struct.pack(">HHH", *values[0, 0]))
+    expected = numpy.rint(values / 257).astype("uint8")
+    expected[0, 0] = 255
+    numpy.testing.assert_array_equal(Images.load(data), expected)
+    # Read by libpng only with remarks: another compression method, and bytes behind the last pixel.
+    body = data.index(b"IDAT") - 4
+    size = int.from_bytes(data[body : body + 4], "big")
+    pixels = zlib.decompress(data[body + 8 : body + 8 + size])
+    content = zlib.compress(pixels + bytes(99))
+    odd = struct.pack(">I", len(content)) + b"IDAT" + content + struct.pack(">I", zlib.crc32(b"IDAT" + content))
+    for broken in (data[:body] + odd + data[body + 12 + size :],):
+        with contextlib.suppress(ImageError):
+            numpy.testing.assert_array_equal(Images.load(broken), expected)
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_interlaced_sixteen_bit_png():
+    # Adam7 of an image of 1x1 has one pass, of 2x1 two.
+    def png(width, passes):
+        header = struct.pack(">IIBBBBB", width, 1, 16, 0, 0, 0, 1)
+        parts = ((b"IHDR", header), (b"IDAT", zlib.compress(passes)), (b"IEND", b""))
+        chunk = (struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in parts)
+        return b"\x89PNG\r\n\x1a\n" + b"".join(chunk)
+
+    two = png(2, b"\0" + struct.pack(">H", 32896) + b"\0" + struct.pack(">H", 51400))
+    assert Images.load(png(1, b"\0" + struct.pack(">H", 32896)))[0, :, 0].tolist() == [128]
+    assert Images.load(two)[0, :, 0].tolist() == [128, 200]
+
+
 def test_sixteen_bit_png_with_transparency():
     import imagecodecs
 
@@ -512,8 +545,9 @@ def test_a_wrong_checksum_of_a_note_is_passed_over_and_one_of_the_picture_is_not
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("at_least", [None, 40])
-def test_a_jpeg_without_its_end_mark_is_whole_and_one_that_is_cut_is_not(mode, at_least):
-    data = encoded(PIL.Image.fromarray(smooth(200, 170)).convert(mode), "JPEG", quality=90)
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_without_its_end_mark_is_whole_and_one_that_is_cut_is_not(mode, at_least, progressive):
+    data = encoded(PIL.Image.fromarray(smooth(200, 170)).convert(mode), "JPEG", quality=90, progressive=progressive)
     expected = Images.load(data, at_least=at_least)
 
     for end in (-2, -1):
@@ -521,6 +555,10 @@ def test_a_jpeg_without_its_end_mark_is_whole_and_one_that_is_cut_is_not(mode, a
     for end in (-8, -40, -len(data) // 2):
         with pytest.raises(ImageError):
             Images.load(data[:end], at_least=at_least)
+    if progressive:
+        # All but the last scan is a picture too, of less detail.
+        with pytest.raises(ImageError):
+            Images.load(data[: data.rindex(b"\xff\xda")], at_least=at_least)
 
 
 def blanks():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies
 
 from Classes import Card, Classification, Engine, Refusals, Service
-from tests import graphs, mutations, services
+from tests import graphs, mutations, services, smears
 
 ALLOWED = {200, 400, 413, 415, 422}
 
@@ -31,7 +31,10 @@ def saved(image, kind, **options):
 
 def seeds():
     """A small image of every kind, mode and orientation."""
-    base = PIL.Image.radial_gradient("L").resize((40, 30))
+    base = PIL.Image.fromarray(smears.cell(True, 1)).convert("L").resize((40, 30))
+    pixels = numpy.asarray(base)
+    # With the scale that their kind of samples has.
+    wide = {"I;16": pixels.astype("uint16") * 257, "F": pixels.astype("float32") / 255}
     modes = {
         "JPEG": ("L", "RGB", "CMYK"),
         "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
@@ -42,7 +45,7 @@ def seeds():
     }
     for kind, names in modes.items():
         for mode in names:
-            yield saved(base.convert("I").convert(mode) if mode == "I;16" else base.convert(mode), kind)
+            yield saved(PIL.Image.fromarray(wide[mode]) if mode in wide else base.convert(mode), kind)
     for orientation in range(1, 9):
         exif = PIL.Image.Exif()
         exif[0x0112] = orientation
