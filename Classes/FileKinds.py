@@ -103,7 +103,7 @@ def _text(head):
     if words and all(byte >= 32 or byte in b"\t\r\n" for byte in words[:512]):
         try:
             words[:512].decode("utf-8", "strict" if len(words) < 512 else "ignore")
-            return "text", _BODY
+            return "text", "check that it is the image's own file"
         except UnicodeDecodeError:
             return None
     return None

@@ -43,9 +43,14 @@ def seeds():
         "GIF": ("P",),
         "WEBP": ("RGB", "RGBA"),
     }
+
+    def plain(mode):
+        # A dithered image of 40x30 is noise.
+        return base.convert(mode, dither=PIL.Image.Dither.NONE)
+
     for kind, names in modes.items():
         for mode in names:
-            yield saved(PIL.Image.fromarray(wide[mode]) if mode in wide else base.convert(mode), kind)
+            yield saved(PIL.Image.fromarray(wide[mode]) if mode in wide else plain(mode), kind)
     for orientation in range(1, 9):
         exif = PIL.Image.Exif()
         exif[0x0112] = orientation
