@@ -383,6 +383,37 @@ def test_files(configuration):
     return sorted(found)
 
 
+def check_test_images(configuration, manifest) -> None:
+    """Stop a training on images that were put into the test folder after the data were split.
+
+    Args:
+      configuration: Configuration.
+      manifest: Shards.Manifest.
+    Raises:
+      DataError: `test_image_in_shards`: a test image is one of the training or validation images.
+    """
+    again = "Run python3 Data.py again"
+    split = {item["sha256"]: item["file"] for items in manifest.splits.values() for item in items}
+    added = []
+    for path in test_files(configuration):
+        digest = Files.sha256(path)
+        if digest in split:
+            raise DataError(
+                f"{path}: this test image is also {split[digest]}, which the model would learn from. {again}",
+                code="test_image_in_shards",
+            )
+        if manifest.tests is not None and digest not in manifest.tests:
+            added.append(path)
+    if added and manifest.tests is not None:
+        log.warning(
+            "%d files were added to the test folder after the data were split, %s the first; images of their patients "
+            "may be in training. %s.",
+            len(added),
+            added[0],
+            again,
+        )
+
+
 def _check_classes(files, items):
     found = {item.class_name for item in items if not Groups.is_view(item.path.name)}
     for name in files:

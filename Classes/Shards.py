@@ -49,6 +49,7 @@ class Manifest:
       shards: [{"file", "split", "count", "sha256"}].
       synthetic: whether the images are drawn.
       sha256: of the classes and splits, so that equal data have equal hashes wherever and whenever they were sharded.
+      tests: SHA-256 of the test images that were kept out; None in manifests that do not list them.
     """
 
     folder: pathlib.Path
@@ -57,6 +58,7 @@ class Manifest:
     shards: list
     synthetic: bool
     sha256: str
+    tests: frozenset | None = None
 
     def paths(self, split):
         """The shards of a split, in order."""
@@ -162,7 +164,8 @@ def manifest(configuration):
         counts = {split: sum(shard["count"] for shard in shards if shard["split"] == split) for split in SPLITS}
         whole = whole and isinstance(values["synthetic"], bool)
         whole = whole and all(counts[split] == len(splits[split]) for split in SPLITS)
-        found = Manifest(file.parent, classes, splits, shards, values["synthetic"], content)
+        tests = frozenset(test["sha256"] for test in values["tests"]) if "tests" in values else None
+        found = Manifest(file.parent, classes, splits, shards, values["synthetic"], content, tests)
         sums = [(file.parent / shard["file"], shard["sha256"]) for shard in shards]
     except FileNotFoundError as error:
         raise DataError(f"{file}: there are no shards yet; {again}") from error

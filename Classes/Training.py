@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from Classes import (
     Checkpoints,
+    Data,
     Curves,
     Distribution,
     Features,
@@ -172,6 +173,7 @@ def _lead(configuration, strategy):
     """Train, alone or with other workers, and write all there is to write."""
     folder = configuration.path("LogDir")
     manifest = Shards.agreed(configuration)
+    Data.check_test_images(configuration, manifest)
     _seed(configuration["RandomSeed"])
     learner, records, foundation = _learner(configuration, manifest, strategy)
     # Not before the settings have proven sound: a mistyped one moves nobody's run.

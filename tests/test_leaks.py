@@ -6,7 +6,7 @@ import numpy
 import PIL.Image
 import pytest
 
-from Classes import Data, Folders, Groups, Sources
+from Classes import Data, Files, Folders, Groups, Shards, Sources
 from Classes.Errors import DataError
 from tests import smears
 from tests.folders import configuration, put
@@ -278,3 +278,23 @@ def test_a_link_that_leads_nowhere_stops(tmp_path, rows):
     with pytest.raises(DataError) as caught:
         select(tmp_path)
     assert caught.value.code == "broken_link"
+
+
+def test_a_test_image_that_was_added_after_the_split(tmp_path, rows, caplog):
+    add(tmp_path, "Test/known.png", [9, 9])
+    chosen = configuration(tmp_path, "AllowLeak=true", "Workers=1")
+    known = Files.sha256(tmp_path / "Model/Test/known.png")
+    items = [{"file": "1/c1p3k0.png", "sha256": Files.sha256(tmp_path / "Model/Data/1/c1p3k0.png")}]
+    manifest = Shards.Manifest(tmp_path, ["0", "1"], {"train": items}, [], True, "", frozenset([known]))
+
+    Data.check_test_images(chosen, manifest)
+    assert not caplog.records
+
+    add(tmp_path, "Test/new.png", [9, 8])
+    Data.check_test_images(chosen, manifest)
+    assert [record.args[0] for record in caplog.records] == [1]
+
+    shutil.copy(tmp_path / "Model/Data/1/c1p3k0.png", tmp_path / "Model/Test/renamed.png")
+    with pytest.raises(DataError) as stopped:
+        Data.check_test_images(chosen, manifest)
+    assert stopped.value.code == "test_image_in_shards"
