@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from Classes import (
     Checkpoints,
-    Data,
     Curves,
+    Data,
     Distribution,
     Features,
     Files,
