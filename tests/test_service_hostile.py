@@ -158,7 +158,7 @@ def test_many_threads_get_their_own_answers(tmp_path):
 def test_the_server_and_the_classifier_say_the_same(tmp_path):
     """On the same model and device, whatever the image's kind."""
     card = Card.load(graphs.write(tmp_path / "Model"))
-    pixels = numpy.random.default_rng(2).integers(0, 256, (340, 400, 3), dtype="uint8")
+    pixels = smears.cell(True, 2, size=360)
     for name, kind in (("a.png", "PNG"), ("b.jpg", "JPEG"), ("c.gif", "GIF")):
         path = tmp_path / "Model/Test" / name
         path.parent.mkdir(parents=True, exist_ok=True)
