@@ -34,8 +34,9 @@ def save(folder, step, arrays):
     folder.mkdir(parents=True, exist_ok=True)
     Files.sweep(folder)
     making = Files.beside(prefix)
-    making.mkdir()
     try:
+        # Not before, where Ctrl-C would leave it behind.
+        making.mkdir()
         names = sorted(arrays)
         tensors = [tf.convert_to_tensor(arrays[name]) for name in names]
         tf.raw_ops.SaveV2(
@@ -51,7 +52,8 @@ def save(folder, step, arrays):
             "is kept"
         ) from error
     finally:
-        shutil.rmtree(making, ignore_errors=True)
+        with Interruptions.deferred():
+            shutil.rmtree(making, ignore_errors=True)
     Files.flush(folder)
     Files.write(folder / "checkpoint", f'model_checkpoint_path: "{prefix.name}"\n')
     found = steps(folder)

@@ -46,7 +46,8 @@ def run(configuration):
             temporary.rename(version)
             Files.flush(folder)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with Interruptions.deferred():
+                shutil.rmtree(temporary, ignore_errors=True)
     log.info("Graph, SavedModel and OpenVINO IR agree on %d images within %.1e.", CHECKED, difference)
     log.info("Wrote %s; the model's name is %s, its version %s.", version, MODEL, version.name)
     view = card.view

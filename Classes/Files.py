@@ -45,6 +45,9 @@ log = logging.getLogger("Files")
 
 _held = threading.local()
 
+# A name that `beside` makes: of what, and of which process; one without a process is of an earlier version.
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{12}(?:\.(\d+)-([0-9a-f]{6})-([0-9a-f]{8}))?\.tmp")
+
 
 @contextlib.contextmanager
 def replacing(path, into=False):
@@ -83,7 +86,7 @@ def replacing(path, into=False):
             if error.errno is None or error.filename not in (None, str(temporary)):
                 raise
             # What Python reports of a full disk names no file, and the temporary one means nothing to the user.
-            raise OSError(error.errno, error.strerror, str(path)) from error
+            raise OSError(error.errno, error.strerror, str(final(path))) from error
 
 
 def put(made, path, into=False):
@@ -232,6 +235,18 @@ def _place():
     return hashlib.sha256(f"{platform.node()} {namespace}".encode()).hexdigest()[:8]
 
 
+def final(path):
+    """The path that a file gets when it and the folders it is made in are renamed from their names of `beside`."""
+    return pathlib.Path(*map(_final_name, pathlib.Path(path).parts))
+
+
+def _final_name(name):
+    # A file that replaces another within such a folder may have been made anew itself.
+    while found := TEMPORARY.fullmatch(name):
+        name = found[1]
+    return name
+
+
 def write(path, content, into=False):
     """Write bytes or text to `path` as a whole; `into` as for `replacing`."""
     with replacing(path, into) as temporary:
@@ -352,15 +367,15 @@ def sweep(folder):
 
 def _is_left(path):
     """Whether a name is one of `beside` whose writer is no more."""
-    parts = re.fullmatch(r".+\.[0-9a-f]{12}(?:\.(\d+)-([0-9a-f]{6})-([0-9a-f]{8}))?\.tmp", path.name)
-    if not parts or not parts[1]:
+    parts = TEMPORARY.fullmatch(path.name)
+    if not parts or not parts[2]:
         # Without a process in its name it is of an earlier version.
         return parts is not None
-    if parts[3] != _place() or os.name == "nt":
+    if parts[4] != _place() or os.name == "nt":
         return time.time() - path.lstat().st_mtime > ABANDONED
-    if int(parts[1]) == os.getpid():
-        return parts[2] != PROCESS
-    return not _is_running(int(parts[1]))
+    if int(parts[2]) == os.getpid():
+        return parts[3] != PROCESS
+    return not _is_running(int(parts[2]))
 
 
 def _is_running(process):

@@ -98,8 +98,9 @@ def write(configuration, splits, about):
     folder = configuration.path("DatasetDir")
     classes = about["classes"]
     making = Files.beside(folder / "shards")
-    making.mkdir()
     try:
+        # Not before, where Ctrl-C would leave it behind.
+        making.mkdir()
         with Helpers.progress(total=sum(map(len, splits.values())), desc="Shards", unit="image") as bar:
             shards = [
                 each for split in SPLITS for each in _write_split(configuration, split, splits[split], making, bar)
@@ -117,7 +118,8 @@ def write(configuration, splits, about):
         with Interruptions.deferred():
             _publish(configuration, making)
     finally:
-        shutil.rmtree(making, ignore_errors=True)
+        with Interruptions.deferred():
+            shutil.rmtree(making, ignore_errors=True)
     return Manifest(folder, classes, listed, shards, about["synthetic"], content)
 
 

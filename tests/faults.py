@@ -21,7 +21,7 @@ import time
 
 from Classes import Checkpoints, Entry
 from Classes.Errors import one_line
-from tests import networks, smears
+from tests import networks, smears, waiting
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.preloaded"])
@@ -95,10 +95,10 @@ class _Output:
         shutil.rmtree(self.path.parent)
 
 
-def run(folder, script, *arguments, timeout=60, **options):
+def run(folder, script, *arguments, **options):
     """A script until its end; returns Run."""
     with started(folder, script, *arguments, **options) as process:
-        process.join(timeout)
+        process.join(waiting.LIMIT)
         assert process.exitcode is not None, f"{script} hangs: {process.said()}"
         return Run(process.exitcode, process.said())
 

@@ -1,8 +1,8 @@
-"""A disk that is full, in every writer: a line that names the file, nothing lost, and the next run works."""
+"""A disk that is full at any file of any writer: a line that names the file, nothing lost, and the next run works."""
 
 import pytest
 
-from tests import faults
+from tests import changes, faults
 
 pytestmark = pytest.mark.slow
 
@@ -19,46 +19,53 @@ def told(call):
     return faults.line(caught.value)
 
 
-# (what is run, bytes that a file may have, what the line has to name)
+# (what is run, bytes that a file may have once the disk is full: with some room a file is cut, not empty)
 WRITERS = [
-    (["Data", "--set", "RandomSeed=7"], 30_000, "Model/Data"),
-    (["Data", "Augment"], 0, "Model/Data/"),
+    (["Data", "--set", "RandomSeed=7"], 0),
+    (["Data", "Augment"], 0),
     # Half a view would be a view that cannot be read, and Pillow says nothing.
-    (["Data", "Augment"], 700, "Model/Data/"),
-    (["Data", "Check"], 0, "Model/Report/Data."),
-    (["Data", "Check"], 5_000, "Model/Report/Data."),
-    (["Trainer", "--set", "RandomSeed=7"], 0, "Model/"),
-    (["Trainer", "--set", "Epochs=3"], 400_000, "Model/_logs/model.ckpt-"),
-    (["Trainer", "--set", "Epochs=3"], 1_180_000, "Model/ALLGraph.pb"),
-    (["Trainer", "Export"], 0, "Model/Export"),
-    (["Trainer", "Export"], 100_000, "Model/Export"),
-    (["Validation"], 0, "Model/_logs_eval/events.out"),
-    (["Validation"], 4_096, "Model/_logs_eval/metrics.json"),
-    (["Validation"], 20_000, "Model/_logs_eval/confusion.png"),
-    (["Validation"], 150_000, "Model/Report/Report.html"),
-    (["Validation", "Folds", "2"], 0, "Model/"),
-    (["Classifier", "--csv", "rows.csv"], 0, "rows.csv"),
-    (["Classifier", "--json", "rows.json"], 300, "rows.json"),
+    (["Data", "Augment"], 100),
+    (["Data", "Check"], 0),
+    (["Data", "Check"], 100),
+    (["Trainer", "--set", "RandomSeed=7"], 0),
+    (["Trainer", "Export"], 0),
+    (["Validation"], 0),
+    (["Validation", "Folds", "2"], 0),
+    (["Classifier", "--csv", "rows.csv"], 0),
+    (["Classifier", "--json", "rows.json"], 100),
 ]
 
 
-@pytest.mark.parametrize(("words", "room", "named"), WRITERS)
-def test_a_full_disk(project, monkeypatch, words, room, named):
+@pytest.mark.parametrize(("words", "room"), WRITERS)
+def test_a_full_disk(project, monkeypatch, words, room):
     monkeypatch.chdir(project)
-    before = faults.tree(project)
+    # Where a log cannot be written the run goes on.
+    known, failures = {("os.mkdir", "Logs")}, 0
 
-    with faults.full_disk(room):
-        line = told(lambda: faults.main(project, *words))
+    while True:
+        before, met = faults.tree(project), len(known)
+        with changes.disk_full_at_the_next(project, known, room):
+            try:
+                code = faults.main(project, *words)
+            except Exception as error:
+                code, line = 1, faults.line(error)
+        if code == 0 and len(known) == met:
+            break
+        if code == 0:
+            # There was room enough for all that came after it.
+            continue
+        failures += 1
+        assert "File too large" in line
+        assert ".tmp" not in line, "our own folder for the time being is of no use to anybody"
+        assert "Model/" in line or "rows." in line
+        after = faults.tree(project)
+        # Another run is moved aside; of what a run says of itself the newest counts.
+        renewed = ("run.json", "metrics.json", "ALLGraph.json", "Report.html", "MODEL_CARD.md")
+        assert {content for name, content in before.items() if not name.endswith(renewed)} <= set(after.values())
+        assert not [name for name in after if name.endswith(".tmp")]
 
-    assert named in line
-    assert "File too large" in line
-    assert ".tmp" not in line, "our own folder for the time being is of no use to anybody"
-    after = faults.tree(project)
-    # Another run is moved aside; of a run's own settings and figures the newest count.
-    renewed = ("run.json", "metrics.json", "ALLGraph.json")
-    assert {content for name, content in before.items() if not name.endswith(renewed)} <= set(after.values())
-    assert not [name for name in after if name.endswith(".tmp")]
-    assert faults.main(project, *words) == 0
+    # The last run is the next one that works.
+    assert failures
 
 
 def test_synthetic_smears_on_a_full_disk(tmp_path):

@@ -1,16 +1,16 @@
 """Real runs that are killed, stopped, started twice or may not write: nothing is lost, and the next one works."""
 
 import contextlib
+import functools
 import json
+import operator
 import os
-import random
 import signal
-import time
 
 import pytest
 
 from Classes import Card, Checkpoints, Files, Shards
-from tests import faults, networks, servers, services, waiting
+from tests import changes, faults, networks, servers, services, waiting
 
 pytestmark = pytest.mark.slow
 
@@ -23,19 +23,34 @@ def leftovers(folder):
     return [path for path in folder.rglob(".*") if path.name.endswith(".tmp") or path.name.endswith("-moving")]
 
 
-def kill(folder, script, seconds, settings):
-    """Kill a run after so many seconds; False where it had ended before."""
-    with faults.started(folder, script, settings=settings) as process:
-        process.join(seconds)
-        running = process.exitcode is None
-        os.kill(process.pid, signal.SIGKILL) if running else None
-        return running
+def signalled(project, tmp_path, number, script, *words, settings=(), **how):
+    """Yield each faults.Run that was sent a signal, at one change after the other; the last one was sent none.
+
+    Args:
+      number: of the signal.
+      how: see changes.at_the_next.
+    """
+    noted = tmp_path / "changes.json"
+    noted.write_text("[]")
+    before = functools.partial(changes.signalled_at_the_next, number, project, noted, **how)
+    while True:
+        met = noted.read_text()
+        yield faults.run(project, script, *words, settings=settings, before=before)
+        if noted.read_text() == met:
+            assert met != "[]"
+            return
 
 
-def test_data_killed_at_random_moments(project):
-    generator, before, hits = random.Random(1), images(project), 0
-    for seed in range(4):
-        hits += kill(project, "Data", generator.uniform(0.05, 0.6), [f"RandomSeed={seed}", "Shards=9"])
+# After the others nothing is there yet under a name that anybody reads.
+SHOWN = ("os.rename", "os.remove", "os.rmdir")
+
+
+def test_data_killed_before_every_change(project, tmp_path):
+    before, codes = images(project), []
+    for run in signalled(
+        project, tmp_path, signal.SIGKILL, "Data", operations=SHOWN, settings=["RandomSeed=1", "Shards=9"]
+    ):
+        codes.append(run.code)
         # Either the former shards, or the new ones, or none and a word on what to do.
         try:
             found = Shards.manifest(networks.configuration(project))
@@ -44,26 +59,27 @@ def test_data_killed_at_random_moments(project):
         else:
             assert sum(map(len, found.splits.values())) == 40
 
-    assert hits
-    assert faults.run(project, "Data").code == 0
+    assert set(codes[:-1]) == {-signal.SIGKILL}
+    assert codes[-1] == 0
     assert images(project) == before
     assert leftovers(project) == []
 
 
-def test_a_trainer_killed_while_it_freezes_or_moves_a_run_aside(project):
-    generator = random.Random(2)
+def test_a_trainer_killed_before_every_change(project, tmp_path):
+    """While it moves another run aside, saves, and freezes."""
     checkpoint = (project / "Model/_logs/model.ckpt-10.index").read_bytes()
-    configuration, hits = networks.configuration(project), 0
-    for seed in range(4):
-        hits += kill(project, "Trainer", generator.uniform(0.3, 2.5), [f"RandomSeed={seed}"])
+    configuration, codes = networks.configuration(project), []
+    settings = ["RandomSeed=1", "Epochs=1"]
+    for run in signalled(project, tmp_path, signal.SIGKILL, "Trainer", operations=SHOWN, settings=settings):
+        codes.append(run.code)
         # A graph and a card of different models would be told, never served.
         try:
             Card.load(configuration.card).verify()
         except Exception as error:
             assert "run python3 Trainer.py" in faults.line(error)
 
-    assert hits
-    assert faults.run(project, "Trainer").code == 0
+    assert set(codes[:-1]) == {-signal.SIGKILL}
+    assert codes[-1] == 0
     Card.load(configuration.card).verify()
     kept = [path.read_bytes() for path in project.rglob("model.ckpt-10.index")]
     assert checkpoint in kept
@@ -111,39 +127,28 @@ def test_the_next_run_sweeps_what_a_killed_one_left(project, words, folders):
         ("Classifier", []),
     ],
 )
-def test_ctrl_c_at_random_moments(project, script, words):
-    generator = random.Random(script)
-    for longest in (0.1, 1):
-        with faults.started(project, script, *words, settings=["RandomSeed=3"]) as process:
-            waiting = time.monotonic() + 60
-            while "initialization complete" not in process.said() and time.monotonic() < waiting:
-                time.sleep(0.01)
-            process.join(generator.uniform(0, longest))
-            if process.exitcode is None:
-                os.kill(process.pid, signal.SIGINT)
-            process.join(60)
-
-            # It may have been done already.
-            stopped = process.exitcode == 130 and process.said().endswith("\nStopped.\n")
-            assert stopped or process.exitcode == 0, process.said()
-            assert "Traceback" not in process.said(), process.said()
+def test_ctrl_c_at_changes_of_every_kind(project, tmp_path, script, words):
+    kind = operator.itemgetter(0)
+    for run in signalled(project, tmp_path, signal.SIGINT, script, *words, distinct=kind, settings=["RandomSeed=3"]):
+        # It may have been all but done.
+        assert (run.code == 130 and run.said.endswith("\nStopped.\n")) or run.code == 0, run.said
+        assert "Traceback" not in run.said, run.said
         assert [path for path in leftovers(project) if path.suffix == ".tmp"] == []
+    assert run.code == 0, run.said
 
 
 def test_a_stopped_and_continued_trainer_ends_as_one_that_never_was(project):
     settings = ["Epochs=20", "SaveSeconds=0"]
     folder = project / "Model/_logs"
     with faults.started(project, "Trainer", settings=settings) as process:
-        waiting = time.monotonic() + 60
-        while Checkpoints.steps(folder)[-1] <= 10 and time.monotonic() < waiting:
-            time.sleep(0.01)
+        waiting.until(lambda: Checkpoints.steps(folder)[-1] > 10, process.said, ended=lambda: not process.is_alive())
         os.kill(process.pid, signal.SIGSTOP)
         before = Checkpoints.steps(folder)
         # Whoever looks meanwhile finds whole files, and the lock held.
         assert Checkpoints.latest(folder)[0] == before[-1]
         second = faults.run(project, "Trainer", settings=settings)
         os.kill(process.pid, signal.SIGCONT)
-        process.join(60)
+        process.join(waiting.LIMIT)
         assert process.exitcode == 0, process.said()
 
     assert second.code == 1
