@@ -222,7 +222,8 @@ def make(folder):
 def beside(path):
     """A temporary name in the folder of `path`, which `sweep` removes if its writer has been killed."""
     # Not by tempfile, whose files nobody but their owner may read. A file name has 255 bytes at most.
-    return path.with_name(f".{path.name[:50]}.{secrets.token_hex(6)}.{os.getpid()}-{PROCESS}-{_place()}.tmp")
+    name = _final_name(path.name)[:50]
+    return path.with_name(f".{name}.{secrets.token_hex(6)}.{os.getpid()}-{PROCESS}-{_place()}.tmp")
 
 
 @functools.cache

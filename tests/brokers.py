@@ -7,10 +7,11 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 
 import pytest
 from paho.mqtt import client as mqtt
+
+from tests import waiting
 
 PROGRAM = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
@@ -42,12 +43,11 @@ def running(folder, port, *lines):
 
 
 def _wait_for(port, process):
-    for _ in range(500):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        assert process.poll() is None, "mosquitto has ended"
-        time.sleep(0.02)
-    raise AssertionError("mosquitto does not listen")
+    def listens():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), waiting.LIMIT):
+            return True
+
+    waiting.until(listens, "mosquitto listening", ended=lambda: process.poll() is not None)
 
 
 @contextlib.contextmanager
@@ -66,7 +66,7 @@ def listening(port, topic, context=None, user=None, password=None):
     client.connect("localhost", port)
     client.loop_start()
     try:
-        ready.get(timeout=20)
+        ready.get(timeout=waiting.LIMIT)
         yield arrived
     finally:
         client.disconnect()

@@ -8,9 +8,10 @@ import subprocess
 import sys
 
 from Classes import Helpers
-from tests import graphs
+from tests import graphs, waiting
 
-# What Server.py does, but for the device: HOLD keeps every call after the warm-up for so many seconds.
+# What Server.py does, but for the device: HOLD keeps every call after the warm-up for so many seconds, or until there
+# is a file of that name.
 SCRIPT = """
 import os, sys, time
 import Server
@@ -24,7 +25,12 @@ class Slow(services.Engine):
         self.calls += 1
         # The warm-up is two calls.
         if self.calls > 2:
-            time.sleep(float(os.environ["HOLD"]))
+            hold = os.environ["HOLD"]
+            if os.path.isabs(hold):
+                while not os.path.exists(hold):
+                    time.sleep(0.01)
+            else:
+                time.sleep(float(hold))
         return super().classify(batch)
 
 Engine.open_engine = lambda configuration, card: contextlib.nullcontext(Slow())
@@ -48,7 +54,7 @@ def run(folder, *settings, real=False, **environment):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=waiting.LIMIT,
     )
 
 
@@ -82,7 +88,7 @@ def running(folder, *settings, hold=0, real=False, model=None, **environment):
             process.kill()
 
 
-def request(port, method="POST", path="/Inference", body=None, timeout=30, **headers):
+def request(port, method="POST", path="/Inference", body=None, timeout=waiting.LIMIT, **headers):
     """(status, JSON or None, headers) of one request over a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     with contextlib.closing(connection):

@@ -18,7 +18,7 @@ from hypothesis import strategies
 
 from Classes import Client, Entry, Helpers
 from Classes.Errors import ALLError, ConfigurationError
-from tests import mutations, processes
+from tests import mutations, processes, waiting
 
 GOOD = {
     "Response": "OK",
@@ -220,13 +220,13 @@ def test_a_server_that_comes_back_half_way_loses_nothing(images, configuration, 
         port = first.server_port
         found = []
         thread = threading.Thread(
-            target=lambda: found.append(send(port, configuration, concurrency=2, retries=200, timeout=5))
+            target=lambda: found.append(send(port, configuration, concurrency=2, retries=200, timeout=waiting.LIMIT))
         )
         thread.start()
         while len(first.seen) < 4:
             time.sleep(0.01)
     with serving((200, NEW), port=port) as second:
-        thread.join(30)
+        thread.join(waiting.LIMIT)
 
     assert found == [0]
     assert len(second.seen) == 2

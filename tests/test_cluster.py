@@ -11,6 +11,7 @@ import time
 import pytest
 
 from Classes.Helpers import PROJECT
+from tests import waiting
 
 JOBS = ("Data", "Trainer", "Validation")
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "qsub", "qstat", "scancel")
@@ -44,7 +45,9 @@ def project(tmp_path):
 def test_a_job_runs_in_the_folder_it_was_submitted_from(project, name, ran, variable):
     environment = {"PATH": os.environ["PATH"], variable: str(project)}
     script = project / "Required" / "cluster" / name
-    done = subprocess.run(["sh", script], cwd="/", env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        ["sh", script], cwd="/", env=environment, capture_output=True, text=True, timeout=waiting.LIMIT
+    )
 
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == f"ran {ran}"
@@ -81,7 +84,9 @@ def test_several_machines_start_a_worker_each(project, started, queue):
     (project / "nodes").write_text("node7\nnode7\nnode9\n")
     environment = {"PATH": f"{programs}:{os.environ['PATH']}", "PBS_O_WORKDIR": str(project), **queue}
     script = project / "Required" / "cluster" / "Trainer"
-    done = subprocess.run(["sh", script], cwd="/", env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        ["sh", script], cwd="/", env=environment, capture_output=True, text=True, timeout=waiting.LIMIT
+    )
 
     assert done.stderr == ""
     assert done.stdout.splitlines()[1].startswith(started)
@@ -115,7 +120,7 @@ def queue(tmp_path_factory):
             started.append(
                 subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + waiting.LIMIT
         while "idle" not in (state := _output(environment, "sinfo", "-h", "-o", "%T")):
             if time.monotonic() > deadline:
                 pytest.skip(f"Slurm does not start here (state {state.strip() or 'unknown'})")
@@ -126,7 +131,7 @@ def queue(tmp_path_factory):
         for process in reversed(started):
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(waiting.LIMIT)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -176,15 +181,8 @@ PartitionName=batch Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 def _output(environment, *command, folder=None):
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=waiting.LIMIT)
     return done.stdout
-
-
-def _wait_for(condition, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.2)
 
 
 @pytest.mark.slow
@@ -194,7 +192,7 @@ def test_a_real_queue_runs_the_training(project, queue, command):
     number = re.search(r"\d+", submitted)[0]
 
     assert re.search(r"ALL-Trainer", _output(queue, "qstat"))
-    _wait_for(
+    waiting.until(
         lambda: any("ran Trainer.py --set Epochs=40" in text for text in _texts(project, number)), "the job's end"
     )
 
@@ -203,11 +201,11 @@ def test_a_real_queue_runs_the_training(project, queue, command):
 def test_a_job_that_is_told_to_end_saves_first(project, queue):
     (project / "slow").touch()
     number = re.search(r"\d+", _output(queue, "sbatch", "Required/cluster/Trainer", folder=project))[0]
-    _wait_for((project / "started").exists, "the job's start")
+    waiting.until((project / "started").exists, "the job's start")
 
     _output(queue, "scancel", "--batch", "--signal=TERM", number)
 
-    _wait_for(lambda: any("saved" in text for text in _texts(project, number)), "the saving")
+    waiting.until(lambda: any("saved" in text for text in _texts(project, number)), "the saving")
 
 
 def _texts(project, number):

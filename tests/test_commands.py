@@ -12,6 +12,7 @@ import pytest
 
 from Classes import Helpers
 from Classes.Helpers import PROJECT
+from tests import waiting
 
 SCRIPTS = sorted(path.name for path in PROJECT.glob("*.py"))
 COMMAND = re.compile(rf"(?:python3?|\.venv/bin/python|\"\$python\") ({'|'.join(map(re.escape, SCRIPTS))})\b(.*)")
@@ -166,6 +167,10 @@ def test_what_no_script_knows_is_still_refused(script, line):
 
 def test_the_configuration_table_command_runs():
     run = subprocess.run(
-        [sys.executable, "docs/configuration_table.py"], cwd=PROJECT, capture_output=True, text=True, timeout=60
+        [sys.executable, "docs/configuration_table.py"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=waiting.LIMIT,
     )
     assert run.returncode == 0, run.stderr

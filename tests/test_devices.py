@@ -8,7 +8,7 @@ import pytest
 
 from Classes import Card, Devices, Engine, Failover, OpenVINO
 from Classes.Errors import EngineError, GraphError
-from tests import graphs
+from tests import graphs, waiting
 from tests import sticks as standin
 
 
@@ -153,7 +153,7 @@ def test_a_failure_that_strikes_several_images_at_once_is_one_line(caplog):
 
     class Failing(Fake):
         def classify(self, batch):
-            together.wait(60)
+            together.wait(waiting.LIMIT)
             raise EngineError("GPU: failed")
 
     engine = Failover.Engine(Failing("OpenVINO GPU"), Fake("OpenVINO CPU"))

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import numpy
 import pytest
@@ -17,7 +16,7 @@ import tensorflow as tf
 from Classes import Checkpoints, Data, Distribution, MixedPrecision
 from Classes.Errors import CheckpointError, ConfigurationError, TrainingError
 from Classes.Helpers import PROJECT
-from tests import networks, processes, smears
+from tests import networks, processes, smears, waiting
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +60,7 @@ def start(settings, workers=1):
     return started
 
 
-def ended(processes, seconds=300):
+def ended(processes, seconds=5 * waiting.LIMIT):
     """[(exit code, what it said)] of processes that are expected to end by themselves."""
     try:
         texts = [process.communicate(timeout=seconds)[0] for process in processes]
@@ -137,7 +136,7 @@ Training.run(Helpers.load(None, sys.argv[1:]))
 def test_two_devices_of_one_machine_learn_what_one_learns(prepared, by_one, tmp_path):
     (steps, one), _ = by_one(END_TO_END)
     (tmp_path / "two").mkdir()
-    done = processes.python(MIRRORED, settings(prepared, tmp_path / "two", *END_TO_END), timeout=300)
+    done = processes.python(MIRRORED, settings(prepared, tmp_path / "two", *END_TO_END), timeout=5 * waiting.LIMIT)
     assert done.returncode == 0, done.stderr
     same, two = Checkpoints.latest(tmp_path / "two" / "log")
 
@@ -150,11 +149,7 @@ def test_two_devices_of_one_machine_learn_what_one_learns(prepared, by_one, tmp_
 def test_a_worker_that_dies_ends_the_others_in_one_line_and_all_go_on_at_the_last_checkpoint(prepared, tmp_path):
     more = settings(prepared, tmp_path, "Network=AllCNN", "Epochs=4000")
     chief, other = start(more, workers=2)
-    end = time.monotonic() + 240
-    while not Checkpoints.steps(tmp_path / "log"):
-        assert time.monotonic() < end
-        assert chief.poll() is None, chief.communicate()
-        time.sleep(0.2)
+    waiting.until(lambda: Checkpoints.steps(tmp_path / "log"), ended=lambda: chief.poll() is not None)
     other.send_signal(signal.SIGKILL)
     (code, text), _ = ended([chief, other])
 
@@ -171,7 +166,7 @@ def test_a_worker_that_dies_ends_the_others_in_one_line_and_all_go_on_at_the_las
 
 def test_a_batch_that_the_images_do_not_fill_is_refused_by_several_devices(prepared, tmp_path):
     more = settings(prepared, tmp_path, "Network=AllCNN", "BatchSize=64")
-    done = processes.python(MIRRORED, more, timeout=120)
+    done = processes.python(MIRRORED, more, timeout=5 * waiting.LIMIT)
 
     assert "BatchSize is 64 and there are 28 training images" in done.stderr
 

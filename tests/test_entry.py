@@ -10,6 +10,7 @@ import pytest
 
 from Classes import Entry, Errors, Helpers
 from Classes.Helpers import PROJECT
+from tests import waiting
 from tests.processes import python
 
 SCRIPTS = sorted(path.name for path in PROJECT.glob("*.py"))
@@ -45,7 +46,7 @@ def interpreter(project, script):
 def start(project, *arguments, **options):
     """Run with an interpreter that has the standard library alone."""
     command = [sys.executable, "-S", *arguments]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=waiting.LIMIT, **options)
 
 
 def test_a_script_hands_over_to_the_environment_with_all_its_arguments(project):
@@ -122,7 +123,9 @@ def test_every_script_has_help_where_nothing_is_installed(name):
     ],
 )
 def test_every_script_refuses_a_wrong_configuration_in_one_line(name, arguments, expected):
-    run = subprocess.run([sys.executable, PROJECT / name, *arguments], capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, PROJECT / name, *arguments], capture_output=True, text=True, timeout=waiting.LIMIT
+    )
     assert run.stderr.startswith("Error: ")
     assert run.stderr.endswith(f"{expected}\n")
     assert len(run.stderr.splitlines()) == 1
@@ -139,7 +142,9 @@ def test_every_script_refuses_a_wrong_configuration_in_one_line(name, arguments,
     ],
 )
 def test_an_option_without_an_effect_is_refused(arguments, expected):
-    run = subprocess.run([sys.executable, *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=waiting.LIMIT
+    )
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr.endswith(f"error: {expected}\n")
 
@@ -331,7 +336,7 @@ def test_a_stopped_run_tidies_up(tmp_path, number, code):
         assert process.stdout.readline() == "writing\n"
         assert len(list(tmp_path.iterdir())) == 1
         process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=waiting.LIMIT)
     assert errors == "\nStopped.\n"
     assert process.returncode == code
     assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ import pytest
 
 from Classes import Engine, Failover
 from Classes.Errors import EngineError
+from tests import waiting
 
 IMAGE = numpy.zeros((1, 8, 8, 3), "uint8")
 
@@ -56,13 +57,13 @@ def test_an_answer_from_before_a_failure_does_not_bring_the_device_back(caplog):
 
     def slow():
         began.set()
-        go.wait(10)
+        go.wait(waiting.LIMIT)
         return RIGHT
 
     engine = Failover.Engine(Fake("stick", slow, fails), Fake("processor", OTHER, OTHER))
     first = threading.Thread(target=engine.classify, args=(IMAGE,))
     first.start()
-    began.wait(10)
+    began.wait(waiting.LIMIT)
     engine.classify(IMAGE)
     go.set()
     first.join()

@@ -8,13 +8,12 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 
 import pytest
 import requests
 
 from Classes import Client, Helpers
-from tests import brokers, graphs, servers, services
+from tests import brokers, graphs, servers, services, waiting
 
 PROGRAM = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
@@ -64,7 +63,7 @@ def running(folder, *servers):
     assert checked.returncode == 0 and "warn" not in checked.stderr, checked.stderr
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
         try:
-            until(lambda: answers(port) or process.poll() is not None)
+            waiting.until(lambda: answers(port) or process.poll() is not None)
             yield port
         finally:
             process.terminate()
@@ -74,15 +73,6 @@ def answers(port):
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
     return False
-
-
-def until(condition):
-    """Wait for what another process does."""
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came to that")
 
 
 def accesses(folder):
@@ -122,7 +112,7 @@ def test_one_of_two_servers_is_killed_under_load_and_the_client_loses_nothing(tm
             )
         )
         sending.start()
-        until(lambda: len(accesses(tmp_path / "one")) >= 5)
+        waiting.until(lambda: len(accesses(tmp_path / "one")) >= 5)
         one.kill()
         before = len(accesses(tmp_path / "two"))
         sending.join()
@@ -154,7 +144,7 @@ def test_the_caller_is_named_by_the_proxy_and_not_by_itself(alone):
     answer = session.post(f"{address}/Inference", services.image(192), headers={"X-Forwarded-For": "203.0.113.7"})
 
     assert answer.json()["Classification"] == "ALL detected"
-    until(lambda: accesses(folder))
+    waiting.until(lambda: accesses(folder))
     assert "127.0.0.1" in str(accesses(folder)[0])
     assert "203.0.113.7" not in str(accesses(folder)[0])
 

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from Classes.Helpers import PROJECT
+from tests import waiting
 
 TOOLS = ("sh", "cat", "cmp", "cp", "dirname", "find", "mkdir", "rm")
 
@@ -75,7 +76,7 @@ class Place:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=waiting.LIMIT,
         )
         process.calls = (self.fakes / "calls").read_text().splitlines()
         return process

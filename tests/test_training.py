@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy
 import pytest
@@ -34,7 +33,7 @@ from Classes import (
     Training,
 )
 from Classes.Errors import ALLError, ConfigurationError, DataError, TrainingError
-from tests import networks, smears
+from tests import networks, smears, waiting
 from tests.processes import held
 
 QUICK = ("Epochs=6", "LearningRate=0.01", "Shards=2", "BatchSize=5")
@@ -520,15 +519,12 @@ def test_a_trainer_killed_at_any_moment_goes_on(project, prepared):
     settings = [part for option in options for part in ("--set", option)]
     command = [sys.executable, str(Helpers.PROJECT / "Trainer.py"), *settings]
     folder = configuration.path("LogDir")
-    generator = numpy.random.default_rng(0)
     reached = [0]
     for _ in range(3):
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 120
-        while Checkpoints.steps(folder)[-1:] <= reached[-1:] and time.monotonic() < deadline:
-            assert child.poll() is None, child.stderr.read()
-            time.sleep(0.05)
-        time.sleep(generator.uniform(0, 0.5))
+        waiting.until(
+            lambda: Checkpoints.steps(folder)[-1:] > reached[-1:], ended=lambda child=child: child.poll() is not None
+        )
         os.kill(child.pid, signal.SIGKILL)
         child.communicate()
         reached.append(Checkpoints.latest(folder)[0])

@@ -1,15 +1,18 @@
 import concurrent.futures
+import itertools
 import threading
+import types
 
 import pytest
 
 from Classes.Refusals import Refusal
 from Classes.WaitingRoom import WaitingRoom
+from tests import waiting
 
 
 @pytest.fixture
 def room():
-    found = WaitingRoom(workers=1, places=2, deadline=30)
+    found = WaitingRoom(workers=1, places=2, deadline=waiting.LIMIT)
     yield found
     found.close()
 
@@ -38,7 +41,7 @@ def _raise(error):
 def test_so_many_come_in_and_the_next_is_turned_away_at_once(room):
     free = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        entered = [pool.submit(through, room, free.wait, 30) for _ in range(3)]
+        entered = [pool.submit(through, room, free.wait, waiting.LIMIT) for _ in range(3)]
         while room.inside < 3:
             threading.Event().wait(0.001)
         with pytest.raises(Refusal) as refusal, room.place():
@@ -58,11 +61,23 @@ def test_a_place_that_is_not_used_is_free_again(room):
     assert room.inside == 0
 
 
-def test_a_missed_deadline_holds_its_worker_until_the_work_ends():
-    room, free = WaitingRoom(workers=1, places=1, deadline=0.05), threading.Event()
-    done = []
+def test_a_missed_deadline_holds_its_worker_until_the_work_ends(monkeypatch):
+    room, free, begun = WaitingRoom(workers=1, places=1, deadline=30), threading.Event(), threading.Event()
+    calls, done = itertools.count(), []
+
+    def monotonic():
+        """A deadline passes between any two looks at the clock, but not before the first work has begun."""
+        number = next(calls)
+        assert number == 0 or begun.wait(waiting.LIMIT)
+        return 31 * number
+
+    def work():
+        begun.set()
+        free.wait(waiting.LIMIT)
+
+    monkeypatch.setattr("Classes.WaitingRoom.time", types.SimpleNamespace(monotonic=monotonic))
     with pytest.raises(Refusal) as first:
-        through(room, free.wait, 30)
+        through(room, work)
     with pytest.raises(Refusal) as second:
         through(room, done.append, "too late")
 
@@ -78,7 +93,7 @@ def test_a_missed_deadline_holds_its_worker_until_the_work_ends():
 def test_those_who_came_first_are_first(room):
     free, order = threading.Event(), []
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        pool.submit(through, room, free.wait, 30)
+        pool.submit(through, room, free.wait, waiting.LIMIT)
         for number in (1, 2):
             while room.inside < number:
                 threading.Event().wait(0.001)

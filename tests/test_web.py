@@ -9,7 +9,7 @@ import re
 import pytest
 
 from Classes import Colours, Helpers, Refusals, Service
-from tests import browser, graphs, servers, services
+from tests import browser, graphs, servers, services, waiting
 
 KEY = "k" * 32
 PAGES = ("index.html", "docs.html")
@@ -201,7 +201,7 @@ def choose(driver, folder, *names):
 def wait(driver, condition):
     from selenium.webdriver.support.ui import WebDriverWait
 
-    return WebDriverWait(driver, 30, poll_frequency=0.05).until(lambda _: condition())
+    return WebDriverWait(driver, waiting.LIMIT, poll_frequency=0.05).until(lambda _: condition())
 
 
 def rows(driver):
