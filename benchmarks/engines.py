@@ -56,9 +56,10 @@ def ours(precision):
         def run(number, batch):
             if batch == 1:
                 image = card.view.prepare(files[number % len(files)], **limits)
-                Prediction.judge(engine.classify(image[None])[0], card, configuration["InceptionThreshold"])
-            else:
-                engine.classify(ready[numpy.arange(batch) % len(ready)])
+                answers = engine.classify(image[None])
+                Prediction.judge(answers[0], card, configuration["InceptionThreshold"])
+                return answers
+            return engine.classify(ready[numpy.arange(batch) % len(ready)])
 
         return run, {"precision": engine.precision, "notice": Helpers.DISCLAIMER}
 
@@ -81,9 +82,12 @@ def bare(configuration, card, files):
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     request = core.compile_model(model, "CPU", options).create_infer_request()
     inputs = _inputs(configuration, card, files)
-    return lambda number, batch: [
-        request.infer([inputs[(number + each) % len(inputs)][None]]) for each in range(batch)
-    ], {}
+
+    def run(number, batch):
+        images = (inputs[(number + each) % len(inputs)][None] for each in range(batch))
+        return [request.infer([image]).to_tuple()[0][0].copy() for image in images]
+
+    return run, {}
 
 
 def tensorflow(configuration, card, files):
@@ -98,9 +102,9 @@ def tensorflow(configuration, card, files):
     session = tf.compat.v1.Session(graph=graph)
 
     def run(number, batch):
-        for each in range(batch):
-            image = inputs[(number + each) % len(inputs)][None]
-            session.run(f"{card.output}:0", {f"{card.input['node']}:0": image})
+        images = (inputs[(number + each) % len(inputs)][None] for each in range(batch))
+        feeds = ({f"{card.input['node']}:0": image} for image in images)
+        return [session.run(f"{card.output}:0", feed)[0] for feed in feeds]
 
     return run, {"version": tf.__version__}
 

@@ -67,7 +67,7 @@ def ours(precision, block=None):
 
         def run(_):
             with MixedPrecision.rewriting(learner.precision):
-                learner.train((images, labels), next(steps))
+                return learner.train((images, labels), next(steps))
 
         return run
 
@@ -107,7 +107,7 @@ def features(configuration):
         with tempfile.TemporaryDirectory() as folder:
             values = {**configuration.values["Classifier"], "FeatureCache": folder}
             chosen = Helpers.Configuration({**configuration.values, "Classifier": values})
-            Features.extract(chosen, arrays, "benchmark", records)
+            return Features.extract(chosen, arrays, "benchmark", records)
 
     return run
 

@@ -18,6 +18,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_configure(config):
+    """Make warnings of the project's own modules errors, wherever those are."""
+    entries = [path for path in Helpers.PROJECT.iterdir() if path.suffix == ".py" or path.is_dir()]
+    own = "|".join(sorted(path.stem for path in entries if path.stem.isidentifier()))
+    config.addinivalue_line("filterwarnings", rf"error:::({own}|__main__)(\.|$)")
+
+
 # The files that take longest go first, so that no process is left alone with one of them at the end.
 LONGEST = (
     "test_distribution",
