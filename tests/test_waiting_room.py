@@ -90,20 +90,23 @@ def test_a_missed_deadline_holds_its_worker_until_the_work_ends(monkeypatch):
     room.close()
 
 
-def test_those_who_came_first_are_first(room):
-    free, order = threading.Event(), []
-    with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        pool.submit(through, room, free.wait, waiting.LIMIT)
-        for number in (1, 2):
-            while room.inside < number:
-                threading.Event().wait(0.001)
-            pool.submit(through, room, order.append, number)
-        while room.inside < 3:
-            threading.Event().wait(0.001)
-        free.set()
+def test_those_who_came_first_are_first(room, monkeypatch):
+    free, order, queued = threading.Event(), [], []
+    submit = concurrent.futures.ThreadPoolExecutor.submit
+    # Who is inside may not have come to the queue yet.
+    monkeypatch.setattr(
+        concurrent.futures.ThreadPoolExecutor, "submit", lambda *work: (submit(*work), queued.append(work))[0]
+    )
+    works = ((free.wait, waiting.LIMIT), (order.append, 1), (order.append, 2))
+    callers = [threading.Thread(target=through, args=(room, *work)) for work in works]
+    for number, caller in enumerate(callers, 1):
+        caller.start()
+        waiting.until(lambda number=number: len(queued) == number)
+    free.set()
+    for caller in callers:
+        caller.join()
 
     assert order == [1, 2]
-    room.close()
 
 
 def test_long_work_gives_up_between_its_steps():
