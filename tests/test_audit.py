@@ -109,6 +109,7 @@ def test_a_planted_copy_is_found(folder, change):
     assert page.count("<figcaption>1/other.png<br>") == 1
 
 
+@pytest.mark.slow
 def test_borders_that_a_copy_crosses(folder):
     Data.run(configuration(folder))
     splits = json.loads((folder / "Model/Data/ALL_manifest.json").read_text())["splits"]

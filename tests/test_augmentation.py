@@ -141,6 +141,7 @@ def test_views_of_training_originals_only(folder):
         assert (view.format, view.size, view.mode) == ("JPEG", (75, 75), "RGB")
 
 
+@pytest.mark.slow
 def test_the_split_is_the_same_with_and_without_views(folder):
     Data.run(small(folder))
     before = sides(folder)
@@ -180,6 +181,7 @@ def test_a_new_split_takes_its_views_back(folder):
     assert views(folder) == fresh
 
 
+@pytest.mark.slow
 def test_a_file_of_the_users_own_is_never_taken_back(folder):
     mine = put(folder, "Data/1/Toy000_1__blurred.jpg", content=smears.png(smears.cell(True, 77)))
     for seed in range(6):

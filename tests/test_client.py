@@ -504,6 +504,7 @@ def test_no_json_is_a_defect_of_the_client(document):
         assert all(0 <= share <= 1 for share in answer["probabilities"].values())
 
 
+@pytest.mark.slow
 @mutations.steady(60)
 @hypothesis.given(data=mutations.damaged(changed()) | strategies.binary(max_size=60))
 def test_no_bytes_of_an_answer_end_the_run(costs_one, data):

@@ -151,6 +151,7 @@ def test_of_the_training_split_without_views(tmp_path):
     assert colours["images"] == len(trained) < len(manifest["splits"]["train"])
 
 
+@pytest.mark.slow
 def test_real_cells(shared):
     """What is said in Colours of real cells: few remarks on what is alike, remarks on what is not."""
     cells = sorted(shared.glob("data/pbc/[01]/*.jpg"))

@@ -318,6 +318,7 @@ def test_the_script(folder, monkeypatch, capsys):
     assert error.startswith("Error: ") and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_real_cells(tmp_path):
     shared = os.environ.get("ALL_SHARED")
     if not shared:

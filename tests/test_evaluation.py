@@ -109,6 +109,7 @@ def test_the_resampled_interval_is_near_the_one_of_theory():
     assert figure["interval"][1] - figure["interval"][0] == pytest.approx(2 * 1.96 * 0.0237, rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_resampled_set_is_worth_what_scikit_learn_says():
     # One image a group: each draw is a set of images, with ties among the scores.
     labels, scores = numpy.array(LABELS, bool), numpy.round(SCORES, 1)

@@ -146,6 +146,7 @@ def test_a_copy_of_a_test_image_in_two_classes(tmp_path, rows):
     assert [conflict["files"] for conflict in about["contradictions"]] == [["0/wrong.png", "1/c1p3k0.png"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listed", [True, False])
 @pytest.mark.parametrize("name", ["backup.png", "c1p3k0 (1).png", "zz.png", "A.png"])
 def test_a_copy_moves_nobody_to_the_other_side(tmp_path, rows, listed, name):

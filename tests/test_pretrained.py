@@ -75,6 +75,7 @@ def test_a_damaged_archive_is_named(tmp_path):
             Pretrained.load(networks.configuration(tmp_path, "Pretrained=a.tar.gz"), shapes())
 
 
+@pytest.mark.slow
 def test_an_archive_without_a_checkpoint(tmp_path):
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("readme"), io.BytesIO())

@@ -280,6 +280,7 @@ def test_a_run_that_was_killed_while_it_moved_another_aside_moves_the_rest(proje
     assert_same(Checkpoints.latest(log.with_name("log-1"))[1], first)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run(project, monkeypatch):
     from Classes import Learners
 
@@ -434,6 +435,7 @@ def test_confidences_are_calibrated_on_the_validation_images(project, monkeypatc
     assert card.calibration["cross_entropy_after"] == pytest.approx(-numpy.log(likelihoods).mean(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_comparison_after_training_in_bf16_is_float32(project, monkeypatch):
     key, seen = "auto_mixed_precision_onednn_bfloat16", []
 
@@ -448,6 +450,7 @@ def test_the_comparison_after_training_in_bf16_is_float32(project, monkeypatch):
     assert seen == [True, False]
 
 
+@pytest.mark.slow
 def test_a_gpu_goes_on_where_a_processor_began(project, monkeypatch):
     Training.run(project("Network=AllCNN", "Epochs=1"))
     first = weights(project())["global_step"]
