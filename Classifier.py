@@ -14,11 +14,11 @@ when an image could not be read.
 
 import sys
 
-from Classes import Entry
+from Classes.common import cli
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__, device=True)
+    parser = cli.base_parser(__doc__, device=True)
     parser.add_argument("sources", metavar="FILE-OR-FOLDER", nargs="*", help="images (default: TestImagePath)")
     group = parser.add_argument_group("results")
     group.add_argument("--csv", metavar="PATH", help="write one row an image as CSV")
@@ -26,15 +26,16 @@ def main(arguments=None) -> int:
     options = parser.parse_args(arguments)
     if options.sources[:1] == ["Devices"] and (len(options.sources) > 1 or options.csv or options.json):
         parser.error("Devices takes no images and writes no rows")
-    from Classes import Classification, Devices, Helpers
+    from Classes import Helpers
+    from Classes.inference import classify_files, device_selection
 
-    configuration = Helpers.load(options.confs, options.settings)
+    configuration = Helpers.load_config(options.confs, options.settings)
     Helpers.start_log(configuration, "Classifier")
     if options.sources == ["Devices"]:
-        return Devices.run(configuration)
+        return device_selection.list_devices(configuration)
     sources = [] if options.sources == ["InceptionTest"] else options.sources
-    return Classification.run(configuration, sources, options.csv, options.json)
+    return classify_files.classify_files(configuration, sources, options.csv, options.json)
 
 
 if __name__ == "__main__":
-    sys.exit(Entry.run(main, Entry.SERVING))
+    sys.exit(cli.run_cli(main, cli.SERVING))

@@ -13,11 +13,11 @@ Logs/ClassifierServerClient.log and, when asked, the rows. The exit code is 1 wh
 import argparse
 import sys
 
-from Classes import Entry
+from Classes.common import cli
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__)
+    parser = cli.base_parser(__doc__)
     parser.add_argument(
         "command", nargs="?", choices=["Test", "Send"], default="Test", help="Test: what is in TestImagePath; Send: any"
     )
@@ -39,11 +39,12 @@ def main(arguments=None) -> int:
     options = parser.parse_args(arguments)
     if (options.command == "Send") != bool(options.sources):
         parser.error("Send wants files or folders, Test takes none")
-    from Classes import Client, Helpers
+    from Classes import Helpers
+    from Classes.client import send_images
 
-    configuration = Helpers.load(options.confs, options.settings)
+    configuration = Helpers.load_config(options.confs, options.settings)
     Helpers.start_log(configuration, "ClassifierServerClient")
-    return Client.run(
+    return send_images.send_images(
         configuration,
         options.sources,
         server=options.server,
@@ -72,4 +73,4 @@ def _address(text):
 
 
 if __name__ == "__main__":
-    sys.exit(Entry.run(main, Entry.CLIENT))
+    sys.exit(cli.run_cli(main, cli.CLIENT))

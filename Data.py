@@ -16,11 +16,11 @@ left out. Check writes Model/Report/Data.html and Data.json.
 
 import sys
 
-from Classes import Entry
+from Classes.common import cli
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__)
+    parser = cli.base_parser(__doc__)
     words = "Augment: write views of the originals; Check: audit the images; Demo: draw synthetic smears"
     parser.add_argument("command", nargs="?", choices=["Augment", "Check", "Demo"], help=words)
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="with Augment: the originals (default: DatasetDir)")
@@ -35,21 +35,22 @@ def main(arguments=None) -> int:
         parser.error("FOLDER goes with Augment")
     if options.strict and options.command == "Demo":
         parser.error("--strict goes with images that are not drawn")
-    from Classes import Audit, Augmentation, Data, Demo, Helpers
+    from Classes import Data, Helpers
+    from Classes.dataset import audit, offline_augmentation, synthetic_smears
 
-    configuration = Helpers.load(options.confs, options.settings)
+    configuration = Helpers.load_config(options.confs, options.settings)
     Helpers.start_log(configuration, "Data")
     if options.remove:
-        return Demo.remove(configuration)
+        return synthetic_smears.remove_demo_dataset(configuration)
     if options.command == "Demo":
-        return Demo.run(configuration)
+        return synthetic_smears.create_demo_dataset(configuration)
     if options.command == "Check":
-        return Audit.run(configuration, options.strict)
+        return audit.audit_dataset(configuration, options.strict)
     if options.command == "Augment":
-        return Augmentation.run(configuration, options.folder, options.strict)
-    Entry.import_tensorflow()
-    return Data.run(configuration, options.strict)
+        return offline_augmentation.augment_dataset(configuration, options.folder, options.strict)
+    cli.import_tensorflow()
+    return Data.prepare_dataset(configuration, options.strict)
 
 
 if __name__ == "__main__":
-    sys.exit(Entry.run(main, Entry.TRAINING))
+    sys.exit(cli.run_cli(main, cli.TRAINING))

@@ -12,18 +12,19 @@ when everything that it has accepted is answered, at the latest after `Drain` se
 
 import sys
 
-from Classes import Entry
+from Classes.common import cli
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__, device=True)
+    parser = cli.base_parser(__doc__, device=True)
     options = parser.parse_args(arguments)
-    from Classes import Helpers, Operation
+    from Classes import Helpers
+    from Classes.serving import server
 
-    configuration = Helpers.load(options.confs, options.settings)
+    configuration = Helpers.load_config(options.confs, options.settings)
     Helpers.start_log(configuration, "ClassifierServer")
-    return Operation.run(configuration)
+    return server.serve(configuration)
 
 
 if __name__ == "__main__":
-    sys.exit(Entry.run(main, Entry.SERVER))
+    sys.exit(cli.run_cli(main, cli.SERVER))

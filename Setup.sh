@@ -60,7 +60,7 @@ make_venv() {
 # The pinned versions and whether every package can still be found: what a second run need not install again.
 is_installed() {
     [ -f "$venv/$1.done" ] && cat Required/requirements*.txt | cmp -s - "$venv/$1.done" &&
-        "$python" -c 'import sys; from Classes import Entry; sys.exit(bool(Entry.missing(Entry.TRAINING + Entry.SERVER + Entry.CLIENT)))'
+        "$python" -c 'import sys; from Classes.common import cli; sys.exit(bool(cli.missing_packages(cli.TRAINING + cli.SERVER + cli.CLIENT)))'
 }
 
 install() {
@@ -81,8 +81,8 @@ images() {
 }
 
 main_job() {
-    data=$("$python" -c 'from Classes import Helpers; print(Helpers.load().path("DatasetDir"))')
-    captured=$("$python" -c 'from Classes import Helpers; print(Helpers.load().path("CaptureDir"))')
+    data=$("$python" -c 'from Classes import Helpers; print(Helpers.load_config().path("DatasetDir"))')
+    captured=$("$python" -c 'from Classes import Helpers; print(Helpers.load_config().path("CaptureDir"))')
     [ -n "$(images)" ] || "$python" Data.py Demo
     settings=
     if [ "$weights" = none ] && [ -z "$(images 'Synthetic_*')" ]; then
@@ -117,7 +117,7 @@ main() {
         exec "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
     fi
     weights=there
-    "$python" -m Classes.Fetch || weights=none
+    "$python" -m Classes.networks.download_weights || weights=none
     if [ "$job" = Run ]; then
         main_job
     else

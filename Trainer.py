@@ -19,11 +19,11 @@ version below Model/Export. Compile has the stick's own compiler write Model/ALL
 
 import sys
 
-from Classes import Entry
+from Classes.common import cli
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__)
+    parser = cli.base_parser(__doc__)
     parser.add_argument(
         "command",
         nargs="?",
@@ -37,22 +37,27 @@ def main(arguments=None) -> int:
         parser.error("Import wants the folder of the published weights, and nothing else wants one")
     from Classes import Helpers
 
-    configuration = Helpers.load(options.confs, options.settings)
+    configuration = Helpers.load_config(options.confs, options.settings)
     Helpers.start_log(configuration, "Trainer")
     if options.command == "Compile":
-        from Classes import Compilation
+        from Classes.export import ncs1_compile
 
-        return Compilation.run(configuration)
-    Entry.import_tensorflow()
+        return ncs1_compile.compile_for_ncs1(configuration)
+    cli.import_tensorflow()
     if options.command == "Import":
-        from Classes import Import
+        from Classes.export import keras_import
 
-        return Import.run(configuration, options.folder)
-    from Classes import Export, Quantization, Training
+        return keras_import.import_keras_weights(configuration, options.folder)
+    from Classes.export import int8_quantization, model_repository
+    from Classes.training import train
 
-    module = {"Train": Training, "Quantize": Quantization, "Export": Export}[options.command]
-    return module.run(configuration)
+    commands = {
+        "Train": train.train_and_freeze,
+        "Quantize": int8_quantization.quantize_model,
+        "Export": model_repository.export_model_repository,
+    }
+    return commands[options.command](configuration)
 
 
 if __name__ == "__main__":
-    sys.exit(Entry.run(main, Entry.TRAINING))
+    sys.exit(cli.run_cli(main, cli.TRAINING))

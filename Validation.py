@@ -15,11 +15,11 @@ the figures into Model/ALLGraph.json, the report to Model/Report and Model/MODEL
 import argparse
 import sys
 
-from Classes import Entry
+from Classes.common import cli
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__, device=True)
+    parser = cli.base_parser(__doc__, device=True)
     parser.add_argument("command", nargs="?", choices=["Folds"], help="cross-validation instead of the frozen graph")
     parser.add_argument("count", nargs="?", type=_count, default=5, help="how many folds (default: 5)")
     options = parser.parse_args(arguments)
@@ -27,16 +27,16 @@ def main(arguments=None) -> int:
         parser.error("--device goes with the frozen graph; Folds trains and measures in TensorFlow")
     from Classes import Helpers
 
-    configuration = Helpers.load(options.confs, options.settings)
+    configuration = Helpers.load_config(options.confs, options.settings)
     Helpers.start_log(configuration, "Validation")
-    Entry.import_tensorflow()
+    cli.import_tensorflow()
     if options.command:
-        from Classes import Folds
+        from Classes.training import cross_validation
 
-        return Folds.run(configuration, options.count)
-    from Classes import Validation
+        return cross_validation.cross_validate(configuration, options.count)
+    from Classes.evaluation import evaluate
 
-    return Validation.run(configuration)
+    return evaluate.evaluate_model(configuration)
 
 
 def _count(text):
@@ -46,4 +46,4 @@ def _count(text):
 
 
 if __name__ == "__main__":
-    sys.exit(Entry.run(main, Entry.TRAINING))
+    sys.exit(cli.run_cli(main, cli.TRAINING))

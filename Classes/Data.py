@@ -11,32 +11,20 @@ import pathlib
 
 import numpy
 
-from Classes import (
-    Colours,
-    Files,
-    Fingerprints,
-    Folders,
-    Groups,
-    Helpers,
-    Images,
-    Parallel,
-    Probe,
-    Provenance,
-    Relatives,
-    Shards,
-    Sources,
-    Splits,
-)
-from Classes.Errors import DataError, ImageError
+from Classes import Helpers
+from Classes.common import atomic_files, input_files, parallel, provenance
+from Classes.common.errors import DataError, ImageError
+from Classes.dataset import discovery, grouping, leakage_probe, near_duplicates, perceptual_hash, splitting, tfrecords
+from Classes.imaging import color_stats, decode
 
 # Shorter side in pixels that colours and fingerprints need.
-LOOK = 128
+THUMBNAIL_SIDE = 128
 
 log = logging.getLogger("Data")
 
 
 @dataclasses.dataclass(slots=True)
-class Item:
+class ImageRecord:
     """One image that was decoded in full.
 
     Attributes:
@@ -68,7 +56,7 @@ class Item:
     @property
     def filename(self):
         """Class folder and name, which stay the same when the data folder moves."""
-        return Folders.filename(self.class_name, self.path)
+        return discovery.relative_name(self.class_name, self.path)
 
     def listing(self):
         """The manifest's line for this image."""
@@ -83,7 +71,7 @@ class Item:
         }
 
 
-def run(configuration, strict=False):
+def prepare_dataset(configuration, strict=False):
     """Turn the images in DatasetDir into shards and a manifest.
 
     Args:
@@ -95,46 +83,48 @@ def run(configuration, strict=False):
       DataError: no shards can be made of what is there.
     """
     folder = configuration.path("DatasetDir")
-    files, ignored = Folders.find(configuration)
-    synthetic = Folders.synthetic(folder, files)
-    with Files.lock(folder):
-        splits, about = select(configuration, files, Groups.patients(folder))
+    files, ignored = discovery.find_class_images(configuration)
+    synthetic = discovery.is_synthetic(folder, files)
+    with atomic_files.folder_lock(folder):
+        splits, about = build_splits(configuration, files, grouping.load_patient_map(folder))
         about = {"classes": list(files), "synthetic": synthetic, "ignored": ignored, **about}
-        manifest = Shards.write(configuration, splits, about)
+        manifest = tfrecords.write_shards(configuration, splits, about)
     _report(configuration, manifest, about)
     return 1 if strict and about["unreadable"] else 0
 
 
-def select(configuration, files, patient):
+def build_splits(configuration, files, patient):
     """Decide what each image is for.
 
     Args:
       configuration: Configuration.
       files: {class: [paths]}.
-      patient: Groups.patients' answer.
+      patient: grouping.load_patient_map' answer.
     Returns:
       ({"train" and "validation": [Item], in the shards' order}, dict for the manifest: proof of the split, what was
       left out and why, seed, configuration, versions).
     Raises:
       DataError: these images cannot be split.
     """
-    assignment = grouped(configuration, files, patient)
-    items, unreadable = examine(configuration, files, assignment)
+    assignment = group_files(configuration, files, patient)
+    items, unreadable = decode_all(configuration, files, assignment)
     tests = examine_tests(configuration, assignment)
-    alike = Relatives.relate(items, tests, configuration["GroupPattern"])
-    items, contradictions = Relatives.without_conflicts(items)
-    items, duplicates = unique(items)
-    items, held_out = hold_out(configuration, items, tests)
+    alike = near_duplicates.relate(items, tests, configuration["GroupPattern"])
+    items, contradictions = near_duplicates.without_conflicts(items)
+    items, duplicates = drop_exact_duplicates(items)
+    items, held_out = exclude_test_groups(configuration, items, tests)
     _check_classes(files, items)
-    splits, unused = _split(configuration, items)
+    splits, unused = _split_records(configuration, items)
     for item in (*items, *tests):
-        item.patient = item.patient or Groups.patient_of(item.group)
+        item.patient = item.patient or grouping.patient_of(item.group)
     # Other files of the test folder count for the proof, not among the images.
-    images = [test for test in tests if test.format or Sources.is_image(configuration, test.path)]
+    images = [test for test in tests if test.format or input_files.has_image_extension(configuration, test.path)]
     not_compared = {side: _not_compared(chosen) for side, chosen in {**splits, "test": images}.items()}
-    Relatives.forget(items)
-    probes = Probe.refuse(configuration, [item for item in items if not Groups.is_view(item.path.name)])
-    proof = Splits.proof({**splits, "test": tests})
+    near_duplicates.drop_descriptors(items)
+    probes = leakage_probe.check_leakage(
+        configuration, [item for item in items if not grouping.is_augmented_view(item.path.name)]
+    )
+    proof = splitting.assert_disjoint({**splits, "test": tests})
     return splits, {
         "probes": probes,
         "proof": {**proof, "patients": _coverage({**splits, "test": images}), "not_compared": not_compared},
@@ -150,7 +140,7 @@ def select(configuration, files, patient):
         "unused_views": [item.filename for item in unused],
         "seed": configuration["RandomSeed"],
         "configuration": configuration.values,
-        "versions": Provenance.versions(),
+        "versions": provenance.package_versions(),
     }
 
 
@@ -180,33 +170,36 @@ def _of_kept(alike, items):
     return alike
 
 
-def grouped(configuration, files, patient):
+def group_files(configuration, files, patient):
     """Assign groups and patients to the images of the class folders and to the test images, and report doubts.
 
     Args:
       configuration: Configuration.
       files: {class: [paths]}.
-      patient: Groups.patients' answer.
+      patient: grouping.load_patient_map' answer.
     Returns:
-      Groups.Assignment; test images are called as `test_name` says.
+      grouping.Assignment; test images are called as `test_name` says.
     Raises:
       DataError: `groups_match_nothing`: groups.csv has rows, and not one of them is about an image here.
     """
-    names = [Folders.filename(name, path) for name, paths in files.items() for path in paths]
-    tests = [test_name(configuration, path) for path in test_files(configuration)]
+    names = [discovery.relative_name(name, path) for name, paths in files.items() for path in paths]
+    tests = [test_name(configuration, path) for path in list_test_files(configuration)]
     # A table in the test folder is about the images there.
     folder = configuration.path("TestImagePath")
-    patient = {**patient, **{f"{folder.name}/{row}": name for row, name in Groups.patients(folder).items()}}
-    found = Groups.assign([*names, *tests], configuration["GroupPattern"], patient)
+    patient = {**patient, **{f"{folder.name}/{row}": name for row, name in grouping.load_patient_map(folder).items()}}
+    found = grouping.assign_groups([*names, *tests], configuration["GroupPattern"], patient)
     if patient and len(found.unmatched) == len(patient):
         raise DataError(
-            f"{configuration.path('DatasetDir') / Groups.FILE}: none of its {len(patient)} rows matches an image: "
+            f"{configuration.path('DatasetDir') / grouping.GROUPS_FILE}: none of its {len(patient)} rows matches an image: "
             f"the first is {next(iter(patient))}, the first image {names[0]}. Write the names as the files are called",
             code="groups_match_nothing",
         )
     if found.unmatched:
         log.warning(
-            "%s names %d files that are not here, %s the first.", Groups.FILE, len(found.unmatched), found.unmatched[0]
+            "%s names %d files that are not here, %s the first.",
+            grouping.GROUPS_FILE,
+            len(found.unmatched),
+            found.unmatched[0],
         )
     mine = set(names)
     unlisted = [name for name in found.unlisted if name in mine]
@@ -223,18 +216,18 @@ def grouped(configuration, files, patient):
             "several.",
             len(found.spellings),
             " and ".join(found.spellings[0]),
-            Groups.FILE,
+            grouping.GROUPS_FILE,
         )
     return found
 
 
-def examine(configuration, files, assignment):
+def decode_all(configuration, files, assignment):
     """Decode every image in full, on all cores, and keep none of them.
 
     Args:
       configuration: Configuration.
       files: {class: [paths]}.
-      assignment: Groups.Assignment.
+      assignment: grouping.Assignment.
     Returns:
       ([Item, ordered by SHA-256; of one content originals and known patients first], [{"file", "reason"} of what cannot
       be read or shows nothing]).
@@ -242,26 +235,28 @@ def examine(configuration, files, assignment):
     work = ((path, name, label) for label, (name, paths) in enumerate(files.items()) for path in paths)
 
     def one(path, name, label):
-        filename = Folders.filename(name, path)
+        filename = discovery.relative_name(name, path)
         try:
             data = path.read_bytes()
-            facts, picture = Images.glance(data, LOOK, name=filename, **Images.limits(configuration))
-            Images.require_content(Images.square(picture, LOOK), filename)
+            facts, picture = decode.decode_thumbnail(
+                data, THUMBNAIL_SIDE, name=filename, **decode.decode_limits(configuration)
+            )
+            decode.require_content(decode.center_crop_resize(picture, THUMBNAIL_SIDE), filename)
         except ImageError as error:
             return filename, str(error)
         except OSError as error:
             return filename, f"{filename}: {error.strerror}"
         digest = hashlib.sha256(data).hexdigest()
-        return Item(
+        return ImageRecord(
             path, name, label, assignment.groups[filename], digest, len(data), facts.format, facts.width, facts.height,
-            Colours.background(picture), Fingerprints.fingerprint(picture), assignment.patients.get(filename, ""),
+            color_stats.background_color(picture), perceptual_hash.descriptor(picture), assignment.patients.get(filename, ""),
         )  # fmt: skip
 
     items, unreadable = [], []
     with Helpers.progress(total=sum(map(len, files.values())), desc="Images", unit="image") as bar:
-        for found in Parallel.answers(one, work, configuration.workers):
+        for found in parallel.map_threads(one, work, configuration.workers):
             bar.update()
-            if isinstance(found, Item):
+            if isinstance(found, ImageRecord):
                 items.append(found)
             else:
                 log.warning("Left out: %s", found[1])
@@ -270,14 +265,14 @@ def examine(configuration, files, assignment):
 
 
 def _precedence(item):
-    return item.sha256, Groups.is_view(item.path.name), not item.patient, item.filename
+    return item.sha256, grouping.is_augmented_view(item.path.name), not item.patient, item.filename
 
 
-def unique(items):
+def drop_exact_duplicates(items):
     """Take every content once.
 
     Args:
-      items: list of Item, ordered by SHA-256, after Relatives.without_conflicts.
+      items: list of Item, ordered by SHA-256, after near_duplicates.without_conflicts.
     Returns:
       (items, [{"file", "of"}] of left-out copies).
     """
@@ -296,7 +291,7 @@ def unique(items):
     return kept, duplicates
 
 
-def hold_out(configuration, items, tests):
+def exclude_test_groups(configuration, items, tests):
     """Keep whatever belongs to a test image out of training and validation.
 
     An image belongs to a test image by equal content, by the same picture, by the original that both names give, or by
@@ -304,7 +299,7 @@ def hold_out(configuration, items, tests):
 
     Args:
       configuration: Configuration.
-      items, tests: lists of Item after Relatives.relate.
+      items, tests: lists of Item after near_duplicates.relate.
     Returns:
       (items that stay, items held out).
     """
@@ -326,27 +321,27 @@ def examine_tests(configuration, assignment):
         name = test_name(configuration, path)
         facts, fingerprint = None, None
         with contextlib.suppress(ImageError):
-            facts, picture = Images.glance(path, LOOK, **Images.limits(configuration))
+            facts, picture = decode.decode_thumbnail(path, THUMBNAIL_SIDE, **decode.decode_limits(configuration))
             # Blank images all look alike.
-            Images.require_content(Images.square(picture, LOOK))
-            fingerprint = Fingerprints.fingerprint(picture)
-        return Item(
-            path, name.rpartition("/")[0], -1, assignment.groups[name], Files.sha256(path), path.stat().st_size,
+            decode.require_content(decode.center_crop_resize(picture, THUMBNAIL_SIDE))
+            fingerprint = perceptual_hash.descriptor(picture)
+        return ImageRecord(
+            path, name.rpartition("/")[0], -1, assignment.groups[name], atomic_files.sha256_file(path), path.stat().st_size,
             facts.format if facts else "", facts.width if facts else 0, facts.height if facts else 0,
             fingerprint=fingerprint, patient=assignment.patients.get(name, ""),
         )  # fmt: skip
 
-    work = ((path,) for path in test_files(configuration))
-    return list(Parallel.answers(one, work, configuration.workers))
+    work = ((path,) for path in list_test_files(configuration))
+    return list(parallel.map_threads(one, work, configuration.workers))
 
 
 def test_name(configuration, path):
     """What a test image is called beside "class/file": "/Test/folder/file"."""
     folder = configuration.path("TestImagePath")
-    return Folders.filename(f"/{folder.name}/{path.parent.relative_to(folder)}".removesuffix("/."), path)
+    return discovery.relative_name(f"/{folder.name}/{path.parent.relative_to(folder)}".removesuffix("/."), path)
 
 
-def test_files(configuration):
+def list_test_files(configuration):
     """Every file of the test folder, at any depth and with any extension: one too many costs less than a leak.
 
     Linked folders are followed, each once.
@@ -388,15 +383,15 @@ def check_test_images(configuration, manifest) -> None:
 
     Args:
       configuration: Configuration.
-      manifest: Shards.Manifest.
+      manifest: tfrecords.Manifest.
     Raises:
       DataError: `test_image_in_shards`: a test image is one of the training or validation images.
     """
     again = "Run python3 Data.py again"
     split = {item["sha256"]: item["file"] for items in manifest.splits.values() for item in items}
     added = []
-    for path in test_files(configuration):
-        digest = Files.sha256(path)
+    for path in list_test_files(configuration):
+        digest = atomic_files.sha256_file(path)
         if digest in split:
             raise DataError(
                 f"{path}: this test image is also {split[digest]}, which the model would learn from. {again}",
@@ -415,7 +410,7 @@ def check_test_images(configuration, manifest) -> None:
 
 
 def _check_classes(files, items):
-    found = {item.class_name for item in items if not Groups.is_view(item.path.name)}
+    found = {item.class_name for item in items if not grouping.is_augmented_view(item.path.name)}
     for name in files:
         if name not in found:
             raise DataError(
@@ -424,50 +419,52 @@ def _check_classes(files, items):
             )
 
 
-def _split(configuration, items):
+def _split_records(configuration, items):
     """({side: [Item]}, views that are not used).
 
     Originals alone decide. A view of Data.py Augment follows its original into training; for validation it would be
     an image that no microscope took, so it stays out.
     """
-    views = [item for item in items if Groups.is_view(item.path.name)]
+    views = [item for item in items if grouping.is_augmented_view(item.path.name)]
     groups = {}
     for item in items:
-        if not Groups.is_view(item.path.name):
+        if not grouping.is_augmented_view(item.path.name):
             groups.setdefault(item.group, collections.Counter())[item.class_name] += 1
-    sides = Splits.split(groups, configuration["ValidationSize"], configuration["RandomSeed"])
+    sides = splitting.split_groups(groups, configuration["ValidationSize"], configuration["RandomSeed"])
     # A view whose original was left out, as its label cannot be trusted, has no side.
     unused = [item for item in views if sides.get(item.group) != "train"]
     left_out = {item.filename for item in unused}
     used = [item for item in items if item.filename not in left_out]
-    splits = {side: [item for item in used if sides[item.group] == side] for side in Splits.SIDES}
-    return {side: Shards.spread(configuration, chosen) for side, chosen in splits.items()}, unused
+    splits = {side: [item for item in used if sides[item.group] == side] for side in splitting.SPLITS}
+    return {side: tfrecords.interleave_by_class(configuration, chosen) for side, chosen in splits.items()}, unused
 
 
-def colours(configuration, manifest, view, most=1000):
+def color_reference(configuration, manifest, view, most=1000):
     """The colours of the training images, for the model card.
 
     Args:
       configuration: Configuration.
-      manifest: Shards.Manifest.
-      view: Images.View, the colours' as the network sees them.
+      manifest: tfrecords.Manifest.
+      view: decode.InputSpec, the colours' as the network sees them.
       most: images that are looked at; shards are in the order of content hashes, so the first are a fair sample.
     Returns:
-      Colours.summary's answer; views do not count, since nobody will send one.
+      color_stats.fit_reference's answer; views do not count, since nobody will send one.
     """
     if not manifest.paths("train"):
         return None
-    records = (each for each in Shards.records(configuration, "train") if not Groups.is_view(each.filename))
+    records = (
+        each for each in tfrecords.iter_records(configuration, "train") if not grouping.is_augmented_view(each.filename)
+    )
 
     def measured(record):
-        return Colours.measure(view.prepare(record.encoded, **Images.limits(configuration)))
+        return color_stats.color_features(view.prepare(record.encoded, **decode.decode_limits(configuration)))
 
     chosen = ((record,) for record in itertools.islice(records, most))
-    return Colours.summary(list(Parallel.answers(measured, chosen, configuration.workers)))
+    return color_stats.fit_reference(list(parallel.map_threads(measured, chosen, configuration.workers)))
 
 
 def _report(configuration, manifest, about):
-    for split in Shards.SPLITS:
+    for split in tfrecords.SPLITS:
         items = manifest.splits[split]
         counts = collections.Counter(item["class"] for item in items)
         shards = len(manifest.paths(split))
@@ -501,5 +498,5 @@ def _report_proof(proof, synthetic):
     log.warning(
         "The patient is known for %s images. Nothing keeps the others of one patient together; list them in %s.",
         counts,
-        Groups.FILE,
+        grouping.GROUPS_FILE,
     )

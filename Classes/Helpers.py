@@ -12,9 +12,9 @@ import sys
 import jsonschema
 import tqdm
 
-from Classes import Files
-from Classes.Entry import PROJECT
-from Classes.Errors import ConfigurationError, one_line
+from Classes.common import atomic_files
+from Classes.common.errors import ConfigurationError, escape_control_chars
+from Classes.common.paths import PROJECT
 
 CONFIGURATION = PROJECT / "Required" / "confs.json"
 SCHEMA = PROJECT / "Required" / "confs.schema.json"
@@ -72,7 +72,7 @@ class Configuration:
         return self.path("ALLGraph").with_suffix(".json")
 
 
-def load(path=None, settings=()):
+def load_config(path=None, settings=()):
     """Read, complete and check a configuration.
 
     Args:
@@ -92,7 +92,7 @@ def load(path=None, settings=()):
         defaults = {key: rule["default"] for key, rule in rules["properties"].items()}
         values[section] = {**defaults, **values.get(section, {})}
     for text in settings:
-        section, key, value = _setting(text, schema)
+        section, key, value = _parse_override(text, schema)
         values[section][key] = value
     _check(values, schema, "--set" if settings else path)
     for section, rules in schema["properties"].items():
@@ -112,7 +112,7 @@ def _expand(text):
 
 def _read(path):
     try:
-        values = Files.read_json(path)
+        values = atomic_files.read_json(path)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}; give a configuration with --confs PATH") from error
     except ValueError as error:
@@ -122,7 +122,7 @@ def _read(path):
     return values
 
 
-def _setting(text, schema):
+def _parse_override(text, schema):
     """`Key=value` or `Section.Key=value` to (section, key, value)."""
     name, equals, value = text.partition("=")
     if not equals:
@@ -133,15 +133,15 @@ def _setting(text, schema):
         for key, rule in schema["properties"][section]["properties"].items():
             known[key] = known[f"{section}.{key}"] = section, key, rule
     if name not in known:
-        raise ConfigurationError(f"--set {text}: there is no key {name}{_nearest(name, known)}")
+        raise ConfigurationError(f"--set {text}: there is no key {name}{_suggest(name, known)}")
     section, key, rule = known[name]
-    return section, key, _value(value, rule)
+    return section, key, _parse_value(value, rule)
 
 
-def _value(text, rule):
+def _parse_value(text, rule):
     """The JSON value of `text` where the key allows that, else the plain text (`PositiveClass=1` is a text)."""
     try:
-        value = Files.parse_json(text)
+        value = atomic_files.parse_json(text)
     except ValueError:
         return text
     return value if rule["type"] != "string" or isinstance(value, str) else text
@@ -156,11 +156,11 @@ def _check(values, schema, source):
     key = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties":
         unknown = sorted(set(error.instance) - set(error.schema["properties"]))[0]
-        nearest = _nearest(unknown, error.schema["properties"])
+        nearest = _suggest(unknown, error.schema["properties"])
         where = f" in {key}" if key else ""
         raise ConfigurationError(f"{source}: there is no key {unknown}{where}{nearest}")
     shown = json.dumps(error.instance)
-    raise ConfigurationError(f"{source}: {key} is {shown}; allowed: {_allowed(error.schema)}")
+    raise ConfigurationError(f"{source}: {key} is {shown}; allowed: {_describe_constraint(error.schema)}")
 
 
 def _check_texts(values, source):
@@ -173,7 +173,7 @@ def _check_texts(values, source):
                 raise ConfigurationError(f"{source}: {section}.{key} is {shown}; allowed: a text in UTF-8 without \\0")
 
 
-def _nearest(key, known):
+def _suggest(key, known):
     lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(key.lower(), lower, n=1, cutoff=0.5)
     if near:
@@ -181,7 +181,7 @@ def _nearest(key, known):
     return f"; the keys are {', '.join(sorted(known))}" if len(known) < 10 else "; the README lists all keys"
 
 
-def _allowed(rule):
+def _describe_constraint(rule):
     """A schema rule in words."""
     if "enum" in rule:
         return " or ".join(json.dumps(value) for value in rule["enum"])
@@ -216,10 +216,10 @@ class _Formatter(logging.Formatter):
 
     def format(self, record):
         text = self._tensorflow.format(record) if record.name == "tensorflow" else super().format(record)
-        return one_line(text)
+        return escape_control_chars(text)
 
 
-class _Terminal(logging.Handler):
+class _TqdmHandler(logging.Handler):
     """Writes above a progress bar instead of through it."""
 
     def emit(self, record):
@@ -239,7 +239,7 @@ class _File(logging.handlers.RotatingFileHandler):
 
 
 # Loggers whose details go to the file, and the file alone.
-DETAILED = ("Movidius", "Trainer")
+DEBUG_LOGGERS = ("Movidius", "Trainer")
 
 
 def start_log(configuration, name):
@@ -253,12 +253,12 @@ def start_log(configuration, name):
     Returns:
       logging.Logger.
     """
-    handlers = [_Terminal()]
+    handlers = [_TqdmHandler()]
     problem = None
     try:
-        Files.make(configuration.logs)
+        atomic_files.make(configuration.logs)
         file = configuration.logs / f"{name}.log"
-        handlers.append(_File(*Files.rotated(file, 10 << 20), backupCount=9, encoding="utf-8"))
+        handlers.append(_File(*atomic_files.rotated(file, 10 << 20), backupCount=9, encoding="utf-8"))
     except OSError as error:
         problem = f"{configuration.logs}: {error.strerror}; this run is logged to the terminal only"
     root = logging.getLogger()
@@ -270,7 +270,7 @@ def start_log(configuration, name):
         root.addHandler(handler)
     root.setLevel(logging.INFO)
     handlers[0].setLevel(logging.INFO)
-    for detailed in DETAILED:
+    for detailed in DEBUG_LOGGERS:
         logging.getLogger(detailed).setLevel(logging.DEBUG)
     log = logging.getLogger(name)
     if problem:

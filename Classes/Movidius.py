@@ -8,38 +8,38 @@ import time
 
 import numpy
 
-from Classes import Engine as Interface
-from Classes import Stick, StickGraph
-from Classes.Errors import EngineError
+from Classes.common.errors import EngineError
+from Classes.inference import backend as Interface
+from Classes.inference.ncs1 import device_process, graph_file
 
 # Seconds between two attempts to get a lost stick back.
-RETRY = 5
+RETRY_INTERVAL = 5
 
 # Seconds after which an image that a stick failed on is given to no other: several may hang one after the other.
-PATIENCE = 10
+RETRY_BUDGET = 10
 
 # Seconds that a healthy stick needs to start. Where one hangs, the others still get as many; with less time left they
 # are taken while those that work do.
-START = 6
+START_BUDGET = 6
 
 log = logging.getLogger("Movidius")
 
 
-class Engine:
-    """A compiled graph on every stick there is; see Engine.open_engine.
+class NCS1Backend:
+    """A compiled graph on every stick there is; see backend.open_engine.
 
     Args:
       configuration: Configuration; `InceptionGraph` and `Precision` are used.
-      card: Card.Card, whose graph has been verified.
-      names: of the sticks to take, from Stick.names.
+      card: model_card.ModelCard, whose graph has been verified.
+      names: of the sticks to take, from device_process.list_sticks.
     Attributes:
-      name, precision: see Engine.open_engine.
+      name, precision: see backend.open_engine.
     Raises:
       GraphError: there is no compiled graph of this model.
       EngineError: no stick, no library, or a precision that a stick does not have.
     """
 
-    name, precision = Stick.NAME, "f16"
+    name, precision = device_process.DEVICE_NAME, "f16"
 
     def __init__(self, configuration, card, names):
         if configuration["Precision"] not in ("AUTO", self.precision):
@@ -47,7 +47,7 @@ class Engine:
                 f"Precision={configuration['Precision']}: a stick computes in f16 only; set Precision=AUTO"
             )
         self._card = card
-        self._blob = StickGraph.load(configuration.path("InceptionGraph"), card)
+        self._blob = graph_file.load_graph(configuration.path("InceptionGraph"), card)
         self._changed = threading.Condition()
         self._idle, self._busy, self._failed, self._lost = [], set(), [], 0
         self._figures = {}
@@ -65,13 +65,13 @@ class Engine:
         """Probabilities of images; an image that one stick fails on goes to another.
 
         Args:
-          batch: uint8 [N, S, S, 3], RGB, from Images.prepare.
+          batch: uint8 [N, S, S, 3], RGB, from decode.decode_and_resize.
         Returns:
           float32 [N, classes], every row checked.
         Raises:
           EngineError: no stick works, or the engine is closed.
         """
-        Interface.check_batch(batch, self._card.size)
+        Interface.validate_batch(batch, self._card.size)
         if self._closed.is_set():
             raise EngineError(f"{self.name}: closed")
         if not len(batch):
@@ -136,7 +136,7 @@ class Engine:
                 answer = stick.infer(tensor)
             except BaseException as error:
                 self._lose(stick, error)
-                if not isinstance(error, Stick.StickError) or time.monotonic() - began > PATIENCE:
+                if not isinstance(error, device_process.NCS1Error) or time.monotonic() - began > RETRY_BUDGET:
                     raise
             else:
                 self._give_back(stick)
@@ -195,10 +195,10 @@ class Engine:
         while True:
             # Here, since a last attempt to close one in order may take seconds that no image should wait for.
             self._close_failed()
-            if self._closed.wait(RETRY):
+            if self._closed.wait(RETRY_INTERVAL):
                 return
             with contextlib.suppress(EngineError, MemoryError):
-                self._take_back(Stick.names(self._trying))
+                self._take_back(device_process.list_sticks(self._trying))
             with self._changed:
                 if not self._lost:
                     self._keeper = None
@@ -234,9 +234,9 @@ class Engine:
 
     def _open_all(self, names):
         errors, waiting = [], list(names)
-        end = time.monotonic() + Stick.START_WITHIN
-        while waiting and (left := end - time.monotonic()) >= START:
-            share = max(START, left / len(waiting))
+        end = time.monotonic() + device_process.START_TIMEOUT
+        while waiting and (left := end - time.monotonic()) >= START_BUDGET:
+            share = max(START_BUDGET, left / len(waiting))
             try:
                 self._open(waiting.pop(0), share)
             except EngineError as error:
@@ -252,8 +252,10 @@ class Engine:
         log.info("Movidius graph allocated successfully.")
         log.info("%s loaded successfully.", self._card.told)
 
-    def _open(self, name, within=Stick.START_WITHIN):
-        stick = Stick.Stick(name, self._blob, self._card.size, len(self._card.classes), self._trying, within)
+    def _open(self, name, within=device_process.START_TIMEOUT):
+        stick = device_process.NCS1Stick(
+            name, self._blob, self._card.size, len(self._card.classes), self._trying, within
+        )
         with self._changed:
             self._attempt = None
             self._figures.setdefault(name, {"inferences": 0, "failures": 0, "milliseconds": None, "celsius": None})

@@ -1,7 +1,5 @@
-"""The helper package behind the six entry scripts; each module is one room, see the README's picture."""
+"""Helper package behind the six entry scripts.
 
-import sys
-
-# OpenVINO would report each of its imports to a statistics service on the network, from a forked child that holds our
-# sockets too. Without the package that does so it keeps still; NNCF as well.
-sys.modules.setdefault("openvino_telemetry", None)
+common < imaging < dataset < networks < training is the path of an image into a model; common < imaging < inference <
+serving is the path of an image to a result. evaluation and export lie between them; client needs only common.
+"""

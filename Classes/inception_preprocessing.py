@@ -8,12 +8,12 @@ import tensorflow as tf
 # How much light methylene blue and eosin, the dyes of a blood smear, take out of red, green and blue (Ruifrok and
 # Johnston 2001, Analytical and Quantitative Cytology and Histology 23:291; values of Landini's colour deconvolution
 # for Giemsa), and a third direction for what is neither.
-_DYES = numpy.array([[0.834750, 0.513556, 0.196330], [0.092789, 0.954111, 0.283111]])
-_DYES = numpy.vstack([_DYES, numpy.cross(*_DYES)])
-DYES = (_DYES / numpy.linalg.norm(_DYES, axis=1, keepdims=True)).astype("float32")
+_STAIN_VECTORS = numpy.array([[0.834750, 0.513556, 0.196330], [0.092789, 0.954111, 0.283111]])
+_STAIN_VECTORS = numpy.vstack([_STAIN_VECTORS, numpy.cross(*_STAIN_VECTORS)])
+STAIN_MATRIX = (_STAIN_VECTORS / numpy.linalg.norm(_STAIN_VECTORS, axis=1, keepdims=True)).astype("float32")
 
 
-class Amounts(typing.NamedTuple):
+class DistortionConfig(typing.NamedTuple):
     """How much `distort` changes; 0 or False leaves a step out.
 
     Attributes:
@@ -36,12 +36,14 @@ class Amounts(typing.NamedTuple):
     stain: float = 0
 
 
-def amounts(configuration):
+def distortion_config(configuration):
     """The Amounts of the configuration keys Distortion…"""
-    return Amounts(**{name: configuration[f"Distortion{name.capitalize()}"] for name in Amounts._fields})
+    return DistortionConfig(
+        **{name: configuration[f"Distortion{name.capitalize()}"] for name in DistortionConfig._fields}
+    )
 
 
-def distort(image, size, amounts, seed):
+def distort_image(image, size, amounts, seed):
     """A random view of one training image: turned, cropped, mirrored, recoloured.
 
     The crop and the colour operations are those of the Inception training (Szegedy et al., arXiv:1512.00567, and
@@ -69,11 +71,11 @@ def distort(image, size, amounts, seed):
         image = tf.image.stateless_random_flip_up_down(image, seeds[2])
     if amounts.stain:
         image = _stain(image, amounts.stain, stain)
-    image = _recolour(image, amounts, seeds[3:])
+    image = _color_jitter(image, amounts, seeds[3:])
     return tf.cast(tf.clip_by_value(tf.round(image * 255), 0, 255), tf.uint8)
 
 
-def _recolour(image, amounts, seeds):
+def _color_jitter(image, amounts, seeds):
     if amounts.brightness:
         image = tf.image.stateless_random_brightness(image, amounts.brightness / 255, seeds[0])
     if amounts.saturation:
@@ -119,7 +121,7 @@ def _rotate(image, largest, seed):
 def _stain(image, largest, seed):
     """More or less of each dye, in optical densities, where amounts of dyes add up (Beer and Lambert)."""
     density = -tf.math.log((image * 255 + 1) / 256)
-    dyes = tf.reshape(density, [-1, 3]) @ numpy.linalg.inv(DYES)
+    dyes = tf.reshape(density, [-1, 3]) @ numpy.linalg.inv(STAIN_MATRIX)
     factors = tf.random.stateless_uniform([2], seed, 1 - largest, 1 + largest)
-    density = dyes * tf.concat([factors, [1.0]], 0) @ DYES
+    density = dyes * tf.concat([factors, [1.0]], 0) @ STAIN_MATRIX
     return tf.reshape(tf.exp(-density) * 256 - 1, tf.shape(image)) / 255

@@ -11,7 +11,7 @@ import sys
 import numpy
 import tensorflow as tf
 
-from Classes import Distribution
+from Classes.training import distributed
 
 # tf_slim's batch norm reaches its layer through a lazy name that tf_keras keeps under another one; the real module
 # has to stand under the lazy name before tf_slim is imported.
@@ -25,7 +25,7 @@ import tf_slim  # noqa: E402
 # The value of the published checkpoints; another one would change what their moving statistics mean.
 BATCH_NORM_EPSILON = 0.001
 
-LOGITS = "InceptionV3/Logits/Conv2d_1c_1x1"
+LOGITS_LAYER = "InceptionV3/Logits/Conv2d_1c_1x1"
 
 # From the input to the output, as TF-Slim names them; AuxLogits hangs on Mixed_6e.
 BLOCKS = (
@@ -95,21 +95,21 @@ def synchronized_batch_norm(inputs, decay, epsilon):
         beta = _statistic("beta", inputs, trainable=True)
         moving_mean = _statistic("moving_mean", inputs)
         moving_variance = _statistic("moving_variance", inputs, tf.compat.v1.ones_initializer())
-    outputs, mean, variance, count = _normalized(inputs, beta, epsilon, scope.name)
+    outputs, mean, variance, count = _sync_batch_norm_op(inputs, beta, epsilon, scope.name)
     # The moving variance is an unbiased one, as that of TensorFlow's own kernel.
     for moving, found in ((moving_mean, mean), (moving_variance, variance * count / tf.maximum(count - 1, 1))):
         moving.assign(moving * decay + tf.stop_gradient(found) * (1 - decay))
     return outputs
 
 
-def _normalized(inputs, beta, epsilon, name):
+def _sync_batch_norm_op(inputs, beta, epsilon, name):
     """(normalised inputs, mean, variance, count), the last three of the whole batch.
 
     Ioffe & Szegedy, arXiv:1502.03167. By TensorFlow's kernels for one replica, since a batch norm in elementary
     operations passes so often over memory that a step takes twice as long.
 
     Args:
-      name: of this batch norm, see Distribution.summed_in_step.
+      name: of this batch norm, see distributed.all_reduce_in_step.
     """
     ones = tf.ones_like(beta)
     kernel = functools.partial(tf.raw_ops.FusedBatchNormV3, epsilon=epsilon)
@@ -120,7 +120,7 @@ def _normalized(inputs, beta, epsilon, name):
         rows = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], tf.float32)
         # What the kernel answers is unbiased.
         squares = own.batch_variance * (rows - 1) + own.batch_mean**2 * rows
-        sums = Distribution.summed_in_step(tf.concat([own.batch_mean * rows, squares, [rows]], 0), name)
+        sums = distributed.all_reduce_in_step(tf.concat([own.batch_mean * rows, squares, [rows]], 0), name)
         count = sums[-1]
         mean, square = tf.split(sums[:-1] / count, 2)
         variance = tf.maximum(square - mean * mean, 0)
@@ -139,7 +139,7 @@ def _normalized(inputs, beta, epsilon, name):
                 is_training=False,
             )
             sums = tf.concat([given.scale_backprop, given.offset_backprop], 0)
-            means = Distribution.summed_in_step(sums, f"{name}/gradient") / count
+            means = distributed.all_reduce_in_step(sums, f"{name}/gradient") / count
             slope, offset = (each * tf.math.rsqrt(variance + epsilon) for each in tf.split(means, 2))
             line = kernel(x=inputs, scale=slope, offset=offset, mean=mean, variance=variance, is_training=False)
             return given.x_backprop - line.y, given.offset_backprop
@@ -156,11 +156,11 @@ def _statistic(name, inputs, initializer=None, trainable=False):
         [inputs.shape[-1]],
         initializer=initializer or tf.compat.v1.zeros_initializer(),
         trainable=trainable,
-        **({} if trainable else Distribution.ALIKE),
+        **({} if trainable else distributed.REPLICA_LOCAL),
     )
 
 
-def head(features, weights, biases, keep=1.0, seed=None):
+def logits_from_features(features, weights, biases, keep=1.0, seed=None):
     """The last layer, on pooled features.
 
     Args:

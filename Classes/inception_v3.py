@@ -7,10 +7,10 @@ from tf_keras.src.legacy_tf_layers.variable_scope_shim import track_tf1_style_va
 from tf_slim.nets import inception
 
 from Classes import inception_utils
-from Classes.Quiet import QUIET
+from Classes.common.warnings_filter import suppress_warnings
 
 # Smaller images leave less than the 5x5 activations of Mixed_6e that the auxiliary head pools.
-AUXILIARY_SIDE = 107
+MIN_SIZE_FOR_AUX_HEAD = 107
 
 
 class InceptionV3(tf.Module):
@@ -40,14 +40,14 @@ class InceptionV3(tf.Module):
         """Logits of a batch.
 
         Args:
-          images: float32 [N, S, S, 3], from Images.network_input.
+          images: float32 [N, S, S, 3], from decode.normalize.
           training: batch statistics in the trained blocks, dropout, auxiliary head.
           seed: int [2], of the dropout.
         Returns:
           (logits float32 [N, C], auxiliary logits float32 [N, C] or None).
         """
         scope = inception_utils.arg_scope(training, self._trained_blocks, self._decay)
-        with QUIET, inception_utils.tf_slim.arg_scope(scope):
+        with suppress_warnings, inception_utils.tf_slim.arg_scope(scope):
             # Slim's own dropout would depend on how many steps this process has run; ours on the step's number.
             logits, end_points = inception.inception_v3(
                 images,
@@ -59,11 +59,11 @@ class InceptionV3(tf.Module):
             )
         if not training:
             return logits, None
-        with tf.compat.v1.variable_scope(inception_utils.LOGITS, reuse=True):
+        with tf.compat.v1.variable_scope(inception_utils.LOGITS_LAYER, reuse=True):
             weights = tf.compat.v1.get_variable("weights")
             biases = tf.compat.v1.get_variable("biases")
         features = tf.squeeze(end_points["PreLogits"], [1, 2])
-        logits = inception_utils.head(features, weights, biases, self._keep, seed)
+        logits = inception_utils.logits_from_features(features, weights, biases, self._keep, seed)
         return logits, end_points.get("AuxLogits")
 
     def named_variables(self):
@@ -72,7 +72,7 @@ class InceptionV3(tf.Module):
 
 
 @functools.cache
-def shapes(classes, size, depth_multiplier=1.0, auxiliary=False):
+def variable_shapes(classes, size, depth_multiplier=1.0, auxiliary=False):
     """Name and shape of every variable, in the order in which TF-Slim creates them.
 
     Args:
@@ -89,7 +89,7 @@ def shapes(classes, size, depth_multiplier=1.0, auxiliary=False):
         found[name] = tuple(tf.TensorShape(shape).as_list())
         return tf.zeros(shape, name=name)
 
-    _build(getter, classes, size, depth_multiplier, folded=False, auxiliary=auxiliary)
+    _build_graph(getter, classes, size, depth_multiplier, folded=False, auxiliary=auxiliary)
     return found
 
 
@@ -104,21 +104,21 @@ def inference_graph(arrays, size, depth_multiplier=1.0, folded=True):
     Returns:
       tf.Graph with placeholder `input` [1, size, size, 3] and output `InceptionV3/Predictions/Softmax`.
     """
-    classes = arrays[f"{inception_utils.LOGITS}/biases"].shape[0]
+    classes = arrays[f"{inception_utils.LOGITS_LAYER}/biases"].shape[0]
 
     # The values themselves stand in the variables' places: nothing has to be restored or converted.
     def getter(_, name, **options):
         return tf.constant(arrays[name], name=name)
 
-    return _build(getter, classes, size, depth_multiplier, folded)
+    return _build_graph(getter, classes, size, depth_multiplier, folded)
 
 
-def _build(getter, classes, size, depth_multiplier, folded, auxiliary=False):
+def _build_graph(getter, classes, size, depth_multiplier, folded, auxiliary=False):
     """The inference network as a tf.Graph, its variables answered by `getter`."""
     graph = tf.Graph()
     with graph.as_default(), tf.compat.v1.variable_scope("", custom_getter=getter, use_resource=False):
         placeholder = tf.compat.v1.placeholder(tf.float32, [1, size, size, 3], name="input")
-        with QUIET, inception_utils.tf_slim.arg_scope(inception_utils.arg_scope(folded=folded)):
+        with suppress_warnings, inception_utils.tf_slim.arg_scope(inception_utils.arg_scope(folded=folded)):
             inception.inception_v3(
                 placeholder,
                 classes,

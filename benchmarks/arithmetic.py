@@ -12,17 +12,17 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from benchmarks import timing
-from Classes import Entry
+from Classes.common import cli
 
 SIDE = 2048
 CALLS = 3
 
 
 def main(arguments=None) -> int:
-    Entry.parser(__doc__).parse_args(arguments)
-    from Classes import OpenVINO
+    cli.base_parser(__doc__).parse_args(arguments)
+    from Classes.inference import openvino_backend
 
-    core, compiled = OpenVINO.new_core(), {}
+    core, compiled = openvino_backend.new_core(), {}
 
     def answer(question):
         """{"rate": operations a second} of one arithmetic: the best of CALLS, a multiplication and an addition each."""
@@ -67,4 +67,4 @@ def product(quantised):
 
 
 if __name__ == "__main__":
-    sys.exit(Entry.run(main, Entry.SERVING))
+    sys.exit(cli.run_cli(main, cli.SERVING))

@@ -89,9 +89,9 @@ def _draw(folder, count):
 
 
 def _one(folder, number):
-    from Classes import Demo
+    from Classes.dataset import synthetic_smears
 
-    image = PIL.Image.fromarray(Demo.draw(bool(number % 2), [7, number])).resize((360, 363))
+    image = PIL.Image.fromarray(synthetic_smears.draw_smear(bool(number % 2), [7, number])).resize((360, 363))
     # Photos have more detail than drawings; with this much noise the files are as large.
     pixels = numpy.asarray(image) + numpy.random.default_rng(number).normal(0, 4, (363, 360, 1))
     path = folder / "Model/Data" / str(number % 2) / f"Cell{number:06d}.jpg"

@@ -15,7 +15,8 @@ import numpy
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from Classes import Evaluation, Intervals
+from Classes.common import statistics
+from Classes.evaluation import classification_metrics
 
 SIZES = {
     "200 x 1": [1] * 200,
@@ -57,7 +58,7 @@ def area_coverage(sizes, correlation, runs, seed=0):
     for _ in range(runs):
         common = numpy.repeat(generator.normal(0, 1, len(sizes)), sizes) * correlation**0.5
         scores = 2 * positive + common + generator.normal(0, 1, len(groups)) * (1 - correlation) ** 0.5
-        ends = Evaluation.evaluate(positive, scores, scores > 1, groups)["roc_auc"]["interval"]
+        ends = classification_metrics.evaluate_predictions(positive, scores, scores > 1, groups)["roc_auc"]["interval"]
         if ends:
             found, hits = found + 1, hits + (ends[0] <= 0.92135 <= ends[1])
     return hits / max(found, 1)
@@ -67,7 +68,10 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=4000)
     options = parser.parse_args(arguments)
-    kinds = {"Wilson over images": lambda hits, _: Intervals.proportion(hits), "printed": Intervals.proportion}
+    kinds = {
+        "Wilson over images": lambda hits, _: statistics.proportion_interval(hits),
+        "printed": statistics.proportion_interval,
+    }
     heads = [f"{kind}, {correlation:.2g}" for correlation in CORRELATIONS for kind in kinds]
     print("| groups x images | proportion |", " | ".join(heads), "|\n|---|---|" + "---|" * len(heads))
     for name, sizes in SIZES.items():

@@ -27,26 +27,26 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from benchmarks import timing  # noqa: E402
-from Classes import Entry  # noqa: E402
+from Classes.common import cli  # noqa: E402
 
 SIDES = 360, 363
 QUALITY = 90
 
 CHILD = """
 import json, logging, resource, sys, time
-from Classes import Data, Folders, Groups, Helpers
-configuration = Helpers.load(None, ["NetworkPath=" + sys.argv[1]])
-files, _ = Folders.find(configuration)
-groups = Data.grouped(configuration, files, {})
+from Classes import Data, Helpers; from Classes.dataset import discovery, grouping
+configuration = Helpers.load_config(None, ["NetworkPath=" + sys.argv[1]])
+files, _ = discovery.find_class_images(configuration)
+groups = Data.group_files(configuration, files, {})
 began = time.perf_counter()
-items, unreadable = Data.examine(configuration, files, groups)
+items, unreadable = Data.decode_all(configuration, files, groups)
 decoded = time.perf_counter()
 assert not unreadable
 count = len(items)
 del items
 import tensorflow
 imported = time.perf_counter()
-Data.run(configuration)
+Data.prepare_dataset(configuration)
 ended = time.perf_counter()
 assert not json.loads((configuration.path("DatasetDir") / "ALL_manifest.json").read_text())["alike"]
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -81,9 +81,12 @@ def _sources(folder, count):
     if folder:
         paths = sorted(folder.rglob("*.jp*g"))[:enough]
         return numpy.stack([numpy.asarray(PIL.Image.open(path).convert("RGB").resize(SIDES)) for path in paths])
-    from Classes import Demo
+    from Classes.dataset import synthetic_smears
 
-    images = [PIL.Image.fromarray(Demo.draw(bool(number % 2), number)).resize(SIDES) for number in range(enough)]
+    images = [
+        PIL.Image.fromarray(synthetic_smears.draw_smear(bool(number % 2), number)).resize(SIDES)
+        for number in range(enough)
+    ]
     # Photos have more detail than drawings; with this much noise the files are as large.
     noise = numpy.random.default_rng(0)
     return numpy.stack(
@@ -127,7 +130,7 @@ def measure(context):
       context: run.Context; `sizes` are measured.
     """
     # Its import is no part of the writing.
-    Entry.import_tensorflow()
+    cli.import_tensorflow()
     rows, rates = [], []
     sources = _sources(None, max(context.sizes))
     for count in context.sizes:

@@ -1,4 +1,4 @@
-"""What a Movidius stick costs and how it fails, with real deadlines and the stand-in for its library (tests/mvnc).
+"""What a Movidius stick costs and how it fails, with real deadlines and the stand-in for its library (tests/support/mvnc).
 
 python3 benchmarks/devices.py                              # what the process around the library costs an image
 python3 benchmarks/devices.py --faults                     # also every failure at every call, with the CPU behind it
@@ -21,9 +21,13 @@ import numpy
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from Classes import Card, Engine, Helpers, Images, Movidius, OpenVINO, Sources, Stick, StickDriver  # noqa: E402
-from tests import graphs  # noqa: E402
-from tests import sticks as standin  # noqa: E402
+from Classes import Helpers, Movidius
+from Classes.common import input_files
+from Classes.imaging import decode
+from Classes.inference import backend, model_card, openvino_backend
+from Classes.inference.ncs1 import device_process, worker  # noqa: E402
+from tests.support import graphs  # noqa: E402
+from tests.support import sticks as standin  # noqa: E402
 
 IMAGES = 200
 STATUSES = (
@@ -53,18 +57,18 @@ def main(arguments=None) -> int:
             faults(folder, card, sticks)
         sticks.plan(["1.1"])
         if options.settings:
-            verdicts(Helpers.load(None, options.settings), folder)
+            verdicts(Helpers.load_config(None, options.settings), folder)
     return 0
 
 
 def overhead(folder, card):
     """The same calls with the library in this process and in one of its own, turn by turn."""
-    tensor = Images.network_input(graphs.red(64)[None])[0].astype("float16")
+    tensor = decode.normalize(graphs.red(64)[None])[0].astype("float16")
     blob = (folder / "Model" / "ALL.graph").read_bytes()
-    driver = StickDriver.Driver()
+    driver = worker.Driver()
     driver.open("1.1")
     driver.allocate(blob, card.size)
-    stick = Stick.Stick("1.1", blob, card.size, len(card.classes))
+    stick = device_process.NCS1Stick("1.1", blob, card.size, len(card.classes))
     inside, outside = [], []
     for number in range(IMAGES):
         inside.append(_seconds(driver.infer, tensor.tobytes(), number))
@@ -94,7 +98,7 @@ def _waits(folder, card):
     """(seconds that opening, each image and closing took, images not rightly answered, who answered in the end)."""
     configuration = graphs.configuration(folder, "Precision=AUTO", "Device=AUTO")
     waits, lost, began = [], 0, time.perf_counter()
-    with Engine.open_engine(configuration, card) as engine:
+    with backend.open_engine(configuration, card) as engine:
         waits.append(time.perf_counter() - began)
         for red, expected in graphs.RED.items():
             began = time.perf_counter()
@@ -106,10 +110,10 @@ def _waits(folder, card):
 
 def verdicts(configuration, folder):
     """The test images of a trained model: the stand-in against the CPU in float32."""
-    card = Card.load(configuration.card)
-    files = Sources.find(configuration, [])
+    card = model_card.load_model_card(configuration.card)
+    files = input_files.resolve_inputs(configuration, [])
     images = numpy.stack([card.view.prepare(path) for path in files])
-    with OpenVINO.Engine(card, "CPU", "f32") as engine:
+    with openvino_backend.OpenVINOBackend(card, "CPU", "f32") as engine:
         expected = engine.classify(images)
     model = standin.write(
         folder / "real",
@@ -119,9 +123,9 @@ def verdicts(configuration, folder):
         output=card.output,
     )
     # In numpy an image takes seconds, which no stick's does.
-    Stick.SECONDS.update(infer=300, allocate=300)
-    Stick.START_WITHIN = 300
-    with Movidius.Engine(standin.configuration(folder / "real"), model, ["1.1"]) as engine:
+    device_process.CALL_TIMEOUTS.update(infer=300, allocate=300)
+    device_process.START_TIMEOUT = 300
+    with Movidius.NCS1Backend(standin.configuration(folder / "real"), model, ["1.1"]) as engine:
         found = engine.classify(images)
     same = (found.argmax(1) == expected.argmax(1)).sum()
     print(f"{same} of {len(files)} verdicts as on the CPU in float32; farthest {numpy.abs(found - expected).max():.5f}")

@@ -21,7 +21,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from benchmarks import timing
-from Classes import Entry
+from Classes.common import cli
 
 STEP = re.compile(r"Glb Stp (\d+): Loss: (\S+) \((\S+) sec/step\)")
 # The first ones trace and warm up.
@@ -29,7 +29,7 @@ WARM = 3
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__)
+    parser = cli.base_parser(__doc__)
     parser.add_argument("--steps", type=int, default=20, help="steps of each (default: 20)")
     options = parser.parse_args(arguments)
     passed = [part for text in options.settings for part in ("--set", text)]

@@ -14,18 +14,20 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from benchmarks import timing
-from Classes import Entry
+from Classes.common import cli
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__)
+    parser = cli.base_parser(__doc__)
     parser.add_argument("kind", choices=KINDS)
     options = parser.parse_args(arguments)
-    from Classes import Card, Helpers, Sources
+    from Classes import Helpers
+    from Classes.common import input_files
+    from Classes.inference import model_card
 
-    configuration = Helpers.load(options.confs, options.settings)
-    card = Card.load(configuration.card)
-    files = Sources.find(configuration, [])
+    configuration = Helpers.load_config(options.confs, options.settings)
+    card = model_card.load_model_card(configuration.card)
+    files = input_files.resolve_inputs(configuration, [])
     run, about = KINDS[options.kind](configuration, card, files)
 
     def answer(question):
@@ -47,17 +49,19 @@ def ours(precision):
     def open_it(configuration, card, files):
         import numpy
 
-        from Classes import Helpers, Images, OpenVINO, Prediction
+        from Classes import Helpers
+        from Classes.imaging import decode
+        from Classes.inference import openvino_backend, prediction
 
-        engine = OpenVINO.Engine(card, "CPU", precision)
-        limits = Images.limits(configuration)
+        engine = openvino_backend.OpenVINOBackend(card, "CPU", precision)
+        limits = decode.decode_limits(configuration)
         ready = numpy.stack([card.view.prepare(path, **limits) for path in files])
 
         def run(number, batch):
             if batch == 1:
                 image = card.view.prepare(files[number % len(files)], **limits)
                 answers = engine.classify(image[None])
-                Prediction.judge(answers[0], card, configuration["InceptionThreshold"])
+                prediction.make_prediction(answers[0], card, configuration["InceptionThreshold"])
                 return answers
             return engine.classify(ready[numpy.arange(batch) % len(ready)])
 
@@ -75,10 +79,10 @@ def _inputs(configuration, card, files):
 
 def bare(configuration, card, files):
     """OpenVINO's own call on the int8 network, or on the graph where there is none."""
-    from Classes import Int8, OpenVINO
+    from Classes.inference import int8_files, openvino_backend
 
-    core = OpenVINO.new_core()
-    model = OpenVINO.read(core, *(Int8.find(card) if card.int8 else [card.graph_path]))
+    core = openvino_backend.new_core()
+    model = openvino_backend.read_model(core, *(int8_files.locate_int8(card) if card.int8 else [card.graph_path]))
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     request = core.compile_model(model, "CPU", options).create_infer_request()
     inputs = _inputs(configuration, card, files)
@@ -92,7 +96,7 @@ def bare(configuration, card, files):
 
 def tensorflow(configuration, card, files):
     """A TensorFlow session on the frozen graph."""
-    Entry.import_tensorflow()
+    cli.import_tensorflow()
     import tensorflow as tf
 
     definition = tf.compat.v1.GraphDef.FromString(card.graph_path.read_bytes())
@@ -111,7 +115,7 @@ def tensorflow(configuration, card, files):
 
 def keras(configuration, card, files):
     """Keras's InceptionV3 with random weights, by predict."""
-    Entry.import_tensorflow()
+    cli.import_tensorflow()
     import keras as library
     import numpy
 
@@ -128,13 +132,13 @@ def onnx(configuration, card, files):
     """ONNX Runtime on the frozen graph, converted by tf2onnx."""
     import onnxruntime
 
-    from Classes import Files
+    from Classes.common import atomic_files
 
     names = f"{card.input['node']}:0", f"{card.output}:0"
     path = pathlib.Path(tempfile.gettempdir()) / f"ALLGraph-{card.graph_sha256[:16]}.onnx"
     if not path.exists():
         # In a process of its own and once only, since it needs several gigabytes.
-        with Files.replacing(path) as temporary:
+        with atomic_files.atomic_replace(path) as temporary:
             command = [sys.executable, "-m", "tf2onnx.convert", "--graphdef", card.graph_path, "--output", temporary]
             command += ["--inputs", names[0], "--outputs", names[1], "--opset", "17"]
             subprocess.run(command, check=True, capture_output=True)
@@ -157,4 +161,4 @@ KINDS = {
 }
 
 if __name__ == "__main__":
-    sys.exit(Entry.run(main, Entry.TRAINING))
+    sys.exit(cli.run_cli(main, cli.TRAINING))

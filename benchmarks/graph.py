@@ -15,7 +15,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from Classes import Entry
+from Classes.common import cli
 
 # Runs under Python 3.6 too.
 CHILD = """
@@ -37,23 +37,24 @@ print(tensorflow.__version__)
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__)
+    parser = cli.base_parser(__doc__)
     parser.add_argument("folder", help="images to answer")
     parser.add_argument("--python", action="append", default=[], help="a further interpreter with a TensorFlow")
     options = parser.parse_args(arguments)
     import numpy
 
-    from Classes import Card, Helpers, OpenVINO
+    from Classes import Helpers
+    from Classes.inference import model_card, openvino_backend
 
-    configuration = Helpers.load(options.confs, options.settings)
-    card = Card.load(configuration.card)
+    configuration = Helpers.load_config(options.confs, options.settings)
+    card = model_card.load_model_card(configuration.card)
     card.verify()
     files = sorted(
         path for path in pathlib.Path(options.folder).iterdir() if path.suffix in configuration["ValidIType"]
     )
     images = numpy.stack([card.view.prepare(path) for path in files])
     inputs = card.view.network_input(images)
-    engine = OpenVINO.answers(card.graph_path, inputs)
+    engine = openvino_backend.reference_outputs(card.graph_path, inputs)
     with tempfile.TemporaryDirectory() as folder:
         numpy.save(f"{folder}/inputs.npy", inputs)
         for python in (sys.executable, *options.python):
@@ -73,4 +74,4 @@ def main(arguments=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(Entry.run(main, Entry.TRAINING))
+    sys.exit(cli.run_cli(main, cli.TRAINING))

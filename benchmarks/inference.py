@@ -19,7 +19,7 @@ OURS = ("f32", "bf16", "int8")
 PEERS = {
     "bare": "OpenVINO's bare call, int8",
     "tensorflow": "TensorFlow session, frozen graph",
-    "keras": "Keras InceptionV3.predict, random weights",
+    "keras": "Keras inceptionv3.predict, random weights",
     "onnx": "ONNX Runtime, frozen graph",
 }
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -105,9 +105,9 @@ def _growth(context, peers):
 
 def _start(context):
     """Seconds until Classifier.py, started anew, prints its first verdict."""
-    from Classes import Sources
+    from Classes.common import input_files
 
-    first = Sources.find(context.configuration, [])[0]
+    first = input_files.resolve_inputs(context.configuration, [])[0]
     command = [sys.executable, "-u", str(timing.PROJECT / "Classifier.py"), *context.passed, str(first)]
     found = []
     for _ in range(context.rounds):

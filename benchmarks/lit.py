@@ -10,7 +10,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import litserve
 
-from Classes import Card, Engine, Entry, Helpers, Images, Prediction
+from Classes import Helpers
+from Classes.common import cli
+from Classes.imaging import decode
+from Classes.inference import backend, model_card, prediction
 
 
 class Classifier(litserve.LitAPI):
@@ -25,23 +28,23 @@ class Classifier(litserve.LitAPI):
         self._options = options
 
     def setup(self, device):
-        self._configuration = Helpers.load(*self._options)
-        self._card = Card.load(self._configuration.card)
-        self._engine = Engine.open_engine(self._configuration, self._card)
+        self._configuration = Helpers.load_config(*self._options)
+        self._card = model_card.load_model_card(self._configuration.card)
+        self._engine = backend.open_engine(self._configuration, self._card)
 
     def decode_request(self, request):
-        return self._card.view.prepare(request["content"].file.read(), **Images.limits(self._configuration))
+        return self._card.view.prepare(request["content"].file.read(), **decode.decode_limits(self._configuration))
 
     def predict(self, image):
         return self._engine.classify(image[None])[0]
 
     def encode_response(self, probabilities):
-        verdict = Prediction.judge(probabilities, self._card, self._configuration["InceptionThreshold"])
+        verdict = prediction.make_prediction(probabilities, self._card, self._configuration["InceptionThreshold"])
         return {"verdict": verdict.finding, "confidence": verdict.confidence, "notice": Helpers.DISCLAIMER}
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__)
+    parser = cli.base_parser(__doc__)
     parser.add_argument("port", type=int)
     options = parser.parse_args(arguments)
     server = litserve.LitServer(Classifier((options.confs, options.settings)), accelerator="cpu", timeout=120)

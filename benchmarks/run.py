@@ -16,7 +16,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from benchmarks import timing
-from Classes import Entry
+from Classes.common import cli
 
 PARTS = {"inference": "One image", "serving": "Server", "training": "Training", "data": "Data.py"}
 
@@ -27,7 +27,7 @@ class Context:
 
     Attributes:
       configuration: Configuration.
-      card: Card.Card.
+      card: model_card.ModelCard.
       passed: the options that hand the same configuration to another script.
       rounds: turns.
       calls: images in a turn.
@@ -43,17 +43,17 @@ class Context:
 
     def precisions(self, names):
         """Those of the arithmetics that this model and machine have."""
-        from Classes import OpenVINO
+        from Classes.inference import openvino_backend
 
         missing = set() if self.card.int8 else {"int8"}
-        missing |= set() if OpenVINO.precision("AUTO") == "bf16" else {"bf16"}
+        missing |= set() if openvino_backend.cpu_precision("AUTO") == "bf16" else {"bf16"}
         return [name for name in names if name not in missing]
 
     def operations(self):
         """Multiplications and additions of the network for one image."""
-        from Classes import OpenVINO
+        from Classes.inference import openvino_backend
 
-        model = OpenVINO.read(OpenVINO.new_core(), self.card.graph_path)
+        model = openvino_backend.read_model(openvino_backend.new_core(), self.card.graph_path)
         total = 0
         for node in model.get_ordered_ops():
             if node.get_type_name() == "Convolution":
@@ -63,7 +63,7 @@ class Context:
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__)
+    parser = cli.base_parser(__doc__)
     parser.add_argument("parts", nargs="*", help="what to measure (default: all)")
     parser.add_argument("--rounds", type=int, default=7, help="turns (default: 7)")
     parser.add_argument("--calls", type=int, default=20, help="images in a turn (default: 20)")
@@ -73,10 +73,11 @@ def main(arguments=None) -> int:
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    from Classes import Card, Helpers
+    from Classes import Helpers
+    from Classes.inference import model_card
 
-    configuration = Helpers.load(options.confs, options.settings)
-    card = Card.load(configuration.card)
+    configuration = Helpers.load_config(options.confs, options.settings)
+    card = model_card.load_model_card(configuration.card)
     card.verify()
     passed = [part for text in options.settings for part in ("--set", text)]
     passed += ["--confs", options.confs] if options.confs else []
@@ -90,4 +91,4 @@ def main(arguments=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(Entry.run(main, Entry.TRAINING))
+    sys.exit(cli.run_cli(main, cli.TRAINING))

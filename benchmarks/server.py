@@ -27,23 +27,24 @@ import zipfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from Classes import Entry
+from Classes.common import cli, paths
 
 PARTS = ("start", "overload", "stop", "hostile", "memory")
 CONCURRENCY = 8
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__)
+    parser = cli.base_parser(__doc__)
     parser.add_argument("folder", help="images to send")
     parser.add_argument("--requests", type=int, default=2000, help="requests for the memory's figure (default: 2000)")
     parser.add_argument("--cases", type=int, default=2000, help="hostile bodies (default: 2000)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run (default: all)")
     options = parser.parse_args(arguments)
-    from Classes import Helpers, Sources
+    from Classes import Helpers
+    from Classes.common import input_files
 
-    configuration = Helpers.load(options.confs, options.settings)
-    bodies = [path.read_bytes() for path in Sources.find(configuration, [options.folder])]
+    configuration = Helpers.load_config(options.confs, options.settings)
+    bodies = [path.read_bytes() for path in input_files.resolve_inputs(configuration, [options.folder])]
     passed = [part for text in options.settings for part in ("--set", text)]
     passed += ["--confs", options.confs] if options.confs else []
     if "start" in options.only:
@@ -64,7 +65,7 @@ def server(passed):
     """A started Server.py; yields its process, with `port` and `seconds`, how long its start took."""
     start = time.perf_counter()
     settings = ["--set", "Port=0", "--set", "CallerRate=0"]
-    command = [sys.executable, "-u", str(Entry.PROJECT / "Server.py"), *passed, *settings]
+    command = [sys.executable, "-u", str(paths.PROJECT / "Server.py"), *passed, *settings]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = next((line for line in process.stdout if "Running on" in line), None)
@@ -274,4 +275,4 @@ def resident(process):
 
 
 if __name__ == "__main__":
-    sys.exit(Entry.run(main, Entry.SERVER))
+    sys.exit(cli.run_cli(main, cli.SERVER))

@@ -30,16 +30,18 @@ def measure(context):
     Args:
       context: run.Context.
     """
-    from Classes import Engine, Images, Sources
+    from Classes.common import input_files
+    from Classes.imaging import decode
+    from Classes.inference import backend
 
     configuration, card = context.configuration, context.card
-    files = Sources.find(configuration, [])
-    ready = [card.view.prepare(path, **Images.limits(configuration))[None] for path in files]
+    files = input_files.resolve_inputs(configuration, [])
+    ready = [card.view.prepare(path, **decode.decode_limits(configuration))[None] for path in files]
     forms = {field: [_form(path, field) for path in files] for field in ("file", "content")}
     # Room for the largest crowd: nobody is turned away while times are taken.
     passed = [*context.passed, "--set", f"WaitingRoom={CROWDS[-1]}"]
     count = 4 * context.calls
-    with Engine.open_engine(configuration, card) as engine, server.server(passed) as ours, _lit(context.passed) as lit:
+    with backend.open_engine(configuration, card) as engine, server.server(passed) as ours, _lit(context.passed) as lit:
 
         def post(port, field, path, concurrency=CONCURRENCY, images=count):
             headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}

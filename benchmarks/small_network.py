@@ -55,14 +55,14 @@ def main(arguments=None) -> int:
 def _draw(folder):
     import PIL.Image
 
-    from Classes import Demo
+    from Classes.dataset import synthetic_smears
 
     for positive in (0, 1):
         for number in range(PER_CLASS + TESTS):
             inside = f"Model/Data/{positive}" if number < PER_CLASS else "Model/Test"
             path = folder / inside / f"Drawn{number:04d}_{positive}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            image = PIL.Image.fromarray(Demo.draw(bool(positive), [positive, number]))
+            image = PIL.Image.fromarray(synthetic_smears.draw_smear(bool(positive), [positive, number]))
             image.resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC).save(path)
 
 
@@ -81,12 +81,13 @@ def _engine(settings):
     """Milliseconds of one image in the engine that serves, float32 and what AUTO is here, interleaved."""
     import numpy
 
-    from Classes import Card, Engine, Helpers
+    from Classes import Helpers
+    from Classes.inference import backend, model_card
 
     engines, seconds = {}, {}
     for precision in ("f32", "AUTO"):
-        configuration = Helpers.load(None, [*settings, f"Precision={precision}"])
-        engine = Engine.open_engine(configuration, Card.load(configuration.card))
+        configuration = Helpers.load_config(None, [*settings, f"Precision={precision}"])
+        engine = backend.open_engine(configuration, model_card.load_model_card(configuration.card))
         engines[engine.precision], seconds[engine.precision] = engine, []
     image = numpy.random.default_rng(0).integers(0, 256, (1, SIDE, SIDE, 3), dtype="uint8")
     for _ in range(CALLS):

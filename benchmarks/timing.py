@@ -100,10 +100,10 @@ def report(parts, started, folder):
     text = "\n\n".join([told, *(f"### {title}\n\n{table(rows)}" for title, rows in parts.items())])
     print(text)
     if folder is not None:
-        from Classes import Files
+        from Classes.common import atomic_files
 
-        Files.write_json(folder / "benchmarks.json", {"before": started, "after": machine(), "parts": parts})
-        Files.write(folder / "benchmarks.md", text + "\n")
+        atomic_files.write_json(folder / "benchmarks.json", {"before": started, "after": machine(), "parts": parts})
+        atomic_files.write_atomic(folder / "benchmarks.md", text + "\n")
 
 
 class Peer:

@@ -17,17 +17,17 @@ import types
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from benchmarks import timing
-from Classes import Entry
+from Classes.common import cli
 
 
 def main(arguments=None) -> int:
-    parser = Entry.parser(__doc__)
+    parser = cli.base_parser(__doc__)
     parser.add_argument("kind", choices=KINDS)
     options = parser.parse_args(arguments)
-    Entry.import_tensorflow()
+    cli.import_tensorflow()
     from Classes import Helpers
 
-    configuration = Helpers.load(options.confs, [*options.settings, "Pretrained=none"])
+    configuration = Helpers.load_config(options.confs, [*options.settings, "Pretrained=none"])
     run = KINDS[options.kind](configuration)
 
     def answer(question):
@@ -44,9 +44,9 @@ def main(arguments=None) -> int:
 def _batch(configuration):
     import numpy
 
-    from Classes import Networks
+    from Classes.networks import registry
 
-    size, batch = Networks.of(configuration).view(configuration).size, configuration["BatchSize"]
+    size, batch = registry.get_network(configuration).input_spec(configuration).size, configuration["BatchSize"]
     generator = numpy.random.default_rng(0)
     return generator.integers(0, 256, (batch, size, size, 3), dtype="uint8"), generator.integers(0, 2, batch)
 
@@ -55,18 +55,20 @@ def ours(precision, block=None):
     """A step of Trainer.py, end to end or from a block upwards."""
 
     def open_it(configuration):
-        from Classes import Helpers, Learners, MixedPrecision, Networks
+        from Classes import Helpers
+        from Classes.networks import registry
+        from Classes.training import mixed_precision, trainers
 
         values = {**configuration.values["Classifier"], "TrainingPrecision": precision}
         chosen = Helpers.Configuration({**configuration.values, "Classifier": values})
         images, labels = _batch(configuration)
         manifest = types.SimpleNamespace(splits={"train": [{"label": 0}] * 100 * len(labels)}, classes=["0", "1"])
-        blocks = Networks.of(chosen).BLOCKS
-        learner = Learners.Network(chosen, manifest, blocks[blocks.index(block) if block else 0 :], {})
+        blocks = registry.get_network(chosen).BLOCKS
+        learner = trainers.FineTuner(chosen, manifest, blocks[blocks.index(block) if block else 0 :], {})
         steps = iter(range(10**6))
 
         def run(_):
-            with MixedPrecision.rewriting(learner.precision):
+            with mixed_precision.graph_rewrite_scope(learner.precision):
                 return learner.train((images, labels), next(steps))
 
         return run
@@ -92,22 +94,25 @@ def features(configuration):
 
     import numpy
 
-    from Classes import Features, Helpers, Networks, Shards
+    from Classes import Helpers
+    from Classes.dataset import tfrecords
+    from Classes.networks import registry
+    from Classes.training import feature_extraction
 
-    shapes = Networks.of(configuration).shapes(configuration)
+    shapes = registry.get_network(configuration).variable_shapes(configuration)
     arrays = {
         name: numpy.full(shape, 1 if name.endswith("variance") else 0.01, "float32") for name, shape in shapes.items()
     }
 
     def run(images):
         # As often as it takes, under a name of its own each time.
-        repeated = itertools.islice(itertools.cycle(Shards.records(configuration, "train")), images)
+        repeated = itertools.islice(itertools.cycle(tfrecords.iter_records(configuration, "train")), images)
         named = (dataclasses.replace(each, sha256=f"{number:064x}") for number, each in enumerate(repeated))
         records = {record.sha256: record for record in named}
         with tempfile.TemporaryDirectory() as folder:
             values = {**configuration.values["Classifier"], "FeatureCache": folder}
             chosen = Helpers.Configuration({**configuration.values, "Classifier": values})
-            return Features.extract(chosen, arrays, "benchmark", records)
+            return feature_extraction.extract_features(chosen, arrays, "benchmark", records)
 
     return run
 
@@ -132,4 +137,4 @@ KINDS = {
 }
 
 if __name__ == "__main__":
-    sys.exit(Entry.run(main, Entry.TRAINING))
+    sys.exit(cli.run_cli(main, cli.TRAINING))

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from Classes import Helpers
-from tests import sticks as standin
+from tests.support import sticks as standin
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -27,12 +27,12 @@ def pytest_configure(config):
 
 # The files that take longest go first, so that no process is left alone with one of them at the end.
 LONGEST = (
-    "test_distribution",
-    "test_training",
+    "test_distributed",
+    "test_train",
     "test_faults_processes",
     "test_notebook",
     "test_movidius",
-    "test_networks",
+    "test_registry",
 )
 
 
@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def configuration(tmp_path):
     """The project's configuration over an empty folder."""
-    return Helpers.load(settings=[f"NetworkPath={tmp_path}"])
+    return Helpers.load_config(settings=[f"NetworkPath={tmp_path}"])
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def shared():
 def trained(tmp_path_factory):
     """A tiny project folder in which everything was run once; not to be changed."""
     # Only here, since what needs no TensorFlow should not wait for it.
-    from tests import faults
+    from tests.support import faults
 
     return faults.prepare(tmp_path_factory.mktemp("trained") / "project")
 
@@ -100,7 +100,7 @@ def _end_logs():
             root.removeHandler(handler)
             handler.close()
     root.setLevel(LEVEL)
-    for name in Helpers.DETAILED:
+    for name in Helpers.DEBUG_LOGGERS:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 

@@ -1,0 +1,202 @@
+"""Image files: which files of a folder are images, what is skipped, and what a command line names."""
+
+import collections
+import logging
+import os
+import pathlib
+
+from Classes.common.errors import DataError
+
+# Written by operating systems, archive tools and network drives, never by a person. Some of them hold thumbnails.
+SYSTEM_NAMES = {
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle", "$recycle.bin",
+    "system volume information", "lost+found", "__pycache__",
+}  # fmt: skip
+
+# Extensions that may stand before the last one, as in Im001_1.ome.tif or Im001_1.jpg.png.
+INNER_EXTENSIONS = (
+    ".ome", ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".svs", ".ndpi", ".czi", ".lif",
+    ".nd2", ".vsi", ".scn", ".mrxs", ".dcm",
+)  # fmt: skip
+
+# Reasons why a file is skipped, in the order in which `Skipped` reports them.
+EXTENSION = "with another extension"
+NESTED = "in a sub-folder of a class folder"
+LOOSE = "outside the class folders"
+SYSTEM = "hidden or of the system"
+SPECIAL = "a broken link or no file"
+CLOSED = "in a folder that cannot be opened"
+REASONS = (EXTENSION, NESTED, LOOSE, SYSTEM, SPECIAL, CLOSED)
+
+# Extensions named in one line.
+MOST = 6
+
+
+class Skipped:
+    """What a script does not use, by reason."""
+
+    def __init__(self):
+        self._names = collections.defaultdict(list)
+
+    def add(self, reason: str, name: str) -> None:
+        self._names[reason].append(name)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._names.values()))
+
+    def items(self) -> list[tuple[str, str]]:
+        """(reason, name) of every skipped file."""
+        return [(reason, name) for reason, names in self._names.items() for name in names]
+
+    @property
+    def names(self) -> list[str]:
+        """Every skipped name, sorted."""
+        return sorted(name for names in self._names.values() for name in names)
+
+    def __str__(self) -> str:
+        """Counts and an example per reason, such as "9 with another extension (9 .xyc; for example a/Im001_1.xyc)"."""
+        parts = []
+        for reason in REASONS:
+            names = sorted(self._names[reason])
+            if names:
+                kinds = extensions(names) + "; " if reason == EXTENSION else ""
+                parts.append(f"{len(names)} {reason} ({kinds}for example {names[0]})")
+        return ", ".join(parts)
+
+    def report(self, log: logging.Logger, folder: os.PathLike) -> None:
+        """Log one line, or nothing if nothing was skipped."""
+        if len(self):
+            log.warning("Skipped files in %s: %s.", display_path(folder), self)
+
+
+def extensions(names) -> str:
+    """How often files have each extension, such as "108 .xyc, 1 without extension"."""
+    counts = collections.Counter(pathlib.PurePath(name).suffix.lower() or "without extension" for name in names)
+    more = ", …" if len(counts) > MOST else ""
+    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common(MOST)) + more
+
+
+def has_image_extension(configuration, path) -> bool:
+    """Whether a path's name has one of the extensions in `ValidIType`, in either case, and is not hidden."""
+    extensions = tuple(extension.lower() for extension in configuration["ValidIType"])
+    return path.name.lower().endswith(extensions) and not is_system(path.name)
+
+
+def is_system(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that operating systems create."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def stem(path) -> str:
+    """A file's name without its extensions: "Im001_1" of Im001_1.ome.tif; only known inner extensions are removed."""
+    name = pathlib.PurePath(path).stem
+    while name.lower().endswith(INNER_EXTENSIONS) and pathlib.PurePath(name).suffix:
+        name = pathlib.PurePath(name).stem
+    return name
+
+
+def walk(configuration, folder, leave_out=()) -> tuple[list[pathlib.Path], Skipped]:
+    """Sort everything below a folder into images and what is skipped.
+
+    Links are followed; a folder that is reached twice, as by a link to its own parent, is read once.
+
+    Args:
+      configuration: Configuration; `ValidIType` decides which files are images.
+      folder: the folder.
+      leave_out: folders that are not entered.
+    Returns:
+      (images by folder and name, Skipped with names relative to `folder`).
+    """
+    folder, images, skipped, seen = pathlib.Path(folder), [], Skipped(), {os.path.realpath(each) for each in leave_out}
+
+    def closed(error):
+        skipped.add(CLOSED, readable(os.path.relpath(error.filename, folder)))
+
+    for place, folders, files in os.walk(folder, onerror=closed, followlinks=True):
+        place = pathlib.Path(place)
+        seen.add(os.path.realpath(place))
+        entered = []
+        for name in sorted(folders):
+            real = os.path.realpath(place / name)
+            if is_system(name):
+                skipped.add(SYSTEM, readable((place / name).relative_to(folder).as_posix()))
+            elif real not in seen:
+                seen.add(real)
+                entered.append(name)
+        folders[:] = entered
+        for name in sorted(files):
+            path = place / name
+            shown_name = readable(path.relative_to(folder).as_posix())
+            if is_system(name):
+                skipped.add(SYSTEM, shown_name)
+            elif not path.is_file():
+                skipped.add(SPECIAL, shown_name)
+            elif has_image_extension(configuration, path):
+                images.append(path)
+            else:
+                skipped.add(EXTENSION, shown_name)
+    return images, skipped
+
+
+def resolve_inputs(configuration, sources=()) -> list[pathlib.Path]:
+    """The image files of files and folders.
+
+    Args:
+      configuration: Configuration; files of folders are chosen by `ValidIType`, at any depth.
+      sources: paths; none means `TestImagePath`. A file that is named itself is used whatever its extension.
+    Returns:
+      each path once, in the order given and by name within a folder.
+    Raises:
+      DataError: `no_such_source` if a path is missing, `no_images` if there is no image at all.
+    """
+    log = logging.getLogger("Sources")
+    sources = [pathlib.Path(source) for source in sources] or [configuration.path("TestImagePath")]
+    found, reasons = {}, []
+    for source in sources:
+        if source.is_dir():
+            images, skipped = walk(configuration, source)
+            found.update((path, None) for path in images)
+            skipped.report(log, source)
+            reasons += [str(skipped)] * bool(skipped)
+        elif source.exists():
+            found[source] = None
+        elif source != configuration.path("TestImagePath"):
+            raise DataError(f"{source}: there is no such file or folder; nothing was classified", code="no_such_source")
+    if not found:
+        where = ", ".join(str(source) for source in sources)
+        raise DataError(
+            f"{where}: found no image{', only skipped files: ' + ', '.join(reasons) if reasons else ''}. Put images "
+            f"({accepted(configuration)}) named like Im047_0.jpg (_0 healthy, _1 ALL) there, or name a FILE-OR-FOLDER "
+            "after the command",
+            code="no_images",
+        )
+    return list(found)
+
+
+def accepted(configuration) -> str:
+    """The extensions in `ValidIType`, for a message."""
+    return " ".join(sorted({each.lower() for each in configuration["ValidIType"]}))
+
+
+def display_path(path) -> str:
+    """A path for people: relative to the working folder if it lies below it, always encodable."""
+    path = pathlib.Path(path)
+    folder = pathlib.Path.cwd()
+    path = path.relative_to(folder) if path.is_relative_to(folder) else path
+    return str(path).encode("utf-8", "replace").decode()
+
+
+def readable(name: str) -> str:
+    """A file's name with bytes that are no UTF-8 replaced, so that it can be logged and written."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def label_from_filename(path, classes):
+    """The class in a file's name, as in `Im047_0.jpg` or `Im047_0.ome.tif`; None if there is none.
+
+    Args:
+      path: the file.
+      classes: the class names that count.
+    """
+    found = stem(path)
+    return next((name for name in classes if found.endswith(f"_{name}")), None)

@@ -1,0 +1,51 @@
+"""Where a result comes from: saved with every run and in the model card."""
+
+import datetime
+import importlib.metadata
+import platform
+import subprocess
+
+from Classes.Helpers import PROJECT
+
+PACKAGES = ("tensorflow", "tf_keras", "tf-slim", "openvino", "numpy", "pillow", "scikit-learn", "scipy")
+
+
+def run_metadata(configuration):
+    """What a run was made with.
+
+    Args:
+      configuration: Configuration, saved as it was in force.
+    Returns:
+      dict for JSON: created (UTC, ISO 8601), commit (None outside a git checkout), versions, configuration.
+    """
+    return {
+        "created": utc_now_iso(),
+        "commit": git_commit(),
+        "versions": package_versions(),
+        "configuration": configuration.values,
+    }
+
+
+def utc_now_iso():
+    """This moment as ISO 8601 text, UTC."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def package_versions():
+    """{"python": ..., package: version} of what is installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit():
+    """The checkout's commit, with `+changes` where files differ from it; None where git or a checkout is missing."""
+    try:
+        command = ["git", "-C", str(PROJECT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,214 @@
+"""The model card: what the training wing hands to the serving wing, beside the frozen graph."""
+
+import dataclasses
+import pathlib
+
+import jsonschema
+
+from Classes.common import atomic_files
+from Classes.common.errors import GraphError
+from Classes.imaging import decode
+
+CARD_VERSION = 1
+
+_SCHEMA = {
+    "type": "object",
+    "required": ["graph", "graph_sha256", "classes", "positive", "input", "output", "threshold", "synthetic"],
+    "properties": {
+        # A bare name: a card must not point at a file elsewhere.
+        "graph": {"type": "string", "pattern": r"^[^/\\\0]*[^/\\\0.][^/\\\0]*$"},
+        "network": {"type": "string", "minLength": 1},
+        "graph_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "classes": {"type": "array", "minItems": 2, "uniqueItems": True, "items": {"type": "string", "minLength": 1}},
+        "positive": {"type": "string"},
+        "input": {
+            "type": "object",
+            "required": ["node", "size", "mean"],
+            "properties": {
+                "node": {"type": "string", "minLength": 1},
+                "size": {"type": "integer", "minimum": 1},
+                "mean": {"type": "number", "minimum": 0},
+                "scale": {"type": "number", "exclusiveMinimum": 0},
+                "channels": {"enum": ["RGB", "BGR"]},
+                "crop": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+            },
+            "anyOf": [{"required": ["scale"]}, {"properties": {"mean": {"exclusiveMinimum": 0}}}],
+        },
+        "output": {"type": "string", "minLength": 1},
+        "threshold": {"type": "number", "minimum": 0, "maximum": 1},
+        "temperature": {"type": "number", "exclusiveMinimum": 0},
+        "uncertain": {
+            "type": ["array", "null"],
+            "items": {"type": "number", "minimum": 0, "maximum": 1},
+            "minItems": 2,
+            "maxItems": 2,
+        },
+        "calibration": {"type": ["object", "null"]},
+        "synthetic": {"type": "boolean"},
+        "int8": {
+            "type": ["object", "null"],
+            "required": ["xml_sha256", "bin_sha256"],
+            "properties": {
+                "xml_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                "bin_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+            },
+        },
+        "data": {"type": "object"},
+        "metrics": {"type": ["object", "null"]},
+        "compiled": {"type": ["object", "null"]},
+        "colours": {
+            "type": ["object", "null"],
+            "required": ["anchors", "limit"],
+            "properties": {
+                "anchors": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"type": "string", "pattern": r"^(-?\d+(\.\d+)?( |$)){7}$"},
+                },
+                "limit": {"type": "number", "minimum": 0},
+            },
+        },
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """A checked model card.
+
+    Attributes:
+      path: where it was read from.
+      network: which one it is, a name of Networks.
+      graph: name of the frozen graph's file, in the same folder.
+      graph_sha256: SHA-256 of that file, 64 hexadecimal digits.
+      classes: class names in the order of the network's outputs.
+      positive: the class that means ALL.
+      input: {"node"} and the fields of decode.InputSpec; see `view`.
+      output: name of the output node.
+      threshold: probability of the positive class from which the verdict is ALL.
+      temperature: what the logits were divided by; it is folded into the graph already.
+      uncertain: [low, high], probabilities of the positive class between which a verdict is uncertain; None: none is.
+      calibration: how threshold, temperature and band were chosen, see operating_point.calibrate; None in older cards.
+      synthetic: trained on drawn smears, so that its verdicts mean nothing.
+      int8: SHA-256 of the files of its int8 form, see Int8, and what its acceptance measured; None: there is none.
+      data, training, versions, commit, created, notice: where the model comes from.
+      metrics: what Validation.py measured, or None.
+      compiled: which file Trainer.py Compile made for the stick, and from which graph, see ncs1_compile.compile_for_ncs1; None: none.
+      colours: those of the training images, see color_stats.fit_reference; None in a card of an older version.
+    """
+
+    path: pathlib.Path
+    graph: str
+    graph_sha256: str
+    classes: tuple
+    positive: str
+    input: dict
+    output: str
+    threshold: float
+    synthetic: bool
+    temperature: float = 1.0
+    uncertain: list | None = None
+    calibration: dict | None = None
+    int8: dict | None = None
+    data: dict = dataclasses.field(default_factory=dict)
+    training: dict = dataclasses.field(default_factory=dict)
+    metrics: dict | None = None
+    compiled: dict | None = None
+    colours: dict | None = None
+    versions: dict = dataclasses.field(default_factory=dict)
+    commit: str | None = None
+    created: str | None = None
+    notice: str = ""
+    version: int = CARD_VERSION
+    network: str = "InceptionV3"
+
+    @property
+    def told(self):
+        """The network's name in log lines; Inception V3 is Inception in the historic one."""
+        return self.network.removesuffix("V3")
+
+    @property
+    def graph_path(self):
+        """The frozen graph's file."""
+        return self.path.with_name(self.graph)
+
+    @property
+    def imported(self):
+        """Whether the weights were published by others, so that it is not known which images they have seen."""
+        return "imported" in self.data
+
+    @property
+    def size(self):
+        """Side of the network's square input in pixels."""
+        return self.input["size"]
+
+    @property
+    def view(self):
+        """How the network sees an image, an decode.InputSpec; older cards have no `scale`, which then is the mean."""
+        values = {"scale": self.input["mean"], **self.input}
+        known = (field.name for field in dataclasses.fields(decode.InputSpec))
+        return decode.InputSpec(**{name: values[name] for name in known if name in values})
+
+    def verify(self):
+        """Hold the graph's file against the card.
+
+        Raises:
+          GraphError: the file is missing or is not the one the card was written for.
+        """
+        if not self.graph_path.is_file():
+            raise GraphError(f"{self.graph_path}: missing, though its card is there; run python3 Trainer.py")
+        found = atomic_files.sha256_file(self.graph_path)
+        if found != self.graph_sha256:
+            raise GraphError(
+                f"{self.graph_path}: not the graph of its card (SHA-256 {found[:12]}…, the card says "
+                f"{self.graph_sha256[:12]}…); copy both files together or run python3 Trainer.py"
+            )
+
+
+def load_model_card(path):
+    """Read and check a model card.
+
+    Args:
+      path: the card's JSON file.
+    Returns:
+      Card.
+    Raises:
+      GraphError: no card, or one that is damaged or of another version.
+    """
+    path = pathlib.Path(path)
+    try:
+        values = atomic_files.read_json(path)
+    except FileNotFoundError as error:
+        raise GraphError(f"{path}: there is no trained model yet; run python3 Trainer.py") from error
+    except (OSError, ValueError) as error:
+        raise GraphError(f"{path}: the model card cannot be read ({error}); run python3 Trainer.py") from error
+    version = values.get("version") if isinstance(values, dict) else None
+    if version != CARD_VERSION:
+        raise GraphError(f"{path}: a model card of version {CARD_VERSION} is expected, this one is {version!r}")
+    # One wrong bit in a threshold would be another verdict.
+    if not atomic_files.checksum_ok(values):
+        raise GraphError(
+            f"{path}: damaged, or changed after it was written; run python3 Trainer.py, or take content_sha256 out of "
+            "it if the change is wanted"
+        )
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_SCHEMA).iter_errors(values))
+    if error is not None:
+        where = ".".join(str(part) for part in error.absolute_path) or "the card"
+        raise GraphError(f"{path}: {where}: {error.message}; run python3 Trainer.py to write it anew")
+    if values["positive"] not in values["classes"]:
+        raise GraphError(f"{path}: positive is {values['positive']!r}, the classes are {values['classes']}")
+    known = {field.name for field in dataclasses.fields(ModelCard)} - {"path"}
+    fields = {key: value for key, value in values.items() if key in known}
+    return ModelCard(**{**fields, "path": path, "classes": tuple(values["classes"])})
+
+
+def write_model_card(path, card):
+    """Write a card as a whole.
+
+    Args:
+      path: the JSON file.
+      card: Card, or a dict of its fields.
+    """
+    if isinstance(card, ModelCard):
+        card = {key: value for key, value in dataclasses.asdict(card).items() if key != "path"}
+    atomic_files.write_json(path, atomic_files.with_checksum({"version": CARD_VERSION, **card}))

@@ -1,0 +1,27 @@
+import datetime
+import subprocess
+
+import numpy
+
+from Classes import Helpers
+from Classes.common import provenance
+
+
+def test_a_run_says_what_it_was_made_with():
+    configuration = Helpers.load_config(None, ["Epochs=3"])
+
+    found = provenance.run_metadata(configuration)
+
+    assert found["versions"]["numpy"] == numpy.__version__
+    assert found["configuration"]["Classifier"]["Epochs"] == 3
+    moment = datetime.datetime.fromisoformat(found["created"])
+    assert abs(datetime.datetime.now(datetime.timezone.utc) - moment) < datetime.timedelta(minutes=1)
+
+
+def test_no_git_is_no_error(monkeypatch):
+    def missing(*_, **__):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(subprocess, "run", missing)
+
+    assert provenance.git_commit() is None

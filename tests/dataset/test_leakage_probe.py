@@ -1,0 +1,122 @@
+"""The leak probe: what tells the classes apart without a cell is found, and chance is not."""
+
+import numpy
+import pytest
+
+from Classes import Data
+from Classes.common.errors import DataError
+from Classes.dataset import leakage_probe, synthetic_smears
+from tests.support import smears
+from tests.support.folders import configuration, manifest, put
+
+
+@pytest.fixture
+def labels():
+    return numpy.arange(200) % 2 == 1
+
+
+def names(count=200):
+    return [f"original {number}" for number in range(count)]
+
+
+def test_chance_is_near_a_half(labels):
+    rows = numpy.random.default_rng(1).normal(size=(200, 3))
+
+    found = leakage_probe.predict_class_from_artifacts(rows, labels, names())
+
+    assert 0.35 < found["auc"] < 0.65
+    assert found["interval"][0] < 0.5 < found["interval"][1] + 0.05
+    assert found["images"] == 200
+
+
+@pytest.mark.parametrize("kind", ["line", "islands", "size"])
+def test_a_difference_is_found_whatever_its_shape(labels, kind):
+    generator = numpy.random.default_rng(2)
+    noise = generator.normal(size=(200, 2))
+    if kind == "line":
+        noise[labels, 0] += 6
+    elif kind == "islands":
+        noise[labels, 0] += generator.choice([-8, 8], 100)
+    else:
+        noise = numpy.where(labels[:, None], [640, 480], [[300, 300]])
+
+    found = leakage_probe.predict_class_from_artifacts(noise, labels, names())
+
+    assert found["auc"] > 0.97
+    assert 0.95 < leakage_probe.lowest(found) <= found["auc"]
+    assert found["interval"] or found["note"], "a difference without an exception has no interval, and says so"
+
+
+def test_relatives_do_not_vouch_for_each_other():
+    """Each patient has a background and a class of their own: that alone predicts nothing of other patients."""
+    generator = numpy.random.default_rng(3)
+    rows = numpy.repeat(generator.normal(size=(60, 3)), 10, axis=0)
+    labels = numpy.repeat(numpy.arange(60) % 2 == 1, 10)
+    patients = numpy.repeat(names(60), 10)
+
+    together = leakage_probe.predict_class_from_artifacts(rows, labels, patients)
+    apart = leakage_probe.predict_class_from_artifacts(rows, labels, names(600))
+
+    assert together["auc"] < 0.7
+    assert apart["auc"] > 0.95
+    width = numpy.diff(together["interval"])[0]
+    assert width > 0.15, "60 patients are 60, however many images they have"
+
+
+def test_what_says_nothing(labels):
+    same = leakage_probe.predict_class_from_artifacts(numpy.full((200, 2), 300), labels, names())
+    few = leakage_probe.predict_class_from_artifacts(
+        numpy.arange(200), labels, [f"patient {number % 25}" for number in range(200)]
+    )
+    one = leakage_probe.predict_class_from_artifacts(numpy.arange(30), numpy.ones(30), names(30))
+
+    assert (same["auc"], same["interval"], same["note"]) == (0.5, None, "the same for all images")
+    assert leakage_probe.lowest(same) == 0.5
+    assert leakage_probe.lowest(one) is None
+    assert few["auc"] is not None
+    assert one["auc"] is one["interval"] is None
+    assert one["note"] == "needs 20 originals or patients a class, the smaller has 0"
+
+
+def test_the_same_seed_gives_the_same_figures(labels):
+    rows = numpy.random.default_rng(4).normal(size=(200, 2)) + labels[:, None] * 0.5
+
+    assert leakage_probe.predict_class_from_artifacts(
+        rows, labels, names()
+    ) == leakage_probe.predict_class_from_artifacts(rows, labels, names())
+
+
+def fill(folder, leak):
+    for label in (0, 1):
+        for number in range(24):
+            pixels = synthetic_smears.draw_smear(bool(label), [label, number])
+            if leak == "background" and label:
+                pixels = (pixels * [0.8, 0.9, 1.0]).astype("uint8")
+            if leak == "size" and label:
+                pixels = numpy.ascontiguousarray(pixels[:280])
+            put(folder, f"Data/{label}/Cell{number:03d}_{label}.png", content=smears.png(pixels))
+
+
+@pytest.mark.slow
+def test_smears_of_one_source_pass(tmp_path, caplog):
+    fill(tmp_path, None)
+
+    Data.prepare_dataset(configuration(tmp_path))
+
+    probes = manifest(tmp_path)["probes"]
+    assert set(probes) == {"background colour", "image size", "file format"}
+    assert all(probe["auc"] < 0.75 for probe in probes.values())
+    assert "leak" not in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("leak", "words"), [("background", "background colour"), ("size", "image size")])
+def test_a_planted_leak_is_refused(tmp_path, leak, words, caplog):
+    fill(tmp_path, leak)
+
+    with pytest.raises(DataError, match=f"the {words} alone tells the classes apart"):
+        Data.prepare_dataset(configuration(tmp_path))
+    assert not list(tmp_path.glob("Model/Data/*.tfrecord"))
+
+    assert Data.prepare_dataset(configuration(tmp_path, "AllowLeak=true")) == 0
+    assert f"A possible leak: the {words}" in caplog.text

@@ -1,0 +1,248 @@
+"""Real runs that are killed, stopped, started twice or may not write: nothing is lost, and the next one works."""
+
+import contextlib
+import functools
+import json
+import operator
+import os
+import signal
+
+import pytest
+
+from Classes.common import atomic_files
+from Classes.dataset import tfrecords
+from Classes.inference import model_card
+from Classes.networks import checkpoint_files
+from tests.support import changes, faults, servers, services, small_networks, waiting
+
+pytestmark = pytest.mark.slow
+
+
+def images(folder):
+    return {name: content for name, content in faults.tree(folder).items() if name.endswith(".png")}
+
+
+def leftovers(folder):
+    return [path for path in folder.rglob(".*") if path.name.endswith(".tmp") or path.name.endswith("-moving")]
+
+
+def signalled(project, tmp_path, number, script, *words, settings=(), **how):
+    """Yield each faults.Run that was sent a signal, at one change after the other; the last one was sent none.
+
+    Args:
+      number: of the signal.
+      how: see changes.at_the_next.
+    """
+    noted = tmp_path / "changes.json"
+    noted.write_text("[]")
+    before = functools.partial(changes.signalled_at_the_next, number, project, noted, **how)
+    while True:
+        met = noted.read_text()
+        yield faults.run(project, script, *words, settings=settings, before=before)
+        if noted.read_text() == met:
+            assert met != "[]"
+            return
+
+
+# After the others nothing is there yet under a name that anybody reads.
+SHOWN = ("os.rename", "os.remove", "os.rmdir")
+
+
+def test_data_killed_before_every_change(project, tmp_path):
+    before, codes = images(project), []
+    for run in signalled(
+        project, tmp_path, signal.SIGKILL, "Data", operations=SHOWN, settings=["RandomSeed=1", "Shards=9"]
+    ):
+        codes.append(run.code)
+        # Either the former shards, or the new ones, or none and a word on what to do.
+        try:
+            found = tfrecords.load_manifest(small_networks.configuration(project))
+        except Exception as error:
+            assert "run python3 Data.py" in faults.line(error)
+        else:
+            assert sum(map(len, found.splits.values())) == 40
+
+    assert set(codes[:-1]) == {-signal.SIGKILL}
+    assert codes[-1] == 0
+    assert images(project) == before
+    assert leftovers(project) == []
+
+
+def test_a_trainer_killed_before_every_change(project, tmp_path):
+    """While it moves another run aside, saves, and freezes."""
+    checkpoint = (project / "Model/_logs/model.ckpt-10.index").read_bytes()
+    configuration, codes = small_networks.configuration(project), []
+    settings = ["RandomSeed=1", "Epochs=1"]
+    for run in signalled(project, tmp_path, signal.SIGKILL, "Trainer", operations=SHOWN, settings=settings):
+        codes.append(run.code)
+        # A graph and a card of different models would be told, never served.
+        try:
+            model_card.load_model_card(configuration.card).verify()
+        except Exception as error:
+            assert "run python3 Trainer.py" in faults.line(error)
+
+    assert set(codes[:-1]) == {-signal.SIGKILL}
+    assert codes[-1] == 0
+    model_card.load_model_card(configuration.card).verify()
+    kept = [path.read_bytes() for path in project.rglob("model.ckpt-10.index")]
+    assert checkpoint in kept
+    assert leftovers(project) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "folders"),
+    [
+        (["Data"], ["Model/Data"]),
+        (["Data", "Check"], ["Model/Report"]),
+        (["Trainer"], ["Model/_logs", "Model/Features/*", "Model"]),
+        (["Trainer", "Export"], ["Model/Export/all"]),
+        (["Validation", "Folds", "2"], ["Model/_logs_eval"]),
+        (["Validation"], ["Model/_logs_eval", "Model/Report", "Model"]),
+    ],
+)
+def test_the_next_run_sweeps_what_a_killed_one_left(project, words, folders):
+    (project / "Model/Export/all").mkdir(parents=True)
+    found = [path for name in folders for path in project.glob(name)]
+    assert len(found) >= len(folders)
+    # What atomic_files.atomic_replace leaves, once of the card's own name for the time being, beside a file of somebody else.
+    for folder in found:
+        for name in (".ALLGraph.json.0123456789ab.tmp", "..ALLGraph.json.0123456789ab.tmp.ba9876543210.tmp", ".me.tmp"):
+            (folder / name).write_text("half")
+
+    # The features that the killed run did not come to write.
+    for path in project.glob("Model/Features/*/*.npz"):
+        path.unlink()
+
+    assert faults.run(project, *words).code == 0
+
+    assert {path for folder in found for path in folder.glob(".*.tmp")} == {folder / ".me.tmp" for folder in found}
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("Data", []),
+        ("Data", ["Augment"]),
+        ("Data", ["Check"]),
+        ("Trainer", []),
+        ("Trainer", ["Export"]),
+        ("Validation", []),
+        ("Classifier", []),
+    ],
+)
+def test_ctrl_c_at_changes_of_every_kind(project, tmp_path, script, words):
+    kind = operator.itemgetter(0)
+    for run in signalled(project, tmp_path, signal.SIGINT, script, *words, distinct=kind, settings=["RandomSeed=3"]):
+        # It may have been all but done.
+        assert (run.code == 130 and run.said.endswith("\nStopped.\n")) or run.code == 0, run.said
+        assert "Traceback" not in run.said, run.said
+        assert [path for path in leftovers(project) if path.suffix == ".tmp"] == []
+    assert run.code == 0, run.said
+
+
+def test_a_stopped_and_continued_trainer_ends_as_one_that_never_was(project):
+    settings = ["Epochs=20", "SaveSeconds=0"]
+    folder = project / "Model/_logs"
+    with faults.started(project, "Trainer", settings=settings) as process:
+        waiting.until(
+            lambda: checkpoint_files.saved_steps(folder)[-1] > 10, process.said, ended=lambda: not process.is_alive()
+        )
+        os.kill(process.pid, signal.SIGSTOP)
+        before = checkpoint_files.saved_steps(folder)
+        # Whoever looks meanwhile finds whole files, and the lock held.
+        assert checkpoint_files.latest_checkpoint(folder)[0] == before[-1]
+        second = faults.run(project, "Trainer", settings=settings)
+        os.kill(process.pid, signal.SIGCONT)
+        process.join(waiting.LIMIT)
+        assert process.exitcode == 0, process.said()
+
+    assert second.code == 1
+    assert f"{folder}: another run is writing here; wait for it or stop it first" in second.error
+    assert checkpoint_files.saved_steps(folder)[-1] == 100
+
+
+@pytest.mark.parametrize("words", [["Data"], ["Data", "Check"], ["Trainer"], ["Validation"]])
+def test_a_clock_that_is_set_back(project, words):
+    settings = ["SaveSeconds=0", "Epochs=4"] if words == ["Trainer"] else []
+    before = tfrecords.load_manifest(small_networks.configuration(project)).sha256
+    if words == ["Trainer"]:
+        # Two checkpoints to choose from.
+        assert faults.run(project, "Trainer", settings=["SaveSeconds=0", "Epochs=3"]).code == 0
+    faults.clock_back(project)
+
+    run = faults.run(project, *words, settings=settings)
+
+    assert run.code == 0, run.said
+    assert tfrecords.load_manifest(small_networks.configuration(project)).sha256 == before
+    if words == ["Trainer"]:
+        # From the newest checkpoint, which is not the one that says so of itself.
+        assert "Continuing after step 15 " in run.said
+        assert checkpoint_files.saved_steps(project / "Model/_logs")[-1] == 20
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "named"),
+    [
+        ("Data", [], "Model/Data"),
+        ("Data", ["Augment"], "Model/Data"),
+        ("Data", ["Check"], "Model/Report"),
+        ("Trainer", [], "Model/_logs"),
+        ("Trainer", ["Export"], "Model/Export"),
+        ("Validation", [], "Model/_logs_eval"),
+        ("Validation", ["Folds", "2"], "Model/_logs_eval"),
+        ("Classifier", ["--json", "rows.json"], "rows.json"),
+    ],
+)
+def test_a_folder_that_may_not_be_written(project, script, words, named):
+    before = faults.tree(project)
+    words = [str(project / word) if word.endswith(".json") else word for word in words]
+    folders = [path for path in (project, *project.rglob("*")) if path.is_dir() and path.name != "Logs"]
+    settings = ["TestImagePath=Model/Data/1"] if script == "Classifier" else []
+    for path in folders:
+        path.chmod(0o555)
+    try:
+        run = faults.run(project, script, *words, settings=settings, before=faults.no_override)
+    finally:
+        for path in folders:
+            path.chmod(0o755)
+
+    # 2 where the place is one that the command line names.
+    assert run.code == (2 if script == "Classifier" else 1)
+    assert named in run.error
+    assert "ermission denied" in run.error
+    assert before.items() <= faults.tree(project).items()
+
+
+def test_a_server_killed_under_load_serves_again(tmp_path):
+    captured = tmp_path / "Model/Data/Captured"
+    for _ in range(2):
+        with servers.running(tmp_path, "Capture=true", hold=0.05) as process:
+            for red in (64, 192):
+                assert servers.request(process.port, body=services.image(red, 40))[0] == 200
+            waiting.until(lambda: list(captured.glob("*.png")))
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+
+    with servers.running(tmp_path, "Capture=true") as process:
+        assert servers.request(process.port, body=services.image(96, 40))[0] == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    # Lines that a kill has cut off are no JSON.
+    lines = []
+    for line in (captured / "Captured.jsonl").read_text().splitlines():
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(line))
+    # What waited for the disk when the server was killed is lost, what a stop found waiting is not.
+    assert 2 <= len(lines) <= 5
+    assert lines[-1]["verdict"] == "ALL not detected"
+    assert all(atomic_files.sha256_file(captured / line["file"]) == line["sha256"] for line in lines)
+
+
+def test_a_stopped_and_continued_server_answers_what_waited(tmp_path):
+    with servers.running(tmp_path) as process:
+        os.kill(process.pid, signal.SIGSTOP)
+        with pytest.raises(TimeoutError):
+            servers.request(process.port, body=services.image(64, 40), timeout=0.5)
+        os.kill(process.pid, signal.SIGCONT)
+
+        assert servers.request(process.port, body=services.image(64, 40))[0] == 200

@@ -1,0 +1,251 @@
+import json
+import re
+
+import numpy
+import pytest
+
+from Classes.Data import ImageRecord
+from Classes.dataset import tfrecords
+from Classes.evaluation import (
+    classification_metrics,
+    evaluate,
+    html_report,
+    model_card_markdown,
+    operating_point,
+    tensorboard_events,
+)
+from Classes.inference import model_card
+from tests.support import graphs, smears
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """A project whose model has been validated on four planted images, one of them answered wrongly."""
+    folder = tmp_path / "Model" / "Data"
+    folder.mkdir(parents=True)
+    configuration = graphs.configuration(tmp_path, "Shards=1", "Precision=f32")
+    images = {"a": ("1", 255), "b": ("0", 0), "c": ("0", 255), "d": ("1", 250), "train": ("1", 9)}
+    items = [item(tmp_path, name, *image) for name, image in images.items()]
+    splits = {"train": items[4:], "validation": items[:4]}
+    manifest = tfrecords.write_shards(configuration, splits, {"classes": ["0", "1"], "synthetic": False})
+    data = {"manifest_sha256": manifest.sha256}
+    graphs.write(tmp_path / "Model", content=graphs.pooled(), size=graphs.SIZE, data=data)
+    evaluate.evaluate_model(configuration)
+    return configuration
+
+
+def item(folder, name, label, red):
+    import hashlib
+
+    content = smears.png(numpy.concatenate([graphs.red(red, 40), graphs.red(0, 40)[:, : ord(name[0]) - 96]], axis=1))
+    path = folder / f"{name}.png"
+    path.write_bytes(content)
+    return ImageRecord(path, label, int(label), name, hashlib.sha256(content).hexdigest(), len(content), "png", 40, 41)
+
+
+def page(configuration):
+    return (configuration.path("ReportDir") / "Report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_page_needs_nothing_but_itself(measured):
+    text = page(measured)
+
+    assert not re.search(r'(?:src|href)="(?!data:|Data\.html)', text)
+    assert "<script" not in text
+    assert "no diagnosis" in text
+    assert text.count('class="plot"') == 4, "no training, so no curves"
+
+
+def test_its_figures_are_those_that_were_measured(measured):
+    metrics = json.loads((measured.path("LogDirEval") / "metrics.json").read_text())
+    text = page(measured)
+
+    assert metrics["accuracy"]["of"] == [3, 4]
+    assert "<td>Accuracy</td><td>0.7500</td>" in text
+    assert "<td>3 of 4</td>" in text
+    assert "2 true positives, 0 false negatives, 1 true negatives, 1 false positives" in text
+
+
+@pytest.mark.slow
+def test_the_error_is_shown_with_what_it_rests_on(measured):
+    errors = page(measured).split("Errors, the most confident first (1 in all)")[1].split("<h3>")[0]
+
+    assert errors.count("<figure>") == 1
+    assert errors.count('<img alt="image"') == errors.count('<img alt="map"') == 1
+    assert "c.png" in errors
+    assert re.search(r"said ALL with 0\.\d{3}; the truth is class 0", errors)
+
+
+@pytest.mark.slow
+def test_no_original_is_on_both_sides_and_the_page_says_so(measured):
+    assert "1 and 4 originals or patients, 0 of them on both sides" in page(measured)
+
+
+@pytest.mark.slow
+def test_names_and_findings_are_shown_as_text(measured):
+    (measured.path("ReportDir") / "Data.json").write_text(
+        json.dumps(
+            {
+                "problems": [{"title": "<b>copies</b>", "text": "a & b"}],
+                "exact": [1, 2],
+                "probes": {"size": {"auc": 0.5, "interval": [0.25, 0.75]}, "none": {"auc": None, "interval": None}},
+            }
+        )
+    )
+    write(measured)
+
+    assert "<li>&lt;b&gt;copies&lt;/b&gt;: a &amp; b</li>" in page(measured)
+    assert "2 copies, 0 near copies" in page(measured)
+    assert "<td>size</td><td>0.500</td><td>0.250 to 0.750</td>" in page(measured)
+    assert "<td>none</td>" not in page(measured)
+
+
+@pytest.mark.slow
+def test_folds_of_these_data_are_shown_and_others_are_not(measured):
+    figure = {"value": 0.9, "interval": None, "of": None, "note": None}
+    fold = dict.fromkeys(classification_metrics.FOLD_METRICS, figure)
+    rest = {
+        "mean": dict.fromkeys(classification_metrics.FOLD_METRICS, 0.9),
+        "spread": dict.fromkeys(classification_metrics.FOLD_METRICS, 0.0125),
+        "together": fold,
+    }
+    path = measured.path("LogDirEval") / "folds.json"
+    for digest, shown in ((tfrecords.load_manifest(measured).sha256, True), ("0" * 64, False)):
+        path.write_text(json.dumps({"manifest_sha256": digest, "folds": [fold, fold], **rest}))
+        write(measured)
+        assert ("<td>2</td><td>0.9000</td>" in page(measured)) == shown
+        assert ("<td>spread</td><td>0.0125</td>" in page(measured)) == shown
+        words = "Accuracy over 2 folds: 0.9000, 0.9000; mean 0.9000, spread 0.0125. Together:"
+        assert (words in people(measured)) == shown
+
+
+def people(configuration):
+    return configuration.card.with_name("MODEL_CARD.md").read_text()
+
+
+def write(configuration):
+    metrics = json.loads((configuration.path("LogDirEval") / "metrics.json").read_text())
+    html_report.write_report(
+        configuration, model_card.load_model_card(configuration.card), tfrecords.load_manifest(configuration), metrics
+    )
+
+
+@pytest.mark.slow
+def test_the_card_for_people_says_what_was_measured_and_what_is_not_known(measured):
+    text = people(measured)
+
+    for title in (
+        "Intended use",
+        "Out of scope",
+        "Data",
+        "Figures",
+        "Calibration and operating point",
+        "Limits",
+        "Origin",
+    ):
+        assert f"\n## {title}\n" in text
+    assert "| Accuracy | 0.7500 | " in text
+    assert "- validation: 4 images of 4 originals or patients, class 0: 2, class 1: 2" in text
+    assert model_card.load_model_card(measured.card).graph_sha256 in text
+    assert "The patient of all images is unknown" in text
+    assert "drawn, not photographed" not in text
+
+
+@pytest.mark.slow
+def test_patients_and_synthetic_images_are_told(measured):
+    import dataclasses
+
+    card, manifest = model_card.load_model_card(measured.card), tfrecords.load_manifest(measured)
+    metrics = json.loads((measured.path("LogDirEval") / "metrics.json").read_text())
+    splits = {split: [{**image, "group": "patient 7"} for image in images] for split, images in manifest.splits.items()}
+
+    text = model_card_markdown.render_model_card(
+        dataclasses.replace(card, synthetic=True), dataclasses.replace(manifest, splits=splits), metrics
+    )
+
+    assert "is unknown, so" not in text
+    assert "drawn, not photographed" in text
+
+
+def chosen(measured, monkeypatch, **changes):
+    """The report once more, for a model whose operating point was chosen; `changes` to its card's calibration."""
+    monkeypatch.setattr(operating_point, "MIN_PER_CLASS", 2)
+    manifest = tfrecords.load_manifest(measured)
+    labels = [item["label"] for item in manifest.splits["validation"]]
+    logits = [[0.0, 2.0 if label else -2.0] for label in labels]
+    choice, about = operating_point.calibrate(measured, manifest, lambda: logits)
+    card = json.loads(measured.card.read_text())
+    extra = {"threshold": 0.25, "uncertain": [0.1, 0.75], "temperature": choice.temperature}
+    model_card.write_model_card(measured.card, {**card, **extra, "calibration": {**about, **changes}})
+    evaluate.evaluate_model(measured)
+    return about
+
+
+@pytest.mark.slow
+def test_the_operating_point_is_told_with_what_other_images_choose(measured, monkeypatch):
+    about = chosen(measured, monkeypatch)
+
+    assert about["cross_fitted"]["sensitivity"]["of"] == [2, 2]
+    for text in (page(measured), people(measured)):
+        assert "a sensitivity of 0.95 or more" in text
+        assert "from 0.100 to below 0.750" in text
+    metrics = json.loads((measured.path("LogDirEval") / "metrics.json").read_text())
+    assert metrics["in_sample"]["specificity"]["of"] != metrics["specificity"]["of"]
+    for found in (metrics, metrics["in_sample"]):
+        value, interval, _ = classification_metrics.format_metric(found["specificity"])
+        assert f"<td>{value} [{interval}]" in page(measured)
+        assert f"specificity {value} ({interval})" in people(measured)
+    assert '<th scope="col">cross-fitted</th>' in page(measured)
+    for each in about["warnings"]:
+        assert each["text"] in page(measured)
+        assert each["text"] in people(measured)
+
+
+@pytest.mark.slow
+def test_without_a_choice_the_report_says_why(measured, monkeypatch):
+    chosen(measured, monkeypatch, note="3 validation images are too few", cross_fitted=None)
+
+    for text in (page(measured), people(measured)):
+        assert "Nothing was fitted: 3 validation images are too few." in text
+    assert "cross-fitted" not in page(measured)
+
+
+@pytest.mark.slow
+def test_figures_over_patients_are_told_where_there_are_some(measured):
+    metrics = json.loads((measured.path("LogDirEval") / "metrics.json").read_text())
+    card, manifest = model_card.load_model_card(measured.card), tfrecords.load_manifest(measured)
+    names = ["patient 1", "patient 2", "patient 3", "patient 3"]
+    metrics["patients"] = classification_metrics.evaluate_by_patient([1, 0, 1, 0], [0.9, 0.2, 0.8, 0.7], names, 0.5)
+
+    html_report.write_report(measured, card, manifest, metrics)
+
+    assert "<p>2 patients; 1 with images of both classes are left out.</p>" in page(measured)
+    assert "The same over 2 patients, by the mean of their images, 1 with images of both classes left out." in people(
+        measured
+    )
+
+
+@pytest.mark.slow
+def test_a_graph_without_maps_still_gets_its_page(measured, tmp_path):
+    graphs.write(tmp_path / "Model", data={"manifest_sha256": tfrecords.load_manifest(measured).sha256})
+    write(measured)
+
+    assert "No pictures: the dense layer of the graph weighs no places" in page(measured)
+
+
+def test_curves_are_read_back_over_a_resumed_run(tmp_path):
+    import tensorflow as tf
+
+    for part, steps in (("a", (1, 2, 3)), ("b", (3, 4))):
+        writer = tf.summary.create_file_writer(str(tmp_path), filename_suffix=part)
+        with writer.as_default():
+            for step in steps:
+                tf.summary.scalar("Validation_Accuracy", step / 8, step)
+                tf.summary.scalar("other", 1, step)
+        writer.close()
+
+    assert tensorboard_events.read_scalars(tmp_path) == {
+        "Validation_Accuracy": [(1, 0.125), (2, 0.25), (3, 0.375), (4, 0.5)]
+    }
+    assert tensorboard_events.read_scalars(tmp_path / "nothing") == {}

@@ -1,0 +1,76 @@
+import numpy
+import pytest
+from PIL import Image
+
+from Classes.evaluation import classification_metrics, operating_point, plots
+
+LABELS = numpy.array([True] * 5 + [False] * 7)
+SCORES = numpy.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.75, 0.65, 0.4, 0.3, 0.1, 0.1, 0.05])
+
+
+def figures(labels=LABELS, scores=SCORES):
+    return classification_metrics.evaluate_predictions(labels, scores, scores >= 0.5)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figure that was saved last, so that its texts can be read."""
+    saved = []
+    save = plots._save_png
+
+    def keep(figure, path):
+        saved.append(figure)
+        save(figure, path)
+
+    monkeypatch.setattr(plots, "_save_png", keep)
+    return saved
+
+
+def test_the_confusion_matrix_shows_counts_shares_and_interval(tmp_path, drawn):
+    plots.plot_confusion_matrix(tmp_path / "confusion.png", figures(), "Validation")
+
+    axes = drawn[0].axes[0]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["4\n80.0% of 5", "1\n20.0% of 5", "2\n28.6% of 7", "5\n71.4% of 7"]
+    title = axes.get_title()
+    assert title == "Validation\nAccuracy 0.7500 (95 % interval 0.468 to 0.911)\n12 images, research use only"
+    with Image.open(tmp_path / "confusion.png") as image:
+        assert image.format == "PNG"
+        assert len(image.convert("RGB").getcolors(1 << 24)) > 50
+
+
+def test_the_roc_curve_goes_through_the_point_of_the_verdicts(tmp_path, drawn):
+    plots.plot_roc(tmp_path / "roc.png", LABELS, SCORES, figures(), "Validation")
+
+    _, curve, point = drawn[0].axes[0].lines
+    assert curve.get_xydata()[0] == pytest.approx([0, 0])
+    assert curve.get_xydata()[-1] == pytest.approx([1, 1])
+    # The area under the drawn curve is the figure in the title.
+    area = numpy.trapezoid(curve.get_ydata(), curve.get_xdata())
+    assert f"ROC AUC {area:.4f}" in drawn[0].axes[0].get_title()
+    assert point.get_xydata()[0] == pytest.approx([2 / 7, 4 / 5])
+    assert "research use only" in drawn[0].axes[0].get_title()
+
+
+@pytest.mark.parametrize(("labels", "scores"), [([], []), ([True, True], [0.9, 0.1]), ([False], [0.9])])
+def test_a_set_without_both_classes_is_drawn_with_a_word(tmp_path, drawn, labels, scores):
+    labels, scores = numpy.array(labels, bool), numpy.array(scores, float)
+    found = figures(labels, scores)
+
+    plots.plot_roc(tmp_path / "roc.png", labels, scores, found, "Validation")
+    plots.plot_confusion_matrix(tmp_path / "confusion.png", found, "Validation")
+
+    assert "ROC AUC unknown: both classes are needed" in drawn[0].axes[0].get_title()
+    assert (tmp_path / "confusion.png").stat().st_size > 1000
+
+
+def test_a_bin_of_images_of_one_patient_is_drawn_without_an_interval(tmp_path, drawn):
+    found = operating_point.reliability_bins(
+        [[0.1, 0.9]] * 3 + [[0.25, 0.75]] * 2, [1, 1, 0, 1, 1], ["p1"] * 3 + ["p2", "p3"]
+    )
+
+    plots.plot_reliability(tmp_path / "reliability.png", {"before": None, "after": found}, "Validation")
+
+    assert [each["interval"] is None for each in found["bins"]] == [False, True]
+    (bars,) = drawn[0].axes[0].containers
+    assert bars.lines[0].get_ydata() == pytest.approx([1, 2 / 3])

@@ -1,0 +1,334 @@
+"""Trainer.py Quantize: what is accepted, what is refused, and, where NNCF is installed, NNCF itself."""
+
+import dataclasses
+import importlib.util
+
+import numpy
+import openvino
+import pytest
+from openvino import opset13
+
+import Trainer
+from Classes.common import atomic_files
+from Classes.common.errors import ALLError, DataError, GraphError
+from Classes.dataset import tfrecords
+from Classes.export import freeze_graph, int8_acceptance, int8_quantization
+from Classes.inference import backend, int8_files, model_card, openvino_backend
+from tests.evaluation.test_evaluate import VALIDATION, build, item
+from tests.support import graphs, small_networks, smears
+from tests.support.processes import held
+
+needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="NNCF, which is optional, is missing")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A project whose graph's answers are graphs.RED; NNCF counts as installed."""
+    monkeypatch.setattr(int8_quantization, "check_installed", lambda: None)
+    build(tmp_path, VALIDATION)
+    return tmp_path
+
+
+def reader(slope, shift):
+    """openvino.Model whose probability of class 1 is sigmoid(slope * red + shift), red from -1 to 1; RED's is 4, 0."""
+    image = opset13.parameter([1, 299, 299, 3], name="input")
+    image.output(0).set_names({"input:0"})
+    mean = opset13.reduce_mean(image, numpy.array([1, 2]))
+    weights, biases = numpy.zeros((3, 2), "float32"), numpy.array([0, shift], "float32")
+    weights[0, 1] = slope
+    answer = opset13.softmax(opset13.add(opset13.matmul(mean, weights, False, False), biases), 1)
+    answer.output(0).set_names({f"{graphs.OUTPUT}:0"})
+    return openvino.Model([answer], [image])
+
+
+SAME, SHIFTED, TURNED, SURELY_TURNED = reader(4, 0.1), reader(4, -1.2), reader(-4, 0), reader(4, 5)
+
+
+@pytest.fixture
+def offered(monkeypatch):
+    """Sets what NNCF is to make: models, or an exception in their place."""
+
+    def offer(*models):
+        def networks(configuration, card, images):
+            for number, model in enumerate(models):
+                if isinstance(model, BaseException):
+                    raise model
+                yield model, [f"layer{kept}" for kept in range(number)]
+
+        monkeypatch.setattr(int8_quantization, "quantized_candidates", networks)
+
+    return offer
+
+
+def card_of(folder):
+    return model_card.load_model_card(folder / "Model" / "ALLGraph.json")
+
+
+def quantize(folder, *settings):
+    return int8_quantization.quantize_model(graphs.configuration(folder, *settings))
+
+
+def opened(folder):
+    """(precision, probability of ALL for a red of 160) as AUTO opens it."""
+    with backend.open_engine(graphs.configuration(folder, "Precision=AUTO"), card_of(folder)) as engine:
+        return engine.precision, float(engine.classify(graphs.red(160)[None])[0, 1])
+
+
+def files(folder):
+    return {path.name for path in (folder / "Model").iterdir() if path.is_file() and path.name != ".lock"}
+
+
+def test_what_changes_no_verdict_is_accepted_and_speaks(folder, offered):
+    offered(SAME)
+
+    assert quantize(folder) == 0
+
+    assert files(folder) == {"ALLGraph.pb", "ALLGraph.json", "ALLGraph.int8.xml", "ALLGraph.int8.bin"}
+    precision, probability = opened(folder)
+    assert precision == "int8"
+    # sigmoid(4 * 32 / 128 + 0.1)
+    assert probability == pytest.approx(0.750260, abs=1e-5)
+
+
+def test_the_card_holds_what_was_measured(folder, offered):
+    offered(SAME)
+    quantize(folder)
+
+    found = card_of(folder).int8
+
+    # Five of seven are right; of the twelve pairs of both classes one is out of order and one is a tie.
+    assert found["images"] == 7
+    assert found["accuracy"] == pytest.approx([5 / 7, 5 / 7])
+    assert found["roc_auc"] == pytest.approx([10.5 / 12, 10.5 / 12])
+    assert (found["flips"], found["confident_flips"]) == (0, 0)
+    # Red 96 and 160 are nearest to one half: sigmoid(-0.9) - sigmoid(-1).
+    assert found["largest_difference"] == pytest.approx(0.020109, abs=1e-4)
+    assert (found["calibration_images"], found["margin"], found["in_float"]) == (2, 0.005, [])
+    assert found["shown"] is False
+
+
+def test_too_few_images_are_a_warning_or_with_proof_a_refusal(folder, offered, caplog):
+    offered(SAME)
+    with pytest.raises(GraphError):
+        quantize(folder, "QuantizeProof=true")
+    assert files(folder) == {"ALLGraph.pb", "ALLGraph.json"}
+
+    quantize(folder)
+
+    doubt = int8_acceptance.doubt(card_of(folder).int8, 0.005)
+    assert any(doubt in each.getMessage() for each in caplog.records if each.levelname == "WARNING")
+    # 7 images of 4 groups show that no more than every image is wrong.
+    quantize(folder, "QuantizeProof=true", "QuantizeMargin=1")
+    assert card_of(folder).int8["shown"] is True
+
+
+@pytest.mark.slow
+def test_layers_are_kept_in_float_until_the_verdicts_hold(folder, offered):
+    offered(TURNED, SURELY_TURNED, SAME)
+
+    assert quantize(folder) == 0
+
+    assert card_of(folder).int8["in_float"] == ["layer0", "layer1"]
+    assert opened(folder)[1] == pytest.approx(0.750260, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (TURNED, r"accuracy falls from 0\.7143 to 0\.2857, where 0\.005 is allowed; ROC AUC falls"),
+        (SURELY_TURNED, r"4 verdicts turn that had 0\.9 or more behind them"),
+    ],
+)
+def test_what_turns_verdicts_is_refused_with_the_figures(folder, offered, model, said):
+    offered(model)
+    before = (folder / "Model" / "ALLGraph.json").read_bytes()
+
+    with pytest.raises(GraphError, match=said):
+        quantize(folder)
+
+    assert files(folder) == {"ALLGraph.pb", "ALLGraph.json"}
+    assert (folder / "Model" / "ALLGraph.json").read_bytes() == before
+
+
+def test_the_margin_is_the_configurations(folder, offered):
+    offered(reader(4, -1.2))
+    quantize(folder)
+    # Red 160 is no longer ALL: one right verdict turns and one wrong one.
+    assert card_of(folder).int8["flips"] == 2
+
+    offered(TURNED)
+    with pytest.raises(GraphError, match=r"1 verdict turns that had 0\.9 or more behind it"):
+        quantize(folder, "QuantizeMargin=1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), MemoryError(), GraphError("no"), TURNED])
+def test_whatever_stops_it_leaves_the_former_one_in_use(folder, offered, stop):
+    offered(SAME)
+    quantize(folder)
+    before = {name: (folder / "Model" / name).read_bytes() for name in files(folder)}
+
+    offered(TURNED, stop)
+    with pytest.raises((KeyboardInterrupt, MemoryError, GraphError)):
+        quantize(folder)
+
+    assert {name: (folder / "Model" / name).read_bytes() for name in files(folder)} == before
+    assert opened(folder)[0] == "int8"
+
+
+def test_a_run_goes_on_after_one_that_was_killed(folder, offered):
+    int8_files.stage_int8(card_of(folder), TURNED)
+
+    offered(SAME)
+    quantize(folder)
+
+    assert len(files(folder)) == 4
+    assert opened(folder)[0] == "int8"
+
+
+def test_only_one_run_at_a_time(folder, offered):
+    offered(SAME)
+    with (
+        held(folder / "Model" / "_logs"),
+        pytest.raises(ALLError, match="another run is writing here"),
+    ):
+        quantize(folder)
+
+
+def test_other_shards_than_the_models_are_refused(folder, offered):
+    offered(SAME)
+    build(folder, VALIDATION, data={"manifest_sha256": "0" * 64})
+
+    with pytest.raises(GraphError, match="trained on other shards"):
+        quantize(folder)
+
+
+def test_without_validation_images_there_is_nothing_to_compare_on(folder, offered):
+    build(folder, [])
+    offered(AssertionError("quantised all the same"))
+
+    with pytest.raises(DataError, match="no validation images to compare on"):
+        quantize(folder)
+
+
+def test_without_training_images_there_is_nothing_to_fit_to(folder, offered):
+    splits = {"train": [], "validation": [item(folder, "validation", 0, "1", 128)]}
+    manifest = tfrecords.write_shards(graphs.configuration(folder), splits, {"classes": ["0", "1"], "synthetic": False})
+    graphs.write(folder / "Model", data={"manifest_sha256": manifest.sha256})
+    offered(SAME)
+
+    with pytest.raises(DataError, match="no training images"):
+        quantize(folder)
+
+
+def test_without_a_model_the_message_says_what_to_run(folder):
+    with pytest.raises(GraphError, match=r"no trained model yet; run python3 Trainer\.py"):
+        quantize(folder / "elsewhere")
+
+
+def test_without_nncf_the_message_is_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+    with pytest.raises(ALLError, match=r"NNCF is not installed; run .* -m pip install -r .*requirements-int8\.txt"):
+        quantize(tmp_path)
+
+
+def test_the_door(folder, offered, capsys):
+    offered(SAME)
+
+    assert Trainer.main(["Quantize", "--set", f"NetworkPath={folder}"]) == 0
+
+    said = capsys.readouterr().out
+    assert "7 images: accuracy 0.7143 -> 0.7143, ROC AUC 0.8750 -> 0.8750; " in said
+    assert "0 verdicts turn" in said
+    assert "Next: python3 Validation.py" in said
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A project with the narrow real network and 12 smears."""
+    content = freeze_graph.build_frozen_graph(
+        small_networks.configuration(tmp_path), small_networks.arrays()
+    ).SerializeToString()
+    items = []
+    for number in range(12):
+        image = smears.png(smears.cell(number % 2, number))
+        made = item(tmp_path, "any", number, str(number % 2), 128)
+        made.path.write_bytes(image)
+        items.append(
+            dataclasses.replace(made, sha256=atomic_files.sha256_file(made.path), size=len(image), width=80, height=80)
+        )
+    configuration = small_networks.configuration(tmp_path, "Precision=AUTO", "Shards=2", "QuantizeMargin=1")
+    splits = {"train": items[:8], "validation": items[8:]}
+    configuration.path("DatasetDir").mkdir(parents=True)
+    manifest = tfrecords.write_shards(configuration, splits, {"classes": ["0", "1"], "synthetic": True})
+    data = {"manifest_sha256": manifest.sha256}
+    graphs.write(tmp_path / "Model", size=small_networks.SIZE, content=content, data=data, threshold=0.0)
+    return configuration
+
+
+def test_layers_are_ranked_on_training_images_that_int8_is_not_fitted_to(folder, monkeypatch):
+    splits = {
+        "train": [item(folder, "train", number, "1", 128) for number in range(70)],
+        "validation": [item(folder, "validation", 0, "0", 128)],
+    }
+    manifest = tfrecords.write_shards(graphs.configuration(folder), splits, {"classes": ["0", "1"], "synthetic": False})
+    configuration = graphs.configuration(folder, "QuantizeImages=15")
+
+    def digests(records):
+        return {record.sha256 for record in records}
+
+    every = digests(each for each in tfrecords.iter_records(configuration, "train"))
+    fitted = digests(list(tfrecords.iter_records(configuration, "train"))[:15])
+
+    assert digests(int8_quantization._ranking_records(configuration)) == every - fitted
+    assert len(manifest.splits["train"]) == 70
+    # Too few are left, so that all are taken; validation images never are.
+    assert digests(int8_quantization._ranking_records(graphs.configuration(folder, "QuantizeImages=60"))) == every
+
+
+@needs_nncf
+def test_nncf_quantises_the_real_network(small):
+    assert int8_quantization.quantize_model(small) == 0
+
+    card = model_card.load_model_card(small.card)
+    model = openvino_backend.read_model(openvino_backend.new_core(), *int8_files.locate_int8(card))
+    kinds = {
+        str(node.get_output_element_type(0)) for node in model.get_ordered_ops() if node.get_type_name() == "Constant"
+    }
+    assert "<Type: 'int8_t'>" in kinds
+    assert card.int8["calibration_images"] == 8
+    assert card.int8["in_float"] == []
+    assert 0 < card.int8["largest_difference"] < 0.2
+    with backend.open_engine(small, card) as engine:
+        assert engine.precision == "int8"
+
+
+def test_the_float_layers_are_told_from_the_others(tmp_path):
+    path = tmp_path / "graph.pb"
+    path.write_bytes(
+        freeze_graph.build_frozen_graph(
+            small_networks.configuration(tmp_path), small_networks.arrays()
+        ).SerializeToString()
+    )
+    model = openvino_backend.read_model(openvino_backend.new_core(), path)
+
+    names = int8_quantization.float_layers(model)
+
+    assert len(names) == 95
+
+
+def test_what_nncf_is_to_keep_up(folder):
+    card = card_of(folder)
+    configuration = graphs.configuration(folder)
+    records = list(tfrecords.iter_records(configuration, "validation"))
+    labels, before = int8_quantization.engine_outputs(configuration, card, "f32", records)
+
+    # What SURELY_TURNED says to the last image.
+    loss, values = int8_quantization._ranking_score(
+        card, labels, before, [(6, numpy.array([[0.268941, 0.731059]], "float32"))]
+    )
+
+    # The last image is black and healthy: a sure sigmoid(-4) becomes sigmoid(1), and accuracy falls by all it had.
+    assert loss == pytest.approx(1 - 1 - 1 - (0.731059 - 0.017986), abs=1e-5)
+    assert values == pytest.approx([-(0.731059 - 0.017986)], abs=1e-5)

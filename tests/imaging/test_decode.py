@@ -1,0 +1,643 @@
+"""The one decoder: every kind of image comes out right, every broken one as ImageError."""
+
+import concurrent.futures
+import contextlib
+import io
+import os
+import struct
+import warnings
+import zlib
+
+import numpy
+import PIL.Image
+import PIL.TiffImagePlugin
+import pytest
+
+from Classes.common.errors import ImageError, UnsupportedImageError
+from Classes.imaging import decode, file_kinds
+from tests.support import smears
+
+PATCH = (200, 100, 50)
+
+
+def encoded(image, kind, **options):
+    if isinstance(image, numpy.ndarray):
+        image = PIL.Image.fromarray(image)
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def flat(mode="RGB", colour=PATCH, size=(8, 6)):
+    return PIL.Image.new(mode, size, colour)
+
+
+def noise(height, width, seed=0):
+    return numpy.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype="uint8")
+
+
+def smooth(height, width):
+    """Soft colours, which JPEG keeps well."""
+    rows, columns = numpy.mgrid[:height, :width]
+    waves = [120 + 90 * numpy.sin(rows / 9 + shift) * numpy.cos(columns / 11) for shift in (0, 1, 2)]
+    return numpy.stack(waves, -1).astype("uint8")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
+def test_lossless_formats_come_out_as_they_went_in(kind):
+    image = noise(5, 7)
+
+    loaded = decode.decode_image(encoded(image, kind))
+
+    assert loaded.dtype == numpy.uint8
+    numpy.testing.assert_array_equal(loaded, image)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("JPEG", "jpg"), ("GIF", "gif"), ("WEBP", "webp"), ("PNG", "png")])
+def test_type_is_told_by_content_never_by_name(tmp_path, kind, expected):
+    path = tmp_path / "cell.bmp"
+    path.write_bytes(encoded(flat(), kind))
+
+    assert numpy.abs(decode.decode_image(path).astype(int) - PATCH).max() <= 3
+    assert decode.decode_image(str(path)).shape == (6, 8, 3)
+    assert decode.decode_thumbnail(path, 64)[0] == decode.ImageInfo(expected, 8, 6)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (flat("L", 77), (77, 77, 77)),
+        (flat("1", 1), (255, 255, 255)),
+        # Transparent all over: the picture is what was meant.
+        (flat("LA", (100, 0)), (100, 100, 100)),
+        (flat("RGBA", (*PATCH, 1)), PATCH),
+        (flat("LA", (100, 255)), (100, 100, 100)),
+        (flat("RGBA", (*PATCH, 255)), PATCH),
+        (flat("RGBA", (*PATCH, 0)), PATCH),
+        # Half of (0, 100, 200) on white: 0.502 * value + 0.498 * 255.
+        (flat("RGBA", (0, 100, 200, 128)), (127, 177, 227)),
+        (flat().convert("P", palette=PIL.Image.Palette.ADAPTIVE), PATCH),
+    ],
+)
+def test_modes(image, expected):
+    assert tuple(decode.decode_image(encoded(image, "PNG"))[0, 0].tolist()) == expected
+
+
+def test_palette_with_a_transparent_entry_is_laid_on_white():
+    image = flat("P", 1)
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((7, 5), 0)
+
+    assert decode.decode_image(encoded(image, "PNG", transparency=1))[0, 0].tolist() == [255, 255, 255]
+    assert decode.decode_image(encoded(image, "PNG", transparency=0))[0, 0].tolist() == [40, 50, 60]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_cmyk(kind):
+    # No cyan, half magenta, full yellow, no black: (255, 127, 0). Pillow writes Adobe's inverted values to JPEG.
+    loaded = decode.decode_image(encoded(flat("CMYK", (0, 128, 255, 0), (32, 32)), kind, quality=100))
+
+    assert numpy.abs(loaded[16, 16].astype(int) - (255, 127, 0)).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 257, 32896, 65535], [0, 1, 128, 255]),  # 16 bits: value / 257
+        ([0, 0, 0, 0], [0, 0, 0, 0]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_by_their_range(values, expected, kind):
+    image = numpy.array([values], "uint16")
+
+    loaded = decode.decode_image(encoded(image, kind))
+
+    assert loaded[0, :, 0].tolist() == expected
+    assert (loaded == loaded[..., :1]).all()
+
+
+def test_big_endian_sixteen_bits():
+    image = PIL.Image.frombytes("I;16B", (2, 1), struct.pack(">HH", 257, 32896))
+
+    assert decode.decode_image(encoded(image, "TIFF"))[0, :, 0].tolist() == [1, 128]
+
+
+@pytest.mark.parametrize("value", [numpy.nan, numpy.inf])
+def test_pixels_that_are_no_numbers(tmp_path, value):
+    path = tmp_path / "nan.tif"
+    path.write_bytes(encoded(numpy.full((2, 2), value, "float32"), "TIFF"))
+
+    with pytest.raises(ImageError, match=r"nan\.tif") as caught:
+        decode.decode_image(path)
+    assert caught.value.code == "not_finite"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_orientation(orientation, kind):
+    upright = noise(4, 6)
+    # How a camera that was held that way stores what it sees; the inverse of what a viewer does.
+    stored = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.swapaxes(0, 1), 6: numpy.rot90(upright, 1),
+        7: upright[::-1, ::-1].swapaxes(0, 1), 8: numpy.rot90(upright, -1),
+    }[orientation]  # fmt: skip
+    exif = PIL.Image.Exif()
+    exif[274] = orientation
+
+    loaded = decode.decode_image(encoded(numpy.ascontiguousarray(stored), kind, exif=exif))
+
+    numpy.testing.assert_array_equal(loaded, upright)
+
+
+def test_sixteen_bits_are_turned_too():
+    exif = PIL.Image.Exif()
+    exif[274] = 3
+
+    assert decode.decode_image(encoded(numpy.array([[0, 65535]], "uint16"), "PNG", exif=exif))[0, :, 0].tolist() == [
+        255,
+        0,
+    ]
+
+
+def test_broken_camera_notes_do_not_cost_the_image():
+    image = smooth(16, 16)
+    exif = b"Exif\x00\x00II*\x00\xff\xff\xff\xff" + b"\xff" * 40
+
+    loaded = decode.decode_image(encoded(image, "JPEG", exif=exif, quality=95))
+
+    assert numpy.abs(loaded.astype(int) - image).mean() < 10
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_first_frame_only(kind):
+    frames = [flat(colour=(250, 250, 250)), flat(colour=(0, 0, 0))]
+
+    loaded = decode.decode_image(encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True))
+
+    assert loaded.shape == (6, 8, 3)
+    assert loaded.min() >= 248
+
+
+def png_header(width, height):
+    """A PNG that claims a size and holds next to nothing."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ((60_000, 1), "60000x1 pixels.*20000.*MaxSide"),
+        ((1, 20_001), "MaxSide"),
+        ((7_000, 7_000), "49000000|7000x7000.*40000000.*MaxPixels"),
+        ((10_000, 10_000), "MaxPixels"),  # Pillow only warns
+        ((60_000, 60_000), "MaxPixels"),  # Pillow refuses by itself
+    ],
+)
+def test_limits_are_told_from_the_header(size, words):
+    with pytest.raises(ImageError, match=words):
+        decode.decode_image(png_header(*size))
+
+
+def test_limits_of_the_configuration():
+    data = encoded(flat(size=(10, 10)), "PNG")
+
+    assert decode.decode_image(data, max_pixels=100, max_side=10).shape == (10, 10, 3)
+    with pytest.raises(ImageError, match="10x10 pixels, 99 in all are allowed"):
+        decode.decode_image(data, max_pixels=99)
+    with pytest.raises(ImageError, match="the longest side allowed is 9 "):
+        decode.decode_and_resize(data, 4, max_side=9)
+
+
+def test_jpeg_of_endless_scans():
+    data = encoded(smooth(64, 64), "JPEG", progressive=True)
+    assert decode.decode_image(data).shape == (64, 64, 3)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+
+    with pytest.raises(ImageError, match="scans"):
+        decode.decode_image(data[:-2] + 200 * scan + data[-2:])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<html>502 Bad Gateway</html>", b"PK\x03\x04" + bytes(60), b"\0\5" * 50, bytes(1000),
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF\4\0\0\0WEBP", b"BM",
+        b"\x89PNG\r\n\x1a\n",
+    ],
+)  # fmt: skip
+def test_what_is_no_image(data):
+    with pytest.raises(ImageError, match=r"^the image: "):
+        decode.decode_image(data)
+
+
+def test_encapsulated_postscript_is_never_interpreted():
+    with pytest.raises(UnsupportedImageError) as caught:
+        decode.decode_image(encoded(flat(), "EPS"))
+    assert caught.value.code == "not_an_image"
+
+
+def test_messages_name_the_file(tmp_path):
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "cut.png").write_bytes(encoded(noise(50, 50), "PNG")[:2000])
+    os.mkfifo(tmp_path / "pipe.png")
+
+    for name, words in [
+        ("empty.png", "empty"), ("missing.png", "No such file"), (".", "folder"), ("cut.png", "truncated"),
+        ("pipe.png", "device"), ("a\0b.png", "null"),
+    ]:  # fmt: skip
+        with pytest.raises(ImageError) as caught:
+            decode.decode_image(tmp_path / name)
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
+        assert words in str(caught.value)
+    with pytest.raises(ImageError, match=r"^scan 7: the file is empty"):
+        decode.decode_image(b"", name="scan 7")
+
+
+SEEDS = {
+    "jpeg": lambda: encoded(smooth(40, 40), "JPEG"),
+    "progressive": lambda: encoded(smooth(40, 40), "JPEG", progressive=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0"),
+    "cmyk": lambda: encoded(flat("CMYK", (9, 8, 7, 6), (40, 40)), "JPEG"),
+    "png": lambda: encoded(noise(20, 20), "PNG"),
+    "palette": lambda: encoded(PIL.Image.fromarray(noise(20, 20)).quantize(16), "PNG", transparency=3),
+    "sixteen": lambda: encoded(numpy.arange(400, dtype="uint16").reshape(20, 20) * 99, "PNG"),
+    "gif": lambda: encoded(noise(20, 20), "GIF"),
+    "bmp": lambda: encoded(noise(20, 20), "BMP"),
+    "tiff": lambda: encoded(noise(20, 20), "TIFF"),
+    "deflate": lambda: encoded(noise(20, 20), "TIFF", compression="tiff_adobe_deflate"),
+    "float": lambda: encoded(noise(20, 20)[..., 0].astype("float32"), "TIFF"),
+    "webp": lambda: encoded(noise(20, 20), "WEBP"),
+    "ppm": lambda: encoded(noise(20, 20), "PPM"),
+}
+
+
+@pytest.mark.parametrize("kind", SEEDS)
+def test_damaged_bytes_give_an_image_or_an_image_error(kind):
+    good = SEEDS[kind]()
+    generator = numpy.random.default_rng(7)
+    cases = [good[:end] for end in range(1, len(good), max(len(good) // 40, 1))]
+    for _ in range(120):
+        broken = bytearray(good)
+        for _ in range(generator.integers(1, 6)):
+            broken[generator.integers(0, min(len(broken), 400))] = generator.integers(0, 256)
+        cases.append(bytes(broken))
+
+    outcomes = set()
+    for data in cases:
+        try:
+            image = decode.decode_image(data, max_pixels=100_000, at_least=9)
+        except ImageError:
+            outcomes.add("error")
+        else:
+            assert image.dtype == numpy.uint8
+            assert image.ndim == 3 and image.shape[2] == 3
+            outcomes.add("image")
+        # The check of Data.py must not pass what the decoder then refuses.
+        try:
+            decode.decode_thumbnail(data, 64, max_pixels=100_000)
+        except ImageError:
+            with pytest.raises(ImageError):
+                decode.decode_image(data, max_pixels=100_000)
+    assert outcomes == {"error", "image"} or outcomes == {"error"}
+
+
+def test_square_is_the_middle_of_the_image():
+    image = numpy.zeros((40, 80, 3), "uint8")
+    image[:, :20] = 200
+    image[:, 60:] = 90
+
+    # The middle square spans columns 20 … 60: neither of the margins shows.
+    assert (decode.center_crop_resize(image, 16) == 0).all()
+    assert decode.center_crop_resize(image, 16).shape == (16, 16, 3)
+
+
+def test_square_of_the_wanted_crop_size_keeps_the_pixels():
+    image = noise(32, 32)
+
+    # 28 = 0.875 * 32 pixels from the middle, not resized at all.
+    numpy.testing.assert_array_equal(decode.center_crop_resize(image, 28), image[2:30, 2:30])
+
+
+def test_square_does_not_alias():
+    stripes = numpy.zeros((512, 512, 3), "uint8")
+    stripes[:, ::2] = 255
+
+    small = decode.center_crop_resize(stripes, 32)
+
+    # A nearest or plain bicubic sampling would answer 0 or 255 here.
+    assert numpy.abs(small.astype(int) - 127).max() <= 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 2)])
+def test_square_of_tiny_images(shape):
+    image = numpy.full((*shape, 3), 99, "uint8")
+
+    assert (decode.center_crop_resize(image, 10) == 99).all()
+
+
+@pytest.mark.parametrize(("side", "shape"), [(125, 125), (128, 64), (256, 64), (512, 64), (1000, 125)])
+def test_large_jpegs_are_decoded_at_a_reduced_scale(side, shape):
+    data = encoded(smooth(side, side), "JPEG", quality=92)
+
+    # At least twice the 32 pixels that are needed are left.
+    assert decode.decode_image(data, at_least=32).shape == (shape, shape, 3)
+    assert decode.decode_image(data).shape == (side, side, 3)
+
+
+def test_reduced_scale_gives_the_same_square():
+    generator = numpy.random.default_rng(1)
+    image = (smooth(1100, 900) + generator.normal(0, 10, (1100, 900, 3))).clip(0, 255).astype("uint8")
+    data = encoded(image, "JPEG", quality=95)
+    assert decode.decode_image(data, at_least=128).shape[1] == 450
+
+    difference = numpy.abs(
+        decode.decode_and_resize(data, 112).astype(int) - decode.center_crop_resize(decode.decode_image(data), 112)
+    )
+
+    assert difference.mean() < 0.6
+    assert difference.max() <= 8
+
+
+def test_reduced_scale_with_orientation_and_for_other_formats():
+    exif = PIL.Image.Exif()
+    exif[274] = 6
+
+    assert decode.decode_image(encoded(smooth(600, 900), "JPEG", exif=exif), at_least=100).shape == (450, 300, 3)
+    assert decode.decode_image(encoded(smooth(600, 900), "PNG"), at_least=100).shape == (600, 900, 3)
+
+
+def test_network_input():
+    pixels = numpy.array([[[[0, 128, 255]]]], "uint8")
+
+    scaled = decode.normalize(pixels)
+
+    assert scaled.dtype == numpy.float32
+    numpy.testing.assert_array_equal(scaled, numpy.float32([[[[-1, 0, 127 / 128]]]]))
+    numpy.testing.assert_allclose(decode.normalize(pixels, 100.0), [[[[-1, 0.28, 1.55]]]], rtol=1e-6)
+
+
+def test_threads_agree_and_leave_the_warnings_as_they_were():
+    # A PNG that Pillow warns about (an APNG chunk of no frames), among others.
+    png = encoded(noise(64, 64), "PNG")
+    data = b"acTL" + bytes(8)
+    chunk = struct.pack(">I", 8) + data + struct.pack(">I", zlib.crc32(data))
+    odd = png[:33] + chunk + png[33:]
+    with pytest.warns(UserWarning, match="APNG"):
+        PIL.Image.open(io.BytesIO(odd)).load()
+    sources = [odd, png, encoded(smooth(64, 64), "JPEG")] * 40
+    expected = [decode.decode_image(source) for source in sources[:3]]
+    before = list(warnings.filters)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        loaded = list(pool.map(decode.decode_image, sources))
+
+    for number, image in enumerate(loaded):
+        numpy.testing.assert_array_equal(image, expected[number % 3])
+    assert list(warnings.filters) == before
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"), [((360, 363), (182, 180, 3)), ((500, 256), (128, 250, 3)), ((20, 255), (255, 20, 3))]
+)
+def test_a_glance_keeps_a_small_picture_of_the_whole(size, shape):
+    image = numpy.full((size[1], size[0], 3), 50, "uint8")
+    image[: size[1] // 2] = 200
+
+    facts, small = decode.decode_thumbnail(smears.png(image), 128)
+
+    assert (facts.width, facts.height) == size
+    assert small.shape == shape
+    assert small[0].tolist() == [[200] * 3] * shape[1]
+    assert small[-1].tolist() == [[50] * 3] * shape[1]
+
+
+def test_a_glance_stands_upright_and_knows_every_mode(tmp_path):
+    from PIL import Image
+
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (600, 300), (10, 200, 90)).save(path, exif=exif)
+    assert decode.decode_thumbnail(path, 100)[1].shape == (200, 100, 3)
+    for mode in ("1", "P", "LA", "RGBA", "CMYK", "I;16"):
+        path = tmp_path / f"image.{'tif' if mode in ('CMYK', 'I;16') else 'png'}"
+        Image.new(mode, (300, 300)).save(path)
+        assert decode.decode_thumbnail(path, 100)[1].shape == (100, 100, 3), mode
+
+
+def test_a_view_scales_and_orders_the_channels():
+    pixels = numpy.array([[[[255, 51, 0]]]], "uint8")
+
+    seen = decode.InputSpec(1, mean=0, scale=255, channels="BGR").network_input(pixels)
+
+    numpy.testing.assert_allclose(seen, [[[[0, 0.2, 1]]]], rtol=1e-6)
+    assert seen.flags["C_CONTIGUOUS"]
+
+
+def test_a_view_may_see_the_whole_of_the_shorter_side():
+    image = numpy.zeros((64, 64, 3), "uint8")
+    image[:3] = 255
+
+    seen, whole = (decode.InputSpec(32, crop=crop).prepare(smears.png(image)) for crop in (decode.CROP_FRACTION, 1.0))
+
+    assert seen.max() == 0, "the rim is cut off"
+    assert whole[0].min() > 200
+
+
+def chunks(data, kind, content, right=True):
+    """A PNG with one more chunk behind its header, its checksum right or wrong."""
+    chunk = struct.pack(">I", len(content)) + kind + content
+    return data[:33] + chunk + struct.pack(">I", zlib.crc32(kind + content) ^ (not right)) + data[33:]
+
+
+def rgb16(values):
+    """A 16-bit RGB PNG of whole numbers [H, W, 3]."""
+    import imagecodecs
+
+    return imagecodecs.png_encode(values.astype("uint16"))
+
+
+def test_sixteen_bit_colour_png_of_its_full_range():
+    values = numpy.array([[[0, 257, 65535], [32896, 40000, 51400]]])
+
+    assert decode.decode_image(rgb16(values)).tolist() == [[[0, 1, 255], [128, 156, 200]]]
+
+
+def test_the_depth_that_a_png_states_counts():
+    values = numpy.array([[[0, 819, 4095], [2048, 1000, 333]]])
+    # value * 255 / 4095
+    expected = [[[0, 51, 255], [128, 62, 21]]]
+
+    assert decode.decode_image(chunks(rgb16(values), b"sBIT", b"\x0c\x0c\x0c")).tolist() == expected
+    assert decode.decode_image(rgb16(values), sample_bits=12).tolist() == expected
+    # As the PNG standard has it, 12 bits stand at the top of 16; also if the picture is dark.
+    for factor, shown in ((16, [[[0, 51, 255], [128, 62, 21]]]), (0, [[[0, 0, 0], [0, 0, 0]]])):
+        assert decode.decode_image(chunks(rgb16(values * factor), b"sBIT", b"\x0c\x0c\x0c")).tolist() == shown
+    with pytest.raises(ImageError) as caught:
+        decode.decode_image(rgb16(values))
+    assert caught.value.code == "unknown_bit_depth"
+
+
+def test_sixteen_bit_png_with_a_transparent_colour_and_nothing_on_standard_error(capfd):
+    values = numpy.random.default_rng(0).integers(0, 65536, (30, 33, 3))
+    data = chunks(rgb16(values), b"tRNS", struct.pack(">HHH", *values[0, 0]))
+    expected = numpy.rint(values / 257).astype("uint8")
+    expected[0, 0] = 255
+    numpy.testing.assert_array_equal(decode.decode_image(data), expected)
+    # Read by libpng only with remarks: another compression method, and bytes behind the last pixel.
+    body = data.index(b"IDAT") - 4
+    size = int.from_bytes(data[body : body + 4], "big")
+    pixels = zlib.decompress(data[body + 8 : body + 8 + size])
+    content = zlib.compress(pixels + bytes(99))
+    odd = struct.pack(">I", len(content)) + b"IDAT" + content + struct.pack(">I", zlib.crc32(b"IDAT" + content))
+    for broken in (data[:body] + odd + data[body + 12 + size :],):
+        with contextlib.suppress(ImageError):
+            numpy.testing.assert_array_equal(decode.decode_image(broken), expected)
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_interlaced_sixteen_bit_png():
+    # Adam7 of an image of 1x1 has one pass, of 2x1 two.
+    def png(width, passes):
+        header = struct.pack(">IIBBBBB", width, 1, 16, 0, 0, 0, 1)
+        parts = ((b"IHDR", header), (b"IDAT", zlib.compress(passes)), (b"IEND", b""))
+        chunk = (struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in parts)
+        return b"\x89PNG\r\n\x1a\n" + b"".join(chunk)
+
+    two = png(2, b"\0" + struct.pack(">H", 32896) + b"\0" + struct.pack(">H", 51400))
+    assert decode.decode_image(png(1, b"\0" + struct.pack(">H", 32896)))[0, :, 0].tolist() == [128]
+    assert decode.decode_image(two)[0, :, 0].tolist() == [128, 200]
+
+
+def test_sixteen_bit_png_with_transparency():
+    import imagecodecs
+
+    values = numpy.full((2, 2, 4), 51400, "uint16")
+    values[0, 0, 3], values[1:, :, 3], values[0, 1, 3] = 0, 65535, 32896
+    shown = decode.decode_image(imagecodecs.png_encode(values))[..., 0]
+    # 0.502 * 200 + 0.498 * 255 = 227.
+    assert shown.tolist() == [[255, 227], [200, 200]]
+    values[..., 3] = 0
+    assert (decode.decode_image(imagecodecs.png_encode(values)) == 200).all()
+
+
+def test_ppm_has_the_depth_of_its_header():
+    data = b"P5 3 1 4095\n" + struct.pack(">HHH", 0, 819, 2048)
+
+    assert decode.decode_image(data)[0, :, 0].tolist() == [0, 51, 128]
+
+
+def test_a_wrong_checksum_of_a_note_is_passed_over_and_one_of_the_picture_is_not():
+    image = noise(20, 20)
+    good = encoded(image, "PNG")
+
+    numpy.testing.assert_array_equal(decode.decode_image(chunks(good, b"tEXt", b"a\0b", right=False)), image)
+    assert decode.read_header(chunks(good, b"pHYs", bytes(9), right=False)).width == 20
+    end = good.rindex(b"IEND") - 5
+    with pytest.raises(ImageError) as caught:
+        decode.decode_image(good[: end - 3] + bytes([good[end - 3] ^ 1]) + good[end - 2 :])
+    assert caught.value.code == "bad_checksum"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("at_least", [None, 40])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_without_its_end_mark_is_whole_and_one_that_is_cut_is_not(mode, at_least, progressive):
+    data = encoded(PIL.Image.fromarray(smooth(200, 170)).convert(mode), "JPEG", quality=90, progressive=progressive)
+    expected = decode.decode_image(data, at_least=at_least)
+
+    for end in (-2, -1):
+        numpy.testing.assert_array_equal(decode.decode_image(data[:end], at_least=at_least), expected)
+    for end in (-8, -40, -len(data) // 2):
+        with pytest.raises(ImageError):
+            decode.decode_image(data[:end], at_least=at_least)
+    if progressive:
+        # All but the last scan is a picture too, of less detail.
+        with pytest.raises(ImageError):
+            decode.decode_image(data[: data.rindex(b"\xff\xda")], at_least=at_least)
+
+
+def blanks():
+    """Names and images without content, uint8 [H, W, 3]."""
+    generator = numpy.random.default_rng(3)
+    rows, columns = numpy.mgrid[-1:1:200j, -1:1:180j]
+    distance = numpy.hypot(rows, columns)
+    gradients = {
+        "ramp": 127 * (1 + rows), "diagonal": 63 * (2 + rows + columns), "vignette": 230 - 40 * distance**2,
+        "cone": 255 - 180 * distance,
+    }  # fmt: skip
+    found = {f"flat {value}": numpy.full((200, 180, 3), value, "uint8") for value in (0, 128, 255)}
+    found |= {
+        name: numpy.repeat(each[..., None], 3, 2).clip(0, 255).astype("uint8") for name, each in gradients.items()
+    }
+    for sigma in (3, 12, 25):
+        found[f"noise {sigma}"] = (200 + generator.normal(0, sigma, (200, 180, 3))).clip(0, 255).astype("uint8")
+    found["tiny"] = numpy.full((1, 1, 3), 90, "uint8")
+    file = io.BytesIO(encoded(found["noise 12"], "JPEG", quality=20))
+    found["noise in JPEG"] = numpy.asarray(PIL.Image.open(file))
+    return found
+
+
+@pytest.mark.parametrize("name", blanks())
+def test_images_that_show_nothing(name):
+    seen = decode.decode_and_resize(encoded(blanks()[name], "PNG"), 75)
+
+    assert not decode.has_content(seen)
+    with pytest.raises(ImageError, match="slide 7") as caught:
+        decode.require_content(seen, "slide 7")
+    assert caught.value.code == "no_content"
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+@pytest.mark.parametrize("size", [75, 299])
+def test_cells_have_content_also_pale_blurred_and_cut_out_on_black(positive, size):
+    import PIL.ImageFilter
+
+    cell = smears.cell(positive, 5, size=200)
+    rows, columns = numpy.mgrid[:200, :200]
+    cut = numpy.where(numpy.hypot(rows - 100, columns - 100)[..., None] < 90, cell, 0).astype("uint8")
+    pale = (255 - (255 - cell) * 0.3).astype("uint8")
+    blurred = numpy.asarray(PIL.Image.fromarray(cell).filter(PIL.ImageFilter.GaussianBlur(4)))
+    for image in (cell, cut, pale, blurred):
+        assert decode.has_content(decode.decode_and_resize(encoded(image, "PNG"), size))
+
+
+@pytest.mark.slow
+def test_real_cells_and_fields_have_content(shared):
+    files = [path for name in ("pbc", "bccd", "chula") for path in sorted(shared.glob(f"data/{name}/**/*.jpg"))[::3]]
+    assert len(files) > 300
+
+    assert [path.name for path in files if not decode.has_content(decode.decode_and_resize(path, 299))] == []
+
+
+def text_kinds():
+    return {
+        "HTML": b"<!DOCTYPE html><html>", "JSON": b'{"code": "x"}', "SVG": b"<svg xmlns='x'/>",
+        "XML": b"<?xml version='1'?><a/>",
+        "data: URI": b"data:image/png;base64,iVBORw0KGgo", "base64 text": b"/9j/4AAQSkZJRgABAQAAAQABAAD/2wBD",
+        "multipart form data": b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n',
+        "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "text": b"not found\n",
+        "PDF": b"%PDF-1.7\n", "gzip": b"\x1f\x8b\x08\0", "ZIP": b"PK\x03\x04" + bytes(30), "only zero bytes": bytes(99),
+        "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "AVIF": b"\0\0\0\x1cftypavif\0\0\0\0mif1avif",
+        "video": b"\0\0\0\x18ftypisom\0\0\0\0mp42", "JPEG XL": b"\xff\x0a\0\0", "JPEG 2000": b"\xff\x4f\xff\x51",
+        "DICOM": bytes(128) + b"DICM",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", text_kinds())
+def test_an_error_names_what_a_file_is_instead(kind):
+    data = text_kinds()[kind]
+
+    assert file_kinds.identify(data)[0] == kind
+    with pytest.raises(UnsupportedImageError) as caught:
+        decode.decode_image(data)
+    assert kind in str(caught.value)

@@ -1,0 +1,72 @@
+import threading
+
+import numpy
+import pytest
+
+from Classes.common.errors import EngineError
+from Classes.inference import backend, failover
+from tests.support import waiting
+
+IMAGE = numpy.zeros((1, 8, 8, 3), "uint8")
+
+
+class Fake:
+    """An engine that does what `answers` says, call by call."""
+
+    precision = "f32"
+
+    def __init__(self, name, *answers):
+        self.name, self._answers = name, iter(answers)
+
+    def classify(self, batch):
+        answer = next(self._answers)
+        return answer() if callable(answer) else answer
+
+
+def fails():
+    raise EngineError("stick: gone")
+
+
+RIGHT, OTHER = numpy.array([[0.25, 0.75]], "float32"), numpy.array([[0.5, 0.5]], "float32")
+
+
+@pytest.fixture
+def no_rest(monkeypatch):
+    monkeypatch.setattr(failover, "RETRY_INTERVAL", 0)
+
+
+def test_who_answered_is_told_with_the_answer(no_rest):
+    stick, processor = Fake("stick", RIGHT, fails, RIGHT), Fake("processor", OTHER)
+    engine = failover.FailoverBackend(stick, processor)
+
+    found = [backend.classify_with_source(engine, IMAGE) for _ in range(3)]
+
+    assert [spoke.name for _, spoke in found] == ["stick", "processor", "stick"]
+    assert [float(answers[0, 0]) for answers, _ in found] == [0.25, 0.5, 0.25]
+
+
+def test_an_engine_that_stands_for_itself_answered():
+    stick = Fake("stick", RIGHT)
+
+    assert backend.classify_with_source(stick, IMAGE) == (RIGHT, stick)
+
+
+def test_an_answer_from_before_a_failure_does_not_bring_the_device_back(caplog):
+    caplog.set_level("INFO")
+    began, go = threading.Event(), threading.Event()
+
+    def slow():
+        began.set()
+        go.wait(waiting.LIMIT)
+        return RIGHT
+
+    engine = failover.FailoverBackend(Fake("stick", slow, fails), Fake("processor", OTHER, OTHER))
+    first = threading.Thread(target=engine.classify, args=(IMAGE,))
+    first.start()
+    began.wait(waiting.LIMIT)
+    engine.classify(IMAGE)
+    go.set()
+    first.join()
+
+    assert engine.name == "processor"
+    assert "is back" not in caplog.text

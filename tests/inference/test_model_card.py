@@ -1,0 +1,120 @@
+import json
+
+import pytest
+
+from Classes.common.errors import GraphError
+from Classes.imaging import decode
+from Classes.inference import model_card
+from tests.support import graphs
+
+
+@pytest.fixture
+def path(tmp_path):
+    return graphs.write(tmp_path, content=b"a graph")
+
+
+def change(path, **fields):
+    values = {**json.loads(path.read_text()), **fields}
+    del values["content_sha256"]
+    path.write_text(json.dumps(values))
+
+
+def test_a_card_is_read_as_it_was_written(path):
+    card = model_card.load_model_card(path)
+
+    assert (card.classes, card.positive, card.threshold, card.synthetic) == (("0", "1"), "1", 0.5, False)
+    assert card.view == decode.InputSpec(299, 128.0, 128.0, "RGB", decode.CROP_FRACTION)
+    assert card.graph_path == path.with_name("ALLGraph.pb")
+    card.verify()
+
+
+def test_writing_a_card_keeps_every_field(path):
+    before = json.loads(path.read_text())
+
+    model_card.write_model_card(path, model_card.load_model_card(path))
+
+    assert json.loads(path.read_text()) == before
+
+
+def test_a_threshold_that_is_not_the_one_written_is_refused(path):
+    path.write_text(path.read_text().replace('"threshold": 0.5', '"threshold": 0.7'))
+
+    with pytest.raises(GraphError, match=r"ALLGraph\.json: damaged, or changed after it was written"):
+        model_card.load_model_card(path)
+    change(path)
+    assert model_card.load_model_card(path).threshold == 0.7, "a change that says it is one is taken"
+
+
+def test_a_changed_graph_is_refused(path):
+    path.with_name("ALLGraph.pb").write_bytes(b"another graph")
+
+    with pytest.raises(GraphError, match="not the graph of its card"):
+        model_card.load_model_card(path).verify()
+
+
+def test_a_missing_graph_is_refused(path):
+    path.with_name("ALLGraph.pb").unlink()
+
+    with pytest.raises(GraphError, match=r"ALLGraph\.pb: missing"):
+        model_card.load_model_card(path).verify()
+
+
+def test_without_a_model_the_message_says_what_to_run(tmp_path):
+    with pytest.raises(GraphError, match=r"no trained model yet; run python3 Trainer\.py"):
+        model_card.load_model_card(tmp_path / "ALLGraph.json")
+
+
+@pytest.mark.parametrize("content", ["", "{", "\x00\x01", '{"version": 1, "threshold": NaN}', "[" * 100_000])
+def test_a_damaged_card_is_one_line(path, content):
+    path.write_text(content)
+
+    with pytest.raises(GraphError) as caught:
+        model_card.load_model_card(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "7", "{}", '{"version": 2}'])
+def test_another_version_is_named(path, content):
+    path.write_text(content)
+
+    with pytest.raises(GraphError, match="version 1 is expected"):
+        model_card.load_model_card(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("graph", "../../etc/passwd", "graph"),
+        ("graph", "..", "graph"),
+        ("graph_sha256", "0", "graph_sha256"),
+        ("classes", ["1"], "classes"),
+        ("classes", ["1", "1"], "classes"),
+        ("positive", "ALL", "positive is 'ALL'"),
+        ("threshold", 1.5, "threshold"),
+        ("synthetic", "no", "synthetic"),
+        ("input", {"node": "input", "size": 299, "mean": 0}, "input.mean"),
+        ("input", {"node": "input", "mean": 128}, "input"),
+        ("input", {"node": "input", "size": 299, "mean": 0, "scale": 0}, "input.scale: 0"),
+        ("input", {"node": "input", "size": 299, "mean": 128, "channels": "GBR"}, "input.channels: 'GBR'"),
+        ("input", {"node": "input", "size": 299, "mean": 128, "crop": 1.5}, "input.crop: 1.5 is greater"),
+    ],
+)
+def test_a_wrong_field_is_named(path, field, value, named):
+    change(path, **{field: value})
+
+    with pytest.raises(GraphError, match=named):
+        model_card.load_model_card(path)
+
+
+def test_a_card_says_how_its_network_sees(path):
+    seen = {"size": 100, "mean": 0.0, "scale": 255.0, "channels": "BGR", "crop": 1.0}
+    change(path, input={"node": "input", **seen, "of a later writer": 1})
+
+    assert model_card.load_model_card(path).view == decode.InputSpec(**seen)
+
+
+def test_fields_of_a_later_writer_do_no_harm(path):
+    change(path, calibration={"method": "temperature"})
+
+    assert model_card.load_model_card(path).classes == ("0", "1")

@@ -1,0 +1,110 @@
+import types
+
+import numpy
+import pytest
+
+from Classes.common import input_files
+from Classes.inference import prediction
+
+
+def card(classes=("0", "1"), threshold=0.5, positive="1", uncertain=None):
+    return types.SimpleNamespace(classes=classes, threshold=threshold, positive=positive, uncertain=uncertain)
+
+
+def judge(*probabilities, low=0.8, **fields):
+    return prediction.make_prediction(numpy.array(probabilities, "float32"), card(**fields), low)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "truth", "words"),
+    [
+        ((0.0283, 0.9717), "1", "ALL correctly detected with confidence of 0.9717 in 0.33"),
+        ((0.6353, 0.3647), "0", "ALL correctly not detected with LOW confidence of 0.6353 in 0.33"),
+        ((0.6143, 0.3857), "1", "ALL incorrectly not detected with LOW confidence of 0.6143 in 0.33"),
+        ((0.1, 0.9), "0", "ALL incorrectly detected with confidence of 0.9 in 0.33"),
+        ((0.0, 1.0), "1", "ALL correctly detected with confidence of 1.0 in 0.33"),
+        ((0.052, 0.948), None, "ALL detected with a confidence of 0.948 in 0.33"),
+        ((0.728, 0.272), None, "ALL not detected with a LOW confidence of 0.728 in 0.33"),
+    ],
+)
+def test_the_historic_words(probabilities, truth, words):
+    assert judge(*probabilities).sentence(0.33, truth) == words
+
+
+def test_the_fields_of_a_verdict():
+    verdict = judge(0.25, 0.75)
+
+    assert (verdict.detected, verdict.label, verdict.confidence, verdict.low) == (True, "1", 0.75, True)
+    assert verdict.probabilities == {"0": 0.25, "1": 0.75}
+    assert verdict.finding == "ALL detected"
+
+
+@pytest.mark.parametrize("level", [0.8, 0.7, 0.9, 0.5])
+def test_a_confidence_of_exactly_the_threshold_is_not_low(level):
+    below = float(numpy.nextafter(numpy.float32(level), numpy.float32(0)))
+
+    assert not judge(1 - level, level, low=level).low
+    assert judge(1 - below, below, low=level, threshold=0.3).low
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.3, 0.7])
+def test_the_cards_threshold_itself_is_a_detection(threshold):
+    below = float(numpy.nextafter(numpy.float32(threshold), numpy.float32(0)))
+
+    assert judge(1 - threshold, threshold, threshold=threshold).detected
+    assert not judge(1 - below, below, threshold=threshold).detected
+
+
+def test_with_another_threshold_the_confidence_is_of_the_class_that_is_said():
+    assert judge(0.6, 0.4, threshold=0.3).confidence == 0.4
+    assert judge(0.4, 0.6, threshold=0.7).confidence == 0.4
+
+
+@pytest.mark.parametrize(
+    ("probability", "uncertain"), [(0.1, False), (0.2, True), (0.5, True), (0.69, True), (0.7, False), (0.9, False)]
+)
+def test_uncertain_from_the_bands_low_end_to_below_its_high_one(probability, uncertain):
+    verdict = judge(1 - probability, probability, uncertain=[0.2, 0.7])
+
+    assert verdict.uncertain is uncertain
+    assert verdict.detected is (probability >= 0.5), "uncertain or not, a verdict is said"
+
+
+def test_without_a_band_nothing_is_uncertain():
+    assert not judge(0.5, 0.5).uncertain
+
+
+def test_the_positive_class_may_stand_first():
+    verdict = judge(0.9, 0.1, classes=("ALL", "healthy"), positive="ALL")
+
+    assert (verdict.detected, verdict.label) == (True, "ALL")
+
+
+def test_of_several_other_classes_the_likeliest_is_said():
+    verdict = judge(0.1, 0.4, 0.3, 0.2, classes=("0", "1", "2", "3"))
+
+    assert (verdict.detected, verdict.label) == (False, "2")
+    assert verdict.correct("3")
+    assert not verdict.correct("1")
+
+
+def test_without_truth_nothing_is_correct_or_wrong():
+    assert judge(0.5, 0.5).correct(None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "truth"),
+    [
+        ("Im047_0.jpg", "0"),
+        ("Model/Test/Im101_1.JPG", "1"),
+        ("a_0_1.png", "1"),
+        ("Im047.jpg", None),
+        ("Im047_2.jpg", None),
+        ("Im047_10.jpg", None),
+        ("Im047_1_copy.jpg", None),
+        ("1.jpg", None),
+        ("folder_1/cell.jpg", None),
+    ],
+)
+def test_the_truth_stands_at_the_end_of_the_name(name, truth):
+    assert input_files.label_from_filename(name, ("0", "1")) == truth

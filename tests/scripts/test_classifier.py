@@ -1,0 +1,289 @@
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+import Classifier
+from Classes import Helpers
+from Classes.common import cli
+from Classes.imaging import color_stats, decode
+from Classes.inference import model_card
+from tests.support import graphs
+
+PROJECT = pathlib.Path(Classifier.__file__).parent
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A trained model and three test images: right, right, wrong with low confidence (see graphs.RED)."""
+    graphs.write(tmp_path / "Model")
+    for name, value in (("Im001_0.png", 64), ("Im002_1.png", 192), ("Im003_1.png", 96)):
+        save(tmp_path / "Model" / "Test" / name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["Classifier.py"])
+    return tmp_path
+
+
+def save(path, red):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(graphs.red(red, size=300)).save(path)
+    return path
+
+
+def classify(folder, *arguments):
+    settings = ["--set", f"NetworkPath={folder}", "--set", "Precision=f32"]
+    return cli.run_cli(lambda: Classifier.main([*settings, *map(str, arguments)]), ())
+
+
+def lines(capsys):
+    """What was printed, without the times."""
+    return [line.split(" - ", 3)[1:] for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize("arguments", [[], ["InceptionTest"]])
+def test_the_historic_lines_in_their_order(folder, capsys, arguments):
+    assert classify(folder, *arguments) == 0
+
+    printed = lines(capsys)
+    messages = [message for _, _, message in printed]
+    assert messages.pop(1).startswith("Device=AUTO took OpenVINO CPU (f32); not NCS1: ")
+    assert messages[:8] == [
+        "Helpers class initialization complete.",
+        "Connected To OpenVINO CPU (f32) successfully.",
+        "Inception loaded successfully.",
+        "Classifier class initialization complete.",
+        Helpers.DISCLAIMER,
+        "AML & ALL Detection System OpenVINO CPU Classifier started.",
+        "Loaded test image Model/Test/Im001_0.png",
+        "AML & ALL Detection System OpenVINO CPU detection started.",
+    ]
+    start, seconds = messages[8].rsplit(" ", 1)
+    assert start == "AML & ALL Detection System OpenVINO CPU detection ended taking"
+    assert messages[9] == f"ALL correctly not detected with confidence of 0.8808 in {seconds}"
+    assert float(seconds) > 0
+    assert [message for message in messages if message.startswith("ALL ")][1].startswith(
+        "ALL correctly detected with confidence of 0.8808 in "
+    )
+    assert printed[18][:2] == ["Classifier", "WARNING"]
+    assert messages[17].startswith("ALL incorrectly not detected with LOW confidence of 0.7311 in ")
+    assert messages[18:] == [
+        "Testing ended. 2 correct, 1 incorrect, 1 low confidence: (0 correct, 1 incorrect)",
+        "Images Classifier: 3",
+        "True Positives: 1",
+        "False Positives: 0",
+        "True Negatives: 1",
+        "False Negatives: 1",
+    ]
+
+
+def test_names_without_a_class_are_classified_and_not_counted(folder, capsys):
+    save(folder / "smear.png", 192)
+
+    assert classify(folder, "smear.png", folder / "Model" / "Test" / "Im002_1.png") == 0
+
+    messages = [message for _, _, message in lines(capsys)]
+    assert any(message.startswith("ALL detected with a confidence of 0.8808 in ") for message in messages)
+    assert "Images Classifier: 1" in messages
+    assert messages[-1] == "1 images without a class in their name were classified and not counted"
+
+
+def test_an_unreadable_image_is_one_error_line_and_a_row(folder, capsys):
+    (folder / "Model" / "Test" / "Im002_0.png").write_bytes(b"no image")
+
+    assert classify(folder, "--csv", "rows.csv") == 1
+
+    errors = [line for line in lines(capsys) if line[1] == "ERROR"]
+    assert "Im002_0.png" in errors[0][2]
+    assert errors[1][2] == "1 images have no verdict; they are named above"
+    with open("rows.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == [f"Model/Test/Im00{name}.png" for name in ("1_0", "2_0", "2_1", "3_1")]
+    assert [bool(row["error"]) for row in rows] == [False, True, False, False]
+    assert rows[1]["class"] == rows[1]["probability_1"] == ""
+
+
+def test_rows_as_csv_and_json_say_the_same(folder):
+    assert classify(folder, "--csv", "new/rows.csv", "--json", "rows.json") == 0
+
+    with open("new/rows.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    content = json.loads(pathlib.Path("rows.json").read_text())
+    assert content["notice"] == Helpers.DISCLAIMER
+    assert len(rows) == len(content["images"]) == 3
+    for row, image in zip(rows, content["images"], strict=True):
+        assert row == {key: "" if value is None else str(value) for key, value in image.items()}
+    last = content["images"][2]
+    assert (last["class"], last["verdict"], last["truth"], last["correct"]) == ("0", "ALL not detected", "1", False)
+    assert (last["confidence"], last["low"]) == (0.7311, True)
+    assert last["probability_1"] == pytest.approx(graphs.RED[96], abs=1e-6)
+    assert last["probability_0"] + last["probability_1"] == pytest.approx(1)
+    assert last["seconds"] > 0
+    assert (last["engine"], last["precision"]) == ("OpenVINO CPU", "f32")
+
+
+def test_uncertain_images_are_named_and_counted_apart(folder, capsys):
+    # Of 0.12, 0.88 and 0.27 the last, which is wrong, lies in the band.
+    graphs.write(folder / "Model", uncertain=[0.2, 0.6])
+
+    assert classify(folder, "--json", "rows.json") == 0
+
+    messages = [message for _, _, message in lines(capsys)]
+    assert any(
+        message.startswith("ALL incorrectly not detected with LOW confidence of 0.7311 in ") for message in messages
+    )
+    assert "Model/Test/Im003_1.png: uncertain; a person should look at this image" in messages
+    assert "1 images uncertain; of the other 2, 2 correct" in messages
+    content = json.loads(pathlib.Path("rows.json").read_text())
+    assert [image["uncertain"] for image in content["images"]] == [False, False, True]
+    assert content["model"]["uncertain"] == [0.2, 0.6]
+
+
+def test_an_interrupted_run_keeps_what_is_done(folder, monkeypatch, capsys):
+    prepare = decode.decode_and_resize
+
+    def stopped(source, *arguments, **options):
+        if "Im003" in str(source):
+            raise KeyboardInterrupt
+        return prepare(source, *arguments, **options)
+
+    monkeypatch.setattr(decode, "decode_and_resize", stopped)
+
+    assert classify(folder, "--json", "rows.json", "--csv", "rows.csv") == 130
+
+    assert len(json.loads(pathlib.Path("rows.json").read_text())["images"]) == 2
+    assert len(pathlib.Path("rows.csv").read_text().splitlines()) == 3
+    assert "Stopped." in capsys.readouterr().err
+
+
+def test_an_invalid_answer_is_never_a_verdict(folder, capsys):
+    graphs.write(folder / "Model", kind="nan")
+
+    assert classify(folder) == 1
+
+    printed = capsys.readouterr()
+    assert "Error: device result invalid" in printed.err
+    assert "ALL correctly" not in printed.out
+
+
+def test_a_missing_path_is_told_before_any_work(folder, capsys):
+    assert classify(folder, "Model/Test", "nowhere.png", "--csv", "rows.csv") == 1
+
+    printed = capsys.readouterr()
+    assert printed.err == "Error: nowhere.png: there is no such file or folder; nothing was classified\n"
+    assert "loaded" not in printed.out
+    assert not pathlib.Path("rows.csv").exists()
+
+
+def test_no_image_at_all_says_where_to_put_them(folder, capsys):
+    for path in (folder / "Model" / "Test").iterdir():
+        path.unlink()
+
+    assert classify(folder) == 1
+    assert str(folder / "Model/Test") in capsys.readouterr().err
+
+    (folder / "Model" / "Test").rmdir()
+    assert classify(folder) == 1
+    assert str(folder / "Model/Test") in capsys.readouterr().err
+
+
+def test_without_a_model_one_line_says_what_to_run(folder, capsys):
+    (folder / "Model" / "ALLGraph.json").unlink()
+
+    assert classify(folder) == 1
+
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "there is no trained model yet; run python3 Trainer.py" in error
+
+
+def test_a_folder_in_place_of_a_result_file(folder, capsys):
+    assert classify(folder, "--csv", "Model") == 2
+    assert "Error: Model: is a folder" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_told_before_any_work(folder, capsys):
+    (folder / "file").touch()
+
+    assert classify(folder, "--json", folder / "file" / "rows.json") == 2
+
+    said = capsys.readouterr()
+    assert f"rows.json: {folder / 'file'} is no folder" in said.err
+    assert "detected" not in said.out
+
+
+def test_a_synthetic_model_warns_once(folder, capsys):
+    graphs.write(folder / "Model", synthetic=True)
+
+    classify(folder)
+
+    warnings = [line for line in lines(capsys) if "synthetic" in line[2]]
+    assert [line[1] for line in warnings] == ["WARNING"]
+
+
+def test_a_name_that_is_no_text_is_shown_all_the_same(folder, capsys):
+    name = os.fsdecode(b"caf\xe9_1.png")
+    save(folder / "Model" / "Test" / "x.png", 192).rename(folder / "Model" / "Test" / name)
+
+    assert classify(folder, "--csv", "rows.csv", "--json", "rows.json") == 0
+    assert "caf?_1.png" in pathlib.Path("rows.csv").read_text()
+
+
+def test_nothing_of_the_training_wing_is_imported(folder):
+    program = (
+        "import sys, Classifier; code = Classifier.main(sys.argv[1:]);"
+        "heavy = {'tensorflow', 'scipy', 'sklearn', 'matplotlib', 'tensorboard'} & set(sys.modules);"
+        "assert not heavy, heavy; sys.exit(code)"
+    )
+    settings = ["--set", f"NetworkPath={folder}"]
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, *settings], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "Testing ended. 2 correct" in done.stdout
+
+
+def test_real_cells(folder, capsys):
+    if not os.environ.get("ALL_SHARED"):
+        pytest.skip("ALL_SHARED does not name the folder of the real cells")
+    test = pathlib.Path(os.environ["ALL_SHARED"]) / "data" / "pbc" / "Test"
+
+    assert classify(folder, test, "--json", "rows.json") == 0
+
+    images = json.loads(pathlib.Path("rows.json").read_text())["images"]
+    assert [image["truth"] for image in images] == ["1"] * 10 + ["0"] * 10
+    assert all(image["probability_1"] > 0.5 for image in images)  # bright fields: the mean red is above 128
+
+
+def test_an_image_of_other_colours_is_remarked_on(folder, capsys):
+    known = [color_stats.color_features(graphs.red(value, size=299)) for value in (64, 65, 191, 192)]
+    card = folder / "Model" / "ALLGraph.json"
+    model_card.write_model_card(
+        card, dataclasses.replace(model_card.load_model_card(card), colours=color_stats.fit_reference(known))
+    )
+
+    assert classify(folder, "--json", folder / "rows.json") == 0
+
+    rows = json.loads((folder / "rows.json").read_text())["images"]
+    assert [row["remark"] is None for row in rows] == [True, True, False]
+    said = [text for name, level, text in lines(capsys) if level == "WARNING" and "colours" in text]
+    assert said[0].endswith(f"Im003_1.png: {rows[2]['remark']}")
+    assert said[1].startswith("1 images have colours unlike those of the training images")
+
+
+def test_an_image_that_shows_nothing_has_no_verdict(folder, capsys):
+    Image.new("RGB", (300, 300), "white").save(folder / "Model/Test/Blank_1.png")
+
+    assert classify(folder, "--csv", folder / "rows.csv") == 1
+
+    with open(folder / "rows.csv", newline="") as file:
+        rows = {pathlib.Path(row["file"]).name: row for row in csv.DictReader(file)}
+    assert rows["Blank_1.png"]["error"] and not rows["Blank_1.png"]["verdict"]
+    assert sum(bool(row["verdict"]) for row in rows.values()) == 3

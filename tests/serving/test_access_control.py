@@ -1,0 +1,182 @@
+import pytest
+
+from Classes.common.errors import ConfigurationError
+from Classes.serving import access_control
+from Classes.serving.api_errors import ApiError
+from tests.support import graphs
+
+KEY = "0123456789abcdef"
+
+
+def key_file(folder, content=KEY + "\nsecond line\n", mode=0o600):
+    path = folder / "key"
+    path.write_text(content)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1", "127.1.2.3", "::1", "localhost", "LOCALHOST", "::ffff:127.0.0.1"])
+def test_this_machine_needs_no_key(tmp_path, address):
+    assert access_control.load_key(graphs.configuration(tmp_path, f"IP={address}"), {}) is None
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0", "192.168.1.7", "::", "fe80::1", "host.example.org", "127.lab.example.org"]
+)
+def test_the_network_needs_one(tmp_path, address):
+    with pytest.raises(ConfigurationError, match="no API key; set ALL_API_KEY or ApiKeyFile"):
+        access_control.load_key(graphs.configuration(tmp_path, f"IP={address}"), {})
+
+
+def test_the_network_needs_none_when_that_is_said(tmp_path):
+    assert access_control.load_key(graphs.configuration(tmp_path, "IP=0.0.0.0", "AllowWithoutApiKey=true"), {}) is None
+
+
+def test_a_key_that_is_given_counts_on_this_machine_too(tmp_path):
+    assert access_control.load_key(graphs.configuration(tmp_path), {"ALL_API_KEY": KEY}) == KEY.encode()
+
+
+def test_the_file_has_the_key_in_its_first_line(tmp_path):
+    configuration = graphs.configuration(tmp_path, "IP=0.0.0.0", f"ApiKeyFile={key_file(tmp_path)}")
+
+    assert access_control.load_key(configuration, {}) == KEY.encode()
+    assert access_control.load_key(configuration, {"ALL_API_KEY": "f" * 20}) == b"f" * 20
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+def test_a_file_that_others_may_read_is_no_secret(tmp_path, mode):
+    configuration = graphs.configuration(tmp_path, f"ApiKeyFile={key_file(tmp_path, mode=mode)}")
+
+    with pytest.raises(ConfigurationError, match="chmod 600"):
+        access_control.load_key(configuration, {})
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        access_control.load_key(graphs.configuration(tmp_path, "ApiKeyFile=nowhere"), {})
+
+
+@pytest.mark.parametrize(
+    "key", ["", "short", "x" * 15, "with a space in it", "ünïcödé-ünïcödé-ü", "new\nline-new-line-xx"]
+)
+def test_what_is_no_key(tmp_path, key):
+    with pytest.raises(ConfigurationError, match="16 visible ASCII"):
+        access_control.load_key(graphs.configuration(tmp_path), {"ALL_API_KEY": key})
+
+
+class Clock:
+    seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+
+def refused(rate, caller, images=1):
+    try:
+        rate.take(caller, images)
+    except ApiError as refusal:
+        assert refusal.code == "too_many_requests"
+        return refusal.retry_after
+    return None
+
+
+def test_a_caller_over_its_rate_waits_and_others_do_not():
+    clock = Clock()
+    rate = access_control.TokenBucketLimiter(6, clock)
+
+    assert [refused(rate, "a") for _ in range(7)] == [None] * 6 + [10]
+    assert refused(rate, "b") is None
+    clock.seconds = 9.5
+    assert refused(rate, "a") == 1
+    clock.seconds = 10
+    assert refused(rate, "a") is None
+    assert refused(rate, "a") == 10
+
+
+def test_no_more_is_saved_up_than_a_minutes():
+    clock = Clock()
+    rate = access_control.TokenBucketLimiter(6, clock)
+    refused(rate, "a")
+    clock.seconds = 3600
+
+    assert [refused(rate, "a") for _ in range(7)].count(None) == 6
+
+
+def test_a_batch_counts_its_images():
+    rate = access_control.TokenBucketLimiter(6, Clock())
+
+    assert refused(rate, "a", 4) is None
+    assert refused(rate, "a", 4) == 20
+    assert refused(rate, "a", 2) is None
+
+
+def test_more_at_once_than_a_minutes_empties_the_bucket():
+    rate = access_control.TokenBucketLimiter(6, Clock())
+
+    assert refused(rate, "a", 100) is None
+    assert refused(rate, "a") == 10
+
+
+def test_zero_is_any_number():
+    assert not any(refused(access_control.TokenBucketLimiter(0), "a") for _ in range(1000))
+
+
+def test_a_flood_of_addresses_gives_no_known_caller_a_new_bucket(monkeypatch):
+    monkeypatch.setattr(access_control, "MAX_CLIENTS", 3)
+    clock = Clock()
+    rate = access_control.TokenBucketLimiter(2, clock)
+    assert [refused(rate, "192.0.2.1") for _ in range(3)] == [None, None, 30]
+
+    flood = [refused(rate, f"198.51.100.{number}") for number in range(200)]
+
+    # Two have buckets of their own, and all others share one of two images.
+    assert flood.count(None) == 4
+    assert refused(rate, "192.0.2.1") == 30
+    clock.seconds = 60
+    assert refused(rate, "203.0.113.9") is None
+    assert refused(rate, "203.0.113.10") is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
+        ("2001:db8::1", "2001:0DB8:0:0:1:2:3:4", True),
+        ("2001:db8:0:0::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("fe80::1", "fe80::2", False),
+        ("fe80::1%eth0", "fe80::2%eth0", False),
+    ],
+)
+def test_what_counts_as_one_caller(one, other, same):
+    rate = access_control.TokenBucketLimiter(1, Clock())
+    assert refused(rate, one) is None
+
+    assert (refused(rate, other) is not None) == same
+
+
+def test_a_batch_whose_first_image_was_counted_before():
+    rate = access_control.TokenBucketLimiter(6, Clock())
+    rate.take("192.0.2.1")
+
+    assert refused_batch(rate, 7) is None
+    assert refused(rate, "192.0.2.1") == 10
+
+
+def test_a_refused_batch_counts_nothing():
+    rate = access_control.TokenBucketLimiter(6, Clock())
+    rate.take("192.0.2.1", 4)
+    rate.take("192.0.2.1")
+
+    assert refused_batch(rate, 3) == 10
+    rate.take("192.0.2.1", 2)
+
+
+def refused_batch(rate, images):
+    try:
+        rate.take("192.0.2.1", images, counted=1)
+    except ApiError as refusal:
+        return refusal.retry_after
+    return None

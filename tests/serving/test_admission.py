@@ -1,0 +1,118 @@
+import concurrent.futures
+import itertools
+import threading
+import types
+
+import pytest
+
+from Classes.serving.admission import AdmissionController
+from Classes.serving.api_errors import ApiError
+from tests.support import waiting
+
+
+@pytest.fixture
+def room():
+    found = AdmissionController(workers=1, places=2, deadline=waiting.LIMIT)
+    yield found
+    found.close()
+
+
+def through(room, function, *arguments):
+    with room.place() as place:
+        return place.run(function, *arguments)
+
+
+def test_work_is_done_and_its_place_is_free_again(room):
+    assert through(room, lambda value: value + 1, 41) == 42
+    assert room.inside == 0
+
+
+def test_an_error_is_the_callers_and_its_place_is_free_again(room):
+    with pytest.raises(TimeoutError, match="the work's own"):
+        through(room, _raise, TimeoutError("the work's own"))
+
+    assert room.inside == 0
+
+
+def _raise(error):
+    raise error
+
+
+def test_so_many_come_in_and_the_next_is_turned_away_at_once(room):
+    free = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        entered = [pool.submit(through, room, free.wait, waiting.LIMIT) for _ in range(3)]
+        while room.inside < 3:
+            threading.Event().wait(0.001)
+        with pytest.raises(ApiError) as refusal, room.place():
+            pass
+        free.set()
+
+        assert (refusal.value.code, refusal.value.retry_after) == ("busy", 1)
+        assert [each.result() for each in entered] == [True] * 3
+    assert room.inside == 0
+    assert through(room, lambda: "next") == "next"
+
+
+def test_a_place_that_is_not_used_is_free_again(room):
+    with pytest.raises(ValueError, match="before the work"), room.place():
+        raise ValueError("before the work")
+
+    assert room.inside == 0
+
+
+def test_a_missed_deadline_holds_its_worker_until_the_work_ends(monkeypatch):
+    room, free, begun = AdmissionController(workers=1, places=1, deadline=30), threading.Event(), threading.Event()
+    calls, done = itertools.count(), []
+
+    def monotonic():
+        """A deadline passes between any two looks at the clock, but not before the first work has begun."""
+        number = next(calls)
+        assert number == 0 or begun.wait(waiting.LIMIT)
+        return 31 * number
+
+    def work():
+        begun.set()
+        free.wait(waiting.LIMIT)
+
+    monkeypatch.setattr("Classes.serving.admission.time", types.SimpleNamespace(monotonic=monotonic))
+    with pytest.raises(ApiError) as first:
+        through(room, work)
+    with pytest.raises(ApiError) as second:
+        through(room, done.append, "too late")
+
+    assert first.value.code == second.value.code == "deadline"
+    assert room.inside == 1, "what never began has left; what runs has not"
+    free.set()
+    while room.inside:
+        threading.Event().wait(0.001)
+    assert done == []
+    room.close()
+
+
+def test_those_who_came_first_are_first(room, monkeypatch):
+    free, order, queued = threading.Event(), [], []
+    submit = concurrent.futures.ThreadPoolExecutor.submit
+    # Who is inside may not have come to the queue yet.
+    monkeypatch.setattr(
+        concurrent.futures.ThreadPoolExecutor, "submit", lambda *work: (submit(*work), queued.append(work))[0]
+    )
+    works = ((free.wait, waiting.LIMIT), (order.append, 1), (order.append, 2))
+    callers = [threading.Thread(target=through, args=(room, *work)) for work in works]
+    for number, caller in enumerate(callers, 1):
+        caller.start()
+        waiting.until(lambda number=number: len(queued) == number)
+    free.set()
+    for caller in callers:
+        caller.join()
+
+    assert order == [1, 2]
+
+
+def test_long_work_gives_up_between_its_steps():
+    room = AdmissionController(workers=1, places=0, deadline=0.01)
+    with pytest.raises(ApiError), room.place() as place:
+        threading.Event().wait(0.02)
+        place.check()
+
+    room.close()

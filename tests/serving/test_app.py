@@ -1,0 +1,537 @@
+import base64
+import gzip
+import io
+import json
+import urllib.parse
+import zlib
+
+import numpy
+import pytest
+import tifffile
+
+from Classes import Helpers
+from Classes.common.errors import EngineError
+from Classes.imaging import color_stats
+from Classes.inference import model_card
+from Classes.serving.api_errors import ERROR_CODES
+from tests.support import graphs, services, smears
+
+KEY = b"0123456789abcdef0123"
+
+
+@pytest.fixture
+def client(tmp_path):
+    found = services.client(tmp_path)
+    yield found
+    found.laboratory.close()
+
+
+def form(*contents, field="file", name="a.png"):
+    return {field: [(io.BytesIO(content), name) for content in contents]}
+
+
+def refused(response, code):
+    """Whether a response is the refusal `code` in the service's form; returns its JSON."""
+    body = response.get_json()
+    assert (response.status_code, body["code"]) == (ERROR_CODES[code][0], code)
+    assert body["message"]
+    assert body["request_id"] == response.headers["X-Request-ID"]
+    assert response.mimetype == "application/json"
+    return body
+
+
+# The historic contract
+
+
+def test_the_historic_address_answers_an_image_sent_as_the_body(client):
+    response = client.post("/Inference", data=services.image(192), headers={"Content-Type": "image/jpeg"})
+
+    answer = response.get_json()
+    assert response.status_code == 200
+    assert answer["Response"] == "OK"
+    assert answer["Classification"] == "ALL detected"
+    assert answer["aClassification"] == "1"
+    assert answer["Confidence"] == "0.8808"
+    assert answer["Message"] == f"ALL detected with a confidence of 0.8808 in {answer['seconds']}"
+
+
+def test_the_historic_address_answers_an_image_sent_as_a_form(client):
+    response = client.post("/Inference", data=form(services.image(96)))
+
+    answer = response.get_json()
+    assert (answer["Classification"], answer["aClassification"]) == ("ALL not detected", "0")
+    assert answer["Message"].startswith("ALL not detected with a LOW confidence of 0.7311 in ")
+
+
+@pytest.mark.parametrize("kind", ["", "application/x-www-form-urlencoded", "text/plain", "multipart/mixed", "nonsense"])
+def test_the_content_type_of_a_body_is_not_looked_at(client, kind):
+    headers = {"Content-Type": kind} if kind else {}
+
+    assert client.post("/Inference", data=services.image(192), headers=headers).get_json()["Response"] == "OK"
+
+
+def test_the_new_fields_stand_beside_the_historic_ones(client):
+    answer = client.post("/Inference", data=services.image(96)).get_json()
+
+    assert answer["probabilities"] == pytest.approx({"0": 1 - graphs.RED[96], "1": graphs.RED[96]}, abs=1e-6)
+    assert answer["low_confidence"] is True
+    assert answer["uncertain"] is False
+    assert answer["seconds"] >= 0
+    assert answer["engine"] == "OpenVINO CPU"
+    assert answer["model"] == client.laboratory.card.graph_sha256
+    assert answer["notice"] == Helpers.DISCLAIMER
+    assert answer["image"] == {"format": "png", "width": 300, "height": 300}
+    assert len({name.lower() for name in answer}) == len(answer), "some readers take names that differ in case for one"
+
+
+def test_an_uncertain_verdict_is_said_to_be_one_beside_the_historic_words(tmp_path):
+    card = graphs.write(tmp_path / "Model", content=b"no graph", uncertain=[0.2, 0.6])
+    client = services.client(tmp_path, card=model_card.load_model_card(card))
+    try:
+        answers = [client.post("/Inference", data=services.image(value)).get_json() for value in (64, 96, 192)]
+    finally:
+        client.laboratory.close()
+
+    assert [answer["uncertain"] for answer in answers] == [False, True, False]
+    assert answers[1]["Message"].startswith("ALL not detected with a LOW confidence of 0.7311 in ")
+
+
+def test_a_refusal_at_the_historic_address_has_historic_fields_too(client):
+    body = refused(client.post("/Inference", data=b"<html>"), "not_an_image")
+
+    assert body["Response"] == "Error"
+    assert body["Message"] == body["message"]
+
+
+# One image, and several
+
+
+def test_one_image(client):
+    answer = client.post("/v1/classify", data=services.image(160, 80, "JPEG")).get_json()
+
+    assert (answer["verdict"], answer["class"], answer["detected"]) == ("ALL detected", "1", True)
+    assert answer["confidence"] == pytest.approx(graphs.RED[160], abs=2e-2)
+    assert answer["image"] == {"format": "jpg", "width": 80, "height": 80}
+    assert "heat_map" not in answer
+
+
+def test_a_batch_has_a_result_an_image_in_their_order_and_errors_in_their_places(client):
+    sent = form(services.image(192), b"no image", services.image(64), b"", services.image(192)[:100])
+
+    answer = client.post("/v1/batch", data=sent).get_json()
+
+    results = answer["results"]
+    assert [each["index"] for each in results] == [0, 1, 2, 3, 4]
+    assert [each.get("class") for each in results] == ["1", None, "0", None, None]
+    codes = [each.get("error", {}).get("code") for each in results]
+    assert codes == [None, "not_an_image", None, "empty", "damaged_image"]
+    assert answer["failed"] == 3
+    assert results[0]["confidence"] == 0.8808
+    assert results[2]["confidence"] == 0.8808
+
+
+def test_an_image_answers_the_same_alone_and_in_a_batch(client):
+    alone = client.post("/v1/classify", data=services.image(160)).get_json()
+    together = client.post("/v1/batch", data=form(services.image(64), services.image(160))).get_json()["results"][1]
+
+    assert together["probabilities"] == alone["probabilities"]
+    assert together["sha256"] == alone["sha256"]
+
+
+def test_more_images_than_allowed(tmp_path):
+    client = services.client(tmp_path, "MaxBatch=2")
+
+    refused(client.post("/v1/batch", data=form(*[services.image(64, 20)] * 3)), "too_many_images")
+    assert len(client.post("/v1/batch", data=form(*[services.image(64, 20)] * 2)).get_json()["results"]) == 2
+    client.laboratory.close()
+
+
+def test_a_file_name_cannot_forge_a_line(client):
+    answer = client.post("/v1/batch", data=form(services.image(64, 20), name="a\x1b[2J" + "b" * 400)).get_json()
+
+    assert answer["results"][0]["name"].startswith("a\\x1b[2Jb")
+    assert len(answer["results"][0]["name"]) == 255
+
+
+# What callers send
+
+
+@pytest.mark.parametrize("address", ["/Inference", "/v1/classify"])
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "empty"),
+        (b"<html></html>", "not_an_image"),
+        (b"PK\x03\x04" + bytes(100), "not_an_image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not_an_image"),
+        (bytes(5000), "not_an_image"),
+        (services.image(64)[:60], "damaged_image"),
+    ],
+)
+def test_what_is_no_image(client, address, content, code):
+    refused(client.post(address, data=content), code)
+    refused(client.post(address, data=form(content)), code)
+
+
+def test_images_beyond_the_limits(tmp_path):
+    client = services.client(tmp_path, "MaxSide=100", "MaxPixels=5000")
+
+    refused(client.post("/v1/classify", data=services.image(64, 101)), "image_too_large")
+    refused(client.post("/v1/classify", data=services.image(64, 90)), "image_too_large")
+    assert client.post("/v1/classify", data=services.image(64, 70)).status_code == 200
+    client.laboratory.close()
+
+
+@pytest.mark.parametrize("data", [lambda: b"x" * 2049, lambda: form(b"x" * 2049)])
+def test_a_body_beyond_the_limit(tmp_path, data):
+    client = services.client(tmp_path, "MaxBody=2048")
+
+    refused(client.post("/v1/classify", data=data()), "body_too_large")
+    client.laboratory.close()
+
+
+def test_a_form_without_the_field(client):
+    assert (
+        "file" in refused(client.post("/v1/classify", data=form(services.image(64), field="image")), "empty")["message"]
+    )
+    refused(client.post("/v1/batch", data=services.image(64)), "empty")
+
+
+@pytest.mark.parametrize(
+    "kind", ["multipart/form-data", "multipart/form-data; boundary=x", 'multipart/form-data; boundary="']
+)
+@pytest.mark.parametrize(
+    "body", [b"", b"--x", b"--x\r\nContent-Disposition: form-data; name=file\r\n\r\n", b"\xff" * 300]
+)
+def test_a_broken_form(client, kind, body):
+    for address in ("/Inference", "/v1/batch"):
+        response = client.post(address, data=body, headers={"Content-Type": kind})
+
+        assert response.status_code == 400
+        assert response.get_json()["code"] in ("empty", "bad_request")
+
+
+def test_a_form_of_very_many_fields(client):
+    data = {f"field{number}": "x" for number in range(100)}
+
+    refused(client.post("/v1/classify", data=data, content_type="multipart/form-data"), "body_too_large")
+
+
+@pytest.mark.parametrize(
+    "path", ["/nope", "/v1//classify", "/Inference/", "/v1/../etc/passwd", "/%00", "/v1/classify%0a"]
+)
+def test_an_address_that_is_not_there(client, path):
+    refused(client.get(path), "not_found")
+
+
+@pytest.mark.parametrize("path", ["//Inference", "///v1/classify", "//"])
+def test_slashes_at_the_beginning_are_part_of_an_address(client, path):
+    environment = {"PATH_INFO": path, "REQUEST_METHOD": "POST"}
+
+    body = refused(client.open(environ_overrides=environment, data=services.image(64)), "not_found")
+
+    assert body["message"].startswith(f"{path}: there is no such address")
+
+
+def test_a_method_that_is_not_allowed(client):
+    response = client.get("/Inference")
+
+    refused(response, "method_not_allowed")
+    assert "POST" in response.headers["Allow"]
+    refused(client.delete("/v1/model"), "method_not_allowed")
+
+
+def test_a_defect_is_told_without_its_details(client, monkeypatch, caplog):
+    monkeypatch.setattr(client.laboratory.examiner, "examine", lambda *_: 1 / 0)
+
+    body = refused(client.post("/v1/classify", data=services.image(64)), "internal_error")
+
+    assert "division" not in str(body)
+    assert "ZeroDivisionError" in caplog.text
+    assert body["request_id"] in caplog.text
+
+
+# Request ids and headers
+
+
+@pytest.mark.parametrize("sent", ["a", "A-b_9", "x" * 64])
+def test_a_callers_request_id_is_kept(client, sent):
+    assert client.get("/health/live", headers={"X-Request-ID": sent}).headers["X-Request-ID"] == sent
+
+
+@pytest.mark.parametrize("sent", ["", "x" * 65, "a b", "a;b", "é", "../a"])
+def test_a_request_id_of_another_form_is_replaced(client, sent):
+    found = client.get("/health/live", headers={"X-Request-ID": sent}).headers["X-Request-ID"]
+
+    assert found != sent
+    assert len(found) == 32
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/openapi.json", "/nope", "/Inference"])
+def test_every_answer_has_the_security_headers(client, path):
+    headers = client.get(path).headers
+
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert "Access-Control-Allow-Origin" not in headers
+    assert "Server" not in headers
+
+
+def test_only_listed_origins_may_read_answers(tmp_path):
+    client = services.client(tmp_path, 'AllowedOrigins=["https://lab.example.org"]')
+
+    listed = client.get("/v1/model", headers={"Origin": "https://lab.example.org"}).headers
+    other = client.get("/v1/model", headers={"Origin": "https://evil.example.org"}).headers
+    before = client.options("/v1/classify", headers={"Origin": "https://lab.example.org"}).headers
+
+    assert listed["Access-Control-Allow-Origin"] == "https://lab.example.org"
+    assert "Access-Control-Allow-Origin" not in other
+    assert listed["Vary"] == other["Vary"] == "Origin"
+    assert "X-API-Key" in before["Access-Control-Allow-Headers"]
+    client.laboratory.close()
+
+
+# The key
+
+
+@pytest.mark.parametrize("path", ["/Inference", "/v1/classify", "/v1/batch"])
+def test_without_the_key_nothing_is_classified(tmp_path, path):
+    client = services.client(tmp_path, key=KEY)
+
+    response = client.post(path, data=services.image(64))
+
+    refused(response, "unauthorized")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    client.laboratory.close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"X-API-Key": KEY.decode()}, 200),
+        ({"Authorization": f"Bearer {KEY.decode()}"}, 200),
+        ({"Authorization": f"bearer  {KEY.decode()}"}, 200),
+        ({"Authorization": f"Basic {KEY.decode()}"}, 401),
+        ({"X-API-Key": KEY.decode()[:-1]}, 401),
+        ({"X-API-Key": KEY.decode() + "x"}, 401),
+        ({"X-API-Key": "é"}, 401),
+        ({"Authorization": "Bearer"}, 401),
+        ({}, 401),
+    ],
+)
+def test_the_key(tmp_path, headers, status):
+    client = services.client(tmp_path, key=KEY)
+
+    assert client.get("/v1/model", headers=headers).status_code == status
+    assert client.get("/metrics", headers=headers).status_code == status
+    assert client.get("/health/ready", headers=headers).status_code == 200
+    client.laboratory.close()
+
+
+# Readiness
+
+
+def test_ready_only_after_the_first_inference(tmp_path):
+    engine = services.Engine()
+    engine.error = EngineError("no answer")
+    client = services.client(tmp_path, engine=engine, warm=False)
+
+    assert client.get("/health/live").status_code == 200
+    refused(client.get("/health/ready"), "not_ready")
+    engine.error = None
+    assert client.get("/health/ready").get_json() == {"status": "ok"}
+    client.laboratory.close()
+
+
+def test_a_device_that_fails_is_no_verdict_and_not_ready_until_it_answers_again(client):
+    client.laboratory.engine.error = EngineError("device result invalid: [nan, nan]")
+
+    response = client.post("/v1/classify", data=services.image(64))
+
+    refused(response, "engine_failed")
+    assert int(response.headers["Retry-After"]) > 0
+    refused(client.get("/health/ready"), "not_ready")
+    client.laboratory.engine.error = None
+    assert client.get("/health/ready").status_code == 200
+
+
+def test_not_ready_while_it_stops_but_still_answering(client):
+    client.laboratory.stop()
+
+    refused(client.get("/health/ready"), "not_ready")
+    assert client.get("/health/live").status_code == 200
+    assert client.post("/v1/classify", data=services.image(64)).status_code == 200
+
+
+# Colours that the training images do not have
+
+
+def test_an_image_of_other_colours_is_remarked_on_and_counted(tmp_path):
+    known = [color_stats.color_features(graphs.red(value, size=299)) for value in (64, 65, 191, 192)]
+    card = graphs.write(tmp_path / "Model", content=b"no graph", colours=color_stats.fit_reference(known))
+    client = services.client(tmp_path, card=model_card.load_model_card(card))
+    try:
+        usual, strange = (
+            client.post("/v1/classify", data=services.image(value)).get_json()["remark"] for value in (192, 120)
+        )
+        historic = client.post("/Inference", data=services.image(120)).get_json()["remark"]
+        figures = client.get("/metrics").get_data(as_text=True)
+    finally:
+        client.laboratory.close()
+
+    assert usual is None
+    assert strange.startswith("The colours are unlike those of the training images: ")
+    assert historic == strange
+    assert "all_images_outside_total 2.0" in figures
+
+
+# Images that were changed on their way, and more files than one
+
+
+def multipart(*parts):
+    """A form of (field, file name or None, content) parts."""
+    body = b"".join(
+        b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+        % (field.encode(), b'; filename="%s"' % name.encode() if name else b"", content)
+        for field, name, content in parts
+    )
+    return {"data": body + b"--b--\r\n", "headers": {"Content-Type": "multipart/form-data; boundary=b"}}
+
+
+@pytest.mark.parametrize("address", ["/Inference", "/v1/classify"])
+@pytest.mark.parametrize(
+    "others",
+    [
+        [("file", "b.png", services.image(64, 20))],
+        [("file", "b.png", b"")],
+        [("image", "b.png", services.image(64, 20))],
+        [("file", None, b"text")],
+    ],
+)
+def test_two_files_where_one_is_expected(client, address, others):
+    first = ("file", "a.png", services.image(192, 20))
+
+    refused(client.post(address, **multipart(first, *others)), "several_images")
+    refused(client.post(address, **multipart(*others, first)), "several_images")
+
+
+@pytest.mark.parametrize("address", ["/Inference", "/v1/classify", "/v1/batch"])
+def test_other_fields_of_a_form_do_not_matter(client, address):
+    sent = multipart(("file", "a.png", services.image(192, 20)), ("note", None, b"text"))
+
+    assert client.post(address, **sent).status_code == 200
+
+
+def test_a_file_in_another_field_of_a_batch_is_not_left_out_silently(client):
+    image = services.image(64, 20)
+
+    refused(client.post("/v1/batch", **multipart(("file", "a", image), ("image", "b", image))), "several_images")
+
+
+def encoded(kind):
+    """(body, headers) of an image that was sent in a wrong way."""
+    image = services.image(192, 40, "JPEG")
+    text = base64.b64encode(image)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    found = {
+        "curl -d": (image.translate(None, b"\r\n\0"), form),
+        "curl -d png": (services.image(192, 40).translate(None, b"\r\n\0"), form),
+        "form": (urllib.parse.urlencode({"image": text}).encode(), form),
+        "base64": (text, {}),
+        "base64 in lines": (base64.encodebytes(image), {"Content-Type": "text/plain"}),
+        "base64 for addresses": (base64.urlsafe_b64encode(image), {}),
+        "data": (b"data:image/jpeg;base64," + text, {}),
+        "json": (json.dumps({"image": text.decode()}).encode(), {"Content-Type": "application/json"}),
+        "json list": (json.dumps([text.decode()]).encode(), {}),
+        "gzip": (gzip.compress(image), {"Content-Encoding": "gzip"}),
+        "gzip file": (gzip.compress(image), {}),
+        "deflate": (zlib.compress(image), {"Content-Encoding": "deflate"}),
+        "br": (b"\x8b\x04\x80rest", {"Content-Encoding": "br"}),
+    }
+    return found[kind]
+
+
+RAW = [
+    "curl -d",
+    "curl -d png",
+    "form",
+    "base64",
+    "base64 in lines",
+    "base64 for addresses",
+    "data",
+    "json",
+    "json list",
+]
+
+
+@pytest.mark.parametrize("kind", RAW)
+def test_an_encoded_image_is_refused_with_the_command_that_works(client, kind):
+    body, headers = encoded(kind)
+
+    response = client.post("/v1/classify", data=body, headers=headers)
+
+    assert response.status_code in (415, 422)
+    assert "curl --data-binary @FILE" in response.get_json()["message"]
+    assert "-F file=@FILE" in response.get_json()["message"]
+
+
+@pytest.mark.parametrize("kind", ["gzip", "gzip file", "deflate", "br"])
+def test_a_compressed_image_is_refused_as_such(client, kind):
+    body, headers = encoded(kind)
+
+    message = client.post("/v1/classify", data=body, headers=headers).get_json()["message"]
+
+    assert "compress" in message
+
+
+def test_in_a_batch_each_image_has_its_own_hint(client):
+    sent = multipart(("file", "a", services.image(192, 20)), ("file", "b", encoded("base64")[0]), ("file", "c", b"x"))
+
+    first, second, third = client.post("/v1/batch", **sent).get_json()["results"]
+
+    assert first["class"] == "1"
+    assert "--data-binary" in second["error"]["message"]
+    assert "--data-binary" not in third["error"]["message"]
+
+
+def test_a_form_whose_content_type_was_overwritten(client):
+    sent = multipart(("file", "a.png", services.image(192, 20)))
+
+    body = refused(
+        client.post("/v1/classify", data=sent["data"], headers={"Content-Type": "image/png"}), "not_an_image"
+    )
+
+    assert "multipart/form-data" in body["message"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity", "binary", "base64"])
+def test_a_wrong_content_encoding_of_an_image_does_not_matter(client, encoding):
+    headers = {"Content-Encoding": encoding}
+
+    assert client.post("/v1/classify", data=services.image(192, 20), headers=headers).status_code == 200
+
+
+def test_an_image_that_shows_nothing_has_no_verdict_anywhere(client):
+    blank = smears.png(numpy.full((80, 80, 3), 255, "uint8"))
+
+    for address in ("/Inference", "/v1/classify"):
+        body = refused(client.post(address, data=blank), "no_content")
+        assert "verdict" not in body and "Classification" not in body
+    results = client.post("/v1/batch", data=form(blank, services.image(64))).get_json()["results"]
+    assert results[0]["error"]["code"] == "no_content" and "verdict" not in results[0]
+    assert results[1]["class"] == "0"
+
+
+def test_a_depth_that_is_not_known_is_refused_by_its_code_or_configured(tmp_path):
+    file = io.BytesIO()
+    pixels = numpy.asarray(graphs.red(64, 80)).astype("uint16") * 16
+    tifffile.imwrite(file, pixels, photometric="rgb")
+    for settings, code in (((), "unknown_bit_depth"), (("SampleBits=12",), None)):
+        client = services.client(tmp_path, *settings)
+        try:
+            answer = client.post("/v1/classify", data=file.getvalue())
+        finally:
+            client.laboratory.close()
+        assert answer.get_json().get("code") == code

@@ -1,0 +1,296 @@
+"""The server's sockets, in this process: what is refused before its body is read, and what ends."""
+
+import contextlib
+import functools
+import http.client
+import json
+import pathlib
+import shutil
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from Classes.serving import app, http_server
+from tests.support import services, waiting
+
+pytestmark = pytest.mark.filterwarnings("ignore:send_bytes will be removed:DeprecationWarning")
+
+KEY = "0123456789abcdef0123"
+IMAGE = services.image(192, 80)
+DESCRIPTORS = pathlib.Path("/proc/self/fd")
+
+
+@contextlib.contextmanager
+def serving(folder, *settings, **parts):
+    """A service behind a listener on a free port; yields the listener, whose `laboratory` stands behind it."""
+    laboratory = services.laboratory(folder, *settings, **parts)
+    application = app.create_app(laboratory)
+    judge = functools.partial(app.judge, application)
+    bound = http_server.bind_port("127.0.0.1", 0)
+    listener = http_server.GracefulServer(
+        application, bound, laboratory.configuration, app.error_renderer(application), judge
+    )
+    listener.laboratory = laboratory
+    listener.listen()
+    thread = threading.Thread(target=listener.serve)
+    thread.start()
+    try:
+        yield listener
+    finally:
+        listener.stop()
+        thread.join()
+        listener.drain(0)
+        listener.close()
+        laboratory.close()
+
+
+def connect(listener):
+    return socket.create_connection(("127.0.0.1", int(listener.effective_port)), timeout=30)
+
+
+def head(path="/v1/classify", length=None, method="POST", **headers):
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    lines += [] if length is None else [f"Content-Length: {length}"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def answer(connection):
+    """(status, JSON) of the next answer."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    content = response.read()
+    return response.status, json.loads(content) if content.startswith(b"{") else content
+
+
+def code(connection):
+    return answer(connection)[1]["code"]
+
+
+CHUNKED = {"Transfer_Encoding": "chunked"}
+
+
+@pytest.mark.parametrize("framing", [{"length": 1_000_000}, CHUNKED])
+@pytest.mark.parametrize("path", ["/Inference", "/v1/classify", "/v1/batch"])
+def test_without_the_key_no_byte_of_the_body_is_waited_for(tmp_path, path, framing):
+    with serving(tmp_path, key=KEY.encode()) as listener, connect(listener) as connection:
+        connection.sendall(head(path, **framing))
+
+        assert code(connection) == "unauthorized"
+
+
+def test_what_is_too_large_is_refused_by_its_stated_size(tmp_path):
+    with serving(tmp_path, "MaxBody=100000") as listener, connect(listener) as connection:
+        connection.sendall(head(length=100_001))
+
+        assert code(connection) == "body_too_large"
+
+
+def test_what_grows_too_large_in_chunks_is_refused_while_it_grows(tmp_path):
+    with serving(tmp_path, "MaxBody=100000") as listener, connect(listener) as connection:
+        connection.sendall(head(**CHUNKED))
+        for _ in range(101):
+            connection.sendall(b"3e8\r\n" + bytes(1000) + b"\r\n")
+
+        assert code(connection) == "body_too_large"
+
+
+def test_the_lengths_of_chunks_do_not_count(tmp_path):
+    with serving(tmp_path, f"MaxBody={max(1024, len(IMAGE))}") as listener, connect(listener) as connection:
+        chunks = [
+            b"%x\r\n%s\r\n" % (len(part), part) for part in (IMAGE[at : at + 9] for at in range(0, len(IMAGE), 9))
+        ]
+        connection.sendall(head(**CHUNKED) + b"".join(chunks) + b"0\r\n\r\n")
+
+        assert answer(connection)[0] == 200
+
+
+def test_a_caller_over_its_rate_need_not_send_the_image(tmp_path):
+    with serving(tmp_path, "CallerRate=1") as listener, connect(listener) as first, connect(listener) as second:
+        first.sendall(head(length=len(IMAGE)) + IMAGE)
+        assert answer(first)[0] == 200
+        second.sendall(head(length=1_000_000))
+
+        assert code(second) == "too_many_requests"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"Origin": "http://evil.example.net"}, "origin_not_allowed"),
+        ({"Sec_Fetch_Site": "cross-site"}, "origin_not_allowed"),
+    ],
+)
+def test_a_page_of_another_site_need_not_send_the_image(tmp_path, headers, expected):
+    with serving(tmp_path) as listener, connect(listener) as connection:
+        connection.sendall(head(length=1_000_000, **headers))
+
+        assert code(connection) == expected
+
+
+def test_two_host_headers_are_no_host(tmp_path):
+    with serving(tmp_path) as listener, connect(listener) as connection:
+        connection.sendall(b"GET /v1/model HTTP/1.1\r\nHost: localhost\r\nHost: evil.example.net\r\n\r\n")
+
+        assert code(connection) == "host_not_allowed"
+
+
+@pytest.mark.parametrize(("method", "path", "expected"), [("POST", "/nope", 404), ("PUT", "/v1/classify", 405)])
+def test_a_body_for_nobody_is_not_read(tmp_path, method, path, expected):
+    with serving(tmp_path) as listener, connect(listener) as connection:
+        connection.sendall(head(path, 1_000_000, method))
+
+        assert answer(connection)[0] == expected
+
+
+def test_a_body_that_nobody_looks_at_is_not_read(tmp_path):
+    with serving(tmp_path) as listener, connect(listener) as connection:
+        connection.sendall(head("/health/live", 1_000_000, "GET"))
+
+        assert answer(connection) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(("headers", "first"), [({}, b"HTTP/1.1 100 "), ({"Origin": "null"}, b"HTTP/1.1 403 ")])
+def test_who_asks_first_is_told_to_go_on_only_where_the_image_is_wanted(tmp_path, headers, first):
+    with serving(tmp_path) as listener, connect(listener) as connection:
+        connection.sendall(head(length=len(IMAGE), Expect="100-continue", **headers))
+
+        assert connection.recv(len(first)) == first
+
+
+def test_what_follows_a_refused_request_is_no_request(tmp_path):
+    with serving(tmp_path, key=KEY.encode()) as listener, connect(listener) as connection:
+        hidden = head("/health/live", method="GET")
+        connection.sendall(head(length=len(hidden)) + hidden)
+        received = b""
+        while block := connection.recv(1 << 16):
+            received += block
+
+    assert received.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("path", ["/Inference", "/v1/classify", "/v1/batch"])
+@pytest.mark.parametrize("framing", [{"length": 1000}, CHUNKED])
+def test_a_slow_upload_ends_at_the_deadline(tmp_path, path, framing):
+    with serving(tmp_path, "Deadline=0.2") as listener, connect(listener) as connection:
+        connection.sendall(head(path, **framing) + b"9\r\n")
+
+        assert (status := answer(connection))[0] == 408
+        assert status[1]["code"] == "request_timeout"
+        whole = listener.largest * listener.laboratory.room.capacity
+        waiting.until(lambda: listener.memory.free == whole)
+
+
+@pytest.mark.parametrize("sent", [b"P", b"POST /v1/classify HTTP/1.1\r\nHost: local"])
+def test_slow_headers_end_at_the_deadline(tmp_path, sent):
+    with serving(tmp_path, "Deadline=0.2") as listener, connect(listener) as connection:
+        connection.sendall(sent)
+
+        assert code(connection) == "request_timeout"
+        assert connection.recv(1) == b""
+
+
+def test_an_upload_that_drips_ends_at_the_deadline_all_the_same(tmp_path):
+    with serving(tmp_path, "Deadline=0.3") as listener, connect(listener) as connection:
+        connection.sendall(head(length=1_000_000))
+        connection.settimeout(0.02)
+        received = b""
+        while not received:
+            connection.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                received = connection.recv(1 << 16)
+
+    assert received.startswith(b"HTTP/1.1 408 ")
+
+
+def test_the_deadline_of_an_answer_counts_from_the_first_byte(tmp_path):
+    found = []
+    with serving(tmp_path) as listener, connect(listener) as connection:
+        place = listener.laboratory.room.place
+        listener.laboratory.room.place = lambda since=None: found.append(since) or place(since)
+        connection.sendall(head(length=len(IMAGE)))
+        waiting.until(lambda: any(channel.request for channel in list(listener.active_channels.values())))
+        (began,) = (channel.request.started for channel in listener.active_channels.values())
+        connection.sendall(IMAGE)
+        assert answer(connection)[0] == 200
+
+    assert found == [began]
+
+
+def test_uploads_together_take_no_more_memory_than_can_be_worked_on(tmp_path):
+    settings = ["MaxBody=1000000", "ServerWorkers=1", "WaitingRoom=1"]
+    with serving(tmp_path, *settings) as listener, contextlib.ExitStack() as stack:
+        first, second, third = (stack.enter_context(connect(listener)) for _ in range(3))
+        first.sendall(head(length=1_000_000))
+        second.sendall(head(length=1_000_000))
+        waiting.until(lambda: not listener.memory.free)
+        third.sendall(head(length=len(IMAGE)))
+
+        status, body = answer(third)
+        assert (status, body["code"]) == (503, "busy")
+        assert body["retry_after"] == 1
+
+        # Whoever leaves, or is answered, gives back what it had.
+        first.close()
+        waiting.until(lambda: listener.memory.free == 1_000_000)
+        second.sendall(bytes(1_000_000))
+        assert code(second) == "not_an_image"
+        waiting.until(lambda: listener.memory.free == 2_000_000)
+
+
+def test_chunks_take_memory_as_they_come(tmp_path):
+    settings = ["MaxBody=100000", "ServerWorkers=1", "WaitingRoom=0"]
+    with serving(tmp_path, *settings) as listener, connect(listener) as first, connect(listener) as second:
+        first.sendall(head(**CHUNKED) + b"186a0\r\n" + bytes(100_000))
+        waiting.until(lambda: not listener.memory.free)
+        second.sendall(head(**CHUNKED) + b"1\r\nx")
+
+        assert code(second) == "busy"
+
+
+@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="no list of open files")
+def test_no_upload_is_a_file(tmp_path):
+    size = 5_000_000
+    with serving(tmp_path, f"MaxBody={2 * size}") as listener, connect(listener) as connection:
+        boundary = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+        body = boundary + bytes(size) + b"\r\n--b--\r\n"
+        before = set(_files())
+        seen = []
+        examine = listener.laboratory.examine
+        listener.laboratory.examine = lambda *rest: seen.append(set(_files()) - before) or examine(*rest)
+        connection.sendall(head(length=len(body), Content_Type="multipart/form-data; boundary=b") + body)
+
+        assert code(connection) == "not_an_image"
+
+    assert seen == [set()]
+
+
+def _files():
+    """The regular files that this process has open."""
+    for path in DESCRIPTORS.iterdir():
+        with contextlib.suppress(OSError):
+            name = str(path.readlink())
+            if name.startswith("/") and not name.startswith(("/dev/", "/proc/")):
+                yield name
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl_reads_why_and_needs_none_of_the_headers_of_a_browser(tmp_path):
+    (tmp_path / "image.png").write_bytes(IMAGE)
+    (tmp_path / "large.png").write_bytes(bytes(3_000_000))
+    with serving(tmp_path, "MaxBody=2000000") as listener:
+        address = f"http://localhost:{listener.effective_port}/v1/classify"
+
+        def curl(*arguments):
+            done = subprocess.run(["curl", "-s", *arguments, address], capture_output=True, cwd=tmp_path, timeout=30)
+            assert done.returncode == 0
+            return json.loads(done.stdout)
+
+        assert curl("--data-binary", "@image.png")["verdict"] == "ALL detected"
+        assert curl("-F", "file=@image.png")["verdict"] == "ALL detected"
+        assert curl("-H", "Transfer-Encoding: chunked", "--data-binary", "@image.png")["verdict"] == "ALL detected"
+        assert curl("-F", "file=@large.png")["code"] == "body_too_large"
+        assert curl("-F", "file=@image.png", "-F", "file=@image.png")["code"] == "several_images"
+        assert "--data-binary" in curl("-d", "@image.png")["message"]

@@ -1,0 +1,287 @@
+"""Verdicts over MQTT, against a real broker where there is one."""
+
+import contextlib
+import gc
+import importlib
+import json
+import logging
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import time
+
+import pytest
+
+from Classes.common import cli
+from Classes.common.errors import ConfigurationError
+from Classes.serving import mqtt
+from tests.support import brokers, graphs, servers, services, waiting
+
+TOPIC = "Ward/3/ALL"
+
+
+def test_only_a_server_with_a_broker_needs_the_package(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "paho"] + ["paho", "paho.mqtt"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "paho" else find_spec(name))
+
+    assert cli.missing_packages(cli.SERVER) == []
+    assert mqtt.open_publisher(graphs.configuration(tmp_path)) is None
+    with pytest.raises(ConfigurationError) as refused:
+        mqtt.open_publisher(graphs.configuration(tmp_path, "MqttBroker=localhost"))
+    assert refused.value.code == "package_missing"
+
+
+@pytest.fixture
+def port():
+    return brokers.free_port()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A broker that comes back is found at once."""
+    monkeypatch.setattr(mqtt, "LONGEST_WAIT", 1)
+
+
+def opened(folder, port, *settings, environment=None):
+    settings = ["MqttBroker=localhost", f"MqttPort={port}", f"MqttTopic={TOPIC}", *settings]
+    return contextlib.closing(mqtt.open_publisher(graphs.configuration(folder, *settings), environment or {}))
+
+
+def numbers(arrived, wanted):
+    """The `number` of messages in the order they came, once each, until all wanted are there: QoS 1 may repeat one."""
+    found = {}
+    while not set(wanted) <= set(found):
+        found[json.loads(arrived.get(timeout=waiting.LIMIT)[1])["number"]] = None
+    return [number for number in found if number in wanted]
+
+
+def until(condition):
+    """Wait for what another thread does."""
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came to that")
+
+
+def test_without_a_broker_there_are_no_events(tmp_path):
+    assert mqtt.open_publisher(graphs.configuration(tmp_path), {}) is None
+
+
+def test_a_password_needs_a_user(tmp_path):
+    settings = graphs.configuration(tmp_path, "MqttBroker=localhost")
+
+    with pytest.raises(ConfigurationError, match="MqttUser is empty"):
+        mqtt.open_publisher(settings, {"ALL_MQTT_PASSWORD": "secret"})
+
+
+def test_a_password_file_that_others_read_is_refused(tmp_path):
+    path = tmp_path / "password"
+    path.write_text("secret\n")
+    path.chmod(0o644)
+    settings = graphs.configuration(tmp_path, "MqttBroker=localhost", "MqttUser=all", "MqttPasswordFile=password")
+
+    with pytest.raises(ConfigurationError, match="other users may read this password"):
+        mqtt.open_publisher(settings, {})
+
+
+@pytest.mark.parametrize("topic", ["", "ALL/#", "ALL/+/x"])
+def test_a_topic_that_cannot_be_published_to_is_refused(tmp_path, topic):
+    with pytest.raises(ConfigurationError, match="MqttTopic"):
+        graphs.configuration(tmp_path, f"MqttTopic={topic}")
+
+
+@brokers.needed
+def test_a_verdict_of_the_service_reaches_the_network(tmp_path, port):
+    with brokers.running(tmp_path, port), brokers.listening(port, TOPIC) as arrived, opened(tmp_path, port) as events:
+        client = services.client(tmp_path, events=events)
+        answer = client.post("/Inference", data=services.image(192)).get_json()
+        topic, payload, quality = arrived.get(timeout=waiting.LIMIT)
+        client.laboratory.room.close()
+
+    event = json.loads(payload)
+    assert (topic, quality) == (TOPIC, 1)
+    assert event["verdict"] == "ALL detected"
+    assert event["probabilities"]["1"] == pytest.approx(graphs.RED[192], abs=1e-5)
+    assert event["request_id"] == answer["request_id"]
+    assert event["notice"].startswith("Research use only")
+    assert event["time"].endswith("+00:00")
+
+
+@pytest.mark.slow
+@brokers.needed
+def test_nothing_is_lost_where_the_broker_is_away_for_a_while(tmp_path, port):
+    # The broker keeps its listeners' messages on disk, as one that is meant to be restarted does.
+    lines = ("allow_anonymous true", "persistence true", f"persistence_location {tmp_path}/")
+    with opened(tmp_path, port) as events, contextlib.ExitStack() as listener:
+        with brokers.running(tmp_path, port, *lines):
+            arrived = listener.enter_context(brokers.listening(port, TOPIC))
+            for number in range(5):
+                events.publish({"number": number})
+            before = numbers(arrived, range(5))
+        until(lambda: not events._connected)
+        for number in range(5, 55):
+            events.publish({"number": number})
+        with brokers.running(tmp_path, port, *lines):
+            after = numbers(arrived, range(5, 55))
+
+    assert before == list(range(5))
+    assert after == list(range(5, 55))
+
+
+@pytest.mark.slow
+@brokers.needed
+def test_a_full_buffer_loses_the_oldest_and_says_so_once(tmp_path, port, caplog):
+    caplog.set_level(logging.INFO, "ClassifierServer")
+    with opened(tmp_path, port, "MqttBuffer=3") as events:
+        for number in range(8):
+            events.publish({"number": number})
+        waiting = [event["number"] for event in events._waiting]
+        with brokers.running(tmp_path, port):
+            until(lambda: not events._waiting and not events._underway)
+
+    assert waiting == [5, 6, 7]
+    assert sum("the oldest are lost" in line for line in caplog.messages) == 1
+    assert "MQTT: 5 verdicts were lost" in caplog.text
+
+
+def test_a_broker_that_is_down_costs_nothing_and_is_told_once(tmp_path, port, caplog):
+    with opened(tmp_path, port) as events:
+        started = time.process_time()
+        for number in range(2000):
+            events.publish({"number": number})
+        spent = time.process_time() - started
+        until(lambda: "cannot be reached" in caplog.text)
+
+    assert spent < 1, "half a millisecond each"
+    assert sum("cannot be reached" in line for line in caplog.messages) == 1
+    assert f"MQTT: 2000 verdicts did not reach localhost:{port}" in caplog.messages[-1]
+
+
+@brokers.needed
+def test_a_broker_that_hangs_costs_nothing_either(tmp_path, port):
+    with (
+        brokers.running(tmp_path, port) as broker,
+        brokers.listening(port, TOPIC) as arrived,
+        opened(tmp_path, port) as events,
+    ):
+        until(lambda: events._connected)
+        broker.send_signal(signal.SIGSTOP)
+        started = time.process_time()
+        for number in range(500):
+            events.publish({"number": number})
+        spent = time.process_time() - started
+        broker.send_signal(signal.SIGCONT)
+        found = numbers(arrived, range(500))
+
+    assert spent < 0.5, "a millisecond each"
+    assert found == list(range(500))
+
+
+@pytest.mark.slow
+@brokers.needed
+def test_the_server_itself_publishes(tmp_path, port):
+    settings = ("MqttBroker=localhost", f"MqttPort={port}", f"MqttTopic={TOPIC}")
+    with (
+        brokers.running(tmp_path, port),
+        brokers.listening(port, TOPIC) as arrived,
+        servers.running(tmp_path, *settings) as server,
+    ):
+        answer = servers.request(server.port, body=services.image(192))[1]
+        event = json.loads(arrived.get(timeout=waiting.LIMIT)[1])
+        server.terminate()
+        code = server.wait(waiting.LIMIT)
+
+    assert event["request_id"] == answer["request_id"] and event["verdict"] == "ALL detected"
+    assert code == 0
+
+
+@pytest.mark.slow
+def test_a_server_whose_broker_is_away_answers_and_ends_in_order(tmp_path, port):
+    with servers.running(tmp_path, "MqttBroker=localhost", f"MqttPort={port}") as server:
+        status = servers.request(server.port, body=services.image(192))[0]
+        server.terminate()
+        said, code = server.stdout.read(), server.wait(waiting.LIMIT)
+
+    assert (status, code) == (200, 0)
+    assert f"MQTT: 1 verdicts did not reach localhost:{port}" in said
+
+
+@brokers.needed
+def test_what_is_no_json_does_not_stop_the_rest(tmp_path, port, caplog):
+    with brokers.running(tmp_path, port), brokers.listening(port, TOPIC) as arrived, opened(tmp_path, port) as events:
+        events.publish({"number": object()})
+        events.publish({"number": 1, "heat_map": "data:…"})
+        event = json.loads(arrived.get(timeout=waiting.LIMIT)[1])
+
+    assert event["number"] == 1 and "heat_map" not in event
+    assert "a verdict cannot be sent" in caplog.text
+
+
+@brokers.needed
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_tls_and_a_password(tmp_path, port, monkeypatch):
+    certificate, key, passwords = (tmp_path / name for name in ("broker.crt", "broker.key", "passwords"))
+    make_certificate(certificate, key)
+    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "all", "secret"], check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.create_default_context(cafile=certificate)
+    lines = (f"certfile {certificate}", f"keyfile {key}", f"password_file {passwords}", "allow_anonymous false")
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    password.chmod(0o600)
+    settings = ("MqttTls=true", "MqttUser=all", "MqttPasswordFile=password")
+
+    with (
+        brokers.running(tmp_path, port, *lines),
+        brokers.listening(port, TOPIC, context, "all", "secret") as arrived,
+        opened(tmp_path, port, *settings) as by,
+    ):
+        by.publish({"number": 1})
+        assert numbers(arrived, [1]) == [1]
+
+
+@brokers.needed
+def test_a_wrong_password_is_told(tmp_path, port, caplog):
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "all", "secret"], check=True, capture_output=True)
+
+    with (
+        brokers.running(tmp_path, port, f"password_file {passwords}", "allow_anonymous false"),
+        opened(tmp_path, port, "MqttUser=all", environment={"ALL_MQTT_PASSWORD": "wrong"}),
+    ):
+        until(lambda: "refuses the connection" in caplog.text)
+
+    assert "see MqttUser and MqttPasswordFile" in caplog.text
+    assert "wrong" not in caplog.text
+
+
+@pytest.mark.slow
+@brokers.needed
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+# paho-mqtt lets go of a socket whose handshake failed without closing it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_certificate_of_nobody_known_is_not_trusted(tmp_path, port, caplog):
+    certificate, key = tmp_path / "broker.crt", tmp_path / "broker.key"
+    make_certificate(certificate, key)
+
+    with (
+        brokers.running(tmp_path, port, f"certfile {certificate}", f"keyfile {key}", "allow_anonymous true"),
+        opened(tmp_path, port, "MqttTls=true") as events,
+    ):
+        until(lambda: "cannot be reached" in caplog.text)
+        connected = events._connected
+    gc.collect()
+
+    assert not connected
+    assert "CERTIFICATE_VERIFY_FAILED" in caplog.text
+
+
+def make_certificate(certificate, key):
+    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name]
+    subprocess.run([*command, "-out", certificate, "-keyout", key], check=True, capture_output=True)

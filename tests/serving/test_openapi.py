@@ -1,0 +1,166 @@
+import io
+
+import hypothesis
+import jsonschema
+import pytest
+import schemathesis
+
+from Classes.inference import model_card
+from Classes.serving import api_errors, app, openapi
+from tests.support import graphs, mutations, services
+
+
+@pytest.fixture
+def client(tmp_path):
+    found = services.client(tmp_path, "MaxBody=50000", key=None)
+    yield found
+    found.laboratory.close()
+
+
+@pytest.fixture
+def document(client):
+    return client.get("/openapi.json").get_json()
+
+
+def holds(document, response, path, method):
+    """Hold a response against what the document says of it."""
+    operation = document["paths"][path][method]
+    described = operation["responses"][str(response.status_code)]
+    content = described["content"].get(response.mimetype)
+    assert content is not None, f"{response.mimetype} is not described"
+    if response.mimetype == "application/json":
+        schema = {**content["schema"], "components": document["components"]}
+        jsonschema.Draft202012Validator(schema).validate(response.get_json())
+    if response.status_code >= 400:
+        assert response.get_json()["code"] in described["description"]
+
+
+def test_every_address_but_the_pages_is_in_it(client, document):
+    rules = [rule for rule in client.application.url_map.iter_rules() if not rule.endpoint.startswith("web:")]
+
+    assert set(document["paths"]) == {rule.rule for rule in rules}
+    assert len(rules) == 8
+    for rule in rules:
+        assert {method.upper() for method in document["paths"][rule.rule]} == rule.methods - {"HEAD", "OPTIONS"}
+
+
+def test_every_operation_says_what_it_does(document):
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert len(operation["summary"]) > 10
+            assert operation["operationId"]
+            assert "200" in operation["responses"]
+
+
+def test_its_schemas_are_json_schemas_and_every_reference_leads_somewhere(document):
+    for schema in document["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    text = str(document)
+    references = {part.split("'")[0] for part in text.split("#/components/schemas/")[1:]}
+    assert references <= set(document["components"]["schemas"])
+    assert "https://" not in text, "nothing in it is fetched from elsewhere"
+
+
+def test_only_what_needs_the_key_says_so(document):
+    secured = {path for path, found in document["paths"].items() if "security" in next(iter(found.values()))}
+
+    assert secured == {"/Inference", "/v1/classify", "/v1/batch", "/v1/model", "/metrics"}
+
+
+@pytest.mark.parametrize("path", ["/Inference", "/v1/classify"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        services.image(192, 60),
+        services.image(64, 60, "JPEG"),
+        b"",
+        b"no image",
+        services.image(64, 60)[:70],
+        bytes(60000),
+    ],
+)
+def test_answers_of_one_image_are_the_ones_described(client, document, path, content):
+    holds(document, client.post(path, data=content), path, "post")
+
+
+def test_answers_of_a_batch_are_the_ones_described(client, document):
+    files = [(io.BytesIO(content), "a.png") for content in (services.image(192, 60), b"no image", b"")]
+
+    response = client.post("/v1/batch", data={"file": files})
+
+    assert response.status_code == 200
+    holds(document, response, "/v1/batch", "post")
+    holds(document, client.post("/v1/batch", data=b""), "/v1/batch", "post")
+
+
+@pytest.mark.parametrize("path", ["/v1/model", "/health/live", "/health/ready", "/metrics"])
+def test_other_answers_are_the_ones_described(client, document, path):
+    holds(document, client.get(path), path, "get")
+
+
+def test_refusals_are_the_ones_described(tmp_path):
+    client = services.client(tmp_path, "WaitingRoom=0", "CallerRate=2", key=b"k" * 16)
+    document = client.get("/openapi.json").get_json()
+    known = {"X-API-Key": "k" * 16}
+    statuses = []
+    for headers in ({}, known, known, known):
+        response = client.post("/v1/classify", data=services.image(64, 20), headers=headers)
+        holds(document, response, "/v1/classify", "post")
+        statuses.append(response.status_code)
+    client.laboratory.stop()
+    holds(document, client.get("/health/ready"), "/health/ready", "get")
+
+    assert statuses == [401, 200, 200, 429]
+    client.laboratory.close()
+
+
+# An image is more than a schema can say: what is right by the document may still be no image.
+CHECKS = [check for check in schemathesis.checks.CHECKS.get_all() if check.__name__ != "positive_data_acceptance"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", schemathesis.GenerationMode)
+@pytest.mark.parametrize("path", ["/Inference", "/v1/classify", "/v1/batch", "/v1/model", "/health/ready", "/metrics"])
+def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(tmp_path, path, mode):
+    card = model_card.load_model_card(graphs.write(tmp_path / "Model", content=graphs.pooled(), size=graphs.SIZE))
+    client = services.client(tmp_path, "CallerRate=0", "MaxBody=50000", card=card)
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", client.application)
+    operation = next(each.ok() for each in schema.get_all_operations() if each.ok().path == path)
+
+    @mutations.steady(25)
+    @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case):
+        # A form that is no form cannot be sent by werkzeug's client.
+        hypothesis.assume(case.media_type != "multipart/form-data" or isinstance(case.body, dict))
+        case.call_and_validate(checks=CHECKS)
+
+    # An address without parameters and body has nothing to get wrong.
+    if mode == schemathesis.GenerationMode.POSITIVE or operation.body or list(operation.iter_parameters()):
+        ask()
+    client.laboratory.close()
+
+
+def test_the_model_is_the_card_without_where_it_lies(client):
+    answer = client.get("/v1/model").get_json()
+
+    assert answer["graph_sha256"] == client.laboratory.card.graph_sha256
+    assert answer["classes"] == ["0", "1"]
+    assert answer["engine"] == "OpenVINO CPU"
+    assert "path" not in answer
+
+
+def test_each_code_is_described_once_and_the_first_of_a_status_is_for_libraries():
+    assert api_errors.api_error_from_status(400, "").code == "bad_request"
+    assert api_errors.api_error_from_status(413, "").code == "body_too_large"
+    assert api_errors.api_error_from_status(418, "").code == "bad_request"
+    assert api_errors.api_error_from_status(505, "").code == "internal_error"
+    assert all(400 <= status <= 599 and words for status, words in api_errors.ERROR_CODES.values())
+
+
+def test_a_route_without_a_description_is_left_out(tmp_path):
+    laboratory = services.laboratory(tmp_path)
+    application = app.create_app(laboratory)
+    application.add_url_rule("/extra", "extra", lambda: "x")
+
+    assert "/extra" not in openapi.openapi_document(application)["paths"]
+    laboratory.close()

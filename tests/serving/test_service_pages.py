@@ -1,0 +1,64 @@
+import pytest
+
+from Classes.serving import app
+from tests.support import services
+
+
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    web = tmp_path / "Web"
+    web.mkdir()
+    for name in ("index.html", "docs.html", "app.js", "style.css"):
+        (web / name).write_text(f"content of {name}")
+    (web / ".hidden.js").write_text("no part of the page")
+    (tmp_path / "secret.html").write_text("outside")
+    monkeypatch.setattr(app, "STATIC_FOLDER", web)
+    found = services.client(tmp_path, key=b"k" * 16)
+    yield found
+    found.laboratory.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "kind"),
+    [
+        ("/", "index.html", "text/html"),
+        ("/docs", "docs.html", "text/html"),
+        ("/app.js", "app.js", "text/javascript"),
+        ("/style.css", "style.css", "text/css"),
+    ],
+)
+def test_the_page_and_its_parts_need_no_key(client, path, name, kind):
+    with client.get(path) as response:
+        assert response.status_code == 200
+        assert response.get_data(as_text=True) == f"content of {name}"
+        assert response.mimetype == kind
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+
+
+def test_the_head_of_a_page(client):
+    with client.head("/") as response:
+        assert (response.status_code, response.get_data()) == (200, b"")
+
+
+def test_a_part_that_has_not_changed_is_not_sent_again(client):
+    with client.get("/app.js") as first:
+        tag = first.headers["ETag"]
+    with client.get("/app.js", headers={"If-None-Match": tag}) as again:
+        assert (again.status_code, again.get_data()) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    "path", ["/.hidden.js", "/secret.html", "/../secret.html", "/%2e%2e/secret.html", "/..%2fsecret.html", "/app.js/"]
+)
+def test_nothing_else_is_served(client, path):
+    response = client.get(path)
+
+    assert response.status_code == 404
+    assert response.get_json()["code"] == "not_found"
+
+
+def test_the_pages_are_not_for_posting(client):
+    response = client.post("/", data=b"x")
+
+    assert response.status_code == 405
+    assert response.get_json()["code"] == "method_not_allowed"

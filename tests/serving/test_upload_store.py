@@ -1,0 +1,265 @@
+import dataclasses
+import hashlib
+import json
+import os
+import threading
+import types
+
+import pytest
+
+from Classes.dataset import discovery
+from Classes.serving import upload_store
+from tests.support import graphs, services
+
+
+def kept(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != upload_store.LOG_NAME}
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / upload_store.LOG_NAME).read_text().splitlines()]
+
+
+@pytest.fixture
+def open_client(tmp_path):
+    opened = []
+
+    def start(most=1 << 20):
+        captured = upload_store.UploadStore(tmp_path / "Captured", most)
+        client = services.client(tmp_path, captured=captured)
+        opened.append(client)
+        post = client.post
+        # What is asserted is on the disk then.
+        client.post = lambda *arguments, **options: (post(*arguments, **options), captured.flush())[0]
+        return client
+
+    yield start
+    for client in opened:
+        client.laboratory.close()
+
+
+def test_what_was_sent_is_kept_as_it_was_with_its_verdict(tmp_path, open_client):
+    content = services.image(192, 40, "JPEG")
+    client = open_client()
+
+    answer = client.post("/v1/classify", data=content, headers={"X-Request-ID": "abc"}).get_json()
+
+    name = hashlib.sha256(content).hexdigest() + ".jpg"
+    assert kept(tmp_path / "Captured") == {name: content}
+    (row,) = rows(tmp_path / "Captured")
+    assert (row["file"], row["verdict"], row["class"], row["request_id"]) == (name, "ALL detected", "1", "abc")
+    for key in ("probabilities", "engine", "precision"):
+        assert row[key] == answer[key]
+    assert row["model"] == answer["model"]
+
+
+def test_each_content_is_kept_once_across_restarts_and_each_answer_has_a_line(tmp_path, open_client):
+    requests = []
+    for _ in range(2):
+        client = open_client()
+        for red in (64, 64, 192):
+            answer = client.post("/Inference", data=services.image(red, 40)).get_json()
+            requests.append((answer["sha256"], answer["request_id"]))
+
+    assert len(kept(tmp_path / "Captured")) == 2
+    assert [(row["sha256"], row["request_id"]) for row in rows(tmp_path / "Captured")] == requests
+
+
+def test_the_answer_of_a_new_model_to_a_known_image_has_a_line(tmp_path, open_client):
+    content = services.image(64, 40)
+    open_client().post("/Inference", data=content)
+    client = open_client()
+    client.laboratory.card = dataclasses.replace(client.laboratory.card, graph_sha256="f" * 64)
+    client.post("/Inference", data=content)
+
+    first, second = rows(tmp_path / "Captured")
+    assert first["file"] == second["file"]
+    assert first["model"] != second["model"] == "f" * 64
+
+
+def test_no_answer_waits_for_the_disk_and_a_stop_writes_what_waits(tmp_path, monkeypatch):
+    captured = upload_store.UploadStore(tmp_path / "Captured", 1 << 20)
+    client = services.client(tmp_path, captured=captured)
+    free, flush = threading.Event(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: free.wait(30) and flush(file))
+
+    statuses = [client.post("/Inference", data=services.image(red, 40)).status_code for red in range(20)]
+
+    assert statuses == [200] * 20
+    assert not list((tmp_path / "Captured").glob("*.png"))
+    free.set()
+    client.laboratory.close()
+    assert len(kept(tmp_path / "Captured")) == len(rows(tmp_path / "Captured")) == 20
+
+
+def test_what_waits_for_a_slow_disk_is_bounded(tmp_path, monkeypatch, caplog):
+    images = [services.image(red, 40, "BMP") for red in range(20)]
+    monkeypatch.setattr(upload_store, "WAITING_BYTES", 5 * len(images[0]))
+    captured = upload_store.UploadStore(tmp_path / "Captured", 1 << 20)
+    client = services.client(tmp_path, captured=captured)
+    free, flush = threading.Event(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: free.wait(30) and flush(file))
+
+    statuses = [client.post("/Inference", data=content).status_code for content in images]
+    free.set()
+    client.laboratory.close()
+
+    assert statuses == [200] * 20
+    assert len(rows(tmp_path / "Captured")) == len(kept(tmp_path / "Captured")) == 5
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+def test_the_log_is_bounded_and_keeps_the_newest_line_of_each_image(tmp_path, open_client, monkeypatch):
+    monkeypatch.setattr(upload_store, "LOG_LEAST", 4000)
+    monkeypatch.setattr(upload_store, "LOG_SHARE", 0)
+    client = open_client()
+    for red in (64, 65):
+        client.post("/Inference", data=services.image(red, 40))
+    for number in range(40):
+        client.post("/Inference", data=services.image(192, 40), headers={"X-Request-ID": f"n{number}"})
+
+    found = rows(tmp_path / "Captured")
+    assert (tmp_path / "Captured" / upload_store.LOG_NAME).stat().st_size < 5000
+    assert {row["file"] for row in found} == set(kept(tmp_path / "Captured"))
+    assert found[-1]["request_id"] == "n39"
+
+
+def test_other_files_of_the_folder_are_neither_counted_nor_removed(tmp_path):
+    (tmp_path / "ALLGraph.pb").write_bytes(bytes(5000))
+    (tmp_path / "Im001_1.jpg").write_bytes(bytes(5000))
+    (tmp_path / f"{'0' * 64}.jpg").write_bytes(bytes(900))
+    captured = upload_store.UploadStore(tmp_path, 1000)
+
+    captured.keep(finding(bytes(200)), "model", "request")
+    captured.close()
+
+    found = {path.name for path in tmp_path.iterdir()} - {upload_store.LOG_NAME}
+    assert found == {"ALLGraph.pb", "Im001_1.jpg", hashlib.sha256(bytes(200)).hexdigest() + ".png"}
+
+
+def finding(content):
+    verdict = types.SimpleNamespace(finding="ALL detected", label="1", probabilities={"0": 0.25, "1": 0.75})
+    return types.SimpleNamespace(
+        sha256=hashlib.sha256(content).hexdigest(),
+        facts=types.SimpleNamespace(format="png"),
+        content=content,
+        verdict=verdict,
+        engine="CPU",
+        precision="f32",
+    )
+
+
+def test_what_is_refused_is_not_kept(tmp_path, open_client):
+    open_client().post("/Inference", data=b"no image")
+
+    assert kept(tmp_path / "Captured") == {}
+
+
+def test_nothing_is_kept_unless_it_is_switched_on(tmp_path):
+    client = services.client(tmp_path)
+    client.post("/Inference", data=services.image(64, 40))
+    client.laboratory.close()
+
+    assert not (tmp_path / "Model/Data/Captured").exists()
+
+
+def test_the_oldest_make_room_and_leave_the_log(tmp_path, open_client):
+    images = [services.image(red, 40, "BMP") for red in range(10)]
+    size = len(images[0])
+    client = open_client(most=3 * size)
+    for content in images[:4]:
+        client.post("/Inference", data=content)
+    # Freed down to nine tenths of three images: two stay, the new one included.
+    expected = [hashlib.sha256(content).hexdigest() + ".bmp" for content in images[2:4]]
+
+    assert sorted(kept(tmp_path / "Captured")) == sorted(expected)
+    assert [row["file"] for row in rows(tmp_path / "Captured")] == expected
+
+
+def test_a_restart_knows_which_are_the_oldest(tmp_path, open_client):
+    images = [services.image(red, 40, "BMP") for red in range(4)]
+    client = open_client()
+    for age, content in enumerate(images[:3]):
+        client.post("/Inference", data=content)
+        path = tmp_path / "Captured" / f"{hashlib.sha256(content).hexdigest()}.bmp"
+        os.utime(path, (1000 - age, 1000 - age))
+
+    open_client(most=3 * len(images[0])).post("/Inference", data=images[3])
+
+    # The third was made the oldest, then the second.
+    left = {hashlib.sha256(images[index]).hexdigest() + ".bmp" for index in (0, 3)}
+    assert set(kept(tmp_path / "Captured")) == left
+
+
+def test_an_image_larger_than_the_whole_folder_leaves_the_others(tmp_path, open_client):
+    client = open_client(most=6000)
+    client.post("/Inference", data=services.image(64, 40, "BMP"))
+    client.post("/Inference", data=services.image(64, 100, "BMP"))
+
+    assert len(kept(tmp_path / "Captured")) == 1
+
+
+def test_a_full_disk_is_told_once_and_every_answer_is_given(tmp_path, open_client, monkeypatch, caplog):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    client = open_client()
+    monkeypatch.setattr(upload_store.atomic_files, "write_atomic", full)
+
+    statuses = [client.post("/Inference", data=services.image(red, 40)).status_code for red in range(3)]
+
+    assert statuses == [200] * 3
+    assert caplog.text.count("No space left on device") == 1
+
+
+def test_a_torn_last_line_of_the_log_does_not_matter(tmp_path, open_client):
+    folder = tmp_path / "Captured"
+    folder.mkdir()
+    (folder / upload_store.LOG_NAME).write_text('{"file": "ab')
+    images = [services.image(red, 40, "BMP") for red in range(3)]
+    client = open_client(most=2 * len(images[0]))
+
+    statuses = [client.post("/Inference", data=content).status_code for content in images]
+
+    assert statuses == [200] * 3
+    assert [row["file"] for row in rows(folder)] == list(kept(folder))
+
+
+def test_a_torn_line_takes_no_other_with_it(tmp_path, open_client):
+    folder = tmp_path / "Captured"
+    folder.mkdir()
+    (folder / upload_store.LOG_NAME).write_text('{"file": "ab')
+    client = open_client()
+
+    for red in range(2):
+        client.post("/Inference", data=services.image(red, 40))
+
+    torn, *lines = (folder / upload_store.LOG_NAME).read_text().splitlines()
+    assert torn == '{"file": "ab'
+    assert sorted(json.loads(line)["file"] for line in lines) == sorted(kept(folder))
+
+
+def test_an_image_whose_line_cannot_be_written_is_captured_the_next_time(tmp_path, open_client, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    client, image = open_client(), services.image(64, 40)
+    with monkeypatch.context() as patch:
+        patch.setattr(upload_store.UploadStore, "_note", full)
+        assert client.post("/Inference", data=image).status_code == 200
+    assert not kept(tmp_path / "Captured")
+
+    client.post("/Inference", data=image)
+
+    assert [row["file"] for row in rows(tmp_path / "Captured")] == list(kept(tmp_path / "Captured"))
+
+
+def test_captured_images_are_no_class_to_train_on(tmp_path):
+    for name in ("0", "1", "Captured"):
+        folder = tmp_path / "Model/Data" / name
+        folder.mkdir(parents=True)
+        (folder / "Im001_0.png").write_bytes(services.image(64, 20))
+
+    files, _ = discovery.find_class_images(graphs.configuration(tmp_path))
+
+    assert list(files) == ["0", "1"]

@@ -1,0 +1,429 @@
+"""The page as it is written, and in a real browser against a real service."""
+
+import base64
+import csv
+import html.parser
+import io
+import re
+
+import pytest
+
+from Classes import Helpers
+from Classes.imaging import color_stats
+from Classes.serving import api_errors, app
+from tests.support import browser, graphs, servers, services, waiting
+
+KEY = "k" * 32
+PAGES = ("index.html", "docs.html")
+
+
+class Elements(html.parser.HTMLParser):
+    """Every element of a page as (name, {attribute: value}), and the text between them."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.text = [], ""
+        self.feed((app.STATIC_FOLDER / page).read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+# As it is written
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_names_is_served(page, tmp_path):
+    client = services.client(tmp_path)
+    named = [fields.get("href") or fields.get("src") for _, fields in Elements(page).found]
+    named = [address for address in named if address]
+
+    assert "style.css" in named
+    for address in named:
+        # Relative, so that the page also works below another address of a proxy.
+        assert re.fullmatch(r"\./|[a-z]+(\.[a-z]+)?", address)
+        with client.get("/" + address.removeprefix("./")) as response:
+            assert response.status_code == 200
+    client.laboratory.close()
+
+
+@pytest.mark.parametrize("path", sorted(app.STATIC_FOLDER.iterdir()), ids=lambda path: path.name)
+def test_nothing_comes_from_outside(path):
+    text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+
+    assert not re.search(r"https?://|//[a-z]+\.|@import|\burl\(|\beval\(|innerHTML|insertAdjacentHTML", text)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_is_inline(page):
+    for name, fields in Elements(page).found:
+        assert name != "style"
+        assert name != "script" or fields.get("src")
+        assert not [key for key in fields if key == "style" or key.startswith("on")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_names_an_element_finds_it(page):
+    elements = Elements(page).found
+    ids = [fields["id"] for _, fields in elements if "id" in fields]
+    script = (app.STATIC_FOLDER / {"index.html": "app.js"}.get(page, "docs.js")).read_text(encoding="utf-8")
+    named = re.findall(r'byId\("([^"]+)"\)', script)
+    for _, fields in elements:
+        for key in ("for", "aria-describedby", "aria-labelledby"):
+            named += fields.get(key, "").split()
+
+    assert len(ids) == len(set(ids))
+    assert set(named) <= set(ids)
+
+
+def test_every_field_has_a_label():
+    elements = Elements("index.html").found
+    labels = {fields["for"] for name, fields in elements if name == "label"}
+
+    assert {fields["id"] for name, fields in elements if name == "input"} == labels == {"files", "key", "heat-maps"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_notice_is_that_of_every_answer(page):
+    words = " ".join(Elements(page).text.split())
+
+    assert Helpers.DISCLAIMER.lower() in words.lower().replace("research use only.", "research use only:")
+
+
+def luminance(colour):
+    shares = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_the_contrast_rule_itself():
+    # From the definition in WCAG 2: black on white is 21, #767676 on white just over 4.5.
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.005)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_texts_stand_out_from_their_ground(theme):
+    blocks = re.findall(r":root \{([^}]*)\}", (app.STATIC_FOLDER / "style.css").read_text(encoding="utf-8"))
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", blocks[theme]))
+
+    for ground in ("ground", "raised"):
+        for text in ("text", "quiet", "accent", "alarm", "fine"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+        # Borders and marks need less: WCAG 2, 1.4.11.
+        assert contrast(colours["line"], colours[ground]) >= 3
+    assert contrast(colours["text"], colours["caution-ground"]) >= 4.5
+    assert contrast(colours["caution"], colours["caution-ground"]) >= 4.5
+
+
+# In a browser
+
+# Probability of class "1" by graphs.pooled, for 4 (red - 128) / 128 - 0.5 from red 128 on and -0.5 below.
+SICK, WELL = 0.817574, 0.377541
+STATUS = "3 of 4 images have a verdict: 1 ALL detected, 2 not detected; 2 with low confidence; 1 failed."
+
+# Holds every request for a moment, counts those under way, and answers the first ones as a server does that is full.
+HINDERED = """
+const send = window.fetch, [refusals] = arguments;
+window.most = window.sent = 0;
+let under = 0;
+window.fetch = async (...request) => {
+  window.sent += 1;
+  const number = window.sent;
+  window.most = Math.max(window.most, under += 1);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  try {
+    if (number > refusals) return await send(...request);
+    const body = JSON.stringify({ code: "busy", message: "the waiting room is full" });
+    return new Response(body, { status: 503, headers: { "Retry-After": "2" } });
+  } finally {
+    under -= 1;
+  }
+};
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Images whose verdicts are known, one with a comma and one with a formula for a name, and one that is none."""
+    found = tmp_path_factory.mktemp("web")
+    for name, red in (("sick.png", 192), ("well, blue.png", 64), ("=1+1.png", 0)):
+        (found / name).write_bytes(services.image(red))
+    (found / "broken.png").write_bytes(b"no image")
+    return found
+
+
+@pytest.fixture(scope="module")
+def driver(folder):
+    with browser.opened(folder) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server(driver, tmp_path_factory):
+    """Server.py with its device; after the driver, so that none is started where there is no browser."""
+    known = [color_stats.color_features(graphs.red(value, size=graphs.SIZE)) for value in (64, 65, 191, 192)]
+    model = {"content": graphs.pooled(), "size": graphs.SIZE, "colours": color_stats.fit_reference(known)}
+    with servers.running(tmp_path_factory.mktemp("server"), "CallerRate=0", real=True, model=model) as found:
+        yield found
+
+
+@pytest.fixture
+def page(driver, server, folder):
+    """The browser with a fresh page of the server; its console must have been silent at the end."""
+    yield from visit(driver, server, folder)
+
+
+def visit(driver, server, folder):
+    for path in folder.glob("*.csv"):
+        path.unlink()
+    browser.width(driver, 1280)
+    driver.get(f"http://127.0.0.1:{server.port}/")
+    browser.complaints(driver)
+    yield driver
+    assert browser.complaints(driver) == []
+
+
+def by_id(driver, name):
+    return driver.find_element("id", name)
+
+
+def choose(driver, folder, *names):
+    by_id(driver, "files").send_keys("\n".join(str(folder / name) for name in names))
+
+
+def wait(driver, condition):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(driver, waiting.LIMIT, poll_frequency=0.05).until(lambda _: condition())
+
+
+def rows(driver):
+    """{file: [verdict, confidence]} as they are shown, once no image is on its way."""
+    wait(driver, lambda: not driver.find_elements("css selector", "tr.waiting, tr.sending"))
+    script = "return [...document.querySelectorAll('#rows tr')].map(row => [...row.cells].map(cell => cell.innerText))"
+    return {cells[1]: cells[2:4] for cells in driver.execute_script(script)}
+
+
+def saved(driver, folder):
+    """The rows of the saved CSV, as dicts."""
+    path = folder / "ALL verdicts.csv"
+    wait(driver, path.exists)
+    content = path.read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf")
+    return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+
+
+def fits(driver):
+    """Whether nothing is wider than the screen."""
+    return driver.execute_script("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+@pytest.mark.slow
+def test_verdicts_are_shown(page, folder):
+    choose(page, folder, "sick.png", "well, blue.png")
+    choose(page, folder, "=1+1.png", "broken.png")
+    shown = rows(page)
+
+    assert list(shown) == ["sick.png", "well, blue.png", "=1+1.png", "broken.png"]
+    assert shown["sick.png"] == ["ALL detected", "81.76 %"]
+    assert shown["well, blue.png"] == ["ALL not detected", "62.25 %\n⚠ low confidence"]
+    assert shown["=1+1.png"][1].splitlines()[-1].startswith("⚠ ")
+    assert "colours" in shown["=1+1.png"][1]
+    assert shown["broken.png"][0].startswith("No verdict\n")
+    assert shown["broken.png"][0].endswith("(not_an_image)")
+    assert by_id(page, "status").text == STATUS
+    meters = page.find_elements("css selector", "meter")
+    assert [float(meter.get_attribute("value")) for meter in meters] == pytest.approx(
+        [SICK, 1 - WELL, 1 - WELL], abs=1e-4
+    )
+
+
+def test_the_saved_csv(page, folder):
+    choose(page, folder, "sick.png", "well, blue.png", "=1+1.png", "broken.png")
+    rows(page)
+    by_id(page, "save").click()
+    lines = {line["file"]: line for line in saved(page, folder)}
+
+    # Nobody's spreadsheet may calculate with a file's name.
+    assert list(lines) == ["sick.png", "well, blue.png", "'=1+1.png", "broken.png"]
+    sick, broken = lines["sick.png"], lines["broken.png"]
+    assert (sick["class"], sick["verdict"], sick["low"], sick["error"]) == ("1", "ALL detected", "false", "")
+    assert [float(sick[name]) for name in ("confidence", "probability_1")] == pytest.approx([SICK, SICK], abs=1e-4)
+    assert float(sick["probability_0"]) == pytest.approx(1 - SICK, abs=1e-4)
+    assert sick["remark"] == "" and "colours" in lines["'=1+1.png"]["remark"]
+    assert (sick["engine"], sick["notice"]) == ("OpenVINO CPU", Helpers.DISCLAIMER)
+    assert lines["well, blue.png"]["low"] == "true"
+    assert broken["verdict"] == broken["confidence"] == ""
+    assert broken["error"].endswith("(not_an_image)")
+
+
+def test_images_may_be_dropped_anywhere(page, folder):
+    content = base64.b64encode((folder / "sick.png").read_bytes()).decode()
+    page.execute_script(
+        """
+        const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File([bytes], "dropped.png"));
+        const told = { dataTransfer, bubbles: true, cancelable: true };
+        // A drop that is not prevented makes the browser leave the page.
+        window.prevented = !document.querySelector("h1").dispatchEvent(new DragEvent("drop", told));
+        """,
+        content,
+    )
+
+    assert rows(page) == {"dropped.png": ["ALL detected", "81.76 %"]}
+    assert page.execute_script("return window.prevented")
+
+
+def test_a_heat_map_is_shown_larger(page, folder):
+    choose(page, folder, "sick.png")
+    rows(page)
+    small = page.find_element("css selector", ".map button")
+    small.click()
+    wait(page, lambda: by_id(page, "larger-map").is_displayed())
+    script = "return [...document.querySelectorAll('#larger img')].map(image => image.naturalWidth)"
+    wait(page, lambda: all(page.execute_script(script)))
+
+    assert small.get_attribute("aria-label") == "Show sick.png and its heat map larger"
+    assert page.execute_script(script) == [300, graphs.SIZE]
+    by_id(page, "close").click()
+    assert not by_id(page, "larger").is_displayed()
+
+
+def test_by_keyboard_alone(page, folder):
+    from selenium.webdriver import ActionChains, Keys
+
+    def press(key):
+        ActionChains(page).send_keys(key).perform()
+
+    choose(page, folder, "sick.png", "broken.png")
+    rows(page)
+    page.execute_script("document.activeElement.blur(); getSelection().removeAllRanges()")
+    reached = []
+    while len(reached) < 20 and "larger" not in "".join(reached):
+        press(Keys.TAB)
+        focused = page.switch_to.active_element
+        reached.append(focused.get_attribute("id") or focused.get_attribute("aria-label") or focused.text)
+        # Where one is must be seen.
+        assert focused.value_of_css_property("outline").endswith("solid 3px"), reached
+        if reached[-1] == "save":
+            press(Keys.SPACE)
+    press(Keys.ENTER)
+    wait(page, lambda: page.switch_to.active_element.get_attribute("id") == "close")
+    press(Keys.ESCAPE)
+    wait(page, lambda: not by_id(page, "larger").is_displayed())
+
+    fields = ["files", "key", "heat-maps", "save", "again", "clear"]
+    assert reached == ["Classify", "API", *fields, "Show sick.png and its heat map larger"]
+    assert page.switch_to.active_element == focused
+    assert len(saved(page, folder)) == 2
+
+
+@pytest.mark.slow
+def test_at_most_three_at_once_and_again_when_told_so(page, folder):
+    page.execute_script(HINDERED, 4)
+    choose(page, folder, "sick.png", "well, blue.png", "=1+1.png")
+    choose(page, folder, "sick.png", "well, blue.png", "=1+1.png")
+    wait(page, lambda: "again in 2 s" in by_id(page, "rows").text)
+    shown = rows(page)
+
+    assert {verdict for verdict, _ in shown.values()} == {"ALL detected", "ALL not detected"}
+    assert page.execute_script("return [window.most, window.sent]") == [3, 6 + 4]
+
+
+def test_a_cleared_list_stays_empty(page, folder):
+    page.execute_script(HINDERED, 100)
+    choose(page, folder, "sick.png", "well, blue.png", "broken.png")
+    wait(page, lambda: by_id(page, "rows").text.count("again in 2 s") == 3)
+    # Those that wait would keep the next one from being sent.
+    page.execute_script("window.most = 0")
+    by_id(page, "clear").click()
+    choose(page, folder, "=1+1.png")
+    wait(page, lambda: "again in 2 s" in by_id(page, "rows").text)
+
+    assert page.execute_script("return [window.most, window.sent]") == [1, 4]
+    assert len(page.find_elements("css selector", "#rows tr")) == 1
+    by_id(page, "clear").click()
+    assert by_id(page, "status").text == "No image yet."
+    assert not by_id(page, "save").is_enabled()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_on_a_phone(page, folder, theme):
+    browser.width(page, 360, prefers_color_scheme=theme)
+    empty = fits(page)
+    choose(page, folder, "sick.png", "well, blue.png", "broken.png")
+    rows(page)
+    ground = page.find_element("css selector", "body").value_of_css_property("background-color")
+
+    assert empty and fits(page)
+    assert ground == {"light": "rgba(255, 255, 255, 1)", "dark": "rgba(23, 21, 27, 1)"}[theme]
+    page.execute_script("scrollTo(0, document.body.scrollHeight)")
+    # However far down one is.
+    top = page.execute_script("return document.querySelector('.notice').getBoundingClientRect().top")
+    assert 0 <= top < 800
+
+
+def test_a_narrow_table_is_still_one_to_a_screen_reader(page, folder):
+    browser.width(page, 360)
+    choose(page, folder, "sick.png")
+    rows(page)
+    nodes = page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    told = [(node["role"]["value"], node.get("name", {}).get("value")) for node in nodes if not node["ignored"]]
+
+    for heading in ("Picture", "File", "Verdict", "Confidence", "Heat map"):
+        assert ("columnheader", heading) in told
+    assert ("table", "Verdicts") in told
+    assert ("rowheader", "sick.png") in told
+    assert ("status", None) in told or any(role == "status" for role, _ in told)
+
+
+def test_the_api_key(driver, folder, tmp_path):
+    # Its graph cannot be read, so that it has no heat maps either: the page goes on without them.
+    with servers.running(tmp_path, ALL_API_KEY=KEY) as server:
+        for page in visit(driver, server, folder):
+            choose(page, folder, "sick.png", "well, blue.png", "=1+1.png", "broken.png")
+            before = rows(page)
+            focused = page.switch_to.active_element.get_attribute("id")
+            by_id(page, "key").send_keys(KEY, "\n")
+            after = rows(page)
+            kept = page.execute_script("return localStorage.length + sessionStorage.length + document.cookie.length")
+
+    assert all(verdict.endswith("(unauthorized)") for verdict, _ in before.values())
+    assert focused == "key"
+    assert after["sick.png"] == ["ALL detected", "88.08 %"]
+    assert after["broken.png"][0].endswith("(not_an_image)")
+    assert kept == 0
+
+
+def test_the_api_page(page, server):
+    page.get(f"http://127.0.0.1:{server.port}/docs#schema-Refusal")
+    wait(page, lambda: by_id(page, "status").text.endswith("addresses."))
+    text = page.find_element("css selector", "main").text
+    _, document, _ = servers.request(server.port, "GET", "/openapi.json")
+
+    for address, methods in document["paths"].items():
+        for method in methods:
+            assert f"{method.upper()} {address}\n" in text
+    codes = page.execute_script(
+        "return [...document.querySelectorAll('[aria-label=\"Error codes\"] tbody tr')].map(row => row.innerText)"
+    )
+    assert {tuple(line.split("\t")[:2]) for line in codes} == {
+        (code, str(status)) for code, (status, _) in api_errors.ERROR_CODES.items()
+    }
+    assert (
+        f'curl -H "X-API-Key: $ALL_API_KEY" --data-binary @cell.jpg http://127.0.0.1:{server.port}/v1/classify' in text
+    )
+    links = page.execute_script("return [...document.querySelectorAll('main a[href^=\"#\"]')].map(link => link.hash)")
+    assert links and all(page.find_elements("css selector", link) for link in links)
+    browser.width(page, 360)
+    assert fits(page)

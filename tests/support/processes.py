@@ -1,0 +1,35 @@
+"""Pieces of a program in an interpreter of their own, for what cannot be tried inside the test's."""
+
+import contextlib
+import subprocess
+import sys
+import threading
+
+from Classes.common import atomic_files
+from Classes.Helpers import PROJECT
+
+
+def python(script, arguments=(), **options):
+    """Run `script` with the project importable; returns subprocess.CompletedProcess with texts."""
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, **options)
+
+
+@contextlib.contextmanager
+def held(folder):
+    """Another run holds `folder`: the lock is taken by another thread, since who has it may take it again."""
+    taken, over = threading.Event(), threading.Event()
+
+    def hold():
+        with atomic_files.folder_lock(folder):
+            taken.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert taken.wait(60)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

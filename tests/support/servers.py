@@ -1,0 +1,99 @@
+"""Server.py in a process of its own, around the engine of tests.support.services, for tests of its life and its sockets."""
+
+import contextlib
+import http.client
+import json
+import os
+import subprocess
+import sys
+
+from Classes import Helpers
+from tests.support import graphs, waiting
+
+# What Server.py does, but for the device: HOLD keeps every call after the warm-up for so many seconds, or until there
+# is a file of that name.
+SCRIPT = """
+import os, sys, time
+import Server
+from Classes.inference import backend; from Classes.common import cli
+from tests.support import services
+
+class Slow(services.Engine):
+    calls = 0
+
+    def classify(self, batch):
+        self.calls += 1
+        # The warm-up is two calls.
+        if self.calls > 2:
+            hold = os.environ["HOLD"]
+            if os.path.isabs(hold):
+                while not os.path.exists(hold):
+                    time.sleep(0.01)
+            else:
+                time.sleep(float(hold))
+        return super().classify(batch)
+
+backend.open_engine = lambda configuration, card: contextlib.nullcontext(Slow())
+sys.exit(cli.run_cli(lambda: Server.main(sys.argv[1:]), ()))
+""".replace("import os,", "import contextlib, os,")
+
+
+def command(folder, *settings, real=False):
+    """The command of a server under `folder`, on a free port; `real` is Server.py itself with its device."""
+    settings = [f"NetworkPath={folder}", "Port=0", "Precision=f32", *settings]
+    program = [str(Helpers.PROJECT / "Server.py")] if real else ["-c", SCRIPT]
+    return [sys.executable, "-u", *program, *[part for text in settings for part in ("--set", text)]]
+
+
+def run(folder, *settings, real=False, **environment):
+    """A server that is expected to end by itself; subprocess.CompletedProcess."""
+    environment = {**os.environ, "HOLD": "0", **environment}
+    return subprocess.run(
+        command(folder, *settings, real=real),
+        cwd=Helpers.PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=waiting.LIMIT,
+    )
+
+
+@contextlib.contextmanager
+def running(folder, *settings, hold=0, real=False, model=None, **environment):
+    """A started server; yields its process, with `port` and the `lines` it has printed; ended with the block.
+
+    `model` has arguments for graphs.write; without it there is the tiny graph, or one that nobody reads.
+    """
+    graphs.write(folder / "Model", **(model or {"content": None if real else b"no graph"}))
+    environment = {**os.environ, "HOLD": str(hold), **environment}
+    with subprocess.Popen(
+        command(folder, *settings, real=real),
+        cwd=Helpers.PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            process.lines = []
+            for line in process.stdout:
+                process.lines.append(line.rstrip("\n"))
+                if "Running on" in line:
+                    process.port = int(line.split("/ (")[0].rsplit(":", 1)[1])
+                    break
+            else:
+                raise AssertionError("\n".join(process.lines))
+            yield process
+        finally:
+            process.kill()
+
+
+def request(port, method="POST", path="/Inference", body=None, timeout=waiting.LIMIT, **headers):
+    """(status, JSON or None, headers) of one request over a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    with contextlib.closing(connection):
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        response = connection.getresponse()
+        content = response.read()
+        kind = response.headers.get_content_type()
+        return response.status, json.loads(content) if kind == "application/json" else None, response.headers

@@ -1,0 +1,139 @@
+import dataclasses
+import inspect
+import types
+
+import numpy
+import openvino
+import PIL
+import pytest
+import tensorflow as tf
+
+from Classes import inception_utils, inception_v3
+from Classes.imaging import decode
+from Classes.inference import openvino_backend
+from Classes.networks import pretrained_weights, registry
+from Classes.networks.architectures import inceptionv3
+from Classes.training import feature_extraction
+from tests.support import small_networks
+from tests.support.smears import png
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return {name: value for name, value in small_networks.arrays().items() if "/Logits/" not in name}
+
+
+def records(count):
+    images = small_networks.images(count)
+    return {
+        f"{number:064x}": types.SimpleNamespace(sha256=f"{number:064x}", encoded=png(image), filename=f"{number}.png")
+        for number, image in enumerate(images)
+    }
+
+
+def extract(folder, backbone, found):
+    identity = pretrained_weights.backbone_hash(backbone, inception_utils.LOGITS_LAYER)
+    return feature_extraction.extract_features(small_networks.configuration(folder), backbone, identity, found)
+
+
+def test_features_are_those_of_the_network(tmp_path, backbone):
+    found = records(3)
+
+    features = extract(tmp_path, backbone, found)
+
+    module = inception_v3.InceptionV3(2, small_networks.DEPTH)
+    images = numpy.stack([decode.decode_and_resize(record.encoded, small_networks.SIZE) for record in found.values()])
+    module(decode.normalize(images, 128))
+    variables = module.named_variables()
+    for name, value in backbone.items():
+        variables[name].assign(value)
+    width = variables["InceptionV3/Logits/Conv2d_1c_1x1/weights"].shape[2]
+    chosen = numpy.eye(width, 2, dtype="float32")  # the first two features come out as logits
+    variables["InceptionV3/Logits/Conv2d_1c_1x1/weights"].assign(chosen[None, None])
+    variables["InceptionV3/Logits/Conv2d_1c_1x1/biases"].assign(tf.zeros(2))
+    expected = module(decode.normalize(images, 128))[0]
+    numpy.testing.assert_allclose(numpy.stack(list(features.values()))[:, :2], expected, atol=1e-4)
+    assert features[next(iter(found))].shape == (width,)
+
+
+@pytest.mark.slow
+def test_what_is_known_is_not_computed_again(tmp_path, backbone, monkeypatch):
+    first = extract(tmp_path, backbone, records(3))
+
+    def forbidden(*_):
+        raise AssertionError("computed again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_extraction._Backbone, "features", forbidden)
+        again = extract(tmp_path, backbone, records(3))
+    more = extract(tmp_path, backbone, records(5))
+
+    for key, value in first.items():
+        numpy.testing.assert_array_equal(again[key], value)
+        numpy.testing.assert_array_equal(more[key], value)
+    assert len(more) == 5
+    assert len(list(tmp_path.glob("Model/Features/*/*.npz"))) == 2
+
+
+@pytest.mark.slow
+def test_another_backbone_has_a_cache_of_its_own(tmp_path, backbone):
+    first = extract(tmp_path, backbone, records(1))
+    name = "InceptionV3/Conv2d_1a_3x3/BatchNorm/beta"
+
+    second = extract(tmp_path, {**backbone, name: backbone[name] + 1}, records(1))
+
+    key = next(iter(first))
+    assert not numpy.allclose(first[key], second[key])
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(decode.InputSpec)])
+def test_every_property_of_the_network_input_is_part_of_the_key(tmp_path, monkeypatch, field):
+    view = registry.get_network(configuration := small_networks.configuration(tmp_path)).input_spec(configuration)
+    other = {"size": 80, "mean": 0.0, "scale": 255.0, "channels": "BGR", "crop": 1.0}[field]
+    before = feature_extraction.key(configuration, "a backbone")
+
+    monkeypatch.setattr(inceptionv3, "input_spec", lambda _: dataclasses.replace(view, **{field: other}))
+
+    assert feature_extraction.key(configuration, "a backbone") != before
+
+
+def test_backbone_precision_decoder_and_libraries_are_part_of_the_key(tmp_path, monkeypatch):
+    configuration = small_networks.configuration(tmp_path)
+    keys = [feature_extraction.key(configuration, identity) for identity in ("a", "a", "b")]
+    for owner, name, value in (
+        (openvino_backend, "cpu_precision", lambda wanted: "bf16"),
+        (PIL, "__version__", "0"),
+        (openvino, "__version__", "0"),
+        (inspect, "getsource", lambda module: "another decoder"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, value)
+            keys.append(feature_extraction.key(configuration, "a"))
+
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == len(keys) - 1
+
+
+def test_precisions_that_mean_the_same_arithmetic_share_the_features(tmp_path):
+    names = ("f32", "AUTO", "int8", *(["bf16"] if openvino_backend.cpu_precision("AUTO") == "bf16" else []))
+    keys = {
+        name: feature_extraction.key(small_networks.configuration(tmp_path, f"Precision={name}"), "a") for name in names
+    }
+
+    assert keys["AUTO"] == keys["int8"] == keys[openvino_backend.cpu_precision("AUTO")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["cut", "flip"])
+def test_a_damaged_chunk_is_named_and_computed_again(tmp_path, backbone, caplog, damage):
+    first = extract(tmp_path, backbone, records(2))
+    file = next(tmp_path.glob("Model/Features/*/*.npz"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content if damage == "flip" else content[:100])
+
+    again = extract(tmp_path, backbone, records(2))
+
+    assert f"{file}: damaged" in caplog.text
+    for key, value in first.items():
+        numpy.testing.assert_allclose(again[key], value, atol=1e-6)
