@@ -1,7 +1,12 @@
 """A page of HTML that carries all it shows: it opens without a network, in any browser, and prints."""
 
 import base64
+import functools
 import html
+from typing import Any
+
+import jinja2
+import markupsafe
 
 from Classes.common import errors
 
@@ -20,6 +25,40 @@ figcaption { font-size: 12px; overflow-wrap: anywhere; } img { border: 1px solid
 .swatch { display: inline-block; width: 14px; height: 14px; }
 .tag { background: #b3261e; color: white; border-radius: 3px; padding: 0 .4em; }
 """
+
+
+def render(package: str, template: str, **context: Any) -> str:
+    """Render a template of a package; HTML is escaped, and control characters are shown as numbers.
+
+    Args:
+      package: full name of a package with a folder `templates`, such as "Classes.evaluation". Its templates can extend
+        `page.html` and import `macros.html` of Classes/common/templates.
+      template: file name.
+      context: variables of the template; a missing one raises jinja2.UndefinedError.
+    """
+    return _environment(package).get_template(template).render(context)
+
+
+@functools.cache
+def _environment(package: str) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package), jinja2.PackageLoader("Classes.common")]),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _printable(value: Any) -> Any:
+    # Markup is the output of a macro or of a block, whose values were escaped already.
+    return (
+        errors.escape_control_chars(value)
+        if isinstance(value, str) and not isinstance(value, markupsafe.Markup)
+        else value
+    )
 
 
 def html_document(title, under, body):
