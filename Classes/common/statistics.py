@@ -217,3 +217,33 @@ def score_counts(labels, scores, weights=None, order=None):
     if not len(starts):
         return numpy.zeros(0), numpy.zeros(0)
     return tuple(numpy.add.reduceat((weights * each)[order], starts) for each in (labels, ~labels))
+
+
+def smallest_class_groups(labels, groups) -> int:
+    """Return the number of groups of the class that has the fewest; 0 without labels.
+
+    Args:
+      labels: [N].
+      groups: [N] names.
+    """
+    by_class: dict = {}
+    for label, group in zip(labels, groups, strict=True):
+        by_class.setdefault(label, set()).add(group)
+    return min(map(len, by_class.values()), default=0)
+
+
+def stratified_group_folds(labels, groups, count: int, seed: int) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
+    """Return folds with similar class fractions; no group is in two of them.
+
+    Args:
+      labels: [N].
+      groups: [N] names.
+      count: number of folds, at most `smallest_class_groups`.
+      seed: of the shuffling.
+    Returns:
+      list of (int indices of all other folds, int indices of the fold), each in ascending order.
+    """
+    from sklearn import model_selection
+
+    splitter = model_selection.StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    return list(splitter.split(labels, labels, groups))

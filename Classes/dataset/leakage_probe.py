@@ -105,13 +105,12 @@ def lowest(found):
 
 def _scores(rows, positive, groups, seed):
     """float64 [N]: of every image, the share of positive ones among its nearest of other folds."""
-    from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.neighbors import KNeighborsClassifier
 
     spread = rows.std(axis=0)
     rows = (rows - rows.mean(axis=0)) / numpy.where(spread > 0, spread, 1)
     scores = numpy.empty(len(rows))
-    for train, test in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(rows, positive, groups):
+    for train, test in statistics.stratified_group_folds(positive, groups, FOLDS, seed):
         model = KNeighborsClassifier(min(NEIGHBOURS, len(train) // 2), weights=_weights)
         scores[test] = model.fit(rows[train], positive[train]).predict_proba(rows[test])[:, -1]
     return scores

@@ -455,14 +455,8 @@ def _measured(found, labels, groups, positive):
 
 def _group_folds(labels, groups, seed):
     """[(rows of the other parts, rows of a part)], no group in two of them; [] where groups are too few for that."""
-    from sklearn import model_selection
-
-    company = [{group for group, each in zip(groups, labels, strict=True) if each == label} for label in set(labels)]
-    count = min(N_FOLDS, *map(len, company))
-    if count < 2:
-        return []
-    splitter = model_selection.StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    parts = list(splitter.split(labels, labels, groups))
+    count = min(N_FOLDS, statistics.smallest_class_groups(labels, groups))
+    parts = statistics.stratified_group_folds(labels, groups, count, seed) if count > 1 else []
     return parts if all(set(labels[others]) == set(labels) for others, _ in parts) else []
 
 

@@ -5,7 +5,7 @@ import logging
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files, provenance
+from Classes.common import atomic_files, provenance, statistics
 from Classes.common.errors import ConfigurationError
 from Classes.dataset import grouping, tfrecords
 from Classes.evaluation import classification_metrics, operating_point
@@ -77,15 +77,12 @@ def stratified_group_folds(labels, groups, count, seed):
     Raises:
       ConfigurationError: a class has fewer groups than there are folds.
     """
-    from sklearn import model_selection
-
-    company = [len({groups[row] for row in numpy.flatnonzero(labels == label)}) for label in numpy.unique(labels)]
-    if not 2 <= count <= min(company, default=0):
+    most = statistics.smallest_class_groups(labels, groups)
+    if not 2 <= count <= most:
         raise ConfigurationError(
-            f"{count} folds: from 2 to {min(company, default=0)} are possible, as many as the rarest class has groups"
+            f"{count} folds: from 2 to {most} are possible, as many as the rarest class has groups"
         )
-    splitter = model_selection.StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    return list(splitter.split(labels, labels, groups))
+    return statistics.stratified_group_folds(labels, groups, count, seed)
 
 
 def format_table(found):
