@@ -15,9 +15,8 @@ import requests
 import urllib3
 
 from Classes import Helpers
-from Classes.common import input_files, secret_files
+from Classes.common import input_files, result_table, secret_files
 from Classes.common.errors import ALLError, escape_control_chars
-from Classes.inference import prediction, result_table
 
 ENDPOINT = "/Inference"
 
@@ -284,7 +283,7 @@ def _checked(answer, low_below):
         value = answer.get(name)
         found[name] = None if value is None else check(value)
     low = found.pop("low_confidence")
-    found["low"] = not prediction.apply_threshold(confidence, low_below) if low is None else low
+    found["low"] = confidence < low_below if low is None else low
     found["probabilities"] = found["probabilities"] or {}
     if found["probabilities"] and found["class"] not in found["probabilities"]:
         raise ValueError(found["class"])

