@@ -45,6 +45,8 @@ def key(configuration, identity: str) -> str:
         "network": configuration["Network"],
         "view": dataclasses.asdict(registry.get_network(configuration).input_spec(configuration)),
         "precision": openvino_backend.cpu_precision(configuration["Precision"]),
+        # The other limits refuse an image or leave its pixels as they are.
+        "sample_bits": configuration["SampleBits"],
         # The decoder's own source: a version number would be forgotten one day, and old features be taken for new ones.
         "decoder": [inspect.getsource(each) for each in decoder],
         "libraries": {"openvino": openvino.__version__, "pillow": PIL.__version__},

@@ -49,6 +49,7 @@ RUN_IDENTITY_KEYS = (
     "NumClasses",
     "Pretrained",
     "RandomSeed",
+    "SampleBits",
     "Schedule",
     "TrainableScopes",
     "TrainingPrecision",
@@ -78,11 +79,19 @@ THROUGH = (
 LENGTH = ("Epochs", "Patience")
 
 # They change no weights: the graph that a run ends with is calibrated and published again every time.
-CALIBRATION = ("PositiveClass", "TargetSensitivity", "UncertainShare")
+CALIBRATION = (
+    "MinimumSpecificity",
+    "PositiveClass",
+    "TargetConfidence",
+    "TargetSensitivity",
+    "UncertainLimit",
+    "UncertainShare",
+)
 
 # They change no model.
 NEUTRAL = (
     "ALLGraph",
+    "AllowedHosts",
     "AllowedOrigins",
     "AllowWithoutApiKey",
     "ApiKeyFile",
@@ -123,6 +132,7 @@ NEUTRAL = (
     "Prevalence",
     "QuantizeImages",
     "QuantizeMargin",
+    "QuantizeProof",
     "ReportDir",
     "SaveSeconds",
     "ServerWorkers",

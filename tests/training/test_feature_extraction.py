@@ -137,3 +137,12 @@ def test_a_damaged_chunk_is_named_and_computed_again(tmp_path, backbone, caplog,
     assert f"{file}: damaged" in caplog.text
     for key, value in first.items():
         numpy.testing.assert_allclose(again[key], value, atol=1e-6)
+
+
+def test_another_bit_depth_has_features_of_its_own(tmp_path):
+    """It changes the pixels of files that state none."""
+    keys = {
+        feature_extraction.key(small_networks.configuration(tmp_path, f"SampleBits={bits}"), "a") for bits in (0, 12)
+    }
+
+    assert len(keys) == 2
