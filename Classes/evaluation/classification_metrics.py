@@ -276,7 +276,7 @@ def _metrics(labels, detections, positive, negative, weights=None):
         values["balanced_accuracy"] = (tp / (tp + fn) + tn / (tn + fp)) / 2
         if tp + fp and tn + fn:
             values["mcc"] = (tp * tn - fp * fn) / ((tp + fn) * (tn + fp)) ** 0.5 / ((tp + fp) * (tn + fn)) ** 0.5
-        values["roc_auc"] = statistics.roc_auc_of_scores(positive, negative)
+        values["roc_auc"] = statistics.roc_auc_of_counts(positive, negative)
         found = numpy.cumsum(positive)
         # A threshold above all that was drawn calls nothing, and finds nothing.
         precision = found / numpy.maximum(found + numpy.cumsum(negative), 1)

@@ -12,7 +12,14 @@ from Classes import Helpers
 from Classes.common import atomic_files, provenance
 from Classes.common.errors import DataError, GraphError
 from Classes.dataset import grouping, tfrecords
-from Classes.evaluation import classification_metrics, html_report, operating_point, plots, tensorboard_events
+from Classes.evaluation import (
+    calibration,
+    classification_metrics,
+    html_report,
+    operating_point,
+    plots,
+    tensorboard_events,
+)
 from Classes.imaging import decode
 from Classes.inference import backend, model_card, prediction
 
@@ -166,8 +173,8 @@ def _all_metrics(configuration, card, rows):
       "basis" (a key of classification_metrics.BASES), "selected" (keys of classification_metrics.SELECTED) and, if those are cross-fitted,
       "in_sample": the same of the served operating point on the images that chose it.
     """
-    calibration = card.calibration or {}
-    chosen = bool(calibration) and not calibration.get("note")
+    fitted = card.calibration or {}
+    chosen = bool(fitted) and not fitted.get("note")
     served = numpy.array([[row["probabilities"][name] for name in card.classes] for row in rows])
     found = _served(card, rows, served)
     measured = _metrics(configuration, card, rows, found)
@@ -183,16 +190,18 @@ def _all_metrics(configuration, card, rows):
 
 
 def _served(card, rows, probabilities):
-    """The predictions of the card's own operating point, as operating_point.JudgedPredictions."""
+    """The predictions of the card's own operating point, as operating_point.ThresholdedPredictions."""
     detected, uncertain = (numpy.array([row[key] for row in rows], bool) for key in ("detected", "uncertain"))
-    return operating_point.JudgedPredictions(probabilities, numpy.full(len(rows), card.threshold), detected, uncertain)
+    return operating_point.ThresholdedPredictions(
+        probabilities, numpy.full(len(rows), card.threshold), detected, uncertain
+    )
 
 
 def _cross_fitted(configuration, card, rows, probabilities):
-    """The predictions if images of other groups choose, as operating_point.JudgedPredictions; None if there are too few groups."""
+    """The predictions if images of other groups choose, as operating_point.ThresholdedPredictions; None if there are too few groups."""
     rules = card.calibration.get("rules") or operating_point.selection_rules(configuration)._asdict()
     # The graph's answers are divided by the temperature already.
-    logits = operating_point.log_probabilities(probabilities) * card.temperature
+    logits = calibration.log_probabilities(probabilities) * card.temperature
     return operating_point.cross_fit(
         logits,
         [card.classes.index(row["label"]) for row in rows],
@@ -204,7 +213,7 @@ def _cross_fitted(configuration, card, rows, probabilities):
 
 
 def _metrics(configuration, card, rows, found):
-    """Evaluation's metrics of predictions over images and patients, with "certainty"; `found`: operating_point.JudgedPredictions."""
+    """Evaluation's metrics of predictions over images and patients, with "certainty"; `found`: operating_point.ThresholdedPredictions."""
     labels, groups = [row["label"] == card.positive for row in rows], [row["group"] for row in rows]
     rest = groups, configuration["RandomSeed"], configuration["Prevalence"]
     # A temperature changes no order, so that the areas are those of what is served.
@@ -217,18 +226,18 @@ def _metrics(configuration, card, rows, found):
 
 
 def _calibration_metrics(card, rows, found):
-    """Whether the confidences hold, and what the uncertainty band does: dict for JSON; `found`: operating_point.JudgedPredictions."""
+    """Whether the confidences hold, and what the uncertainty band does: dict for JSON; `found`: operating_point.ThresholdedPredictions."""
     labels = [card.classes.index(row["label"]) for row in rows]
     truths, groups = [row["label"] == card.positive for row in rows], [row["group"] for row in rows]
     told = {
-        "after": operating_point.reliability_bins(found.probabilities, labels, groups),
+        "after": calibration.reliability_bins(found.probabilities, labels, groups),
         "before": None,
         **classification_metrics.selective_metrics(truths, found.detected, found.uncertain, groups),
     }
     if rows and card.calibration:
         served = numpy.array([[row["probabilities"][name] for name in card.classes] for row in rows])
-        plain = operating_point.softmax_at_temperature(operating_point.log_probabilities(served), 1 / card.temperature)
-        told["before"] = operating_point.reliability_bins(plain, labels, groups)
+        plain = calibration.softmax_at_temperature(calibration.log_probabilities(served), 1 / card.temperature)
+        told["before"] = calibration.reliability_bins(plain, labels, groups)
     return told
 
 

@@ -1,55 +1,54 @@
-"""Temperature scaling, decision threshold and uncertainty band, fitted on validation images and cross-fitted.
+"""Choose the decision threshold and the uncertainty band on validation images, and cross-fit them.
 
-Temperature scaling: Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599. The uncertain band is the
-grey zone of Coste and Pouchot, International Journal of Epidemiology 32 (2003).
+Start with `choose_operating_point`. The uncertainty band is the gray zone of Coste and Pouchot, International Journal
+of Epidemiology 32 (2003).
 """
 
 import bisect
+import collections.abc
 import logging
 import typing
+from typing import Any
 
 import numpy
 
 from Classes.common import statistics
-from Classes.evaluation import classification_metrics
+from Classes.dataset import tfrecords
+from Classes.evaluation import calibration, classification_metrics
+from Classes.Helpers import Configuration
 from Classes.inference import prediction
 
-# Images of each class; with fewer, chance would choose temperature and threshold.
+# Images per class. With fewer, temperature and threshold would depend on chance.
 MIN_PER_CLASS = 10
 
-# Parts of the validation images, each judged with what the other parts chose.
+# Folds of the validation images for cross-fitting.
 N_FOLDS = 5
-N_BINS = 10
 
-# Probability from which a verdict is ALL where nothing asks for another, the historic argmax of two classes.
+# Default decision threshold: the argmax of two classes, as in the first version.
 DEFAULT_THRESHOLD = 0.5
 
-# Of a share that is a fraction of images.
+# Tolerance for comparing a fraction of images with a limit.
 ROUNDING = 1e-9
-
-# A temperature e times too small or large costs as much as one nat of evidence: where all images are right, nothing
-# else would keep it from 0.
-PRIOR_DEVIATION = 1.0
 
 log = logging.getLogger("Trainer")
 
 
 class OperatingPoint(typing.NamedTuple):
-    """What validation images choose.
+    """What is chosen on validation images.
 
     Attributes:
-      temperature: the logits are divided by it.
-      threshold: probability of the positive class from which the verdict is ALL.
-      uncertain: (low, high): from low to below high a verdict is uncertain; None: none is.
+      temperature: divisor of the logits.
+      threshold: an image is ALL if the probability of the positive class is at least this.
+      uncertain: (low, high): a prediction is uncertain from low to below high; None: no prediction is uncertain.
     """
 
     temperature: float = 1.0
     threshold: float = DEFAULT_THRESHOLD
-    uncertain: tuple | None = None
+    uncertain: tuple[float, float] | None = None
 
 
 class SelectionRules(typing.NamedTuple):
-    """What an operating point has to keep to; configuration keys.
+    """Constraints of an operating point. The model card stores them under these names.
 
     Attributes:
       target: `TargetSensitivity`.
@@ -66,12 +65,12 @@ class SelectionRules(typing.NamedTuple):
     confidence: float = 0.8
 
 
-class JudgedPredictions(typing.NamedTuple):
-    """Predictions for images by a choice that other images made.
+class ThresholdedPredictions(typing.NamedTuple):
+    """Predictions of images, each at the operating point that applies to it.
 
     Attributes:
       probabilities: float [N, classes].
-      thresholds: float [N], the one each image was judged with.
+      thresholds: float [N].
       detected, uncertain: bool [N].
     """
 
@@ -81,404 +80,349 @@ class JudgedPredictions(typing.NamedTuple):
     uncertain: numpy.ndarray
 
 
-def selection_rules(configuration):
-    """Return the Rules of a configuration."""
+def selection_rules(configuration: Configuration) -> SelectionRules:
+    """Return the selection rules of a configuration."""
     keys = ("TargetSensitivity", "UncertainShare", "MinimumSpecificity", "UncertainLimit", "TargetConfidence")
     return SelectionRules(*(configuration[key] for key in keys))
 
 
-def calibrate(configuration, manifest, logits):
-    """Fit temperature, threshold and uncertainty band, and measure them.
+def choose_operating_point(
+    configuration: Configuration,
+    manifest: tfrecords.Manifest,
+    compute_logits: collections.abc.Callable[[], numpy.ndarray],
+) -> tuple[OperatingPoint, dict[str, Any]]:
+    """Choose temperature, threshold and uncertainty band on the validation images, and measure them.
 
     Args:
       configuration: Configuration.
-      manifest: tfrecords.Manifest.
-      logits: function without arguments that returns float [N, classes] of the validation images, in the manifest's
-        order: logits, or what differs from them by a constant an image, such as log-probabilities.
+      manifest: lists the validation images.
+      compute_logits: returns float [N, classes] of the validation images in the manifest's order: logits, or values
+        that differ from logits by a constant per image. Only called if there are enough images.
     Returns:
-      (Choice, dict for the card: "images", "note" and, if there were enough images, "rules", "seed", "warnings" (see
-      `shortcomings`), "ece_before", "ece_after", "cross_entropy_before", "cross_entropy_after", "target_sensitivity",
-      "same_images", measured on the images that chose, and "cross_fitted", on images that did not).
+      (operating point, dict for the model card): "images", "note" (why nothing was chosen, or None) and, if there are
+      enough images, "rules", "seed", "warnings" (see `selection_warnings`), "ece_before", "ece_after",
+      "cross_entropy_before", "cross_entropy_after", "target_sensitivity", "same_images" (metrics on the images used for
+      the choice) and "cross_fitted" (metrics on images not used for the choice, or None).
     """
     items = manifest.splits["validation"]
     labels = numpy.array([item["label"] for item in items], int)
     groups = [item["group"] for item in items]
-    about = {"images": len(items), "note": too_few_images(manifest)}
-    if about["note"]:
-        log.warning("Neither temperature nor threshold were fitted: %s.", about["note"])
-        return OperatingPoint(), about
+    details: dict[str, Any] = {"images": len(items), "note": too_few_images(manifest)}
+    if details["note"]:
+        log.warning("Temperature and threshold were not fitted: %s.", details["note"])
+        return OperatingPoint(), details
     positive, seed = manifest.classes.index(configuration["PositiveClass"]), configuration["RandomSeed"]
-    keep = selection_rules(configuration)
-    logits = numpy.asarray(logits(), float)
-    choice = fit_operating_point(logits, labels, positive, *keep, groups=groups)
-    before, after = softmax_at_temperature(logits), softmax_at_temperature(logits, choice.temperature)
-    about |= {"rules": keep._asdict(), "seed": seed}
-    about["warnings"] = selection_warnings(choice, after[:, positive], labels == positive, keep, groups)
-    about |= {f"{name}_before": value for name, value in _calibration_error(before, labels).items()}
-    about |= {f"{name}_after": value for name, value in _calibration_error(after, labels).items()}
-    same = judge_predictions(choice, logits, positive)
-    other = cross_fit(logits, labels, groups, positive, keep, seed)
-    about |= {"target_sensitivity": keep.target, "same_images": _measured(same, labels, groups, positive)}
-    about["cross_fitted"] = other and _measured(other, labels, groups, positive)
-    _log_choice(choice, about)
-    return choice, about
+    rules = selection_rules(configuration)
+    logits = numpy.asarray(compute_logits(), float)
+    chosen = fit_operating_point(logits, labels, positive, rules, groups)
+    before = calibration.softmax_at_temperature(logits)
+    after = calibration.softmax_at_temperature(logits, chosen.temperature)
+    details |= {"rules": rules._asdict(), "seed": seed}
+    details["warnings"] = selection_warnings(chosen, after[:, positive], labels == positive, rules, groups)
+    for name, probabilities in (("before", before), ("after", after)):
+        errors = calibration.calibration_errors(probabilities, labels)
+        details |= {f"{key}_{name}": value for key, value in errors.items()}
+    in_sample = apply_operating_point(chosen, logits, positive)
+    cross_fitted = cross_fit(logits, labels, groups, positive, rules, seed)
+    details["target_sensitivity"] = rules.target
+    details["same_images"] = _measure(in_sample, labels, groups, positive)
+    details["cross_fitted"] = cross_fitted and _measure(cross_fitted, labels, groups, positive)
+    _log_choice(chosen, details)
+    return chosen, details
 
 
-def cross_fit(logits, labels, groups, positive, rules, seed):
-    """Judge each image with what images of other groups choose.
+def cross_fit(
+    logits: Any, labels: Any, groups: collections.abc.Sequence[str], positive: int, rules: SelectionRules, seed: int
+) -> ThresholdedPredictions | None:
+    """Classify each image at an operating point that is chosen on images of other groups.
 
     Args:
       logits: float [N, classes].
       labels: int [N].
-      groups: [N] names.
+      groups: [N] names of source images or patients.
       positive: the label that means ALL.
-      rules: Rules.
-      seed: of the parts.
+      rules: constraints of the operating point.
+      seed: of the folds.
     Returns:
-      Judged; None if a class has too few groups.
+      the predictions; None if a class has too few groups.
     """
     logits, labels = numpy.asarray(logits, float), numpy.asarray(labels, int)
-    parts = _group_folds(labels, groups, seed) if len(labels) else []
-    if not parts:
+    folds = _group_folds(labels, groups, seed) if len(labels) else []
+    if not folds:
         return None
-    found = JudgedPredictions(numpy.empty(logits.shape), numpy.empty(len(labels)), *numpy.zeros((2, len(labels)), bool))
-    for others, rows in parts:
-        choice = fit_operating_point(
-            logits[others], labels[others], positive, *rules, groups=[groups[row] for row in others]
-        )
-        for whole, part in zip(found, judge_predictions(choice, logits[rows], positive), strict=True):
+    result = ThresholdedPredictions(
+        numpy.empty(logits.shape), numpy.empty(len(labels)), *numpy.zeros((2, len(labels)), bool)
+    )
+    for others, rows in folds:
+        chosen = fit_operating_point(logits[others], labels[others], positive, rules, [groups[row] for row in others])
+        for whole, part in zip(result, apply_operating_point(chosen, logits[rows], positive), strict=True):
             whole[rows] = part
-    return found
+    return result
 
 
-def judge_predictions(choice, logits, positive):
-    """Return what a Choice makes of logits, as Judged."""
-    probabilities = softmax_at_temperature(logits, choice.temperature)
-    scores, threshold = probabilities[:, positive], choice.threshold
-    detected = prediction.apply_threshold(scores, threshold)
-    thresholds = numpy.full(len(scores), threshold)
-    return JudgedPredictions(probabilities, thresholds, detected, prediction.in_band(scores, choice.uncertain))
+def apply_operating_point(point: OperatingPoint, logits: numpy.ndarray, positive: int) -> ThresholdedPredictions:
+    """Classify logits, float [N, classes], at an operating point; `positive` is the label that means ALL."""
+    probabilities = calibration.softmax_at_temperature(logits, point.temperature)
+    scores = probabilities[:, positive]
+    detected = prediction.apply_threshold(scores, point.threshold)
+    thresholds = numpy.full(len(scores), point.threshold)
+    return ThresholdedPredictions(probabilities, thresholds, detected, prediction.in_band(scores, point.uncertain))
 
 
-def too_few_images(manifest):
-    """Why the validation images are too few to choose anything, or None."""
+def too_few_images(manifest: tfrecords.Manifest) -> str | None:
+    """Return why the validation images are too few to choose an operating point, or None."""
     labels = [item["label"] for item in manifest.splits["validation"]]
     fewest = min(labels.count(label) for label in range(len(manifest.classes)))
     if fewest >= MIN_PER_CLASS:
         return None
-    return f"{fewest} validation images of the rarest class where {MIN_PER_CLASS} are needed"
+    return f"the smallest class has {fewest} validation images, {MIN_PER_CLASS} are needed"
 
 
 def fit_operating_point(
-    logits, labels, positive, target, share, specificity=0.9, limit=0.2, confidence=0.8, groups=None
-):
-    """Return the temperature, threshold and uncertainty band of a set of images.
-
-    Args:
-      logits: float [N, classes].
-      labels: int [N].
-      positive: the label that means ALL.
-      target, share, specificity, limit, confidence: see Rules.
-      groups: [N] names of originals or patients; None: every image is its own.
-    Returns:
-      Choice.
-    """
-    temperature = round(fit_temperature(logits, labels), 4)
-    scores, truths = softmax_at_temperature(logits, temperature)[:, positive], labels == positive
-    threshold = threshold_at_sensitivity(scores, truths, target, specificity, confidence, groups)
-    return OperatingPoint(temperature, threshold, bounded_uncertainty_band(scores, truths, threshold, share, limit))
+    logits: numpy.ndarray,
+    labels: numpy.ndarray,
+    positive: int,
+    rules: SelectionRules,
+    groups: collections.abc.Sequence[str] | None = None,
+) -> OperatingPoint:
+    """Return the operating point of a set of images; the arguments are those of `cross_fit`."""
+    temperature = round(calibration.fit_temperature(logits, labels), 4)
+    scores, truths = calibration.softmax_at_temperature(logits, temperature)[:, positive], labels == positive
+    threshold = threshold_at_sensitivity(scores, truths, rules.target, rules.specificity, rules.confidence, groups)
+    band = bounded_uncertainty_band(scores, truths, threshold, rules.share, rules.limit)
+    return OperatingPoint(temperature, threshold, band)
 
 
-def fit_temperature(logits, labels):
-    """The temperature under which the labels are likeliest; see PRIOR_DEVIATION."""
-    from scipy import optimize
+def threshold_at_sensitivity(
+    scores: numpy.ndarray,
+    truths: numpy.ndarray,
+    target: float,
+    specificity: float = 0.0,
+    confidence: float = 0.5,
+    groups: Any = None,
+) -> float:
+    """Return the threshold that reaches a target sensitivity: 0.5, or the highest lower one that does.
 
-    rows = numpy.arange(len(labels))
-
-    def cost(exponent):
-        return -_log_softmax(logits / numpy.exp(exponent))[rows, labels].sum() + (exponent / PRIOR_DEVIATION) ** 2 / 2
-
-    return float(numpy.exp(optimize.minimize_scalar(cost, bounds=(-4, 4), method="bounded").x))
-
-
-def threshold_at_sensitivity(scores, truths, target, specificity=0.0, confidence=0.5, groups=None):
-    """Return the threshold that reaches a target sensitivity: one half, or as far below as it must and may be.
-
-    The one-sided lower confidence limit of the sensitivity has to reach it. If even all images of the class found
-    would not lift that to the target, there are too few of them, and the sensitivity itself counts. A threshold that
-    costs too much specificity is not taken; of those that are left it is the highest that finds as many.
+    The one-sided lower confidence limit of the sensitivity has to reach the target. If the limit stays below the target
+    even with every positive image detected, there are too few positive images, and the sensitivity itself is used. A
+    threshold that reduces the specificity too much is not used. If no threshold reaches the target, the highest of the
+    remaining ones that detect the most positive images is returned.
 
     Args:
       scores: float [N], probability of the positive class.
       truths: bool [N], at least one of them true.
       target: sensitivity to reach.
-      specificity: what must be left of it; below that no threshold is lowered any further.
-      confidence: of the lower limit; 0.5 makes it the sensitivity itself.
-      groups: [N] names of originals or patients; None: every image is its own.
+      specificity: minimum specificity of a threshold below 0.5.
+      confidence: of the lower limit; 0.5 makes the limit the sensitivity itself.
+      groups: [N] names of source images or patients; None: each image is its own group.
     Returns:
-      float, at most one half: higher ones would call images not ALL that are more likely ALL.
+      float, at most 0.5. A higher threshold would reject images that are more likely ALL than not.
     """
-    groups = statistics.group_numbers(groups, len(scores))
-    mine = groups[truths]
-    enough = max_provable_sensitivity(mine, target, confidence)
+    groups = statistics.group_numbers(groups, len(scores))[truths]
+    provable = can_prove_sensitivity(groups, target, confidence)
     best, most = DEFAULT_THRESHOLD, int(prediction.apply_threshold(scores[truths], DEFAULT_THRESHOLD).sum())
     lower = numpy.unique(scores[truths & (scores < DEFAULT_THRESHOLD)])[::-1]
     for threshold in (DEFAULT_THRESHOLD, *(_just_below(score, scores) for score in lower)):
-        spared = ~prediction.apply_threshold(scores[~truths], threshold)
-        if threshold < DEFAULT_THRESHOLD and len(spared) and spared.mean() < specificity:
+        rejected = ~prediction.apply_threshold(scores[~truths], threshold)
+        if threshold < DEFAULT_THRESHOLD and len(rejected) and rejected.mean() < specificity:
             break
-        found = prediction.apply_threshold(scores[truths], threshold)
-        if found.sum() > most:
-            best, most = threshold, int(found.sum())
-        if found.mean() >= target - ROUNDING and (
-            not enough or lower_confidence_limit(found, mine, confidence) >= target
+        detected = prediction.apply_threshold(scores[truths], threshold)
+        if detected.sum() > most:
+            best, most = threshold, int(detected.sum())
+        if detected.mean() >= target - ROUNDING and (
+            not provable or lower_confidence_limit(detected, groups, confidence) >= target
         ):
             break
     return float(best)
 
 
-def lower_confidence_limit(hits, groups, confidence):
-    """Return the one-sided lower confidence limit of a share; 0 if it is unknown."""
+def lower_confidence_limit(hits: numpy.ndarray, groups: Any, confidence: float) -> float:
+    """Return the one-sided lower confidence limit of a proportion; 0 if it is unknown."""
     interval = statistics.proportion_interval(hits, groups, 2 * confidence - 1)
     return interval[0] if interval else 0.0
 
 
-def max_provable_sensitivity(groups, target, confidence):
-    """Whether images of these groups, all found, would have a lower limit of the sensitivity at the target."""
+def can_prove_sensitivity(groups: Any, target: float, confidence: float) -> bool:
+    """Return whether the lower limit of the sensitivity reaches the target if every positive image is detected."""
     return 0 < target < 1 and lower_confidence_limit(numpy.ones(len(groups), bool), groups, confidence) >= target
 
 
-def selection_warnings(choice, scores, truths, rules, groups=None):
-    """Return what a choice could not reach.
+def selection_warnings(
+    point: OperatingPoint, scores: numpy.ndarray, truths: numpy.ndarray, rules: SelectionRules, groups: Any = None
+) -> list[dict[str, str]]:
+    """Return which rules an operating point does not satisfy.
 
     Args:
-      choice: Choice.
-      scores, truths, groups: as for `reaching`, under the choice's temperature; both classes.
-      rules: Rules.
+      point: operating point.
+      scores: float [N], probability of the positive class at the operating point's temperature.
+      truths: bool [N], with both classes.
+      rules: constraints.
+      groups: [N] names of source images or patients; None: each image is its own group.
     Returns:
-      list of {"code", "text"}, empty if all is well; the codes are sensitivity_not_reached, too_few_positives,
-      specificity_below_minimum and band_narrowed.
+      list of {"code", "text"}; the codes are sensitivity_not_reached, too_few_positives, specificity_below_minimum and
+      band_narrowed.
     """
-    found = prediction.apply_threshold(scores, choice.threshold)
+    detected = prediction.apply_threshold(scores, point.threshold)
     groups = statistics.group_numbers(groups, len(scores))[truths]
     texts = {
-        **_missed(choice, found[truths], groups, rules),
-        **_alarms(choice, 1 - found[~truths].mean(), rules),
-        **_narrowed(choice, scores, truths, rules),
+        **_sensitivity_warning(point, detected[truths], groups, rules),
+        **_specificity_warning(point, 1 - detected[~truths].mean(), rules),
+        **_band_warning(point, scores, truths, rules),
     }
     return [{"code": code, "text": text} for code, text in texts.items()]
 
 
-def _missed(choice, found, groups, rules):
-    """{code: text} if the sensitivity falls short."""
-    sensitivity, least = found.mean(), lower_confidence_limit(found, groups, rules.confidence)
-    told = f"{sensitivity:.3f} at a threshold of {choice.threshold:.3f}, its lower limit {least:.3f}"
+def _sensitivity_warning(
+    point: OperatingPoint, detected: numpy.ndarray, groups: numpy.ndarray, rules: SelectionRules
+) -> dict[str, str]:
+    sensitivity, limit = detected.mean(), lower_confidence_limit(detected, groups, rules.confidence)
+    measured = f"{sensitivity:.3f} at a threshold of {point.threshold:.3f}, with a lower limit of {limit:.3f}"
     if sensitivity < rules.target - ROUNDING or (
-        max_provable_sensitivity(groups, rules.target, rules.confidence) > (least >= rules.target)
+        can_prove_sensitivity(groups, rules.target, rules.confidence) and limit < rules.target
     ):
         text = (
             f"TargetSensitivity={rules.target:g} cannot be reached with MinimumSpecificity={rules.specificity:g}: the "
-            f"sensitivity is {told}. Check the labels of the ALL images it misses, or change one of the two keys."
+            f"sensitivity is {measured}. Check the labels of the missed ALL images, or change one of the two keys."
         )
         return {"sensitivity_not_reached": text}
-    if rules.target and least < rules.target:
+    if rules.target and limit < rules.target:
         text = (
-            f"{len(found)} ALL images of {len(numpy.unique(groups))} originals or patients are too few to show a "
-            f"sensitivity of {rules.target:g}: it is {told}. Add validation images of ALL."
+            f"{len(detected)} ALL images of {len(numpy.unique(groups))} source images or patients are too few to prove "
+            f"a sensitivity of {rules.target:g}: it is {measured}. Add validation images of ALL."
         )
         return {"too_few_positives": text}
     return {}
 
 
-def _alarms(choice, specificity, rules):
-    """{code: text} if the specificity falls short, which no lower threshold did."""
+def _specificity_warning(point: OperatingPoint, specificity: float, rules: SelectionRules) -> dict[str, str]:
     if specificity >= rules.specificity - ROUNDING:
         return {}
     text = (
-        f"The specificity is {specificity:.3f} at a threshold of {choice.threshold:.3f}, below "
+        f"The specificity is {specificity:.3f} at a threshold of {point.threshold:.3f}, below "
         f"MinimumSpecificity={rules.specificity:g}. Check the labels, or train longer or on more images."
     )
     return {"specificity_below_minimum": text}
 
 
-def _narrowed(choice, scores, truths, rules):
-    """{code: text} if the band would have held too many images."""
-    wanted = uncertainty_band(scores, truths, choice.threshold, rules.share)
-    if wanted is None or wanted == choice.uncertain:
+def _band_warning(
+    point: OperatingPoint, scores: numpy.ndarray, truths: numpy.ndarray, rules: SelectionRules
+) -> dict[str, str]:
+    wanted = uncertainty_band(scores, truths, point.threshold, rules.share)
+    if wanted is None or wanted == point.uncertain:
         return {}
-    before, after = (prediction.in_band(scores, each) for each in (wanted, choice.uncertain))
-    wrong = (prediction.apply_threshold(scores, choice.threshold) != truths) & ~after
+    before, after = (prediction.in_band(scores, band) for band in (wanted, point.uncertain))
+    wrong = (prediction.apply_threshold(scores, point.threshold) != truths) & ~after
     text = (
         f"UncertainShare={rules.share:g} would make {before.mean():.0%} of the predictions uncertain, so the band was "
-        f"narrowed to {after.mean():.0%} (UncertainLimit={rules.limit:g}). Beyond it {wrong[truths].mean():.1%} of ALL "
-        f"and {wrong[~truths].mean():.1%} of the other images are wrong."
+        f"narrowed to {after.mean():.0%} (UncertainLimit={rules.limit:g}). Outside of the band, "
+        f"{wrong[truths].mean():.1%} of the ALL images and {wrong[~truths].mean():.1%} of the other images are wrong."
     )
     return {"band_narrowed": text}
 
 
-def bounded_uncertainty_band(scores, truths, threshold, share, limit):
-    """Return the band of the smallest share, from `share` up, that makes at most `limit` of the images uncertain.
+def bounded_uncertainty_band(
+    scores: numpy.ndarray, truths: numpy.ndarray, threshold: float, fraction: float, limit: float
+) -> tuple[float, float] | None:
+    """Return the band of the smallest error fraction, at least `fraction`, with at most `limit` uncertain images.
 
     Args:
-      scores, truths, threshold, share: as for `band`.
+      scores, truths, threshold, fraction: as for `uncertainty_band`.
       limit: `UncertainLimit`.
     """
     counts = (int(truths.sum()), int((~truths).sum()))
     steps = numpy.unique(numpy.concatenate([numpy.arange(1, count + 1) / count for count in counts]))
-    shares = [share, *steps[steps > share].tolist()]
+    fractions = [fraction, *steps[steps > fraction].tolist()]
 
-    def narrow(share):
-        return prediction.in_band(scores, uncertainty_band(scores, truths, threshold, share)).mean() <= limit + ROUNDING
+    def narrow(fraction: float) -> bool:
+        band = uncertainty_band(scores, truths, threshold, fraction)
+        return bool(prediction.in_band(scores, band).mean() <= limit + ROUNDING)
 
-    # A larger share never makes the band wider, so the first that fits is found by halving.
-    place = min(bisect.bisect_left(shares, True, key=narrow), len(shares) - 1)
-    found = uncertainty_band(scores, truths, threshold, shares[place])
-    # If the classes overlap so much that only no band at all would fit, it holds what is nearest to the threshold.
-    return found if found or not place else _around(scores, threshold, limit)
+    # A larger fraction never widens the band, so a binary search finds the first one that is narrow enough.
+    index = min(bisect.bisect_left(fractions, True, key=narrow), len(fractions) - 1)
+    band = uncertainty_band(scores, truths, threshold, fractions[index])
+    # If the classes overlap so much that only an empty band is narrow enough, use the scores nearest to the threshold.
+    return band if band or not index else _band_around_threshold(scores, threshold, limit)
 
 
-def _around(scores, threshold, limit):
-    """The widest band with the threshold in its middle that holds at most `limit` of the images, or None."""
+def _band_around_threshold(scores: numpy.ndarray, threshold: float, limit: float) -> tuple[float, float] | None:
+    """Return the widest band centered on the threshold with at most a fraction `limit` of the images, or None."""
     distances = numpy.sort(numpy.abs(scores - threshold))
     count = int(limit * len(scores) + ROUNDING)
     gaps = numpy.flatnonzero(distances[1 : count + 1] > distances[:count])
     if not len(gaps):
         return None
-    reach = float(distances[gaps[-1]] + distances[gaps[-1] + 1]) / 2
-    return max(0.0, threshold - reach), min(1.0, threshold + reach)
+    radius = float(distances[gaps[-1]] + distances[gaps[-1] + 1]) / 2
+    return max(0.0, threshold - radius), min(1.0, threshold + radius)
 
 
-def uncertainty_band(scores, truths, threshold, share):
-    """Where a verdict is uncertain: beyond it lies at most a share of either class on the wrong side.
+def uncertainty_band(
+    scores: numpy.ndarray, truths: numpy.ndarray, threshold: float, fraction: float
+) -> tuple[float, float] | None:
+    """Return the band outside of which at most a fraction of each class is on the wrong side.
 
     Args:
-      scores, truths: as for `reaching`, both classes among them.
-      threshold: the band reaches it, so that there is nothing uncertain among what is certain.
-      share: `UncertainShare`.
+      scores: float [N], probability of the positive class.
+      truths: bool [N], with both classes.
+      threshold: the band includes it, so that no prediction between the band and the threshold is certain.
+      fraction: `UncertainShare`.
     Returns:
-      (low, high), or None where the classes lie apart.
+      (low, high), or None if the classes do not overlap.
     """
     positive, negative = numpy.sort(scores[truths]), numpy.sort(scores[~truths])[::-1]
-    spared, called = int(share * len(positive) + 1e-9), int(share * len(negative) + 1e-9)
-    if spared >= len(positive) or called >= len(negative):
+    missed, false_alarms = int(fraction * len(positive) + 1e-9), int(fraction * len(negative) + 1e-9)
+    if missed >= len(positive) or false_alarms >= len(negative):
         return None
-    # The same seen from above, where a score of just above one is no harm.
-    low, high = _just_below(positive[spared], scores), 1 - _just_below(1 - negative[called], 1 - scores)
+    # The upper end is the lower end of the mirrored scores.
+    low, high = _just_below(positive[missed], scores), 1 - _just_below(1 - negative[false_alarms], 1 - scores)
     return (min(low, threshold), max(high, threshold)) if low < high else None
 
 
-def _just_below(score, scores):
-    """Half-way to the next lower score, so that arithmetic of another device moves no image across."""
+def _just_below(score: float, scores: numpy.ndarray) -> float:
+    """Return the middle between a score and the next lower one, so that rounding on another device changes nothing."""
     lower = scores[scores < score]
     return float((score + (lower.max() if len(lower) else 0.0)) / 2)
 
 
-def softmax_at_temperature(logits, temperature=1.0):
-    """Probabilities of logits, or of log-probabilities, under a temperature: float [N, classes]."""
-    return numpy.exp(_log_softmax(numpy.asarray(logits, float) / temperature))
-
-
-def log_probabilities(probabilities):
-    """Log-probabilities, which are logits but for a constant an image; float [N, classes]."""
-    return numpy.log(numpy.maximum(numpy.asarray(probabilities, float), numpy.finfo("float32").tiny))
-
-
-def fold_temperature(arrays, layer, temperature):
-    """A network's values with the temperature within its last layer.
-
-    Args:
-      arrays: {variable name: array}.
-      layer: name of the last layer.
-      temperature: float.
-    Returns:
-      {variable name: array}.
-    """
-    names = (f"{layer}/weights", f"{layer}/biases")
-    return {**arrays, **{name: (arrays[name] / temperature).astype("float32") for name in names}}
-
-
-def reliability_bins(probabilities, labels, groups=None):
-    """How often images of each confidence are right.
-
-    Args:
-      probabilities: float [N, classes].
-      labels: int [N].
-      groups: [N] names of originals or patients; None: every image is its own.
-    Returns:
-      {"ece": expected calibration error, "chance": what it would be on average were every confidence true, for so few
-      images are never spread evenly, "bins": [{"confidence": mean, "accuracy", "interval", "images"}]} over
-      BINS bins of equal width that hold images; both errors are None for no images.
-    """
-    probabilities, labels = numpy.asarray(probabilities, float), numpy.asarray(labels, int)
-    if not len(labels):
-        return {"ece": None, "chance": None, "bins": []}
-    confidences, right = probabilities.max(1), probabilities.argmax(1) == labels
-    numbers = numpy.minimum((confidences * N_BINS).astype(int), N_BINS - 1)
-
-    def error(right):
-        gaps = numpy.bincount(numbers, right - confidences, N_BINS)
-        return float(numpy.abs(gaps).sum() / len(labels))
-
-    members, generator = statistics.group_numbers(groups, len(labels)), numpy.random.default_rng(0)
-    chance = [error(generator.random(len(labels)) < confidences) for _ in range(statistics.N_BOOTSTRAP)]
-    bins = []
-    for number in numpy.unique(numbers):
-        mine = numbers == number
-        share = classification_metrics.proportion_metric(right[mine], members[mine], "")
-        found = {"accuracy": share["value"], "interval": share["interval"], "images": int(mine.sum())}
-        bins.append({"confidence": float(confidences[mine].mean()), **found})
-    return {"ece": error(right), "chance": float(numpy.mean(chance)), "bins": bins}
-
-
-def _log_softmax(values):
-    from scipy import special
-
-    return special.log_softmax(values, axis=1)
-
-
-def _calibration_error(probabilities, labels):
-    likelihoods = probabilities[numpy.arange(len(labels)), labels]
-    entropy = float(-numpy.log(numpy.maximum(likelihoods, numpy.finfo("float32").tiny)).mean())
-    return {"ece": reliability_bins(probabilities, labels)["ece"], "cross_entropy": entropy}
-
-
-def _measured(found, labels, groups, positive):
-    """The metrics of a Judged, for the card."""
+def _measure(
+    predictions: ThresholdedPredictions, labels: numpy.ndarray, groups: collections.abc.Sequence[str], positive: int
+) -> dict[str, Any]:
+    """Return the metrics of predictions for the model card."""
     truths = labels == positive
-    figures = classification_metrics.confusion_metrics(truths, found.detected, groups)
+    metrics = classification_metrics.confusion_metrics(truths, predictions.detected, groups)
     return {
-        **_calibration_error(found.probabilities, labels),
-        **{name: figures[name] for name in ("accuracy", "sensitivity", "specificity")},
-        **classification_metrics.selective_metrics(truths, found.detected, found.uncertain, groups),
+        **calibration.calibration_errors(predictions.probabilities, labels),
+        **{name: metrics[name] for name in ("accuracy", "sensitivity", "specificity")},
+        **classification_metrics.selective_metrics(truths, predictions.detected, predictions.uncertain, groups),
     }
 
 
-def _group_folds(labels, groups, seed):
-    """[(rows of the other parts, rows of a part)], no group in two of them; [] where groups are too few for that."""
+def _group_folds(
+    labels: numpy.ndarray, groups: collections.abc.Sequence[str], seed: int
+) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
+    """Return [(rows of the other folds, rows of the fold)] with disjoint groups; [] if a class has too few groups."""
     count = min(N_FOLDS, statistics.smallest_class_groups(labels, groups))
-    parts = statistics.stratified_group_folds(labels, groups, count, seed) if count > 1 else []
-    return parts if all(set(labels[others]) == set(labels) for others, _ in parts) else []
+    folds = statistics.stratified_group_folds(labels, groups, count, seed) if count > 1 else []
+    return folds if all(set(labels[others]) == set(labels) for others, _ in folds) else []
 
 
-def _log_choice(choice, about):
+def _log_choice(point: OperatingPoint, details: dict[str, Any]) -> None:
     log.info(
-        "Temperature %g from %d validation images: expected calibration error %.4f before, %.4f after.",
-        choice.temperature,
-        about["images"],
-        about["ece_before"],
-        about["ece_after"],
+        "Temperature %g, fitted on %d validation images: expected calibration error %.4f before, %.4f after.",
+        point.temperature,
+        details["images"],
+        details["ece_before"],
+        details["ece_after"],
     )
-    limits = "from {:.3f} to {:.3f}".format(*choice.uncertain) if choice.uncertain else "nowhere"
-    log.info("ALL from a probability of %.3f, uncertain %s.", choice.threshold, limits)
-    for each in about["warnings"]:
-        log.warning("%s", each["text"])
-    if about["cross_fitted"]:
-        honest = about["cross_fitted"]
+    band = "from {:.3f} to {:.3f}".format(*point.uncertain) if point.uncertain else "none"
+    log.info("Threshold of ALL %.3f, uncertainty band %s.", point.threshold, band)
+    for warning in details["warnings"]:
+        log.warning("%s", warning["text"])
+    if details["cross_fitted"]:
+        metrics = details["cross_fitted"]
         log.info(
-            "The same images chose these; where others choose, sensitivity is %.4f, specificity %.4f, expected "
-            "calibration error %.4f, and %.1f %% are uncertain.",
-            honest["sensitivity"]["value"],
-            honest["specificity"]["value"],
-            honest["ece"],
-            100 * honest["uncertain"]["value"],
+            "Cross-fitted: sensitivity %.4f, specificity %.4f, expected calibration error %.4f, %.1f %% uncertain.",
+            metrics["sensitivity"]["value"],
+            metrics["specificity"]["value"],
+            metrics["ece"],
+            100 * metrics["uncertain"]["value"],
         )

@@ -108,7 +108,7 @@ def plot_reliability(path, certainty, title):
 
     Args:
       path: PNG to write.
-      certainty: {"before" and "after": operating_point.reliability_bins's answer, or None}.
+      certainty: {"before" and "after": calibration.reliability_bins's answer, or None}.
       title: first line above the picture.
     """
     count = sum(each["images"] for each in certainty["after"]["bins"])

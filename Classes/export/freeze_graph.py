@@ -13,7 +13,7 @@ from Classes import Data, Helpers
 from Classes.common import atomic_files, interrupts, provenance
 from Classes.common.errors import GraphError
 from Classes.dataset import tfrecords
-from Classes.evaluation import operating_point
+from Classes.evaluation import calibration, operating_point
 from Classes.imaging import decode
 from Classes.inference import model_card, openvino_backend
 from Classes.networks import checkpoint_files, registry
@@ -71,15 +71,15 @@ def freeze_checkpoint(configuration, manifest, prefix, records, progress, logits
     values = checkpoint_files.read_checkpoint(prefix)
     # Where weights were averaged, the averages are what was measured.
     arrays = {name: values.get(f"average/{name}", values[name]) for name in network.variable_shapes(configuration)}
-    choice, calibration = operating_point.OperatingPoint(), None
+    choice, fitted = operating_point.OperatingPoint(), None
     if logits is not None:
-        choice, calibration = operating_point.calibrate(configuration, manifest, lambda: logits(arrays))
+        choice, fitted = operating_point.choose_operating_point(configuration, manifest, lambda: logits(arrays))
     view = network.input_spec(configuration)
     images = numpy.stack([view.prepare(record.encoded, **decode.decode_limits(configuration)) for record in records])
     about = {
         "classes": list(manifest.classes),
         "input": {"node": INPUT_NAME, **dataclasses.asdict(view)},
-        "calibration": calibration,
+        "calibration": fitted,
         "synthetic": manifest.synthetic,
         "data": {
             "manifest_sha256": manifest.sha256,
@@ -114,7 +114,7 @@ def publish_model(configuration, arrays, inputs, about, choice):
     """
     network = registry.get_network(configuration)
     log.info("Exporting graph...")
-    folded = operating_point.fold_temperature(arrays, network.HEAD, choice.temperature)
+    folded = calibration.fold_temperature(arrays, network.HEAD, choice.temperature)
     definition = build_frozen_graph(configuration, folded)
     path = configuration.path("ALLGraph")
     # The card is whole before the graph gets its name: between the two renames nothing is left that could go wrong.
@@ -227,7 +227,7 @@ def check_parity(configuration, arrays, definition, path, inputs, temperature=1.
     answers = _session_outputs(
         network.build_inference_graph(configuration, arrays, folded=False), network.OUTPUT, inputs
     )
-    expected = operating_point.softmax_at_temperature(operating_point.log_probabilities(answers), temperature)
+    expected = calibration.softmax_at_temperature(calibration.log_probabilities(answers), temperature)
     graph = tf.Graph()
     with graph.as_default():
         tf.graph_util.import_graph_def(definition, name="")
@@ -276,9 +276,7 @@ def validation_logits(configuration, manifest, arrays):
         unit="image",
     )
     images = (view.prepare(record.encoded, **decode.decode_limits(configuration)) for record in records)
-    return operating_point.log_probabilities(
-        openvino_outputs(definition, (view.network_input(image) for image in images))
-    )
+    return calibration.log_probabilities(openvino_outputs(definition, (view.network_input(image) for image in images)))
 
 
 def openvino_outputs(definition, inputs):

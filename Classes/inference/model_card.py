@@ -88,7 +88,7 @@ class ModelCard:
       threshold: probability of the positive class from which the verdict is ALL.
       temperature: what the logits were divided by; it is folded into the graph already.
       uncertain: [low, high], probabilities of the positive class between which a verdict is uncertain; None: none is.
-      calibration: how threshold, temperature and band were chosen, see operating_point.calibrate; None in older cards.
+      calibration: how threshold, temperature and band were chosen, see operating_point.choose_operating_point; None in older cards.
       synthetic: trained on drawn smears, so that its verdicts mean nothing.
       int8: SHA-256 of the files of its int8 form, see Int8, and what its acceptance measured; None: there is none.
       data, training, versions, commit, created, notice: where the model comes from.

@@ -8,7 +8,7 @@ from Classes import Helpers
 from Classes.common import atomic_files, provenance, statistics
 from Classes.common.errors import ConfigurationError
 from Classes.dataset import grouping, tfrecords
-from Classes.evaluation import classification_metrics, operating_point
+from Classes.evaluation import calibration, classification_metrics, operating_point
 from Classes.inference import prediction
 from Classes.networks import pretrained_weights, registry
 from Classes.training import feature_extraction, train, trainers
@@ -134,7 +134,7 @@ def _train_fold(configuration, features, labels, others, rows):
     for epoch in range(configuration["Epochs"]):
         learner.train_epoch(epoch)
     with learner.averaged():
-        return operating_point.softmax_at_temperature(learner.logits(learner.network()))
+        return calibration.softmax_at_temperature(learner.logits(learner.network()))
 
 
 def _summarize(configuration, manifest, items, judged):

@@ -45,5 +45,5 @@ def metrics_from_histogram(tally):
     if true[-1]:
         found["Recall"] = float(true[half] / true[-1])
     if true[-1] and false[-1]:
-        found["AUC"] = statistics.roc_auc_of_scores(counts[1], counts[0])
+        found["AUC"] = statistics.roc_auc_of_counts(counts[1], counts[0])
     return found

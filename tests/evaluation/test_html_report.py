@@ -174,7 +174,7 @@ def chosen(measured, monkeypatch, **changes):
     manifest = tfrecords.load_manifest(measured)
     labels = [item["label"] for item in manifest.splits["validation"]]
     logits = [[0.0, 2.0 if label else -2.0] for label in labels]
-    choice, about = operating_point.calibrate(measured, manifest, lambda: logits)
+    choice, about = operating_point.choose_operating_point(measured, manifest, lambda: logits)
     card = json.loads(measured.card.read_text())
     extra = {"threshold": 0.25, "uncertain": [0.1, 0.75], "temperature": choice.temperature}
     model_card.write_model_card(measured.card, {**card, **extra, "calibration": {**about, **changes}})

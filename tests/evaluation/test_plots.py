@@ -2,7 +2,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from Classes.evaluation import classification_metrics, operating_point, plots
+from Classes.evaluation import calibration, classification_metrics, plots
 
 LABELS = numpy.array([True] * 5 + [False] * 7)
 SCORES = numpy.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.75, 0.65, 0.4, 0.3, 0.1, 0.1, 0.05])
@@ -65,7 +65,7 @@ def test_a_set_without_both_classes_is_drawn_with_a_word(tmp_path, drawn, labels
 
 
 def test_a_bin_of_images_of_one_patient_is_drawn_without_an_interval(tmp_path, drawn):
-    found = operating_point.reliability_bins(
+    found = calibration.reliability_bins(
         [[0.1, 0.9]] * 3 + [[0.25, 0.75]] * 2, [1, 1, 0, 1, 1], ["p1"] * 3 + ["p2", "p3"]
     )
 

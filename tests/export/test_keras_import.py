@@ -8,7 +8,7 @@ import pytest
 import Trainer
 from Classes import Data, Helpers
 from Classes.common.errors import CheckpointError, ConfigurationError, GraphError
-from Classes.evaluation import evaluate, operating_point
+from Classes.evaluation import calibration, evaluate
 from Classes.export import freeze_graph, keras_import
 from Classes.inference import backend, classify_files, model_card
 from tests.support import small_networks, smears
@@ -123,7 +123,7 @@ def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(
         freeze_graph,
         "build_frozen_graph",
-        lambda setting, arrays: fold(setting, operating_point.fold_temperature(arrays, "AllCNN/Logits", 1.05)),
+        lambda setting, arrays: fold(setting, calibration.fold_temperature(arrays, "AllCNN/Logits", 1.05)),
     )
     setting = configuration(tmp_path)
 
