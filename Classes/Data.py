@@ -15,7 +15,7 @@ from Classes import Helpers
 from Classes.common import atomic_files, input_files, parallel, provenance
 from Classes.common.errors import DataError, ImageError
 from Classes.dataset import discovery, grouping, leakage_probe, near_duplicates, perceptual_hash, splitting, tfrecords
-from Classes.imaging import color_stats, decode
+from Classes.imaging import color_stats, content_check, decode, network_input
 
 # Shorter side in pixels that colours and fingerprints need.
 THUMBNAIL_SIDE = 128
@@ -239,9 +239,9 @@ def decode_all(configuration, files, assignment):
         try:
             data = path.read_bytes()
             facts, picture = decode.decode_thumbnail(
-                data, THUMBNAIL_SIDE, name=filename, **decode.decode_limits(configuration)
+                data, THUMBNAIL_SIDE, decode.decode_limits(configuration), name=filename
             )
-            decode.require_content(decode.center_crop_resize(picture, THUMBNAIL_SIDE), filename)
+            content_check.require_content(network_input.center_crop_resize(picture, THUMBNAIL_SIDE), filename)
         except ImageError as error:
             return filename, str(error)
         except OSError as error:
@@ -321,9 +321,9 @@ def examine_tests(configuration, assignment):
         name = test_name(configuration, path)
         facts, fingerprint = None, None
         with contextlib.suppress(ImageError):
-            facts, picture = decode.decode_thumbnail(path, THUMBNAIL_SIDE, **decode.decode_limits(configuration))
+            facts, picture = decode.decode_thumbnail(path, THUMBNAIL_SIDE, decode.decode_limits(configuration))
             # Blank images all look alike.
-            decode.require_content(decode.center_crop_resize(picture, THUMBNAIL_SIDE))
+            content_check.require_content(network_input.center_crop_resize(picture, THUMBNAIL_SIDE))
             fingerprint = perceptual_hash.descriptor(picture)
         return ImageRecord(
             path, name.rpartition("/")[0], -1, assignment.groups[name], atomic_files.sha256_file(path), path.stat().st_size,
@@ -445,7 +445,7 @@ def color_reference(configuration, manifest, view, most=1000):
     Args:
       configuration: Configuration.
       manifest: tfrecords.Manifest.
-      view: decode.InputSpec, the colours' as the network sees them.
+      view: network_input.InputSpec, the colours' as the network sees them.
       most: images that are looked at; shards are in the order of content hashes, so the first are a fair sample.
     Returns:
       color_stats.fit_reference's answer; views do not count, since nobody will send one.
@@ -457,7 +457,7 @@ def color_reference(configuration, manifest, view, most=1000):
     )
 
     def measured(record):
-        return color_stats.color_features(view.prepare(record.encoded, **decode.decode_limits(configuration)))
+        return color_stats.color_features(view.decode_and_resize(record.encoded, decode.decode_limits(configuration)))
 
     chosen = ((record,) for record in itertools.islice(records, most))
     return color_stats.fit_reference(list(parallel.map_threads(measured, chosen, configuration.workers)))

@@ -65,7 +65,7 @@ class NCS1Backend:
         """Probabilities of images; an image that one stick fails on goes to another.
 
         Args:
-          batch: uint8 [N, S, S, 3], RGB, from decode.decode_and_resize.
+          batch: uint8 [N, S, S, 3], RGB, from network_input.InputSpec.decode_and_resize.
         Returns:
           float32 [N, classes], every row checked.
         Raises:
@@ -129,7 +129,7 @@ class NCS1Backend:
     def _one(self, image):
         """Probabilities of one image, from the first stick that can tell them."""
         began = time.monotonic()
-        tensor = self._card.view.network_input(image[None])[0].astype("float16")
+        tensor = self._card.input_spec.normalize(image[None])[0].astype("float16")
         while True:
             stick = self._take()
             try:
@@ -250,7 +250,7 @@ class NCS1Backend:
             self._look_for_lost()
         log.info("Connected To NCS1 successfully.")
         log.info("Movidius graph allocated successfully.")
-        log.info("%s loaded successfully.", self._card.told)
+        log.info("%s loaded successfully.", self._card.display_name)
 
     def _open(self, name, within=device_process.START_TIMEOUT):
         stick = device_process.NCS1Stick(

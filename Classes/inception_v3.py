@@ -40,7 +40,7 @@ class InceptionV3(tf.Module):
         """Logits of a batch.
 
         Args:
-          images: float32 [N, S, S, 3], from decode.normalize.
+          images: float32 [N, S, S, 3], from network_input.normalize.
           training: batch statistics in the trained blocks, dropout, auxiliary head.
           seed: int [2], of the dropout.
         Returns:

@@ -23,7 +23,7 @@ sys.path.insert(0, str(PROJECT))
 
 from Classes import Helpers, Movidius
 from Classes.common import input_files
-from Classes.imaging import decode
+from Classes.imaging import network_input
 from Classes.inference import backend, model_card, openvino_backend
 from Classes.inference.ncs1 import device_process, worker  # noqa: E402
 from tests.support import graphs  # noqa: E402
@@ -63,7 +63,7 @@ def main(arguments=None) -> int:
 
 def overhead(folder, card):
     """The same calls with the library in this process and in one of its own, turn by turn."""
-    tensor = decode.normalize(graphs.red(64)[None])[0].astype("float16")
+    tensor = network_input.normalize(graphs.red(64)[None])[0].astype("float16")
     blob = (folder / "Model" / "ALL.graph").read_bytes()
     driver = worker.Driver()
     driver.open("1.1")
@@ -112,7 +112,7 @@ def verdicts(configuration, folder):
     """The test images of a trained model: the stand-in against the CPU in float32."""
     card = model_card.load_model_card(configuration.card)
     files = input_files.resolve_inputs(configuration, [])
-    images = numpy.stack([card.view.prepare(path) for path in files])
+    images = numpy.stack([card.input_spec.decode_and_resize(path) for path in files])
     with openvino_backend.OpenVINOBackend(card, "CPU", "f32") as engine:
         expected = engine.classify(images)
     model = standin.write(

@@ -55,11 +55,11 @@ def ours(precision):
 
         engine = openvino_backend.OpenVINOBackend(card, "CPU", precision)
         limits = decode.decode_limits(configuration)
-        ready = numpy.stack([card.view.prepare(path, **limits) for path in files])
+        ready = numpy.stack([card.input_spec.decode_and_resize(path, limits) for path in files])
 
         def run(number, batch):
             if batch == 1:
-                image = card.view.prepare(files[number % len(files)], **limits)
+                image = card.input_spec.decode_and_resize(files[number % len(files)], limits)
                 answers = engine.classify(image[None])
                 prediction.make_prediction(answers[0], card, configuration["InceptionThreshold"])
                 return answers
@@ -73,8 +73,8 @@ def ours(precision):
 def _inputs(configuration, card, files):
     import numpy
 
-    images = numpy.stack([card.view.prepare(path) for path in files])
-    return card.view.network_input(images)
+    images = numpy.stack([card.input_spec.decode_and_resize(path) for path in files])
+    return card.input_spec.normalize(images)
 
 
 def bare(configuration, card, files):

@@ -52,8 +52,8 @@ def main(arguments=None) -> int:
     files = sorted(
         path for path in pathlib.Path(options.folder).iterdir() if path.suffix in configuration["ValidIType"]
     )
-    images = numpy.stack([card.view.prepare(path) for path in files])
-    inputs = card.view.network_input(images)
+    images = numpy.stack([card.input_spec.decode_and_resize(path) for path in files])
+    inputs = card.input_spec.normalize(images)
     engine = openvino_backend.reference_outputs(card.graph_path, inputs)
     with tempfile.TemporaryDirectory() as folder:
         numpy.save(f"{folder}/inputs.npy", inputs)

@@ -33,7 +33,9 @@ class Classifier(litserve.LitAPI):
         self._engine = backend.open_engine(self._configuration, self._card)
 
     def decode_request(self, request):
-        return self._card.view.prepare(request["content"].file.read(), **decode.decode_limits(self._configuration))
+        return self._card.input_spec.decode_and_resize(
+            request["content"].file.read(), decode.decode_limits(self._configuration)
+        )
 
     def predict(self, image):
         return self._engine.classify(image[None])[0]

@@ -36,7 +36,7 @@ def measure(context):
 
     configuration, card = context.configuration, context.card
     files = input_files.resolve_inputs(configuration, [])
-    ready = [card.view.prepare(path, **decode.decode_limits(configuration))[None] for path in files]
+    ready = [card.input_spec.decode_and_resize(path, decode.decode_limits(configuration))[None] for path in files]
     forms = {field: [_form(path, field) for path in files] for field in ("file", "content")}
     # Room for the largest crowd: nobody is turned away while times are taken.
     passed = [*context.passed, "--set", f"WaitingRoom={CROWDS[-1]}"]

@@ -16,7 +16,7 @@ from Classes import Data, Helpers
 from Classes.common import atomic_files, input_files, parallel
 from Classes.common.errors import ImageError
 from Classes.dataset import audit_report, discovery, grouping, leakage_probe, perceptual_hash, tfrecords
-from Classes.imaging import color_stats, decode
+from Classes.imaging import color_stats, content_check, decode, network_input
 
 # Lower than what Data.py acts on: here a person looks at the pairs. Much lower, and the fingerprints' bound would spare
 # no comparison.
@@ -136,9 +136,9 @@ def _splits(configuration):
 
 def _scan_image(configuration, path, data, class_name, filename, group, split):
     facts, image = decode.decode_thumbnail(
-        data, Data.THUMBNAIL_SIDE, name=filename, **decode.decode_limits(configuration)
+        data, Data.THUMBNAIL_SIDE, decode.decode_limits(configuration), name=filename
     )
-    decode.require_content(decode.center_crop_resize(image, Data.THUMBNAIL_SIDE), filename)
+    content_check.require_content(network_input.center_crop_resize(image, Data.THUMBNAIL_SIDE), filename)
     background = color_stats.background_color(image)
     mode, metadata = decode.metadata(data)
     return AuditRecord(
@@ -216,7 +216,7 @@ def _odd_sizes(configuration, looks):
         reasons = ["larger"] * (short > usual * OUTLIER_RATIO) + ["smaller"] * (short < usual / OUTLIER_RATIO)
         reasons += ["of other proportions"] * (not shape / OUTLIER_RATIO <= long / short <= shape * OUTLIER_RATIO)
         reasons += ["enlarged for the network"] * (
-            short * decode.CROP_FRACTION < configuration["ImageSize"] / OUTLIER_RATIO
+            short * network_input.CROP_FRACTION < configuration["ImageSize"] / OUTLIER_RATIO
         )
         if reasons:
             odd.append({"file": look.filename, "size": f"{look.width}x{look.height}", "reasons": reasons})

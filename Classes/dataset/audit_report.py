@@ -191,7 +191,7 @@ class _Thumbnails:
     def _picture(self, filename):
         try:
             image = PIL.Image.fromarray(
-                decode.decode_image(self._looks[filename].path, at_least=THUMBNAIL_SIDE, **self._limits)
+                decode.decode_image(self._looks[filename].path, self._limits, at_least=THUMBNAIL_SIDE)
             )
         except (errors.ImageError, KeyError):
             return "<p>gone meanwhile</p>"

@@ -22,7 +22,7 @@ def train_dataset(configuration, manifest, view, epoch, skip=0, rows=None):
     Args:
       configuration: Configuration.
       manifest: tfrecords.Manifest.
-      view: decode.InputSpec of the network.
+      view: network_input.InputSpec of the network.
       epoch: number of the epoch, from 0; every epoch has an order and distortions of its own.
       skip: batches that a run before this one has already used.
       rows: (first, behind the last) row of every batch that is wanted, see distributed.local_rows; None: all of them.
@@ -97,8 +97,8 @@ def _count(manifest, split):
 
 
 def _load(configuration, view, encoded):
-    return decode.decode_image(encoded, at_least=view.size / view.crop, **decode.decode_limits(configuration))
+    return decode.decode_image(encoded, decode.decode_limits(configuration), at_least=view.size / view.crop)
 
 
 def _prepare(configuration, view, encoded):
-    return view.prepare(encoded, **decode.decode_limits(configuration))
+    return view.decode_and_resize(encoded, decode.decode_limits(configuration))

@@ -177,7 +177,7 @@ def resize_original(configuration, path):
     """
     size = configuration["ImageSize"]
     try:
-        image = PIL.Image.fromarray(decode.decode_image(path, at_least=size, **decode.decode_limits(configuration)))
+        image = PIL.Image.fromarray(decode.decode_image(path, decode.decode_limits(configuration), at_least=size))
     except ImageError as error:
         raise DataError(f"{path}: changed while it was being read ({error}); run this again") from error
     return numpy.asarray(PIL.ImageOps.fit(image, (size, size), PIL.Image.Resampling.BICUBIC))

@@ -20,7 +20,7 @@ from Classes.evaluation import (
     plots,
     tensorboard_events,
 )
-from Classes.imaging import decode
+from Classes.imaging import content_check, decode
 from Classes.inference import backend, model_card, prediction
 
 log = logging.getLogger("Validation")
@@ -134,14 +134,14 @@ def _batches(records, size):
 def _step(configuration, card, engine, records):
     """One batch: (a row for each record, mean cross-entropy)."""
     images = numpy.stack(
-        [card.view.prepare(record.encoded, **decode.decode_limits(configuration)) for record in records]
+        [card.input_spec.decode_and_resize(record.encoded, decode.decode_limits(configuration)) for record in records]
     )
     answers, spoke = backend.classify_with_source(engine, images)
     rows, losses = [], []
     for record, image, probabilities in zip(records, images, answers, strict=True):
         verdict = prediction.make_prediction(probabilities, card, configuration["InceptionThreshold"])
         # Data.py leaves such images out now; older shards may have them.
-        blank = not decode.has_content(image)
+        blank = not content_check.has_content(image)
         if blank:
             log.warning("%s: the image shows nothing; it counts as uncertain. Run Data.py again.", record.filename)
         truth = card.classes[record.label]

@@ -238,7 +238,7 @@ def _image_uris(configuration, card, wanted):
     explainer, found = class_activation.Explainer(card), {}
     for record in tfrecords.iter_records(configuration, "validation"):
         if record.sha256 in wanted:
-            image = card.view.prepare(record.encoded, **decode.decode_limits(configuration))
+            image = card.input_spec.decode_and_resize(record.encoded, decode.decode_limits(configuration))
             drawn = PIL.Image.open(io.BytesIO(explainer.draw(image))).convert("RGB")
             found[record.sha256] = _small(PIL.Image.fromarray(image)), _small(drawn)
     return found

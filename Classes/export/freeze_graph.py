@@ -75,7 +75,9 @@ def freeze_checkpoint(configuration, manifest, prefix, records, progress, logits
     if logits is not None:
         choice, fitted = operating_point.choose_operating_point(configuration, manifest, lambda: logits(arrays))
     view = network.input_spec(configuration)
-    images = numpy.stack([view.prepare(record.encoded, **decode.decode_limits(configuration)) for record in records])
+    images = numpy.stack(
+        [view.decode_and_resize(record.encoded, decode.decode_limits(configuration)) for record in records]
+    )
     about = {
         "classes": list(manifest.classes),
         "input": {"node": INPUT_NAME, **dataclasses.asdict(view)},
@@ -96,7 +98,7 @@ def freeze_checkpoint(configuration, manifest, prefix, records, progress, logits
         },
         "colours": Data.color_reference(configuration, manifest, view),
     }
-    publish_model(configuration, arrays, view.network_input(images), about, choice)
+    publish_model(configuration, arrays, view.normalize(images), about, choice)
 
 
 def publish_model(configuration, arrays, inputs, about, choice):
@@ -275,8 +277,8 @@ def validation_logits(configuration, manifest, arrays):
         desc="Calibration",
         unit="image",
     )
-    images = (view.prepare(record.encoded, **decode.decode_limits(configuration)) for record in records)
-    return calibration.log_probabilities(openvino_outputs(definition, (view.network_input(image) for image in images)))
+    images = (view.decode_and_resize(record.encoded, decode.decode_limits(configuration)) for record in records)
+    return calibration.log_probabilities(openvino_outputs(definition, (view.normalize(image) for image in images)))
 
 
 def openvino_outputs(definition, inputs):

@@ -101,7 +101,7 @@ def _training_images(configuration, card):
 
 
 def _prepare(configuration, card, record):
-    return card.view.prepare(record.encoded, **decode.decode_limits(configuration))
+    return card.input_spec.decode_and_resize(record.encoded, decode.decode_limits(configuration))
 
 
 def _ranking_records(configuration):
@@ -146,7 +146,7 @@ def quantized_candidates(configuration, card, images):
     """
     nncf = _import_nncf()
     log.info("Quantising with %d training images.", len(images))
-    dataset = nncf.Dataset(images, lambda image: card.view.network_input(image[None]))
+    dataset = nncf.Dataset(images, lambda image: card.input_spec.normalize(image[None]))
     core = openvino_backend.new_core()
     graph = openvino_backend.read_model(core, card.graph_path)
     model = nncf.quantize(graph, dataset, subset_size=len(images))
@@ -156,7 +156,7 @@ def quantized_candidates(configuration, card, images):
     labels, before = engine_outputs(configuration, card, "f32", records)
 
     def shown(item):
-        return card.view.network_input(_prepare(configuration, card, item[1])[None])
+        return card.input_spec.normalize(_prepare(configuration, card, item[1])[None])
 
     def loss(compiled, items):
         return _ranking_score(

@@ -13,7 +13,7 @@ from Classes.common.errors import CheckpointError, ConfigurationError, GraphErro
 from Classes.dataset import synthetic_smears
 from Classes.evaluation import operating_point
 from Classes.export import freeze_graph
-from Classes.imaging import decode
+from Classes.imaging import network_input
 from Classes.networks import pretrained_weights, registry
 
 WEIGHTS_FILE, MODEL_FILE = "weights.h5", "model.json"
@@ -114,8 +114,8 @@ def _parity_inputs(view):
     At full strength a network that is sure of everything answers 0 and 1, whatever else is wrong with it.
     """
     drawn = (synthetic_smears.draw_smear(bool(number % 2), number) for number in range(PARITY_IMAGES))
-    images = numpy.stack([decode.center_crop_resize(image, view.size, view.crop) for image in drawn])
-    return view.network_input(images) * 2 ** -numpy.arange(PARITY_IMAGES, dtype="float32")[:, None, None, None]
+    images = numpy.stack([network_input.center_crop_resize(image, view.size, view.crop) for image in drawn])
+    return view.normalize(images) * 2 ** -numpy.arange(PARITY_IMAGES, dtype="float32")[:, None, None, None]
 
 
 def _read_arrays(network, configuration, weights):

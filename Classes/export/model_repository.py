@@ -51,7 +51,7 @@ def export_model_repository(configuration):
                 shutil.rmtree(temporary, ignore_errors=True)
     log.info("Graph, SavedModel and OpenVINO IR agree on %d images within %.1e.", PARITY_IMAGES, difference)
     log.info("Wrote %s; the model's name is %s, its version %s.", version, MODEL_NAME, version.name)
-    view = card.view
+    view = card.input_spec
     form = (view.size, view.size, view.channels, view.mean, view.scale)
     log.info("Images go in as float32 [N, %d, %d, 3], %s, (pixel - %g) / %g.", *form)
     return 0

@@ -42,7 +42,7 @@ _TEXTS = (270, 700, 51123, 50839)
 
 
 @contextlib.contextmanager
-def opened(file, name):
+def open_pages(file, name):
     """Yield the page of a TIFF that holds its photograph.
 
     Args:
@@ -63,10 +63,10 @@ def opened(file, name):
 
 
 def decode(pages, name, sample_bits):
-    """Decode what `opened` yields.
+    """Decode what `open_pages` yields.
 
     Args:
-      pages: see `opened`; their size has been checked.
+      pages: see `open_pages`; their size has been checked.
       name: what an error calls the file.
       sample_bits: the configuration key `SampleBits`.
     Returns:
@@ -88,7 +88,7 @@ def decode(pages, name, sample_bits):
     return image
 
 
-def about(pages):
+def header_fields(pages):
     """Return what the header says of the page beside its pixels: {"mode", "dpi", "exif", "icc"}, as Pillow has them."""
     page = pages[0]
     bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)

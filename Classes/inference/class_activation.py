@@ -43,7 +43,7 @@ class Explainer:
         the line between the classes.
 
         Args:
-          batch: uint8 [N, S, S, 3], RGB, from decode.decode_and_resize.
+          batch: uint8 [N, S, S, 3], RGB, from network_input.InputSpec.decode_and_resize.
         Returns:
           float32 [N, h, w], such as 8 x 8 places of 299 pixels; positive where ALL is spoken for.
         Raises:
@@ -54,7 +54,7 @@ class Explainer:
         with self._lock:
             if self._compiled is None:
                 self._compiled, self._evidence = self._open()
-            inputs = self._card.view.network_input(batch)
+            inputs = self._card.input_spec.normalize(batch)
             try:
                 found = [self._compiled([image[None]])[0][0] for image in inputs]
             except RuntimeError as error:
@@ -69,7 +69,7 @@ class Explainer:
         """A map over what the network saw.
 
         Args:
-          image: uint8 [S, S, 3], from decode.decode_and_resize.
+          image: uint8 [S, S, 3], from network_input.InputSpec.decode_and_resize.
         Returns:
           PNG bytes, S x S pixels; see `overlay`.
         """

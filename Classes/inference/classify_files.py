@@ -6,7 +6,7 @@ import time
 from Classes import Helpers
 from Classes.common import input_files, result_table
 from Classes.common.errors import ImageError
-from Classes.imaging import color_stats, decode
+from Classes.imaging import color_stats, content_check, decode
 from Classes.inference import backend, model_card, prediction
 
 SYSTEM_NAME = "AML & ALL Detection System"
@@ -51,8 +51,8 @@ def _classify_file(configuration, card, engine, path):
     name = input_files.display_path(path)
     row = result_table.new_row(name, input_files.label_from_filename(path, card.classes), card.classes)
     try:
-        image = card.view.prepare(path, **decode.decode_limits(configuration))
-        decode.require_content(image, name)
+        image = card.input_spec.decode_and_resize(path, decode.decode_limits(configuration))
+        content_check.require_content(image, name)
     except ImageError as error:
         log.error("%s", error)
         return {**row, "error": str(error)}

@@ -172,5 +172,5 @@ def _log_device(engine, card):
     if engine.name.startswith("OpenVINO"):
         connected = logging.getLogger("OpenVINO")
         connected.info("Connected To %s (%s) successfully.", engine.name, engine.precision)
-        connected.info("%s loaded successfully.", card.told)
+        connected.info("%s loaded successfully.", card.display_name)
     return engine

@@ -7,7 +7,7 @@ import jsonschema
 
 from Classes.common import atomic_files
 from Classes.common.errors import GraphError
-from Classes.imaging import decode
+from Classes.imaging import network_input
 
 CARD_VERSION = 1
 
@@ -83,7 +83,7 @@ class ModelCard:
       graph_sha256: SHA-256 of that file, 64 hexadecimal digits.
       classes: class names in the order of the network's outputs.
       positive: the class that means ALL.
-      input: {"node"} and the fields of decode.InputSpec; see `view`.
+      input: {"node"} and the fields of network_input.InputSpec; see `input_spec`.
       output: name of the output node.
       threshold: probability of the positive class from which the verdict is ALL.
       temperature: what the logits were divided by; it is folded into the graph already.
@@ -123,7 +123,7 @@ class ModelCard:
     network: str = "InceptionV3"
 
     @property
-    def told(self):
+    def display_name(self):
         """The network's name in log lines; Inception V3 is Inception in the historic one."""
         return self.network.removesuffix("V3")
 
@@ -143,11 +143,11 @@ class ModelCard:
         return self.input["size"]
 
     @property
-    def view(self):
-        """How the network sees an image, an decode.InputSpec; older cards have no `scale`, which then is the mean."""
+    def input_spec(self):
+        """How the network sees an image, a network_input.InputSpec; older cards have no `scale`, which then is the mean."""
         values = {"scale": self.input["mean"], **self.input}
-        known = (field.name for field in dataclasses.fields(decode.InputSpec))
-        return decode.InputSpec(**{name: values[name] for name in known if name in values})
+        known = (field.name for field in dataclasses.fields(network_input.InputSpec))
+        return network_input.InputSpec(**{name: values[name] for name in known if name in values})
 
     def verify(self):
         """Hold the graph's file against the card.

@@ -72,7 +72,7 @@ class OpenVINOBackend:
         """Probabilities of images.
 
         Args:
-          batch: uint8 [N, S, S, 3], RGB, from decode.decode_and_resize.
+          batch: uint8 [N, S, S, 3], RGB, from network_input.InputSpec.decode_and_resize.
         Returns:
           float32 [N, classes], every row checked.
         Raises:
@@ -110,7 +110,7 @@ class OpenVINOBackend:
 
     def _by_streams(self, streams, batch):
         try:
-            return streams.classify(self._card.view.network_input(image[None]) for image in batch)
+            return streams.classify(self._card.input_spec.normalize(image[None]) for image in batch)
         except RuntimeError as error:
             raise EngineError(f"{self.name}: failed ({_last_line(error)}); run again or try Device=CPU") from error
 
@@ -123,7 +123,7 @@ class OpenVINOBackend:
             try:
                 for index in range(len(batch)):
                     answers[index] = infer_in_place(
-                        self._request, self._card.view.network_input(batch[index : index + 1])
+                        self._request, self._card.input_spec.normalize(batch[index : index + 1])
                     )
             except RuntimeError as error:
                 raise EngineError(f"{self.name}: failed ({_last_line(error)}); run again or try Device=CPU") from error
@@ -191,7 +191,7 @@ def infer_in_place(request, inputs):
 
     Args:
       request: openvino.InferRequest.
-      inputs: float32 [1, S, S, 3], from decode.normalize.
+      inputs: float32 [1, S, S, 3], from network_input.normalize.
     Returns:
       float32 [classes].
     """
@@ -321,7 +321,7 @@ def reference_outputs(path, inputs):
 
     Args:
       path: the graph's file, whatever its name ends with.
-      inputs: float32 [N, S, S, 3], from decode.normalize.
+      inputs: float32 [N, S, S, 3], from network_input.normalize.
     Returns:
       float32 [N, classes], unchecked.
     Raises:

@@ -6,7 +6,7 @@ import time
 
 import numpy
 
-from Classes.imaging import color_stats, decode
+from Classes.imaging import color_stats, content_check, decode
 from Classes.inference import backend, prediction
 
 
@@ -67,8 +67,8 @@ class Predictor:
           ImageError: the bytes are not one readable image within the limits, or it shows nothing.
           EngineError: the device failed.
         """
-        image = self._card.view.prepare(content, **self._limits)
-        decode.require_content(image)
+        image = self._card.input_spec.decode_and_resize(content, self._limits)
+        content_check.require_content(image)
         start = time.perf_counter()
         [probabilities], engine = backend.classify_with_source(self._engine, image[None])
         seconds = time.perf_counter() - start

@@ -144,8 +144,8 @@ class _Backbone:
         return found
 
     def _input(self, record):
-        image = self._view.prepare(record.encoded, **decode.decode_limits(self._configuration))
-        return self._view.network_input(image[None])
+        image = self._view.decode_and_resize(record.encoded, decode.decode_limits(self._configuration))
+        return self._view.normalize(image[None])
 
 
 def _zero_head(network, configuration):

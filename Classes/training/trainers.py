@@ -319,7 +319,7 @@ class FineTuner(Trainer):
         return self.strategy.experimental_local_results(answers)[0]
 
     def _inputs(self, images):
-        return self._view.network_input(tf.cast(images, tf.float32))
+        return self._view.normalize(tf.cast(images, tf.float32))
 
     def evaluate(self):
         """As LastLayer's; with moving statistics and undistorted images."""

@@ -193,7 +193,9 @@ def test_depths_in_one_folder_never_give_several_brightnesses(folder):
         pixels = numpy.rint(cell * ((2**bits - 1) / 255)).astype("uint16")
         tifffile.imwrite(file, pixels, photometric="rgb", extratags=tags)
         put(folder, f"Data/1/{name}_1.tif", content=file.getvalue())
-        numpy.testing.assert_array_equal(decode.decode_image(file.getvalue(), sample_bits=bits), cell)
+        numpy.testing.assert_array_equal(
+            decode.decode_image(file.getvalue(), decode.DecodeLimits(sample_bits=bits)), cell
+        )
 
     for settings, expected in (((), ["1/less_1.tif", "1/open_1.tif"]), (("SampleBits=12",), ["1/less_1.tif"])):
         setting = configuration(folder, *settings)
@@ -201,4 +203,4 @@ def test_depths_in_one_folder_never_give_several_brightnesses(folder):
         assert [row["file"] for row in manifest(folder)["unreadable"]] == expected
         for name in files.keys() - {each[2:-6] for each in expected}:
             path = folder / f"Model/Data/1/{name}_1.tif"
-            numpy.testing.assert_array_equal(decode.decode_image(path, **decode.decode_limits(setting)), cell)
+            numpy.testing.assert_array_equal(decode.decode_image(path, decode.decode_limits(setting)), cell)

@@ -36,7 +36,7 @@ def test_imported_weights_answer_as_keras_does(tmp_path, caplog):
     expected = numpy.concatenate([model(as_opencv(image)).numpy() for image in images])
     card = model_card.load_model_card(setting.card)
     with backend.open_engine(setting, card) as engine:
-        seen = numpy.stack([card.view.prepare(smears.png(image)) for image in images])
+        seen = numpy.stack([card.input_spec.decode_and_resize(smears.png(image)) for image in images])
         answers = engine.classify(seen)
     numpy.testing.assert_allclose(answers, expected, atol=1e-5)
     assert len({round(float(answer), 4) for answer in answers[:, 1]}) == 4, "answers that are all alike show nothing"
@@ -60,7 +60,7 @@ def test_published_weights_of_real_leukemia_images(tmp_path, shared):
     model.load_weights(folder / "weights.h5")
     card = model_card.load_model_card(setting.card)
     files = sorted((shared / "data/pbc/Test").glob("*.jpg"))
-    seen = numpy.stack([card.view.prepare(path) for path in files])
+    seen = numpy.stack([card.input_spec.decode_and_resize(path) for path in files])
     # Dimmed too, since at full light the answers for these cells are 0 and 1.
     seen = numpy.concatenate([seen, seen // 8, seen // 32])
     with backend.open_engine(setting, card) as engine:
@@ -100,7 +100,7 @@ def test_an_imported_picture_is_seen_whole(tmp_path):
     image[:4] = 255
     PIL.Image.fromarray(image).save(tmp_path / "rim.png")
 
-    seen = model_card.load_model_card(setting.card).view.prepare(tmp_path / "rim.png")
+    seen = model_card.load_model_card(setting.card).input_spec.decode_and_resize(tmp_path / "rim.png")
 
     assert seen.shape == (100, 100, 3)
     assert (seen[0] > 200).all()

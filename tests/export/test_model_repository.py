@@ -10,7 +10,7 @@ import tensorflow as tf
 import Trainer
 from Classes.common.errors import GraphError
 from Classes.export import freeze_graph, model_repository
-from Classes.imaging import decode
+from Classes.imaging import network_input
 from Classes.inference import backend, model_card, openvino_backend
 from tests.support import graphs, small_networks
 
@@ -55,7 +55,7 @@ def test_the_versions_content(tmp_path):
 def test_both_answer_as_the_engine_does(tmp_path, count):
     configuration, folder = exported(tmp_path)
     images = numpy.stack([graphs.red(value, SIZE) for value in REDS[:count]])
-    inputs = decode.normalize(images, 128)
+    inputs = network_input.normalize(images, 128)
     with backend.open_engine(configuration, model_card.load_model_card(configuration.card)) as engine:
         expected = engine.classify(images)
 
@@ -70,7 +70,7 @@ def test_a_batch_through_the_real_network(tmp_path):
     content = definition.SerializeToString(deterministic=True)
     configuration, folder = exported(tmp_path, size=small_networks.SIZE, content=content)
     images = small_networks.images(3)
-    inputs = decode.normalize(images, 128)
+    inputs = network_input.normalize(images, 128)
     with backend.open_engine(configuration, model_card.load_model_card(configuration.card)) as engine:
         expected = engine.classify(images)
 

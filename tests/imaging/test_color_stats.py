@@ -10,7 +10,7 @@ import pytest
 from Classes import Data
 from Classes.common.errors import GraphError
 from Classes.dataset import tfrecords
-from Classes.imaging import color_stats, decode
+from Classes.imaging import color_stats, network_input
 from Classes.inference import model_card
 from tests.support import smears
 from tests.support.folders import configuration, toys
@@ -151,10 +151,11 @@ def test_of_the_training_split_without_views(tmp_path):
     manifest = json.loads((tmp_path / "Model/Data/ALL_manifest.json").read_text())
     trained = [row["file"] for row in manifest["splits"]["train"] if not row["file"].endswith("gray.jpg")]
 
-    colours = Data.color_reference(setting, tfrecords.load_manifest(setting), decode.InputSpec(75))
+    colours = Data.color_reference(setting, tfrecords.load_manifest(setting), network_input.InputSpec(75))
 
     measured = [
-        color_stats.color_features(decode.decode_and_resize(tmp_path / "Model/Data" / name, 75)) for name in trained
+        color_stats.color_features(network_input.InputSpec(75).decode_and_resize(tmp_path / "Model/Data" / name))
+        for name in trained
     ]
     assert colours == color_stats.fit_reference(measured)
     assert colours["images"] == len(trained) < len(manifest["splits"]["train"])
@@ -164,9 +165,11 @@ def test_of_the_training_split_without_views(tmp_path):
 def test_real_cells(shared):
     """What is said in Colours of real cells: few remarks on what is alike, remarks on what is not."""
     cells = sorted(shared.glob("data/pbc/[01]/*.jpg"))
-    train = [decode.decode_and_resize(path, 299) for path in cells[::3]]
-    others = [decode.decode_and_resize(path, 299) for path in cells[1::6]]
-    tests = [decode.decode_and_resize(path, 299) for path in sorted(shared.glob("data/pbc/Test/*.jpg"))]
+    train = [network_input.InputSpec(299).decode_and_resize(path) for path in cells[::3]]
+    others = [network_input.InputSpec(299).decode_and_resize(path) for path in cells[1::6]]
+    tests = [
+        network_input.InputSpec(299).decode_and_resize(path) for path in sorted(shared.glob("data/pbc/Test/*.jpg"))
+    ]
     model = card(train)
 
     assert not any(color_stats.domain_shift_warning(image, model) for image in train)

@@ -37,12 +37,12 @@ def pages(*images, **options):
 
 def code(data, **limits):
     with pytest.raises(ImageError) as caught:
-        decode.decode_image(data, **limits)
+        decode.decode_image(data, decode.DecodeLimits(**limits))
     return caught.value.code
 
 
 def same(data, expected=RGB8, **limits):
-    numpy.testing.assert_array_equal(decode.decode_image(data, **limits), expected)
+    numpy.testing.assert_array_equal(decode.decode_image(data, decode.DecodeLimits(**limits)), expected)
 
 
 GRAY = numpy.repeat(RGB8[..., :1], 3, 2)
@@ -128,13 +128,13 @@ def test_a_depth_that_nothing_states_is_refused_or_configured(bits, channels):
 def test_one_pixel_decides_nothing():
     hot = RGB12[..., 0].copy()
     hot[3, 5] = 65535
-    shown = decode.decode_image(tiff(hot), sample_bits=12)
+    shown = decode.decode_image(tiff(hot), decode.DecodeLimits(sample_bits=12))
     assert code(tiff(hot)) == "unknown_bit_depth"
     expected = GRAY.copy()
     expected[3, 5] = 255
     numpy.testing.assert_array_equal(shown, expected)
     hot[3, 5] = 40000
-    numpy.testing.assert_array_equal(decode.decode_image(tiff(hot), sample_bits=12), expected)
+    numpy.testing.assert_array_equal(decode.decode_image(tiff(hot), decode.DecodeLimits(sample_bits=12)), expected)
 
 
 def test_the_configured_depth_leaves_other_files_as_they_are():
@@ -315,7 +315,7 @@ def test_limits_are_held_before_anything_is_decoded():
         with pytest.raises(ImageSizeError):
             decode.decode_image(patched(tiff(RGB8), tag, 2**31 - 1))
     with pytest.raises(ImageSizeError):
-        decode.decode_image(tiff(RGB8), max_pixels=100)
+        decode.decode_image(tiff(RGB8), decode.DecodeLimits(max_pixels=100))
     assert code(patched(tiff(RGB8, tile=(16, 16)), 322, 2**30)) == "damaged_image"
 
 
@@ -372,7 +372,7 @@ def test_nothing_stands_on_standard_error(capfd):
         for _ in range(4):
             broken[generator.integers(8, len(broken))] = generator.integers(0, 256)
         with contextlib.suppress(ImageError):
-            decode.decode_image(bytes(broken), max_pixels=10_000)
+            decode.decode_image(bytes(broken), decode.DecodeLimits(max_pixels=10_000))
 
     assert capfd.readouterr() == ("", "")
 

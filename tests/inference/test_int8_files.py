@@ -46,7 +46,7 @@ def opened(card, *settings):
 def other(card, middle=0):
     """The answers of `network`."""
     path = card.path.parent.parent / f"other{middle}.pb"
-    return openvino_backend.reference_outputs(path, card.view.network_input(IMAGES))
+    return openvino_backend.reference_outputs(path, card.input_spec.normalize(IMAGES))
 
 
 def files(card):
@@ -100,14 +100,14 @@ def test_a_stream_that_fails_is_told_and_goes_on(card, monkeypatch):
     with openvino_backend.OpenVINOBackend(publish(card), "CPU", "int8") as engine:
         expected = engine.classify(IMAGES)
         with monkeypatch.context() as broken, pytest.raises(EngineError, match="OpenVINO CPU: failed"):
-            broken.setattr(engine._card.__class__, "view", property(lambda card: Broken()))
+            broken.setattr(engine._card.__class__, "input_spec", property(lambda card: Broken()))
             engine.classify(IMAGES)
 
         assert numpy.array_equal(engine.classify(IMAGES), expected)
 
 
 class Broken:
-    def network_input(self, images):
+    def normalize(self, images):
         return numpy.zeros((1, 7, 7, 3), "float32")
 
 

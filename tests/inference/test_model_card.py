@@ -3,7 +3,7 @@ import json
 import pytest
 
 from Classes.common.errors import GraphError
-from Classes.imaging import decode
+from Classes.imaging import network_input
 from Classes.inference import model_card
 from tests.support import graphs
 
@@ -23,7 +23,7 @@ def test_a_card_is_read_as_it_was_written(path):
     card = model_card.load_model_card(path)
 
     assert (card.classes, card.positive, card.threshold, card.synthetic) == (("0", "1"), "1", 0.5, False)
-    assert card.view == decode.InputSpec(299, 128.0, 128.0, "RGB", decode.CROP_FRACTION)
+    assert card.input_spec == network_input.InputSpec(299, 128.0, 128.0, "RGB", network_input.CROP_FRACTION)
     assert card.graph_path == path.with_name("ALLGraph.pb")
     card.verify()
 
@@ -111,7 +111,7 @@ def test_a_card_says_how_its_network_sees(path):
     seen = {"size": 100, "mean": 0.0, "scale": 255.0, "channels": "BGR", "crop": 1.0}
     change(path, input={"node": "input", **seen, "of a later writer": 1})
 
-    assert model_card.load_model_card(path).view == decode.InputSpec(**seen)
+    assert model_card.load_model_card(path).input_spec == network_input.InputSpec(**seen)
 
 
 def test_fields_of_a_later_writer_do_no_harm(path):

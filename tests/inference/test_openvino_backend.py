@@ -4,7 +4,7 @@ import numpy
 import pytest
 
 from Classes.common.errors import EngineError, GraphError
-from Classes.imaging import decode
+from Classes.imaging import network_input
 from Classes.inference import backend, model_card, openvino_backend
 from tests.support import graphs, processes
 
@@ -190,7 +190,7 @@ def test_answers_for_comparisons_read_a_file_of_any_name(tmp_path):
     path = tmp_path / ".ALLGraph.pb.x7.tmp"
     path.write_bytes(graphs.frozen())
 
-    answers = openvino_backend.reference_outputs(path, decode.normalize(batch(64, 192)))
+    answers = openvino_backend.reference_outputs(path, network_input.normalize(batch(64, 192)))
 
     assert answers[:, 1] == pytest.approx([graphs.RED[64], graphs.RED[192]], abs=1e-6)
 

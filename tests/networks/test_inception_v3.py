@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from Classes import inception_utils, inception_v3
-from Classes.imaging import decode
+from Classes.imaging import network_input
 from Classes.networks import registry
 from Classes.networks.architectures import inceptionv3
 from tests.support import small_networks
@@ -11,7 +11,7 @@ from tests.support import small_networks
 
 def probabilities(graph, images):
     with tf.compat.v1.Session(graph=graph) as session:
-        inputs = decode.normalize(images, 128)
+        inputs = network_input.normalize(images, 128)
         return numpy.concatenate(
             [session.run("InceptionV3/Predictions/Softmax:0", {"input:0": image[None]}) for image in inputs]
         )
@@ -32,7 +32,7 @@ def test_two_classes_make_378_variables_under_slim_names():
 def test_folded_graph_and_module_answer_alike():
     arrays, images = small_networks.arrays(), small_networks.images(3)
     module = inception_v3.InceptionV3(2, small_networks.DEPTH)
-    inputs = decode.normalize(images, 128)
+    inputs = network_input.normalize(images, 128)
     module(inputs)
     for name, variable in module.named_variables().items():
         variable.assign(arrays[name])
@@ -51,7 +51,7 @@ def test_folded_graph_and_module_answer_alike():
 @pytest.mark.slow
 def test_an_image_scores_alone_as_in_a_batch():
     module = inception_v3.InceptionV3(2, small_networks.DEPTH)
-    inputs = decode.normalize(small_networks.images(4), 128)
+    inputs = network_input.normalize(small_networks.images(4), 128)
 
     batch = module(inputs)[0]
 
@@ -63,7 +63,7 @@ def test_an_image_scores_alone_as_in_a_batch():
 def test_only_trained_blocks_move_their_statistics():
     blocks = registry.trained_blocks(inceptionv3, "Mixed_7b")
     module = inception_v3.InceptionV3(2, small_networks.DEPTH, blocks, decay=0.5)
-    inputs = tf.constant(decode.normalize(small_networks.images(4), 128))
+    inputs = tf.constant(network_input.normalize(small_networks.images(4), 128))
     module(inputs, training=True, seed=[0, 0])
     before = {name: variable.numpy() for name, variable in module.named_variables().items()}
 

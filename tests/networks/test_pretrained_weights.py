@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from Classes import inception_utils, inception_v3
 from Classes.common.errors import CheckpointError
-from Classes.imaging import decode
+from Classes.imaging import network_input
 from Classes.networks import checkpoint_files, download_weights, pretrained_weights, registry
 from tests.support import small_networks
 
@@ -103,7 +103,7 @@ def test_keras_weights_give_keras_features(tmp_path, top):
             layer.set_weights(draws)
     file = tmp_path / "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
     model.save_weights(file)
-    inputs = decode.normalize(generator.integers(0, 256, (1, 299, 299, 3), dtype="uint8"), 128)
+    inputs = network_input.normalize(generator.integers(0, 256, (1, 299, 299, 3), dtype="uint8"), 128)
     mixed = tf_keras.Model(model.input, model.get_layer("mixed10").output)
     expected = mixed(inputs).numpy().mean((1, 2))
 

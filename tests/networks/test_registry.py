@@ -59,9 +59,7 @@ def test_what_is_trained_is_what_is_frozen(tmp_path, third, name):
     view = network.input_spec(setting)
     tf.random.set_seed(3)
     module = network.build_trainable(setting, network.BLOCKS, 100)
-    inputs = view.network_input(
-        numpy.random.default_rng(0).integers(0, 256, (2, view.size, view.size, 3), dtype="uint8")
-    )
+    inputs = view.normalize(numpy.random.default_rng(0).integers(0, 256, (2, view.size, view.size, 3), dtype="uint8"))
     logits, auxiliary = module(inputs)
 
     arrays = {key: value.numpy() for key, value in module.named_variables().items()}
@@ -95,7 +93,7 @@ def test_the_whole_way_with_another_network(tmp_path, third, caplog, name, epoch
 
     card = model_card.load_model_card(setting.card)
     network = registry.get_network(setting)
-    assert (card.network, card.output, card.view) == (name, network.OUTPUT, network.input_spec(setting))
+    assert (card.network, card.output, card.input_spec) == (name, network.OUTPUT, network.input_spec(setting))
     assert "Testing ended. 6 correct, 0 incorrect" in caplog.text
     for line in ("Images Classifier: 6", "True Positives: 3", "False Positives: 0", "True Negatives: 3"):
         assert line in caplog.messages

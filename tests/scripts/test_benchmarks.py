@@ -123,7 +123,9 @@ def test_our_graph_is_measured(small, kind):
     files = input_files.resolve_inputs(small, [])
     run, _ = engines.KINDS[kind](small, card, files)
     with openvino_backend.OpenVINOBackend(card, "CPU", "f32") as engine:
-        expected = engine.classify(numpy.stack([card.view.prepare(files[each % len(files)]) for each in (0, 1)]))
+        expected = engine.classify(
+            numpy.stack([card.input_spec.decode_and_resize(files[each % len(files)]) for each in (0, 1)])
+        )
 
     for batch in (1, 2):
         numpy.testing.assert_allclose(run(0, batch), expected[:batch], atol=1e-4)

@@ -12,7 +12,7 @@ from PIL import Image
 import Classifier
 from Classes import Helpers
 from Classes.common import cli
-from Classes.imaging import color_stats, decode
+from Classes.imaging import color_stats, network_input
 from Classes.inference import model_card
 from tests.support import graphs
 
@@ -145,14 +145,14 @@ def test_uncertain_images_are_named_and_counted_apart(folder, capsys):
 
 
 def test_an_interrupted_run_keeps_what_is_done(folder, monkeypatch, capsys):
-    prepare = decode.decode_and_resize
+    decode_and_resize = network_input.InputSpec.decode_and_resize
 
-    def stopped(source, *arguments, **options):
+    def stopped(spec, source, *arguments, **options):
         if "Im003" in str(source):
             raise KeyboardInterrupt
-        return prepare(source, *arguments, **options)
+        return decode_and_resize(spec, source, *arguments, **options)
 
-    monkeypatch.setattr(decode, "decode_and_resize", stopped)
+    monkeypatch.setattr(network_input.InputSpec, "decode_and_resize", stopped)
 
     assert classify(folder, "--json", "rows.json", "--csv", "rows.csv") == 130
 

@@ -21,22 +21,24 @@ with atheris.instrument_imports(include=["PIL", "Classes"]):
     # The decoders are imported when the first image is opened: now, so that they are watched too.
     PIL.Image.init()
 
+LIMITS = decode.DecodeLimits(max_pixels=100_000)
+
 
 def one(data):
     """Any bytes are uint8 [H, W, 3] or ImageError, and Data.py's check lets nothing pass that is refused later."""
     found = []
     for look in (decode.decode_image, decode.decode_thumbnail):
         try:
-            image = look(
-                data, **({"side": 64} if look is decode.decode_thumbnail else {"at_least": 64}), max_pixels=100_000
-            )
+            image = look(data, limits=LIMITS, **({"side": 64} if look is decode.decode_thumbnail else {"at_least": 64}))
         except ImageError:
             found.append(None)
         else:
             image = image[1] if look is decode.decode_thumbnail else image
             assert image.dtype == "uint8" and image.ndim == 3 and image.shape[2] == 3, image.shape
             found.append(image)
-    assert (found[0] is None) == (found[1] is None), "one of load and glance refuses what the other takes"
+    assert (found[0] is None) == (found[1] is None), (
+        "one of decode_image and decode_thumbnail refuses what the other takes"
+    )
 
 
 def main():

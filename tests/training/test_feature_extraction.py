@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from Classes import inception_utils, inception_v3
-from Classes.imaging import decode
+from Classes.imaging import network_input
 from Classes.inference import openvino_backend
 from Classes.networks import pretrained_weights, registry
 from Classes.networks.architectures import inceptionv3
@@ -42,8 +42,10 @@ def test_features_are_those_of_the_network(tmp_path, backbone):
     features = extract(tmp_path, backbone, found)
 
     module = inception_v3.InceptionV3(2, small_networks.DEPTH)
-    images = numpy.stack([decode.decode_and_resize(record.encoded, small_networks.SIZE) for record in found.values()])
-    module(decode.normalize(images, 128))
+    images = numpy.stack(
+        [network_input.InputSpec(small_networks.SIZE).decode_and_resize(record.encoded) for record in found.values()]
+    )
+    module(network_input.normalize(images, 128))
     variables = module.named_variables()
     for name, value in backbone.items():
         variables[name].assign(value)
@@ -51,7 +53,7 @@ def test_features_are_those_of_the_network(tmp_path, backbone):
     chosen = numpy.eye(width, 2, dtype="float32")  # the first two features come out as logits
     variables["InceptionV3/Logits/Conv2d_1c_1x1/weights"].assign(chosen[None, None])
     variables["InceptionV3/Logits/Conv2d_1c_1x1/biases"].assign(tf.zeros(2))
-    expected = module(decode.normalize(images, 128))[0]
+    expected = module(network_input.normalize(images, 128))[0]
     numpy.testing.assert_allclose(numpy.stack(list(features.values()))[:, :2], expected, atol=1e-4)
     assert features[next(iter(found))].shape == (width,)
 
@@ -86,7 +88,7 @@ def test_another_backbone_has_a_cache_of_its_own(tmp_path, backbone):
     assert not numpy.allclose(first[key], second[key])
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(decode.InputSpec)])
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(network_input.InputSpec)])
 def test_every_property_of_the_network_input_is_part_of_the_key(tmp_path, monkeypatch, field):
     view = registry.get_network(configuration := small_networks.configuration(tmp_path)).input_spec(configuration)
     other = {"size": 80, "mean": 0.0, "scale": 255.0, "channels": "BGR", "crop": 1.0}[field]

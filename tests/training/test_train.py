@@ -19,7 +19,7 @@ from Classes.common.errors import ALLError, ConfigurationError, DataError, Train
 from Classes.dataset import input_pipeline, tfrecords
 from Classes.evaluation import operating_point
 from Classes.export import freeze_graph
-from Classes.imaging import decode
+from Classes.imaging import network_input
 from Classes.inference import backend, model_card, openvino_backend
 from Classes.networks import checkpoint_files, registry
 from Classes.training import loop, mixed_precision, streaming_metrics, train
@@ -78,7 +78,7 @@ def test_transfer_learning_from_shards_to_an_answer(project, caplog):
     assert accuracy >= 0.8, "toy smears are easy even for a random backbone"
     card = model_card.load_model_card(configuration.card)
     engine = backend.open_engine(configuration, card)
-    images = [decode.center_crop_resize(smears.cell(positive, 999), small_networks.SIZE) for positive in (0, 1)]
+    images = [network_input.center_crop_resize(smears.cell(positive, 999), small_networks.SIZE) for positive in (0, 1)]
     answers = engine.classify(numpy.stack(images))
     engine.close()
     assert answers.argmax(1).tolist() == [0, 1]
@@ -398,7 +398,9 @@ def test_training_from_nothing_trains_everything(project, caplog):
 def served_loss(configuration):
     """Cross-entropy of the frozen graph over the validation split, worked out anew."""
     records = list(tfrecords.iter_records(configuration, "validation"))
-    images = numpy.stack([decode.decode_and_resize(record.encoded, small_networks.SIZE) for record in records])
+    images = numpy.stack(
+        [network_input.InputSpec(small_networks.SIZE).decode_and_resize(record.encoded) for record in records]
+    )
     with backend.open_engine(configuration, model_card.load_model_card(configuration.card)) as engine:
         answers = engine.classify(images)
     return -numpy.log([answer[record.label] for answer, record in zip(answers, records, strict=True)]).mean()
@@ -414,7 +416,9 @@ def test_confidences_are_calibrated_on_the_validation_images(project, monkeypatc
     card = model_card.load_model_card(configuration.card)
     items = tfrecords.load_manifest(configuration).splits["validation"]
     records = tfrecords.iter_records(configuration, "validation")
-    images = numpy.stack([decode.decode_and_resize(record.encoded, small_networks.SIZE) for record in records])
+    images = numpy.stack(
+        [network_input.InputSpec(small_networks.SIZE).decode_and_resize(record.encoded) for record in records]
+    )
     with backend.open_engine(configuration, card) as engine:
         answers = engine.classify(images)
 

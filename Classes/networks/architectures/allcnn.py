@@ -9,7 +9,7 @@ import h5py
 import numpy
 import tensorflow as tf
 
-from Classes.imaging import decode
+from Classes.imaging import network_input
 
 NAME = "AllCNN"
 SIDE = 100
@@ -28,7 +28,7 @@ SKIP_RESTORE = ()
 
 def input_spec(configuration):
     """How it sees an image: pixel / 255, blue first, as the published weights saw what OpenCV had read."""
-    return decode.InputSpec(SIDE, mean=0.0, scale=255.0, channels="BGR")
+    return network_input.InputSpec(SIDE, mean=0.0, scale=255.0, channels="BGR")
 
 
 def variable_shapes(configuration, blocks=()):

@@ -6,7 +6,7 @@ import h5py
 import numpy
 
 from Classes import inception_utils, inception_v3
-from Classes.imaging import decode
+from Classes.imaging import network_input
 from Classes.networks import download_weights
 
 NAME = "InceptionV3"
@@ -21,7 +21,7 @@ SKIP_RESTORE = ("InceptionV3/Logits/", "InceptionV3/AuxLogits/Conv2d_2b_1x1/")
 def input_spec(configuration):
     """How it sees an image: `ImageSize` pixels, as (pixel - Mean) / Mean."""
     mean = float(configuration["Mean"])
-    return decode.InputSpec(configuration["ImageSize"], mean, mean)
+    return network_input.InputSpec(configuration["ImageSize"], mean, mean)
 
 
 def variable_shapes(configuration, blocks=()):

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from Classes.imaging import decode
+from Classes.imaging import network_input
 
 NAME = "Tiny"
 OUTPUT = "Tiny/Softmax"
@@ -14,7 +14,7 @@ ANEW = ()
 
 
 def view(configuration):
-    return decode.InputSpec(16, mean=100.0, scale=50.0, channels="BGR", crop=0.9)
+    return network_input.InputSpec(16, mean=100.0, scale=50.0, channels="BGR", crop=0.9)
 
 
 def shapes(configuration, blocks=()):
