@@ -34,12 +34,13 @@ QUALITY = 90
 
 CHILD = """
 import json, logging, resource, sys, time
-from Classes import Data, Helpers; from Classes.dataset import discovery, grouping
+from Classes import Data, Helpers; from Classes.dataset import discovery, held_out, image_records
 configuration = Helpers.load_config(None, ["NetworkPath=" + sys.argv[1]])
 files, _ = discovery.find_class_images(configuration)
-groups = Data.group_files(configuration, files, {})
+groups = held_out.group_images(configuration, files, {})
 began = time.perf_counter()
-items, unreadable = Data.decode_all(configuration, files, groups)
+images = image_records.class_images(files)
+items, unreadable = image_records.decode_all(configuration, image_records.ImageRecord, images, groups)
 decoded = time.perf_counter()
 assert not unreadable
 count = len(items)

@@ -12,10 +12,19 @@ import numpy
 import PIL.Image
 import PIL.ImageStat
 
-from Classes import Data, Helpers
+from Classes import Helpers
 from Classes.common import atomic_files, input_files, parallel
 from Classes.common.errors import ImageError
-from Classes.dataset import audit_report, discovery, grouping, leakage_probe, perceptual_hash, tfrecords
+from Classes.dataset import (
+    audit_report,
+    discovery,
+    grouping,
+    held_out,
+    image_records,
+    leakage_probe,
+    perceptual_hash,
+    tfrecords,
+)
 from Classes.imaging import color_stats, content_check, decode, network_input
 
 # Lower than what Data.py acts on: here a person looks at the pairs. Much lower, and the fingerprints' bound would spare
@@ -104,7 +113,9 @@ def scan_images(configuration, files):
     """
     tests, skipped = input_files.walk(configuration, configuration.path("TestImagePath"))
     skipped.report(log, configuration.path("TestImagePath"))
-    groups = Data.group_files(configuration, files, grouping.load_patient_map(configuration.path("DatasetDir"))).groups
+    groups = held_out.group_images(
+        configuration, files, grouping.load_patient_map(configuration.path("DatasetDir"))
+    ).groups
     splits = _splits(configuration)
     work = [(path, name, discovery.relative_name(name, path)) for name, paths in files.items() for path in paths]
     work += [(path, "Test", discovery.relative_name("Test", path)) for path in tests]
@@ -136,9 +147,9 @@ def _splits(configuration):
 
 def _scan_image(configuration, path, data, class_name, filename, group, split):
     facts, image = decode.decode_thumbnail(
-        data, Data.THUMBNAIL_SIDE, decode.decode_limits(configuration), name=filename
+        data, image_records.THUMBNAIL_SIDE, decode.decode_limits(configuration), name=filename
     )
-    content_check.require_content(network_input.center_crop_resize(image, Data.THUMBNAIL_SIDE), filename)
+    content_check.require_content(network_input.center_crop_resize(image, image_records.THUMBNAIL_SIDE), filename)
     background = color_stats.background_color(image)
     mode, metadata = decode.metadata(data)
     return AuditRecord(

@@ -6,7 +6,9 @@ import re
 
 from Classes.common import input_files
 from Classes.common.errors import DataError
-from Classes.dataset import synthetic_smears
+
+# Prefix of the file names of synthetic images.
+SYNTHETIC_PREFIX = "Synthetic_"
 
 log = logging.getLogger("Data")
 
@@ -245,10 +247,10 @@ def _empty(configuration, folder, files, skipped):
 
 def is_synthetic(folder, files):
     """Whether the images are drawn ones; drawn and real ones together would be a data set of nothing."""
-    drawn = [path.name.startswith(synthetic_smears.SYNTHETIC_PREFIX) for paths in files.values() for path in paths]
+    drawn = [path.name.startswith(SYNTHETIC_PREFIX) for paths in files.values() for path in paths]
     if any(drawn) and not all(drawn):
         raise DataError(
-            f"{folder}: synthetic smears ({synthetic_smears.SYNTHETIC_PREFIX}…) lie among other images; remove them with "
+            f"{folder}: synthetic smears ({SYNTHETIC_PREFIX}…) lie among other images; remove them with "
             "python3 Data.py Demo --remove",
             "synthetic_and_real",
         )

@@ -1,18 +1,21 @@
-"""Which images belong together: the views of one original, and the originals of one patient."""
+"""Group the images that must stay in one split: views of a source image, and images of a patient."""
 
 import collections
 import dataclasses
+import logging
+import pathlib
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 from Classes.dataset import patient_table
 
 GROUPS_FILE = patient_table.FILE
 
-# How the name of a patient's group begins.
+# Prefix of the name of a patient's group.
 PATIENT = "patient "
 
-# What Data.py Augment makes of an original, named like Im006_1__rotated_07.jpg.
+# The views that Data.py Augment makes of a source image; Im006_1__rotated_07.jpg is one.
 AUGMENTATIONS = (
     "gray",
     "equalised",
@@ -23,119 +26,153 @@ AUGMENTATIONS = (
     "sheared",
     *(f"rotated_{number:02d}" for number in range(1, 21)),
 )
-# The original as it is, at the network's size: for originals that lie in a folder of their own.
+# Suffix of a source image that Data.py Augment FOLDER has resized and copied to DatasetDir.
 RESIZED = "resized"
 
+log = logging.getLogger("Data")
 
-def load_patient_map(folder):
-    """The table groups.csv of a folder: {file as written: patient}; see patient_table.read."""
+
+def load_patient_map(folder: pathlib.Path) -> dict[str, str]:
+    """Return {file as written: patient} from groups.csv in a folder; see patient_table.read."""
     return patient_table.read(folder)
 
 
-def is_augmented_view(name):
-    """Whether a file's name is that of one of VIEWS, which training may have and validation may not."""
-    return _parts(name)[1] in AUGMENTATIONS
+def is_augmented_view(name: str) -> bool:
+    """Return whether a file is named as a view in AUGMENTATIONS; views are used for training only."""
+    return _split_view(name)[1] in AUGMENTATIONS
 
 
-def base_stem(name):
-    """A file's name without its ending and without the name of a view."""
+def base_stem(name: str) -> str:
+    """Return a file's name without its extension and the suffix of a view."""
     name = unicodedata.normalize("NFC", name)
-    stem, view = _parts(name)
+    stem, view = _split_view(name)
     return stem if view in AUGMENTATIONS or view == RESIZED else name.rpartition(".")[0] or name
 
 
-def _parts(name):
+def _split_view(name: str) -> tuple[str, str]:
+    """Return (stem of the source image, view); a file called gray.png is not a view."""
     stem, _, view = (name.rpartition(".")[0] or name).rpartition("__")
-    # A file that is called gray.png is no view of anything.
     return (stem, view) if stem.rpartition("/")[2] else (view, "")
 
 
-def source_image_key(name, pattern):
-    """The original that a file is a view of.
+def source_image_key(name: str, pattern: str) -> str:
+    """Return the key that a source image and its views share.
 
     Args:
-      name: file name, with or without folders before it.
-      pattern: configuration key `GroupPattern`; its first bracket that is not empty names the original.
+      name: file name, with or without folders.
+      pattern: configuration key `GroupPattern`; its first non-empty group names the source image.
     Returns:
-      text in lower case and NFC, since macOS writes other Unicode than people type; the whole name without extension if
-      the pattern does not match.
+      text in lower case and NFC (macOS writes other Unicode than people type); the name without extension if the
+      pattern does not match.
     """
     name = unicodedata.normalize("NFC", name.rpartition("/")[2])
     stem = name.rpartition(".")[0] or name
     match = re.search(pattern, stem)
-    brackets = [bracket for bracket in match.groups() if bracket] if match else []
-    return unicodedata.normalize("NFC", (brackets[0] if brackets else stem).lower())
+    matched = [group for group in match.groups() if group] if match else []
+    return unicodedata.normalize("NFC", (matched[0] if matched else stem).lower())
 
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
-    """Which group and patient every image has by its name and by groups.csv.
+    """The group and the patient of every image, from its name and from groups.csv.
 
     Attributes:
       groups: {name: group}, such as "patient 17" and "original im006_1".
       patients: {name: patient}, only of images whose patient is known.
       unlisted: names whose patient is unknown; empty if no patient is known and there is no table.
       unmatched: rows of groups.csv that match no image.
-      spellings: lists of spellings that are taken for one patient, such as ["P01", "p1"].
+      spellings: lists of spellings that are treated as one patient, such as ["P01", "p1"].
     """
 
-    groups: dict
-    patients: dict
-    unlisted: list
-    unmatched: list
-    spellings: list
+    groups: dict[str, str]
+    patients: dict[str, str]
+    unlisted: list[str]
+    unmatched: list[str]
+    spellings: list[list[str]]
 
 
-def assign_groups(names, pattern, table):
-    """Give every file its group.
+def assign_groups(names: Iterable[str], pattern: str, table: dict[str, str]) -> Assignment:
+    """Assign every file to a group.
 
-    A file of unknown patient goes with the patient of the other views of its original: views that were made after the
-    table was would otherwise be separated from the photo they show. A patient is looked for in the file's own class
-    first, since numbers such as 1.jpg may start again in each.
+    A file without a patient gets the patient of another view of its source image. The file's own class is searched
+    first, because names such as 1.jpg can exist in each class.
 
     Args:
-      names: iterable of class/file name.
+      names: class/file names.
       pattern: configuration key `GroupPattern`.
-      table: `patients`' answer.
-    Returns:
-      Assignment.
+      table: from load_patient_map.
     Raises:
       DataError: `two_patients`; see patient_table.match.
     """
     names = list(names)
     listed, unmatched = patient_table.match(names, table)
     subjects = {name: patient_table.subject(name) for name in (*names, *table)}
-    spelled, spellings = _spellings((*table.values(), *filter(None, subjects.values())))
-    companies = {name: _groups_by_key(name, pattern) for name in (*names, *table)}
-    tokens, known = {}, collections.defaultdict(set)
-    # The table may name originals of which only views are here.
+    spelled, spellings = _unify_spellings((*table.values(), *filter(None, subjects.values())))
+    keys = {name: _lookup_keys(name, pattern) for name in (*names, *table)}
+    patient_groups: dict[str, set[str]] = {}
+    known: dict[object, set[str]] = collections.defaultdict(set)
+    # A source image can be listed although only its views are in the folder.
     for name, given in (*((row, table[row]) for row in table), *((name, listed.get(name)) for name in names)):
-        tokens[name] = {spelled[each] for each in (given, subjects[name]) if each}
-        for company in companies[name] if tokens[name] else ():
-            known[company] |= tokens[name]
-    aliases = merge_groups(tokens.values())
-    groups, found, present = {}, {}, set()
+        patient_groups[name] = {spelled[each] for each in (given, subjects[name]) if each}
+        for key in keys[name] if patient_groups[name] else ():
+            known[key] |= patient_groups[name]
+    merged = merge_groups(patient_groups.values())
+    groups, patients = {}, {}
+    present: set[object] = set()
     for name in names:
-        own = tokens[name]
-        present.update(companies[name])
+        own = patient_groups[name]
+        present.update(keys[name])
         if not own:
-            relatives = next((known[company] for company in companies[name] if company in known), set())
-            # Of several possible patients none is taken.
-            own = relatives if len({aliases[each] for each in relatives}) == 1 else own
-        groups[name] = aliases[min(own)] if own else f"original {companies[name][-1]}"
+            candidates: set[str] = next((known[key] for key in keys[name] if key in known), set())
+            # The patient stays unknown if there are several candidates.
+            own = candidates if len({merged[each] for each in candidates}) == 1 else own
+        groups[name] = merged[min(own)] if own else f"original {keys[name][-1]}"
         if own:
-            found[name] = patient_of(spelled.get(listed.get(name), min(own)))
+            patients[name] = patient_of(spelled.get(listed.get(name, ""), min(own)))
     return Assignment(
         groups=groups,
-        patients=found,
-        unlisted=[name for name in names if name not in found] if found or table else [],
-        unmatched=[row for row in unmatched if present.isdisjoint(companies[row])],
+        patients=patients,
+        unlisted=[name for name in names if name not in patients] if patients or table else [],
+        unmatched=[row for row in unmatched if present.isdisjoint(keys[row])],
         spellings=spellings,
     )
 
 
-def _spellings(patients):
-    """({patient as written: its group}, [spellings of one patient])."""
+def log_doubts(assignment: Assignment, names: Sequence[str]) -> None:
+    """Warn about rows without image, images without patient, and patients with several spellings.
+
+    Args:
+      assignment: from assign_groups.
+      names: the images of the class folders.
+    """
+    if assignment.unmatched:
+        log.warning(
+            "%s lists %d files that do not exist, for example %s.",
+            GROUPS_FILE,
+            len(assignment.unmatched),
+            assignment.unmatched[0],
+        )
+    of_classes = set(names)
+    unlisted = [name for name in assignment.unlisted if name in of_classes]
+    if unlisted:
+        log.warning(
+            "The patient of %d of %d images is unknown, for example of %s; these images are grouped by file name.",
+            len(unlisted),
+            len(names),
+            unlisted[0],
+        )
+    if assignment.spellings:
+        log.warning(
+            "%d patients have several spellings, for example %s; each is treated as one patient. If they are different "
+            "patients, correct %s.",
+            len(assignment.spellings),
+            " and ".join(assignment.spellings[0]),
+            GROUPS_FILE,
+        )
+
+
+def _unify_spellings(patients: Iterable[str]) -> tuple[dict[str, str], list[list[str]]]:
+    """Return ({patient as written: group}, [spellings of one patient])."""
     found = collections.defaultdict(set)
     for patient in patients:
         found[patient_table.same_patient(patient)].add(patient)
@@ -143,50 +180,51 @@ def _spellings(patients):
     return groups, sorted(sorted(same) for same in found.values() if len(same) > 1)
 
 
-def _groups_by_key(name, pattern):
+def _lookup_keys(name: str, pattern: str) -> tuple[object, str]:
+    """Return the keys of a file: with its class folder, and without."""
     folder = patient_table.folded(name)[-2:-1]
-    # The rows of a table are as somebody wrote them, perhaps on Windows.
-    name = source_image_key(name.replace("\\", "/"), pattern)
-    return (folder, name), name
+    # Rows of a table that was written on Windows have backslashes.
+    key = source_image_key(name.replace("\\", "/"), pattern)
+    return (folder, key), key
 
 
-def patient_of(group):
-    """The patient of a group; "" if it is not one's."""
+def patient_of(group: str) -> str:
+    """Return the patient of a group, or "" if the group is a source image."""
     return group.removeprefix(PATIENT) if group.startswith(PATIENT) else ""
 
 
-def identity(group):
-    """What does not change about a group's name when a patient is spelled in another way."""
+def identity(group: str) -> str:
+    """Return a form of the group's name that is the same for all spellings of a patient."""
     return f"{PATIENT}{patient_table.same_patient(patient_of(group))}" if patient_of(group) else group
 
 
-def merge_groups(companies):
-    """Make one group of groups that hold one and the same image.
+def merge_groups(connected: Iterable[set[str]]) -> dict[str, str]:
+    """Merge groups that share an image.
 
-    The name of a group decides its side of the split, so it has to stay when a copy joins the group: it is that of the
-    first patient. Without a patient it is the name that has the form of most names (of Im006_1 and "backup 2" the
-    former), then the shortest.
+    The name of a group decides its split, so it must not change if a copy joins the group: the merged group has the
+    name of the first patient. Without a patient, it has a name of the most common form (Im006_1, not "backup 2"), of
+    these the shortest.
 
     Args:
-      companies: iterable of sets of groups.
+      connected: sets of groups that belong together.
     Returns:
-      {group: the name it goes by}.
+      {group: name of the merged group}.
     """
     from scipy.cluster.hierarchy import DisjointSet
 
     sets = DisjointSet()
-    for company in companies:
-        first = next(iter(company), None)
-        for name in company:
+    for groups in connected:
+        first = next(iter(groups), None)
+        for name in groups:
             sets.add(name)
             sets.merge(first, name)
     forms = collections.Counter(map(_form, sets))
 
-    def rank(name):
+    def rank(name: str) -> tuple[bool, str, int, int, str]:
         return not patient_of(name), identity(name) if patient_of(name) else "", -forms[_form(name)], len(name), name
 
-    return {name: chosen for company in sets.subsets() for chosen in [min(company, key=rank)] for name in company}
+    return {name: chosen for groups in sets.subsets() for chosen in [min(groups, key=rank)] for name in groups}
 
 
-def _form(name):
+def _form(name: str) -> str:
     return re.sub(r"\d+", "0", name)

@@ -1,123 +1,163 @@
-"""On which side of the split a group falls, and the proof that none is on both."""
+"""Assign groups to training or validation, and check that the splits have nothing in common."""
 
+import collections
 import hashlib
 import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from Classes.common.errors import DataError
 from Classes.dataset import grouping
+from Classes.dataset.image_records import ImageRecord
 
 SPLITS = ("train", "validation")
 
-# How far a class's share of validation images may lie from ValidationSize before groups change sides.
+# Largest difference between ValidationSize and a class's fraction of validation images without moving groups.
 TOLERANCE = 0.05
 
+# Attributes of ImageRecord of which no value may be in two splits.
+KINDS = ("group", "sha256", "picture")
 
-def split_groups(groups, validation_size, seed):
-    """Divide groups into training and validation.
 
-    Each group has a number in [0, 1) that its name (see grouping.identity) and the seed alone decide, and lies in
-    validation when that is below `validation_size`: so no group changes sides because others came or the folder moved.
-    Only where a class would miss on a side, or be more than TOLERANCE off its share, do groups change sides, those
-    whose numbers are nearest to the limit first and no more than it takes.
+def split_records(
+    records: Sequence[ImageRecord], validation_size: float, seed: int
+) -> tuple[dict[str, list[ImageRecord]], list[ImageRecord]]:
+    """Split records by group.
+
+    Only source images decide. A view of Data.py Augment is used if its source image is in training; in validation it
+    would be an image that no microscope has taken.
+
+    Args:
+      records: source images and views.
+      validation_size, seed: as for split_groups.
+    Returns:
+      ({split: records}, views that are not used).
+    Raises:
+      DataError: as split_groups.
+    """
+    groups: dict[str, collections.Counter[str]] = {}
+    for record in records:
+        if not grouping.is_augmented_view(record.path.name):
+            groups.setdefault(record.group, collections.Counter())[record.class_name] += 1
+    sides = split_groups(groups, validation_size, seed)
+    splits: dict[str, list[ImageRecord]] = {split: [] for split in SPLITS}
+    unused = []
+    for record in records:
+        # The group has no split if the source images of a view were left out.
+        split = sides.get(record.group)
+        if split is None or (split != "train" and grouping.is_augmented_view(record.path.name)):
+            unused.append(record)
+        else:
+            splits[split].append(record)
+    return splits, unused
+
+
+def split_groups(groups: Mapping[str, Mapping[str, int]], validation_size: float, seed: int) -> dict[str, str]:
+    """Assign groups to training and validation.
+
+    Each group has a number in [0, 1) that only its name (see grouping.identity) and the seed decide. It is in
+    validation if the number is below `validation_size`, so added images or a moved folder never change the split of a
+    group. Groups change sides only if a class would be missing on a side or differ by more than TOLERANCE from its
+    fraction: as few as possible, those with numbers next to `validation_size` first.
 
     Args:
       groups: {group: {class: number of images}}.
-      validation_size: share of the images for validation, between 0 and 1.
+      validation_size: fraction of the images for validation, between 0 and 1.
       seed: configuration key `RandomSeed`.
     Returns:
       {group: "train" or "validation"}.
     Raises:
-      DataError: a class cannot be on both sides.
+      DataError: `class_in_one_split`: a class cannot be in both splits.
     """
     numbers = {name: _hash_to_unit_interval(name, seed) for name in groups}
-    shares = _SplitBalance(groups, [name for name in groups if numbers[name] < validation_size], validation_size)
+    balance = _SplitBalance(groups, [name for name in groups if numbers[name] < validation_size], validation_size)
     nearest = sorted(groups, key=lambda name: (abs(numbers[name] - validation_size), name))
     moved = True
     while moved:
         moved = False
         for name in nearest:
-            before = shares.flaws()
+            before = balance.violations()
             if not any(before):
                 break
-            shares.move(name)
-            if shares.flaws() < before:
+            balance.move(name)
+            if balance.violations() < before:
                 moved = True
             else:
-                shares.move(name)
-    shares.check()
-    return {name: SPLITS[name in shares.validation] for name in groups}
+                balance.move(name)
+    balance.check()
+    return {name: SPLITS[name in balance.validation] for name in groups}
 
 
-# What is compared between the splits, by attributes of Data.ImageRecord.
-KINDS = ("group", "sha256", "picture")
-
-
-def assert_disjoint(splits):
-    """Count what the splits and the test images have in common.
+def assert_disjoint(splits: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any]]:
+    """Check that splits and test images have no group, content or picture in common, and count these.
 
     Args:
-      splits: {"train", "validation" and, if they are to be compared, "test": [item with `group`, `sha256`, `picture`]}.
+      splits: {"train", "validation" and optionally "test": ImageRecords}.
     Returns:
-      {"group", "sha256" and "picture": {split: number of different ones, "in_both": []}}.
+      {"group", "sha256" and "picture": {split: number of distinct values, "in_both": []}}.
     Raises:
-      DataError: `split_overlap`: two of them have anything in common.
+      DataError: `split_overlap`: two splits have a value in common.
     """
     counted = {}
     for kind in KINDS:
-        found = {split: {getattr(item, kind) for item in items} for split, items in splits.items()}
+        found = {split: {getattr(record, kind) for record in records} for split, records in splits.items()}
         for one, other in itertools.combinations(found, 2):
-            for each in sorted(found[one] & found[other], key=str)[:1]:
+            for value in sorted(found[one] & found[other], key=str)[:1]:
                 raise DataError(
-                    f"{kind} {each} would be in {one} and in {other}. This is a defect, report it", "split_overlap"
+                    f"{kind} {value} would be in {one} and in {other}. This is a bug in the toolkit, please report it",
+                    "split_overlap",
                 )
-        counted[kind] = {**{split: len(each) for split, each in found.items()}, "in_both": []}
+        counted[kind] = {**{split: len(values) for split, values in found.items()}, "in_both": []}
     return counted
 
 
 class _SplitBalance:
-    """The classes' images on both sides while groups move.
+    """Counts the images of each class per split while groups move.
 
     Attributes:
-      validation: set of the groups there.
+      validation: set of the groups in validation.
     """
 
-    def __init__(self, groups, validation, wanted):
+    def __init__(
+        self, groups: Mapping[str, Mapping[str, int]], validation: Sequence[str], validation_size: float
+    ) -> None:
         self._groups = groups
-        self._wanted = wanted
-        self._all, self._there = {}, {}
+        self._validation_size = validation_size
+        self._images: collections.Counter[str] = collections.Counter()
         for counts in groups.values():
-            for name, count in counts.items():
-                self._all[name] = self._all.get(name, 0) + count
-                self._there[name] = 0
-        self.validation = set()
+            self._images.update(counts)
+        self._in_validation = dict.fromkeys(self._images, 0)
+        self.validation: set[str] = set()
         for group in validation:
             self.move(group)
 
-    def move(self, group):
-        """Move a group to the other side."""
+    def move(self, group: str) -> None:
+        """Move a group to the other split."""
         sign = -1 if group in self.validation else 1
         self.validation ^= {group}
         for name, count in self._groups[group].items():
-            self._there[name] += sign * count
+            self._in_validation[name] += sign * count
 
-    def flaws(self):
-        """(classes that miss on a side, sum of what their shares are off beyond TOLERANCE)."""
-        missing = sum(self._there[name] in (0, total) for name, total in self._all.items())
-        # Rounded, so that an exact 0.05 is no flaw for its last bit.
-        off = [abs(self._there[name] / total - self._wanted) - TOLERANCE for name, total in self._all.items()]
-        return missing, sum(max(0, round(each, 9)) for each in off)
+    def violations(self) -> tuple[int, float]:
+        """Return (classes that are missing in a split, sum of the differences beyond TOLERANCE)."""
+        missing = sum(self._in_validation[name] in (0, total) for name, total in self._images.items())
+        fractions = (self._in_validation[name] / total for name, total in self._images.items())
+        # Rounded, so that a difference of exactly 0.05 is no violation.
+        return missing, sum(max(0.0, round(abs(each - self._validation_size) - TOLERANCE, 9)) for each in fractions)
 
-    def check(self):
-        for name, total in sorted(self._all.items()):
-            if self._there[name] not in (0, total):
+    def check(self) -> None:
+        for name, total in sorted(self._images.items()):
+            if self._in_validation[name] not in (0, total):
                 continue
-            mine = [group for group, counts in self._groups.items() if name in counts]
+            groups = [group for group, counts in self._groups.items() if name in counts]
             raise DataError(
-                f"class {name}: its {total} images are of {len(mine)} original(s) or patient(s), {mine[0]} among them, "
-                "which cannot be on both sides of the split; add images of others, or correct groups.csv, GroupPattern"
+                f"class {name}: its {total} images are of {len(groups)} source image(s) or patient(s) such as "
+                f"{groups[0]}, too few for training and validation. Add images of others, or correct groups.csv or "
+                "GroupPattern",
+                "class_in_one_split",
             )
 
 
-def _hash_to_unit_interval(name, seed):
+def _hash_to_unit_interval(name: str, seed: int) -> float:
     digest = hashlib.sha256(f"{seed} {grouping.identity(name)}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

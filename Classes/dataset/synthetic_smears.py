@@ -17,8 +17,8 @@ import PIL.ImageFilter
 from Classes import Helpers
 from Classes.common import atomic_files, input_files
 from Classes.common.errors import DataError
+from Classes.dataset import discovery
 
-SYNTHETIC_PREFIX = "Synthetic_"
 SMEAR_SIDE = 300
 N_PER_CLASS = 120
 N_TEST_IMAGES = 20
@@ -37,7 +37,7 @@ def create_demo_dataset(configuration):
       DataError: there are images that are not ours.
     """
     for path in _images(configuration):
-        if not path.name.startswith(SYNTHETIC_PREFIX):
+        if not path.name.startswith(discovery.SYNTHETIC_PREFIX):
             raise DataError(
                 f"{path}: an image that is not synthetic. Synthetic smears are drawn only if there is no other image",
                 code="synthetic_and_real",
@@ -47,7 +47,7 @@ def create_demo_dataset(configuration):
     for positive in (0, 1):
         for number in range(1, N_PER_CLASS + N_TEST_IMAGES // 2 + 1):
             folder = data / str(positive) if number <= N_PER_CLASS else configuration.path("TestImagePath")
-            work.append((folder / f"{SYNTHETIC_PREFIX}{number:04d}_{positive}.jpg", positive, number))
+            work.append((folder / f"{discovery.SYNTHETIC_PREFIX}{number:04d}_{positive}.jpg", positive, number))
 
     def one(path, positive, number):
         image = PIL.Image.fromarray(draw_smear(bool(positive), [configuration["RandomSeed"], positive, number]))
@@ -72,7 +72,7 @@ def create_demo_dataset(configuration):
 
 def remove_demo_dataset(configuration):
     """Remove what `run` has drawn, and nothing else; exit code 0."""
-    found = [path for path in _images(configuration) if path.name.startswith(SYNTHETIC_PREFIX)]
+    found = [path for path in _images(configuration) if path.name.startswith(discovery.SYNTHETIC_PREFIX)]
     for path in found:
         path.unlink()
     log.info("Removed %d synthetic smears.", len(found))

@@ -107,7 +107,7 @@ def write_shards(configuration, splits, about):
             shards = [
                 each for split in SPLITS for each in _write_split(configuration, split, splits[split], making, bar)
             ]
-        listed = {split: [item.listing() for item in splits[split]] for split in SPLITS}
+        listed = {split: [item.to_manifest() for item in splits[split]] for split in SPLITS}
         content = _content_hash(classes, listed)
         atomic_files.write_atomic(making / configuration["Classes"], "".join(f"{name}\n" for name in classes))
         labels = "".join(f"{label}:{name}\n" for label, name in enumerate(classes))

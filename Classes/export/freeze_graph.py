@@ -9,10 +9,10 @@ import tempfile
 import numpy
 import tensorflow as tf
 
-from Classes import Data, Helpers
+from Classes import Helpers
 from Classes.common import atomic_files, interrupts, provenance
 from Classes.common.errors import GraphError
-from Classes.dataset import tfrecords
+from Classes.dataset import color_reference, tfrecords
 from Classes.evaluation import calibration, operating_point
 from Classes.imaging import decode
 from Classes.inference import model_card, openvino_backend
@@ -96,7 +96,7 @@ def freeze_checkpoint(configuration, manifest, prefix, records, progress, logits
             "patience": configuration["Patience"],
             "run": run,
         },
-        "colours": Data.color_reference(configuration, manifest, view),
+        "colours": color_reference.training_color_reference(configuration, manifest, view),
     }
     publish_model(configuration, arrays, view.normalize(images), about, choice)
 

@@ -10,10 +10,9 @@ import time
 import numpy
 import tensorflow as tf
 
-from Classes import Data
 from Classes.common import atomic_files, provenance
 from Classes.common.errors import ConfigurationError, TrainingError
-from Classes.dataset import tfrecords
+from Classes.dataset import held_out, tfrecords
 from Classes.evaluation import tensorboard_events
 from Classes.export import freeze_graph
 from Classes.networks import checkpoint_files, pretrained_weights, registry
@@ -174,7 +173,7 @@ def _run_chief(configuration, strategy):
     """Train, alone or with other workers, and write all there is to write."""
     folder = configuration.path("LogDir")
     manifest = tfrecords.load_manifest_for_training(configuration)
-    Data.check_test_images(configuration, manifest)
+    held_out.check_test_images(configuration, manifest)
     _seed(configuration["RandomSeed"])
     learner, records, foundation = _learner(configuration, manifest, strategy)
     # Not before the settings have proven sound: a mistyped one moves nobody's run.

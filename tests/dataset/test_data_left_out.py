@@ -92,7 +92,7 @@ def test_copies_within_a_class(folder, caplog):
     assert manifest(folder)["duplicates"] == [{"file": "1/Toy007_1.png", "of": "1/AnotherName.png"}]
     assert "1/AnotherName.png" in sides(folder)
     assert len(sides(folder)) == 40
-    assert "1 exact copies" in caplog.text
+    assert "1 exact duplicates" in caplog.text
 
 
 def test_groups_that_share_an_image_are_one(folder):

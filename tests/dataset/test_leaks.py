@@ -9,7 +9,7 @@ import pytest
 from Classes import Data
 from Classes.common import atomic_files, input_files
 from Classes.common.errors import DataError
-from Classes.dataset import discovery, grouping, tfrecords
+from Classes.dataset import discovery, grouping, held_out, tfrecords
 from tests.support import smears
 from tests.support.folders import configuration, put
 
@@ -290,14 +290,14 @@ def test_a_test_image_that_was_added_after_the_split(tmp_path, rows, caplog):
     items = [{"file": "1/c1p3k0.png", "sha256": atomic_files.sha256_file(tmp_path / "Model/Data/1/c1p3k0.png")}]
     manifest = tfrecords.Manifest(tmp_path, ["0", "1"], {"train": items}, [], True, "", frozenset([known]))
 
-    Data.check_test_images(chosen, manifest)
+    held_out.check_test_images(chosen, manifest)
     assert not caplog.records
 
     add(tmp_path, "Test/new.png", [9, 8])
-    Data.check_test_images(chosen, manifest)
+    held_out.check_test_images(chosen, manifest)
     assert [record.args[0] for record in caplog.records] == [1]
 
     shutil.copy(tmp_path / "Model/Data/1/c1p3k0.png", tmp_path / "Model/Test/renamed.png")
     with pytest.raises(DataError) as stopped:
-        Data.check_test_images(chosen, manifest)
+        held_out.check_test_images(chosen, manifest)
     assert stopped.value.code == "test_image_in_shards"

@@ -150,7 +150,7 @@ def test_a_mirrored_copy_stays_on_the_side_of_its_original(tmp_path, caplog):
     alike = manifest(tmp_path)["alike"]
     assert len(alike) == 12
     assert all(pair["similarity"] > 0.9 for pair in alike)
-    assert "12 pairs of images show one picture" in caplog.text
+    assert "12 pairs of images are near duplicates" in caplog.text
 
 
 @pytest.mark.slow

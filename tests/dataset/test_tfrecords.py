@@ -15,6 +15,7 @@ from Classes import Data, Helpers
 from Classes.common import atomic_files
 from Classes.common.errors import DataError
 from Classes.dataset import tfrecords
+from Classes.dataset.image_records import ImageRecord
 from tests.support import faults, smears
 
 ABOUT = {"classes": ["0", "1"], "synthetic": False, "proof": {}}
@@ -37,7 +38,7 @@ def item(folder, number, label, size=20):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    return Data.ImageRecord(path, str(label), label, f"original im{number}", digest, len(content), "png", size, size)
+    return ImageRecord(path, str(label), label, f"original im{number}", digest, len(content), "png", size, size)
 
 
 def splits(folder, train=12, validation=5, size=20):
@@ -136,7 +137,7 @@ def test_spread_gives_every_shard_its_part_of_every_class(folder, zeros, ones):
     chosen = configuration(folder)
     digests = iter(hashlib.sha256(str(number).encode()).hexdigest() for number in range(1000))
     items = [
-        Data.ImageRecord(folder, str(label), label, "", next(digests), 1, "png", 1, 1)
+        ImageRecord(folder, str(label), label, "", next(digests), 1, "png", 1, 1)
         for label, count in enumerate((zeros, ones))
         for _ in range(count)
     ]

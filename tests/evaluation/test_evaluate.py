@@ -13,8 +13,8 @@ from PIL import Image
 import Validation
 from Classes import Helpers
 from Classes.common import atomic_files, cli
-from Classes.Data import ImageRecord
 from Classes.dataset import tfrecords
+from Classes.dataset.image_records import ImageRecord
 from Classes.evaluation import classification_metrics
 from Classes.inference import model_card
 from tests.support import graphs, smears

@@ -4,8 +4,8 @@ import re
 import numpy
 import pytest
 
-from Classes.Data import ImageRecord
 from Classes.dataset import tfrecords
+from Classes.dataset.image_records import ImageRecord
 from Classes.evaluation import (
     classification_metrics,
     evaluate,

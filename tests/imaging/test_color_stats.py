@@ -9,7 +9,7 @@ import pytest
 
 from Classes import Data
 from Classes.common.errors import GraphError
-from Classes.dataset import tfrecords
+from Classes.dataset import color_reference, tfrecords
 from Classes.imaging import color_stats, network_input
 from Classes.inference import model_card
 from tests.support import smears
@@ -151,7 +151,8 @@ def test_of_the_training_split_without_views(tmp_path):
     manifest = json.loads((tmp_path / "Model/Data/ALL_manifest.json").read_text())
     trained = [row["file"] for row in manifest["splits"]["train"] if not row["file"].endswith("gray.jpg")]
 
-    colours = Data.color_reference(setting, tfrecords.load_manifest(setting), network_input.InputSpec(75))
+    spec = network_input.InputSpec(75)
+    colours = color_reference.training_color_reference(setting, tfrecords.load_manifest(setting), spec)
 
     measured = [
         color_stats.color_features(network_input.InputSpec(75).decode_and_resize(tmp_path / "Model/Data" / name))

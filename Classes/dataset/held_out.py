@@ -1,0 +1,172 @@
+"""Keep the test images, and every image that belongs to one, out of training and validation."""
+
+import contextlib
+import logging
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+from Classes import Helpers
+from Classes.common import atomic_files, parallel
+from Classes.common.errors import DataError, ImageError
+from Classes.dataset import discovery, grouping, perceptual_hash, tfrecords
+from Classes.dataset.image_records import THUMBNAIL_SIDE, ImageRecord
+from Classes.imaging import content_check, decode, network_input
+
+log = logging.getLogger("Data")
+
+
+def list_test_files(configuration: Helpers.Configuration) -> list[pathlib.Path]:
+    """Return every file of the test folder, at any depth and with any extension.
+
+    A file that is not an image does no harm here, but a missed image would be a leak. Linked folders are followed, each
+    once.
+
+    Raises:
+      DataError: `broken_link`: the target of a link is missing, so it is unknown which images must be held out.
+      OSError: a folder cannot be read.
+    """
+    folder = configuration.path("TestImagePath")
+    found: list[pathlib.Path] = []
+    seen: set[pathlib.Path] = set()
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    def exists(path: pathlib.Path) -> bool:
+        if path.exists():
+            return True
+        raise DataError(f"{path}: the target of this link is missing. Restore it or remove the link", "broken_link")
+
+    if not folder.is_dir() and (not folder.is_symlink() or exists(folder)):
+        return []
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=fail):
+        here = pathlib.Path(place)
+        seen.add(here.resolve())
+        # Real folders come before links to them, so that their files keep their own names.
+        ordered = sorted(folders, key=lambda name, here=here: ((here / name).is_symlink(), name))  # type: ignore[misc]
+        folders.clear()
+        for name in ordered:
+            if (here / name).resolve() not in seen:
+                seen.add((here / name).resolve())
+                folders.append(name)
+        paths = [here / name for name in files if name[0] != "."]
+        found += [path for path in paths if (not path.is_symlink() or exists(path)) and path.is_file()]
+    return sorted(found)
+
+
+def test_name(configuration: Helpers.Configuration, path: pathlib.Path) -> str:
+    """Return the name of a test image, "/Test/folder/file"; the slash distinguishes it from "class/file"."""
+    folder = configuration.path("TestImagePath")
+    return discovery.relative_name(f"/{folder.name}/{path.parent.relative_to(folder)}".removesuffix("/."), path)
+
+
+def group_images(
+    configuration: Helpers.Configuration, files: dict[str, list[pathlib.Path]], patient_map: dict[str, str]
+) -> grouping.Assignment:
+    """Assign groups and patients to the images of the class folders and to the test images, and log what is unclear.
+
+    Args:
+      configuration: Configuration.
+      files: {class: [paths]}.
+      patient_map: from grouping.load_patient_map of DatasetDir; a table in the test folder applies to the images there.
+    Returns:
+      Assignment; test images have the names that `test_name` gives.
+    Raises:
+      DataError: `groups_match_nothing`: groups.csv has rows, but none of them matches an image.
+    """
+    names = [discovery.relative_name(name, path) for name, paths in files.items() for path in paths]
+    test_names = [test_name(configuration, path) for path in list_test_files(configuration)]
+    folder = configuration.path("TestImagePath")
+    of_test_images = grouping.load_patient_map(folder)
+    patient_map = {**patient_map, **{f"{folder.name}/{row}": patient for row, patient in of_test_images.items()}}
+    assignment = grouping.assign_groups([*names, *test_names], configuration["GroupPattern"], patient_map)
+    if patient_map and len(assignment.unmatched) == len(patient_map):
+        raise DataError(
+            f"{configuration.path('DatasetDir') / grouping.GROUPS_FILE}: none of its {len(patient_map)} rows matches "
+            f"an image (first row: {next(iter(patient_map))}, first image: {names[0]}). Correct the file names in it",
+            code="groups_match_nothing",
+        )
+    grouping.log_doubts(assignment, names)
+    return assignment
+
+
+def read_test_records(configuration: Helpers.Configuration, assignment: grouping.Assignment) -> list[ImageRecord]:
+    """Return a record without class for every file of the test folder; only images have a format and a fingerprint."""
+
+    limits = decode.decode_limits(configuration)
+
+    def read(path: pathlib.Path) -> ImageRecord:
+        name = test_name(configuration, path)
+        record = ImageRecord(
+            path=path,
+            class_name=name.rpartition("/")[0],
+            label=-1,
+            group=assignment.groups[name],
+            sha256=atomic_files.sha256_file(path),
+            size=path.stat().st_size,
+            patient=assignment.patients.get(name, ""),
+        )
+        with contextlib.suppress(ImageError):
+            info, image = decode.decode_thumbnail(path, THUMBNAIL_SIDE, limits)
+            record.format, record.width, record.height = info.format, info.width, info.height
+            # All blank images would match each other.
+            content_check.require_content(network_input.center_crop_resize(image, THUMBNAIL_SIDE))
+            record.fingerprint = perceptual_hash.descriptor(image)
+        return record
+
+    work = ((path,) for path in list_test_files(configuration))
+    return list(parallel.map_threads(read, work, configuration.workers))
+
+
+def exclude_test_groups(
+    configuration: Helpers.Configuration, records: Iterable[ImageRecord], tests: Sequence[ImageRecord]
+) -> tuple[list[ImageRecord], list[ImageRecord]]:
+    """Separate the images that belong to a test image: copies, views, and images of the same patient.
+
+    Args:
+      configuration: Configuration.
+      records: images of the class folders, after near_duplicates.relate.
+      tests: the test images, after near_duplicates.relate.
+    Returns:
+      (records that stay, records of groups that hold a test image).
+    """
+    groups = {test.group for test in tests}
+    kept: list[ImageRecord] = []
+    held_out: list[ImageRecord] = []
+    for record in records:
+        (held_out if record.group in groups else kept).append(record)
+    if held_out:
+        log.info(
+            "Held out: %d images that belong to images in %s. The manifest lists them.",
+            len(held_out),
+            configuration.path("TestImagePath"),
+        )
+    return kept, held_out
+
+
+def check_test_images(configuration: Helpers.Configuration, manifest: tfrecords.Manifest) -> None:
+    """Check before training that no test image is in the shards.
+
+    Raises:
+      DataError: `test_image_in_shards`: a test image is also a training or validation image.
+    """
+    split = {row["sha256"]: row["file"] for rows in manifest.splits.values() for row in rows}
+    added = []
+    for path in list_test_files(configuration):
+        digest = atomic_files.sha256_file(path)
+        if digest in split:
+            raise DataError(
+                f"{path}: this test image is also the training or validation image {split[digest]}. Run "
+                "python3 Data.py again",
+                code="test_image_in_shards",
+            )
+        if manifest.tests is not None and digest not in manifest.tests:
+            added.append(path)
+    if added:
+        log.warning(
+            "%d files were added to the test folder after the split, for example %s, so images of their patients may "
+            "be in training. Run python3 Data.py again.",
+            len(added),
+            added[0],
+        )
