@@ -28,7 +28,10 @@ def main(arguments=None) -> int:
     )
     group.add_argument("--concurrency", metavar="N", type=_count, default=4, help="images at once (default: 4)")
     group.add_argument(
-        "--timeout", metavar="SECONDS", type=_count, help="for one answer (default: 5 more than the server's Deadline)"
+        "--timeout",
+        metavar="SECONDS",
+        type=_count,
+        help="for one answer (default: RequestTimeout + 5)",
     )
     group.add_argument(
         "--retries", metavar="N", type=_number, default=12, help="times an image is sent again (default: 12)"

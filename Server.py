@@ -7,7 +7,8 @@ ALL_API_KEY=$(openssl rand -hex 32) python3 Server.py --set IP=0.0.0.0     # the
 curl --data-binary @Model/Test/Im047_0.jpg http://127.0.0.1:8080/Inference
 
 Reads Model/ALLGraph.pb and its card; writes Logs/ClassifierServer.log and Logs/Access.log. SIGTERM or Ctrl-C ends it
-when everything that it has accepted is answered, at the latest after `Drain` seconds; a second one ends it at once.
+when everything that it has accepted is answered, at the latest after `ShutdownTimeout` seconds; a
+second one ends it at once.
 """
 
 import sys

@@ -64,7 +64,7 @@ def main(arguments=None) -> int:
 def server(passed):
     """A started Server.py; yields its process, with `port` and `seconds`, how long its start took."""
     start = time.perf_counter()
-    settings = ["--set", "Port=0", "--set", "CallerRate=0"]
+    settings = ["--set", "Port=0", "--set", "RateLimitPerMinute=0"]
     command = [sys.executable, "-u", str(paths.PROJECT / "Server.py"), *passed, *settings]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -39,7 +39,7 @@ def measure(context):
     ready = [card.input_spec.decode_and_resize(path, decode.decode_limits(configuration))[None] for path in files]
     forms = {field: [_form(path, field) for path in files] for field in ("file", "content")}
     # Room for the largest crowd: nobody is turned away while times are taken.
-    passed = [*context.passed, "--set", f"WaitingRoom={CROWDS[-1]}"]
+    passed = [*context.passed, "--set", f"MaxQueued={CROWDS[-1]}"]
     count = 4 * context.calls
     with backend.open_engine(configuration, card) as engine, server.server(passed) as ours, _lit(context.passed) as lit:
 

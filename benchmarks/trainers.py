@@ -55,12 +55,10 @@ def ours(precision, block=None):
     """A step of Trainer.py, end to end or from a block upwards."""
 
     def open_it(configuration):
-        from Classes import Helpers
         from Classes.networks import registry
         from Classes.training import mixed_precision, trainers
 
-        values = {**configuration.values["Classifier"], "TrainingPrecision": precision}
-        chosen = Helpers.Configuration({**configuration.values, "Classifier": values})
+        chosen = configuration.replace(TrainingPrecision=precision)
         images, labels = _batch(configuration)
         manifest = types.SimpleNamespace(splits={"train": [{"label": 0}] * 100 * len(labels)}, classes=["0", "1"])
         blocks = registry.get_network(chosen).BLOCKS
@@ -94,7 +92,6 @@ def features(configuration):
 
     import numpy
 
-    from Classes import Helpers
     from Classes.dataset import tfrecords
     from Classes.networks import registry
     from Classes.training import feature_extraction
@@ -110,8 +107,7 @@ def features(configuration):
         named = (dataclasses.replace(each, sha256=f"{number:064x}") for number, each in enumerate(repeated))
         records = {record.sha256: record for record in named}
         with tempfile.TemporaryDirectory() as folder:
-            values = {**configuration.values["Classifier"], "FeatureCache": folder}
-            chosen = Helpers.Configuration({**configuration.values, "Classifier": values})
+            chosen = configuration.replace(FeatureCache=folder)
             return feature_extraction.extract_features(chosen, arrays, "benchmark", records)
 
     return run

@@ -13,12 +13,17 @@ HEAD = "| key | default | meaning |\n|---|---|---|\n"
 
 
 def table() -> str:
-    """A Markdown table of every key, its default and its meaning."""
-    groups = json.loads(SCHEMA.read_text(encoding="utf-8"))["properties"].values()
-    keys = {key: rule for group in groups for key, rule in group["properties"].items()}
-    rows = [(f"`{key}`", f"`{json.dumps(rule['default'])}`", rule["description"]) for key, rule in keys.items()]
-    lines = (" | ".join(part.replace("|", "\\|") for part in row) for row in rows)
-    return HEAD + "".join(f"| {line} |\n" for line in lines)
+    """Return a Markdown table of every key, its default and its meaning, by section."""
+    groups = json.loads(SCHEMA.read_text(encoding="utf-8"))["properties"]
+    lines = []
+    for section, group in groups.items():
+        if group.get("deprecated"):
+            continue
+        lines.append(f"| **{section}** | | {group['description']} |\n")
+        for key, rule in group["properties"].items():
+            row = (f"`{key}`", f"`{json.dumps(rule['default'])}`", rule["description"])
+            lines.append(f"| {' | '.join(part.replace('|', chr(92) + '|') for part in row)} |\n")
+    return HEAD + "".join(lines)
 
 
 if __name__ == "__main__":

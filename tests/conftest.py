@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from Classes import Helpers
+from Classes.common import logs
 from tests.support import sticks as standin
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -96,11 +97,11 @@ LEVEL = logging.getLogger().level
 def _end_logs():
     root = logging.getLogger()
     for handler in list(root.handlers):
-        if type(handler).__module__ == Helpers.__name__:
+        if type(handler).__module__ == logs.__name__:
             root.removeHandler(handler)
             handler.close()
     root.setLevel(LEVEL)
-    for name in Helpers.DEBUG_LOGGERS:
+    for name in logs.DEBUG_LOGGERS:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 

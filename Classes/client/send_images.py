@@ -48,7 +48,7 @@ def send_images(
       sources: files and folders; none means `TestImagePath`.
       server: the API's address, such as https://lab.example.org; None: `Domain`, or `IP` and `Port`.
       concurrency: images on their way at once.
-      timeout: seconds to wait for an answer before sending again; None: a little more than the server's `Deadline`.
+      timeout: seconds to wait for an answer before sending again; None: a little more than `RequestTimeout`.
       retries: times that one image is sent again.
       csv_path, json_path: where one row an image is written, or None.
     Returns:
@@ -58,7 +58,7 @@ def send_images(
     """
     result_table.check_writable(csv_path, json_path)
     files = input_files.resolve_inputs(configuration, sources)
-    timeout = timeout or configuration["Deadline"] + TIMEOUT_MARGIN
+    timeout = timeout or configuration["RequestTimeout"] + TIMEOUT_MARGIN
     sender = _Sender(configuration, server or server_url(configuration), timeout, retries)
     log.info("Classifier class initialization complete.")
     log.info(Helpers.DISCLAIMER)

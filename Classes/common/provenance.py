@@ -5,7 +5,7 @@ import importlib.metadata
 import platform
 import subprocess
 
-from Classes.Helpers import PROJECT
+from Classes.common.paths import PROJECT
 
 PACKAGES = ("tensorflow", "tf_keras", "tf-slim", "openvino", "numpy", "pillow", "scikit-learn", "scipy")
 

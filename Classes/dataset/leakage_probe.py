@@ -32,7 +32,7 @@ def check_leakage(configuration, items):
     """Probe what Data.py knows of its images anyway.
 
     Args:
-      configuration: Configuration; with AllowLeak a difference is told, not refused.
+      configuration: Configuration; with AllowDatasetBias a difference is told, not refused.
       items: list of Data.ImageRecord.
     Returns:
       {name: `predict`'s answer}, for the manifest.
@@ -56,10 +56,10 @@ def check_leakage(configuration, items):
         if low is None or low < WARN_AUC:
             continue
         words = f"the {name} alone tells the classes apart (ROC AUC {each['auc']:.3f}, 1 is perfect)"
-        if low >= REJECT_AUC and not configuration["AllowLeak"]:
+        if low >= REJECT_AUC and not configuration["AllowDatasetBias"]:
             raise DataError(
                 f"{words}: a model would learn that instead of cells; see python3 Data.py Check, take both classes "
-                "from the same sources, or go on all the same with --set AllowLeak=true"
+                "from the same sources, or go on all the same with --set AllowDatasetBias=true"
             )
         log.warning("A possible leak: %s; see python3 Data.py Check.", words)
     return found

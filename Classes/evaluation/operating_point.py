@@ -52,7 +52,7 @@ class SelectionRules(typing.NamedTuple):
 
     Attributes:
       target: `TargetSensitivity`.
-      share: `UncertainShare`.
+      share: `UncertainErrorRate`.
       specificity: `MinimumSpecificity`.
       limit: `UncertainLimit`.
       confidence: `TargetConfidence`.
@@ -82,7 +82,7 @@ class ThresholdedPredictions(typing.NamedTuple):
 
 def selection_rules(configuration: Configuration) -> SelectionRules:
     """Return the selection rules of a configuration."""
-    keys = ("TargetSensitivity", "UncertainShare", "MinimumSpecificity", "UncertainLimit", "TargetConfidence")
+    keys = ("TargetSensitivity", "UncertainErrorRate", "MinimumSpecificity", "UncertainLimit", "TargetConfidence")
     return SelectionRules(*(configuration[key] for key in keys))
 
 
@@ -313,8 +313,8 @@ def _band_warning(
     before, after = (prediction.in_band(scores, band) for band in (wanted, point.uncertain))
     wrong = (prediction.apply_threshold(scores, point.threshold) != truths) & ~after
     text = (
-        f"UncertainShare={rules.share:g} would make {before.mean():.0%} of the predictions uncertain, so the band was "
-        f"narrowed to {after.mean():.0%} (UncertainLimit={rules.limit:g}). Outside of the band, "
+        f"UncertainErrorRate={rules.share:g} would make {before.mean():.0%} of the predictions uncertain, so the band "
+        f"was narrowed to {after.mean():.0%} (UncertainLimit={rules.limit:g}). Outside of the band, "
         f"{wrong[truths].mean():.1%} of the ALL images and {wrong[~truths].mean():.1%} of the other images are wrong."
     )
     return {"band_narrowed": text}
@@ -364,7 +364,7 @@ def uncertainty_band(
       scores: float [N], probability of the positive class.
       truths: bool [N], with both classes.
       threshold: the band includes it, so that no prediction between the band and the threshold is certain.
-      fraction: `UncertainShare`.
+      fraction: `UncertainErrorRate`.
     Returns:
       (low, high), or None if the classes do not overlap.
     """

@@ -7,7 +7,6 @@ import time
 
 import numpy
 
-from Classes import Helpers
 from Classes.common.errors import ALLError, EngineError, GraphError
 from Classes.inference import failover, model_card
 
@@ -107,8 +106,7 @@ def _time_device(configuration, card, name):
     if card is None:
         return "", "no model yet"
     try:
-        values = {**configuration.values["Classifier"], "Device": name}
-        with open_backend(Helpers.Configuration({**configuration.values, "Classifier": values}), card) as engine:
+        with open_backend(configuration.replace(Device=name), card) as engine:
             return engine.precision, f"{measure_latency(engine, card.size) * 1000:.1f} ms"
     except ALLError as error:
         return "", str(error)

@@ -13,7 +13,7 @@ ERROR_CODES = {
     "origin_not_allowed": (403, "a web page of another origin sent the request; see AllowedOrigins"),
     "not_found": (404, "there is no such address"),
     "method_not_allowed": (405, "the address does not know this method"),
-    "request_timeout": (408, "the request was not received within Deadline"),
+    "request_timeout": (408, "the request was not received within RequestTimeout"),
     "body_too_large": (413, "the request is larger than MaxBody"),
     "image_too_large": (413, "the image is larger than MaxPixels or MaxSide"),
     "too_many_images": (413, "more images than MaxBatch"),
@@ -23,7 +23,7 @@ ERROR_CODES = {
     "unknown_bit_depth": (422, "more than 8 bits per channel, and neither the file nor SampleBits states the depth"),
     "several_pages": (422, "the file holds several images or channels that are not one photograph"),
     "unsupported_image": (422, "a variant of its format that is not read; the message has the reason"),
-    "too_many_requests": (429, "the caller is over CallerRate"),
+    "too_many_requests": (429, "the caller is over RateLimitPerMinute"),
     "headers_too_large": (431, "the request's headers are too large"),
     "internal_error": (500, "a defect of the server; the log has the details under the request id"),
     "not_implemented": (501, "a transfer encoding that is not known"),
@@ -31,7 +31,7 @@ ERROR_CODES = {
     "busy": (503, "the waiting room, or the memory for requests, is full"),
     "not_ready": (503, "the server is starting, stopping, or its device gives no sound answers"),
     "engine_failed": (503, "the device failed or gave an answer that is no probability"),
-    "deadline": (504, "no answer within Deadline"),
+    "deadline": (504, "no answer within RequestTimeout"),
 }
 
 

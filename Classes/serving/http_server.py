@@ -267,8 +267,8 @@ class GracefulServer(TcpWSGIServer):
     _looked = 0.0
 
     def __init__(self, application, bound, configuration, render, judge):
-        room = configuration.server_workers + configuration["WaitingRoom"]
-        self.largest, self.deadline = configuration["MaxBody"], configuration["Deadline"]
+        room = configuration.server_workers + configuration["MaxQueued"]
+        self.largest, self.deadline = configuration["MaxBody"], configuration["RequestTimeout"]
         # As many bodies of the largest size as may be worked on and wait: more could not be answered anyway.
         self.memory = Memory(room * self.largest)
         adjustments = Adjustments(
@@ -282,7 +282,7 @@ class GracefulServer(TcpWSGIServer):
             # Head and body leave as one: of an answer that ends between them no proxy could ask another server again.
             send_bytes=1 << 16,
             connection_limit=MAX_CONNECTIONS,
-            channel_timeout=max(30, round(configuration["Deadline"])),
+            channel_timeout=max(30, round(configuration["RequestTimeout"])),
             cleanup_interval=5,
             asyncore_use_poll=True,
             ident=None,

@@ -31,9 +31,9 @@ class PredictionService:
     def __init__(self, configuration, card, engine, key=None, access=None, captured=None, events=None):
         self.configuration, self.card, self.engine, self.key = configuration, card, engine, key
         self.access, self.captured, self.events = access, captured, events
-        workers, places = configuration.server_workers, configuration["WaitingRoom"]
-        self.room = AdmissionController(workers, places, configuration["Deadline"])
-        self.rate = access_control.TokenBucketLimiter(configuration["CallerRate"])
+        workers, places = configuration.server_workers, configuration["MaxQueued"]
+        self.room = AdmissionController(workers, places, configuration["RequestTimeout"])
+        self.rate = access_control.TokenBucketLimiter(configuration["RateLimitPerMinute"])
         self.examiner = predictor.Predictor(configuration, card, engine, Explainer(card))
         origin = {"engine": engine.name, "precision": engine.precision, "graph_sha256": card.graph_sha256}
         sticks = getattr(engine, "telemetry", list)

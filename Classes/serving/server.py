@@ -55,10 +55,11 @@ def _run_until_stopped(configuration, laboratory, listener):
         listener.listen()
         _print_banner(configuration, laboratory, listener)
         listener.serve()
-        log.info("Stopping: no new connections; what was accepted is answered within %g s", configuration["Drain"])
-        unanswered = listener.drain(configuration["Drain"])
+        limit = configuration["ShutdownTimeout"]
+        log.info("Stopping: no new connections; what was accepted is answered within %g s", limit)
+        unanswered = listener.drain(limit)
         if unanswered:
-            log.warning("%d requests were not answered within Drain", unanswered)
+            log.warning("%d requests were not answered within ShutdownTimeout", unanswered)
             if laboratory.captured is not None:
                 laboratory.captured.close()
             logging.shutdown()

@@ -51,8 +51,8 @@ class Trainer:
         self.trained = trained
         self._moments = [self.optimizer.add_slot(variable, name) for variable in trained for name in ("m", "v")]
         configuration = self.configuration
-        self._sums = _zeros_like(trained, "gradient") if configuration["GradientSteps"] > 1 else []
-        self._averages = _zeros_like(trained, "average") if configuration["AverageDecay"] else []
+        self._sums = _zeros_like(trained, "gradient") if configuration["GradientAccumulationSteps"] > 1 else []
+        self._averages = _zeros_like(trained, "average") if configuration["EmaDecay"] else []
         for average, variable in zip(self._averages, trained, strict=False):
             average.assign(variable)
 
@@ -73,14 +73,14 @@ class Trainer:
         """
         self._rate.assign(self.learning_rate(step))
         seed = tf.constant([self.configuration["RandomSeed"], step], tf.int32)
-        last = (step + 1) % self.configuration["GradientSteps"] == 0
+        last = (step + 1) % self.configuration["GradientAccumulationSteps"] == 0
         asked = tf.constant(asked, tf.int32)
         loss, counts, tally = self._train(*distributed.shard_batch(self.strategy, batch), seed, last, asked)
         (correct, stops), tally = counts.numpy(), tally.numpy()
         return float(loss), int(correct), int(tally.sum()), tally, stops > 0
 
     def _update(self, tape, loss, last):
-        """Change the weights, or with `GradientSteps` only after the `last` of its batches."""
+        """Change the weights, or with `GradientAccumulationSteps` only after the `last` of its batches."""
         gradients = (
             self._scale.gradients(tape, loss, self.trained) if self._scale else tape.gradient(loss, self.trained)
         )
@@ -88,7 +88,7 @@ class Trainer:
         if self.strategy.num_replicas_in_sync > 1:
             gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         if self._sums:
-            share = self.configuration["GradientSteps"]
+            share = self.configuration["GradientAccumulationSteps"]
             gradients = [total.assign_add(each / share) for total, each in zip(self._sums, gradients, strict=True)]
             if not last:
                 return
@@ -103,7 +103,7 @@ class Trainer:
         # Polyak & Juditsky (1992); Inception's own figures are those of such averages. Young ones have a short memory,
         # as in TensorFlow's ExponentialMovingAverage: else a short run would export what it started from.
         steps = tf.cast(self.optimizer.iterations, tf.float32)
-        decay = tf.minimum(float(self.configuration["AverageDecay"]), steps / (9 + steps))
+        decay = tf.minimum(float(self.configuration["EmaDecay"]), steps / (9 + steps))
         for average, variable in zip(self._averages, self.trained, strict=False):
             average.assign(average * decay + variable * (1 - decay))
 
@@ -200,7 +200,7 @@ class LinearProbe(Trainer):
     def train_epoch(self, epoch):
         """All steps of an epoch: they leave what `train` leaves batch by batch, in a third of the time."""
         steps = range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
-        if self.configuration["GradientSteps"] > 1:
+        if self.configuration["GradientAccumulationSteps"] > 1:
             for step, batch in zip(steps, self.batches(epoch, 0), strict=True):
                 self.train(batch, step)
             return
@@ -228,7 +228,7 @@ class LinearProbe(Trainer):
     @tf.function(autograph=False, reduce_retracing=True)
     def _train(self, features, labels, seed, last, asked):
         with tf.GradientTape() as tape:
-            keep = self.configuration["DropoutKeep"]
+            keep = 1 - self.configuration["DropoutRate"]
             logits = inception_utils.logits_from_features(features, self._weights, self._biases, keep, seed)
             loss = self._loss(labels, logits) + self._penalty()
         self._update(tape, loss, last)

@@ -161,7 +161,7 @@ def test_an_answer_is_waited_for_as_long_as_the_server_may_take(images, configur
         requests.Session, "post", lambda *rest, timeout, **more: waited.append(timeout) or post(*rest, **more)
     )
     with serving((200, NEW)) as server:
-        settings = [f"NetworkPath={configuration.root}", f"Port={server.server_port}", "Deadline=2.5"]
+        settings = [f"NetworkPath={configuration.root}", f"Port={server.server_port}", "RequestTimeout=2.5"]
         assert send_images.send_images(Helpers.load_config(None, settings), **given) == 0
 
     assert set(waited) == {waits}

@@ -13,7 +13,7 @@ def test_a_run_says_what_it_was_made_with():
     found = provenance.run_metadata(configuration)
 
     assert found["versions"]["numpy"] == numpy.__version__
-    assert found["configuration"]["Classifier"]["Epochs"] == 3
+    assert found["configuration"]["Training"]["Epochs"] == 3
     moment = datetime.datetime.fromisoformat(found["created"])
     assert abs(datetime.datetime.now(datetime.timezone.utc) - moment) < datetime.timedelta(minutes=1)
 

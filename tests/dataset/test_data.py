@@ -40,7 +40,7 @@ def test_every_image_ends_up_in_one_split(folder, caplog):
     values = manifest(folder)
     assert values["classes"] == ["0", "1"]
     assert (values["seed"], values["synthetic"]) == (50, False)
-    assert values["configuration"]["Classifier"]["ValidationSize"] == 0.3
+    assert values["configuration"]["Data"]["ValidationSize"] == 0.3
     assert values["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     for key in ("unreadable", "ignored", "duplicates", "contradictions", "held_out"):
         assert values[key] == []

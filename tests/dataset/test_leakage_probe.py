@@ -118,5 +118,5 @@ def test_a_planted_leak_is_refused(tmp_path, leak, words, caplog):
         Data.prepare_dataset(configuration(tmp_path))
     assert not list(tmp_path.glob("Model/Data/*.tfrecord"))
 
-    assert Data.prepare_dataset(configuration(tmp_path, "AllowLeak=true")) == 0
+    assert Data.prepare_dataset(configuration(tmp_path, "AllowDatasetBias=true")) == 0
     assert f"A possible leak: the {words}" in caplog.text

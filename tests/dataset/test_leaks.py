@@ -53,7 +53,7 @@ def rows(tmp_path):
 
 def select(folder, *settings):
     """({class/file: split}, manifest part) of what Data.py decides."""
-    chosen = configuration(folder, "AllowLeak=true", "Workers=1", *settings)
+    chosen = configuration(folder, "AllowDatasetBias=true", "Workers=1", *settings)
     files, _ = discovery.find_class_images(chosen)
     splits, about = Data.build_splits(chosen, files, grouping.load_patient_map(folder / "Model/Data"))
     return {item.filename: split for split, items in splits.items() for item in items}, about
@@ -170,7 +170,7 @@ def test_a_copy_moves_nobody_to_the_other_side(tmp_path, rows, listed, name):
 def test_joined_patients_stay_patients_of_their_own(tmp_path, rows):
     add(tmp_path, "Data/1/again.png", [1, 3, 0], turns=1)
     table(tmp_path, {**rows, "again.png": "12"})
-    chosen = configuration(tmp_path, "AllowLeak=true", "Workers=1")
+    chosen = configuration(tmp_path, "AllowDatasetBias=true", "Workers=1")
     files, _ = discovery.find_class_images(chosen)
 
     splits, about = Data.build_splits(chosen, files, grouping.load_patient_map(tmp_path / "Model/Data"))
@@ -285,7 +285,7 @@ def test_a_link_that_leads_nowhere_stops(tmp_path, rows):
 
 def test_a_test_image_that_was_added_after_the_split(tmp_path, rows, caplog):
     add(tmp_path, "Test/known.png", [9, 9])
-    chosen = configuration(tmp_path, "AllowLeak=true", "Workers=1")
+    chosen = configuration(tmp_path, "AllowDatasetBias=true", "Workers=1")
     known = atomic_files.sha256_file(tmp_path / "Model/Test/known.png")
     items = [{"file": "1/c1p3k0.png", "sha256": atomic_files.sha256_file(tmp_path / "Model/Data/1/c1p3k0.png")}]
     manifest = tfrecords.Manifest(tmp_path, ["0", "1"], {"train": items}, [], True, "", frozenset([known]))

@@ -12,7 +12,7 @@ from PIL import Image
 
 import Validation
 from Classes import Helpers
-from Classes.common import atomic_files, cli
+from Classes.common import atomic_files, cli, logs
 from Classes.dataset import tfrecords
 from Classes.dataset.image_records import ImageRecord
 from Classes.evaluation import classification_metrics
@@ -29,7 +29,7 @@ def folder(tmp_path, monkeypatch):
     build(tmp_path, VALIDATION)
     yield tmp_path
     for handler in logging.getLogger().handlers[:]:
-        if isinstance(handler, (logging.FileHandler, Helpers._TqdmHandler)):
+        if isinstance(handler, (logging.FileHandler, logs._TqdmHandler)):
             logging.getLogger().removeHandler(handler)
             handler.close()
 

@@ -138,7 +138,7 @@ def test_low_specificity_causes_a_warning(tmp_path):
     logits, labels = mislabelled(0)
     logits[60:85] *= -1
 
-    _, about = calibrate(tmp_path, labels, logits, "UncertainShare=1")
+    _, about = calibrate(tmp_path, labels, logits, "UncertainErrorRate=1")
 
     assert [each["code"] for each in about["warnings"]] == ["specificity_below_minimum"]
 

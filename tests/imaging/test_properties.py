@@ -60,7 +60,7 @@ def test_a_damaged_configuration(tmp_path, content):
 
 
 @pytest.mark.filterwarnings("ignore:Possible:FutureWarning")  # of regular expressions
-@pytest.mark.parametrize("key", ["Epochs", "ALLGraph", "ValidIType", "GroupPattern", "LearningRate", "AllowLeak"])
+@pytest.mark.parametrize("key", ["Epochs", "ALLGraph", "ValidIType", "GroupPattern", "LearningRate", "SampleBits"])
 @mutations.steady(20)
 @hypothesis.given(text=mutations.TEXTS | mutations.VALUES.map(json.dumps))
 def test_a_setting(key, text):

@@ -47,10 +47,7 @@ def _copy(project):
         shutil.copytree(PROJECT / name, project / name)
     for name in ("Model/Data/0", "Model/Data/1", "Model/Test", "Model/Pretrained", "Logs"):
         (project / name).mkdir(parents=True)
-    path = project / "Required" / "confs.json"
-    configuration = json.loads(path.read_text())
-    configuration["Classifier"] |= SMALL
-    path.write_text(json.dumps(configuration))
+    (project / "Required" / "confs.json").write_text(json.dumps({"Classifier": SMALL}))
     venv.create(project / ".venv", symlinks=True)
     inside = next((project / ".venv" / "lib").glob("python*/site-packages"))
     (inside / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")

@@ -108,7 +108,7 @@ def test_the_lengths_of_chunks_do_not_count(tmp_path):
 
 
 def test_a_caller_over_its_rate_need_not_send_the_image(tmp_path):
-    with serving(tmp_path, "CallerRate=1") as listener, connect(listener) as first, connect(listener) as second:
+    with serving(tmp_path, "RateLimitPerMinute=1") as listener, connect(listener) as first, connect(listener) as second:
         first.sendall(head(length=len(IMAGE)) + IMAGE)
         assert answer(first)[0] == 200
         second.sendall(head(length=1_000_000))
@@ -174,7 +174,7 @@ def test_what_follows_a_refused_request_is_no_request(tmp_path):
 @pytest.mark.parametrize("path", ["/Inference", "/v1/classify", "/v1/batch"])
 @pytest.mark.parametrize("framing", [{"length": 1000}, CHUNKED])
 def test_a_slow_upload_ends_at_the_deadline(tmp_path, path, framing):
-    with serving(tmp_path, "Deadline=0.2") as listener, connect(listener) as connection:
+    with serving(tmp_path, "RequestTimeout=0.2") as listener, connect(listener) as connection:
         connection.sendall(head(path, **framing) + b"9\r\n")
 
         assert (status := answer(connection))[0] == 408
@@ -185,7 +185,7 @@ def test_a_slow_upload_ends_at_the_deadline(tmp_path, path, framing):
 
 @pytest.mark.parametrize("sent", [b"P", b"POST /v1/classify HTTP/1.1\r\nHost: local"])
 def test_slow_headers_end_at_the_deadline(tmp_path, sent):
-    with serving(tmp_path, "Deadline=0.2") as listener, connect(listener) as connection:
+    with serving(tmp_path, "RequestTimeout=0.2") as listener, connect(listener) as connection:
         connection.sendall(sent)
 
         assert code(connection) == "request_timeout"
@@ -193,7 +193,7 @@ def test_slow_headers_end_at_the_deadline(tmp_path, sent):
 
 
 def test_an_upload_that_drips_ends_at_the_deadline_all_the_same(tmp_path):
-    with serving(tmp_path, "Deadline=0.3") as listener, connect(listener) as connection:
+    with serving(tmp_path, "RequestTimeout=0.3") as listener, connect(listener) as connection:
         connection.sendall(head(length=1_000_000))
         connection.settimeout(0.02)
         received = b""
@@ -220,7 +220,7 @@ def test_the_deadline_of_an_answer_counts_from_the_first_byte(tmp_path):
 
 
 def test_uploads_together_take_no_more_memory_than_can_be_worked_on(tmp_path):
-    settings = ["MaxBody=1000000", "ServerWorkers=1", "WaitingRoom=1"]
+    settings = ["MaxBody=1000000", "ServerWorkers=1", "MaxQueued=1"]
     with serving(tmp_path, *settings) as listener, contextlib.ExitStack() as stack:
         first, second, third = (stack.enter_context(connect(listener)) for _ in range(3))
         first.sendall(head(length=1_000_000))
@@ -241,7 +241,7 @@ def test_uploads_together_take_no_more_memory_than_can_be_worked_on(tmp_path):
 
 
 def test_chunks_take_memory_as_they_come(tmp_path):
-    settings = ["MaxBody=100000", "ServerWorkers=1", "WaitingRoom=0"]
+    settings = ["MaxBody=100000", "ServerWorkers=1", "MaxQueued=0"]
     with serving(tmp_path, *settings) as listener, connect(listener) as first, connect(listener) as second:
         first.sendall(head(**CHUNKED) + b"186a0\r\n" + bytes(100_000))
         waiting.until(lambda: not listener.memory.free)

@@ -99,7 +99,7 @@ def test_other_answers_are_the_ones_described(client, document, path):
 
 
 def test_refusals_are_the_ones_described(tmp_path):
-    client = services.client(tmp_path, "WaitingRoom=0", "CallerRate=2", key=b"k" * 16)
+    client = services.client(tmp_path, "MaxQueued=0", "RateLimitPerMinute=2", key=b"k" * 16)
     document = client.get("/openapi.json").get_json()
     known = {"X-API-Key": "k" * 16}
     statuses = []
@@ -123,7 +123,7 @@ CHECKS = [check for check in schemathesis.checks.CHECKS.get_all() if check.__nam
 @pytest.mark.parametrize("path", ["/Inference", "/v1/classify", "/v1/batch", "/v1/model", "/health/ready", "/metrics"])
 def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(tmp_path, path, mode):
     card = model_card.load_model_card(graphs.write(tmp_path / "Model", content=graphs.pooled(), size=graphs.SIZE))
-    client = services.client(tmp_path, "CallerRate=0", "MaxBody=50000", card=card)
+    client = services.client(tmp_path, "RateLimitPerMinute=0", "MaxBody=50000", card=card)
     schema = schemathesis.openapi.from_wsgi("/openapi.json", client.application)
     operation = next(each.ok() for each in schema.get_all_operations() if each.ok().path == path)
 

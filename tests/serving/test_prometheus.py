@@ -9,7 +9,7 @@ from tests.support import graphs, services
 
 @pytest.fixture
 def client(tmp_path):
-    found = services.client(tmp_path, "ServerWorkers=2", "WaitingRoom=16")
+    found = services.client(tmp_path, "ServerWorkers=2", "MaxQueued=16")
     yield found
     found.laboratory.close()
 

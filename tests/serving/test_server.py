@@ -313,7 +313,7 @@ def test_nothing_but_log_lines_is_printed(tmp_path):
 
 def test_a_crowd_is_answered_or_turned_away_and_the_next_is_answered(tmp_path):
     free = tmp_path / "free"
-    with servers.running(tmp_path, "WaitingRoom=4", "Deadline=600", hold=free) as server:
+    with servers.running(tmp_path, "MaxQueued=4", "RequestTimeout=600", hold=free) as server:
         with concurrent.futures.ThreadPoolExecutor(80) as pool:
             jobs = [pool.submit(servers.request, server.port, body=IMAGE) for _ in range(80)]
             # All that find no place are turned away while the others wait.
@@ -330,7 +330,7 @@ def test_a_crowd_is_answered_or_turned_away_and_the_next_is_answered(tmp_path):
 
 
 def test_a_deadline(tmp_path):
-    with servers.running(tmp_path, "Deadline=0.2", "Drain=0", hold=30) as server:
+    with servers.running(tmp_path, "RequestTimeout=0.2", "ShutdownTimeout=0", hold=30) as server:
         status, body, headers = servers.request(server.port, body=IMAGE)
 
         assert (status, body["code"]) == (504, "deadline")
@@ -414,19 +414,25 @@ def _is_open(port):
 
 
 def test_work_that_never_ends_does_not_hold_it_beyond_the_drain(tmp_path):
-    with servers.running(tmp_path, "Drain=0.5", hold=600) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with (
+        servers.running(tmp_path, "ShutdownTimeout=0.5", hold=600) as server,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
         lost = pool.submit(servers.request, server.port, body=IMAGE)
         while b"all_requests_inside 1.0" not in _metrics(server.port):
             time.sleep(0.01)
         server.send_signal(signal.SIGTERM)
 
         assert server.wait(timeout=waiting.LIMIT) == 0
-        assert "1 requests were not answered within Drain" in server.stdout.read()
+        assert "1 requests were not answered within ShutdownTimeout" in server.stdout.read()
         assert isinstance(lost.exception(), (http.client.HTTPException, ConnectionError))
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path):
-    with servers.running(tmp_path, "Drain=600", hold=600) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with (
+        servers.running(tmp_path, "ShutdownTimeout=600", hold=600) as server,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
         lost = pool.submit(servers.request, server.port, body=IMAGE)
         while b"all_requests_inside 1.0" not in _metrics(server.port):
             time.sleep(0.01)

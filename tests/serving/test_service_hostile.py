@@ -19,7 +19,7 @@ ALLOWED = {200, 400, 413, 415, 422}
 
 @pytest.fixture
 def client(tmp_path):
-    found = services.client(tmp_path, "CallerRate=0", "MaxPixels=1000000", "MaxSide=5000", "MaxBody=200000")
+    found = services.client(tmp_path, "RateLimitPerMinute=0", "MaxPixels=1000000", "MaxSide=5000", "MaxBody=200000")
     yield found
     found.laboratory.close()
 
@@ -140,7 +140,7 @@ def test_no_request_is_a_defect(client, path, method, query, kind, headers, body
 
 
 def test_many_threads_get_their_own_answers(tmp_path):
-    application = services.client(tmp_path, "CallerRate=0", "WaitingRoom=1000")
+    application = services.client(tmp_path, "RateLimitPerMinute=0", "MaxQueued=1000")
     values = [value for value in graphs.RED for _ in range(10)]
 
     def ask(red):

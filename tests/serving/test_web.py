@@ -172,7 +172,7 @@ def server(driver, tmp_path_factory):
     """Server.py with its device; after the driver, so that none is started where there is no browser."""
     known = [color_stats.color_features(graphs.red(value, size=graphs.SIZE)) for value in (64, 65, 191, 192)]
     model = {"content": graphs.pooled(), "size": graphs.SIZE, "colours": color_stats.fit_reference(known)}
-    with servers.running(tmp_path_factory.mktemp("server"), "CallerRate=0", real=True, model=model) as found:
+    with servers.running(tmp_path_factory.mktemp("server"), "RateLimitPerMinute=0", real=True, model=model) as found:
         yield found
 
 

@@ -103,7 +103,7 @@ def assert_close(these, those):
         numpy.testing.assert_allclose(these[name], values, rtol=2e-3, atol=2e-4, err_msg=name)
 
 
-END_TO_END = ("TrainableScopes=Mixed_7c", "GradientClip=1", "AverageDecay=0.5", "GradientSteps=2")
+END_TO_END = ("TrainableScopes=Mixed_7c", "GradientClip=1", "EmaDecay=0.5", "GradientAccumulationSteps=2")
 LAST_LAYER = ("TrainableScopes=Logits",)
 
 

@@ -88,7 +88,7 @@ def values(learner):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", ["GradientClip=0.1", "GradientSteps=2", "AverageDecay=0.9"])
+@pytest.mark.parametrize("setting", ["GradientClip=0.1", "GradientAccumulationSteps=2", "EmaDecay=0.9"])
 def test_the_scale_changes_no_weight(tmp_path, setting):
     plain, scaled = (learner(tmp_path, kind, setting) for kind in (trainers.LinearProbe, Rewritten))
     for each in (plain, scaled):
@@ -96,13 +96,13 @@ def test_the_scale_changes_no_weight(tmp_path, setting):
 
     found = values(scaled)
     assert found.pop("loss_scale") == 2**15
-    assert found.pop("loss_scale_steps") == (3 if setting == "GradientSteps=2" else 6)
+    assert found.pop("loss_scale_steps") == (3 if setting == "GradientAccumulationSteps=2" else 6)
     for name, value in values(plain).items():
         numpy.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", ["GradientClip=0", "GradientClip=0.1", "GradientSteps=2"])
+@pytest.mark.parametrize("setting", ["GradientClip=0", "GradientClip=0.1", "GradientAccumulationSteps=2"])
 def test_a_step_that_overflows_is_skipped(tmp_path, setting):
     scaled = learner(tmp_path, Rewritten, setting)
     scale = scaled.variables()["loss_scale"]
@@ -115,7 +115,7 @@ def test_a_step_that_overflows_is_skipped(tmp_path, setting):
     scaled.train((features * 1000, labels), 1)
 
     numpy.testing.assert_array_equal(scaled._weights, before)
-    assert scale.numpy() == 2.0 ** (126 if setting == "GradientSteps=2" else 125)
+    assert scale.numpy() == 2.0 ** (126 if setting == "GradientAccumulationSteps=2" else 125)
     scale.assign(2.0**15)
     test_learners.train(scaled, 4, 2)
     assert numpy.isfinite(scaled._weights).all()
@@ -123,7 +123,7 @@ def test_a_step_that_overflows_is_skipped(tmp_path, setting):
 
 
 def test_tensorboard_gets_the_scale_and_the_norm_of_a_gradient(tmp_path):
-    both = learner(tmp_path, Rewritten, "GradientClip=100", "WeightDecay=0", "DropoutKeep=1")
+    both = learner(tmp_path, Rewritten, "GradientClip=100", "WeightDecay=0", "DropoutRate=0")
     batch = next(iter(both.batches(0, 0)))
     # By hand: softmax of zeros is one half each, and the gradient of the logits is that less the truth.
     features, labels = (each.numpy() for each in batch)

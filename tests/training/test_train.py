@@ -91,7 +91,7 @@ def test_a_run_says_what_it_was(project):
 
     run = json.loads((configuration.path("LogDir") / "run.json").read_text())
 
-    assert run["configuration"]["Classifier"]["Epochs"] == 1
+    assert run["configuration"]["Training"]["Epochs"] == 1
     assert "tensorflow" in run["versions"]
     assert len(run["manifest_sha256"]) == 64
     (events,) = configuration.path("LogDir").glob("events.out.tfevents.*")
@@ -135,8 +135,7 @@ def test_a_finished_run_is_not_trained_again(project):
 
 
 def test_every_key_of_the_configuration_is_declared_once():
-    schema = json.loads(Helpers.SCHEMA.read_text())["properties"]
-    keys = [key for section in schema.values() for key in section["properties"]]
+    keys = [key for section in Helpers.load_config().values.values() for key in section]
     lists = (train.RUN_IDENTITY_KEYS, train.THROUGH, train.LENGTH, train.CALIBRATION, train.NEUTRAL)
 
     assert sorted(key for names in lists for key in names) == sorted(keys), "say how a new key changes a model"
@@ -303,7 +302,7 @@ def test_patience_ends_a_run_and_freezes_its_best_epoch(project, monkeypatch, ca
 
 @pytest.mark.slow
 def test_averaged_weights_are_the_ones_that_are_frozen(project):
-    settings = ("TrainableScopes=Mixed_7c", "Epochs=1", "AverageDecay=0.5", "LogDir=averaged", "LearningRate=0.01")
+    settings = ("TrainableScopes=Mixed_7c", "Epochs=1", "EmaDecay=0.5", "LogDir=averaged", "LearningRate=0.01")
     configuration = project(*settings)
 
     train.train_and_freeze(configuration)
@@ -410,7 +409,7 @@ def served_loss(configuration):
 @pytest.mark.parametrize("scopes", ["Logits", "Mixed_7c"])
 def test_confidences_are_calibrated_on_the_validation_images(project, monkeypatch, scopes):
     monkeypatch.setattr(operating_point, "MIN_PER_CLASS", 2)
-    configuration = project("Epochs=1", f"TrainableScopes={scopes}", "TargetSensitivity=1", "UncertainShare=0")
+    configuration = project("Epochs=1", f"TrainableScopes={scopes}", "TargetSensitivity=1", "UncertainErrorRate=0")
     train.train_and_freeze(configuration)
 
     card = model_card.load_model_card(configuration.card)
@@ -514,7 +513,8 @@ def test_no_shards(tmp_path):
 @pytest.mark.slow
 def test_a_trainer_killed_at_any_moment_goes_on(project, prepared):
     configuration = project("LogDir=killed", "Epochs=400", "SaveSeconds=0")
-    options = [f"{key}={json.dumps(value)}" for key, value in configuration.values["Classifier"].items()]
+    keys = [key for section in configuration.values.values() for key in section]
+    options = [f"{key}={json.dumps(configuration[key])}" for key in keys]
     settings = [part for option in options for part in ("--set", option)]
     command = [sys.executable, str(Helpers.PROJECT / "Trainer.py"), *settings]
     folder = configuration.path("LogDir")

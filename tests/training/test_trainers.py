@@ -58,7 +58,7 @@ def test_fewer_images_than_a_batch_make_one_step(tmp_path):
 
 
 def test_the_last_layer_learns_what_logistic_regression_learns(tmp_path):
-    settings = ("BatchSize=64", "DropoutKeep=1", "LearningRate=0.05", "WeightDecay=0", "EpochsBeforeDecay=100")
+    settings = ("BatchSize=64", "DropoutRate=0", "LearningRate=0.05", "WeightDecay=0", "EpochsBeforeDecay=100")
     learner = last_layer(tmp_path, *settings)
     train(learner, 600)
     features, labels = split(64, 0)
@@ -127,13 +127,13 @@ def test_two_runs_and_a_resumed_one_end_alike(tmp_path):
 
 
 def after(tmp_path, steps, *settings):
-    learner = last_layer(tmp_path, "DropoutKeep=1", "WeightDecay=0", *settings)
+    learner = last_layer(tmp_path, "DropoutRate=0", "WeightDecay=0", *settings)
     train(learner, steps)
     return learner
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [(), ("GradientSteps=2",), ("AverageDecay=0.9", "WarmupEpochs=1")])
+@pytest.mark.parametrize("settings", [(), ("GradientAccumulationSteps=2",), ("EmaDecay=0.9", "WarmupEpochs=1")])
 def test_an_epoch_in_one_call_leaves_what_its_steps_leave(tmp_path, settings):
     stepwise, whole = (last_layer(tmp_path, "BatchSize=8", "LearningRate=0.01", *settings) for _ in range(2))
 
@@ -147,7 +147,7 @@ def test_an_epoch_in_one_call_leaves_what_its_steps_leave(tmp_path, settings):
 
 def test_two_half_batches_change_the_weights_like_a_whole_one(tmp_path):
     whole = after(tmp_path, 4, "BatchSize=32")
-    halves = last_layer(tmp_path, "DropoutKeep=1", "WeightDecay=0", "BatchSize=16", "GradientSteps=2")
+    halves = last_layer(tmp_path, "DropoutRate=0", "WeightDecay=0", "BatchSize=16", "GradientAccumulationSteps=2")
     batches = [batch for epoch in range(2) for batch in whole.batches(epoch, 0)]
     for number, (features, labels) in enumerate(batches):
         before = halves.trained[0].numpy()
@@ -160,7 +160,7 @@ def test_two_half_batches_change_the_weights_like_a_whole_one(tmp_path):
 
 
 def test_a_clipped_step_is_as_long_as_allowed(tmp_path):
-    learner = last_layer(tmp_path, "GradientClip=0.001", "DropoutKeep=1")
+    learner = last_layer(tmp_path, "GradientClip=0.001", "DropoutRate=0")
     seen = []
     learner.optimizer.apply_gradients = lambda pairs, **options: seen.extend(gradient for gradient, _ in pairs)
     learner._train.python_function(*next(iter(learner.batches(0, 0))), [0, 0], True, 0)
@@ -169,7 +169,7 @@ def test_a_clipped_step_is_as_long_as_allowed(tmp_path):
 
 
 def test_averages_are_measured_and_exported_and_training_goes_on_without_them(tmp_path):
-    learner = last_layer(tmp_path, "AverageDecay=0.9", "DropoutKeep=1", "LearningRate=0.01")
+    learner = last_layer(tmp_path, "EmaDecay=0.9", "DropoutRate=0", "LearningRate=0.01")
     expected = [variable.numpy() for variable in learner.trained]
     for step, batch in enumerate(learner.batches(0, 0)):
         learner.train(batch, step)
@@ -194,7 +194,7 @@ def test_balanced_weights_give_the_rarer_class_its_say(tmp_path):
     splits = {"train": (features[keep], labels[keep]), "validation": split(400, 1)}
     found = []
     for weights in ("none", "balanced"):
-        settings = (f"ClassWeights={weights}", "LearningRate=0.05", "DropoutKeep=1", "BatchSize=100")
+        settings = (f"ClassWeights={weights}", "LearningRate=0.05", "DropoutRate=0", "BatchSize=100")
         learner = trainers.LinearProbe(small_networks.configuration(tmp_path, *settings), splits, {})
         train(learner, 200)
         found.append(float(learner.trained[1].numpy() @ [-1, 1]))

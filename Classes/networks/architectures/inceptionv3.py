@@ -41,7 +41,7 @@ def build_trainable(configuration, blocks, steps):
         _needs_aux_head(configuration, blocks),
         # An average with a longer memory than the run would still hold the first, random statistics at its end.
         decay=min(configuration["BatchNormDecay"], max(0.5, 1 - 10 / steps)),
-        keep=configuration["DropoutKeep"],
+        keep=1 - configuration["DropoutRate"],
     )
 
 

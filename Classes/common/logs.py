@@ -1,0 +1,92 @@
+"""The log on the terminal and in a file, and the progress bar."""
+
+import contextlib
+import logging
+import logging.handlers
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import tqdm
+
+from Classes.common import atomic_files
+from Classes.common.config import Configuration
+from Classes.common.errors import escape_control_chars
+
+# Loggers whose debug lines go to the file only.
+DEBUG_LOGGERS = ("Movidius", "Trainer")
+
+MAX_BYTES = 10 << 20
+
+
+class _Formatter(logging.Formatter):
+    """The historic line forms, with control characters escaped: raw ones in a file name could forge lines."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s - %(name)s - %(levelname)s - %(message)s")
+        self._tensorflow = logging.Formatter("%(levelname)s:%(name)s:%(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = self._tensorflow.format(record) if record.name == "tensorflow" else super().format(record)
+        return escape_control_chars(text)
+
+
+class _TqdmHandler(logging.Handler):
+    """Writes above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.tqdm.write(self.format(record), file=sys.stdout)
+
+
+class _FileHandler(logging.handlers.RotatingFileHandler):
+    """A log file that reports once that it cannot be written, for example on a full disk; the run continues."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 logging's name
+        reason = sys.exc_info()[1]
+        root = logging.getLogger()
+        root.removeHandler(self)
+        with contextlib.suppress(OSError):
+            self.close()
+        root.warning("%s: %s; from here on only the terminal shows the log", self.baseFilename, reason)
+
+
+def start_log(configuration: Configuration, name: str) -> logging.Logger:
+    """Send the log to the terminal and to `Logs/<name>.log` (at most ten files of 10 MiB).
+
+    A second call replaces the first, so that no line appears twice.
+
+    Args:
+      configuration: `Logs` is used.
+      name: the script, such as "Trainer"; also the name of the logger that is returned.
+    """
+    handlers: list[logging.Handler] = [_TqdmHandler()]
+    problem = None
+    try:
+        atomic_files.make(configuration.logs)
+        file = configuration.logs / f"{name}.log"
+        handlers.append(_FileHandler(*atomic_files.rotated(file, MAX_BYTES), backupCount=9, encoding="utf-8"))
+    except OSError as error:
+        problem = f"{configuration.logs}: {error.strerror}; this run is logged to the terminal only"
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        handler.setFormatter(_Formatter())
+        root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    handlers[0].setLevel(logging.INFO)
+    for logger in DEBUG_LOGGERS:
+        logging.getLogger(logger).setLevel(logging.DEBUG)
+    log = logging.getLogger(name)
+    if problem:
+        log.warning(problem)
+    log.info("Helpers class initialization complete.")
+    if configuration.ignored:
+        log.info("Configuration keys without effect: %s. Remove them.", ", ".join(configuration.ignored))
+    return log
+
+
+def progress(iterable: Iterable | None = None, **options: Any) -> tqdm.tqdm:
+    """Return a progress bar with the time left; it is silent if the output is not a terminal."""
+    return tqdm.tqdm(iterable, disable=None, dynamic_ncols=True, leave=False, **options)
