@@ -1,4 +1,4 @@
-"""The HTTP service: Flask application, admission control, access control, metrics and events.
+"""The HTTP service: Flask application, request queue, access control, metrics and MQTT.
 
-Start with app.py (endpoints) and prediction_service.py; admission.py decides which requests run.
+Start with app.py (what every request passes) and prediction_routes.py, then prediction_service.py and http_server.py.
 """

@@ -1,37 +1,39 @@
-"""One line of JSON a request in Logs/Access.log, for machines; ten files of 10 MiB at most."""
+"""The access log, Logs/Access.log: one JSON object per request and line; at most ten files of 10 MiB."""
 
 import contextlib
 import datetime
 import json
 import logging
 import logging.handlers
+import pathlib
 import sys
+from typing import Any
 
 from Classes.common import atomic_files
 
 
 class AccessLog(logging.handlers.RotatingFileHandler):
-    """The file; JSON writes every character outside ASCII, and every control character, as its number.
+    """The rotating log file in `folder`, which is created if it is missing.
 
-    Args:
-      folder: pathlib.Path of the log folder, which is made when it is missing.
+    JSON escapes control characters and everything outside ASCII, so that no request can forge a line.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: pathlib.Path):
         atomic_files.make(folder)
-        super().__init__(*atomic_files.rotated(folder / "Access.log", 10 << 20), backupCount=9, encoding="ascii")
-        self._broken = False
+        name, mode, max_bytes = atomic_files.rotated(folder / "Access.log", 10 << 20)
+        super().__init__(name, mode, max_bytes, backupCount=9, encoding="ascii")
+        self._failed = False
 
-    def write(self, **fields):
-        """Write one request's line; a full disk is told once and never stops an answer."""
-        if self._broken:
+    def write(self, **fields: Any) -> None:
+        """Write the line of one request; after the first error, such as a full disk, do nothing."""
+        if self._failed:
             return
         time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
         line = json.dumps({"time": time, **fields})
         self.handle(logging.LogRecord("Access", logging.INFO, "", 0, line, None, None))
 
-    def handleError(self, record):  # noqa: N802 logging's name
-        self._broken = True
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 logging's name
+        self._failed = True
         reason = sys.exc_info()[1]
         with contextlib.suppress(OSError):
             self.close()

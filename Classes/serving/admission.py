@@ -1,100 +1,100 @@
-"""Who may come in: so many at work, so many waiting, each with a deadline; the rest is turned away at once."""
+"""The request queue: limits how many requests run and wait at the same time, and how long each may take."""
 
 import concurrent.futures
 import contextlib
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from Classes.serving.api_errors import ApiError
 
-# Seconds after which a turned-away client is told to come back.
+# Seconds after which a rejected client may try again.
 RETRY_AFTER = 1
+
+Result = TypeVar("Result")
 
 
 class AdmissionController:
-    """Workers in the order of arrival, and a bounded number of requests before them.
+    """Runs requests in worker threads in the order of arrival, and rejects those that exceed its capacity.
 
     Args:
-      workers: requests worked on at once.
-      places: requests that may wait.
-      deadline: seconds from coming in to the answer.
+      workers: number of requests that run at the same time.
+      queue_size: number of requests that may wait.
+      timeout: seconds from the arrival of a request to its response.
     """
 
-    def __init__(self, workers, places, deadline):
+    def __init__(self, workers: int, queue_size: int, timeout: float):
         self.workers = workers
-        self.capacity = workers + places
-        self.deadline = deadline
+        self.capacity = workers + queue_size
+        self.timeout = timeout
         self._pool = concurrent.futures.ThreadPoolExecutor(workers, "worker")
         self._lock = threading.Lock()
-        self._inside = 0
+        self._in_flight = 0
 
     @property
-    def inside(self):
-        """Requests at work and waiting now, given-up ones that still hold a worker included."""
-        return self._inside
+    def in_flight(self) -> int:
+        """Number of requests that run or wait, including those that timed out and still occupy a worker."""
+        return self._in_flight
 
     @contextlib.contextmanager
-    def place(self, since=None):
-        """Hold a place as long as the block, and as long as the work begun in it, lasts; yields Place.
+    def admit(self, arrived: float | None = None) -> Iterator["Ticket"]:
+        """Reserve capacity until both the block and the work started in it have ended.
 
         Args:
-          since: when the request's first byte arrived, by time.monotonic, which the deadline counts from; None: now.
+          arrived: time.monotonic() when the first byte of the request arrived; None: now.
         Raises:
-          Refusal: every place is taken.
+          ApiError: `busy` if the capacity is used up.
         """
         with self._lock:
-            if self._inside >= self.capacity:
-                raise ApiError("busy", f"all {self.capacity} places are taken; try again in a moment", RETRY_AFTER)
-            self._inside += 1
-        place = Ticket(self._pool, self.deadline, time.monotonic() if since is None else since)
+            if self._in_flight >= self.capacity:
+                raise ApiError("busy", f"All {self.capacity} places in the queue are taken. Try again.", RETRY_AFTER)
+            self._in_flight += 1
+        ticket = Ticket(self._pool, self.timeout, time.monotonic() if arrived is None else arrived)
         try:
-            yield place
+            yield ticket
         finally:
-            # Work that outlives its deadline cannot be stopped; its place is free when it ends, not before.
-            if place.job is None:
-                self._leave()
+            # Work that exceeds its timeout cannot be stopped, so its capacity is released when it ends.
+            if ticket.job is None:
+                self._release()
             else:
-                place.job.add_done_callback(self._leave)
+                ticket.job.add_done_callback(self._release)
 
-    def close(self):
-        """Take no more work; what runs is not waited for."""
+    def close(self) -> None:
+        """Accept no more work; do not wait for running work."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _leave(self, *_):
+    def _release(self, *_: object) -> None:
         with self._lock:
-            self._inside -= 1
+            self._in_flight -= 1
 
 
 class Ticket:
-    """One request's place; see admission.place.
+    """The reserved capacity of one request; see AdmissionController.admit."""
 
-    Attributes:
-      until: when its time is over, by time.monotonic.
-    """
-
-    def __init__(self, pool, deadline, since):
-        self.until = since + deadline
-        self.job = None
+    def __init__(self, pool: concurrent.futures.Executor, timeout: float, arrived: float):
+        self.job: concurrent.futures.Future[Any] | None = None
+        self._deadline = arrived + timeout
+        self._timeout = timeout
         self._pool = pool
-        self._deadline = deadline
 
-    def run(self, function, *arguments):
-        """The result of work that is done in a worker, when it is this request's turn; called once.
+    def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Return the result of `function`, called once in a worker thread.
 
         Raises:
-          Refusal: the deadline has passed; what has not begun then never does.
+          ApiError: `deadline` if the time is over; work that has not begun by then is cancelled.
         """
-        self.job = self._pool.submit(function, *arguments)
-        concurrent.futures.wait([self.job], max(0, self.until - time.monotonic()))
-        if not self.job.done() or self.job.cancelled():
-            self.job.cancel()
-            raise self.late()
-        return self.job.result()
+        self.job = job = self._pool.submit(function, *arguments)
+        concurrent.futures.wait([job], max(0, self._deadline - time.monotonic()))
+        if not job.done() or job.cancelled():
+            job.cancel()
+            raise self._timeout_error()
+        return job.result()
 
-    def check(self):
-        """Give up between two steps of long work once the deadline has passed."""
-        if time.monotonic() > self.until:
-            raise self.late()
+    def check_deadline(self) -> None:
+        """Raise the ApiError `deadline` if the time is over; for use between the steps of long work."""
+        if time.monotonic() > self._deadline:
+            raise self._timeout_error()
 
-    def late(self):
-        return ApiError("deadline", f"no answer within {self._deadline:g} s; try again later", RETRY_AFTER)
+    def _timeout_error(self) -> ApiError:
+        return ApiError("deadline", f"The result was not ready within {self._timeout:g} s. Try again.", RETRY_AFTER)

@@ -1,4 +1,13 @@
-"""Waitress, with refusals in JSON and before the body is read, and a stop that answers everything that was accepted."""
+"""The HTTP server: waitress, extended by what it has no option for.
+
+- Requests are rejected by their headers, before the body is read, and all errors are JSON from the application.
+- Request bodies stay in memory, and the memory of all of them together is bounded.
+- Slow requests end at the timeout.
+- A stop answers every accepted request.
+
+This is the only module that imports waitress. It uses attributes that waitress does not document, so run
+tests/serving/test_http_server.py before changing the pinned version.
+"""
 
 import functools
 import logging
@@ -6,6 +15,7 @@ import socket
 import threading
 import time
 import uuid
+from typing import Any
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
@@ -15,213 +25,220 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error, RequestEntityTooLarge
 
-from Classes.common.errors import ConfigurationError
+from Classes.Helpers import Configuration
 from Classes.serving import api_errors, app
+from Classes.serving.ports import port_error
 
-# Threads beyond the waiting room's places: they turn others away and answer for the server's health.
+# Threads besides those for running and waiting requests; they reject requests and answer health checks.
 SPARE_THREADS = 8
 
 MAX_CONNECTIONS = 1000
 
-# Seconds that an idle connection has, once the server stops, for a request that is already on its way.
+# Seconds for which a stopping server keeps idle connections open for a request that is already on its way.
 IDLE_GRACE_SECONDS = 0.3
 
-# What is read and thrown away of a request that was refused half-way: a closed socket with unread bytes resets the
-# connection, and the client would never see why.
+# Bytes to read and discard after a request was rejected half-way. Closing a socket with unread bytes resets the
+# connection, and the client would not see the response.
 LINGERING_CLOSE_BYTES = 64 << 20
+
+# Larger than any body, because waitress writes longer ones to temporary files.
+NEVER = 1 << 62
 
 log = logging.getLogger("ClassifierServer")
 
 
-# Larger than any body: waitress would write what is longer to a temporary file, and an image is nobody else's business.
-NEVER = 1 << 62
+class MemoryBudget:
+    """Bounds the memory that the bodies of all requests use together.
 
-
-class Memory:
-    """Bound what the bodies of all requests may take together.
-
-    Args:
-      most: bytes.
     Attributes:
-      free: bytes that are not taken.
+      free: bytes that are not reserved.
     """
 
-    def __init__(self, most: int):
-        self.free = most
+    def __init__(self, size: int):
+        self.free = size
         self._lock = threading.Lock()
 
-    def take(self, size: int) -> bool:
-        """Whether there was room for `size` bytes, which then are taken."""
+    def reserve(self, size: int) -> bool:
+        """Reserve `size` bytes if they are free; return whether they were."""
         with self._lock:
             granted = size <= self.free
             self.free -= size * granted
         return granted
 
-    def give(self, size: int) -> None:
-        """Return bytes that were taken."""
+    def release(self, size: int) -> None:
+        """Release reserved bytes."""
         with self._lock:
             self.free += size
 
 
-class LateError(Error):
-    """A request whose headers do not arrive in time."""
+class RequestTimeoutError(Error):
+    """The headers of a request did not arrive in time."""
 
     code, reason = 408, "Request Timeout"
 
 
-class Parser(HTTPRequestParser):
-    """One request as it arrives; the application judges it once its headers are complete, before its body is read.
+class RequestParser(HTTPRequestParser):
+    """Parses one request as it arrives, and lets the application check its headers before the body is read.
 
     Attributes:
-      started: when the first byte arrived, by time.monotonic.
-      judged: see app.JUDGED; not set while nothing has judged the request.
-      cut: whether the rest of the request is not read, so that its connection ends with the answer.
+      arrived: time.monotonic() when the first byte arrived.
+      header_check: see app.HEADER_CHECK; not set before the check.
+      discards_rest: whether the rest of the request is not read, and the connection is closed after the response.
     """
 
-    cut = False
-    _asked = False
-    _taken = 0
+    header_check: Exception | None
+    discards_rest = False
+    # Of waitress: the first error, whether the request is complete, the body, and "Expect: 100-continue".
+    error: Error | None
+    completed: bool
+    body_rcv: Any
+    expect_continue: bool
+    _checked = False
+    _reserved = 0
 
-    def __init__(self, channel, adj):
-        super().__init__(adj)
-        self.started = time.monotonic()
+    def __init__(self, channel: "Connection", adjustments: Adjustments):
+        super().__init__(adjustments)
+        self.arrived = time.monotonic()
         self._channel = channel
 
-    def received(self, data):
+    def received(self, data: bytes) -> int:
         consumed = super().received(data)
-        if self.headers_finished and not self._asked:
-            self._asked = True
-            self._ask()
+        if self.headers_finished and not self._checked:
+            self._checked = True
+            self._check_headers()
         elif isinstance(self.error, RequestEntityTooLarge):
-            self.refuse("body_too_large")
-        self._account()
-        return len(data) if self.cut else consumed
+            self.reject("body_too_large")
+        self._reserve_memory()
+        return len(data) if self.discards_rest else consumed
 
-    def refuse(self, code, retry_after=None):
-        """Have the application answer with a refusal, and read no more."""
-        self.judged = api_errors.ApiError(code, api_errors.ERROR_CODES[code][1], retry_after)
-        self._cut()
+    def reject(self, code: str, retry_after: int | None = None) -> None:
+        """Stop reading, and let the application answer with an error."""
+        self.header_check = api_errors.ApiError(code, api_errors.ERROR_CODES[code][1], retry_after)
+        self._discard_rest()
 
-    def expire(self):
-        """End a request that took too long to arrive."""
+    def expire(self) -> None:
+        """Reject a request that took too long to arrive."""
         if self.headers_finished:
-            self.refuse("request_timeout")
+            self.reject("request_timeout")
         else:
             self.parse_header(b"GET / HTTP/1.0\r\n")
-            self.error, self.completed = LateError(""), True
+            self.error, self.completed = RequestTimeoutError(""), True
 
-    def close(self):
+    def close(self) -> None:
         super().close()
-        self._channel.server.memory.give(self._taken)
-        self._taken = 0
+        self._channel.server.budget.release(self._reserved)
+        self._reserved = 0
 
-    def _ask(self):
-        """Let the application judge a request that has a body; one without is judged when its turn comes."""
+    def _check_headers(self) -> None:
+        """Let the application check a request with a body; one without a body is checked when it is its turn."""
         if self.body_rcv is None or not isinstance(self.error, (type(None), RequestEntityTooLarge)):
             return
         environ = self._channel.task_class(self._channel, self).get_environment()
-        self.judged, wanted = self._channel.server.judge(environ)
-        if not wanted:
-            self._cut()
+        self.header_check, needs_body = self._channel.server.application.check_headers(environ)
+        if not needs_body:
+            self._discard_rest()
 
-    def _account(self):
-        """Take memory for the body: for its stated size at once, for chunks as they come."""
+    def _reserve_memory(self) -> None:
+        """Reserve memory for the body: at once if its size is known, otherwise as its chunks arrive."""
         if self.body_rcv is None or self.error:
             return
         size = len(self.body_rcv)
-        if size > self._channel.server.largest:
-            self.refuse("body_too_large")
+        if size > self._channel.server.max_body:
+            self.reject("body_too_large")
             return
-        more = max(self.content_length, size) - self._taken
-        if more > 0 and not self._channel.server.memory.take(more):
-            self.refuse("busy", retry_after=1)
+        more = max(self.content_length, size) - self._reserved
+        if more > 0 and not self._channel.server.budget.reserve(more):
+            self.reject("busy", retry_after=1)
         elif more > 0:
-            self._taken += more
+            self._reserved += more
 
-    def _cut(self):
+    def _discard_rest(self) -> None:
         self.close()
-        # Without the body nothing is left to wait for, not even for a caller that asked whether to go on.
+        # Without a body the request is complete, even if the client waits for "100 Continue".
         self.body_rcv, self.error, self.expect_continue = None, None, False
-        self.completed = self.cut = True
+        self.completed = self.discards_rest = True
 
 
-class ErrorAnswer(ErrorTask):
-    """What waitress itself refuses, in the service's own form."""
+class ErrorResponseTask(ErrorTask):
+    """Answers requests that waitress itself rejects, with the application's JSON."""
 
-    def execute(self):
+    def execute(self) -> None:
         error = self.request.error
         code = api_errors.api_error_from_status(error.code, "").code
-        response = self.channel.server.render(code, uuid.uuid4().hex, self.channel.addr[0])
+        response = self.channel.server.application.render_error(code, uuid.uuid4().hex, self.channel.addr[0])
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend(response.headers.items())
         self.set_close_on_finish()
         self.content_length = len(response.data)
-        self.channel.lingering = LINGERING_CLOSE_BYTES
+        self.channel.lingering_bytes = LINGERING_CLOSE_BYTES
         self.write(response.data)
 
 
 class RequestTask(WSGITask):
-    """A request to the application; while the server stops, the last one of its connection."""
+    """Passes a request to the application; closes the connection afterwards if the server stops."""
 
-    def build_response_header(self):
-        if self.request.cut:
-            self.channel.lingering = LINGERING_CLOSE_BYTES
-        if self.request.cut or self.channel.server.stopping:
+    def build_response_header(self) -> bytes:
+        if self.request.discards_rest:
+            self.channel.lingering_bytes = LINGERING_CLOSE_BYTES
+        if self.request.discards_rest or self.channel.server.stopping:
             self.set_close_on_finish()
         return super().build_response_header()
 
-    def get_environment(self):
-        environment = super().get_environment()
-        # Waitress makes one slash of several; what an address is called is the application's to decide.
-        environment["PATH_INFO"] = self.request.path
-        environment[app.STARTED] = self.request.started
-        if hasattr(self.request, "judged"):
-            environment[app.JUDGED] = self.request.judged
-        return environment
+    def get_environment(self) -> dict[str, Any]:
+        environ = super().get_environment()
+        # Waitress merges repeated slashes, but the application has to see the original path.
+        environ["PATH_INFO"] = self.request.path
+        environ[app.ARRIVED] = self.request.arrived
+        if hasattr(self.request, "header_check"):
+            environ[app.HEADER_CHECK] = self.request.header_check
+        return environ
 
 
 class Connection(HTTPChannel):
-    """A connection.
+    """A client's connection.
 
     Attributes:
-      lingering: bytes still to be thrown away once the refusal is sent, or 0.
+      lingering_bytes: bytes that may be read and discarded after the response, or 0.
     """
 
-    error_task_class = ErrorAnswer
+    error_task_class = ErrorResponseTask
     task_class = RequestTask
-    lingering = 0
+    lingering_bytes = 0
+    # Of waitress: the request that arrives, and those that wait for their turn.
+    request: Any
+    requests: list[RequestParser]
     _half_closed = False
     _half_closed_at = 0.0
 
-    def __init__(self, *arguments, **options):
+    def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
-        self.parser_class = functools.partial(Parser, self)
+        self.parser_class = functools.partial(RequestParser, self)
 
     @property
-    def idle(self):
-        """Whether nothing was received that has not been answered."""
+    def idle(self) -> bool:
+        """Whether every received request has been answered."""
         return not self.requests and self.request is None and not self.total_outbufs_len and not self.close_when_flushed
 
-    def readable(self):
+    def readable(self) -> bool:
         return self._half_closed or super().readable()
 
-    def handle_read(self):
+    def handle_read(self) -> None:
         if not self._half_closed:
             super().handle_read()
             return
-        self.lingering -= len(self.recv(1 << 16))
-        if self.lingering <= 0:
+        self.lingering_bytes -= len(self.recv(1 << 16))
+        if self.lingering_bytes <= 0:
             self.handle_close()
 
-    def end_late(self, now, deadline):
-        """End what is sent too slowly.
+    def enforce_timeout(self, now: float, timeout: float) -> None:
+        """Reject a request, or close a half-closed connection, that has been arriving for more than `timeout` seconds.
 
         Args:
           now: time.monotonic().
-          deadline: seconds that a request may take to arrive, and that a client has to read why it was refused.
+          timeout: seconds.
         """
-        if self._half_closed and now > self._half_closed_at + deadline:
-            self.lingering = 0
+        if self._half_closed and now > self._half_closed_at + timeout:
+            self.lingering_bytes = 0
             self.handle_close()
             return
         with self.requests_lock:
@@ -229,22 +246,22 @@ class Connection(HTTPChannel):
             if request is None:
                 return
             if self.requests:
-                # It waits for the server, which reads on when the request before it is answered.
-                request.started = now
-            elif now > request.started + deadline:
+                # The server reads on when the previous request is answered, so this one is not slow.
+                request.arrived = now
+            elif now > request.arrived + timeout:
                 request.expire()
                 self.requests.append(request)
                 self.request, self.sent_continue = None, False
                 self.server.add_task(self)
 
-    def handle_close(self):
-        if self.lingering > 0 and self.connected and not self._half_closed:
+    def handle_close(self) -> None:
+        if self.lingering_bytes > 0 and self.connected and not self._half_closed:
             self._half_closed, self._half_closed_at, self.will_close = True, time.monotonic(), False
             try:
                 self.socket.shutdown(socket.SHUT_WR)
                 return
             except OSError:
-                # The client has gone.
+                # The client has closed the connection.
                 pass
         if self.request is not None:
             self.request.close()
@@ -252,103 +269,94 @@ class Connection(HTTPChannel):
 
 
 class GracefulServer(TcpWSGIServer):
-    """The server socket, and the loop that every connection lives in.
+    """The listening socket and the event loop of all connections.
 
     Args:
-      application: WSGI callable.
-      bound: from `bind`.
+      application: the application, which also checks headers and renders errors.
+      bound: from ports.bind_port.
       configuration: Configuration.
-      render: callable (code, request id, caller) -> flask.Response, for what never reaches the application.
-      judge: callable (WSGI environment without a body) -> see app.judge.
     """
 
     channel_class = Connection
     stopping = False
-    _looked = 0.0
+    _timeouts_checked = 0.0
 
-    def __init__(self, application, bound, configuration, render, judge):
-        room = configuration.server_workers + configuration["MaxQueued"]
-        self.largest, self.deadline = configuration["MaxBody"], configuration["RequestTimeout"]
-        # As many bodies of the largest size as may be worked on and wait: more could not be answered anyway.
-        self.memory = Memory(room * self.largest)
+    def __init__(self, application: app.Application, bound: socket.socket, configuration: Configuration):
+        capacity = configuration.server_workers + configuration["MaxQueued"]
+        self.max_body, self.timeout = configuration["MaxBody"], configuration["RequestTimeout"]
+        # Enough for the largest body of every request that can run or wait; more requests could not be answered.
+        self.budget = MemoryBudget(capacity * self.max_body)
         adjustments = Adjustments(
             sockets=[bound],
-            threads=room + SPARE_THREADS,
-            # Bytes on the wire: chunks have their own lengths beside the body's, which Parser counts.
-            max_request_body_size=2 * self.largest + (1 << 16),
+            threads=capacity + SPARE_THREADS,
+            # Includes the framing of chunks; RequestParser checks the size of the body itself.
+            max_request_body_size=2 * self.max_body + (1 << 16),
             inbuf_overflow=NEVER,
             outbuf_overflow=NEVER,
             max_request_header_size=1 << 16,
-            # Head and body leave as one: of an answer that ends between them no proxy could ask another server again.
+            # Send headers and body together: a proxy cannot repeat a request after it has received the headers.
             send_bytes=1 << 16,
             connection_limit=MAX_CONNECTIONS,
-            channel_timeout=max(30, round(configuration["RequestTimeout"])),
+            channel_timeout=max(30, round(self.timeout)),
             cleanup_interval=5,
             asyncore_use_poll=True,
             ident=None,
-            # The application knows which proxies to believe.
+            # The application decides which proxies to trust.
             clear_untrusted_proxy_headers=False,
         )
-        # The waiting room bounds what waits; a busy moment is no warning.
+        # The application's queue is bounded, so waitress need not warn about its own.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        self.render, self.judge = render, judge
         info = (bound.family, bound.type, bound.proto, bound.getsockname())
         super().__init__(application, {}, False, bound, adj=adjustments, sockinfo=info, bind_socket=False)
 
-    def listen(self):
+    def listen(self) -> None:
         """Open the port.
 
         Raises:
-          ConfigurationError: somebody else has opened it since `bind`.
+          ConfigurationError: another program has opened it since it was bound.
         """
         try:
             self.accept_connections()
         except OSError as error:
-            raise _port_error(self.effective_host, self.effective_port, error) from error
+            raise port_error(self.effective_host, self.effective_port, error) from error
 
-    def stop(self):
-        """End `serve`; may be called from a signal handler."""
+    def stop(self) -> None:
+        """Make `serve` return; safe to call in a signal handler."""
         self.stopping = True
         self.pull_trigger()
 
-    def serve(self):
-        """Answer until `stop`."""
+    def serve(self) -> None:
+        """Answer requests until `stop` is called."""
         while not self.stopping:
-            self._turn(min(1, self.deadline / 4))
+            self._poll_once(min(1, self.timeout / 4))
 
-    def drain(self, seconds):
-        """Close the port, and answer what was accepted before.
-
-        Args:
-          seconds: how long at most.
-        Returns:
-          requests that are left unanswered.
-        """
+    def drain(self, timeout: float) -> int:
+        """Close the port and answer all accepted requests within `timeout` seconds; return how many were not."""
         self._close_port()
         start = time.monotonic()
-        while self.active_channels and time.monotonic() < start + seconds:
-            self._turn(0.05)
-            if time.monotonic() > start + min(IDLE_GRACE_SECONDS, seconds):
+        while self.active_channels and time.monotonic() < start + timeout:
+            self._poll_once(0.05)
+            if time.monotonic() > start + min(IDLE_GRACE_SECONDS, timeout):
                 for channel in list(self.active_channels.values()):
                     if channel.idle:
                         channel.handle_close()
         return sum(not channel.idle for channel in self.active_channels.values())
 
-    def close(self):
-        """Close every connection and end the threads that have nothing to do."""
+    def close(self) -> None:
+        """Close all connections and end idle threads."""
         self.task_dispatcher.shutdown(timeout=1)
         wasyncore.close_all(self._map)
 
-    def _turn(self, seconds):
-        wasyncore.loop(timeout=seconds, map=self._map, use_poll=True, count=1)
+    def _poll_once(self, timeout: float) -> None:
+        wasyncore.loop(timeout=timeout, map=self._map, use_poll=True, count=1)
         now = time.monotonic()
-        if now >= self._looked + min(1, self.deadline / 4):
-            self._looked = now
+        if now >= self._timeouts_checked + min(1, self.timeout / 4):
+            self._timeouts_checked = now
             for channel in list(self.active_channels.values()):
-                channel.end_late(now, self.deadline)
+                channel.enforce_timeout(now, self.timeout)
 
-    def _close_port(self):
-        # Whoever the system has accepted for us, but we not yet, counts as accepted.
+    def _close_port(self) -> None:
+        # Connections in the system's backlog count as accepted.
         before = -1
         while len(self.active_channels) != before:
             before = len(self.active_channels)
@@ -356,34 +364,3 @@ class GracefulServer(TcpWSGIServer):
         self.accepting = False
         self.del_channel()
         self.socket.close()
-
-
-def bind_port(address, port):
-    """Take a port without opening it, so that a taken one is told before anything slow is done.
-
-    Args:
-      address: an IP address or a host name of this machine.
-      port: 0 takes any that is free.
-    Returns:
-      socket.socket.
-    Raises:
-      ConfigurationError: the port is taken or not allowed, or the address is not this machine's.
-    """
-    bound = None
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        # A port whose last connections are still fading away is free.
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(where)
-    except (OSError, UnicodeError) as error:
-        if bound is not None:
-            bound.close()
-        raise _port_error(address, port, error) from error
-    return bound
-
-
-def _port_error(address, port, error):
-    # A name that cannot be one, such as a..b, does not get as far as the system.
-    reason = "no host name" if isinstance(error, UnicodeError) else (error.strerror or str(error)).lower()
-    return ConfigurationError(f"{address}:{port}: {reason}; stop what has it, or set another IP or Port")

@@ -1,4 +1,4 @@
-"""Verdicts to an MQTT broker, for networks that listen; a broker that is down costs an answer nothing."""
+"""Publishes results to an MQTT broker in the background; a broker that is down delays no response."""
 
 import collections
 import datetime
@@ -8,9 +8,12 @@ import os
 import ssl
 import sys
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 from Classes.common import secret_files
 from Classes.common.errors import ConfigurationError
+from Classes.Helpers import Configuration
 
 PASSWORD_VARIABLE = "ALL_MQTT_PASSWORD"
 
@@ -19,90 +22,99 @@ PLAIN_PORT, TLS_PORT = 1883, 8883
 # Messages sent but not yet acknowledged.
 MAX_INFLIGHT = 20
 
-# Seconds: between two attempts to reach the broker, for one attempt, and for what still waits when the server ends.
+# Seconds between two attempts to connect, for one attempt, and for pending messages when the server stops.
 FIRST_WAIT, LONGEST_WAIT, CONNECT_TIMEOUT, FLUSH_TIMEOUT = 1, 30, 2, 2
 
 log = logging.getLogger("ClassifierServer")
 
 
-def open_publisher(configuration, environment=os.environ):
-    """What tells the network of verdicts.
+def open_publisher(configuration: Configuration, environment: Mapping[str, str] = os.environ) -> "MqttPublisher | None":
+    """Start to connect to the configured broker, which need not be running yet.
 
-    Args:
-      configuration: Configuration; `MqttBroker`, `MqttPort`, `MqttTopic`, `MqttTls`, `MqttUser`, `MqttPasswordFile`
-        and `MqttBuffer` are used.
-      environment: mapping; ALL_MQTT_PASSWORD comes before the file.
+    The password is read from the environment variable ALL_MQTT_PASSWORD, otherwise from `MqttPasswordFile`.
+
     Returns:
-      Events, or None where no broker is configured. The broker need not be there yet.
+      MqttPublisher, or None if `MqttBroker` is empty.
     Raises:
-      ConfigurationError: a password that cannot be read, or one without a user.
+      ConfigurationError: `package_missing` without paho-mqtt; the password cannot be read or has no user.
     """
     if not configuration["MqttBroker"]:
         return None
-    password = _password(configuration, environment)
+    password = environment.get(PASSWORD_VARIABLE)
+    if password is None and configuration["MqttPasswordFile"]:
+        password = secret_files.read_secret(configuration, "MqttPasswordFile", "password")
     if password is not None and not configuration["MqttUser"]:
-        raise ConfigurationError("MqttUser is empty though there is an MQTT password; set both or neither")
+        raise ConfigurationError(
+            "MqttUser is empty, but there is an MQTT password; set both or neither", code="mqtt_user_missing"
+        )
     return MqttPublisher(configuration, password)
 
 
 class MqttPublisher:
-    """A connection to a broker that is made and kept in the background.
+    """A connection to a broker that is opened and kept open in the background.
 
-    Args:
-      configuration: Configuration.
-      password: text, or None.
+    Attributes:
+      connected: whether the broker is connected.
     """
 
-    def __init__(self, configuration, password=None):
+    def __init__(self, configuration: Configuration, password: str | None = None):
         self._topic = configuration["MqttTopic"]
         port = configuration["MqttPort"] or (TLS_PORT if configuration["MqttTls"] else PLAIN_PORT)
         self._broker = f"{configuration['MqttBroker']}:{port}"
         self._changed = threading.Condition()
-        # A full deque lets its oldest go for the newest.
-        self._waiting = collections.deque(maxlen=configuration["MqttBuffer"])
-        self._underway = self._lost = 0
-        self._connected = self._closing = self._told = False
-        self._client = self._open(configuration, password)
+        # A full deque drops its oldest item.
+        self._pending: collections.deque[dict[str, Any]] = collections.deque(maxlen=configuration["MqttBuffer"])
+        self._in_flight = self._lost = 0
+        self.connected = self._closing = self._outage_logged = False
+        self._client = self._create_client(configuration, password)
         self._client.connect_async(configuration["MqttBroker"], port)
         self._client.loop_start()
-        self._sender = threading.Thread(target=self._send, name="events", daemon=True)
+        self._sender = threading.Thread(target=self._send_loop, name="mqtt", daemon=True)
         self._sender.start()
 
-    def publish(self, event):
-        """Tell the network of a verdict: at least once, but for what a full buffer loses. Never waits, never raises.
+    @property
+    def pending(self) -> list[dict[str, Any]]:
+        """Events that wait to be sent, oldest first."""
+        return list(self._pending)
 
-        Args:
-          event: dict for JSON; the time is added, a heat map is left out.
+    def publish(self, event: Mapping[str, Any]) -> None:
+        """Queue an event to be sent at least once, with the current time added and without its heat map.
+
+        Does not block and does not raise. A full queue drops its oldest event.
         """
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
         with self._changed:
-            if len(self._waiting) == self._waiting.maxlen:
+            if len(self._pending) == self._pending.maxlen:
                 if not self._lost:
-                    log.warning("MQTT: %d verdicts wait for %s; from here on the oldest are lost", *self._full())
+                    log.warning(
+                        "MQTT: %d results wait for %s. From now on the oldest are lost.",
+                        self._pending.maxlen,
+                        self._broker,
+                    )
                 self._lost += 1
-            self._waiting.append({"time": now, **event})
+            self._pending.append({"time": now, **event})
             self._changed.notify_all()
 
-    def close(self):
-        """Give what waits a moment to go out where the broker is there, then hang up."""
+    def close(self) -> None:
+        """If the broker is connected, wait up to FLUSH_TIMEOUT for pending events; then disconnect."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: not self._connected or not (self._waiting or self._underway), timeout=FLUSH_TIMEOUT
-            )
+            self._changed.wait_for(lambda: not self.connected or self.idle, timeout=FLUSH_TIMEOUT)
             self._closing = True
-            left = len(self._waiting) + self._underway
+            left = len(self._pending) + self._in_flight
             self._changed.notify_all()
         self._sender.join()
         self._client.disconnect()
         self._client.loop_stop()
         if left or self._lost:
-            log.warning("MQTT: %d verdicts did not reach %s", left + self._lost, self._broker)
+            log.warning("MQTT: %d results did not reach %s", left + self._lost, self._broker)
 
-    def _full(self):
-        return self._waiting.maxlen, self._broker
+    @property
+    def idle(self) -> bool:
+        """Whether every event was acknowledged by the broker or dropped."""
+        return not (self._pending or self._in_flight)
 
-    def _open(self, configuration, password):
-        # Only here: a server without a broker needs no MQTT.
+    def _create_client(self, configuration: Configuration, password: str | None) -> Any:
+        # Imported here, because a server without a broker does not need the package.
         try:
             from paho.mqtt import client as mqtt
         except ImportError as error:
@@ -123,63 +135,56 @@ class MqttPublisher:
         client.on_connect_fail, client.on_publish = self._on_connect_fail, self._on_publish
         return client
 
-    def _send(self):
-        """The sender's thread: hands the client what waits, never more than UNDERWAY at once."""
+    def _send_loop(self) -> None:
+        """Pass pending events to the client, never more than MAX_INFLIGHT at a time."""
         while True:
             with self._changed:
-                self._changed.wait_for(self._may_send)
+                self._changed.wait_for(self._can_send)
                 if self._closing:
                     return
-                event = self._waiting.popleft()
-                self._underway += 1
-            # Outside: the client calls _on_publish with a lock of its own held, which publish wants too.
+                event = self._pending.popleft()
+                self._in_flight += 1
+            # Without the lock: the client calls _on_publish while it holds a lock that publish needs as well.
             try:
-                small = {key: value for key, value in event.items() if key != "heat_map"}
-                self._client.publish(self._topic, json.dumps(small), qos=1)
+                message = {key: value for key, value in event.items() if key != "heat_map"}
+                self._client.publish(self._topic, json.dumps(message), qos=1)
             except (TypeError, ValueError) as error:
-                log.error("MQTT: a verdict cannot be sent (%s)", error)
+                log.error("MQTT: a result cannot be sent (%s)", error)
                 self._on_publish()
 
-    def _may_send(self):
-        return self._closing or (self._connected and self._waiting and self._underway < MAX_INFLIGHT)
+    def _can_send(self) -> bool:
+        return self._closing or (self.connected and bool(self._pending) and self._in_flight < MAX_INFLIGHT)
 
-    def _on_connect(self, client, userdata, flags, reason, properties):
+    def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._tell(f"refuses the connection ({reason}); see MqttUser and MqttPasswordFile")
+            self._log_outage(f"refuses the connection ({reason}); see MqttUser and MqttPasswordFile")
             return
         with self._changed:
-            log.info("MQTT: connected to %s; verdicts go to %s", self._broker, self._topic)
+            log.info("MQTT: connected to %s; results are published to %s", self._broker, self._topic)
             if self._lost:
-                log.warning("MQTT: %d verdicts were lost while %s was away", self._lost, self._broker)
-            self._connected, self._lost, self._told = True, 0, False
+                log.warning("MQTT: %d results were lost while %s was not connected", self._lost, self._broker)
+            self.connected, self._lost, self._outage_logged = True, 0, False
             self._changed.notify_all()
 
-    def _on_connect_fail(self, client, userdata):
-        # The client keeps why to itself, but calls this while it handles it.
-        self._tell(f"cannot be reached ({sys.exc_info()[1]})")
+    def _on_connect_fail(self, client: Any, userdata: Any) -> None:
+        # The client does not pass the error, but calls this method while it handles it.
+        self._log_outage(f"cannot be reached ({sys.exc_info()[1]})")
 
-    def _on_disconnect(self, client, userdata, flags, reason, properties):
+    def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         with self._changed:
-            # What is underway the client itself sends again.
-            self._connected = False
+            # The client itself sends messages in flight again.
+            self.connected = False
             self._changed.notify_all()
         if not self._closing:
-            self._tell("is gone")
+            self._log_outage("closed the connection")
 
-    def _on_publish(self, *_):
+    def _on_publish(self, *_: Any) -> None:
         with self._changed:
-            self._underway -= 1
+            self._in_flight -= 1
             self._changed.notify_all()
 
-    def _tell(self, what):
-        """Once an outage, not at every attempt."""
-        if not self._told:
-            self._told = True
-            log.warning("MQTT: %s %s; verdicts wait, and are tried again", self._broker, what)
-
-
-def _password(configuration, environment):
-    password = environment.get(PASSWORD_VARIABLE)
-    if password is None and configuration["MqttPasswordFile"]:
-        return secret_files.read_secret(configuration, "MqttPasswordFile", "password")
-    return password
+    def _log_outage(self, reason: str) -> None:
+        """Log once per outage rather than once per attempt to connect."""
+        if not self._outage_logged:
+            self._outage_logged = True
+            log.warning("MQTT: %s %s. Results wait until it is connected.", self._broker, reason)

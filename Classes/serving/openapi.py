@@ -1,7 +1,11 @@
-"""The API's OpenAPI 3 document, made from the routes, their docstrings and what `describes` says of them."""
+"""Builds the API's OpenAPI 3.1 document from the routes, their docstrings and the `documented` decorator."""
 
 import dataclasses
 import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import flask
 
 from Classes import Helpers
 from Classes.serving import response_schemas
@@ -10,7 +14,7 @@ from Classes.serving.api_errors import ERROR_CODES
 IMAGE_SCHEMA = {"type": "string", "format": "binary", "minLength": 1}
 FORM_SCHEMA = {"type": "object", "required": ["file"]}
 
-# What every address may answer.
+# Errors that every endpoint can answer with.
 COMMON_ERRORS = (
     "bad_request",
     "host_not_allowed",
@@ -21,7 +25,7 @@ COMMON_ERRORS = (
     "internal_error",
 )
 
-# The ways to send an image, or several.
+# Content types of a request with one image, and with several.
 ONE_IMAGE_BODY = {
     "image/*": {"schema": IMAGE_SCHEMA},
     "application/octet-stream": {"schema": IMAGE_SCHEMA},
@@ -35,49 +39,52 @@ SEVERAL_IMAGES_BODY = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Description:
-    """What a docstring does not say of a route.
+class Documentation:
+    """The parts of a route's documentation that its docstring does not contain.
 
     Attributes:
-      answer: a key of response_schemas.SCHEMAS, or the media type of an answer that is no JSON.
-      refusals: codes of api_errors.ERROR_CODES.
-      body: content of the request, or None.
+      response: a key of response_schemas.SCHEMAS, or the media type of a response that is not JSON.
+      errors: keys of api_errors.ERROR_CODES, besides COMMON_ERRORS.
+      body: content of the request, or None if the endpoint ignores it.
       query: {parameter: (schema, description)}.
-      secured: whether the API key is needed, where there is one.
+      secured: whether the endpoint needs the API key, if the server has one.
     """
 
-    answer: str
-    refusals: tuple = ()
-    body: dict | None = None
-    query: dict = dataclasses.field(default_factory=dict)
+    response: str
+    errors: tuple[str, ...] = ()
+    body: dict[str, Any] | None = None
+    query: Mapping[str, tuple[dict[str, Any], str]] = dataclasses.field(default_factory=dict)
     secured: bool = False
 
 
-def documented(**fields):
-    """Decorate a view function with its Description."""
+View = TypeVar("View", bound=Callable[..., Any])
+_DOCUMENTED: dict[Callable[..., Any], Documentation] = {}
 
-    def decorate(view):
-        view.description = Description(**fields)
+
+def documented(**fields: Any) -> Callable[[View], View]:
+    """Attach a Documentation with these fields to a view function."""
+
+    def decorate(view: View) -> View:
+        _DOCUMENTED[view] = Documentation(**fields)
         return view
 
     return decorate
 
 
-def openapi_document(application):
-    """The OpenAPI document of an application's described routes.
+def documentation(view: Callable[..., Any] | None) -> Documentation | None:
+    """Return the Documentation of a view function, or None."""
+    return None if view is None else _DOCUMENTED.get(view)
 
-    Args:
-      application: flask.Flask.
-    Returns:
-      a dict, OpenAPI 3.1, whose schemas are JSON Schema.
-    """
-    paths = {}
+
+def openapi_document(application: flask.Flask) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of an application's documented routes."""
+    paths: dict[str, dict[str, Any]] = {}
     for rule in application.url_map.iter_rules():
         view = application.view_functions[rule.endpoint]
-        description = getattr(view, "description", None)
-        if description is not None:
-            for method in sorted(rule.methods - {"HEAD", "OPTIONS"}):
-                paths.setdefault(rule.rule, {})[method.lower()] = _operation(rule.endpoint, view, description)
+        found = documentation(view)
+        if found is not None:
+            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+                paths.setdefault(rule.rule, {})[method.lower()] = _operation(view, found)
     schemes = {
         "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         "bearer": {"type": "http", "scheme": "bearer"},
@@ -87,40 +94,43 @@ def openapi_document(application):
         "info": {"title": "ALL detection", "version": "1", "description": Helpers.DISCLAIMER},
         "paths": dict(sorted(paths.items())),
         "components": {"schemas": response_schemas.SCHEMAS, "securitySchemes": schemes},
-        # With those of no address of ours, such as not_found.
-        "x-error-codes": {code: {"status": status, "when": words} for code, (status, words) in ERROR_CODES.items()},
+        # Includes codes that belong to no endpoint, such as not_found.
+        "x-error-codes": {code: {"status": status, "when": when} for code, (status, when) in ERROR_CODES.items()},
     }
 
 
-def _operation(name, view, description):
-    summary, _, details = inspect.getdoc(view).partition("\n\n")
-    found = {"operationId": name, "summary": summary.replace("\n", " ").rstrip("."), "responses": _answers(description)}
+def _operation(view: Callable[..., Any], found: Documentation) -> dict[str, Any]:
+    summary, _, details = (inspect.getdoc(view) or "").partition("\n\n")
+    operation: dict[str, Any] = {
+        "operationId": view.__name__,
+        "summary": summary.replace("\n", " ").rstrip("."),
+        "responses": _responses(found),
+    }
     if details:
-        found["description"] = details
-    if description.body:
-        found["requestBody"] = {"required": True, "content": description.body}
-    if description.query:
-        found["parameters"] = [
-            {"name": key, "in": "query", "required": False, "schema": schema, "description": words}
-            for key, (schema, words) in description.query.items()
+        operation["description"] = details
+    if found.body:
+        operation["requestBody"] = {"required": True, "content": found.body}
+    if found.query:
+        operation["parameters"] = [
+            {"name": key, "in": "query", "required": False, "schema": schema, "description": description}
+            for key, (schema, description) in found.query.items()
         ]
-    if description.secured:
-        # Either one will do, and none where the server has no key.
-        found["security"] = [{"key": []}, {"bearer": []}, {}]
-    return found
+    if found.secured:
+        # Either of them, or none if the server has no key.
+        operation["security"] = [{"key": []}, {"bearer": []}, {}]
+    return operation
 
 
-def _answers(description):
-    name = description.answer
-    if name in response_schemas.SCHEMAS:
-        content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+def _responses(found: Documentation) -> dict[str, Any]:
+    if found.response in response_schemas.SCHEMAS:
+        content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{found.response}"}}}
     else:
-        content = {name: {"schema": {"type": "string"}}}
-    found = {"200": {"description": "As asked for", "content": content}}
-    refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
-    codes = [*COMMON_ERRORS, *description.refusals, *(["unauthorized"] if description.secured else [])]
-    for code, (status, words) in ERROR_CODES.items():
+        content = {found.response: {"schema": {"type": "string"}}}
+    responses: dict[str, Any] = {"200": {"description": "Success", "content": content}}
+    error_content = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    codes = [*COMMON_ERRORS, *found.errors, *(["unauthorized"] if found.secured else [])]
+    for code, (status, when) in ERROR_CODES.items():
         if code in codes:
-            known = found.setdefault(str(status), {"description": "", "content": refusal})
-            known["description"] += f"{'; ' if known['description'] else ''}{code}: {words}"
-    return found
+            response = responses.setdefault(str(status), {"description": "", "content": error_content})
+            response["description"] += f"{'; ' if response['description'] else ''}{code}: {when}"
+    return responses

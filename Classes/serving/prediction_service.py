@@ -1,132 +1,158 @@
-"""What the addresses of the service work with: the engine, the room before it, and who is told of a verdict."""
+"""The state that all endpoints share: backend, request queue, rate limiter, metrics, and where results are sent."""
 
 import contextlib
 import dataclasses
 import logging
 import threading
+from typing import Any, Protocol
 
 from Classes.common.errors import ALLError, EngineError, ImageError
+from Classes.Helpers import Configuration
 from Classes.inference.class_activation import Explainer
+from Classes.inference.model_card import ModelCard
 from Classes.serving import access_control, api_errors, predictor, response_schemas
-from Classes.serving.admission import AdmissionController
+from Classes.serving.access_log import AccessLog
+from Classes.serving.admission import AdmissionController, Ticket
 from Classes.serving.api_errors import ApiError
+from Classes.serving.predictor import PredictionResult
 from Classes.serving.prometheus import ServiceMetrics
+from Classes.serving.upload_store import UploadStore
 
 log = logging.getLogger("ClassifierServer")
 
 
+class Publisher(Protocol):
+    """Sends results elsewhere, such as mqtt.MqttPublisher; `publish` must not block."""
+
+    def publish(self, event: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class PredictionService:
-    """What the addresses work with; one per process, used from many threads.
+    """Predictions, their limits and their metrics; one instance per process, thread-safe.
 
     Args:
       configuration: Configuration.
-      card: model_card.ModelCard.
-      engine: see backend.open_engine.
-      key: the API key as bytes, or None.
-      access: access_log.AccessLog, or None.
-      captured: upload_store.UploadStore, or None.
-      events: object with `publish(dict)`, which never blocks, or None.
+      card: the model card.
+      backend: see inference.backend; not closed by `close`.
+      key: the API key, or None.
+      access_log, upload_store, publisher: where requests and results are recorded, or None.
     """
 
-    def __init__(self, configuration, card, engine, key=None, access=None, captured=None, events=None):
-        self.configuration, self.card, self.engine, self.key = configuration, card, engine, key
-        self.access, self.captured, self.events = access, captured, events
-        workers, places = configuration.server_workers, configuration["MaxQueued"]
-        self.room = AdmissionController(workers, places, configuration["RequestTimeout"])
-        self.rate = access_control.TokenBucketLimiter(configuration["RateLimitPerMinute"])
-        self.examiner = predictor.Predictor(configuration, card, engine, Explainer(card))
-        origin = {"engine": engine.name, "precision": engine.precision, "graph_sha256": card.graph_sha256}
-        sticks = getattr(engine, "telemetry", list)
-        self.telemetry = ServiceMetrics(self.room, lambda: self.ready, origin, sticks)
-        self._sound = self._stopping = False
-        self._warming = threading.Lock()
+    def __init__(
+        self,
+        configuration: Configuration,
+        card: ModelCard,
+        backend: Any,
+        key: bytes | None = None,
+        access_log: AccessLog | None = None,
+        upload_store: UploadStore | None = None,
+        publisher: Publisher | None = None,
+    ):
+        self.configuration, self.card, self.backend, self.key = configuration, card, backend, key
+        self.access_log, self.upload_store, self.publisher = access_log, upload_store, publisher
+        self.admission = AdmissionController(
+            configuration.server_workers, configuration["MaxQueued"], configuration["RequestTimeout"]
+        )
+        self.rate_limiter = access_control.TokenBucketLimiter(configuration["RateLimitPerMinute"])
+        self.predictor = predictor.Predictor(configuration, card, backend, Explainer(card))
+        model = {"engine": backend.name, "precision": backend.precision, "graph_sha256": card.graph_sha256}
+        self.metrics = ServiceMetrics(self.admission, lambda: self.ready, model, getattr(backend, "telemetry", list))
+        self._healthy = self._stopping = False
+        self._warm_up_lock = threading.Lock()
 
     @property
-    def ready(self):
-        """Whether a request sent now can be expected to be answered."""
-        return self._sound and not self._stopping
+    def ready(self) -> bool:
+        """Whether a request that is sent now is likely to get a result."""
+        return self._healthy and not self._stopping
 
-    def warm_up(self):
-        """Make the service ready by one inference.
+    def warm_up(self) -> None:
+        """Run inferences, and become ready if they succeed.
 
         Raises:
-          EngineError: the device gives no sound answer.
+          EngineError: the device failed.
         """
-        with self._warming:
-            self.examiner.warm_up()
-            self._sound = True
+        with self._warm_up_lock:
+            self.predictor.warm_up()
+            self._healthy = True
 
-    def stop(self):
-        """Never be ready again; what comes all the same is still answered."""
+    def stop(self) -> None:
+        """Stop being ready for good; requests are still answered."""
         self._stopping = True
 
-    def look(self):
-        """Be ready again where a device that had failed answers now: nobody else would send it anything to try."""
-        if not self._sound and not self._stopping:
-            with contextlib.suppress(EngineError, ApiError), self.room.place() as place:
-                place.run(self.warm_up)
+    def probe_backend(self) -> None:
+        """If the backend has failed, run an inference, and become ready again if it succeeds.
 
-    def examine(self, place, content, heat_map=False):
-        """One image's Finding, made in a worker.
+        A load balancer sends no requests to a server that is not ready, so nothing else would detect the recovery.
+        """
+        if not self._healthy and not self._stopping:
+            with contextlib.suppress(EngineError, ApiError), self.admission.admit() as ticket:
+                ticket.run(self.warm_up)
 
-        Args:
-          place: admission.Ticket.
-          content: the bytes of an image file.
-          heat_map: whether to draw what the verdict rests on.
+    def predict(self, ticket: Ticket, content: bytes, heat_map: bool = False) -> PredictionResult:
+        """Classify the image in the bytes of a file in a worker thread.
+
         Raises:
-          Refusal: the image is refused, the device failed, or the deadline has passed.
+          ApiError: the image is unusable, the device failed, or the time is over.
         """
         try:
-            finding = place.run(self.examiner.examine, content, heat_map)
+            result = ticket.run(self.predictor.predict, content, heat_map)
         except ALLError as error:
-            raise self._refused(error) from error
-        self._sound = True
-        return finding
+            raise self._api_error(error) from error
+        self._healthy = True
+        return result
 
-    def examine_all(self, place, contents):
-        """[Finding, or the Refusal in its place] of several images; a device that fails refuses them all."""
-        return place.run(self._examine_each, place, contents)
+    def predict_batch(self, ticket: Ticket, contents: list[bytes]) -> list[PredictionResult | ApiError]:
+        """Classify several images in a worker thread; an unusable image yields an ApiError in its place.
 
-    def note(self, finding, request_id):
-        """Count a verdict; keep its image and tell the network of it, where that is configured."""
-        self.telemetry.found(finding)
-        if self.captured is not None:
-            self.captured.keep(finding, self.card.graph_sha256, request_id)
-        if self.events is not None:
-            self.events.publish({**response_schemas.to_json(finding), **self.origin(request_id, finding)})
+        Raises:
+          ApiError: the device failed, or the time is over.
+        """
+        return ticket.run(self._predict_each, ticket, contents)
 
-    def origin(self, request_id, *findings):
-        """The part of an answer that says where it comes from; without findings, where the next would come from."""
-        engines = [(each.engine, each.precision) for each in findings] or [(self.engine.name, self.engine.precision)]
-        return response_schemas.provenance_fields(self.card, engines, request_id)
+    def record(self, result: PredictionResult, request_id: str) -> None:
+        """Count a result, and store and publish it if that is configured."""
+        self.metrics.observe_result(result)
+        if self.upload_store is not None:
+            self.upload_store.add(result, self.card.graph_sha256, request_id)
+        if self.publisher is not None:
+            self.publisher.publish({**response_schemas.to_json(result), **self.provenance(request_id, result)})
 
-    def close(self):
-        """Let go of what it works with, but not of the engine, which is its owner's."""
-        self.room.close()
-        for each in (self.access, self.captured, self.events):
+    def provenance(self, request_id: str, *results: PredictionResult) -> dict[str, Any]:
+        """Return the JSON fields that identify model and device; without results, those of the next result."""
+        sources = [(result.backend, result.precision) for result in results]
+        return response_schemas.provenance_fields(
+            self.card, sources or [(self.backend.name, self.backend.precision)], request_id
+        )
+
+    def close(self) -> None:
+        """Accept no more work, and close access log, upload store and publisher."""
+        self.admission.close()
+        for each in (self.access_log, self.upload_store, self.publisher):
             if each is not None:
                 each.close()
 
-    def card_fields(self):
-        """The model card as JSON has it, without where it lies on this machine."""
+    def card_json(self) -> dict[str, Any]:
+        """Return the model card as JSON, without its path on this machine."""
         fields = dataclasses.asdict(self.card)
         return {key: value for key, value in fields.items() if key != "path"}
 
-    def _examine_each(self, place, contents):
-        found = []
+    def _predict_each(self, ticket: Ticket, contents: list[bytes]) -> list[PredictionResult | ApiError]:
+        results: list[PredictionResult | ApiError] = []
         for content in contents:
-            place.check()
+            ticket.check_deadline()
             try:
-                found.append(self.examiner.examine(content) if content else ApiError("empty", "the file is empty"))
+                results.append(self.predictor.predict(content) if content else ApiError("empty", "The file is empty."))
             except ImageError as error:
-                found.append(api_errors.api_error_from_exception(error))
+                results.append(api_errors.api_error_from_exception(error))
             except ALLError as error:
-                raise self._refused(error) from error
-        return found
+                raise self._api_error(error) from error
+        return results
 
-    def _refused(self, error):
-        refusal = api_errors.api_error_from_exception(error)
-        if refusal.code == "engine_failed":
+    def _api_error(self, error: ALLError) -> ApiError:
+        api_error = api_errors.api_error_from_exception(error)
+        if api_error.code == "engine_failed":
             log.error("%s", error)
-            self._sound = False
-        return refusal
+            self._healthy = False
+        return api_error

@@ -1,36 +1,41 @@
-"""From the bytes somebody sent to what is said about them; knows nothing of HTTP."""
+"""From the bytes of an image file to a prediction; independent of HTTP."""
 
 import dataclasses
 import hashlib
 import time
+from typing import Any
 
 import numpy
 
+from Classes.Helpers import Configuration
 from Classes.imaging import color_stats, content_check, decode
-from Classes.inference import backend, prediction
+from Classes.inference import prediction
+from Classes.inference.backend import classify_with_source
+from Classes.inference.class_activation import Explainer
+from Classes.inference.model_card import ModelCard
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictionResult:
-    """What was found in one image.
+    """The prediction for one image, and how it was made.
 
     Attributes:
-      verdict: prediction.Prediction.
-      seconds: how long the device took.
-      engine, precision: the names of what computed it.
-      facts: decode.ImageInfo.
-      sha256: of the bytes sent, 64 hexadecimal digits.
-      brightness: mean of the pixels that the network saw, 0..255.
-      content: the bytes sent.
-      remark: in which respects its colours are unlike those of the training images, or None.
-      heat_map: PNG bytes, or None where it was not asked for.
+      prediction: the prediction.
+      seconds: inference time.
+      backend, precision: what computed it, such as "OpenVINO CPU" and "bf16".
+      image_info: format and size of the image.
+      sha256: SHA-256 of the uploaded bytes, 64 hexadecimal digits.
+      brightness: mean of the pixels of the network input, 0..255.
+      content: the uploaded bytes.
+      remark: how the colors differ from the training images, or None.
+      heat_map: PNG bytes, or None if it was not requested.
     """
 
-    verdict: prediction.Prediction
+    prediction: prediction.Prediction
     seconds: float
-    engine: str
+    backend: str
     precision: str
-    facts: decode.ImageInfo
+    image_info: decode.ImageInfo
     sha256: str
     brightness: float
     content: bytes
@@ -39,55 +44,51 @@ class PredictionResult:
 
 
 class Predictor:
-    """Decodes, asks the engine, and judges.
+    """Decodes images and classifies them.
 
     Args:
-      configuration: Configuration; `MaxPixels`, `MaxSide` and `InceptionThreshold` are used.
-      card: model_card.ModelCard.
-      engine: see backend.open_engine.
-      explainer: class_activation.Explainer.
+      configuration: `MaxPixels`, `MaxSide` and `InceptionThreshold` are used.
+      card: the model card.
+      backend: see inference.backend.
+      explainer: renders heat maps.
     """
 
-    def __init__(self, configuration, card, engine, explainer):
+    def __init__(self, configuration: Configuration, card: ModelCard, backend: Any, explainer: Explainer):
         self._limits = decode.decode_limits(configuration)
         self._low_below = configuration["InceptionThreshold"]
         self._card = card
-        self._engine = engine
+        self._backend = backend
         self._explainer = explainer
 
-    def examine(self, content, heat_map=False):
-        """What is found in one image.
+    def predict(self, content: bytes, heat_map: bool = False) -> PredictionResult:
+        """Classify the image in the bytes of a file, and render a heat map if `heat_map` is set.
 
-        Args:
-          content: the bytes of an image file.
-          heat_map: whether to draw what the verdict rests on.
-        Returns:
-          Finding.
         Raises:
-          ImageError: the bytes are not one readable image within the limits, or it shows nothing.
+          ImageError: the bytes are not one readable image within the limits, or the image has no content.
           EngineError: the device failed.
+          GraphError: the model does not support heat maps.
         """
         image = self._card.input_spec.decode_and_resize(content, self._limits)
         content_check.require_content(image)
         start = time.perf_counter()
-        [probabilities], engine = backend.classify_with_source(self._engine, image[None])
+        [probabilities], source = classify_with_source(self._backend, image[None])
         seconds = time.perf_counter() - start
         return PredictionResult(
-            verdict=prediction.make_prediction(probabilities, self._card, self._low_below),
+            prediction=prediction.make_prediction(probabilities, self._card, self._low_below),
             seconds=seconds,
-            engine=engine.name,
-            precision=engine.precision,
-            facts=decode.read_header(content),
+            backend=source.name,
+            precision=source.precision,
+            image_info=decode.read_header(content),
             sha256=hashlib.sha256(content).hexdigest(),
-            # Every fourth pixel tells as much and takes a tenth of the time.
+            # Every fourth row and column gives the same mean in a tenth of the time.
             brightness=float(image[::4, ::4].mean()),
             content=content,
             remark=color_stats.domain_shift_warning(image, self._card),
             heat_map=self._explainer.draw(image) if heat_map else None,
         )
 
-    def warm_up(self):
-        """Inferences on grey images, so that the first callers do not wait for what is done only once."""
-        # Two, since an engine may have one way for a single image and one for several.
+    def warm_up(self) -> None:
+        """Classify grey images, so that the first request does not wait for lazy initialization."""
+        # Twice, because a backend may handle single images and batches differently.
         for count in (1, 2):
-            self._engine.classify(numpy.full((count, self._card.size, self._card.size, 3), 128, "uint8"))
+            self._backend.classify(numpy.full((count, self._card.size, self._card.size, 3), 128, "uint8"))

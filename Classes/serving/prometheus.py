@@ -1,103 +1,118 @@
-"""The service's figures in Prometheus's text form; one registry an application, so that two never mix."""
+"""The service's metrics in the Prometheus text format; one registry per service."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import prometheus_client
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-# From what a warm CPU needs for one image to the deadline's default.
+from Classes.serving.admission import AdmissionController
+from Classes.serving.predictor import PredictionResult
+
+# Seconds, from what a fast CPU needs for one image to the default request timeout.
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 BRIGHTNESS_BUCKETS = tuple(range(16, 256, 16))
 PIXEL_BUCKETS = (64, 128, 256, 299, 512, 1024, 2048, 4096, 8192)
 
+Telemetry = Callable[[], list[dict[str, Any]]]
+
 
 class ServiceMetrics:
-    """Counts what the service does.
+    """Counts requests and predictions.
 
     Args:
-      room: admission.AdmissionController.
-      ready: callable, whether the service is ready.
-      origin: {label: text} of the model and its engine.
-      sticks: callable, figures of Movidius sticks as Movidius.NCS1Backend.telemetry has them.
+      admission: the request queue.
+      ready: returns whether the service is ready.
+      model: labels that identify the model and its backend.
+      telemetry: returns the metrics of Movidius sticks, see Movidius.NCS1Backend.telemetry.
     """
 
-    content_type = prometheus_client.CONTENT_TYPE_LATEST
+    content_type: str = prometheus_client.CONTENT_TYPE_LATEST
 
-    def __init__(self, room, ready, origin, sticks=list):
+    def __init__(
+        self,
+        admission: AdmissionController,
+        ready: Callable[[], bool],
+        model: Mapping[str, str],
+        telemetry: Telemetry = list,
+    ):
         self._registry = registry = prometheus_client.CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         labels = ["address", "outcome"]
         counter, histogram = prometheus_client.Counter, prometheus_client.Histogram
-        self._requests = counter("all_requests", "Answers by address and outcome", labels, registry=registry)
+        self._requests = counter("all_requests", "Responses by endpoint and outcome", labels, registry=registry)
         self._seconds = histogram(
-            "all_request_seconds", "Seconds to the answer", ["address"], buckets=LATENCY_BUCKETS, registry=registry
+            "all_request_seconds", "Seconds to the response", ["address"], buckets=LATENCY_BUCKETS, registry=registry
         )
         self._inference = histogram(
-            "all_inference_seconds", "Seconds the device took", buckets=LATENCY_BUCKETS, registry=registry
+            "all_inference_seconds", "Inference time in seconds", buckets=LATENCY_BUCKETS, registry=registry
         )
-        self._verdicts = counter("all_verdicts", "Verdicts", ["verdict", "confidence"], registry=registry)
+        self._predictions = counter("all_verdicts", "Predictions", ["verdict", "confidence"], registry=registry)
         self._score = prometheus_client.Summary(
-            "all_score", "Probability of ALL: sum over count is its mean", registry=registry
+            "all_score", "Probability of ALL; its mean is sum divided by count", registry=registry
         )
         self._brightness = histogram(
             "all_image_brightness", "Mean of an image's pixels, 0 to 255", buckets=BRIGHTNESS_BUCKETS, registry=registry
         )
         self._remarks = counter(
-            "all_images_outside", "Images with colours unlike those of the training images", registry=registry
+            "all_images_outside", "Images whose colors differ from the training images", registry=registry
         )
         self._side = histogram(
             "all_image_side_pixels", "Shorter side of an image", buckets=PIXEL_BUCKETS, registry=registry
         )
         gauge = prometheus_client.Gauge
-        gauge("all_requests_inside", "Requests at work or waiting", registry=registry).set_function(lambda: room.inside)
-        gauge("all_places", "Requests that may be inside", registry=registry).set(room.capacity)
-        gauge("all_ready", "1 when ready", registry=registry).set_function(lambda: float(ready()))
-        prometheus_client.Info("all_model", "The model", registry=registry).info(origin)
-        registry.register(_NCS1Collector(sticks))
+        in_flight = gauge("all_requests_inside", "Requests that run or wait", registry=registry)
+        in_flight.set_function(lambda: admission.in_flight)
+        gauge("all_places", "Requests that may run or wait", registry=registry).set(admission.capacity)
+        gauge("all_ready", "1 if the service is ready", registry=registry).set_function(lambda: float(ready()))
+        prometheus_client.Info("all_model", "The model", registry=registry).info(model)
+        registry.register(_NCS1Collector(telemetry))
 
-    def answered(self, address, outcome, seconds):
-        """Count an answer.
+    def observe_response(self, endpoint: str, outcome: str, seconds: float) -> None:
+        """Count a response.
 
         Args:
-          address: the route, never what was asked for: its number is bounded.
-          outcome: "ok", a code of api_errors.ERROR_CODES, or "other".
-          seconds: from the request to the answer.
+          endpoint: the URL rule, not the requested path, because the number of label values must be bounded.
+          outcome: "ok" or a key of api_errors.ERROR_CODES.
+          seconds: time from request to response.
         """
-        self._requests.labels(address, outcome).inc()
-        self._seconds.labels(address).observe(seconds)
+        self._requests.labels(endpoint, outcome).inc()
+        self._seconds.labels(endpoint).observe(seconds)
 
-    def found(self, finding):
-        """Count a verdict and the image it is about."""
-        said = finding.verdict
-        self._inference.observe(finding.seconds)
-        self._verdicts.labels(said.finding, "low" if said.low else "normal").inc()
-        self._score.observe(said.probabilities[said.positive])
-        self._brightness.observe(finding.brightness)
-        self._remarks.inc(finding.remark is not None)
-        self._side.observe(min(finding.facts.width, finding.facts.height))
+    def observe_result(self, result: PredictionResult) -> None:
+        """Count a prediction and the properties of its image."""
+        prediction = result.prediction
+        self._inference.observe(result.seconds)
+        self._predictions.labels(prediction.finding, "low" if prediction.low else "normal").inc()
+        self._score.observe(prediction.probabilities[prediction.positive])
+        self._brightness.observe(result.brightness)
+        self._remarks.inc(result.remark is not None)
+        self._side.observe(min(result.image_info.width, result.image_info.height))
 
-    def text(self):
-        """All figures, bytes."""
+    def render(self) -> bytes:
+        """Return all metrics as text."""
         return prometheus_client.generate_latest(self._registry)
 
 
 class _NCS1Collector:
-    """What Movidius sticks tell of themselves, asked for when the figures are."""
+    """Reads the metrics of Movidius sticks when Prometheus asks for them."""
 
-    FIGURES = (
-        ("connected", GaugeMetricFamily, "all_stick_connected", "1 when the stick is in use"),
-        ("inferences", CounterMetricFamily, "all_stick_inferences", "Images the stick answered"),
-        ("failures", CounterMetricFamily, "all_stick_failures", "Times the stick failed"),
+    METRICS = (
+        ("connected", GaugeMetricFamily, "all_stick_connected", "1 if the stick is in use"),
+        ("inferences", CounterMetricFamily, "all_stick_inferences", "Images that the stick classified"),
+        ("failures", CounterMetricFamily, "all_stick_failures", "Failures of the stick"),
         ("milliseconds", GaugeMetricFamily, "all_stick_milliseconds", "The stick's own time for its last image"),
-        ("celsius", GaugeMetricFamily, "all_stick_celsius", "The stick's temperature"),
+        ("celsius", GaugeMetricFamily, "all_stick_celsius", "Temperature of the stick"),
     )
 
-    def __init__(self, sticks):
-        self._sticks = sticks
+    def __init__(self, telemetry: Telemetry):
+        self._telemetry = telemetry
 
-    def collect(self):
-        sticks = self._sticks()
-        for key, kind, name, text in self.FIGURES if sticks else ():
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        sticks = self._telemetry()
+        for key, kind, name, text in self.METRICS if sticks else ():
             family = kind(name, text, labels=["stick"])
-            for figures in sticks:
-                if figures[key] is not None:
-                    family.add_metric([figures["stick"]], float(figures[key]))
+            for stick in sticks:
+                if stick[key] is not None:
+                    family.add_metric([stick["stick"]], float(stick[key]))
             yield family

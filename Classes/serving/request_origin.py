@@ -1,22 +1,25 @@
-"""Where a request comes from: the proxy in front of the server, the host it names, and the web page that sends it."""
+"""Checks of where a request comes from: trusted proxies, the Host header, and the web page that sends it."""
 
 import ipaddress
 import re
 import socket
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from werkzeug.datastructures import Headers
 
 from Classes.common.errors import ConfigurationError
+from Classes.Helpers import Configuration
 from Classes.serving.api_errors import ApiError
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s\[\]:/?#@,\\]+)(?::([0-9]{0,5}))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-def address(text: str):
-    """The IP address in a text, with or without a port; an IPv4 address that is written as IPv6 is IPv4.
 
-    Returns:
-      ipaddress.IPv4Address or IPv6Address, or None if there is none.
-    """
+def parse_ip(text: str) -> IPAddress | None:
+    """Parse an IP address with or without a port; return None if it is not one, and IPv4-mapped IPv6 as IPv4."""
     text = text.strip().strip('"').removesuffix(".")
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -30,22 +33,22 @@ def address(text: str):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine and nothing else: a loopback address, or localhost."""
-    found = address(host)
-    return _name(host) == "localhost" if found is None else found.is_loopback
+    """Return whether a host can only be this machine: a loopback address, or localhost."""
+    found = parse_ip(host)
+    return _normalize_name(host) == "localhost" if found is None else found.is_loopback
 
 
-class Proxies:
-    """The reverse proxies whose X-Forwarded headers are believed.
+class TrustedProxies:
+    """The reverse proxies whose X-Forwarded headers are trusted.
 
     Args:
       text: `TrustedProxy`: addresses and networks such as 10.0.0.0/8, separated by commas.
     Raises:
-      ConfigurationError: a part is neither, or is every address there is.
+      ConfigurationError: `trusted_proxy` if a part is neither, or includes every address.
     """
 
     def __init__(self, text: str):
-        self._networks = []
+        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
         for part in filter(None, (part.strip() for part in text.split(","))):
             try:
                 network = ipaddress.ip_network(part, strict=False)
@@ -56,91 +59,92 @@ class Proxies:
                 ) from error
             if not network.prefixlen:
                 raise ConfigurationError(
-                    f"TrustedProxy={part}: trusts every caller; name the addresses of your proxies",
+                    f"TrustedProxy={part}: trusts every client; name the addresses of your proxies",
                     code="trusted_proxy",
                 )
             self._networks.append(network)
 
-    def forward(self, environ: dict) -> None:
-        """Put what a trusted proxy says of caller, host and scheme into a WSGI environment.
+    def apply_forwarded_headers(self, environ: dict[str, Any]) -> None:
+        """Set client, host and scheme of a WSGI environment from the headers of a trusted proxy.
 
-        The caller is the last address in X-Forwarded-For that is not a trusted proxy itself: whatever stands before
-        it was written by the caller.
+        The client is the last address in X-Forwarded-For that is not a trusted proxy; the client itself may have
+        written everything before it.
         """
-        caller = address(environ.get("REMOTE_ADDR", ""))
-        if caller is None:
+        client = parse_ip(environ.get("REMOTE_ADDR", ""))
+        if client is None:
             return
-        if caller in self:
+        if client in self:
             for hop in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-                found = address(hop)
+                found = parse_ip(hop)
                 if found is None:
                     break
-                caller = found
-                if caller not in self:
+                client = found
+                if client not in self:
                     break
-            scheme = _last(environ, "HTTP_X_FORWARDED_PROTO").lower()
+            scheme = _last_value(environ, "HTTP_X_FORWARDED_PROTO").lower()
             if scheme in _DEFAULT_PORTS:
                 environ["wsgi.url_scheme"] = scheme
-            host = _last(environ, "HTTP_X_FORWARDED_HOST")
+            host = _last_value(environ, "HTTP_X_FORWARDED_HOST")
             if host:
                 environ["HTTP_HOST"] = host
-        environ["REMOTE_ADDR"] = str(caller)
+        environ["REMOTE_ADDR"] = str(client)
 
-    def __contains__(self, found) -> bool:
-        return any(found in network for network in self._networks)
+    def __contains__(self, address: IPAddress) -> bool:
+        return any(address in network for network in self._networks)
 
 
-class Hosts:
-    """The host names under which the server may be addressed.
+class HostCheck:
+    """The host names that the server answers to, from `IP`, `Domain` and `AllowedHosts`.
 
-    A page of another site can make a browser ask this machine under the site's own name (DNS rebinding), and then
-    reads the answers; the name is what gives it away.
-
-    Args:
-      configuration: Configuration; `IP`, `Domain` and `AllowedHosts` are used.
+    With DNS rebinding, a web page makes a browser resolve the page's own host name to this machine and can then read
+    the responses. The Host header still contains that foreign name.
     """
 
-    def __init__(self, configuration):
+    def __init__(self, configuration: Configuration):
         domain = configuration["Domain"].rpartition("://")[2].partition("/")[0]
-        own = [configuration.address, domain, *configuration["AllowedHosts"]]
-        bound = address(configuration.address)
-        # Nobody can make an address, or one of the machine's own names, another site's.
+        names = [configuration.address, domain, *configuration["AllowedHosts"]]
+        bound = parse_ip(configuration.address)
+        # IP addresses and the machine's own names cannot be names of another site.
         self._any_address = not is_loopback(configuration.address) if bound is None else bound.is_unspecified
         if self._any_address:
             machine = socket.gethostname()
             short = machine.partition(".")[0]
-            own += [machine, short, f"{short}.local"]
-        self._known = {_host(name) for name in own if name}
+            names += [machine, short, f"{short}.local"]
+        self._allowed = {_normalize_host(name) for name in names if name}
 
     def check(self, header: str | None) -> None:
-        """Refuse a Host header that names another server; programs may leave it out, browsers cannot.
+        """Check a Host header; None is allowed, since only programs can leave the header out.
 
         Raises:
-          Refusal: `host_not_allowed`.
+          ApiError: `host_not_allowed` if it names another server.
         """
         if header is None:
             return
         match = _HOST.fullmatch(header)
-        host = match and _host(match[1])
-        if host and (is_loopback(match[1]) or host in self._known or (self._any_address and address(match[1]))):
+        host = match and _normalize_host(match[1])
+        if match and host and (is_loopback(match[1]) or host in self._allowed):
+            return
+        if match and host and self._any_address and parse_ip(match[1]):
             return
         raise ApiError(
             "host_not_allowed",
-            f"This server does not answer as {header[:255] or 'a host without a name'}. Use its IP address, "
-            "or add the name to AllowedHosts.",
+            f"This server does not answer to the host name {header[:255] or '(empty)'}. Use its IP address, or add "
+            "the name to AllowedHosts.",
         )
 
 
-def check_page(headers, host: str | None, allowed, opens_page: bool) -> None:
-    """Refuse what a web page of another origin sends; programs such as curl send none of these headers.
+def check_origin(
+    headers: Headers | Mapping[str, str], host: str | None, allowed: Collection[str], opens_page: bool
+) -> None:
+    """Reject requests that a browser sends for a web page of another origin; programs send no such headers.
 
     Args:
-      headers: mapping with `Origin` and the `Sec-Fetch-…` headers.
+      headers: request headers, of which `Origin` and `Sec-Fetch-…` are used.
       host: the Host header.
       allowed: `AllowedOrigins`.
-      opens_page: whether the request is for one of the server's own pages, which a link on another site may open.
+      opens_page: whether the request is for a page of this server, to which other sites may link.
     Raises:
-      Refusal: `origin_not_allowed`.
+      ApiError: `origin_not_allowed`.
     """
     origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site", "none").strip().lower()
     if origin in allowed:
@@ -149,34 +153,34 @@ def check_page(headers, host: str | None, allowed, opens_page: bool) -> None:
     if origin is None:
         foreign = site not in ("none", "same-origin") and not (opens_page and followed)
     else:
-        foreign = site not in ("none", "same-origin") or not _same(origin, host)
+        foreign = site not in ("none", "same-origin") or not _same_origin(origin, host)
     if foreign:
         raise ApiError(
             "origin_not_allowed",
-            f"A page of {(origin or 'another site')[:255]} may not use this server. If it should, add its origin to "
+            f"Pages of {(origin or 'another site')[:255]} may not use this server. To allow it, add the origin to "
             "AllowedOrigins.",
         )
 
 
-def _same(origin, host):
-    """Whether an origin such as http://127.0.0.1:8080 is that of a Host header."""
-    scheme, _, place = origin.partition("://")
-    ours, theirs = _HOST.fullmatch(host or ""), _HOST.fullmatch(place)
+def _same_origin(origin: str, host: str | None) -> bool:
+    """Return whether an origin such as http://127.0.0.1:8080 is that of a Host header."""
+    scheme, _, sender = origin.partition("://")
+    ours, theirs = _HOST.fullmatch(host or ""), _HOST.fullmatch(sender)
     if not ours or not theirs or scheme.lower() not in _DEFAULT_PORTS:
         return False
-    # Without a port the scheme decides, and a proxy may have taken the encryption off.
+    # The origin's scheme gives the default port of both, because a proxy may have terminated TLS.
     default = _DEFAULT_PORTS[scheme.lower()]
     ports = [int(match[2] or default) for match in (ours, theirs)]
-    return _host(ours[1]) == _host(theirs[1]) and ports[0] == ports[1]
+    return _normalize_host(ours[1]) == _normalize_host(theirs[1]) and ports[0] == ports[1]
 
 
-def _host(text):
-    """A host in the form in which two spellings of the same one are equal."""
-    found = address(text)
-    return _name(text) if found is None else str(found)
+def _normalize_host(text: str) -> str:
+    """Return a host in a form in which all spellings of it are equal."""
+    found = parse_ip(text)
+    return _normalize_name(text) if found is None else str(found)
 
 
-def _name(text):
+def _normalize_name(text: str) -> str:
     match = _HOST.fullmatch(text)
     name = (match[1] if match else text).lower()
     name = name[:-1] if name.endswith(".") else name
@@ -186,5 +190,5 @@ def _name(text):
         return name
 
 
-def _last(environ, name):
+def _last_value(environ: Mapping[str, Any], name: str) -> str:
     return environ.get(name, "").rpartition(",")[2].strip().strip('"')

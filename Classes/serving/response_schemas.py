@@ -1,25 +1,31 @@
-"""The JSON that the service answers with, and beside each field what it means, for the API's document."""
+"""The JSON of the API's responses: JSON Schemas with descriptions for the OpenAPI document, and conversions."""
 
 import base64
+from collections.abc import Sequence
+from typing import Any
 
 from Classes import Helpers
 from Classes.common.errors import escape_control_chars
-from Classes.inference import backend
+from Classes.inference.backend import describe_source
+from Classes.inference.model_card import ModelCard
 from Classes.serving.api_errors import ERROR_CODES, ApiError
+from Classes.serving.predictor import PredictionResult
 
-# A file name is repeated in answers only; longer ones serve nobody.
+Schema = dict[str, Any]
+
+# Longer file names are cut in responses.
 MAX_NAME_LENGTH = 255
 
 
-def _text(description, **rules):
+def _text(description: str, **rules: Any) -> Schema:
     return {"type": "string", "description": description, **rules}
 
 
-def _number(description, **rules):
+def _number(description: str, **rules: Any) -> Schema:
     return {"type": "number", "description": description, **rules}
 
 
-def _object(properties, optional=()):
+def _object(properties: dict[str, Schema], optional: Sequence[str] = ()) -> Schema:
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
@@ -28,69 +34,72 @@ _FRACTION = {"minimum": 0, "maximum": 1}
 _SHA256 = {"pattern": "^[0-9a-f]{64}$"}
 
 _PREDICTION = {
-    "verdict": _text("What is said about the image", enum=["ALL detected", "ALL not detected"]),
-    "detected": {"type": "boolean", "description": "Whether the verdict is ALL"},
-    "class": _text("The class that is said"),
+    "verdict": _text("The result", enum=["ALL detected", "ALL not detected"]),
+    "detected": {"type": "boolean", "description": "Whether the result is ALL"},
+    "class": _text("The predicted class"),
     "low_confidence": {"type": "boolean", "description": "Whether the confidence is below InceptionThreshold"},
     "uncertain": {
         "type": "boolean",
-        "description": "Whether the probability of ALL lies in the model's uncertain band: a person should decide",
+        "description": "Whether the probability of ALL lies in the model's uncertainty band; a person should decide",
     },
     "probabilities": {
         "type": "object",
         "description": "Probability of each class",
         "additionalProperties": _number("", **_FRACTION),
     },
-    "seconds": _number("How long the device took", minimum=0),
+    "seconds": _number("Inference time in seconds", minimum=0),
     "remark": {
         "type": ["string", "null"],
-        "description": "Why the verdict may be wrong: colours unlike those of the training images; null: nothing",
+        "description": "Why the result may be wrong: the colors differ from the training images; null: they do not",
     },
-    "sha256": _text("SHA-256 of the bytes sent", **_SHA256),
+    "sha256": _text("SHA-256 of the uploaded bytes", **_SHA256),
     "image": {
         **_object(
             {
-                "format": _text("Told by content, such as jpg or png"),
+                "format": _text("Format, detected from the content, such as jpg or png"),
                 "width": {"type": "integer", "minimum": 1},
                 "height": {"type": "integer", "minimum": 1},
             }
         ),
-        "description": "The image as it was sent, in pixels",
+        "description": "The uploaded image; width and height in pixels",
     },
 }
-_HEAT_MAP = {"heat_map": _text("What the verdict rests on, drawn over what the network saw: a PNG as a data URI")}
+_HEAT_MAP = {"heat_map": _text("Heat map over the network input: a PNG as a data URI")}
 _MESSAGE = {
-    "confidence": _number("Probability of that class", **_FRACTION),
-    "message": _text("The verdict as a sentence"),
+    "confidence": _number("Probability of the predicted class", **_FRACTION),
+    "message": _text("The result as a sentence"),
 }
 _PROVENANCE = {
-    "engine": _text("What ran the model"),
-    "precision": _text("Its arithmetic"),
+    "engine": _text("The backend that ran the model"),
+    "precision": _text("Numeric precision of the backend"),
     "model": _text("SHA-256 of the frozen graph", **_SHA256),
-    "synthetic": {"type": "boolean", "description": "Trained on drawn smears, so that verdicts mean nothing"},
-    "request_id": _text("Names this request in the server's log"),
-    "notice": _text("What the verdict must not be taken for"),
+    "synthetic": {
+        "type": "boolean",
+        "description": "Trained on synthetic images: the results are meaningless",
+    },
+    "request_id": _text("Identifies this request in the server's log"),
+    "notice": _text("Limits on the use of the result"),
 }
 _LEGACY = {
     "Response": _text("Always OK", const="OK"),
-    "Classification": _text("The verdict", enum=["ALL detected", "ALL not detected"]),
-    "aClassification": _text("The class that is said"),
-    "Confidence": _text("Probability of that class, as a text"),
-    "Message": _text("The verdict as a sentence, with its confidence and the seconds it took"),
+    "Classification": _text("The result", enum=["ALL detected", "ALL not detected"]),
+    "aClassification": _text("The predicted class"),
+    "Confidence": _text("Probability of the predicted class, as text"),
+    "Message": _text("The result as a sentence, with confidence and inference time"),
 }
 
 _ERROR = _object(
     {
-        "code": _text("Stable; programs may rely on it", enum=list(ERROR_CODES)),
+        "code": _text("Stable identifier for programs", enum=list(ERROR_CODES)),
         "message": _text("What happened and what to do, for people"),
-        "request_id": _text("Names this request in the server's log"),
+        "request_id": _text("Identifies this request in the server's log"),
         "retry_after": {"type": "integer", "minimum": 1, "description": "Seconds to wait before trying again"},
-        "Response": _text("Always Error, at the historic address only", const="Error"),
-        "Message": _text("As message, at the historic address only"),
+        "Response": _text("Always Error; only at /Inference", const="Error"),
+        "Message": _text("Same as message; only at /Inference"),
     },
     optional=("retry_after", "Response", "Message"),
 )
-_POSITION = {"index": {"type": "integer", "minimum": 0}, "name": _text("The file's name as it was sent")}
+_POSITION = {"index": {"type": "integer", "minimum": 0}, "name": _text("Name of the uploaded file")}
 _IN_BATCH = _object({**_POSITION, **_PREDICTION, **_MESSAGE, **_HEAT_MAP}, optional=("heat_map",))
 _NOT_IN_BATCH = _object(
     {**_POSITION, "error": _object({key: _ERROR["properties"][key] for key in ("code", "message")})}
@@ -103,25 +112,19 @@ SCHEMAS = {
     "Batch": _object(
         {
             "results": {"type": "array", "items": {"oneOf": [_IN_BATCH, _NOT_IN_BATCH]}},
-            "failed": {"type": "integer", "minimum": 0, "description": "Images that could not be read"},
+            "failed": {"type": "integer", "minimum": 0, "description": "Number of images without a result"},
             **_PROVENANCE,
         }
     ),
-    "Model": {"type": "object", "description": "The model card, with the engine that runs it"},
+    "Model": {"type": "object", "description": "The model card, and the backend that runs the model"},
     "Document": {"type": "object", "description": "OpenAPI 3.1"},
-    "Health": _object({"status": _text("ok, or why not")}),
+    "Health": _object({"status": _text("Always ok")}),
 }
 
 
-def provenance_fields(card, engines, request_id):
-    """Where an answer comes from.
-
-    Args:
-      card: model_card.ModelCard.
-      engines: (name, precision) of what computed each of its images.
-      request_id: text.
-    """
-    name, precision = backend.describe_source(engines)
+def provenance_fields(card: ModelCard, sources: Sequence[tuple[str, str]], request_id: str) -> dict[str, Any]:
+    """Return the JSON fields that identify model and backends; `sources` is (backend, precision) of each image."""
+    name, precision = describe_source(sources)
     return {
         "engine": name,
         "precision": precision,
@@ -132,58 +135,50 @@ def provenance_fields(card, engines, request_id):
     }
 
 
-def to_json(finding):
-    """One image's verdict, without where it comes from.
-
-    Args:
-      finding: predictor.PredictionResult.
-    """
-    said = finding.verdict
-    answer = {
-        "verdict": said.finding,
-        "detected": said.detected,
-        "class": said.label,
-        "low_confidence": said.low,
-        "uncertain": said.uncertain,
-        "probabilities": said.probabilities,
-        "confidence": said.confidence,
-        "message": said.sentence(finding.seconds),
-        "seconds": finding.seconds,
-        "remark": finding.remark,
-        "sha256": finding.sha256,
-        "image": {"format": finding.facts.format, "width": finding.facts.width, "height": finding.facts.height},
+def to_json(result: PredictionResult) -> dict[str, Any]:
+    """Return the JSON fields of one image's result, without the provenance fields."""
+    prediction, info = result.prediction, result.image_info
+    fields = {
+        "verdict": prediction.finding,
+        "detected": prediction.detected,
+        "class": prediction.label,
+        "low_confidence": prediction.low,
+        "uncertain": prediction.uncertain,
+        "probabilities": prediction.probabilities,
+        "confidence": prediction.confidence,
+        "message": prediction.sentence(result.seconds),
+        "seconds": result.seconds,
+        "remark": result.remark,
+        "sha256": result.sha256,
+        "image": {"format": info.format, "width": info.width, "height": info.height},
     }
-    if finding.heat_map is not None:
-        answer["heat_map"] = "data:image/png;base64," + base64.b64encode(finding.heat_map).decode()
-    return answer
+    if result.heat_map is not None:
+        fields["heat_map"] = "data:image/png;base64," + base64.b64encode(result.heat_map).decode()
+    return fields
 
 
-def batch_item_json(found):
-    """One image's part of a batch.
-
-    Args:
-      found: predictor.PredictionResult, or the Refusal in its place.
-    """
-    if isinstance(found, ApiError):
-        return {"error": {"code": found.code, "message": found.message}}
-    return to_json(found)
+def batch_item_json(result: PredictionResult | ApiError) -> dict[str, Any]:
+    """Return the JSON fields of one image in a batch."""
+    if isinstance(result, ApiError):
+        return {"error": {"code": result.code, "message": result.message}}
+    return to_json(result)
 
 
-def to_legacy_json(finding):
-    """The answer that clients of the first system read, with the newer fields beside it."""
-    answer = to_json(finding)
-    # Readers that take Message and message for one name would stumble over both.
-    confidence, message = answer.pop("confidence"), answer.pop("message")
+def to_legacy_json(result: PredictionResult) -> dict[str, Any]:
+    """Return the JSON fields that clients of the first system read, followed by the newer fields."""
+    fields = to_json(result)
+    # Parsers that ignore case would confuse them with Confidence and Message.
+    confidence, message = fields.pop("confidence"), fields.pop("message")
     return {
         "Response": "OK",
-        "Classification": answer["verdict"],
-        "aClassification": answer["class"],
+        "Classification": fields["verdict"],
+        "aClassification": fields["class"],
         "Confidence": str(confidence),
         "Message": message,
-        **answer,
+        **fields,
     }
 
 
-def display_name(name):
-    """A file's name as it may be repeated: one line of at most NAME characters."""
+def display_name(name: str | None) -> str:
+    """Return a file name in a form that is safe to repeat: one line of at most MAX_NAME_LENGTH characters."""
     return escape_control_chars(name or "")[:MAX_NAME_LENGTH]

@@ -1,6 +1,7 @@
-"""The images that were sent, kept for later labelling: only when switched on, never more than the configured size.
+"""Stores uploaded images for later labelling, if `Capture` is set, up to a configured size.
 
-A thread of its own writes them, so that no answer waits for a disk. A stop writes what waits, a kill loses it.
+A background thread writes them, so that no response waits for the disk. A regular stop writes everything that is still
+queued; a kill loses it.
 """
 
 import contextlib
@@ -8,127 +9,132 @@ import datetime
 import json
 import logging
 import os
+import pathlib
 import queue
 import re
 import threading
+from typing import Any
 
 from Classes.common import atomic_files
+from Classes.serving.predictor import PredictionResult
 
 LOG_NAME = "Captured.jsonl"
 
-# When the folder is full, so much of it is freed at once, since the log is then written anew.
+# Fraction of the size that is freed if the folder is full. Freeing rewrites the log, so it should happen rarely.
 FREED_FRACTION = 0.1
 
-# Size of the log, as a share of the images' and at least; the oldest lines go first.
-LOG_SHARE, LOG_LEAST = 0.1, 1 << 20
+# Maximum size of the log: a fraction of the images' maximum, but at least MIN_LOG_SIZE bytes.
+LOG_FRACTION, MIN_LOG_SIZE = 0.1, 1 << 20
 
-# What waits for the disk at most: answers, and bytes of their images.
-WAITING, WAITING_BYTES = 1000, 64 << 20
+# Maximum number of queued results, and of bytes of their images.
+MAX_QUEUED, MAX_QUEUED_BYTES = 1000, 64 << 20
 
 # Seconds that a stopping server waits for the disk.
-CLOSING = 30
+CLOSE_TIMEOUT = 30
 
 log = logging.getLogger("ClassifierServer")
 
 
 class UploadStore:
-    """A folder of `<SHA-256>.<format>` files with the bytes that were sent, each content once, and a log of verdicts.
+    """A folder with one file `<SHA-256>.<format>` per distinct image, and a log with one line per result.
 
     Args:
-      folder: pathlib.Path; made when it is missing.
-      most: bytes that the images may have together; the oldest go first.
+      folder: created if it is missing.
+      max_bytes: maximum size of all images together; the oldest are deleted first.
     """
 
-    def __init__(self, folder, most):
-        # Cells of patients are nobody else's business.
+    def __init__(self, folder: pathlib.Path, max_bytes: int):
+        # Only the owner may read images of patients.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic_files.remove_stale_temp_files(folder)
-        self._folder, self._most = folder, most
+        self._folder, self._max_bytes = folder, max_bytes
         self._failing = self._dropping = False
-        found = [(path, path.stat()) for path in folder.iterdir() if _is_image(path)]
-        found.sort(key=lambda each: each[1].st_mtime_ns)
-        # {file name: bytes}, the oldest first.
-        self._sizes = {path.name: stat.st_size for path, stat in found}
-        self._queue = queue.Queue(WAITING)
+        files = [(path, path.stat()) for path in folder.iterdir() if _is_image(path)]
+        files.sort(key=lambda each: each[1].st_mtime_ns)
+        # {file name: bytes}, oldest first.
+        self._sizes = {path.name: stat.st_size for path, stat in files}
+        self._queue: queue.Queue[tuple[dict[str, Any], bytes] | None] = queue.Queue(MAX_QUEUED)
         self._lock = threading.Lock()
-        self._waiting = 0
-        self._writer = threading.Thread(target=self._write, name="captured", daemon=True)
+        self._queued_bytes = 0
+        self._writer = threading.Thread(target=self._write_loop, name="upload store", daemon=True)
         self._writer.start()
 
-    def keep(self, finding, model, request_id):
-        """Have an image that is not there yet, and in any case a line for its answer, written; never waits.
+    def add(self, result: PredictionResult, model: str, request_id: str) -> None:
+        """Queue a log line for a result, and its image unless it is stored already; never block.
 
-        If the disk is so slow that too much waits for it, this is not captured, and a warning is logged.
+        If the queue is full because the disk is slow, log a warning and store nothing.
 
         Args:
-          finding: predictor.PredictionResult.
-          model: SHA-256 of the graph that gave the verdict.
+          result: the prediction and the uploaded bytes.
+          model: SHA-256 of the graph.
           request_id: as in the access log.
         """
         line = {
             "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
-            "file": f"{finding.sha256}.{finding.facts.format}",
-            "sha256": finding.sha256,
-            "verdict": finding.verdict.finding,
-            "class": finding.verdict.label,
-            "probabilities": finding.verdict.probabilities,
-            "engine": finding.engine,
-            "precision": finding.precision,
+            "file": f"{result.sha256}.{result.image_info.format}",
+            "sha256": result.sha256,
+            "verdict": result.prediction.finding,
+            "class": result.prediction.label,
+            "probabilities": result.prediction.probabilities,
+            "engine": result.backend,
+            "precision": result.precision,
             "model": model,
             "request_id": request_id,
         }
+        size = len(result.content)
         with self._lock:
-            fits = self._waiting + len(finding.content) <= max(WAITING_BYTES, len(finding.content))
             with contextlib.suppress(queue.Full):
-                if fits:
-                    self._queue.put_nowait((line, finding.content))
-                    self._waiting += len(finding.content)
+                if self._queued_bytes + size <= max(MAX_QUEUED_BYTES, size):
+                    self._queue.put_nowait((line, result.content))
+                    self._queued_bytes += size
                     return
             first, self._dropping = not self._dropping, True
         if first:
-            log.warning("%s: the disk is too slow; some images are not captured until it catches up", self._folder)
+            log.warning("%s: the disk is too slow. Some images are not captured until it catches up.", self._folder)
 
-    def flush(self):
-        """Wait until everything that was kept so far is written."""
+    def flush(self) -> None:
+        """Wait until everything queued so far is written."""
         self._queue.join()
 
-    def close(self):
-        """Write what waits, and end; nothing may be kept from then on."""
+    def close(self) -> None:
+        """Write what is queued and stop the background thread; `add` must not be called afterwards."""
         with contextlib.suppress(queue.Full):
-            self._queue.put(None, timeout=CLOSING)
-            self._writer.join(CLOSING)
+            self._queue.put(None, timeout=CLOSE_TIMEOUT)
+            self._writer.join(CLOSE_TIMEOUT)
         if self._writer.is_alive():
-            log.warning("%s: the disk does not answer; about %d results are lost", self._folder, self._queue.qsize())
+            log.warning("%s: the disk does not respond; about %d results are lost", self._folder, self._queue.qsize())
 
-    def _write(self):
-        """What the thread does: one entry after the other, until there is None."""
+    def _write_loop(self) -> None:
+        """Write queued results until None arrives."""
         while (entry := self._queue.get()) is not None:
             try:
-                self._add(*entry)
+                self._write(*entry)
                 self._failing = False
             except OSError as error:
                 if not self._failing:
-                    log.warning("%s: %s; images are not captured until it can be written", self._folder, error.strerror)
+                    log.warning(
+                        "%s: %s. Images are not captured until the folder can be written.", self._folder, error.strerror
+                    )
                 self._failing = True
             finally:
                 with self._lock:
-                    self._waiting -= len(entry[1])
-                    self._dropping &= bool(self._waiting)
+                    self._queued_bytes -= len(entry[1])
+                    self._dropping &= bool(self._queued_bytes)
                 self._queue.task_done()
         self._queue.task_done()
 
-    def _add(self, line, content):
+    def _write(self, line: dict[str, Any], content: bytes) -> None:
         name = line["file"]
         new = name not in self._sizes
-        if new and len(content) > self._most:
+        if new and len(content) > self._max_bytes:
             return
         try:
             if new:
                 self._make_room(len(content))
                 atomic_files.write_atomic(self._folder / name, content)
-            self._note(line)
+            self._append_to_log(line)
         except OSError:
-            # An image without its line in the log is captured the next time.
+            # Remove an image without a log line, so that it is captured the next time.
             if new:
                 self._sizes.pop(name, None)
                 with contextlib.suppress(OSError):
@@ -136,59 +142,63 @@ class UploadStore:
             raise
         self._sizes[name] = len(content)
 
-    def _make_room(self, size):
-        if sum(self._sizes.values()) + size <= self._most:
+    def _make_room(self, size: int) -> None:
+        if sum(self._sizes.values()) + size <= self._max_bytes:
             return
-        while self._sizes and sum(self._sizes.values()) + size > self._most * (1 - FREED_FRACTION):
+        while self._sizes and sum(self._sizes.values()) + size > self._max_bytes * (1 - FREED_FRACTION):
             oldest = next(iter(self._sizes))
             (self._folder / oldest).unlink(missing_ok=True)
             del self._sizes[oldest]
-        self._forget()
+        self._compact_log()
 
-    def _forget(self, most=None):
-        """Take out of the log the lines of images that are gone; with a size in bytes also the oldest lines.
+    def _compact_log(self, max_bytes: int | None = None) -> None:
+        """Remove the lines of deleted images and, to reach `max_bytes`, old lines.
 
-        Of the answers that one model gave to one image the last line stays the longest.
+        The last line of each pair of image and model is removed after all others.
         """
         path = self._folder / LOG_NAME
         if not path.exists():
             return
-        lines = path.read_text(encoding="ascii", errors="replace").splitlines(keepends=True)
-        found = [(line, key) for line in lines if (key := _key(line)) is not None and key[0] in self._sizes]
-        if most is not None:
-            last = {key: index for index, (_, key) in enumerate(found)}
-            order = sorted(range(len(found)), key=lambda index: (last[found[index][1]] == index, index), reverse=True)
+        text = path.read_text(encoding="ascii", errors="replace")
+        lines = [
+            (line, key)
+            for line in text.splitlines(keepends=True)
+            if (key := _line_key(line)) is not None and key[0] in self._sizes
+        ]
+        if max_bytes is not None:
+            last = {key: index for index, (_, key) in enumerate(lines)}
+            order = sorted(range(len(lines)), key=lambda index: (last[lines[index][1]] == index, index), reverse=True)
             kept, size = set(), 0
             for index in order:
-                size += len(found[index][0])
-                if size > most:
+                size += len(lines[index][0])
+                if size > max_bytes:
                     break
                 kept.add(index)
-            found = [each for index, each in enumerate(found) if index in kept]
-        atomic_files.write_atomic(path, "".join(line for line, _ in found))
+            lines = [line for index, line in enumerate(lines) if index in kept]
+        atomic_files.write_atomic(path, "".join(line for line, _ in lines))
 
-    def _note(self, line):
-        most = max(LOG_LEAST, int(self._most * LOG_SHARE))
+    def _append_to_log(self, line: dict[str, Any]) -> None:
+        max_bytes = max(MIN_LOG_SIZE, int(self._max_bytes * LOG_FRACTION))
         with open(self._folder / LOG_NAME, "a+b") as file:
-            # A line that a kill or a full disk cut off must not take the next one with it.
+            # If a kill or a full disk cut the last line, end it, so that the new line stays readable.
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - 1))
             cut = file.read(1) not in (b"", b"\n")
             file.write(b"\n" * cut + json.dumps(line).encode("ascii") + b"\n")
-        if end > most:
+        if end > max_bytes:
             self._sizes.setdefault(line["file"], 0)
-            self._forget(int(most * (1 - FREED_FRACTION)))
+            self._compact_log(int(max_bytes * (1 - FREED_FRACTION)))
 
 
-def _is_image(path):
-    # Not any file: what else lies in the folder is never counted, and never removed to make room.
+def _is_image(path: pathlib.Path) -> bool:
+    # Other files in the folder are neither counted nor deleted.
     return re.fullmatch(r"[0-9a-f]{64}\.[A-Za-z0-9]+", path.name) is not None and path.is_file()
 
 
-def _key(line):
-    """(file, model) of a line of the log; None for the end of a run that was killed while it wrote."""
+def _line_key(line: str) -> tuple[str, str | None] | None:
+    """Return (file, model) of a log line, or None if the line is incomplete."""
     try:
-        found = json.loads(line)
-        return found["file"], found.get("model")
+        fields = json.loads(line)
+        return fields["file"], fields.get("model")
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

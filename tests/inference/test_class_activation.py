@@ -126,8 +126,8 @@ def test_the_service_draws_it_on_request(tmp_path):
     assert picture(base64.b64decode(data)).shape == (graphs.SIZE, graphs.SIZE, 3)
     assert "heat_map" not in client.post("/v1/classify?heatmap=0", data=content).get_json()
     refused = client.post("/v1/classify?heatmap=on", data=content)
-    assert (refused.status_code, refused.get_json()["message"]) == (400, "heatmap is on; it is 1 or 0")
-    client.laboratory.close()
+    assert (refused.status_code, refused.get_json()["code"]) == (400, "bad_request")
+    client.service.close()
 
 
 def test_a_model_without_heat_maps_says_so_and_still_classifies(tmp_path):
@@ -139,4 +139,4 @@ def test_a_model_without_heat_maps_says_so_and_still_classifies(tmp_path):
     assert (response.status_code, response.get_json()["code"]) == (501, "no_heat_map")
     assert client.post("/v1/classify", data=services.image(64, 40)).status_code == 200
     assert client.get("/health/ready").status_code == 200
-    client.laboratory.close()
+    client.service.close()

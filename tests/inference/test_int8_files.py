@@ -254,7 +254,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_pair_in_use(card):
 def test_the_service_says_int8_everywhere(card):
     card = publish(card)
     with openvino_backend.OpenVINOBackend(card, "CPU", "AUTO") as engine:
-        client = services.client(card.path.parent.parent, engine=engine, card=card)
+        client = services.client(card.path.parent.parent, backend=engine, card=card)
         picture = services.image(192, SIZE)
 
         historic, model = client.post("/Inference", data=picture), client.get("/v1/model").get_json()
@@ -271,7 +271,7 @@ def test_heat_maps_are_those_of_the_graph(card, tmp_path):
     drawn = [services.client(tmp_path / "maps", card=card).post("/v1/classify?heatmap=1", data=services.image(192))]
     publish(card, 1)
     with openvino_backend.OpenVINOBackend(model_card.load_model_card(path), "CPU", "int8") as engine:
-        client = services.client(tmp_path / "maps", engine=engine, card=model_card.load_model_card(path))
+        client = services.client(tmp_path / "maps", backend=engine, card=model_card.load_model_card(path))
         drawn.append(client.post("/v1/classify?heatmap=1", data=services.image(192)))
 
     first, second = (response.get_json() for response in drawn)

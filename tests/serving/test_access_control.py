@@ -73,7 +73,7 @@ class Clock:
 
 def refused(rate, caller, images=1):
     try:
-        rate.take(caller, images)
+        rate.consume(caller, images)
     except ApiError as refusal:
         assert refusal.code == "too_many_requests"
         return refusal.retry_after
@@ -159,7 +159,7 @@ def test_what_counts_as_one_caller(one, other, same):
 
 def test_a_batch_whose_first_image_was_counted_before():
     rate = access_control.TokenBucketLimiter(6, Clock())
-    rate.take("192.0.2.1")
+    rate.consume("192.0.2.1")
 
     assert refused_batch(rate, 7) is None
     assert refused(rate, "192.0.2.1") == 10
@@ -167,16 +167,16 @@ def test_a_batch_whose_first_image_was_counted_before():
 
 def test_a_refused_batch_counts_nothing():
     rate = access_control.TokenBucketLimiter(6, Clock())
-    rate.take("192.0.2.1", 4)
-    rate.take("192.0.2.1")
+    rate.consume("192.0.2.1", 4)
+    rate.consume("192.0.2.1")
 
     assert refused_batch(rate, 3) == 10
-    rate.take("192.0.2.1", 2)
+    rate.consume("192.0.2.1", 2)
 
 
 def refused_batch(rate, images):
     try:
-        rate.take("192.0.2.1", images, counted=1)
+        rate.consume("192.0.2.1", images, already_counted=1)
     except ApiError as refusal:
         return refusal.retry_after
     return None

@@ -12,26 +12,26 @@ from tests.support import waiting
 
 @pytest.fixture
 def room():
-    found = AdmissionController(workers=1, places=2, deadline=waiting.LIMIT)
+    found = AdmissionController(workers=1, queue_size=2, timeout=waiting.LIMIT)
     yield found
     found.close()
 
 
 def through(room, function, *arguments):
-    with room.place() as place:
-        return place.run(function, *arguments)
+    with room.admit() as ticket:
+        return ticket.run(function, *arguments)
 
 
 def test_work_is_done_and_its_place_is_free_again(room):
     assert through(room, lambda value: value + 1, 41) == 42
-    assert room.inside == 0
+    assert room.in_flight == 0
 
 
 def test_an_error_is_the_callers_and_its_place_is_free_again(room):
     with pytest.raises(TimeoutError, match="the work's own"):
         through(room, _raise, TimeoutError("the work's own"))
 
-    assert room.inside == 0
+    assert room.in_flight == 0
 
 
 def _raise(error):
@@ -42,27 +42,27 @@ def test_so_many_come_in_and_the_next_is_turned_away_at_once(room):
     free = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         entered = [pool.submit(through, room, free.wait, waiting.LIMIT) for _ in range(3)]
-        while room.inside < 3:
+        while room.in_flight < 3:
             threading.Event().wait(0.001)
-        with pytest.raises(ApiError) as refusal, room.place():
+        with pytest.raises(ApiError) as refusal, room.admit():
             pass
         free.set()
 
         assert (refusal.value.code, refusal.value.retry_after) == ("busy", 1)
         assert [each.result() for each in entered] == [True] * 3
-    assert room.inside == 0
+    assert room.in_flight == 0
     assert through(room, lambda: "next") == "next"
 
 
 def test_a_place_that_is_not_used_is_free_again(room):
-    with pytest.raises(ValueError, match="before the work"), room.place():
+    with pytest.raises(ValueError, match="before the work"), room.admit():
         raise ValueError("before the work")
 
-    assert room.inside == 0
+    assert room.in_flight == 0
 
 
 def test_a_missed_deadline_holds_its_worker_until_the_work_ends(monkeypatch):
-    room, free, begun = AdmissionController(workers=1, places=1, deadline=30), threading.Event(), threading.Event()
+    room, free, begun = AdmissionController(workers=1, queue_size=1, timeout=30), threading.Event(), threading.Event()
     calls, done = itertools.count(), []
 
     def monotonic():
@@ -82,9 +82,9 @@ def test_a_missed_deadline_holds_its_worker_until_the_work_ends(monkeypatch):
         through(room, done.append, "too late")
 
     assert first.value.code == second.value.code == "deadline"
-    assert room.inside == 1, "what never began has left; what runs has not"
+    assert room.in_flight == 1, "what never began has left; what runs has not"
     free.set()
-    while room.inside:
+    while room.in_flight:
         threading.Event().wait(0.001)
     assert done == []
     room.close()
@@ -110,9 +110,9 @@ def test_those_who_came_first_are_first(room, monkeypatch):
 
 
 def test_long_work_gives_up_between_its_steps():
-    room = AdmissionController(workers=1, places=0, deadline=0.01)
-    with pytest.raises(ApiError), room.place() as place:
+    room = AdmissionController(workers=1, queue_size=0, timeout=0.01)
+    with pytest.raises(ApiError), room.admit() as ticket:
         threading.Event().wait(0.02)
-        place.check()
+        ticket.check_deadline()
 
     room.close()

@@ -1,7 +1,6 @@
 """The server's sockets, in this process: what is refused before its body is read, and what ends."""
 
 import contextlib
-import functools
 import http.client
 import json
 import pathlib
@@ -12,7 +11,7 @@ import threading
 
 import pytest
 
-from Classes.serving import app, http_server
+from Classes.serving import app, http_server, ports
 from tests.support import services, waiting
 
 pytestmark = pytest.mark.filterwarnings("ignore:send_bytes will be removed:DeprecationWarning")
@@ -24,15 +23,11 @@ DESCRIPTORS = pathlib.Path("/proc/self/fd")
 
 @contextlib.contextmanager
 def serving(folder, *settings, **parts):
-    """A service behind a listener on a free port; yields the listener, whose `laboratory` stands behind it."""
-    laboratory = services.laboratory(folder, *settings, **parts)
-    application = app.create_app(laboratory)
-    judge = functools.partial(app.judge, application)
-    bound = http_server.bind_port("127.0.0.1", 0)
-    listener = http_server.GracefulServer(
-        application, bound, laboratory.configuration, app.error_renderer(application), judge
-    )
-    listener.laboratory = laboratory
+    """A service behind a listener on a free port; yields the listener, whose `service` stands behind it."""
+    service = services.create_service(folder, *settings, **parts)
+    bound = ports.bind_port("127.0.0.1", 0)
+    listener = http_server.GracefulServer(app.create_app(service), bound, service.configuration)
+    listener.service = service
     listener.listen()
     thread = threading.Thread(target=listener.serve)
     thread.start()
@@ -43,7 +38,7 @@ def serving(folder, *settings, **parts):
         thread.join()
         listener.drain(0)
         listener.close()
-        laboratory.close()
+        service.close()
 
 
 def connect(listener):
@@ -179,8 +174,8 @@ def test_a_slow_upload_ends_at_the_deadline(tmp_path, path, framing):
 
         assert (status := answer(connection))[0] == 408
         assert status[1]["code"] == "request_timeout"
-        whole = listener.largest * listener.laboratory.room.capacity
-        waiting.until(lambda: listener.memory.free == whole)
+        whole = listener.max_body * listener.service.admission.capacity
+        waiting.until(lambda: listener.budget.free == whole)
 
 
 @pytest.mark.parametrize("sent", [b"P", b"POST /v1/classify HTTP/1.1\r\nHost: local"])
@@ -208,11 +203,11 @@ def test_an_upload_that_drips_ends_at_the_deadline_all_the_same(tmp_path):
 def test_the_deadline_of_an_answer_counts_from_the_first_byte(tmp_path):
     found = []
     with serving(tmp_path) as listener, connect(listener) as connection:
-        place = listener.laboratory.room.place
-        listener.laboratory.room.place = lambda since=None: found.append(since) or place(since)
+        admit = listener.service.admission.admit
+        listener.service.admission.admit = lambda arrived=None: found.append(arrived) or admit(arrived)
         connection.sendall(head(length=len(IMAGE)))
         waiting.until(lambda: any(channel.request for channel in list(listener.active_channels.values())))
-        (began,) = (channel.request.started for channel in listener.active_channels.values())
+        (began,) = (channel.request.arrived for channel in listener.active_channels.values())
         connection.sendall(IMAGE)
         assert answer(connection)[0] == 200
 
@@ -225,7 +220,7 @@ def test_uploads_together_take_no_more_memory_than_can_be_worked_on(tmp_path):
         first, second, third = (stack.enter_context(connect(listener)) for _ in range(3))
         first.sendall(head(length=1_000_000))
         second.sendall(head(length=1_000_000))
-        waiting.until(lambda: not listener.memory.free)
+        waiting.until(lambda: not listener.budget.free)
         third.sendall(head(length=len(IMAGE)))
 
         status, body = answer(third)
@@ -234,17 +229,17 @@ def test_uploads_together_take_no_more_memory_than_can_be_worked_on(tmp_path):
 
         # Whoever leaves, or is answered, gives back what it had.
         first.close()
-        waiting.until(lambda: listener.memory.free == 1_000_000)
+        waiting.until(lambda: listener.budget.free == 1_000_000)
         second.sendall(bytes(1_000_000))
         assert code(second) == "not_an_image"
-        waiting.until(lambda: listener.memory.free == 2_000_000)
+        waiting.until(lambda: listener.budget.free == 2_000_000)
 
 
 def test_chunks_take_memory_as_they_come(tmp_path):
     settings = ["MaxBody=100000", "ServerWorkers=1", "MaxQueued=0"]
     with serving(tmp_path, *settings) as listener, connect(listener) as first, connect(listener) as second:
         first.sendall(head(**CHUNKED) + b"186a0\r\n" + bytes(100_000))
-        waiting.until(lambda: not listener.memory.free)
+        waiting.until(lambda: not listener.budget.free)
         second.sendall(head(**CHUNKED) + b"1\r\nx")
 
         assert code(second) == "busy"
@@ -258,8 +253,8 @@ def test_no_upload_is_a_file(tmp_path):
         body = boundary + bytes(size) + b"\r\n--b--\r\n"
         before = set(_files())
         seen = []
-        examine = listener.laboratory.examine
-        listener.laboratory.examine = lambda *rest: seen.append(set(_files()) - before) or examine(*rest)
+        examine = listener.service.predict
+        listener.service.predict = lambda *rest: seen.append(set(_files()) - before) or examine(*rest)
         connection.sendall(head(length=len(body), Content_Type="multipart/form-data; boundary=b") + body)
 
         assert code(connection) == "not_an_image"

@@ -98,10 +98,10 @@ def test_a_topic_that_cannot_be_published_to_is_refused(tmp_path, topic):
 @brokers.needed
 def test_a_verdict_of_the_service_reaches_the_network(tmp_path, port):
     with brokers.running(tmp_path, port), brokers.listening(port, TOPIC) as arrived, opened(tmp_path, port) as events:
-        client = services.client(tmp_path, events=events)
+        client = services.client(tmp_path, publisher=events)
         answer = client.post("/Inference", data=services.image(192)).get_json()
         topic, payload, quality = arrived.get(timeout=waiting.LIMIT)
-        client.laboratory.room.close()
+        client.service.admission.close()
 
     event = json.loads(payload)
     assert (topic, quality) == (TOPIC, 1)
@@ -123,7 +123,7 @@ def test_nothing_is_lost_where_the_broker_is_away_for_a_while(tmp_path, port):
             for number in range(5):
                 events.publish({"number": number})
             before = numbers(arrived, range(5))
-        until(lambda: not events._connected)
+        until(lambda: not events.connected)
         for number in range(5, 55):
             events.publish({"number": number})
         with brokers.running(tmp_path, port, *lines):
@@ -140,13 +140,13 @@ def test_a_full_buffer_loses_the_oldest_and_says_so_once(tmp_path, port, caplog)
     with opened(tmp_path, port, "MqttBuffer=3") as events:
         for number in range(8):
             events.publish({"number": number})
-        waiting = [event["number"] for event in events._waiting]
+        waiting = [event["number"] for event in events.pending]
         with brokers.running(tmp_path, port):
-            until(lambda: not events._waiting and not events._underway)
+            until(lambda: events.idle)
 
     assert waiting == [5, 6, 7]
     assert sum("the oldest are lost" in line for line in caplog.messages) == 1
-    assert "MQTT: 5 verdicts were lost" in caplog.text
+    assert "MQTT: 5 results were lost" in caplog.text
 
 
 def test_a_broker_that_is_down_costs_nothing_and_is_told_once(tmp_path, port, caplog):
@@ -159,7 +159,7 @@ def test_a_broker_that_is_down_costs_nothing_and_is_told_once(tmp_path, port, ca
 
     assert spent < 1, "half a millisecond each"
     assert sum("cannot be reached" in line for line in caplog.messages) == 1
-    assert f"MQTT: 2000 verdicts did not reach localhost:{port}" in caplog.messages[-1]
+    assert f"MQTT: 2000 results did not reach localhost:{port}" in caplog.messages[-1]
 
 
 @brokers.needed
@@ -169,7 +169,7 @@ def test_a_broker_that_hangs_costs_nothing_either(tmp_path, port):
         brokers.listening(port, TOPIC) as arrived,
         opened(tmp_path, port) as events,
     ):
-        until(lambda: events._connected)
+        until(lambda: events.connected)
         broker.send_signal(signal.SIGSTOP)
         started = time.process_time()
         for number in range(500):
@@ -208,7 +208,7 @@ def test_a_server_whose_broker_is_away_answers_and_ends_in_order(tmp_path, port)
         said, code = server.stdout.read(), server.wait(waiting.LIMIT)
 
     assert (status, code) == (200, 0)
-    assert f"MQTT: 1 verdicts did not reach localhost:{port}" in said
+    assert f"MQTT: 1 results did not reach localhost:{port}" in said
 
 
 @brokers.needed
@@ -219,7 +219,7 @@ def test_what_is_no_json_does_not_stop_the_rest(tmp_path, port, caplog):
         event = json.loads(arrived.get(timeout=waiting.LIMIT)[1])
 
     assert event["number"] == 1 and "heat_map" not in event
-    assert "a verdict cannot be sent" in caplog.text
+    assert "a result cannot be sent" in caplog.text
 
 
 @brokers.needed
@@ -274,7 +274,7 @@ def test_a_certificate_of_nobody_known_is_not_trusted(tmp_path, port, caplog):
         opened(tmp_path, port, "MqttTls=true") as events,
     ):
         until(lambda: "cannot be reached" in caplog.text)
-        connected = events._connected
+        connected = events.connected
     gc.collect()
 
     assert not connected

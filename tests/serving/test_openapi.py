@@ -14,7 +14,7 @@ from tests.support import graphs, mutations, services
 def client(tmp_path):
     found = services.client(tmp_path, "MaxBody=50000", key=None)
     yield found
-    found.laboratory.close()
+    found.service.close()
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def holds(document, response, path, method):
 
 
 def test_every_address_but_the_pages_is_in_it(client, document):
-    rules = [rule for rule in client.application.url_map.iter_rules() if not rule.endpoint.startswith("web:")]
+    rules = [rule for rule in client.application.url_map.iter_rules() if not rule.endpoint.startswith("pages.")]
 
     assert set(document["paths"]) == {rule.rule for rule in rules}
     assert len(rules) == 8
@@ -107,11 +107,11 @@ def test_refusals_are_the_ones_described(tmp_path):
         response = client.post("/v1/classify", data=services.image(64, 20), headers=headers)
         holds(document, response, "/v1/classify", "post")
         statuses.append(response.status_code)
-    client.laboratory.stop()
+    client.service.stop()
     holds(document, client.get("/health/ready"), "/health/ready", "get")
 
     assert statuses == [401, 200, 200, 429]
-    client.laboratory.close()
+    client.service.close()
 
 
 # An image is more than a schema can say: what is right by the document may still be no image.
@@ -137,13 +137,13 @@ def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(tmp_path
     # An address without parameters and body has nothing to get wrong.
     if mode == schemathesis.GenerationMode.POSITIVE or operation.body or list(operation.iter_parameters()):
         ask()
-    client.laboratory.close()
+    client.service.close()
 
 
 def test_the_model_is_the_card_without_where_it_lies(client):
     answer = client.get("/v1/model").get_json()
 
-    assert answer["graph_sha256"] == client.laboratory.card.graph_sha256
+    assert answer["graph_sha256"] == client.service.card.graph_sha256
     assert answer["classes"] == ["0", "1"]
     assert answer["engine"] == "OpenVINO CPU"
     assert "path" not in answer
@@ -158,9 +158,9 @@ def test_each_code_is_described_once_and_the_first_of_a_status_is_for_libraries(
 
 
 def test_a_route_without_a_description_is_left_out(tmp_path):
-    laboratory = services.laboratory(tmp_path)
-    application = app.create_app(laboratory)
+    service = services.create_service(tmp_path)
+    application = app.create_app(service)
     application.add_url_rule("/extra", "extra", lambda: "x")
 
     assert "/extra" not in openapi.openapi_document(application)["paths"]
-    laboratory.close()
+    service.close()

@@ -11,7 +11,7 @@ from tests.support import graphs, services
 def client(tmp_path):
     found = services.client(tmp_path, "ServerWorkers=2", "MaxQueued=16")
     yield found
-    found.laboratory.close()
+    found.service.close()
 
 
 def figures(client):
@@ -77,9 +77,9 @@ def test_the_room_and_the_model(client):
     assert model == {
         "engine": "OpenVINO CPU",
         "precision": "f32",
-        "graph_sha256": client.laboratory.card.graph_sha256,
+        "graph_sha256": client.service.card.graph_sha256,
     }
-    client.laboratory.stop()
+    client.service.stop()
     assert figures(client)["all_ready", ()] == 0
 
 
@@ -90,7 +90,7 @@ def test_two_services_do_not_share_their_figures(tmp_path):
     assert figures(first)["all_score_count", ()] == 1
     assert figures(second)["all_score_count", ()] == 0
     for each in (first, second):
-        each.laboratory.close()
+        each.service.close()
 
 
 def test_verdicts_are_published(tmp_path):
@@ -101,11 +101,11 @@ def test_verdicts_are_published(tmp_path):
             self.append("closed")
 
     events = Events()
-    client = services.client(tmp_path, events=events)
+    client = services.client(tmp_path, publisher=events)
 
     answer = client.post("/v1/classify", data=services.image(192, 40)).get_json()
     client.post("/v1/classify", data=b"no image")
-    client.laboratory.close()
+    client.service.close()
 
     assert events == [answer, "closed"]
 
@@ -123,7 +123,7 @@ def test_the_access_log_escapes_and_rolls(tmp_path):
 
 def test_a_full_disk_ends_the_access_log_once_and_nothing_else(tmp_path, caplog, monkeypatch):
     log = access_log.AccessLog(tmp_path / "Logs")
-    client = services.client(tmp_path, access=log)
+    client = services.client(tmp_path, access_log=log)
 
     def full(record):
         raise OSError(28, "No space left on device")
@@ -133,4 +133,4 @@ def test_a_full_disk_ends_the_access_log_once_and_nothing_else(tmp_path, caplog,
 
     assert statuses == [200] * 3
     assert caplog.text.count("requests are no longer logged") == 1
-    client.laboratory.close()
+    client.service.close()

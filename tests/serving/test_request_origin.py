@@ -33,7 +33,7 @@ def ask(tmp_path_factory):
             return "ok" if response.status_code == 200 else response.get_json()["code"]
 
     yield send
-    client.laboratory.close()
+    client.service.close()
 
 
 def outcome(folder, *settings, environ=None, **headers):
@@ -42,7 +42,7 @@ def outcome(folder, *settings, environ=None, **headers):
         response = client.get("/v1/model", headers=headers, environ_overrides=environ)
         return "ok" if response.status_code == 200 else response.get_json()["code"]
     finally:
-        client.laboratory.close()
+        client.service.close()
 
 
 # The host that is asked for
@@ -135,7 +135,7 @@ def test_a_program_need_not_name_the_host(tmp_path):
 
     carry, client.application.wsgi_app = client.application.wsgi_app, without_host
     found = client.get("/v1/model").status_code
-    client.laboratory.close()
+    client.service.close()
 
     assert found == 200
 
@@ -212,17 +212,17 @@ def test_nothing_of_a_refused_page_is_classified_or_captured(tmp_path):
     class Captured:
         kept = 0
 
-        def keep(self, *_):
+        def add(self, *_):
             self.kept += 1
 
         def close(self):
             pass
 
     captured = Captured()
-    client = services.client(tmp_path, captured=captured)
+    client = services.client(tmp_path, upload_store=captured)
     headers = {"Host": "127.0.0.1:8080", "Origin": "http://evil.example.net", "Content-Type": "text/plain"}
     client.post("/v1/classify", data=services.image(64, 20), headers=headers)
-    client.laboratory.close()
+    client.service.close()
 
     assert captured.kept == 0
 
@@ -251,7 +251,7 @@ def test_nothing_of_a_refused_page_is_classified_or_captured(tmp_path):
 def test_who_called(proxies, peer, forwarded, caller):
     environ = {"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": forwarded}
 
-    request_origin.Proxies(proxies).forward(environ)
+    request_origin.TrustedProxies(proxies).apply_forwarded_headers(environ)
 
     assert environ["REMOTE_ADDR"] == caller
 
@@ -287,6 +287,6 @@ def test_what_is_no_proxy(text):
 @pytest.mark.parametrize("text", ["0.0.0.0/0", "::/0", "10.0.0.0/33", "10.0.0.256", "1:2"])
 def test_a_proxy_that_is_no_network_or_every_network(tmp_path, text):
     with pytest.raises(ConfigurationError) as error:
-        request_origin.Proxies(graphs.configuration(tmp_path, f"TrustedProxy={text}")["TrustedProxy"])
+        request_origin.TrustedProxies(graphs.configuration(tmp_path, f"TrustedProxy={text}")["TrustedProxy"])
 
     assert error.value.code == "trusted_proxy"

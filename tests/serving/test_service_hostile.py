@@ -21,7 +21,7 @@ ALLOWED = {200, 400, 413, 415, 422}
 def client(tmp_path):
     found = services.client(tmp_path, "RateLimitPerMinute=0", "MaxPixels=1000000", "MaxSide=5000", "MaxBody=200000")
     yield found
-    found.laboratory.close()
+    found.service.close()
 
 
 def saved(image, kind, **options):
@@ -84,7 +84,7 @@ def test_cut_and_flipped_images_are_verdicts_or_refusals_and_change_nothing_else
         assert status in ALLOWED, (number, status, code)
 
     assert client.post("/v1/classify", data=images[0]).get_json()["probabilities"] == before
-    assert client.laboratory.room.inside == 0
+    assert client.service.admission.in_flight == 0
 
 
 def test_what_is_no_image_or_too_large_a_one(client):
@@ -136,7 +136,7 @@ def test_no_request_is_a_defect(client, path, method, query, kind, headers, body
         assert app.REQUEST_ID_PATTERN.fullmatch(response.headers["X-Request-ID"])
         if response.status_code >= 400 and method != "HEAD":
             assert response.get_json()["code"] in api_errors.ERROR_CODES
-    assert client.laboratory.room.inside == 0
+    assert client.service.admission.in_flight == 0
 
 
 def test_many_threads_get_their_own_answers(tmp_path):
@@ -152,7 +152,7 @@ def test_many_threads_get_their_own_answers(tmp_path):
     for value, answer in zip(values, answers, strict=True):
         assert answer["probabilities"]["1"] == pytest.approx(graphs.RED[value], abs=1e-6)
     assert len({answer["request_id"] for answer in answers}) == len(values)
-    application.laboratory.close()
+    application.service.close()
 
 
 @pytest.mark.slow
@@ -169,12 +169,12 @@ def test_the_server_and_the_classifier_say_the_same(tmp_path):
     rows = json.loads((tmp_path / "rows.json").read_text())["images"]
 
     with backend.open_engine(configuration, card) as engine:
-        client = services.client(tmp_path, engine=engine, card=card)
+        client = services.client(tmp_path, backend=engine, card=card)
         answers = [
             client.post("/v1/classify", data=path.read_bytes()).get_json()
             for path in sorted((tmp_path / "Model/Test").iterdir())
         ]
-        client.laboratory.close()
+        client.service.close()
 
     assert [row["probability_1"] for row in rows] == [answer["probabilities"]["1"] for answer in answers]
     assert [row["verdict"] for row in rows] == [answer["verdict"] for answer in answers]

@@ -1,6 +1,6 @@
 import pytest
 
-from Classes.serving import app
+from Classes.serving import page_routes
 from tests.support import services
 
 
@@ -12,10 +12,10 @@ def client(tmp_path, monkeypatch):
         (web / name).write_text(f"content of {name}")
     (web / ".hidden.js").write_text("no part of the page")
     (tmp_path / "secret.html").write_text("outside")
-    monkeypatch.setattr(app, "STATIC_FOLDER", web)
+    monkeypatch.setattr(page_routes, "STATIC_FOLDER", web)
     found = services.client(tmp_path, key=b"k" * 16)
     yield found
-    found.laboratory.close()
+    found.service.close()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def open_client(tmp_path):
 
     def start(most=1 << 20):
         captured = upload_store.UploadStore(tmp_path / "Captured", most)
-        client = services.client(tmp_path, captured=captured)
+        client = services.client(tmp_path, upload_store=captured)
         opened.append(client)
         post = client.post
         # What is asserted is on the disk then.
@@ -35,7 +35,7 @@ def open_client(tmp_path):
 
     yield start
     for client in opened:
-        client.laboratory.close()
+        client.service.close()
 
 
 def test_what_was_sent_is_kept_as_it_was_with_its_verdict(tmp_path, open_client):
@@ -69,7 +69,7 @@ def test_the_answer_of_a_new_model_to_a_known_image_has_a_line(tmp_path, open_cl
     content = services.image(64, 40)
     open_client().post("/Inference", data=content)
     client = open_client()
-    client.laboratory.card = dataclasses.replace(client.laboratory.card, graph_sha256="f" * 64)
+    client.service.card = dataclasses.replace(client.service.card, graph_sha256="f" * 64)
     client.post("/Inference", data=content)
 
     first, second = rows(tmp_path / "Captured")
@@ -79,7 +79,7 @@ def test_the_answer_of_a_new_model_to_a_known_image_has_a_line(tmp_path, open_cl
 
 def test_no_answer_waits_for_the_disk_and_a_stop_writes_what_waits(tmp_path, monkeypatch):
     captured = upload_store.UploadStore(tmp_path / "Captured", 1 << 20)
-    client = services.client(tmp_path, captured=captured)
+    client = services.client(tmp_path, upload_store=captured)
     free, flush = threading.Event(), os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: free.wait(30) and flush(file))
 
@@ -88,21 +88,21 @@ def test_no_answer_waits_for_the_disk_and_a_stop_writes_what_waits(tmp_path, mon
     assert statuses == [200] * 20
     assert not list((tmp_path / "Captured").glob("*.png"))
     free.set()
-    client.laboratory.close()
+    client.service.close()
     assert len(kept(tmp_path / "Captured")) == len(rows(tmp_path / "Captured")) == 20
 
 
 def test_what_waits_for_a_slow_disk_is_bounded(tmp_path, monkeypatch, caplog):
     images = [services.image(red, 40, "BMP") for red in range(20)]
-    monkeypatch.setattr(upload_store, "WAITING_BYTES", 5 * len(images[0]))
+    monkeypatch.setattr(upload_store, "MAX_QUEUED_BYTES", 5 * len(images[0]))
     captured = upload_store.UploadStore(tmp_path / "Captured", 1 << 20)
-    client = services.client(tmp_path, captured=captured)
+    client = services.client(tmp_path, upload_store=captured)
     free, flush = threading.Event(), os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: free.wait(30) and flush(file))
 
     statuses = [client.post("/Inference", data=content).status_code for content in images]
     free.set()
-    client.laboratory.close()
+    client.service.close()
 
     assert statuses == [200] * 20
     assert len(rows(tmp_path / "Captured")) == len(kept(tmp_path / "Captured")) == 5
@@ -110,8 +110,8 @@ def test_what_waits_for_a_slow_disk_is_bounded(tmp_path, monkeypatch, caplog):
 
 
 def test_the_log_is_bounded_and_keeps_the_newest_line_of_each_image(tmp_path, open_client, monkeypatch):
-    monkeypatch.setattr(upload_store, "LOG_LEAST", 4000)
-    monkeypatch.setattr(upload_store, "LOG_SHARE", 0)
+    monkeypatch.setattr(upload_store, "MIN_LOG_SIZE", 4000)
+    monkeypatch.setattr(upload_store, "LOG_FRACTION", 0)
     client = open_client()
     for red in (64, 65):
         client.post("/Inference", data=services.image(red, 40))
@@ -130,7 +130,7 @@ def test_other_files_of_the_folder_are_neither_counted_nor_removed(tmp_path):
     (tmp_path / f"{'0' * 64}.jpg").write_bytes(bytes(900))
     captured = upload_store.UploadStore(tmp_path, 1000)
 
-    captured.keep(finding(bytes(200)), "model", "request")
+    captured.add(finding(bytes(200)), "model", "request")
     captured.close()
 
     found = {path.name for path in tmp_path.iterdir()} - {upload_store.LOG_NAME}
@@ -141,10 +141,10 @@ def finding(content):
     verdict = types.SimpleNamespace(finding="ALL detected", label="1", probabilities={"0": 0.25, "1": 0.75})
     return types.SimpleNamespace(
         sha256=hashlib.sha256(content).hexdigest(),
-        facts=types.SimpleNamespace(format="png"),
+        image_info=types.SimpleNamespace(format="png"),
         content=content,
-        verdict=verdict,
-        engine="CPU",
+        prediction=verdict,
+        backend="CPU",
         precision="f32",
     )
 
@@ -158,7 +158,7 @@ def test_what_is_refused_is_not_kept(tmp_path, open_client):
 def test_nothing_is_kept_unless_it_is_switched_on(tmp_path):
     client = services.client(tmp_path)
     client.post("/Inference", data=services.image(64, 40))
-    client.laboratory.close()
+    client.service.close()
 
     assert not (tmp_path / "Model/Data/Captured").exists()
 
@@ -245,7 +245,7 @@ def test_an_image_whose_line_cannot_be_written_is_captured_the_next_time(tmp_pat
 
     client, image = open_client(), services.image(64, 40)
     with monkeypatch.context() as patch:
-        patch.setattr(upload_store.UploadStore, "_note", full)
+        patch.setattr(upload_store.UploadStore, "_append_to_log", full)
         assert client.post("/Inference", data=image).status_code == 200
     assert not kept(tmp_path / "Captured")
 

@@ -10,7 +10,7 @@ import pytest
 
 from Classes import Helpers
 from Classes.imaging import color_stats
-from Classes.serving import api_errors, app
+from Classes.serving import api_errors, page_routes
 from tests.support import browser, graphs, servers, services, waiting
 
 KEY = "k" * 32
@@ -23,7 +23,7 @@ class Elements(html.parser.HTMLParser):
     def __init__(self, page):
         super().__init__()
         self.found, self.text = [], ""
-        self.feed((app.STATIC_FOLDER / page).read_text(encoding="utf-8"))
+        self.feed((page_routes.STATIC_FOLDER / page).read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
         self.found.append((tag, dict(attrs)))
@@ -47,10 +47,10 @@ def test_what_a_page_names_is_served(page, tmp_path):
         assert re.fullmatch(r"\./|[a-z]+(\.[a-z]+)?", address)
         with client.get("/" + address.removeprefix("./")) as response:
             assert response.status_code == 200
-    client.laboratory.close()
+    client.service.close()
 
 
-@pytest.mark.parametrize("path", sorted(app.STATIC_FOLDER.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(page_routes.STATIC_FOLDER.iterdir()), ids=lambda path: path.name)
 def test_nothing_comes_from_outside(path):
     text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
 
@@ -69,7 +69,7 @@ def test_nothing_is_inline(page):
 def test_what_names_an_element_finds_it(page):
     elements = Elements(page).found
     ids = [fields["id"] for _, fields in elements if "id" in fields]
-    script = (app.STATIC_FOLDER / {"index.html": "app.js"}.get(page, "docs.js")).read_text(encoding="utf-8")
+    script = (page_routes.STATIC_FOLDER / {"index.html": "app.js"}.get(page, "docs.js")).read_text(encoding="utf-8")
     named = re.findall(r'byId\("([^"]+)"\)', script)
     for _, fields in elements:
         for key in ("for", "aria-describedby", "aria-labelledby"):
@@ -112,7 +112,7 @@ def test_the_contrast_rule_itself():
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_texts_stand_out_from_their_ground(theme):
-    blocks = re.findall(r":root \{([^}]*)\}", (app.STATIC_FOLDER / "style.css").read_text(encoding="utf-8"))
+    blocks = re.findall(r":root \{([^}]*)\}", (page_routes.STATIC_FOLDER / "style.css").read_text(encoding="utf-8"))
     colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", blocks[theme]))
 
     for ground in ("ground", "raised"):

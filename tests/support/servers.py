@@ -1,4 +1,4 @@
-"""Server.py in a process of its own, around the engine of tests.support.services, for tests of its life and its sockets."""
+"""Run Server.py in its own process with a fake backend, for tests of start, stop and sockets."""
 
 import contextlib
 import http.client
@@ -10,15 +10,15 @@ import sys
 from Classes import Helpers
 from tests.support import graphs, waiting
 
-# What Server.py does, but for the device: HOLD keeps every call after the warm-up for so many seconds, or until there
-# is a file of that name.
+# Server.py with a fake backend. HOLD delays every call after the warm-up by this number of seconds, or until a file of
+# this name exists.
 SCRIPT = """
 import os, sys, time
 import Server
 from Classes.inference import backend; from Classes.common import cli
 from tests.support import services
 
-class Slow(services.Engine):
+class SlowBackend(services.FakeBackend):
     calls = 0
 
     def classify(self, batch):
@@ -33,20 +33,20 @@ class Slow(services.Engine):
                 time.sleep(float(hold))
         return super().classify(batch)
 
-backend.open_engine = lambda configuration, card: contextlib.nullcontext(Slow())
+backend.open_engine = lambda configuration, card: contextlib.nullcontext(SlowBackend())
 sys.exit(cli.run_cli(lambda: Server.main(sys.argv[1:]), ()))
 """.replace("import os,", "import contextlib, os,")
 
 
 def command(folder, *settings, real=False):
-    """The command of a server under `folder`, on a free port; `real` is Server.py itself with its device."""
+    """Return the command of a server for `folder` on a free port; `real`: Server.py itself, with its device."""
     settings = [f"NetworkPath={folder}", "Port=0", "Precision=f32", *settings]
     program = [str(Helpers.PROJECT / "Server.py")] if real else ["-c", SCRIPT]
     return [sys.executable, "-u", *program, *[part for text in settings for part in ("--set", text)]]
 
 
 def run(folder, *settings, real=False, **environment):
-    """A server that is expected to end by itself; subprocess.CompletedProcess."""
+    """Run a server that is expected to fail; return subprocess.CompletedProcess."""
     environment = {**os.environ, "HOLD": "0", **environment}
     return subprocess.run(
         command(folder, *settings, real=real),
@@ -60,9 +60,9 @@ def run(folder, *settings, real=False, **environment):
 
 @contextlib.contextmanager
 def running(folder, *settings, hold=0, real=False, model=None, **environment):
-    """A started server; yields its process, with `port` and the `lines` it has printed; ended with the block.
+    """Start a server and yield its process, with attributes `port` and `lines` (printed so far); kill it afterwards.
 
-    `model` has arguments for graphs.write; without it there is the tiny graph, or one that nobody reads.
+    `model` has arguments for graphs.write; by default `real` gets the tiny graph, and the fake backend none.
     """
     graphs.write(folder / "Model", **(model or {"content": None if real else b"no graph"}))
     environment = {**os.environ, "HOLD": str(hold), **environment}
@@ -89,7 +89,7 @@ def running(folder, *settings, hold=0, real=False, model=None, **environment):
 
 
 def request(port, method="POST", path="/Inference", body=None, timeout=waiting.LIMIT, **headers):
-    """(status, JSON or None, headers) of one request over a connection of its own."""
+    """Send one request over a new connection; return (status, JSON or None, headers)."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     with contextlib.closing(connection):
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})

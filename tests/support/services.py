@@ -1,4 +1,4 @@
-"""The service around an engine whose answers are known, for tests."""
+"""The service around a fake backend with known results, for tests."""
 
 import io
 import threading
@@ -12,13 +12,13 @@ from Classes.serving.prediction_service import PredictionService
 from tests.support import graphs, smears
 
 
-class Engine:
-    """Says what the red of an image says (graphs.RED), as the tiny graph does; can be held up and broken.
+class FakeBackend:
+    """Classifies an image by its mean red (graphs.RED), as the tiny graph does; can be paused and can fail.
 
     Attributes:
-      free: threading.Event; while it is cleared, every call waits.
-      entered: threading.Semaphore, released by every call.
-      error: raised by every call, when not None.
+      free: threading.Event; every call waits while it is not set.
+      entered: threading.Semaphore, released at the start of every call.
+      error: raised by every call unless it is None.
     """
 
     name, precision = "OpenVINO CPU", "f32"
@@ -42,7 +42,7 @@ class Engine:
 
 
 def image(red, size=300, kind="PNG"):
-    """The bytes of an image of one red."""
+    """Return the bytes of an image with this red."""
     if kind == "PNG":
         return smears.png(graphs.red(red, size))
     buffer = io.BytesIO()
@@ -50,18 +50,18 @@ def image(red, size=300, kind="PNG"):
     return buffer.getvalue()
 
 
-def laboratory(folder, *settings, engine=None, warm=True, card=None, **parts):
-    """A Laboratory over a card whose graph is never read."""
+def create_service(folder, *settings, backend=None, warm=True, card=None, **parts):
+    """Create a PredictionService; by default with a model card whose graph is never read."""
     card = card or model_card.load_model_card(graphs.write(folder / "Model", content=b"no graph"))
-    found = PredictionService(graphs.configuration(folder, *settings), card, engine or Engine(), **parts)
+    found = PredictionService(graphs.configuration(folder, *settings), card, backend or FakeBackend(), **parts)
     if warm:
         found.warm_up()
     return found
 
 
 def client(folder, *settings, **parts):
-    """Flask's test client of a service; `client.laboratory` is what stands behind it."""
-    behind = laboratory(folder, *settings, **parts)
-    found = app.create_app(behind).test_client()
-    found.laboratory = behind
+    """Return Flask's test client of a new service, which is its attribute `service`."""
+    service = create_service(folder, *settings, **parts)
+    found = app.create_app(service).test_client()
+    found.service = service
     return found

@@ -39,9 +39,9 @@ def served(tmp_path, sticks):
     card = standin.write(tmp_path)
     configuration = graphs.configuration(tmp_path, "Precision=AUTO")
     with backend.open_engine(configuration, card) as engine:
-        client = services.client(tmp_path, engine=engine, card=card)
+        client = services.client(tmp_path, backend=engine, card=card)
         yield client
-        client.laboratory.close()
+        client.service.close()
 
 
 def ask(client, red):
@@ -95,7 +95,7 @@ def test_without_a_stick_there_are_no_figures_of_one(tmp_path):
     client = services.client(tmp_path)
 
     assert "all_stick" not in client.get("/metrics").get_data(as_text=True)
-    client.laboratory.close()
+    client.service.close()
 
 
 @pytest.mark.parametrize("device", ["NCS1", "AUTO"])

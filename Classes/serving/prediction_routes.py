@@ -1,0 +1,122 @@
+"""The endpoints that classify images: /Inference, /v1/classify and /v1/batch."""
+
+from typing import Any
+
+import flask
+
+from Classes.serving import response_schemas, uploads
+from Classes.serving.api_errors import ApiError
+from Classes.serving.openapi import ONE_IMAGE_BODY, SEVERAL_IMAGES_BODY, documented
+from Classes.serving.prediction_service import PredictionService
+from Classes.serving.predictor import PredictionResult
+
+LEGACY_ENDPOINT = "/Inference"
+
+# Key of the WSGI environment: time.monotonic() when the first byte of the request arrived; the timeout counts from it.
+ARRIVED = "all.arrived"
+
+_IMAGE_ERRORS = (
+    "empty", "several_images", "image_too_large", "not_an_image", "damaged_image", "no_content", "unknown_bit_depth",
+    "several_pages", "unsupported_image",
+)  # fmt: skip
+_LOAD_ERRORS = ("too_many_requests", "busy", "engine_failed", "deadline")
+_HEAT_MAP_QUERY = {"heatmap": ({"type": "string", "enum": ["0", "1"]}, "1: also return a heat map")}
+
+blueprint = flask.Blueprint("predictions", __name__)
+
+
+@blueprint.post(LEGACY_ENDPOINT)
+@documented(response="Inference", errors=_IMAGE_ERRORS + _LOAD_ERRORS, body=ONE_IMAGE_BODY, secured=True)
+def inference() -> dict[str, Any]:
+    """Classify one image, with the response format of the first version.
+
+    The image is the request body or the form field `file`. The content type is ignored.
+    """
+    result = _predict_one()
+    return {**response_schemas.to_legacy_json(result), **_service().provenance(flask.g.request_id, result)}
+
+
+@blueprint.post("/v1/classify")
+@documented(
+    response="Classified",
+    errors=(*_IMAGE_ERRORS, *_LOAD_ERRORS, "no_heat_map"),
+    body=ONE_IMAGE_BODY,
+    query=_HEAT_MAP_QUERY,
+    secured=True,
+)
+def classify() -> dict[str, Any]:
+    """Classify one image, optionally with a heat map.
+
+    The image is the request body or the form field `file`. The content type is ignored.
+    """
+    result = _predict_one(_parse_flag("heatmap"))
+    return {**response_schemas.to_json(result), **_service().provenance(flask.g.request_id, result)}
+
+
+@blueprint.post("/v1/batch")
+@documented(
+    response="Batch",
+    errors=("empty", "several_images", "too_many_images", *_LOAD_ERRORS),
+    body=SEVERAL_IMAGES_BODY,
+    secured=True,
+)
+def batch() -> dict[str, Any]:
+    """Classify several images sent as one form.
+
+    Each image is a form field `file`. The response has one result per image, in the same order. An image that cannot
+    be classified has `error` in place of a result and does not affect the others.
+    """
+    service, request = _service(), flask.request
+    max_images = service.configuration["MaxBatch"]
+    with service.admission.admit(request.environ.get(ARRIVED)) as ticket:
+        images = uploads.all_images(request)
+        if len(images) > max_images:
+            raise ApiError(
+                "too_many_images", f"The request has {len(images)} images, and MaxBatch is {max_images}. Send fewer."
+            )
+        service.rate_limiter.consume(request.remote_addr or "", len(images), already_counted=1)
+        results = [
+            uploads.add_hint(result, content, request) if isinstance(result, ApiError) else _record(result)
+            for result, (_, content) in zip(
+                service.predict_batch(ticket, [content for _, content in images]), images, strict=True
+            )
+        ]
+    items = [
+        {"index": index, "name": response_schemas.display_name(name), **response_schemas.batch_item_json(result)}
+        for index, ((name, _), result) in enumerate(zip(images, results, strict=True))
+    ]
+    succeeded = [result for result in results if isinstance(result, PredictionResult)]
+    return {
+        "results": items,
+        "failed": len(items) - len(succeeded),
+        **service.provenance(flask.g.request_id, *succeeded),
+    }
+
+
+def _predict_one(heat_map: bool = False) -> PredictionResult:
+    request = flask.request
+    with _service().admission.admit(request.environ.get(ARRIVED)) as ticket:
+        content = uploads.single_image(request)
+        try:
+            return _record(_service().predict(ticket, content, heat_map))
+        except ApiError as error:
+            raise uploads.add_hint(error, content, request) from error
+
+
+def _record(result: PredictionResult) -> PredictionResult:
+    flask.g.predictions.append({"sha256": result.sha256, "verdict": result.prediction.finding})
+    _service().record(result, flask.g.request_id)
+    return result
+
+
+def _service() -> PredictionService:
+    return flask.current_app.extensions["prediction_service"]
+
+
+def _parse_flag(name: str) -> bool:
+    """Return a query parameter as bool; an unknown value is an error rather than false."""
+    text = flask.request.args.get(name, "0")
+    flags = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+    if text.lower() not in flags:
+        raise ApiError("bad_request", f"{name}={text[:16]} is not valid. Use 1 or 0.")
+    return flags[text.lower()]
