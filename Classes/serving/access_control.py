@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from werkzeug.datastructures import Headers
 
 from Classes.common import secret_files
+from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
-from Classes.Helpers import Configuration
 from Classes.serving import request_origin
 from Classes.serving.api_errors import ApiError
 

@@ -25,7 +25,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error, RequestEntityTooLarge
 
-from Classes.Helpers import Configuration
+from Classes.common.config import Configuration
 from Classes.serving import api_errors, app
 from Classes.serving.ports import port_error
 

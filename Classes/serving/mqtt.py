@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from Classes.common import secret_files
+from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
-from Classes.Helpers import Configuration
 
 PASSWORD_VARIABLE = "ALL_MQTT_PASSWORD"
 

@@ -6,8 +6,8 @@ import logging
 import threading
 from typing import Any, Protocol
 
+from Classes.common.config import Configuration
 from Classes.common.errors import ALLError, EngineError, ImageError
-from Classes.Helpers import Configuration
 from Classes.inference.class_activation import Explainer
 from Classes.inference.model_card import ModelCard
 from Classes.serving import access_control, api_errors, predictor, response_schemas

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from Classes.Helpers import Configuration
+from Classes.common.config import Configuration
 from Classes.imaging import color_stats, content_check, decode
 from Classes.inference import prediction
 from Classes.inference.backend import classify_with_source

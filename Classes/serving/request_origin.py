@@ -8,8 +8,8 @@ from typing import Any
 
 from werkzeug.datastructures import Headers
 
+from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
-from Classes.Helpers import Configuration
 from Classes.serving.api_errors import ApiError
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s\[\]:/?#@,\\]+)(?::([0-9]{0,5}))?")

@@ -7,8 +7,8 @@ import types
 
 from Classes import Helpers
 from Classes.common import stderr_capture
+from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
-from Classes.Helpers import Configuration
 from Classes.inference import backend, model_card
 from Classes.serving import access_control, app, http_server, mqtt, ports, request_origin
 from Classes.serving.access_log import AccessLog
