@@ -31,7 +31,8 @@ class ParsedError(Exception):
 
 def texts():
     """(file, text) of all that users read; a script's text is its strings."""
-    documents = [PROJECT / "README.md", PROJECT / "Setup.sh", *(PROJECT / "docs").glob("*.md")]
+    documents = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "Setup.sh")]
+    documents += (PROJECT / "docs").glob("*.md")
     documents += (PROJECT / "Required" / "cluster").iterdir()
     yield from ((path, path.read_text(encoding="utf-8")) for path in documents)
     notebook = json.loads((PROJECT / "Trainer.ipynb").read_text(encoding="utf-8"))
