@@ -18,7 +18,7 @@ from Classes.common import cli
 
 
 def main(arguments=None) -> int:
-    parser = cli.base_parser(__doc__, device=True)
+    parser = cli.base_parser(__doc__, "Classifier", device=True)
     parser.add_argument("sources", metavar="FILE-OR-FOLDER", nargs="*", help="images (default: TestImagePath)")
     group = parser.add_argument_group("results")
     group.add_argument("--csv", metavar="PATH", help="write one row an image as CSV")

@@ -17,7 +17,7 @@ from Classes.common import cli
 
 
 def main(arguments=None) -> int:
-    parser = cli.base_parser(__doc__)
+    parser = cli.base_parser(__doc__, "Client")
     parser.add_argument(
         "command", nargs="?", choices=["Test", "Send"], default="Test", help="Test: what is in TestImagePath; Send: any"
     )

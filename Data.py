@@ -20,7 +20,7 @@ from Classes.common import cli
 
 
 def main(arguments=None) -> int:
-    parser = cli.base_parser(__doc__)
+    parser = cli.base_parser(__doc__, "Data")
     words = "Augment: write views of the originals; Check: audit the images; Demo: draw synthetic smears"
     parser.add_argument("command", nargs="?", choices=["Augment", "Check", "Demo"], help=words)
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="with Augment: the originals (default: DatasetDir)")

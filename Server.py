@@ -17,7 +17,7 @@ from Classes.common import cli
 
 
 def main(arguments=None) -> int:
-    parser = cli.base_parser(__doc__, device=True)
+    parser = cli.base_parser(__doc__, "Server", device=True)
     options = parser.parse_args(arguments)
     from Classes import Helpers
     from Classes.serving import server

@@ -23,7 +23,7 @@ from Classes.common import cli
 
 
 def main(arguments=None) -> int:
-    parser = cli.base_parser(__doc__)
+    parser = cli.base_parser(__doc__, "Trainer")
     parser.add_argument(
         "command",
         nargs="?",

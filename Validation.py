@@ -19,7 +19,7 @@ from Classes.common import cli
 
 
 def main(arguments=None) -> int:
-    parser = cli.base_parser(__doc__, device=True)
+    parser = cli.base_parser(__doc__, "Validation", device=True)
     parser.add_argument("command", nargs="?", choices=["Folds"], help="cross-validation instead of the frozen graph")
     parser.add_argument("count", nargs="?", type=_count, default=5, help="how many folds (default: 5)")
     options = parser.parse_args(arguments)

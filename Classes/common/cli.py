@@ -16,8 +16,9 @@ import signal
 import subprocess
 import sys
 import traceback
+from typing import Any, NoReturn
 
-from Classes.common import interrupts
+from Classes.common import config_schema, interrupts, provenance
 from Classes.common.errors import ALLError, escape_control_chars
 from Classes.common.paths import PROJECT
 
@@ -141,7 +142,16 @@ class Parser(argparse.ArgumentParser):
 
     `argparse` by itself fills all positional arguments as soon as it meets the first one, so that `Send --csv out.csv
     Slides/` leaves `Slides/` over (https://github.com/python/cpython/issues/59317).
+
+    Attributes:
+      script: the entry script whose configuration keys --help lists, or "".
     """
+
+    script = ""
+
+    def format_help(self) -> str:
+        keys = f"\n{config_schema.describe_keys(self.script)}" if self.script else ""
+        return super().format_help() + keys
 
     def parse_args(self, args=None, namespace=None):
         args = list(sys.argv[1:] if args is None else args)
@@ -152,16 +162,26 @@ class Parser(argparse.ArgumentParser):
         return self.parse_intermixed_args(args, namespace)
 
 
-def base_parser(description, device=False):
-    """The options that every entry script has.
+class _Version(argparse.Action):
+    """--version: print the version and, in a git checkout, the commit."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        commit = provenance.git_commit()
+        print(provenance.version(), *([f"({commit})"] if commit else []))
+        parser.exit()
+
+
+def base_parser(description: str | None, script: str = "", device: bool = False) -> Parser:
+    """Return a parser with the options that every entry script has: `confs` and `settings`.
 
     Args:
-      description: the script's docstring, shown by --help as it stands.
-      device: whether the script opens an engine, and so has --device.
-    Returns:
-      Parser with `confs` and `settings`.
+      description: the script's docstring; --help shows it unchanged.
+      script: "Trainer", …; --help also lists the configuration keys that it reads.
+      device: whether the script runs a model, and so has --device.
     """
     options = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.script = script
+    options.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     group = options.add_argument_group("configuration")
     group.add_argument("--confs", metavar="PATH", help="configuration file (default: Required/confs.json)")
     group.add_argument(
@@ -201,8 +221,8 @@ def run_cli(main, packages):
             stream.reconfigure(errors="backslashreplace")
     stop = interrupts.SignalGuard()
     try:
-        # --help answers even where nothing is installed yet.
-        if not {"-h", "--help"} & set(sys.argv[1:]):
+        # --help and --version work before anything is installed.
+        if not {"-h", "--help", "--version"} & set(sys.argv[1:]):
             check_system(packages)
             reexec_in_venv(packages)
             os.environ.pop(REEXEC_FLAG, None)

@@ -6,6 +6,7 @@ Imports only the standard library, so that --help works before the packages are 
 import dataclasses
 import functools
 import json
+import textwrap
 from typing import Any
 
 from Classes.common.paths import PROJECT
@@ -63,3 +64,16 @@ def keys() -> dict[str, Key]:
             older = [*key.rule.get("aliases", []), *filter(None, [key.rule.get("complement")])]
             found.update(dict.fromkeys([name, *older], key))
     return found
+
+
+def describe_keys(script: str) -> str:
+    """Return the keys that an entry script reads, by section, with default and meaning, as text for --help."""
+    lines = []
+    for section, group in sections().items():
+        read = [key for key in group.values() if script in key.rule.get("scripts", [])]
+        if read:
+            lines += ["", f"{section}: {read_schema()['properties'][section]['description']}"]
+        for key in read:
+            lines.append(f"  {key.name}={json.dumps(key.rule['default'], ensure_ascii=False)}")
+            lines += textwrap.wrap(key.rule["description"], 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return f"configuration keys of {script}.py, with their defaults:\n" + "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 import datetime
 import importlib.metadata
 import platform
+import re
 import subprocess
 
 from Classes.common.paths import PROJECT
@@ -24,6 +25,14 @@ def run_metadata(configuration):
         "versions": package_versions(),
         "configuration": configuration.values,
     }
+
+
+def version() -> str:
+    """Return the version in pyproject.toml."""
+    text = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    # Python 3.10 has no tomllib.
+    found = re.search(r'^version = "(.+)"$', text, re.MULTILINE)
+    return found[1] if found else "unknown"
 
 
 def utc_now_iso():

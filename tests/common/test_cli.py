@@ -1,5 +1,6 @@
 import errno
 import importlib
+import json
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import sys
 import pytest
 
 from Classes import Helpers
-from Classes.common import cli, paths
+from Classes.common import cli, config_schema, paths, provenance
 from Classes.common.errors import ConfigurationError, DataError
 from Classes.Helpers import PROJECT
 from tests.support import waiting
@@ -111,6 +112,23 @@ def test_every_script_has_help_where_nothing_is_installed(name):
     assert "--set Key=value" in run.stdout
 
 
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_lists_exactly_the_keys_that_the_script_reads(name):
+    listed = start(PROJECT, name, "--help").stdout
+    for key in config_schema.keys().values():
+        line = f"\n  {key.name}={json.dumps(key.rule['default'], ensure_ascii=False)}\n"
+        assert (line in listed) == (name.removesuffix(".py") in key.rule.get("scripts", []))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_version_prints_the_version_and_the_commit(name):
+    run = start(PROJECT, name, "--version")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert provenance.version() in (PROJECT / "pyproject.toml").read_text()
+    assert run.stdout.startswith(provenance.version())
+    assert (provenance.git_commit() or "") in run.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 @pytest.mark.parametrize(
@@ -119,7 +137,7 @@ def test_every_script_has_help_where_nothing_is_installed(name):
         (["--set", "Epoch=5"], "there is no key Epoch; did you mean Epochs?"),
         (
             ["--confs", "missing.json"],
-            "missing.json: No such file or directory; give a configuration with --confs PATH",
+            "missing.json: No such file or directory. Name a configuration file with --confs PATH.",
         ),
     ],
 )

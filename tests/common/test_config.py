@@ -8,6 +8,7 @@ import pytest
 from Classes import Helpers
 from Classes.common import config_schema
 from Classes.common.errors import ConfigurationError
+from tests.support import config_keys
 
 # The configuration of the original documents, so that an old confs.json keeps its meaning.
 HISTORIC = {
@@ -347,3 +348,15 @@ def test_a_copy_with_another_value_leaves_the_configuration_as_it_is():
     changed = configuration.replace(Device="CPU")
     assert (configuration["Device"], changed["Device"]) == ("AUTO", "CPU")
     assert (configuration.values["Devices"]["Device"], changed.values["Devices"]["Device"]) == ("AUTO", "CPU")
+
+
+def test_the_schema_lists_the_scripts_that_read_each_key():
+    found = config_keys.scripts_of_keys()
+    expected = {name: KEYS[name].rule.get("scripts", []) for name in found}
+    assert found == expected, "run python3 -m tests.support.config_keys"
+
+
+def test_every_key_is_read_by_a_script():
+    # The job in Required/cluster reads EpochsDevCloud.
+    unread = {key.name for key in KEYS.values() if key.has_effect and not key.rule["scripts"]}
+    assert unread == {"EpochsDevCloud"}
