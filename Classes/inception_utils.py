@@ -11,7 +11,7 @@ import sys
 import numpy
 import tensorflow as tf
 
-from Classes.training import distributed
+from Classes.networks import collectives
 
 # tf_slim's batch norm reaches its layer through a lazy name that tf_keras keeps under another one; the real module
 # has to stand under the lazy name before tf_slim is imported.
@@ -109,7 +109,7 @@ def _sync_batch_norm_op(inputs, beta, epsilon, name):
     operations passes so often over memory that a step takes twice as long.
 
     Args:
-      name: of this batch norm, see distributed.all_reduce_in_step.
+      name: of this batch norm, see collectives.all_reduce_in_step.
     """
     ones = tf.ones_like(beta)
     kernel = functools.partial(tf.raw_ops.FusedBatchNormV3, epsilon=epsilon)
@@ -120,7 +120,7 @@ def _sync_batch_norm_op(inputs, beta, epsilon, name):
         rows = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], tf.float32)
         # What the kernel answers is unbiased.
         squares = own.batch_variance * (rows - 1) + own.batch_mean**2 * rows
-        sums = distributed.all_reduce_in_step(tf.concat([own.batch_mean * rows, squares, [rows]], 0), name)
+        sums = collectives.all_reduce_in_step(tf.concat([own.batch_mean * rows, squares, [rows]], 0), name)
         count = sums[-1]
         mean, square = tf.split(sums[:-1] / count, 2)
         variance = tf.maximum(square - mean * mean, 0)
@@ -139,7 +139,7 @@ def _sync_batch_norm_op(inputs, beta, epsilon, name):
                 is_training=False,
             )
             sums = tf.concat([given.scale_backprop, given.offset_backprop], 0)
-            means = distributed.all_reduce_in_step(sums, f"{name}/gradient") / count
+            means = collectives.all_reduce_in_step(sums, f"{name}/gradient") / count
             slope, offset = (each * tf.math.rsqrt(variance + epsilon) for each in tf.split(means, 2))
             line = kernel(x=inputs, scale=slope, offset=offset, mean=mean, variance=variance, is_training=False)
             return given.x_backprop - line.y, given.offset_backprop
@@ -156,7 +156,7 @@ def _statistic(name, inputs, initializer=None, trainable=False):
         [inputs.shape[-1]],
         initializer=initializer or tf.compat.v1.zeros_initializer(),
         trainable=trainable,
-        **({} if trainable else distributed.REPLICA_LOCAL),
+        **({} if trainable else collectives.REPLICA_LOCAL),
     )
 
 

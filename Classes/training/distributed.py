@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import pathlib
-import zlib
 
 import numpy
 import tensorflow as tf
@@ -25,15 +24,6 @@ DEFAULT_PORT = 12358
 
 # Seconds of silence after which a worker counts as lost.
 HEARTBEAT_SECONDS = 30
-
-# A variable that every replica changes by the same amount, so that nothing needs to be sent: options of tf.Variable.
-REPLICA_LOCAL = {
-    "synchronization": tf.VariableSynchronization.ON_READ,
-    "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
-}
-
-# The group of all replicas among collective operations; far from the numbers that TensorFlow gives its own.
-COLLECTIVE_GROUP_KEY = 990_001
 
 # What no worker's end brings about: a full disk, too little memory, a damaged or missing file, a defect here.
 LOCAL_ERRORS = (
@@ -169,32 +159,6 @@ def all_reduce_sum(strategy, arrays):
     ]
     found = _sum(strategy, parts)
     return [strategy.experimental_local_results(each)[0].numpy() for each in found]
-
-
-def all_reduce_in_step(values, name):
-    """The sum over all replicas within a training step; it has no gradient.
-
-    Args:
-      values: float32 tensor, of the same shape on every replica.
-      name: of this sum, the same on every replica and that of no other. TensorFlow's own reduction numbers them as they
-        come, and the order in which a tape asks for gradients is not the same in two processes.
-    Returns:
-      float32 tensor; outside a replica `values` themselves.
-    """
-    if tf.distribute.get_replica_context() is None:
-        return values
-    return tf.raw_ops.CollectiveReduceV2(
-        input=values,
-        group_size=tf.distribute.get_strategy().num_replicas_in_sync,
-        group_key=COLLECTIVE_GROUP_KEY,
-        instance_key=zlib.crc32(name.encode()) >> 1,
-        # One for itself alone: without, TensorFlow would run all sums one after the other, and two replicas in one
-        # process would wait for each other's turn for ever.
-        ordering_token=[tf.raw_ops.VarHandleOp(dtype=values.dtype, shape=[], shared_name=name)],
-        merge_op="Add",
-        final_op="Id",
-        communication_hint="ring",
-    )
 
 
 def local_value(variable):

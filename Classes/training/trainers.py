@@ -12,7 +12,7 @@ from Classes.common import interrupts
 from Classes.common.errors import ConfigurationError
 from Classes.dataset import input_pipeline
 from Classes.export import freeze_graph
-from Classes.networks import registry
+from Classes.networks import collectives, registry
 from Classes.training import distributed, loss_functions, lr_schedule, mixed_precision, streaming_metrics
 
 log = logging.getLogger("Trainer")
@@ -43,7 +43,7 @@ class Trainer:
         # Variables as soon as they are asked for; else the first step would make them, within a graph.
         self._rate, self._steps = self.optimizer.learning_rate, self.optimizer.iterations
         self._scale = mixed_precision.LossScale(self.optimizer) if self.precision == "f16" else None
-        self._norm = tf.Variable(0.0, name="gradient_norm", trainable=False, **distributed.REPLICA_LOCAL)
+        self._norm = tf.Variable(0.0, name="gradient_norm", trainable=False, **collectives.REPLICA_LOCAL)
 
     @interrupts.defer_signals()
     def start(self, trained):
@@ -349,7 +349,7 @@ def _zeros_like(variables, kind):
     """Variables of zeros in the shapes of others."""
     return [
         tf.Variable(
-            tf.zeros(each.shape), name=f"{kind}/{each.name.split(':')[0]}", trainable=False, **distributed.REPLICA_LOCAL
+            tf.zeros(each.shape), name=f"{kind}/{each.name.split(':')[0]}", trainable=False, **collectives.REPLICA_LOCAL
         )
         for each in variables
     ]
