@@ -14,8 +14,7 @@ from Classes import Helpers
 from Classes.common import atomic_files, provenance
 from Classes.common.errors import ALLError, DataError, GraphError
 from Classes.dataset import tfrecords
-from Classes.evaluation import evaluate
-from Classes.export import int8_acceptance
+from Classes.evaluation import evaluate, int8_acceptance
 from Classes.imaging import decode
 from Classes.inference import int8_files, model_card, openvino_backend
 

@@ -1,6 +1,7 @@
 """Cross-validation: every original is judged once, by a last layer that saw neither it nor anything of its group."""
 
 import logging
+from typing import Any
 
 import numpy
 
@@ -85,33 +86,17 @@ def stratified_group_folds(labels, groups, count, seed):
     return statistics.stratified_group_folds(labels, groups, count, seed)
 
 
-def format_table(found):
-    """Figures of folds as lines of text for a terminal.
-
-    Args:
-      found: what folds.json holds.
-    """
-    heads = [classification_metrics.METRIC_NAMES[key] for key in classification_metrics.FOLD_METRICS]
-    widths = [max(len(head), 7) for head in heads]
-
-    def line(name, values):
-        cells = ("-" if value is None else f"{value:.4f}" for value in values)
-        return "  ".join([f"{name:8}", *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))])
-
-    lines = ["  ".join([f"{'fold':8}", *(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True))])]
-    lines += [
-        line(str(number), [fold[key]["value"] for key in classification_metrics.FOLD_METRICS])
-        for number, fold in enumerate(found["folds"], 1)
-    ]
-    lines += [
-        line(name, [found[name][key] for key in classification_metrics.FOLD_METRICS]) for name in ("mean", "spread")
-    ]
+def format_table(folds: dict[str, Any]) -> list[str]:
+    """Return the metrics of each fold and of all folds pooled as lines of text; `folds` is as in folds.json."""
+    names = [classification_metrics.METRIC_NAMES[key] for key in classification_metrics.FOLD_METRICS]
+    rows = [("fold", *names), *classification_metrics.fold_rows(folds)]
+    widths = [max(len(name), 7) for name in names]
     return [
-        *lines,
+        *("  ".join([f"{row[0]:8}", *map("{:>{}}".format, row[1:], widths)]) for row in rows),
         "",
-        "All folds together, each original judged once:",
+        "All folds pooled, with one prediction per source image:",
         "",
-        *classification_metrics.format_table(found["together"]),
+        *classification_metrics.format_table(folds["together"]),
     ]
 
 

@@ -167,7 +167,7 @@ def test_predictive_values_at_another_prevalence():
         right = sensitivity * 0.1
         assert ppv["interval"][end] == pytest.approx(right / (right + (1 - specificity) * 0.9))
     assert npv["interval"][0] < npv["value"] < npv["interval"][1]
-    assert ppv["note"] == "where 0.1 of all are ALL"
+    assert ppv["note"] == "if 0.1 of all are ALL"
     assert "ppv_at_prevalence" not in evaluate()
 
 
@@ -179,7 +179,7 @@ def test_predictive_values_at_the_images_own_prevalence_are_the_shares():
 
 
 def test_predictive_values_without_a_class_or_a_verdict():
-    assert evaluate([1, 1], [0.9, 0.2], prevalence=0.1)["ppv_at_prevalence"]["note"] == "both classes are needed"
+    assert evaluate([1, 1], [0.9, 0.2], prevalence=0.1)["ppv_at_prevalence"]["note"] == classification_metrics.ONE_CLASS
     nothing = evaluate([1, 0], [0.2, 0.1], prevalence=0.1)
     assert nothing["ppv_at_prevalence"]["value"] is None
     assert nothing["npv_at_prevalence"]["value"] == pytest.approx(0.9)

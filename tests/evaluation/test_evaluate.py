@@ -263,7 +263,7 @@ def test_an_empty_split_is_no_crash(folder, capsys):
     printed = capsys.readouterr().out
     assert "the validation split is empty" in printed
     assert metrics(folder)["accuracy"] == {
-        "value": None, "interval": None, "of": None, "note": "there is no image"
+        "value": None, "interval": None, "of": None, "note": "no images"
     }  # fmt: skip
 
 

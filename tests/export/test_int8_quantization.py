@@ -12,7 +12,8 @@ import Trainer
 from Classes.common import atomic_files
 from Classes.common.errors import ALLError, DataError, GraphError
 from Classes.dataset import tfrecords
-from Classes.export import freeze_graph, int8_acceptance, int8_quantization
+from Classes.evaluation import int8_acceptance
+from Classes.export import freeze_graph, int8_quantization
 from Classes.inference import backend, int8_files, model_card, openvino_backend
 from tests.evaluation.test_evaluate import VALIDATION, build, item
 from tests.support import graphs, small_networks, smears

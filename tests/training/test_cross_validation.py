@@ -82,7 +82,7 @@ def test_every_original_is_judged_once_by_what_did_not_see_it(tmp_path, monkeypa
     assert found["together"]["accuracy"]["of"] == [right, 40]
     assert right >= 36, "the classes are ten deviations apart"
     printed = capsys.readouterr().out
-    assert "40 images of 40 originals or patients" in printed
+    assert "40 images of 40 source images or patients" in printed
     (mean,) = [line.split() for line in printed.splitlines() if line.startswith("mean")]
     assert mean[1:] == [f"{found['mean'][key]:.4f}" for key in classification_metrics.FOLD_METRICS]
 

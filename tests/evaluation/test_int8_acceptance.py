@@ -1,7 +1,7 @@
 import numpy
 import pytest
 
-from Classes.export import int8_acceptance
+from Classes.evaluation import int8_acceptance
 from Classes.inference import model_card
 from tests.support import graphs
 
