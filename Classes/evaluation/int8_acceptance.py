@@ -1,131 +1,119 @@
-"""Whether another arithmetic gives the same verdicts: its answers beside those of float32, image by image."""
+"""Compare the predictions of an int8 model with those of float32, and decide whether the int8 model is accepted."""
 
 import math
+from typing import Any
 
 import numpy
 
 from Classes.common import statistics
-from Classes.inference import prediction
+from Classes.inference import model_card, prediction
 
-# A verdict with this confidence, on either side, must not turn.
+# A prediction with this confidence, in either precision, must not change.
 CONFIDENT_PROBABILITY = 0.9
 
 # The 97.5 % quantile of the normal distribution.
 Z = 1.959964
 
 
-def compare_predictions(card, labels, before, after, groups=None):
-    """What changed.
+def compare_predictions(
+    card: model_card.ModelCard, labels: Any, before: Any, after: Any, groups: Any = None
+) -> dict[str, Any]:
+    """Compare the predictions of two models image by image.
 
     Args:
-      card: model_card.ModelCard, whose classes and threshold make the verdicts.
-      labels: the true class of each image, an index into the card's classes.
+      card: model card with the classes and the threshold.
+      labels: int [N], index of the true class in the card's classes.
       before: float [N, classes], probabilities in float32.
-      after: the same of the other arithmetic.
-      groups: [N] names of originals or patients; None: every image is its own.
+      after: float [N, classes], probabilities in int8.
+      groups: [N] names of source images or patients; None: each image is its own group.
     Returns:
-      dict for JSON: "images"; "accuracy" and "roc_auc", each [before, after], ROC AUC None where only one class is
-      there; "error_difference", by how much the error rate rises, and "error_interval", its 95 % interval (paired, see
-      statistics.paired_difference), None if it is unknown; "flips" and "confident_flips", numbers of images with another
-      verdict; "largest_difference" of a probability.
+      dict for JSON: "images"; "accuracy" and "roc_auc", each [before, after], with ROC AUC None if a class is missing;
+      "error_difference", the increase of the error rate, and its paired 95 % interval "error_interval" or None;
+      "flips" and "confident_flips", numbers of changed predictions; "largest_difference" of a probability.
     Raises:
-      ValueError: not one answer an image.
+      ValueError: the numbers of labels and probabilities differ.
     """
     before, after = numpy.asarray(before, float), numpy.asarray(after, float)
     if not len(labels) == len(before) == len(after) or before.shape != after.shape:
-        raise ValueError(f"{len(labels)} labels, {before.shape} and {after.shape} answers")
-    truths = numpy.asarray(labels) == card.classes.index(card.positive)
-    verdicts = [
-        [prediction.make_prediction(row, card, CONFIDENT_PROBABILITY) for row in answers] for answers in (before, after)
+        raise ValueError(f"{len(labels)} labels, {before.shape} and {after.shape} probabilities")
+    positive = card.classes.index(card.positive)
+    truths = numpy.asarray(labels) == positive
+    predictions = [
+        [prediction.make_prediction(row, card, CONFIDENT_PROBABILITY) for row in rows] for rows in (before, after)
     ]
-    wrong = [numpy.array([each.detected for each in verdict], bool) != truths for verdict in verdicts]
+    wrong = [numpy.array([each.detected for each in rows], bool) != truths for rows in predictions]
     differences = wrong[1].astype(int) - wrong[0]
     interval = statistics.paired_difference(differences, groups)
-    flipped = [(old, new) for old, new in zip(*verdicts, strict=True) if old.detected != new.detected]
+    flips = [(old, new) for old, new in zip(*predictions, strict=True) if old.detected != new.detected]
     return {
         "images": len(labels),
-        "accuracy": [_accuracy(truths, each) for each in verdicts],
-        "roc_auc": [_roc_auc(truths, answers[:, card.classes.index(card.positive)]) for answers in (before, after)],
+        "accuracy": [float((~each).mean()) if len(each) else 0.0 for each in wrong],
+        "roc_auc": [_roc_auc(truths, each[:, positive]) for each in (before, after)],
         "error_difference": float(differences.mean()) if len(labels) else None,
         "error_interval": interval and list(interval),
-        "flips": len(flipped),
-        "confident_flips": sum(not (old.low and new.low) for old, new in flipped),
+        "flips": len(flips),
+        "confident_flips": sum(not (old.low and new.low) for old, new in flips),
         "largest_difference": float(numpy.abs(after - before).max(initial=0)),
     }
 
 
-def rejection_reasons(figures, margin, proof=False):
-    """Why the other arithmetic is refused.
+def rejection_reasons(comparison: dict[str, Any], margin: float, proof: bool = False) -> list[str]:
+    """Return why the int8 model is rejected; empty if it is accepted.
 
     Args:
-      figures: from `compare`.
-      margin: how much accuracy and ROC AUC may fall.
-      proof: `QuantizeProof`; also refuse what is not `shown`.
-    Returns:
-      list of sentences; empty if it is accepted.
+      comparison: from `compare_predictions`.
+      margin: how much accuracy and ROC AUC may decrease.
+      proof: `QuantizeProof`; also reject a model that is not proven non-inferior.
     """
-    if not figures["images"]:
-        return ["there is no validation image to compare on"]
-    found = []
+    if not comparison["images"]:
+        return ["there are no validation images for a comparison"]
+    reasons = []
     for key, name in (("accuracy", "accuracy"), ("roc_auc", "ROC AUC")):
-        before, after = figures[key]
-        # Rounded, since 0.96 - 0.955 is a little more than 0.005.
+        before, after = comparison[key]
+        # Rounded, because 0.96 - 0.955 is slightly more than 0.005.
         if before is not None and round(before - after, 9) > margin:
-            found.append(f"{name} falls from {before:.4f} to {after:.4f}, where {margin:g} is allowed")
-    turned = figures["confident_flips"]
-    if turned:
-        verdicts, them = ("verdict turns", "it") if turned == 1 else ("verdicts turn", "them")
-        found.append(f"{turned} {verdicts} that had {CONFIDENT_PROBABILITY:g} or more behind {them}")
-    if proof and not shown(figures, margin):
-        found.append(doubt(figures, margin))
-    return found
+            reasons.append(f"{name} falls from {before:.4f} to {after:.4f}, by more than {margin:g}")
+    if comparison["confident_flips"]:
+        changed = comparison["confident_flips"]
+        reasons.append(f"{changed} predictions with a confidence of {CONFIDENT_PROBABILITY:g} or more change class")
+    if proof and not is_non_inferior(comparison, margin):
+        reasons.append(missing_proof(comparison, margin))
+    return reasons
 
 
-def shown(figures, margin):
-    """Whether a paired test of non-inferiority (one-sided, 2.5 %) shows that the error rate stays in the margin."""
-    return bool(figures["error_interval"]) and figures["error_interval"][1] <= margin
+def is_non_inferior(comparison: dict[str, Any], margin: float) -> bool:
+    """Return whether a paired test (one-sided, 2.5 %) proves that the error rate rises by at most the margin."""
+    return bool(comparison["error_interval"]) and comparison["error_interval"][1] <= margin
 
 
-def needed(margin):
-    """How many images of different originals or patients show it if no verdict differs; None: no number does."""
+def images_needed(margin: float) -> int | None:
+    """Return how many images in different groups prove non-inferiority if no prediction changes; None: impossible."""
     # Tango's upper limit without a difference is z² / (n + z²).
     return math.ceil(Z**2 * (1 - margin) / margin) if margin else None
 
 
-def doubt(figures, margin):
-    """Say what a comparison that is not `shown` leaves open."""
-    limit = "is unknown" if not figures["error_interval"] else f"may rise by up to {figures['error_interval'][1]:.4f}"
-    least = needed(margin)
-    more = "" if least is None else f"; at least {least} images of different originals or patients are needed"
+def missing_proof(comparison: dict[str, Any], margin: float) -> str:
+    """Return a sentence about a comparison that does not prove non-inferiority."""
+    interval, least = comparison["error_interval"], images_needed(margin)
+    limit = f"may rise by up to {interval[1]:.4f} (95 % interval)" if interval else "has no interval"
+    more = "" if least is None else f"; at least {least} images of different source images or patients are needed"
     return (
-        f"{figures['images']} validation images do not show that the error rate in int8 rises by at most {margin:g}: "
-        f"it {limit} (95 % interval){more}"
+        f"{comparison['images']} validation images do not prove that the error rate in int8 rises by at most "
+        f"{margin:g}: it {limit}{more}"
     )
 
 
-def format_comparison(figures):
-    """The figures in one line."""
-    area = "" if figures["roc_auc"][0] is None else ", ROC AUC {:.4f} -> {:.4f}".format(*figures["roc_auc"])
-    return (
-        "{} images: accuracy {:.4f} -> {:.4f}".format(figures["images"], *figures["accuracy"])
-        + f"{area}; {_rise(figures)}{figures['flips']} verdicts turn, {figures['confident_flips']} of them confident; "
-        f"probabilities within {figures['largest_difference']:.3f}"
-    )
+def format_comparison(comparison: dict[str, Any]) -> str:
+    """Return a comparison as one line."""
+    parts = ["{} images: accuracy {:.4f} -> {:.4f}".format(comparison["images"], *comparison["accuracy"])]
+    if comparison["roc_auc"][0] is not None:
+        parts.append("ROC AUC {:.4f} -> {:.4f}".format(*comparison["roc_auc"]))
+    if comparison["error_interval"]:
+        low, high = comparison["error_interval"]
+        parts.append(f"error rate {comparison['error_difference']:+.4f} ({low:+.4f} to {high:+.4f})")
+    parts.append(f"{comparison['flips']} predictions change, {comparison['confident_flips']} of them confident")
+    return ", ".join([*parts, f"probabilities differ by up to {comparison['largest_difference']:.3f}"])
 
 
-def _rise(figures):
-    """The change of the error rate in words."""
-    if not figures["error_interval"]:
-        return ""
-    return "error rate {:+.4f} ({:+.4f} to {:+.4f}); ".format(figures["error_difference"], *figures["error_interval"])
-
-
-def _accuracy(truths, verdicts):
-    right = [verdict.detected == truth for verdict, truth in zip(verdicts, truths, strict=True)]
-    return float(numpy.mean(right)) if right else 0.0
-
-
-def _roc_auc(truths, scores):
-    if truths.all() or not truths.any():
-        return None
-    return statistics.roc_auc(truths, scores)
+def _roc_auc(truths: numpy.ndarray, scores: numpy.ndarray) -> float | None:
+    return statistics.roc_auc(truths, scores) if truths.any() and not truths.all() else None

@@ -51,7 +51,7 @@ def render_model_card(
         images=sum(map(len, manifest.splits.values())),
         known_patients=known_patients(manifest),
         confident_probability=int8_acceptance.CONFIDENT_PROBABILITY,
-        int8_doubt=None if int8.get("shown", True) else int8_acceptance.doubt(int8, int8["margin"]),
+        int8_missing_proof=None if int8.get("shown", True) else int8_acceptance.missing_proof(int8, int8["margin"]),
         operating_point_metrics=OPERATING_POINT_METRICS,
         metric_rows=classification_metrics.metric_rows,
         format_metric=classification_metrics.format_metric,

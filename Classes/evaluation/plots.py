@@ -1,167 +1,149 @@
-"""Pictures of an evaluation, as PNG; drawn without a display."""
+"""Draw the plots of an evaluation as PNG files, without a display."""
 
 import io
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import numpy
 
 from Classes.common import atomic_files
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from Classes.evaluation.classification_metrics import Metric
 
 NOTICE = "research use only"
 
 
-def plot_confusion_matrix(path, figures, title):
-    """The four counts, truth against verdict.
+def plot_confusion_matrix(path: pathlib.Path, metrics: dict[str, Any], title: str) -> None:
+    """Draw the confusion matrix.
 
     Args:
-      path: PNG to write.
-      figures: from classification_metrics.evaluate_predictions.
-      title: first line above the picture.
+      path: PNG file to write.
+      metrics: from classification_metrics.evaluate_predictions.
+      title: first line of the title.
     """
-    counts = figures["counts"]
-    cells = [
-        [counts["true_positives"], counts["false_negatives"]],
-        [counts["false_positives"], counts["true_negatives"]],
-    ]
-    figure, axes = _new_figure(
-        f"{title}\nAccuracy {_metric_text(figures['accuracy'])}\n{figures['images']} images, {NOTICE}"
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    counts = metrics["counts"]
+    cells = numpy.array(
+        [
+            [counts["true_positives"], counts["false_negatives"]],
+            [counts["false_positives"], counts["true_negatives"]],
+        ]
     )
-    most = max(map(max, cells)) or 1
-    axes.imshow(cells, cmap="Blues", vmin=0, vmax=most)
-    for row, values in enumerate(cells):
-        total = sum(values)
-        for column, value in enumerate(values):
-            share = f"\n{value / total:.1%} of {total}" if total else ""
-            colour = "white" if value > most / 2 else "black"
-            axes.text(column, row, f"{value}{share}", ha="center", va="center", color=colour, fontsize=14)
-    axes.set_xticks([0, 1], ["called ALL", "called not ALL"])
-    axes.set_yticks([0, 1], ["ALL", "not ALL"])
-    axes.set_xlabel("verdict")
-    axes.set_ylabel("truth")
+    figure, axes = _new_figure(
+        f"{title}\nAccuracy {_metric_text(metrics['accuracy'])}\n{metrics['images']} images, {NOTICE}"
+    )
+    display = ConfusionMatrixDisplay(cells, display_labels=["ALL", "not ALL"])
+    display.plot(ax=axes, cmap="Blues", colorbar=False, im_kw={"vmin": 0}, text_kw={"fontsize": 14})
+    for row, total in enumerate(cells.sum(1)):
+        for text, count in zip(display.text_[row], cells[row], strict=True):
+            text.set_text(f"{count}\n{count / total:.1%} of {total}" if total else str(count))
+    axes.set(xlabel="predicted", ylabel="label")
     _save_png(figure, path)
 
 
-def plot_roc(path, labels, scores, figures, title):
-    """The ROC curve with the point the verdicts are at.
+def plot_roc(path: pathlib.Path, labels: Any, scores: Any, metrics: dict[str, Any], title: str) -> None:
+    """Draw the ROC curve and the operating point.
 
     Args:
-      path: PNG to write.
+      path: PNG file to write.
       labels: bool [N], whether an image is of the positive class.
       scores: float [N], probability of the positive class.
-      figures: from classification_metrics.evaluate_predictions, of the same images.
-      title: first line above the picture.
+      metrics: from classification_metrics.evaluate_predictions, of the same images.
+      title: first line of the title.
     """
     figure, axes = _new_figure(
-        f"{title}\nROC AUC {_metric_text(figures['roc_auc'])}\n{figures['images']} images, {NOTICE}"
+        f"{title}\nROC AUC {_metric_text(metrics['roc_auc'])}\n{metrics['images']} images, {NOTICE}"
     )
-    axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label="chance")
-    if figures["roc_auc"]["value"] is None:
-        axes.text(0.5, 0.5, figures["roc_auc"]["note"], ha="center", va="center")
+    if metrics["roc_auc"]["value"] is None:
+        axes.text(0.5, 0.5, metrics["roc_auc"]["note"], ha="center", va="center")
     else:
-        from sklearn import metrics
+        from sklearn.metrics import RocCurveDisplay
 
-        false, true, _ = metrics.roc_curve(labels, scores)
-        axes.plot(false, true, color="C0", label="all thresholds", clip_on=False, zorder=3)
-        point = 1 - figures["specificity"]["value"], figures["sensitivity"]["value"]
-        label = f"verdicts: sensitivity {point[1]:.3f}, specificity {1 - point[0]:.3f}"
-        axes.plot(*point, "o", color="C3", label=label, clip_on=False, zorder=4)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.set_aspect("equal")
-    axes.grid(alpha=0.3)
-    axes.set_xlabel("share of the others called ALL (1 - specificity)")
-    axes.set_ylabel("share of ALL called ALL (sensitivity)")
-    axes.legend(loc="lower right")
+        RocCurveDisplay.from_predictions(labels, scores, ax=axes, name="all thresholds", plot_chance_level=True)
+        sensitivity, specificity = metrics["sensitivity"]["value"], metrics["specificity"]["value"]
+        label = f"predictions: sensitivity {sensitivity:.3f}, specificity {specificity:.3f}"
+        axes.plot(1 - specificity, sensitivity, "o", color="C3", label=label)
+        axes.legend(loc="lower right")
+    _set_unit_axes(axes, "1 - specificity", "sensitivity")
     _save_png(figure, path)
 
 
-def plot_precision_recall(path, labels, scores, title):
-    """The share of right alarms against the share of ALL that is found.
-
-    Args:
-      path: PNG to write.
-      labels: bool [N], whether an image is of the positive class.
-      scores: float [N], probability of the positive class.
-      title: first line above the picture.
-    """
+def plot_precision_recall(path: pathlib.Path, labels: Any, scores: Any, title: str) -> None:
+    """Draw the precision-recall curve; the arguments are those of `plot_roc`."""
     figure, axes = _new_figure(f"{title}\n{len(labels)} images, {NOTICE}")
     if any(labels) and not all(labels):
-        from sklearn import metrics
+        from sklearn.metrics import PrecisionRecallDisplay
 
-        precision, sensitivity, _ = metrics.precision_recall_curve(labels, scores)
-        area = metrics.average_precision_score(labels, scores)
-        axes.step(
-            sensitivity, precision, where="post", color="C0", label=f"average precision {area:.4f}", clip_on=False
+        PrecisionRecallDisplay.from_predictions(
+            numpy.asarray(labels), scores, ax=axes, name="all thresholds", plot_chance_level=True
         )
-        axes.axhline(sum(labels) / len(labels), linestyle=":", color="grey", label="chance")
         axes.legend(loc="lower left")
     else:
-        axes.text(0.5, 0.5, "both classes are needed", ha="center", va="center")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.set_aspect("equal")
-    axes.grid(alpha=0.3)
-    axes.set_xlabel("share of ALL called ALL (sensitivity)")
-    axes.set_ylabel("share of what is called ALL that is ALL (PPV)")
+        axes.text(0.5, 0.5, "needs images of both classes", ha="center", va="center")
+    _set_unit_axes(axes, "sensitivity (recall)", "precision (PPV)")
     _save_png(figure, path)
 
 
-def plot_reliability(path, certainty, title):
-    """Confidence against how often it is right, before and after calibration.
+def plot_reliability(path: pathlib.Path, certainty: dict[str, Any], title: str) -> None:
+    """Draw accuracy by confidence, before and after calibration.
 
     Args:
-      path: PNG to write.
-      certainty: {"before" and "after": calibration.reliability_bins's answer, or None}.
-      title: first line above the picture.
+      path: PNG file to write.
+      certainty: {"before" and "after": result of calibration.reliability_bins, or None}.
+      title: first line of the title.
     """
     count = sum(each["images"] for each in certainty["after"]["bins"])
     figure, axes = _new_figure(f"{title}\n{count} images, {NOTICE}")
-    axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label="as often right as it says")
-    for label, found in (("before calibration", certainty["before"]), ("served", certainty["after"])):
-        if found and found["bins"]:
-            confidences, shares = ([each[key] for each in found["bins"]] for key in ("confidence", "accuracy"))
-            # Images of a single patient in a bin have no interval.
-            ends = [each["interval"] or [each["accuracy"]] * 2 for each in found["bins"]]
-            spread = [[share - end[0] for share, end in zip(shares, ends, strict=True)]]
-            spread.append([end[1] - share for share, end in zip(shares, ends, strict=True)])
-            # Two intervals in one place would hide each other.
-            ends = spread if found is certainty["after"] else None
-            axes.errorbar(confidences, shares, yerr=ends, fmt="o-", capsize=3, label=label, clip_on=False)
-    axes.set_xlim(0.45, 1)
-    axes.set_ylim(0, 1)
+    axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label="perfectly calibrated")
+    for key, label in (("before", "before calibration"), ("after", "deployed")):
+        bins = certainty[key]["bins"] if certainty[key] else []
+        if not bins:
+            continue
+        accuracies = numpy.array([each["accuracy"] for each in bins])
+        # A bin with images of a single patient has no interval.
+        ends = numpy.array([each["interval"] or [each["accuracy"]] * 2 for each in bins]).T
+        errors = numpy.abs(ends - accuracies)
+        confidences = [each["confidence"] for each in bins]
+        # Two intervals at one place would hide each other.
+        bars = errors if key == "after" else None
+        axes.errorbar(confidences, accuracies, yerr=bars, fmt="o-", capsize=3, label=label, clip_on=False)
+    axes.set(xlim=(0.45, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy, with 95 % intervals")
     axes.grid(alpha=0.3)
-    axes.set_xlabel("confidence")
-    axes.set_ylabel("share of right verdicts, with 95 % intervals")
     axes.legend(loc="lower right")
     _save_png(figure, path)
 
 
-def plot_training_curves(path, history):
-    """Loss and accuracy over a training.
+def plot_training_curves(path: pathlib.Path, history: dict[str, list[tuple[int, float]]]) -> None:
+    """Draw loss and accuracy over the steps of a training.
 
     Args:
-      path: PNG to write.
+      path: PNG file to write.
       history: from tensorboard_events.read_scalars.
     """
-    figure, upper = _new_figure(f"Training\n{NOTICE}")
-    upper.remove()
-    for row, (word, tags) in enumerate(
-        (
-            ("loss", ("Training_losses/Total_Loss", "Validation_losses/Total_Loss")),
-            ("accuracy", ("Training_Accuracy", "Validation_Accuracy")),
-        )
-    ):
-        axes = figure.add_subplot(2, 1, row + 1)
-        for tag in tags:
+    figure, axes = _new_figure("")
+    axes.remove()
+    figure.suptitle(f"Training, {NOTICE}", fontsize=11)
+    tags = {
+        "loss": ("Training_losses/Total_Loss", "Validation_losses/Total_Loss"),
+        "accuracy": ("Training_Accuracy", "Validation_Accuracy"),
+    }
+    for axes, (name, curves) in zip(figure.subplots(2, 1), tags.items(), strict=True):
+        for tag in curves:
             if tag in history:
                 axes.plot(*zip(*history[tag], strict=True), label=tag.split("_")[0].lower())
-        axes.set_ylabel(word)
+        axes.set(ylabel=name, xlabel="step")
         axes.grid(alpha=0.3)
         axes.legend()
-    axes.set_xlabel("step")
-    figure.suptitle(f"Training, {NOTICE}", fontsize=11)
     _save_png(figure, path)
 
 
-def _new_figure(title):
-    # Figure without pyplot: no global state, and the Agg canvas needs no display.
+def _new_figure(title: str) -> tuple["Figure", "Axes"]:
+    # A Figure without pyplot has no global state, and the Agg canvas needs no display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -172,15 +154,20 @@ def _new_figure(title):
     return figure, axes
 
 
-def _metric_text(figure):
-    """A figure for a title, with its interval."""
-    if figure["value"] is None:
-        return f"unknown: {figure['note']}"
-    interval = "95 % interval {:.3f} to {:.3f}".format(*figure["interval"]) if figure["interval"] else figure["note"]
-    return f"{figure['value']:.4f}" + (f" ({interval})" if interval else "")
+def _set_unit_axes(axes: "Axes", xlabel: str, ylabel: str) -> None:
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel=xlabel, ylabel=ylabel)
+    axes.grid(alpha=0.3)
 
 
-def _save_png(figure, path):
+def _metric_text(metric: "Metric") -> str:
+    """Return a metric with its interval for a title."""
+    if metric["value"] is None:
+        return f"unknown: {metric['note']}"
+    interval = "95 % interval {:.3f} to {:.3f}".format(*metric["interval"]) if metric["interval"] else metric["note"]
+    return f"{metric['value']:.4f}" + (f" ({interval})" if interval else "")
+
+
+def _save_png(figure: "Figure", path: pathlib.Path) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png")
     atomic_files.write_atomic(path, content.getvalue())

@@ -1,8 +1,9 @@
-"""The history of a training, read back from its TensorBoard events."""
+"""Read the history of a training from its TensorBoard events."""
 
 import logging
+import pathlib
 
-# How the names of Validation.py's events end: both scripts may write into one folder.
+# Suffix of the event files of Validation.py, which may share a folder with those of Trainer.py.
 VALIDATION = ".validation"
 
 TAGS = (
@@ -14,31 +15,29 @@ TAGS = (
 )
 
 
-def files(folder, validation=False):
-    """The files of TensorBoard events in a folder, by name: those of Trainer.py, or of Validation.py."""
-    found = sorted(folder.glob("events.out.tfevents.*"))
-    return [path for path in found if path.name.endswith(VALIDATION) == validation]
+def event_files(folder: pathlib.Path, validation: bool = False) -> list[pathlib.Path]:
+    """Return the event files in a folder by name: those of Validation.py, or of Trainer.py."""
+    paths = sorted(folder.glob("events.out.tfevents.*"))
+    return [path for path in paths if path.name.endswith(VALIDATION) == validation]
 
 
-def read_scalars(folder):
-    """Every scalar of a run, of all its parts where it was resumed.
+def read_scalars(folder: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
+    """Return {tag: [(step, value)]} of the TAGS of a training, by step.
 
-    Args:
-      folder: LogDir.
-    Returns:
-      {tag: [(step, value)]} of those TAGS that are there, by step; what a resumed part repeats counts once.
+    If a training was resumed, the values of the later part replace those of the same steps.
     """
-    from tensorboard.backend.event_processing import event_file_loader
+    from tensorboard.backend.event_processing import event_accumulator
     from tensorboard.util import tensor_util
 
-    found = {}
-    for path in sorted(files(folder), key=lambda each: each.stat().st_mtime):
+    scalars: dict[str, dict[int, float]] = {}
+    for path in sorted(event_files(folder), key=lambda each: each.stat().st_mtime):
+        # A size of 0 keeps every event.
+        events = event_accumulator.EventAccumulator(str(path), size_guidance={event_accumulator.TENSORS: 0})
         try:
-            for event in event_file_loader.EventFileLoader(str(path)).Load():
-                for value in event.summary.value:
-                    if value.tag in TAGS:
-                        number = float(tensor_util.make_ndarray(value.tensor))
-                        found.setdefault(value.tag, {})[event.step] = number
-        except Exception as error:  # a cut file ends in whatever its reader stumbles over
-            logging.getLogger("Validation").warning("%s: not whole (%s); the curves end there", path, error)
-    return {tag: sorted(points.items()) for tag, points in found.items()}
+            events.Reload()
+        except Exception as error:  # the reader raises many kinds of errors for a truncated file
+            logging.getLogger("Validation").warning("%s: damaged (%s). Its curves are incomplete.", path, error)
+        for tag in set(TAGS) & set(events.Tags()[event_accumulator.TENSORS]):
+            for event in events.Tensors(tag):
+                scalars.setdefault(tag, {})[event.step] = float(tensor_util.make_ndarray(event.tensor_proto))
+    return {tag: sorted(values.items()) for tag, values in scalars.items()}

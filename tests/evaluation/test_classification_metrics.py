@@ -274,7 +274,7 @@ def test_one_original_has_no_interval():
 def test_the_table_shows_counts_values_and_intervals():
     lines = classification_metrics.format_table(evaluate(groups=[f"Im{number // 2}" for number in range(12)]))
 
-    assert lines[0] == "12 images of 6 originals or patients"
+    assert lines[0] == "12 images of 6 source images or patients"
     assert lines[3].split() == ["ALL", "4", "1"]
     assert lines[4].split() == ["not", "ALL", "2", "5"]
     (accuracy,) = [line.split() for line in lines if line.startswith("Accuracy")]

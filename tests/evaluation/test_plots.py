@@ -26,7 +26,7 @@ def drawn(monkeypatch):
     return saved
 
 
-def test_the_confusion_matrix_shows_counts_shares_and_interval(tmp_path, drawn):
+def test_the_confusion_matrix_shows_counts_fractions_and_interval(tmp_path, drawn):
     plots.plot_confusion_matrix(tmp_path / "confusion.png", figures(), "Validation")
 
     axes = drawn[0].axes[0]
@@ -39,10 +39,10 @@ def test_the_confusion_matrix_shows_counts_shares_and_interval(tmp_path, drawn):
         assert len(image.convert("RGB").getcolors(1 << 24)) > 50
 
 
-def test_the_roc_curve_goes_through_the_point_of_the_verdicts(tmp_path, drawn):
+def test_the_roc_curve_contains_the_operating_point(tmp_path, drawn):
     plots.plot_roc(tmp_path / "roc.png", LABELS, SCORES, figures(), "Validation")
 
-    _, curve, point = drawn[0].axes[0].lines
+    curve, _, point = drawn[0].axes[0].lines
     assert curve.get_xydata()[0] == pytest.approx([0, 0])
     assert curve.get_xydata()[-1] == pytest.approx([1, 1])
     # The area under the drawn curve is the figure in the title.
@@ -53,7 +53,7 @@ def test_the_roc_curve_goes_through_the_point_of_the_verdicts(tmp_path, drawn):
 
 
 @pytest.mark.parametrize(("labels", "scores"), [([], []), ([True, True], [0.9, 0.1]), ([False], [0.9])])
-def test_a_set_without_both_classes_is_drawn_with_a_word(tmp_path, drawn, labels, scores):
+def test_images_of_one_class_are_plotted_without_a_curve(tmp_path, drawn, labels, scores):
     labels, scores = numpy.array(labels, bool), numpy.array(scores, float)
     found = figures(labels, scores)
 
@@ -64,7 +64,7 @@ def test_a_set_without_both_classes_is_drawn_with_a_word(tmp_path, drawn, labels
     assert (tmp_path / "confusion.png").stat().st_size > 1000
 
 
-def test_a_bin_of_images_of_one_patient_is_drawn_without_an_interval(tmp_path, drawn):
+def test_a_bin_of_images_of_one_patient_has_no_interval(tmp_path, drawn):
     found = calibration.reliability_bins(
         [[0.1, 0.9]] * 3 + [[0.25, 0.75]] * 2, [1, 1, 0, 1, 1], ["p1"] * 3 + ["p2", "p3"]
     )
