@@ -68,6 +68,7 @@ def build_splits(
         log.warning("Left out: %s", row["reason"])
     tests = held_out.read_test_records(configuration, assignment)
     pairs = near_duplicates.relate(records, tests, configuration["GroupPattern"])
+    pairs += near_duplicates.relate_crops(configuration, records, tests)
     records, conflicts = near_duplicates.without_conflicts(records)
     records, duplicates = image_records.drop_exact_duplicates(records)
     records, of_tests = held_out.exclude_test_groups(configuration, records, tests)

@@ -22,6 +22,8 @@ from Classes.dataset import (
     held_out,
     image_records,
     leakage_probe,
+    near_duplicates,
+    overlapping_crops,
     perceptual_hash,
     tfrecords,
 )
@@ -37,6 +39,14 @@ OUTLIER_RATIO = 1.5
 # A class with less than this share of the largest one's images is told.
 MIN_BALANCE = 0.5
 
+# What the comparison of images does not find; docs/data.md has the measured shares.
+NOT_FOUND = (
+    "Crops are found if both show the same prominent nucleus far enough from their borders: nearly all up to a shift "
+    "of a twentieth of the side, fewer beyond a tenth. Crops that share only a cut nucleus or only red cells, crops of "
+    "less than 0.7 of the other's magnification, cells cut out on a plain background and images below 32 pixels are "
+    "not found."
+)
+
 log = logging.getLogger("Data")
 
 
@@ -51,7 +61,7 @@ class AuditRecord:
       metadata: figures of the file that have nothing to do with its picture.
       bytes_per_pixel: size of the file.
       colours: color_stats.color_features's figures; background and means: three levels each.
-      fingerprint: see Fingerprints.
+      fingerprint, crops: see perceptual_hash and overlapping_crops.
     """
 
     path: pathlib.Path
@@ -70,6 +80,7 @@ class AuditRecord:
     means: list
     colours: numpy.ndarray
     fingerprint: numpy.ndarray
+    crops: numpy.ndarray
 
 
 def audit_dataset(configuration, strict=False):
@@ -169,6 +180,7 @@ def _scan_image(configuration, path, data, class_name, filename, group, split):
         means=PIL.ImageStat.Stat(PIL.Image.fromarray(image)).mean,
         colours=color_stats.color_features(image, background),
         fingerprint=perceptual_hash.descriptor(image),
+        crops=overlapping_crops.describe(image),
     )
 
 
@@ -186,7 +198,9 @@ def summarize(configuration, looks):
         "odd_sizes": _odd_sizes(configuration, originals),
         "odd_modes": _odd_modes(originals),
         "exact": _exact_duplicates(looks),
-        "alike": _near_duplicates(looks),
+        "alike": (alike := _near_duplicates(looks)),
+        "crops": _overlapping_crops(configuration, looks, alike),
+        "not_found": NOT_FOUND,
         "colours": {name: _color_percentiles(group) for name, group in _by_class(originals).items()},
         "probes": _probes(configuration, originals),
     }
@@ -266,6 +280,28 @@ def _near_duplicates(looks):
     return sorted(found, key=lambda pair: -pair["similarity"])
 
 
+def _overlapping_crops(configuration, looks, alike):
+    """Pairs of originals that are shifted or overlapping crops of one picture, without those in `alike`."""
+    chosen = [look for look in looks if not grouping.is_augmented_view(look.path.name)]
+    known = {frozenset(pair["files"]) for pair in alike}
+
+    def wanted(one, other):
+        stems = {grouping.base_stem(look.path.name) for look in (one, other)}
+        related = len(stems) == 1 and one.class_name == other.class_name
+        known_already = frozenset((one.filename, other.filename)) in known
+        return one.sha256 != other.sha256 and not related and not known_already
+
+    found = [
+        {
+            "files": [one.filename, other.filename],
+            "similarity": round(correlation, 3),
+            **_boundaries_crossed([one, other]),
+        }
+        for one, other, correlation in near_duplicates.overlapping(configuration, chosen, wanted)
+    ]
+    return sorted(found, key=lambda pair: -pair["similarity"])
+
+
 def _boundaries_crossed(looks):
     """Which borders a doubled picture crosses."""
     classes = {look.class_name for look in looks} - {"Test"}
@@ -323,7 +359,9 @@ def list_problems(findings):
     ]
     found = []
     for border, title, advice in LEAK_KINDS:
-        crossing = [each["files"] for each in doubled if each[border]]
+        # Crops of one slide may show different cells in their middles, so their classes may differ.
+        crops = [] if border == "across_classes" else findings["crops"]
+        crossing = [each["files"] for each in doubled + crops if each[border]]
         if crossing:
             found.append((title, f"{len(crossing)} found, {' and '.join(crossing[0][:2])} the first; {advice}"))
     found += _leak_findings(findings["probes"])
@@ -337,6 +375,7 @@ def list_problems(findings):
         ),
         ("Copies", findings["exact"], "contents lie under several names; Data.py takes each once"),
         ("Alike", rest, "pairs of images look like one picture; look whether they are"),
+        ("Overlapping crops", findings["crops"], "pairs of images overlap; Data.py keeps each in one split"),
         ("Odd sizes", findings["odd_sizes"], "images are much larger or smaller than the others, or too small"),
         ("Odd modes", findings["odd_modes"], "images are stored otherwise than the others, such as in gray"),
     )

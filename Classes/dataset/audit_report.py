@@ -35,6 +35,8 @@ def render_audit(configuration, findings, looks):
         _colours(findings),
         _duplicates("Copies: one content under several names", findings["exact"], thumbnails),
         _duplicates("Pairs that look like one picture, however turned or mirrored", findings["alike"], thumbnails),
+        _duplicates("Shifted or overlapping crops of one picture", findings["crops"], thumbnails),
+        f"<p>{html.escape_html(findings['not_found'])}</p>",
         _outliers(findings, thumbnails),
         _left_out(findings),
     ]

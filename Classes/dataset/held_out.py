@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from Classes import Helpers
 from Classes.common import atomic_files, parallel
 from Classes.common.errors import DataError, ImageError
-from Classes.dataset import discovery, grouping, perceptual_hash, tfrecords
+from Classes.dataset import discovery, grouping, overlapping_crops, perceptual_hash, tfrecords
 from Classes.dataset.image_records import THUMBNAIL_SIDE, ImageRecord
 from Classes.imaging import content_check, decode, network_input
 
@@ -113,6 +113,7 @@ def read_test_records(configuration: Helpers.Configuration, assignment: grouping
             # All blank images would match each other.
             content_check.require_content(network_input.center_crop_resize(image, THUMBNAIL_SIDE))
             record.fingerprint = perceptual_hash.descriptor(image)
+            record.crops = overlapping_crops.describe(image)
         return record
 
     work = ((path,) for path in list_test_files(configuration))

@@ -6,7 +6,14 @@ import logging
 
 import numpy
 
-from Classes.dataset import grouping, perceptual_hash
+from Classes.common import parallel
+from Classes.common.errors import ImageError
+from Classes.dataset import grouping, overlapping_crops, perceptual_hash
+from Classes.dataset.image_records import THUMBNAIL_SIDE
+from Classes.imaging import decode
+
+# Pairs that are aligned before what they connect is taken into account.
+BATCH = 64
 
 log = logging.getLogger("Data")
 
@@ -95,6 +102,79 @@ def _merge_groups(items, tests, pattern):
         item.group = aliases[item.group]
 
 
+def relate_crops(configuration, items, tests):
+    """Make one group of groups whose images are shifted or overlapping crops of one picture.
+
+    Their labels may differ, since two crops of one slide may show different cells in their middles; so nothing is left
+    out.
+
+    Args:
+      configuration: Configuration.
+      items: list of Data.ImageRecord after `relate`; `group` is changed in place.
+      tests: the same of the test images.
+    Returns:
+      [{"files", "similarity", "crops": True}] of pairs of `items`; as many as connect the groups.
+    """
+    everything = [*items, *tests]
+    chosen = [item for item in everything if item.crops is not None and not grouping.is_augmented_view(item.path.name)]
+    ours, found = {id(item) for item in items}, []
+    pairs = overlapping(configuration, chosen, lambda one, other: one.group != other.group)
+    for one, other, correlation in pairs:
+        if one.group == other.group:
+            continue
+        if id(one) in ours and id(other) in ours:
+            found.append({"files": [one.filename, other.filename], "similarity": round(correlation, 3), "crops": True})
+        aliases = grouping.merge_groups([{one.group, other.group}])
+        for item in everything:
+            item.group = aliases.get(item.group, item.group)
+    return found
+
+
+def overlapping(configuration, chosen, wanted=lambda one, other: True):
+    """Pairs of images that are shifted or overlapping crops of one picture.
+
+    Args:
+      configuration: Configuration.
+      chosen: list of Data.ImageRecord or audit.AuditRecord; their `crops` are compared, and candidates are read again.
+      wanted: of two of them, whether the answer matters; asked again after every BATCH pairs.
+    Yields:
+      (one, other, correlation of the fine detail over the overlap).
+    """
+
+    limits = decode.decode_limits(configuration)
+
+    def read(item):
+        return decode.decode_thumbnail(item.path, THUMBNAIL_SIDE, limits)[1]
+
+    def distinct(item):
+        try:
+            return not overlapping_crops.is_round(read(item))
+        except ImageError:
+            # It went or changed after it was read first; whoever writes the shards reports that.
+            return False
+
+    def agreement(first, second):
+        try:
+            return first, second, overlapping_crops.correlation(read(first), read(second))
+        except ImageError:
+            return first, second, 0.0
+
+    pairs = [
+        (chosen[one], chosen[other]) for one, other in overlapping_crops.candidates([item.crops for item in chosen])
+    ]
+    pairs = [pair for pair in pairs if wanted(*pair)]
+    # Plain discs all agree with each other, so each is recognised once and not in all of its pairs.
+    images = list({id(item): item for pair in pairs for item in pair}.values())
+    known = parallel.map_threads(distinct, ((item,) for item in images), configuration.workers)
+    usable = {id(item) for item, good in zip(images, known, strict=True) if good}
+    pairs = [pair for pair in pairs if usable.issuperset(map(id, pair))]
+    for batch in (pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)):
+        work = [pair for pair in batch if wanted(*pair)]
+        for found in parallel.map_threads(agreement, work, configuration.workers):
+            if found[2] >= overlapping_crops.SAME:
+                yield found
+
+
 def without_conflicts(items):
     """Leave out every picture that lies in several classes, with all its copies and views: no label can be trusted.
 
@@ -121,6 +201,6 @@ def without_conflicts(items):
 
 
 def drop_descriptors(items):
-    """Release the fingerprints, which nothing needs after the split: 1 KB per image."""
+    """Release the fingerprints and crops, which nothing needs after the split: 2 KB per image."""
     for item in items:
-        item.fingerprint = None
+        item.fingerprint = item.crops = None

@@ -76,24 +76,40 @@ def similarity(ones, others):
     """How alike pictures are in the best of all turns, mirrored or not.
 
     Args:
-      ones, others: float16 [N, 2, RINGS, WAVES] fingerprints.
+      ones, others: float16 [N, 2, rings, waves] fingerprints.
     Returns:
       float32 [N], from -1 to 1.
     """
+    return numpy.maximum(*(turns.max(axis=1) for turns in _turns(ones, others)))
+
+
+def turn(one, other):
+    """The turn in which two pictures are most alike.
+
+    Args:
+      one, other: float16 [2, rings, waves] fingerprints.
+    Returns:
+      (radians, mirrored): an angle in the first picture is that in the second plus the radians, or, mirrored, the
+      radians less that in the second.
+    """
+    plain, mirrored = (turns[0] for turns in _turns(one[None], other[None]))
+    best = mirrored if mirrored.max() > plain.max() else plain
+    return 2 * numpy.pi * int(best.argmax()) / len(best), best is mirrored
+
+
+def _turns(ones, others):
+    """float32 [N, 2 * ANGLES] twice: the similarity in every turn, plain and mirrored."""
     ones, others = _complex(ones), _complex(others)
-    best = numpy.full(len(ones), -1.0, "float32")
     for mirrored in (numpy.conj(others), others):
         products = (ones * mirrored).sum(axis=1)
         spectrum = numpy.zeros((len(ones), ANGLES // 2 + 1), "complex64")
-        spectrum[:, 1 : HARMONICS + 1] = products
+        spectrum[:, 1 : products.shape[1] + 1] = products
         # Twice as many angles as were sampled, since the best turn lies between two of them.
-        turns = numpy.fft.irfft(spectrum, 2 * ANGLES, axis=1) * ANGLES
-        best = numpy.maximum(best, turns.max(axis=1))
-    return best
+        yield numpy.fft.irfft(spectrum, 2 * ANGLES, axis=1).astype("float32") * ANGLES
 
 
 def _complex(fingerprints):
-    """complex64 [N, RINGS, WAVES]"""
+    """complex64 [N, rings, waves]"""
     parts = fingerprints.astype("float32")
     return parts[:, 0] + 1j * parts[:, 1]
 
