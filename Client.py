@@ -1,13 +1,13 @@
-"""Send images to the API and show its verdicts. Research use only.
+"""Send images to the API and report the results. Research use only.
 
 python3 Client.py Test                              # the test images in Model/Test
-python3 Client.py Send smear.png Slides/            # any files and folders, folders with everything below them
-python3 Client.py Send --csv out.csv Slides/        # also one row an image as CSV; --json PATH the same as JSON
+python3 Client.py Send smear.png Slides/            # files and folders, including their sub-folders
+python3 Client.py Send --csv out.csv Slides/        # also write one row per image as CSV (--json PATH: as JSON)
 python3 Client.py Test --server https://lab.example.org --concurrency 8
 
-Sends each image as it is on the disk, again where the server is busy or away, and counts the verdicts against names
-that end in _0 or _1. The API key, where the server wants one, comes from ALL_API_KEY or ApiKeyFile. Writes the log to
-Logs/ClassifierServerClient.log and, when asked, the rows. The exit code is 1 when an image has no verdict.
+Sends each file unchanged, repeats a request if the server is busy or down, and compares the results with the classes
+in the file names (_0 healthy, _1 ALL). Set the API key, if the server needs one, in ALL_API_KEY or ApiKeyFile. Writes
+Logs/ClassifierServerClient.log and the requested tables. The exit code is 1 if an image has no result.
 """
 
 import argparse
@@ -16,32 +16,38 @@ import sys
 from Classes.common import cli
 
 
-def main(arguments=None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = cli.base_parser(__doc__, "Client")
     parser.add_argument(
-        "command", nargs="?", choices=["Test", "Send"], default="Test", help="Test: what is in TestImagePath; Send: any"
+        "command",
+        nargs="?",
+        choices=["Test", "Send"],
+        default="Test",
+        help="Test: the images in TestImagePath; Send: the given ones",
     )
-    parser.add_argument("sources", metavar="FILE-OR-FOLDER", nargs="*", help="with Send: the images")
+    parser.add_argument("sources", metavar="FILE-OR-FOLDER", nargs="*", help="with Send: images and folders")
     group = parser.add_argument_group("sending")
     group.add_argument(
-        "--server", metavar="URL", type=_address, help="the API's address (default: Domain, or IP and Port)"
+        "--server", metavar="URL", type=_url, help="address of the API (default: Domain, or IP and Port)"
     )
-    group.add_argument("--concurrency", metavar="N", type=_count, default=4, help="images at once (default: 4)")
+    group.add_argument(
+        "--concurrency", metavar="N", type=_positive_number, default=4, help="images sent at the same time (default: 4)"
+    )
     group.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_count,
-        help="for one answer (default: RequestTimeout + 5)",
+        type=_positive_number,
+        help="for one response (default: RequestTimeout + 5)",
     )
     group.add_argument(
-        "--retries", metavar="N", type=_number, default=12, help="times an image is sent again (default: 12)"
+        "--retries", metavar="N", type=_number, default=12, help="how often a request is repeated (default: 12)"
     )
     group = parser.add_argument_group("results")
-    group.add_argument("--csv", metavar="PATH", help="write one row an image as CSV")
-    group.add_argument("--json", metavar="PATH", help="write one row an image as JSON")
+    group.add_argument("--csv", metavar="PATH", help="write one row per image as CSV")
+    group.add_argument("--json", metavar="PATH", help="write one row per image as JSON")
     options = parser.parse_args(arguments)
     if (options.command == "Send") != bool(options.sources):
-        parser.error("Send wants files or folders, Test takes none")
+        parser.error("Send needs files or folders, and Test accepts none")
     from Classes import Helpers
     from Classes.client import send_images
 
@@ -59,19 +65,19 @@ def main(arguments=None) -> int:
     )
 
 
-def _number(text, least=0):
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text}: a whole number from {least} is expected")
+def _number(text: str, minimum: int = 0) -> int:
+    if not text.isdecimal() or int(text) < minimum:
+        raise argparse.ArgumentTypeError(f"{text}: not a whole number from {minimum} on")
     return int(text)
 
 
-def _count(text):
+def _positive_number(text: str) -> int:
     return _number(text, 1)
 
 
-def _address(text):
+def _url(text: str) -> str:
     if not text.startswith(("http://", "https://")):
-        raise argparse.ArgumentTypeError(f"{text}: write the address with http:// or https:// before it")
+        raise argparse.ArgumentTypeError(f"{text}: not a URL; write it with http:// or https://")
     return text
 
 

@@ -1,1 +1,4 @@
-"""Send images to the server and collect the results. Start with send_images.py."""
+"""The HTTP client of Client.py.
+
+Start with send_images.py (the run), then connection.py (retries and timeouts) and response.py (checks).
+"""

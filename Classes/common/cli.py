@@ -23,7 +23,7 @@ from Classes.common.errors import ALLError, escape_control_chars
 from Classes.common.paths import PROJECT
 
 SERVING = ("imagecodecs", "jsonschema", "numpy", "openvino", "PIL", "tifffile", "tqdm")
-CLIENT = ("jsonschema", "numpy", "requests", "tqdm", "urllib3")
+CLIENT = ("jsonschema", "requests", "tqdm", "urllib3")
 # Not paho: only a server with a broker (MqttBroker) needs it.
 SERVER = (*SERVING, "flask", "prometheus_client", "waitress", "werkzeug")
 TRAINING = (

@@ -17,7 +17,7 @@ import requests
 from hypothesis import strategies
 
 from Classes import Helpers
-from Classes.client import send_images
+from Classes.client import connection, response, send_images
 from Classes.common import paths
 from Classes.common.errors import ALLError, ConfigurationError
 from tests.support import mutations, processes, waiting
@@ -95,8 +95,8 @@ def images(tmp_path):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(send_images, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(send_images, "JITTER", 0.01)
+    monkeypatch.setattr(connection, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(connection, "JITTER", 0.01)
 
 
 def send(server, configuration, **options):
@@ -196,10 +196,10 @@ def test_retry_after_is_waited_for(images, configuration):
     ("step", "said"),
     [
         ((415, {"code": "no_image", "message": "this is no image"}), r"Im\d_\d.png: this is no image \(HTTP 415\)"),
-        ((500, b"<html>"), r"the answer is not that of this API \(HTTP 500\)"),
-        ((200, b"rubbish"), r"the answer is not that of this API \(HTTP 200\)"),
-        ((200, []), r"not that of this API"),
-        ((200, GOOD | {"Confidence": None}), r"not that of this API"),
+        ((500, b"<html>"), r"the response is not one of this API \(HTTP 500\)"),
+        ((200, b"rubbish"), r"the response is not one of this API \(HTTP 200\)"),
+        ((200, []), r"not one of this API"),
+        ((200, GOOD | {"Confidence": None}), r"not one of this API"),
         ((302, b"", {"Location": "http://192.0.2.1/"}), r"\(HTTP 302\)"),
         ((503, {"message": "the waiting room is full"}), r"the waiting room is full \(HTTP 503\)"),
         ("break off", r"no answer from http://127\.0\.0\.1:\d+/Inference"),
@@ -279,11 +279,11 @@ def test_the_address_is_the_configurations(settings, expected):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["Send"], "Send wants files or folders"),
-        (["Test", "a.png"], "Test takes none"),
-        (["Test", "--concurrency", "0"], "a whole number from 1 is expected"),
-        (["Test", "--retries", "-1"], "-1: a whole number from 0 is expected"),
-        (["Test", "--server", "localhost:8080"], "localhost:8080: write the address with http:// or https://"),
+        (["Send"], "Send needs files or folders"),
+        (["Test", "a.png"], "Test accepts none"),
+        (["Test", "--concurrency", "0"], "not a whole number from 1 on"),
+        (["Test", "--retries", "-1"], "-1: not a whole number from 0 on"),
+        (["Test", "--server", "localhost:8080"], "localhost:8080: not a URL"),
     ],
 )
 def test_the_door_refuses_in_one_line(arguments, said):
@@ -294,8 +294,9 @@ def test_the_door_refuses_in_one_line(arguments, said):
     assert said in done.stderr
 
 
-def test_the_client_needs_neither_tensorflow_nor_openvino():
-    script = "import sys; from Classes.client import send_images; print({'tensorflow', 'openvino', 'flask'} & set(sys.modules))"
+def test_the_client_imports_no_heavy_package():
+    names = {"tensorflow", "openvino", "flask", "numpy"}
+    script = f"import sys; from Classes.client import send_images; print({names} & set(sys.modules))"
 
     assert processes.python(script).stdout.strip() == "set()"
 
@@ -499,7 +500,7 @@ def test_a_redirection_takes_neither_key_nor_image_elsewhere(images, configurati
 @mutations.steady(200)
 @hypothesis.given(document=mutations.mutated(NEW | {"low_confidence": False, "uncertain": False, "remark": None}))
 def test_no_json_is_a_defect_of_the_client(document):
-    answer = send_images.read_answer("a.png", 200, json.dumps(document).encode(), 0.8)
+    answer = response.parse_response("a.png", 200, json.dumps(document).encode(), 0.8)
 
     if "error" not in answer:
         json.dumps(answer, allow_nan=False).encode()

@@ -1,0 +1,221 @@
+"""Connections to the API: keep-alive sessions, retries, and limits on the time and size of a response."""
+
+import contextlib
+import os
+import pathlib
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+import urllib3
+
+from Classes.client import response
+from Classes.common import secret_files
+from Classes.common.config import Configuration
+from Classes.common.errors import ALLError, escape_control_chars
+
+ENDPOINT = "/Inference"
+
+# Classifying an image changes nothing on the server, so requests with these statuses can be repeated.
+RETRY_STATUS = (429, 502, 503, 504)
+
+# Seconds: the wait doubles from the first to the longest; jitter keeps clients from retrying at the same time.
+FIRST_WAIT, LONGEST_WAIT, JITTER = 0.2, 5, 0.3
+
+# Longest Retry-After, in seconds, that is obeyed; a wrong header must not block a run for hours.
+LONGEST_RETRY_AFTER = 60
+
+# Bytes of a response, far above what this API sends.
+MAX_RESPONSE_BYTES = 1 << 20
+
+
+class Sender:
+    """Sends image files to the API; thread-safe, with one keep-alive connection per thread.
+
+    Args:
+      configuration: `InceptionThreshold` and the API key are used.
+      server: address of the server, such as http://127.0.0.1:8080.
+      timeout: seconds for one response.
+      retries: number of times that a request is repeated.
+    """
+
+    def __init__(self, configuration: Configuration, server: str, timeout: float, retries: int):
+        self._url = server.rstrip("/") + ENDPOINT
+        self._timeout = timeout
+        self._low_below = configuration["InceptionThreshold"]
+        key = secret_files.read_key(configuration)
+        self._headers = {"Content-Type": "application/octet-stream"} | ({"X-API-Key": key.decode()} if key else {})
+        self._retry = urllib3.Retry(
+            total=retries,
+            status_forcelist=RETRY_STATUS,
+            allowed_methods=None,
+            backoff_factor=FIRST_WAIT,
+            backoff_max=LONGEST_WAIT,
+            backoff_jitter=JITTER,
+            retry_after_max=LONGEST_RETRY_AFTER,
+        )
+        self._local = threading.local()
+        self._sessions: list[_Session] = []
+
+    def check_reachable(self) -> None:
+        """Check that a server answers, so that a wrong address fails at once rather than for every image.
+
+        Raises:
+          ALLError: `no_server` if nothing answers at the address.
+        """
+        try:
+            with _Session(urllib3.Retry(3, backoff_factor=FIRST_WAIT, respect_retry_after_header=False)) as session:
+                session.get(self._url, timeout=self._timeout, stream=True).close()
+        except requests.RequestException as error:
+            if _is_protocol_error(error):
+                # Something answers, if wrongly. The error is reported for each image.
+                return
+            raise ALLError(
+                f"no answer from {self._url} ({_root_cause(error)}); start python3 Server.py there, or set --server",
+                code="no_server",
+            ) from error
+
+    def send(self, path: pathlib.Path) -> dict[str, Any]:
+        """Send a file and return the result, see response.parse_response; never raise for one file's errors."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            return {"error": f"{path}: {error.strerror}"}
+        retry = self._retry
+        while True:
+            lost: Exception | None = None
+            busy: urllib3.HTTPResponse | None = None
+            status, body = 0, b""
+            try:
+                status, headers, body = self._post(content)
+                if status not in RETRY_STATUS:
+                    return response.parse_response(path, status, body, self._low_below)
+                busy = urllib3.HTTPResponse(headers=headers, status=status)
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                lost = error
+            except _UnusableResponseError as error:
+                return {"error": f"{path}: {error}"}
+            try:
+                retry = retry.increment("POST", ENDPOINT, busy, urllib3.exceptions.ProtocolError(lost))
+            except urllib3.exceptions.HTTPError:
+                if lost is None:
+                    return response.parse_response(path, status, body, self._low_below)
+                return {"error": f"{path}: no answer from {self._url} ({_root_cause(lost)}); is the server running?"}
+            try:
+                retry.sleep(busy)
+            except urllib3.exceptions.InvalidHeader:
+                retry.sleep()
+
+    def close(self) -> None:
+        """Close all connections."""
+        for session in self._sessions:
+            session.close()
+
+    def _post(self, content: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        """Send the bytes of an image; return (status, headers, body)."""
+        deadline = time.monotonic() + self._timeout
+        with self._session().post(
+            self._url, content, headers=self._headers, timeout=self._timeout, stream=True
+        ) as answer:
+            body = bytearray()
+            # The timeout of requests applies to each packet, and a response may consist of any number of them.
+            while block := answer.raw.read1(1 << 16, decode_content=True):
+                body += block
+                if len(body) > MAX_RESPONSE_BYTES:
+                    raise _UnusableResponseError(
+                        f"the response is larger than {MAX_RESPONSE_BYTES} bytes (HTTP {answer.status_code})"
+                    )
+                if time.monotonic() > deadline:
+                    raise _UnusableResponseError(f"the response did not end within {self._timeout:g} s")
+            return answer.status_code, answer.headers, bytes(body)
+
+    def _session(self) -> "_Session":
+        if not hasattr(self._local, "session"):
+            self._local.session = _Session(0)
+            self._sessions.append(self._local.session)
+        return self._local.session
+
+
+class _UnusableResponseError(Exception):
+    """A response that is not read to its end, and whose request is not repeated."""
+
+
+class _HeaderTimeout:
+    """Mixin of a urllib3 connection: limits the total time for the response headers, however slowly they arrive."""
+
+    timeout: float | None
+    sock: socket.socket
+
+    def getresponse(self) -> Any:
+        timer = threading.Timer(self.timeout or 3600, self._shut_down)
+        timer.daemon = True
+        timer.start()
+        try:
+            return super().getresponse()  # type: ignore[misc]
+        finally:
+            timer.cancel()
+
+    def _shut_down(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            # The method of the plain socket, because that of a TLS socket would discard its state while it is read.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+
+class _Connection(_HeaderTimeout, urllib3.connection.HTTPConnection):
+    pass
+
+
+class _SecureConnection(_HeaderTimeout, urllib3.connection.HTTPSConnection):
+    pass
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+
+class _Session(requests.Session):
+    """A session that follows no redirects and uses no proxy: key and images only go to the configured server."""
+
+    def __init__(self, retries: int | urllib3.Retry):
+        super().__init__()
+        # A proxy from the environment could read images of patients.
+        self.trust_env = False
+        # SSL_CERT_FILE names the certificates to trust, as for other programs.
+        self.verify = os.environ.get("SSL_CERT_FILE") or True
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _Adapter(max_retries=retries))
+
+    def get_redirect_target(self, response: requests.Response) -> None:
+        return None
+
+
+def _is_protocol_error(error: Any) -> bool:
+    """Return whether a server was reached, but sent no complete response."""
+    while error is not None:
+        if isinstance(error, urllib3.exceptions.ProtocolError | urllib3.exceptions.InvalidHeader):
+            return True
+        error = getattr(error, "reason", None) or next(
+            (part for part in getattr(error, "args", ()) if isinstance(part, Exception)), None
+        )
+    return False
+
+
+def _root_cause(error: Exception) -> str:
+    """Return the message of the innermost error without the names of the libraries around it."""
+    while error.args and isinstance(getattr(error.args[0], "reason", error.args[0]), Exception):
+        error = getattr(error.args[0], "reason", error.args[0])
+    text = escape_control_chars(str(error).rpartition(": ")[2][: response.MAX_TEXT_LENGTH])
+    return text or type(error).__name__

@@ -1,0 +1,108 @@
+"""Parse and check the API's responses: whatever a server sends may cost one image, but never the run."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+from Classes.common.errors import escape_control_chars
+
+# Characters of a text, and number of classes, far above what this API sends.
+MAX_TEXT_LENGTH, MAX_CLASSES = 2000, 1000
+
+
+def parse_response(path: object, status: int, body: bytes, low_below: float) -> dict[str, Any]:
+    """Parse the response for an image; never raise.
+
+    Args:
+      path: the image, for messages.
+      status: HTTP status.
+      body: the response body.
+      low_below: confidence below which a result is low, for servers that do not report it.
+    Returns:
+      dict with `message`, `class`, `verdict` (text), `confidence` (0..1), `low` (bool), `probabilities`
+      ({class: 0..1}, may be empty), and `uncertain`, `seconds`, `engine`, `precision`, `remark`, `model` and
+      `synthetic`, each of which may be None; or {"error": text}.
+    """
+    try:
+        fields = json.loads(body, parse_constant=_reject_constant)
+    except (ValueError, RecursionError):
+        fields = None
+    message = fields.get("message") if isinstance(fields, dict) else None
+    if status == 200 and isinstance(fields, dict):
+        try:
+            return _check_fields(fields, low_below)
+        except (ValueError, LookupError, TypeError, OverflowError):
+            message = None
+    reason = _text(message) if isinstance(message, str) and message else "the response is not one of this API"
+    return {"error": f"{path}: {reason} (HTTP {status})"}
+
+
+def _check_fields(fields: dict[str, Any], low_below: float) -> dict[str, Any]:
+    confidence = fields["Confidence"]
+    confidence = _fraction(float(confidence) if isinstance(confidence, str) else confidence)
+    result: dict[str, Any] = {
+        "message": _text(fields["Message"]),
+        "class": _text(fields["aClassification"]),
+        "verdict": _text(fields["Classification"]),
+        "confidence": confidence,
+    }
+    for name, check in _OPTIONAL_FIELDS.items():
+        value = fields.get(name)
+        result[name] = None if value is None else check(value)
+    low = result.pop("low_confidence")
+    result["low"] = confidence < low_below if low is None else low
+    result["probabilities"] = result["probabilities"] or {}
+    if result["probabilities"] and result["class"] not in result["probabilities"]:
+        raise ValueError(result["class"])
+    return result
+
+
+def _reject_constant(text: str) -> None:
+    """Reject NaN and Infinity, which are not JSON."""
+    raise ValueError(text)
+
+
+def _text(value: Any) -> str:
+    """Return a text in a form that can be logged and written: one line, of limited length, without surrogates."""
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return escape_control_chars(value[:MAX_TEXT_LENGTH])
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(value)
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise ValueError(value)
+    return value
+
+
+def _fraction(value: Any) -> float:
+    if _number(value) > 1:
+        raise ValueError(value)
+    return float(value)
+
+
+def _probabilities(value: Any) -> dict[str, float]:
+    if not isinstance(value, dict) or len(value) > MAX_CLASSES:
+        raise TypeError(value)
+    return {_text(name): _fraction(probability) for name, probability in value.items()}
+
+
+# Fields that old servers do not send, and how each is checked.
+_OPTIONAL_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "low_confidence": _flag,
+    "uncertain": _flag,
+    "probabilities": _probabilities,
+    "seconds": _number,
+    "engine": _text,
+    "precision": _text,
+    "remark": _text,
+    "model": _text,
+    "synthetic": _flag,
+}
