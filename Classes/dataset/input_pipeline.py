@@ -1,83 +1,101 @@
-"""Batches of images for end-to-end training, in an order that the seed and the epoch alone decide."""
+"""Batches of images for end-to-end training; only the seed and the epoch decide their order."""
 
 import functools
+from typing import Any
 
 import numpy
 import tensorflow as tf
 
-from Classes import inception_preprocessing
-from Classes.imaging import decode
+from Classes import Helpers, inception_preprocessing
+from Classes.dataset import tfrecords
+from Classes.imaging import decode, network_input
 
-# Shards read at once; the order of the records depends on it, so it is the same on every machine.
+# Shards that are read at the same time; the same on every machine, because the order of the records depends on it.
 INTERLEAVED_SHARDS = 4
 
-# Records that wait to be drawn from. Shards are read in another order in every epoch, since a data set larger than this
-# would otherwise be shuffled within its neighbourhoods only.
+# Records in the shuffle buffer. The shards are read in another order in every epoch, because a larger data set would
+# otherwise be shuffled only locally.
 SHUFFLE_BUFFER = 4096
-
-
-def train_dataset(configuration, manifest, view, epoch, skip=0, rows=None):
-    """One epoch of distorted training images.
-
-    Args:
-      configuration: Configuration.
-      manifest: tfrecords.Manifest.
-      view: network_input.InputSpec of the network.
-      epoch: number of the epoch, from 0; every epoch has an order and distortions of its own.
-      skip: batches that a run before this one has already used.
-      rows: (first, behind the last) row of every batch that is wanted, see distributed.local_rows; None: all of them.
-    Returns:
-      tf.data.Dataset of (uint8 [B, S, S, 3], int64 [B]).
-    """
-    batch, seed = configuration["BatchSize"], configuration["RandomSeed"]
-    amounts = inception_preprocessing.distortion_config(configuration)
-    whole = _count(manifest, "train") >= batch
-    records = _records(manifest, "train", (seed, epoch)).shuffle(SHUFFLE_BUFFER, seed=seed + epoch)
-    records = records.enumerate().skip(skip * batch)
-    if rows is not None:
-        # Others decode the other rows; the last, partial batch is nobody's.
-        records = records.filter(
-            lambda index, _: (
-                (index < _count(manifest, "train") // batch * batch)
-                & (index % batch >= rows[0])
-                & (index % batch < rows[1])
-            )
-        )
-        batch = rows[1] - rows[0]
-
-    def distorted(index, record):
-        image = _decoded(functools.partial(_load, configuration, view), record)
-        image = tf.ensure_shape(image, [None, None, 3])
-        number = tf.stack([seed, epoch * 1_000_003 + tf.cast(index, tf.int32)])
-        return inception_preprocessing.distort_image(image, view.size, amounts, number), record[_LABEL]
-
-    batches = records.map(distorted, tf.data.AUTOTUNE, deterministic=True)
-    return batches.batch(batch, drop_remainder=whole).prefetch(2)
-
-
-def eval_dataset(configuration, manifest, view, place=(0, 1)):
-    """The validation images as the network sees them when it is used, every one once.
-
-    Args:
-      configuration, manifest, view: as for `training`.
-      place: (index of this process, number of processes), which share the images out.
-    Returns:
-      tf.data.Dataset of (uint8 [B, S, S, 3], int64 [B]).
-    """
-
-    def plain(record):
-        prepare = functools.partial(_prepare, configuration, view)
-        return tf.ensure_shape(_decoded(prepare, record), [view.size, view.size, 3]), record[_LABEL]
-
-    records = _records(manifest, "validation").shard(place[1], place[0])
-    return records.map(plain, tf.data.AUTOTUNE, deterministic=True).batch(configuration["BatchTestSize"]).prefetch(2)
-
 
 _LABEL = "image/class/label"
 
 
-def _records(manifest, split, order=None):
-    """The records of a split; `order` seeds the order of its shards, None is that of their names."""
+def train_dataset(
+    configuration: Helpers.Configuration,
+    manifest: tfrecords.Manifest,
+    input_spec: network_input.InputSpec,
+    epoch: int,
+    skip: int = 0,
+    rows: tuple[int, int] | None = None,
+) -> tf.data.Dataset:
+    """Return one epoch of augmented training images.
+
+    Args:
+      configuration: Configuration.
+      manifest: of the shards.
+      input_spec: of the network.
+      epoch: number of the epoch, from 0; decides the order and the augmentation.
+      skip: batches that an interrupted run has already used.
+      rows: (start, stop) of the rows of every batch that this process needs, see distributed.local_rows; None: all.
+    Returns:
+      tf.data.Dataset of (uint8 [B, S, S, 3], int64 [B]).
+    """
+    batch, seed = configuration["BatchSize"], configuration["RandomSeed"]
+    distortion = inception_preprocessing.distortion_config(configuration)
+    count = len(manifest.splits["train"])
+    drop_remainder = count >= batch
+    records = _records(manifest, "train", (seed, epoch)).shuffle(SHUFFLE_BUFFER, seed=seed + epoch)
+    records = records.enumerate().skip(skip * batch)
+    if rows is not None:
+        # Other processes decode the other rows; no process decodes the last, partial batch.
+        start, stop = rows
+        end = count // batch * batch
+        size = batch
+        records = records.filter(lambda index, _: (index < end) & (index % size >= start) & (index % size < stop))
+        batch = stop - start
+
+    limits = decode.decode_limits(configuration)
+
+    def load(encoded: bytes) -> numpy.ndarray:
+        return decode.decode_image(encoded, limits, at_least=input_spec.size / input_spec.crop)
+
+    def augment(index: tf.Tensor, record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        image = tf.ensure_shape(_call(load, record), [None, None, 3])
+        number = tf.stack([seed, epoch * 1_000_003 + tf.cast(index, tf.int32)])
+        return inception_preprocessing.distort_image(image, input_spec.size, distortion, number), record[_LABEL]
+
+    batches = records.map(augment, tf.data.AUTOTUNE, deterministic=True)
+    return batches.batch(batch, drop_remainder=drop_remainder).prefetch(2)
+
+
+def eval_dataset(
+    configuration: Helpers.Configuration,
+    manifest: tfrecords.Manifest,
+    input_spec: network_input.InputSpec,
+    place: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
+    """Return every validation image once, prepared as for inference.
+
+    Args:
+      configuration, manifest, input_spec: as for train_dataset.
+      place: (index of this process, number of processes); each process gets its part of the images.
+    Returns:
+      tf.data.Dataset of (uint8 [B, S, S, 3], int64 [B]).
+    """
+    limits = decode.decode_limits(configuration)
+
+    def load(encoded: bytes) -> numpy.ndarray:
+        return input_spec.decode_and_resize(encoded, limits)
+
+    def prepare(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.ensure_shape(_call(load, record), [input_spec.size, input_spec.size, 3]), record[_LABEL]
+
+    records = _records(manifest, "validation").shard(place[1], place[0])
+    return records.map(prepare, tf.data.AUTOTUNE, deterministic=True).batch(configuration["BatchTestSize"]).prefetch(2)
+
+
+def _records(manifest: tfrecords.Manifest, split: str, order: tuple[int, int] | None = None) -> tf.data.Dataset:
+    """Return the records of a split; `order` is the seed of the order of its shards, None orders them by name."""
     features = {"image/encoded": tf.io.FixedLenFeature([], tf.string), _LABEL: tf.io.FixedLenFeature([], tf.int64)}
     files = [str(path) for path in manifest.paths(split)]
     if order is not None:
@@ -86,19 +104,7 @@ def _records(manifest, split, order=None):
     return tf.data.TFRecordDataset(files, num_parallel_reads=INTERLEAVED_SHARDS).map(parse)
 
 
-def _decoded(function, record):
-    # It depends on the bytes alone. Else TensorFlow, told to be deterministic, would decode one image after another and
-    # none ahead of the training.
-    return tf.numpy_function(function, [record["image/encoded"]], tf.uint8, stateful=False)
-
-
-def _count(manifest, split):
-    return len(manifest.splits[split])
-
-
-def _load(configuration, view, encoded):
-    return decode.decode_image(encoded, decode.decode_limits(configuration), at_least=view.size / view.crop)
-
-
-def _prepare(configuration, view, encoded):
-    return view.decode_and_resize(encoded, decode.decode_limits(configuration))
+def _call(load: Any, record: dict[str, tf.Tensor]) -> tf.Tensor:
+    # Stateless, because the result depends only on the bytes. A stateful function would make a deterministic TensorFlow
+    # decode one image after the other, and none ahead of the training step.
+    return tf.numpy_function(load, [record["image/encoded"]], tf.uint8, stateful=False)

@@ -1,121 +1,124 @@
-"""The leak probe: how well what is no cell (background colour, image size, file) tells the classes apart by itself.
+"""Leakage probe: how well background color, image size and file format alone predict the class.
 
-A network that sees such a difference learns it, scores well in every validation on the same data, and knows nothing
-about blood. So the class is guessed from it alone, from the nearest other images, never those of the same group.
+A network learns such a difference, scores well on validation data from the same source, and knows nothing about
+blood. The probe predicts the class of each image from its nearest neighbors, which are images of other groups.
 """
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import numpy
 
+from Classes import Helpers
 from Classes.common import statistics
 from Classes.common.errors import DataError
+from Classes.dataset.image_records import ImageRecord
 
-# From which area under the ROC curve (lower end of its 95 % interval) a difference is told, and refused. Slides and
-# cameras always differ a little; what tells nearly all images of a class apart is no accident.
+# ROC AUC (lower end of its 95 % interval) from which the probe warns, and from which Data.py stops. Slides and cameras
+# always differ a little; a difference that identifies nearly all images of a class is an artifact.
 WARN_AUC = 0.7
 REJECT_AUC = 0.95
 
-# Fewer originals or patients of a class than this say nothing.
+# Smallest number of groups per class for a meaningful result.
 MIN_GROUPS = 20
 
 FOLDS = 5
-NEIGHBOURS = 15
+NEIGHBORS = 15
 N_BOOTSTRAP = 500
-# More images than this only cost time; they are taken in the order of their contents, so the choice is fair.
+# More images only cost time; records are ordered by content hash, so the first are a random sample.
 MAX_IMAGES = 5000
 
 log = logging.getLogger("Data")
 
 
-def check_leakage(configuration, items):
-    """Probe what Data.py knows of its images anyway.
+def check_leakage(configuration: Helpers.Configuration, records: Sequence[ImageRecord]) -> dict[str, dict[str, Any]]:
+    """Probe background color, image size and file format.
 
     Args:
-      configuration: Configuration; with AllowDatasetBias a difference is told, not refused.
-      items: list of Data.ImageRecord.
+      configuration: Configuration; with AllowDatasetBias, the probe only warns.
+      records: source images, ordered by SHA-256.
     Returns:
-      {name: `predict`'s answer}, for the manifest.
+      {name: result of predict_class_from_artifacts}, for the manifest.
     Raises:
-      DataError: background, size or format alone tell the classes apart.
+      DataError: `dataset_bias`: one of them alone predicts the class.
     """
-    items = [item for item in items if item.background][:MAX_IMAGES]
-    formats = sorted({item.format for item in items})
+    records = [record for record in records if record.background][:MAX_IMAGES]
+    formats = sorted({record.format for record in records})
     kinds = {
-        "background colour": [item.background for item in items],
-        "image size": [(item.width, item.height) for item in items],
-        "file format": [[item.format == name for name in formats] for item in items],
+        "background colour": [record.background for record in records],
+        "image size": [(record.width, record.height) for record in records],
+        "file format": [[record.format == name for name in formats] for record in records],
     }
-    positive = [item.class_name == configuration["PositiveClass"] for item in items]
-    found = {
-        name: predict_class_from_artifacts(rows, positive, [item.group for item in items])
-        for name, rows in kinds.items()
-    }
-    for name, each in found.items():
-        low = lowest(each)
+    positive = [record.class_name == configuration["PositiveClass"] for record in records]
+    groups = [record.group for record in records]
+    found = {name: predict_class_from_artifacts(rows, positive, groups) for name, rows in kinds.items()}
+    for name, probe in found.items():
+        low = lowest(probe)
         if low is None or low < WARN_AUC:
             continue
-        words = f"the {name} alone tells the classes apart (ROC AUC {each['auc']:.3f}, 1 is perfect)"
+        what = f"The {name} alone predicts the class (ROC AUC {probe['auc']:.3f})"
         if low >= REJECT_AUC and not configuration["AllowDatasetBias"]:
             raise DataError(
-                f"{words}: a model would learn that instead of cells; see python3 Data.py Check, take both classes "
-                "from the same sources, or go on all the same with --set AllowDatasetBias=true"
+                f"{what}, so a model would learn it instead of the cells. Run python3 Data.py Check and take both "
+                "classes from the same sources, or continue with --set AllowDatasetBias=true",
+                "dataset_bias",
             )
-        log.warning("A possible leak: %s; see python3 Data.py Check.", words)
+        log.warning("Possible dataset bias: %s. Run python3 Data.py Check.", what)
     return found
 
 
-def predict_class_from_artifacts(rows, positive, groups, seed=0):
-    """How well some figures of an image tell its class, on images of other groups.
+def predict_class_from_artifacts(rows: Any, positive: Any, groups: Sequence[str], seed: int = 0) -> dict[str, Any]:
+    """Measure how well some values of an image predict its class, on images of other groups.
 
     Args:
-      rows: [N, F] figures.
+      rows: [N, F] values.
       positive: bool [N].
-      groups: N texts.
-      seed: of the folds and the resampling.
+      groups: [N] names.
+      seed: of the folds and the bootstrap.
     Returns:
-      {"auc": value, "interval": [low, high] of 95 %, resampled by group, "images", "note"}; value and interval are
-      None if a class has too few groups, the interval alone if no resampled set changes the value.
+      {"auc", "interval": [low, high] of 95 %, bootstrapped by group, "images": N, "note"}. Both values are None if a
+      class has too few groups; the interval alone is None if all bootstrap samples have the same AUC.
     """
     rows = numpy.asarray(rows, "float64").reshape(len(positive), -1)
     positive = numpy.asarray(positive, bool)
-    _, groups = numpy.unique(numpy.asarray(groups, str), return_inverse=True)
-    found = {"auc": None, "interval": None, "images": len(rows), "note": ""}
-    fewest = min(len(set(groups[positive])), len(set(groups[~positive])))
+    members = numpy.unique(numpy.asarray(groups, str), return_inverse=True)[1]
+    found: dict[str, Any] = {"auc": None, "interval": None, "images": len(rows), "note": ""}
+    fewest = min(len(set(members[positive])), len(set(members[~positive])))
     if fewest < MIN_GROUPS:
-        return {**found, "note": f"needs {MIN_GROUPS} originals or patients a class, the smaller has {fewest}"}
+        few = f"needs {MIN_GROUPS} source images or patients per class, the smaller class has {fewest}"
+        return {**found, "note": few}
     if (rows == rows[0]).all():
         return {**found, "auc": 0.5, "note": "the same for all images"}
-    scores = _scores(rows, positive, groups, seed)
-    # FEWEST groups a class make a sample without one of them next to impossible, but not quite.
+    scores = _neighbor_scores(rows, positive, members, seed)
+    # With MIN_GROUPS per class, a bootstrap sample without one of them is very unlikely, but possible.
     areas = [
         statistics.roc_auc(positive, scores, weights)
-        for weights in statistics.bootstrap_group_indices(groups, len(rows), seed, N_BOOTSTRAP)
+        for weights in statistics.bootstrap_group_indices(members, len(rows), seed, N_BOOTSTRAP)
         if weights[positive].any() and weights[~positive].any()
     ]
-    interval, note = statistics.bootstrap_interval(areas, len(set(groups.tolist())), N_BOOTSTRAP)
+    interval, note = statistics.bootstrap_interval(areas, len(set(members.tolist())), N_BOOTSTRAP)
     auc = statistics.roc_auc(positive, scores)
     return {**found, "auc": auc, "interval": interval and list(interval), "note": note or ""}
 
 
-def lowest(found):
-    """Return the AUC that a leak is judged by: the lower end of the interval, else the value; None if unknown."""
-    return found["interval"][0] if found["interval"] else found["auc"]
+def lowest(probe: dict[str, Any]) -> float | None:
+    """Return the AUC that is compared with the limits: the lower end of the interval, else the value, if any."""
+    return probe["interval"][0] if probe["interval"] else probe["auc"]
 
 
-def _scores(rows, positive, groups, seed):
-    """float64 [N]: of every image, the share of positive ones among its nearest of other folds."""
+def _neighbor_scores(rows: numpy.ndarray, positive: numpy.ndarray, groups: numpy.ndarray, seed: int) -> numpy.ndarray:
+    """Return the weighted fraction of positive images among the nearest ones in other folds, float64 [N]."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    spread = rows.std(axis=0)
-    rows = (rows - rows.mean(axis=0)) / numpy.where(spread > 0, spread, 1)
+    deviation = rows.std(axis=0)
+    rows = (rows - rows.mean(axis=0)) / numpy.where(deviation > 0, deviation, 1)
     scores = numpy.empty(len(rows))
     for train, test in statistics.stratified_group_folds(positive, groups, FOLDS, seed):
-        model = KNeighborsClassifier(min(NEIGHBOURS, len(train) // 2), weights=_weights)
+        model = KNeighborsClassifier(min(NEIGHBORS, len(train) // 2), weights=_inverse_distances)
         scores[test] = model.fit(rows[train], positive[train]).predict_proba(rows[test])[:, -1]
     return scores
 
 
-def _weights(distances):
-    """Nearer ones count more; equal ones alike."""
+def _inverse_distances(distances: numpy.ndarray) -> numpy.ndarray:
     return 1 / (distances + distances.mean() + 1e-9)

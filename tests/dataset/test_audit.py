@@ -183,7 +183,7 @@ def test_an_unbalanced_folder(folder):
 
     assert titles(findings) == ["Unbalanced"]
     assert "has 10 originals, the largest 22" in findings["problems"][0]["text"]
-    assert "needs 20 originals" in findings["probes"]["background colour"]["note"]
+    assert "needs 20 source images" in findings["probes"]["background colour"]["note"]
 
 
 @pytest.mark.slow

@@ -469,8 +469,8 @@ def test_two_trainers_on_one_folder(project):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("NumClasses=3", "NumClasses is 3, but the shards hold the classes 0, 1; set NumClasses to 2"),
-        ("PositiveClass=leukemic", "PositiveClass is leukemic, but the shards hold the classes 0, 1"),
+        ("NumClasses=3", "NumClasses is 3, but the shards have the classes 0, 1"),
+        ("PositiveClass=leukemic", "PositiveClass is leukemic, but the shards have the classes 0, 1"),
     ],
 )
 def test_shards_of_other_classes_are_refused_before_anything_is_trained(project, setting, message):
