@@ -6,8 +6,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from Classes import Helpers
 from Classes.common import atomic_files, input_files, provenance
+from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.dataset import (
     discovery,
@@ -24,7 +24,7 @@ from Classes.dataset.image_records import ImageRecord
 log = logging.getLogger("Data")
 
 
-def prepare_dataset(configuration: Helpers.Configuration, strict: bool = False) -> int:
+def prepare_dataset(configuration: Configuration, strict: bool = False) -> int:
     """Write the images in DatasetDir as shards with a manifest.
 
     Args:
@@ -47,7 +47,7 @@ def prepare_dataset(configuration: Helpers.Configuration, strict: bool = False) 
 
 
 def build_splits(
-    configuration: Helpers.Configuration, files: dict[str, list[pathlib.Path]], patient_map: dict[str, str]
+    configuration: Configuration, files: dict[str, list[pathlib.Path]], patient_map: dict[str, str]
 ) -> tuple[dict[str, list[ImageRecord]], dict[str, Any]]:
     """Decide which images are used for training and for validation.
 
@@ -143,7 +143,7 @@ def _kept_pairs(pairs: list[dict[str, Any]], records: Sequence[ImageRecord]) -> 
     return pairs
 
 
-def _report(configuration: Helpers.Configuration, manifest: tfrecords.Manifest, about: dict[str, Any]) -> None:
+def _report(configuration: Configuration, manifest: tfrecords.Manifest, about: dict[str, Any]) -> None:
     for split in splitting.SPLITS:
         rows = manifest.splits[split]
         counts = collections.Counter(row["class"] for row in rows)

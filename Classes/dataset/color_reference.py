@@ -3,8 +3,8 @@
 import itertools
 from typing import Any
 
-from Classes import Helpers
 from Classes.common import parallel
+from Classes.common.config import Configuration
 from Classes.dataset import grouping, tfrecords
 from Classes.imaging import color_stats, decode, network_input
 
@@ -12,7 +12,7 @@ MAX_IMAGES = 1000
 
 
 def training_color_reference(
-    configuration: Helpers.Configuration, manifest: tfrecords.Manifest, input_spec: network_input.InputSpec
+    configuration: Configuration, manifest: tfrecords.Manifest, input_spec: network_input.InputSpec
 ) -> dict[str, Any] | None:
     """Return color_stats.fit_reference of the training images for the model card, None without training images.
 

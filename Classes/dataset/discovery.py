@@ -6,8 +6,8 @@ import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from Classes import Helpers
 from Classes.common import input_files
+from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 
 # Prefix of the file names of synthetic images.
@@ -34,7 +34,7 @@ Parts = tuple[str, ...]
 
 
 def find_class_images(
-    configuration: Helpers.Configuration, folder: pathlib.Path | None = None
+    configuration: Configuration, folder: pathlib.Path | None = None
 ) -> tuple[dict[str, list[pathlib.Path]], list[str]]:
     """Return the image files of every class folder.
 
@@ -84,7 +84,7 @@ def _in_subfolders(skipped: input_files.Skipped) -> input_files.Skipped:
     return chosen
 
 
-def _no_images_message(configuration: Helpers.Configuration, folder: pathlib.Path, skipped: input_files.Skipped) -> str:
+def _no_images_message(configuration: Configuration, folder: pathlib.Path, skipped: input_files.Skipped) -> str:
     found = f", only other files: {skipped}" if len(skipped) else ""
     archives = [name for name in skipped.names if name.lower().endswith(ARCHIVES)]
     advice = f"Unpack {archives[0]}, or put" if archives else "Put"
@@ -95,7 +95,7 @@ def _no_images_message(configuration: Helpers.Configuration, folder: pathlib.Pat
 
 
 def _check_layout(
-    configuration: Helpers.Configuration,
+    configuration: Configuration,
     folder: pathlib.Path,
     by_folder: Mapping[Parts, list[pathlib.Path]],
     files: Mapping[str, list[pathlib.Path]],
@@ -144,7 +144,7 @@ def _listed(by_folder: Mapping[Parts, Sequence[pathlib.Path]]) -> str:
     return found + ", …" * (len(by_folder) > MAX_LISTED)
 
 
-def _flat_advice(configuration: Helpers.Configuration, folder: pathlib.Path, parts: Parts) -> str:
+def _flat_advice(configuration: Configuration, folder: pathlib.Path, parts: Parts) -> str:
     dataset = configuration.path("DatasetDir")
     if not folder.is_relative_to(dataset):
         return f"Run python3 Data.py Augment {folder.joinpath(*parts)}"
@@ -153,7 +153,7 @@ def _flat_advice(configuration: Helpers.Configuration, folder: pathlib.Path, par
     return f"Move them into a folder outside {dataset} and run python3 Data.py Augment on it"
 
 
-def _split_advice(configuration: Helpers.Configuration, folder: pathlib.Path, split: Sequence[Parts]) -> str:
+def _split_advice(configuration: Configuration, folder: pathlib.Path, split: Sequence[Parts]) -> str:
     """Name the folders to configure if the split is above the classes, else say where to move the images."""
     places: dict[str, pathlib.Path] = {}
     above = True
@@ -184,7 +184,7 @@ def _described(parts: Parts, paths: Iterable[pathlib.Path]) -> str:
     return f"{input_files.readable('/'.join(parts)) or 'the folder itself'} ({counts})"
 
 
-def _nested_advice(configuration: Helpers.Configuration, folder: pathlib.Path, nested: Sequence[Parts]) -> str:
+def _nested_advice(configuration: Configuration, folder: pathlib.Path, nested: Sequence[Parts]) -> str:
     """Say what to do if class folders, or images in class folders, are nested too deeply."""
     positive = configuration["PositiveClass"]
     if positive in {parts[0] for parts in nested} or folder.joinpath(positive).is_dir():
@@ -207,7 +207,7 @@ def _nested_advice(configuration: Helpers.Configuration, folder: pathlib.Path, n
     return advice[0].upper() + advice[1:]
 
 
-def _classes_in_names(configuration: Helpers.Configuration, paths: Iterable[pathlib.Path]) -> bool:
+def _classes_in_names(configuration: Configuration, paths: Iterable[pathlib.Path]) -> bool:
     """Return whether the names of images give their classes (Im001_0.tif, Im002_1.tif), and different ones."""
     classes = [str(number) for number in range(configuration["NumClasses"])]
     found = {input_files.label_from_filename(path, classes) for path in paths}
@@ -215,7 +215,7 @@ def _classes_in_names(configuration: Helpers.Configuration, paths: Iterable[path
 
 
 def _check_classes(
-    configuration: Helpers.Configuration,
+    configuration: Configuration,
     folder: pathlib.Path,
     files: Mapping[str, list[pathlib.Path]],
     skipped: Sequence[str],
@@ -255,7 +255,7 @@ def _check_classes(
 
 
 def _describe_empty(
-    configuration: Helpers.Configuration, folder: pathlib.Path, files: Iterable[str], skipped: Sequence[str]
+    configuration: Configuration, folder: pathlib.Path, files: Iterable[str], skipped: Sequence[str]
 ) -> list[str]:
     """Describe the folders without images and their content, such as "xyc (108 .xyc)"."""
     found = []

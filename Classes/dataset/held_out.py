@@ -6,8 +6,8 @@ import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
-from Classes import Helpers
 from Classes.common import atomic_files, parallel
+from Classes.common.config import Configuration
 from Classes.common.errors import DataError, ImageError
 from Classes.dataset import discovery, grouping, overlapping_crops, perceptual_hash, tfrecords
 from Classes.dataset.image_records import THUMBNAIL_SIDE, ImageRecord
@@ -16,7 +16,7 @@ from Classes.imaging import content_check, decode, network_input
 log = logging.getLogger("Data")
 
 
-def list_test_files(configuration: Helpers.Configuration) -> list[pathlib.Path]:
+def list_test_files(configuration: Configuration) -> list[pathlib.Path]:
     """Return every file of the test folder, at any depth and with any extension.
 
     A file that is not an image does no harm here, but a missed image would be a leak. Linked folders are followed, each
@@ -55,14 +55,14 @@ def list_test_files(configuration: Helpers.Configuration) -> list[pathlib.Path]:
     return sorted(found)
 
 
-def test_name(configuration: Helpers.Configuration, path: pathlib.Path) -> str:
+def test_name(configuration: Configuration, path: pathlib.Path) -> str:
     """Return the name of a test image, "/Test/folder/file"; the slash distinguishes it from "class/file"."""
     folder = configuration.path("TestImagePath")
     return discovery.relative_name(f"/{folder.name}/{path.parent.relative_to(folder)}".removesuffix("/."), path)
 
 
 def group_images(
-    configuration: Helpers.Configuration, files: dict[str, list[pathlib.Path]], patient_map: dict[str, str]
+    configuration: Configuration, files: dict[str, list[pathlib.Path]], patient_map: dict[str, str]
 ) -> grouping.Assignment:
     """Assign groups and patients to the images of the class folders and to the test images, and log what is unclear.
 
@@ -91,7 +91,7 @@ def group_images(
     return assignment
 
 
-def read_test_records(configuration: Helpers.Configuration, assignment: grouping.Assignment) -> list[ImageRecord]:
+def read_test_records(configuration: Configuration, assignment: grouping.Assignment) -> list[ImageRecord]:
     """Return a record without class for every file of the test folder; only images have a format and a fingerprint."""
 
     limits = decode.decode_limits(configuration)
@@ -121,7 +121,7 @@ def read_test_records(configuration: Helpers.Configuration, assignment: grouping
 
 
 def exclude_test_groups(
-    configuration: Helpers.Configuration, records: Iterable[ImageRecord], tests: Sequence[ImageRecord]
+    configuration: Configuration, records: Iterable[ImageRecord], tests: Sequence[ImageRecord]
 ) -> tuple[list[ImageRecord], list[ImageRecord]]:
     """Separate the images that belong to a test image: copies, views, and images of the same patient.
 
@@ -146,7 +146,7 @@ def exclude_test_groups(
     return kept, held_out
 
 
-def check_test_images(configuration: Helpers.Configuration, manifest: tfrecords.Manifest) -> None:
+def check_test_images(configuration: Configuration, manifest: tfrecords.Manifest) -> None:
     """Check before training that no test image is in the shards.
 
     Raises:

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import numpy
 
-from Classes import Helpers
-from Classes.common import parallel
+from Classes.common import logs, parallel
+from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
 from Classes.dataset import discovery, grouping, overlapping_crops, perceptual_hash
 from Classes.imaging import color_stats, content_check, decode, network_input
@@ -92,7 +92,7 @@ def class_images(files: dict[str, list[pathlib.Path]]) -> list[tuple[pathlib.Pat
 
 
 def decode_all(
-    configuration: Helpers.Configuration,
+    configuration: Configuration,
     record_type: type[Record],
     images: Sequence[tuple[pathlib.Path, str, int]],
     assignment: grouping.Assignment,
@@ -138,7 +138,7 @@ def decode_all(
 
     records: list[Record] = []
     unreadable = []
-    with Helpers.progress(total=len(images), desc="Images", unit="image") as bar:
+    with logs.progress(total=len(images), desc="Images", unit="image") as bar:
         for found in parallel.map_threads(read, images, configuration.workers):
             bar.update()
             if isinstance(found, dict):

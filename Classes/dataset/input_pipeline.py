@@ -6,7 +6,8 @@ from typing import Any
 import numpy
 import tensorflow as tf
 
-from Classes import Helpers, inception_preprocessing
+from Classes import inception_preprocessing
+from Classes.common.config import Configuration
 from Classes.dataset import tfrecords
 from Classes.imaging import decode, network_input
 
@@ -21,7 +22,7 @@ _LABEL = "image/class/label"
 
 
 def train_dataset(
-    configuration: Helpers.Configuration,
+    configuration: Configuration,
     manifest: tfrecords.Manifest,
     input_spec: network_input.InputSpec,
     epoch: int,
@@ -69,7 +70,7 @@ def train_dataset(
 
 
 def eval_dataset(
-    configuration: Helpers.Configuration,
+    configuration: Configuration,
     manifest: tfrecords.Manifest,
     input_spec: network_input.InputSpec,
     place: tuple[int, int] = (0, 1),

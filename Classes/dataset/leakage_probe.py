@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy
 
-from Classes import Helpers
 from Classes.common import statistics
+from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.dataset.image_records import ImageRecord
 
@@ -32,7 +32,7 @@ MAX_IMAGES = 5000
 log = logging.getLogger("Data")
 
 
-def check_leakage(configuration: Helpers.Configuration, records: Sequence[ImageRecord]) -> dict[str, dict[str, Any]]:
+def check_leakage(configuration: Configuration, records: Sequence[ImageRecord]) -> dict[str, dict[str, Any]]:
     """Probe background color, image size and file format.
 
     Args:

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from Classes import Helpers
-from Classes.common import atomic_files, interrupts
+from Classes.common import atomic_files, interrupts, logs
+from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, DataError, tf_error_reason
 from Classes.dataset import splitting
 from Classes.dataset.image_records import ImageRecord
@@ -70,7 +70,7 @@ class Manifest:
         return [self.folder / shard["file"] for shard in self.shards if shard["split"] == split]
 
 
-def interleave_by_class(configuration: Helpers.Configuration, records: Sequence[ImageRecord]) -> list[ImageRecord]:
+def interleave_by_class(configuration: Configuration, records: Sequence[ImageRecord]) -> list[ImageRecord]:
     """Return the records of a split in an order in which every shard gets its fraction of every class.
 
     The order depends only on the contents of the images.
@@ -82,7 +82,7 @@ def interleave_by_class(configuration: Helpers.Configuration, records: Sequence[
 
 
 def write_shards(
-    configuration: Helpers.Configuration, splits: Mapping[str, Sequence[ImageRecord]], about: dict[str, Any]
+    configuration: Configuration, splits: Mapping[str, Sequence[ImageRecord]], about: dict[str, Any]
 ) -> Manifest:
     """Replace the shards of DatasetDir; if anything fails, the previous shards stay unchanged.
 
@@ -101,7 +101,7 @@ def write_shards(
     try:
         # Inside of the try block, so that Ctrl-C cannot leave the folder behind.
         staging.mkdir()
-        with Helpers.progress(total=sum(map(len, splits.values())), desc="Shards", unit="image") as bar:
+        with logs.progress(total=sum(map(len, splits.values())), desc="Shards", unit="image") as bar:
             shards = [
                 shard for split in SPLITS for shard in _write_split(configuration, split, splits[split], staging, bar)
             ]
@@ -127,12 +127,12 @@ def write_shards(
     return Manifest(folder, classes, listed, shards, about["synthetic"], content)
 
 
-def manifest_path(configuration: Helpers.Configuration) -> pathlib.Path:
+def manifest_path(configuration: Configuration) -> pathlib.Path:
     """Return the path of the manifest, which is beside the shards."""
     return configuration.path("DatasetDir") / f"{configuration['TFRecordFile']}_manifest.json"
 
 
-def load_manifest_for_training(configuration: Helpers.Configuration) -> Manifest:
+def load_manifest_for_training(configuration: Configuration) -> Manifest:
     """Load the manifest and check that its classes match the configuration.
 
     Raises:
@@ -156,7 +156,7 @@ def load_manifest_for_training(configuration: Helpers.Configuration) -> Manifest
     return found
 
 
-def load_manifest(configuration: Helpers.Configuration) -> Manifest:
+def load_manifest(configuration: Configuration) -> Manifest:
     """Load the manifest and check every shard against it.
 
     Raises:
@@ -189,7 +189,7 @@ def load_manifest(configuration: Helpers.Configuration) -> Manifest:
     return found
 
 
-def iter_records(configuration: Helpers.Configuration, split: str) -> Iterator[Record]:
+def iter_records(configuration: Configuration, split: str) -> Iterator[Record]:
     """Yield every record of a split once, in the order of the shards.
 
     Args:
@@ -239,12 +239,12 @@ def _parse(example: Any) -> Record:
     )
 
 
-def _shard_count(configuration: Helpers.Configuration, records: Sequence[ImageRecord]) -> int:
+def _shard_count(configuration: Configuration, records: Sequence[ImageRecord]) -> int:
     return min(configuration["Shards"], len(records))
 
 
 def _write_split(
-    configuration: Helpers.Configuration, split: str, records: Sequence[ImageRecord], folder: pathlib.Path, bar: Any
+    configuration: Configuration, split: str, records: Sequence[ImageRecord], folder: pathlib.Path, bar: Any
 ) -> list[dict[str, Any]]:
     """Write the shards of a split, none of them empty, and return their entries in the manifest."""
     # Imported late, so that errors in the data are reported before TensorFlow has started.
@@ -300,7 +300,7 @@ def _example(tf: Any, record: ImageRecord) -> Any:
     return tf.train.Example(features=tf.train.Features(feature=features))
 
 
-def _replace_shards(configuration: Helpers.Configuration, staging: pathlib.Path) -> None:
+def _replace_shards(configuration: Configuration, staging: pathlib.Path) -> None:
     """Move the new files to DatasetDir and remove the previous shards.
 
     There is no manifest from the removal of the previous one to the rename of the new one. If the machine crashes in
