@@ -1,10 +1,12 @@
-"""Checkpoints with TF-Slim's variable names that a kill at any moment leaves whole."""
+"""Checkpoints with TF-Slim's variable names. A kill at any moment leaves a complete checkpoint behind."""
 
 import logging
 import pathlib
 import re
 import shutil
+from collections.abc import Mapping
 
+import numpy
 import tensorflow as tf
 
 from Classes.common import atomic_files, interrupts
@@ -16,18 +18,22 @@ DATA_SUFFIX = ".data-00000-of-00001"
 
 
 @interrupts.defer_signals()
-def save_checkpoint(folder, step, arrays):
-    """Write one checkpoint; the newest two are kept.
+def save_checkpoint(
+    folder: str | pathlib.Path, step: int, arrays: Mapping[str, numpy.ndarray | tf.Variable]
+) -> pathlib.Path:
+    """Write a checkpoint and keep the newest two.
 
-    The files are written into a folder of their own and renamed; the index goes last, and a checkpoint without an
-    index is none. Only then does the pointer file `checkpoint` name it, and only then does the oldest go.
+    The files are written to a temporary folder and renamed, the index last: a checkpoint without an index is
+    incomplete. Then the pointer file `checkpoint` is written, and only then the oldest checkpoint is deleted.
 
     Args:
       folder: LogDir.
-      step: steps done, part of the name.
-      arrays: {variable name: array or tf.Variable}.
+      step: number of completed steps; part of the name.
+      arrays: values by variable name.
     Returns:
-      pathlib.Path, the prefix `folder/model.ckpt-<step>`.
+      The prefix `folder/model.ckpt-<step>`.
+    Raises:
+      CheckpointError: it cannot be written.
     """
     folder = pathlib.Path(folder)
     prefix = folder / f"{PREFIX}{step}"
@@ -35,21 +41,21 @@ def save_checkpoint(folder, step, arrays):
     atomic_files.remove_stale_temp_files(folder)
     making = atomic_files.temp_path_for(prefix)
     try:
-        # Not before, where Ctrl-C would leave it behind.
+        # Inside the try block, so that Ctrl-C does not leave the folder behind.
         making.mkdir()
         names = sorted(arrays)
         tensors = [tf.convert_to_tensor(arrays[name]) for name in names]
         tf.raw_ops.SaveV2(
             prefix=str(making / prefix.name), tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors
         )
-        for ending in (DATA_SUFFIX, ".index"):
-            made = making / (prefix.name + ending)
+        for suffix in (DATA_SUFFIX, ".index"):
+            made = making / (prefix.name + suffix)
             atomic_files.fsync_path(made)
             made.replace(folder / made.name)
     except tf.errors.OpError as error:
         raise CheckpointError(
-            f"{prefix}: could not be written ({tf_error_reason(error)}); free some space and run this again, the one before it "
-            "is kept"
+            f"{prefix}: cannot be written ({tf_error_reason(error)}). Free some disk space and run the command again; "
+            "the previous checkpoint is kept."
         ) from error
     finally:
         with interrupts.defer_signals():
@@ -57,36 +63,35 @@ def save_checkpoint(folder, step, arrays):
     atomic_files.fsync_path(folder)
     atomic_files.write_atomic(folder / "checkpoint", f'model_checkpoint_path: "{prefix.name}"\n')
     found = saved_steps(folder)
-    # What is beyond this step was not whole, or this run would have begun there.
+    # Checkpoints of later steps are damaged: otherwise this run would have resumed from them.
     kept = [other for other in found if other <= step][-KEEP_LAST:]
     for old in sorted(set(found) - set(kept)):
-        for ending in (".index", DATA_SUFFIX):
-            (folder / f"{PREFIX}{old}{ending}").unlink(missing_ok=True)
+        for suffix in (".index", DATA_SUFFIX):
+            (folder / f"{PREFIX}{old}{suffix}").unlink(missing_ok=True)
     return prefix
 
 
-def saved_steps(folder):
-    """The steps of which `folder` holds a checkpoint, ascending."""
+def saved_steps(folder: str | pathlib.Path) -> list[int]:
+    """Return the steps of the checkpoints in a folder, in ascending order."""
     names = (re.fullmatch(rf"{re.escape(PREFIX)}(\d+)\.index", path.name) for path in pathlib.Path(folder).glob("*"))
     return sorted(int(name[1]) for name in names if name)
 
 
-def files(folder):
-    """Paths of all files in `folder` that belong to checkpoints, the pointer file included."""
+def checkpoint_files(folder: str | pathlib.Path) -> list[pathlib.Path]:
+    """Return all files of checkpoints in a folder, including the pointer file."""
     pattern = rf"checkpoint|{re.escape(PREFIX)}\d+\.(index|meta|data-\d+-of-\d+)"
     return sorted(path for path in pathlib.Path(folder).glob("*") if re.fullmatch(pattern, path.name))
 
 
-def latest_checkpoint(folder):
-    """The newest whole checkpoint of a folder.
+def latest_checkpoint(folder: str | pathlib.Path) -> tuple[int, dict[str, numpy.ndarray]] | None:
+    """Read the newest intact checkpoint of a folder.
 
-    Every value is read and held against its checksum; a damaged checkpoint is named in the log and the one before
-    it taken.
+    Every value is compared with its checksum. A damaged checkpoint is logged, and the one before it is used.
 
     Returns:
-      (step, {variable name: array}), or None where there is none.
+      (step, values by variable name), or None if there is no checkpoint.
     Raises:
-      CheckpointError: there are checkpoints and none is whole.
+      CheckpointError: all checkpoints are damaged.
     """
     folder = pathlib.Path(folder)
     found = saved_steps(folder)
@@ -95,26 +100,24 @@ def latest_checkpoint(folder):
         try:
             return step, read_checkpoint(prefix)
         except CheckpointError as error:
-            logging.getLogger("Trainer").warning("%s; the checkpoint before it is taken", error)
+            logging.getLogger("Trainer").warning("%s The checkpoint before it is used.", error)
     if found:
-        raise CheckpointError(f"{folder}: no checkpoint in it is whole; move the folder away to train anew")
+        raise CheckpointError(f"{folder}: all checkpoints are damaged. Move the folder away to start over.")
     return None
 
 
 @interrupts.defer_signals()
-def read_checkpoint(prefix):
-    """Every value of a checkpoint, of version 1 or 2.
+def read_checkpoint(prefix: str | pathlib.Path) -> dict[str, numpy.ndarray]:
+    """Read every value of a checkpoint, of version 1 or 2.
 
     Args:
       prefix: the path without `.index` and `.data-...`.
-    Returns:
-      {variable name: array}.
     Raises:
-      CheckpointError: no checkpoint, or a damaged one.
+      CheckpointError: there is no checkpoint, or it is damaged.
     """
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         words = getattr(error, "message", None) or str(error)
-        raise CheckpointError(f"{prefix}: not a whole checkpoint ({words.splitlines()[0]})") from error
+        raise CheckpointError(f"{prefix}: not an intact checkpoint ({words.splitlines()[0]}).") from error

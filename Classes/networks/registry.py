@@ -1,45 +1,45 @@
-"""Find the module of a network by the name in the configuration; docs/networks.md describes what such a module holds."""
+"""Find the module of a network by its name in the configuration; docs/networks.md describes such a module."""
 
 import importlib
 import pkgutil
+import types
 
+from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
 from Classes.networks import architectures
 
 
-def network_names():
+def network_names() -> list[str]:
     """Return the names that the key `Network` can have: the `NAME` of each module in `architectures`."""
     return sorted(_import(module.name).NAME for module in pkgutil.iter_modules(architectures.__path__))
 
 
-def get_network(configuration):
-    """The module of the configured network.
+def get_network(configuration: Configuration) -> types.ModuleType:
+    """Return the module of the network that the key `Network` names.
 
-    Args:
-      configuration: Configuration; `Network` is used.
     Raises:
       ConfigurationError: there is no such network.
     """
     name = configuration["Network"]
     files = {module.name for module in pkgutil.iter_modules(architectures.__path__)}
-    # Looked up before the import: a package that the import itself lacks is another error.
+    # Checked before the import, so that a package missing inside the module is reported as what it is.
     if name.lower() not in files or name != _import(name.lower()).NAME:
-        raise ConfigurationError(f"Network is {name}; there are: {', '.join(network_names())}")
+        raise ConfigurationError(f"Network is {name}. Available networks: {', '.join(network_names())}")
     return _import(name.lower())
 
 
-def _import(file):
+def _import(file: str) -> types.ModuleType:
     return importlib.import_module(f"{architectures.__name__}.{file}")
 
 
-def trained_blocks(network, scopes):
-    """The blocks that `TrainableScopes` trains.
+def trained_blocks(network: types.ModuleType, scopes: str) -> tuple[str, ...] | None:
+    """Return the blocks that `TrainableScopes` trains.
 
     Args:
-      network: module of a network.
-      scopes: "all", or the name of a block, which means it and all that follow.
+      network: see `get_network`.
+      scopes: "all", or the name of a block: this block and all after it are trained.
     Returns:
-      tuple of names from the network's BLOCKS, or None where the name is unknown.
+      Names from the network's BLOCKS; None if `scopes` names no block.
     """
     first = network.BLOCKS[0] if scopes == "all" else scopes
     return network.BLOCKS[network.BLOCKS.index(first) :] if first in network.BLOCKS else None

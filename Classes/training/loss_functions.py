@@ -1,22 +1,23 @@
-"""What training makes small: cross entropy, with the weights and the smoothing that are asked for."""
+"""The training loss: cross entropy with optional class weights and label smoothing."""
 
 import numpy
 import tensorflow as tf
 
+from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
 
 
-def class_weights(configuration, labels):
-    """How much an image of each class counts.
+def class_weights(configuration: Configuration, labels: numpy.ndarray) -> numpy.ndarray:
+    """Return the weight of each class in the loss.
 
     Args:
-      configuration: Configuration; `ClassWeights` is "none", "balanced" (every class counts alike, however many images
-        it has) or a number for each class, such as "1,5".
+      configuration: `ClassWeights` is "none", "balanced" (each class has the same total weight) or one number per
+        class, such as "1,5".
       labels: int [N] of the training split.
     Returns:
-      float32 [C], scaled such that the mean over the images is 1 and the learning rate keeps its meaning.
+      float32 [C]. The mean over the training images is 1, so that the learning rate keeps its meaning.
     Raises:
-      ConfigurationError: too many or too few numbers.
+      ConfigurationError: the number of weights is not the number of classes.
     """
     wanted, classes = configuration["ClassWeights"], configuration["NumClasses"]
     counts = numpy.bincount(labels, minlength=classes)
@@ -27,18 +28,23 @@ def class_weights(configuration, labels):
     else:
         weights = numpy.array(wanted.split(","), float)
         if len(weights) != classes:
-            raise ConfigurationError(f"ClassWeights has {len(weights)} numbers; there are {classes} classes")
+            raise ConfigurationError(
+                f"ClassWeights has {len(weights)} numbers, but there are {classes} classes. Give one per class."
+            )
     return (weights * counts.sum() / max((weights * counts).sum(), 1e-12)).astype("float32")
 
 
-def cross_entropy(labels, logits, weights=None, smoothing=0.0):
-    """The mean cross entropy of a batch.
+def cross_entropy(
+    labels: tf.Tensor, logits: tf.Tensor, weights: tf.Tensor | None = None, smoothing: float = 0.0
+) -> tf.Tensor:
+    """Return the mean cross entropy of a batch.
 
     Args:
       labels: int64 [N].
-      logits: [N, C], float32 or a narrower kind.
-      weights: float32 [C] of `class_weights`; None: all alike.
-      smoothing: share of the certainty that goes to all classes alike (Szegedy et al., arXiv:1512.00567, section 7).
+      logits: [N, C], float32 or a shorter float.
+      weights: float32 [C], see `class_weights`; None weights all classes equally.
+      smoothing: fraction of the target probability that is spread over all classes (Szegedy et al., arXiv:1512.00567,
+        section 7).
     Returns:
       float32 scalar.
     """

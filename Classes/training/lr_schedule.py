@@ -1,19 +1,18 @@
-"""The learning rate over a run."""
+"""The learning rate schedule."""
 
 import math
 
+from Classes.common.config import Configuration
 
-def learning_rate(configuration, step, steps_per_epoch):
-    """The learning rate of a step.
+
+def learning_rate(configuration: Configuration, step: int, steps_per_epoch: int) -> float:
+    """Return the learning rate of a step.
 
     Args:
-      configuration: Configuration; `Schedule` is "staircase", the historic one (cut by `LearningRateDecay` every
-        `EpochsBeforeDecay` epochs), or "cosine", which ends at zero (Loshchilov & Hutter, "SGDR", arXiv:1608.03983).
-        `WarmupEpochs` rise in a line before either (Goyal et al., arXiv:1706.02677).
-      step: from 0.
-      steps_per_epoch: whole number.
-    Returns:
-      float.
+      configuration: `Schedule` is "staircase" (the historic schedule: multiplied by `LearningRateDecay` every
+        `EpochsBeforeDecay` epochs) or "cosine", which ends at zero (Loshchilov & Hutter, "SGDR", arXiv:1608.03983).
+        During the first `WarmupEpochs` the rate rises linearly (Goyal et al., arXiv:1706.02677).
+      step: counted from 0.
     """
     highest, epoch = configuration["LearningRate"], step / steps_per_epoch
     warm_up = configuration["WarmupEpochs"]

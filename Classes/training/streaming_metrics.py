@@ -1,42 +1,41 @@
-"""Precision, recall and AUC while training, from counts that add up over steps, machines and resumed runs."""
+"""Precision, recall and ROC AUC during training, from histograms that add up over steps, workers and resumed runs."""
 
 import numpy
 import tensorflow as tf
 
 from Classes.common import statistics
 
-# Columns of a tally; Keras's AUC works with as many thresholds.
+# Bins of a score histogram; Keras's AUC uses the same number of thresholds.
 BINS = 200
 
 
-def score_histogram(labels, logits, positive):
-    """How often which probability of the positive class was said, where it was true and where not.
+def score_histogram(labels: tf.Tensor, logits: tf.Tensor, positive: int) -> tf.Tensor:
+    """Count the probabilities of the positive class, separately for negative and positive images.
 
     Args:
       labels: int64 [N].
       logits: [N, C].
-      positive: index of the class that means ALL.
+      positive: index of the positive class.
     Returns:
-      int32 [2, BINS]: images of the other classes, and of the positive one, by probability from 0 to 1.
+      int32 [2, BINS]: numbers of negative (row 0) and positive (row 1) images by probability from 0 to 1.
     """
     probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))[:, positive]
     places = tf.minimum(tf.cast(probabilities * BINS, tf.int32), BINS - 1)
     truths = tf.cast(tf.equal(labels, positive), tf.int32)
-    # Not bincount, which a graphics processor adds up in another order each time, and so refuses where runs must agree.
+    # Not bincount: its GPU kernel is not deterministic, and TensorFlow refuses it if runs must be reproducible.
     return tf.reshape(tf.reduce_sum(tf.one_hot(truths * BINS + places, 2 * BINS, dtype=tf.int32), 0), [2, BINS])
 
 
-def metrics_from_histogram(tally):
-    """What a tally says.
+def metrics_from_histogram(histogram: numpy.ndarray) -> dict[str, float]:
+    """Compute precision, recall and ROC AUC from a score histogram.
 
     Args:
-      tally: int [2, BINS], sum of `tally`'s answers.
+      histogram: int [2, BINS], a sum of `score_histogram` results.
     Returns:
-      {"Precision" and "Recall" of verdicts from a probability of 0.5, "AUC" under the ROC curve through all BINS
-      thresholds}: floats, without those that have no meaning.
+      "Precision" and "Recall" at a threshold of 0.5 and "AUC" over all BINS thresholds, without undefined metrics.
     """
-    # From the surest "ALL" downwards: what is called ALL at each threshold.
-    counts = numpy.asarray(tally)[:, ::-1]
+    # From the highest score down, so that the cumulative sums are the positive predictions at each threshold.
+    counts = numpy.asarray(histogram)[:, ::-1]
     false, true = numpy.cumsum(counts, axis=1)
     half = BINS // 2 - 1
     found = {}
