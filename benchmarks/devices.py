@@ -24,7 +24,7 @@ sys.path.insert(0, str(PROJECT))
 from Classes import Helpers, Movidius
 from Classes.common import input_files
 from Classes.imaging import network_input
-from Classes.inference import backend, model_card, openvino_backend
+from Classes.inference import device_selection, model_card, openvino_backend
 from Classes.inference.ncs1 import device_process, worker  # noqa: E402
 from tests.support import graphs  # noqa: E402
 from tests.support import sticks as standin  # noqa: E402
@@ -98,7 +98,7 @@ def _waits(folder, card):
     """(seconds that opening, each image and closing took, images not rightly answered, who answered in the end)."""
     configuration = graphs.configuration(folder, "Precision=AUTO", "Device=AUTO")
     waits, lost, began = [], 0, time.perf_counter()
-    with backend.open_engine(configuration, card) as engine:
+    with device_selection.open_backend(configuration, card) as engine:
         waits.append(time.perf_counter() - began)
         for red, expected in graphs.RED.items():
             began = time.perf_counter()

@@ -48,7 +48,7 @@ def main(arguments=None) -> int:
 
     configuration = Helpers.load_config(options.confs, options.settings)
     card = model_card.load_model_card(configuration.card)
-    card.verify()
+    card.verify_graph()
     files = sorted(
         path for path in pathlib.Path(options.folder).iterdir() if path.suffix in configuration["ValidIType"]
     )

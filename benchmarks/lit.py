@@ -13,7 +13,7 @@ import litserve
 from Classes import Helpers
 from Classes.common import cli
 from Classes.imaging import decode
-from Classes.inference import backend, model_card, prediction
+from Classes.inference import device_selection, model_card, prediction
 
 
 class Classifier(litserve.LitAPI):
@@ -30,7 +30,7 @@ class Classifier(litserve.LitAPI):
     def setup(self, device):
         self._configuration = Helpers.load_config(*self._options)
         self._card = model_card.load_model_card(self._configuration.card)
-        self._engine = backend.open_engine(self._configuration, self._card)
+        self._engine = device_selection.open_backend(self._configuration, self._card)
 
     def decode_request(self, request):
         return self._card.input_spec.decode_and_resize(

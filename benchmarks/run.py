@@ -78,7 +78,7 @@ def main(arguments=None) -> int:
 
     configuration = Helpers.load_config(options.confs, options.settings)
     card = model_card.load_model_card(configuration.card)
-    card.verify()
+    card.verify_graph()
     passed = [part for text in options.settings for part in ("--set", text)]
     passed += ["--confs", options.confs] if options.confs else []
     context = Context(configuration, card, passed, options.rounds, options.calls, options.sizes)

@@ -32,7 +32,7 @@ def measure(context):
     """
     from Classes.common import input_files
     from Classes.imaging import decode
-    from Classes.inference import backend
+    from Classes.inference import device_selection
 
     configuration, card = context.configuration, context.card
     files = input_files.resolve_inputs(configuration, [])
@@ -41,7 +41,11 @@ def measure(context):
     # Room for the largest crowd: nobody is turned away while times are taken.
     passed = [*context.passed, "--set", f"MaxQueued={CROWDS[-1]}"]
     count = 4 * context.calls
-    with backend.open_engine(configuration, card) as engine, server.server(passed) as ours, _lit(context.passed) as lit:
+    with (
+        device_selection.open_backend(configuration, card) as engine,
+        server.server(passed) as ours,
+        _lit(context.passed) as lit,
+    ):
 
         def post(port, field, path, concurrency=CONCURRENCY, images=count):
             headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}

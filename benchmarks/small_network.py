@@ -82,12 +82,12 @@ def _engine(settings):
     import numpy
 
     from Classes import Helpers
-    from Classes.inference import backend, model_card
+    from Classes.inference import device_selection, model_card
 
     engines, seconds = {}, {}
     for precision in ("f32", "AUTO"):
         configuration = Helpers.load_config(None, [*settings, f"Precision={precision}"])
-        engine = backend.open_engine(configuration, model_card.load_model_card(configuration.card))
+        engine = device_selection.open_backend(configuration, model_card.load_model_card(configuration.card))
         engines[engine.precision], seconds[engine.precision] = engine, []
     image = numpy.random.default_rng(0).integers(0, 256, (1, SIDE, SIDE, 3), dtype="uint8")
     for _ in range(CALLS):

@@ -25,7 +25,7 @@ from Classes.evaluation import (
 )
 from Classes.Helpers import Configuration
 from Classes.imaging import content_check, decode
-from Classes.inference import backend, model_card, prediction
+from Classes.inference import backend, device_selection, model_card, prediction
 
 log = logging.getLogger("Validation")
 steps_log = logging.getLogger("tensorflow")
@@ -44,7 +44,7 @@ def evaluate_model(configuration: Configuration) -> int:
     manifest = tfrecords.load_manifest(configuration)
     check_split_matches_model(card, manifest)
     folder = configuration.path("LogDirEval")
-    with atomic_files.folder_lock(folder), backend.open_engine(configuration, card) as engine:
+    with atomic_files.folder_lock(folder), device_selection.open_backend(configuration, card) as engine:
         _archive_events(folder)
         log.info(Helpers.DISCLAIMER)
         if card.synthetic:
@@ -84,7 +84,10 @@ def check_split_matches_model(card: model_card.ModelCard, manifest: tfrecords.Ma
 
 
 def _run_batches(
-    configuration: Configuration, card: model_card.ModelCard, manifest: tfrecords.Manifest, engine: Any
+    configuration: Configuration,
+    card: model_card.ModelCard,
+    manifest: tfrecords.Manifest,
+    engine: backend.InferenceBackend,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Classify every record `EpochsTest` times, with the historic log lines and TensorBoard events.
 
@@ -128,12 +131,15 @@ def _run_batches(
 
 
 def _classify_batch(
-    configuration: Configuration, card: model_card.ModelCard, engine: Any, records: list[tfrecords.Record]
+    configuration: Configuration,
+    card: model_card.ModelCard,
+    engine: backend.InferenceBackend,
+    records: list[tfrecords.Record],
 ) -> tuple[list[dict[str, Any]], float]:
     """Return a row for each record, and the mean cross-entropy."""
     limits = decode.decode_limits(configuration)
     images = numpy.stack([card.input_spec.decode_and_resize(record.encoded, limits) for record in records])
-    answers, source = backend.classify_with_source(engine, images)
+    answers, source = engine.classify_with_source(images)
     rows, losses = [], []
     for record, image, probabilities in zip(records, images, answers, strict=True):
         result = prediction.make_prediction(probabilities, card, configuration["InceptionThreshold"])
@@ -281,7 +287,7 @@ def _write_results(
     configuration: Configuration,
     card: model_card.ModelCard,
     manifest: tfrecords.Manifest,
-    engine: Any,
+    engine: backend.InferenceBackend,
     rows: list[dict[str, Any]],
     measured: dict[str, Any],
 ) -> dict[str, Any]:

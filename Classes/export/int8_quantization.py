@@ -41,7 +41,7 @@ def quantize_model(configuration: Configuration) -> int:
     """
     check_nncf_installed()
     card = model_card.load_model_card(configuration.card)
-    card.verify()
+    card.verify_graph()
     manifest = tfrecords.load_manifest(configuration)
     evaluate.check_split_matches_model(card, manifest)
     with atomic_files.folder_lock(configuration.path("LogDir")):

@@ -34,7 +34,7 @@ def export_model_repository(configuration):
       ALLError: another export is under way.
     """
     card = model_card.load_model_card(configuration.card)
-    card.verify()
+    card.verify_graph()
     folder = configuration.path("ExportDir") / MODEL_NAME
     with atomic_files.folder_lock(folder):
         version = folder / str(_next_version(folder))

@@ -47,7 +47,7 @@ def compile_for_ncs1(configuration):
         folder = Path(name)
         with atomic_files.folder_lock(models, wait=True):
             card = model_card.load_model_card(configuration.card)
-            card.verify()
+            card.verify_graph()
             shutil.copyfile(card.graph_path, folder / card.graph)
         # Not held meanwhile: a training that ends within the hour this may take must be able to publish its model.
         content, header = _run_compiler(folder, configuration["StickCompiler"], card)

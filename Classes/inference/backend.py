@@ -1,71 +1,97 @@
-"""What runs a frozen graph: the one interface, and the check that every answer is a probability."""
+"""The interface of what runs a frozen graph, and the checks of its input and output."""
+
+import abc
+from collections.abc import Iterable
 
 import numpy
 
 from Classes.common.errors import EngineError
 
-# How far an answer's sum may lie from 1: bf16 keeps three digits.
+# Largest deviation of a sum of probabilities from 1: bf16 keeps three digits.
 SUM_TOLERANCE = 1e-2
 
 
-def open_engine(configuration, card):
-    """Open the frozen graph on the configured device.
+class InferenceBackend(abc.ABC):
+    """A frozen graph on a device; also a context manager that closes it. device_selection.open_backend opens one.
 
-    Args:
-      configuration: Configuration; see device_selection.open_backend.
-      card: model_card.ModelCard of the graph.
-    Returns:
-      an engine: `classify(batch uint8 [N, S, S, 3]) -> float32 [N, classes]` (safe from any thread), `name` such as
-      "OpenVINO CPU", `precision` ("f32", "bf16", "f16", "int8"), `close()`; also a context manager. Some have
-      `telemetry()`, see Movidius.NCS1Backend.
-    Raises:
-      GraphError: the graph is missing, damaged or not the card's.
-      EngineError: the device is not there or cannot do what is asked.
+    Attributes:
+      name: such as "OpenVINO CPU".
+      precision: "f32", "bf16", "f16" or "int8".
     """
-    card.verify()
-    # Only here: the devices import this module.
-    from Classes.inference import device_selection
 
-    return device_selection.open_backend(configuration, card)
+    @property
+    @abc.abstractmethod
+    def name(self) -> str: ...
+
+    @property
+    @abc.abstractmethod
+    def precision(self) -> str: ...
+
+    @abc.abstractmethod
+    def classify(self, batch: numpy.ndarray) -> numpy.ndarray:
+        """Return the class probabilities of images; safe from any thread.
+
+        Args:
+          batch: uint8 [N, S, S, 3], RGB, from network_input.InputSpec.decode_and_resize.
+        Returns:
+          float32 [N, classes]; each row has passed `validate_probabilities`.
+        Raises:
+          EngineError: the device failed, its output is invalid, or the backend is closed.
+        """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Release the device; may be called again."""
+
+    def classify_with_source(self, batch: numpy.ndarray) -> "tuple[numpy.ndarray, InferenceBackend]":
+        """Return (probabilities, the backend that computed them); see `classify`."""
+        return self.classify(batch), self
+
+    def telemetry(self) -> list[dict]:
+        """Return one dict per device that reports its state; see Movidius.NCS1Backend."""
+        return []
+
+    def __enter__(self) -> "InferenceBackend":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def classify_with_source(engine, batch):
-    """(probabilities, the engine that computed them): an engine that stands for several tells which it was."""
-    return engine.answer(batch) if hasattr(engine, "answer") else (engine.classify(batch), engine)
-
-
-def describe_source(spoke):
-    """Who answered, in words.
+def describe_source(sources: Iterable[tuple[str, str]]) -> tuple[str, str]:
+    """Join the names and precisions of the backends that computed several images.
 
     Args:
-      spoke: (name, precision) of the engine that computed each image, one or more.
+      sources: (name, precision) per image, one or more.
     Returns:
       (names, precisions), such as ("Movidius NCS1 and OpenVINO CPU", "f16 and bf16").
     """
-    return tuple(" and ".join(dict.fromkeys(each)) for each in zip(*spoke, strict=True))
+    names, precisions = zip(*sources, strict=True)
+    return " and ".join(dict.fromkeys(names)), " and ".join(dict.fromkeys(precisions))
 
 
-def validate_probabilities(answers, classes):
-    """Refuse an answer that is no probability; a broken device must never become a verdict.
+def validate_probabilities(probabilities: numpy.ndarray, classes: int) -> None:
+    """Raise EngineError unless a device's output consists of probabilities.
 
     Args:
-      answers: float32 [N, classes].
+      probabilities: float32 [N, classes].
       classes: number of classes.
     Raises:
-      EngineError: wrong shape, NaN, infinity, a negative value, or a sum that is not about 1.
+      EngineError: wrong shape, NaN, infinity, a negative value, or a sum that differs from 1.
     """
-    if answers.ndim != 2 or answers.shape[1] != classes:
-        raise EngineError(f"device result invalid: shape {list(answers.shape)} where [N, {classes}] is expected")
-    # The comparisons are false for NaN, so that NaN and infinity fail with the rest.
+    if probabilities.ndim != 2 or probabilities.shape[1] != classes:
+        shape = list(probabilities.shape)
+        raise EngineError(f"device result invalid: shape {shape} where [N, {classes}] is expected")
+    # Comparisons with NaN are false, so NaN and infinity fail too.
     with numpy.errstate(invalid="ignore"):
-        sums = answers.sum(axis=1)
-    sound = (answers >= 0).all(axis=1) & (numpy.abs(sums - 1) <= SUM_TOLERANCE)
-    if not sound.all():
-        worst = answers[~sound][0]
-        raise EngineError(f"device result invalid: {worst.tolist()} are no probabilities; try Device=CPU Precision=f32")
+        sums = probabilities.sum(axis=1)
+    valid = (probabilities >= 0).all(axis=1) & (numpy.abs(sums - 1) <= SUM_TOLERANCE)
+    if not valid.all():
+        first = probabilities[~valid][0].tolist()
+        raise EngineError(f"device result invalid: {first} are not probabilities; try Device=CPU Precision=f32")
 
 
-def validate_batch(batch, size):
-    """Refuse a batch that is not uint8 [N, size, size, 3]; a caller's mistake, hence ValueError."""
+def validate_batch(batch: numpy.ndarray, size: int) -> None:
+    """Raise ValueError unless a batch is uint8 [N, size, size, 3]."""
     if batch.dtype != numpy.uint8 or batch.ndim != 4 or batch.shape[1:] != (size, size, 3):
-        raise ValueError(f"a batch is uint8 [N, {size}, {size}, 3], not {batch.dtype} {list(batch.shape)}")
+        raise ValueError(f"a batch must be uint8 [N, {size}, {size}, 3], not {batch.dtype} {list(batch.shape)}")

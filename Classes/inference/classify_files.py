@@ -7,7 +7,7 @@ from Classes import Helpers
 from Classes.common import input_files, result_table
 from Classes.common.errors import ImageError
 from Classes.imaging import color_stats, content_check, decode
-from Classes.inference import backend, model_card, prediction
+from Classes.inference import device_selection, model_card, prediction
 
 SYSTEM_NAME = "AML & ALL Detection System"
 
@@ -30,7 +30,7 @@ def classify_files(configuration, sources=(), csv_path=None, json_path=None):
     files = input_files.resolve_inputs(configuration, sources)
     card = model_card.load_model_card(configuration.card)
     rows = []
-    with backend.open_engine(configuration, card) as engine:
+    with device_selection.open_backend(configuration, card) as engine:
         log.info("Classifier class initialization complete.")
         log.info(Helpers.DISCLAIMER)
         if card.synthetic:
@@ -59,7 +59,7 @@ def _classify_file(configuration, card, engine, path):
     log.info("Loaded test image %s", name)
     log.info("%s %s detection started.", SYSTEM_NAME, engine.name)
     start = time.perf_counter()
-    [probabilities], spoke = backend.classify_with_source(engine, image[None])
+    [probabilities], spoke = engine.classify_with_source(image[None])
     seconds = time.perf_counter() - start
     log.info("%s %s detection ended taking %s", SYSTEM_NAME, spoke.name, seconds)
     verdict = prediction.make_prediction(probabilities, card, configuration["InceptionThreshold"])

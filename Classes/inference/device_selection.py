@@ -1,4 +1,4 @@
-"""The choice of a device, and the list of those there are."""
+"""Choose the device that runs a model, and list the available ones."""
 
 import importlib.util
 import logging
@@ -7,8 +7,13 @@ import time
 
 import numpy
 
+from Classes import Movidius
+from Classes.common.config import Configuration
 from Classes.common.errors import ALLError, EngineError, GraphError
-from Classes.inference import failover, model_card
+from Classes.inference.backend import InferenceBackend
+from Classes.inference.failover import FailoverBackend
+from Classes.inference.model_card import ModelCard, load_model_card
+from Classes.inference.ncs1 import device_process
 
 # Images timed for the list.
 TIMED_IMAGES = 5
@@ -16,45 +21,30 @@ TIMED_IMAGES = 5
 log = logging.getLogger("Engine")
 
 
-def open_backend(configuration, card):
-    """Open the configured device; with AUTO the first that works, and say in one line why.
+def open_backend(configuration: Configuration, card: ModelCard) -> InferenceBackend:
+    """Open a model on the configured device; with Device=AUTO on the fastest that works.
 
     Args:
-      configuration: Configuration; `Device`, `Precision`, `InceptionGraph` and `CacheDir` are used.
-      card: model_card.ModelCard, whose graph has been verified.
-    Returns:
-      an engine, see backend.open_engine.
+      configuration: `Device`, `Precision`, `InceptionGraph` and `CacheDir` are used.
+      card: the model; its graph is verified first.
     Raises:
-      GraphError: the device needs a graph that is missing, damaged or not the card's.
-      EngineError: the device is not there or cannot do what is asked.
+      GraphError: the device needs a graph that is missing, damaged or of another model.
+      EngineError: the device does not exist or does not support the precision.
     """
-    wanted = configuration["Device"].upper()
-    if wanted == "NCS1":
-        return _open_ncs1(configuration, card)
-    if wanted != "AUTO":
-        return _log_device(_open_openvino(configuration, card, configuration["Device"]), card)
-    engine, refused = _open_auto(configuration, card)
-    # Without the remedies: most have no stick, and need none.
-    why = "".join(f"; not {name}: {str(reason).partition(';')[0]}" for name, reason in refused)
-    log.info("Device=AUTO took %s (%s)%s", engine.name, engine.precision, why)
-    return _log_device(engine, card)
+    card.verify_graph()
+    return _open_device(configuration, card, configuration["Device"])
 
 
-def list_devices(configuration):
-    """Print every device with its time per image; the model is needed for the times only.
-
-    Args:
-      configuration: Configuration.
-    Returns:
-      exit code 0.
-    """
+def list_devices(configuration: Configuration) -> int:
+    """Print every device with its time per image, which needs a model; return exit code 0."""
     from Classes.inference import openvino_backend
 
+    card = None
     try:
-        card = model_card.load_model_card(configuration.card)
-        card.verify()
+        found = load_model_card(configuration.card)
+        found.verify_graph()
+        card = found
     except GraphError as error:
-        card = None
         log.warning("%s; without a model no times are measured", error)
     rows = [("Device", "What it is", "Precision", "Time per image")]
     try:
@@ -71,104 +61,117 @@ def list_devices(configuration):
     return 0
 
 
-def find_ncs1_sticks():
-    """Names of the Movidius sticks that are free.
+def find_ncs1_sticks() -> list[str]:
+    """Return the names of the Movidius sticks that are free.
 
     Raises:
-      EngineError: there is none; where mvnc is not installed that costs no process.
+      EngineError: there is none; without the mvnc package no process is started to find out.
     """
-    from Classes.inference.ncs1 import device_process
-
     if importlib.util.find_spec("mvnc") is None:
         raise device_process.NCS1Error(device_process.DEVICE_NAME, "package")
     return device_process.list_sticks()
 
 
-def measure_latency(engine, size, images=TIMED_IMAGES):
-    """Median seconds per image, one at a time, after one that is not counted.
+def measure_latency(backend: InferenceBackend, size: int, images: int = TIMED_IMAGES) -> float:
+    """Return the median seconds per image, one at a time, after one that is not counted.
 
     Args:
-      engine: see backend.open_engine.
+      backend: an open backend.
       size: side of the network's input in pixels.
-      images: how many are timed.
+      images: number of timed images.
     """
     batch = numpy.full((1, size, size, 3), 128, "uint8")
     seconds = []
     for _ in range(images + 1):
         start = time.perf_counter()
-        engine.classify(batch)
+        backend.classify(batch)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[1:])
 
 
-def _time_device(configuration, card, name):
-    """(precision, time or reason) of a device, for the list."""
+def _time_device(configuration: Configuration, card: ModelCard | None, device: str) -> tuple[str, str]:
+    """Return (precision, time or the reason why there is none) for the list."""
     if card is None:
         return "", "no model yet"
     try:
-        with open_backend(configuration.replace(Device=name), card) as engine:
-            return engine.precision, f"{measure_latency(engine, card.size) * 1000:.1f} ms"
+        with _open_device(configuration, card, device) as backend:
+            return backend.precision, f"{measure_latency(backend, card.size) * 1000:.1f} ms"
     except ALLError as error:
         return "", str(error)
 
 
-def _open_auto(configuration, card):
-    """(engine, [(device, why it was not taken)])."""
+def _open_device(configuration: Configuration, card: ModelCard, device: str) -> InferenceBackend:
+    if device.upper() == "NCS1":
+        return _open_ncs1(configuration, card)
+    if device.upper() == "AUTO":
+        backend, rejected = _open_auto(configuration, card)
+        # Without the remedies: most users have no stick and need none.
+        why = "".join(f"; not {name}: {str(reason).partition(';')[0]}" for name, reason in rejected)
+        log.info("Device=AUTO took %s (%s)%s", backend.name, backend.precision, why)
+    else:
+        backend = _open_openvino(configuration, card, device)
+    # NCS1Backend logs its own lines.
+    if backend.name.startswith("OpenVINO"):
+        openvino_log = logging.getLogger("OpenVINO")
+        openvino_log.info("Connected To %s (%s) successfully.", backend.name, backend.precision)
+        openvino_log.info("%s loaded successfully.", card.display_name)
+    return backend
+
+
+Rejected = list[tuple[str, Exception | str]]
+
+
+def _open_auto(configuration: Configuration, card: ModelCard) -> tuple[InferenceBackend, Rejected]:
+    """Return (backend, [(device, why it was not chosen)])."""
     from Classes.inference import openvino_backend
 
-    refused = []
+    rejected: Rejected = []
+    cpu: InferenceBackend | EngineError
     try:
-        spare = _open_openvino(configuration, card, "CPU")
+        cpu = _open_openvino(configuration, card, "CPU")
     except EngineError as error:
-        # It lacks the arithmetic; another device may have it, with nothing behind it then.
-        spare, unfit = None, error
+        # The CPU lacks the precision. Another device may have it, and then there is no fallback.
+        cpu = error
     try:
-        for open_one, name in [
-            (_open_ncs1, "NCS1"),
-            *((_open_openvino, name) for name in openvino_backend.list_accelerators()),
-        ]:
-            try:
-                primary = open_one(configuration, card, name)
-            except (EngineError, GraphError) as error:
-                refused.append((name, error))
-            else:
-                return (
-                    (failover.FailoverBackend(primary, spare), refused)
-                    if spare
-                    else (primary, [*refused, ("CPU", unfit)])
-                )
+        primary = _open_accelerator(configuration, card, rejected)
     except BaseException:
-        if spare:
-            spare.close()
+        if isinstance(cpu, InferenceBackend):
+            cpu.close()
         raise
-    if spare is None:
-        raise unfit
-    if all(name == "NCS1" for name, _ in refused):
-        refused.append(("GPU", "OpenVINO lists none"))
-    others = (
-        name for name, _ in openvino_backend.list_openvino_devices() if name.partition(".")[0] not in ("CPU", "GPU")
-    )
-    return spare, [*refused, *((name, "saves power rather than time") for name in others)]
+    if primary is not None and isinstance(cpu, EngineError):
+        return primary, [*rejected, ("CPU", cpu)]
+    if isinstance(cpu, EngineError):
+        raise cpu
+    if primary is not None:
+        return FailoverBackend(primary, cpu), rejected
+    if all(name == "NCS1" for name, _ in rejected):
+        rejected.append(("GPU", "OpenVINO lists none"))
+    for name, _ in openvino_backend.list_openvino_devices():
+        if name.partition(".")[0] not in ("CPU", "GPU"):
+            rejected.append((name, "saves power rather than time"))
+    return cpu, rejected
 
 
-def _open_ncs1(configuration, card, name="NCS1"):
-    names = find_ncs1_sticks()
-    from Classes import Movidius
-
-    return Movidius.NCS1Backend(configuration, card, names)
-
-
-def _open_openvino(configuration, card, name):
-    # Only here: a stick works without OpenVINO.
+def _open_accelerator(configuration: Configuration, card: ModelCard, rejected: Rejected) -> InferenceBackend | None:
+    """Open the first accelerator that works, and append the others to `rejected`; None if there is none."""
     from Classes.inference import openvino_backend
 
-    return openvino_backend.OpenVINOBackend(card, name, configuration["Precision"], configuration.path("CacheDir"))
+    for device in ("NCS1", *openvino_backend.list_accelerators()):
+        try:
+            if device == "NCS1":
+                return _open_ncs1(configuration, card)
+            return _open_openvino(configuration, card, device)
+        except (EngineError, GraphError) as error:
+            rejected.append((device, error))
+    return None
 
 
-def _log_device(engine, card):
-    """The engine, after its lines in the log; a stick tells them itself."""
-    if engine.name.startswith("OpenVINO"):
-        connected = logging.getLogger("OpenVINO")
-        connected.info("Connected To %s (%s) successfully.", engine.name, engine.precision)
-        connected.info("%s loaded successfully.", card.display_name)
-    return engine
+def _open_ncs1(configuration: Configuration, card: ModelCard) -> InferenceBackend:
+    return Movidius.NCS1Backend(configuration, card, find_ncs1_sticks())
+
+
+def _open_openvino(configuration: Configuration, card: ModelCard, device: str) -> InferenceBackend:
+    # Imported late: a stick works without OpenVINO.
+    from Classes.inference import openvino_backend
+
+    return openvino_backend.OpenVINOBackend(card, device, configuration["Precision"], configuration.path("CacheDir"))

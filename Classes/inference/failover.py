@@ -1,89 +1,77 @@
-"""A device that may fail, and the CPU behind it, so that no image is lost."""
+"""Run on a device that may fail, with the CPU as fallback, so that no image is lost."""
 
 import logging
 import threading
 import time
 
-from Classes.common.errors import EngineError
+import numpy
 
-# Seconds after a failure until the device is tried again, with an image that the CPU still answers if it fails.
+from Classes.common.errors import EngineError
+from Classes.inference.backend import InferenceBackend
+
+# Seconds after a failure until the next image is tried on the device again.
 RETRY_INTERVAL = 5
 
 log = logging.getLogger("Engine")
 
 
-class FailoverBackend:
-    """Answers on a device as long as that works, else on another; see backend.open_engine.
+class FailoverBackend(InferenceBackend):
+    """Runs on the primary backend and, while that fails, on the fallback.
 
-    Args:
-      primary: the engine that is wanted.
-      spare: the engine that goes on when it fails.
+    `name` and `precision` are those of the backend that works at the moment; `classify` fails only if both fail.
     """
 
-    def __init__(self, primary, spare):
-        self._primary, self._spare = primary, spare
-        self._again = None
+    def __init__(self, primary: InferenceBackend, fallback: InferenceBackend) -> None:
+        self._primary, self._fallback = primary, fallback
+        self._retry_at: float | None = None
         self._lock = threading.Lock()
 
     @property
-    def name(self):
-        """The name of the engine that works now."""
-        return self._now.name
+    def name(self) -> str:
+        return self._active.name
 
     @property
-    def precision(self):
-        """The precision of the engine that works now."""
-        return self._now.precision
+    def precision(self) -> str:
+        return self._active.precision
 
-    def classify(self, batch):
-        """See backend.open_engine; fails only where both do."""
-        return self.answer(batch)[0]
+    def classify(self, batch: numpy.ndarray) -> numpy.ndarray:
+        return self.classify_with_source(batch)[0]
 
-    def answer(self, batch):
-        """(probabilities, the engine that computed them)."""
-        again = self._again
-        if again is None or time.monotonic() >= again:
+    def classify_with_source(self, batch: numpy.ndarray) -> tuple[numpy.ndarray, InferenceBackend]:
+        retry_at = self._retry_at
+        if retry_at is None or time.monotonic() >= retry_at:
             try:
-                answers = self._primary.classify(batch)
+                probabilities = self._primary.classify(batch)
             except EngineError as error:
-                self._switch(error)
+                self._mark_down(error)
             else:
-                # Who began before a failure does not know of it.
-                if again is not None:
-                    self._come_back()
-                return answers, self._primary
-        return self._spare.classify(batch), self._spare
+                # A call that began before a failure does not prove that the device works again.
+                if retry_at is not None:
+                    self._mark_up()
+                return probabilities, self._primary
+        return self._fallback.classify(batch), self._fallback
 
-    def telemetry(self):
-        """The primary's figures; see Movidius.NCS1Backend.telemetry."""
-        figures = getattr(self._primary, "telemetry", None)
-        return figures() if figures else []
+    def telemetry(self) -> list[dict]:
+        return self._primary.telemetry()
 
-    def close(self):
-        """Let both go; may be called again."""
+    def close(self) -> None:
         self._primary.close()
-        self._spare.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
+        self._fallback.close()
 
     @property
-    def _now(self):
-        return self._primary if self._again is None else self._spare
+    def _active(self) -> InferenceBackend:
+        return self._primary if self._retry_at is None else self._fallback
 
-    def _switch(self, error):
+    def _mark_down(self, error: EngineError) -> None:
         with self._lock:
-            first = self._again is None
-            self._again = time.monotonic() + RETRY_INTERVAL
-        # One line for a failure, however many images it strikes and come until the device is back.
+            first = self._retry_at is None
+            self._retry_at = time.monotonic() + RETRY_INTERVAL
+        # One line per outage, however many images fail.
         if first:
-            log.error("%s; %s goes on", error, self._spare.name)
+            log.error("%s; continuing on %s", error, self._fallback.name)
 
-    def _come_back(self):
+    def _mark_up(self) -> None:
         with self._lock:
-            away, self._again = self._again, None
-        if away is not None:
-            log.info("%s is back.", self._primary.name)
+            down, self._retry_at = self._retry_at is not None, None
+        if down:
+            log.info("%s works again.", self._primary.name)

@@ -149,7 +149,7 @@ class ModelCard:
         known = (field.name for field in dataclasses.fields(network_input.InputSpec))
         return network_input.InputSpec(**{name: values[name] for name in known if name in values})
 
-    def verify(self):
+    def verify_graph(self):
         """Hold the graph's file against the card.
 
         Raises:

@@ -16,8 +16,7 @@ import numpy
 import openvino
 
 from Classes.common.errors import EngineError, GraphError
-from Classes.inference import backend as Interface
-from Classes.inference import int8_files
+from Classes.inference import backend, int8_files
 
 # 2022.3, the last release that drives the Neural Compute Stick 2, keeps everything one module deeper.
 openvino_api = openvino if hasattr(openvino, "Core") else importlib.import_module("openvino.runtime")
@@ -32,8 +31,8 @@ COMPILED = {".blob", ".cl_cache"}
 log = logging.getLogger("OpenVINO")
 
 
-class OpenVINOBackend:
-    """A frozen graph, compiled for one device; see backend.open_engine.
+class OpenVINOBackend(backend.InferenceBackend):
+    """A frozen graph, compiled for one device.
 
     Args:
       card: model_card.ModelCard, whose graph has been verified.
@@ -41,6 +40,8 @@ class OpenVINOBackend:
       precision: AUTO, f32, bf16, f16 or int8.
       cache: pathlib.Path of the folder for what was compiled, so that the next start is fast; None: none.
     """
+
+    name, precision = "OpenVINO", "f32"
 
     def __init__(self, card, device="CPU", precision="AUTO", cache=None):
         core = new_core()
@@ -69,32 +70,16 @@ class OpenVINOBackend:
         self._lock, self._count, self._inside = threading.Lock(), threading.Lock(), 0
 
     def classify(self, batch):
-        """Probabilities of images.
-
-        Args:
-          batch: uint8 [N, S, S, 3], RGB, from network_input.InputSpec.decode_and_resize.
-        Returns:
-          float32 [N, classes], every row checked.
-        Raises:
-          EngineError: the device failed, its answer is no probability, or the engine is closed.
-        """
-        Interface.validate_batch(batch, self._card.size)
+        backend.validate_batch(batch, self._card.size)
         with self._counted() as several:
             streams = self._streams if len(batch) and several + len(batch) > 2 else None
             answers = self._in_turn(batch) if streams is None else self._by_streams(streams, batch)
-        Interface.validate_probabilities(answers, len(self._card.classes))
+        backend.validate_probabilities(answers, len(self._card.classes))
         return answers
 
     def close(self):
-        """Let the device go; may be called again."""
         with self._lock:
             self._request = self._streams = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
     @contextlib.contextmanager
     def _counted(self):

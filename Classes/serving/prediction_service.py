@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError, EngineError, ImageError
+from Classes.inference.backend import InferenceBackend
 from Classes.inference.class_activation import Explainer
 from Classes.inference.model_card import ModelCard
 from Classes.serving import access_control, api_errors, predictor, response_schemas
@@ -44,7 +45,7 @@ class PredictionService:
         self,
         configuration: Configuration,
         card: ModelCard,
-        backend: Any,
+        backend: InferenceBackend,
         key: bytes | None = None,
         access_log: AccessLog | None = None,
         upload_store: UploadStore | None = None,
@@ -58,7 +59,7 @@ class PredictionService:
         self.rate_limiter = access_control.TokenBucketLimiter(configuration["RateLimitPerMinute"])
         self.predictor = predictor.Predictor(configuration, card, backend, Explainer(card))
         model = {"engine": backend.name, "precision": backend.precision, "graph_sha256": card.graph_sha256}
-        self.metrics = ServiceMetrics(self.admission, lambda: self.ready, model, getattr(backend, "telemetry", list))
+        self.metrics = ServiceMetrics(self.admission, lambda: self.ready, model, backend.telemetry)
         self._healthy = self._stopping = False
         self._warm_up_lock = threading.Lock()
 

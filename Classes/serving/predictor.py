@@ -3,14 +3,13 @@
 import dataclasses
 import hashlib
 import time
-from typing import Any
 
 import numpy
 
 from Classes.common.config import Configuration
 from Classes.imaging import color_stats, content_check, decode
 from Classes.inference import prediction
-from Classes.inference.backend import classify_with_source
+from Classes.inference.backend import InferenceBackend
 from Classes.inference.class_activation import Explainer
 from Classes.inference.model_card import ModelCard
 
@@ -53,7 +52,7 @@ class Predictor:
       explainer: renders heat maps.
     """
 
-    def __init__(self, configuration: Configuration, card: ModelCard, backend: Any, explainer: Explainer):
+    def __init__(self, configuration: Configuration, card: ModelCard, backend: InferenceBackend, explainer: Explainer):
         self._limits = decode.decode_limits(configuration)
         self._low_below = configuration["InceptionThreshold"]
         self._card = card
@@ -71,7 +70,7 @@ class Predictor:
         image = self._card.input_spec.decode_and_resize(content, self._limits)
         content_check.require_content(image)
         start = time.perf_counter()
-        [probabilities], source = classify_with_source(self._backend, image[None])
+        [probabilities], source = self._backend.classify_with_source(image[None])
         seconds = time.perf_counter() - start
         return PredictionResult(
             prediction=prediction.make_prediction(probabilities, self._card, self._low_below),

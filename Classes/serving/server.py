@@ -9,7 +9,7 @@ from Classes import Helpers
 from Classes.common import stderr_capture
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
-from Classes.inference import backend, model_card
+from Classes.inference import device_selection, model_card
 from Classes.serving import access_control, app, http_server, mqtt, ports, request_origin
 from Classes.serving.access_log import AccessLog
 from Classes.serving.prediction_service import PredictionService
@@ -29,7 +29,7 @@ def serve(configuration: Configuration) -> int:
     with (
         stderr_capture.logged(),
         ports.bind_port(configuration.address, configuration["Port"]) as bound,
-        backend.open_engine(configuration, card) as opened,
+        device_selection.open_backend(configuration, card) as opened,
     ):
         service = PredictionService(
             configuration,

@@ -140,7 +140,7 @@ def test_metrics_are_in_the_json_the_card_and_on_the_terminal(folder, capsys):
     assert (found["arithmetic"], found["engine"]) == ("f32", "OpenVINO CPU")
     assert found["notice"] == Helpers.DISCLAIMER
     card = model_card.load_model_card(folder / "Model" / "ALLGraph.json")
-    card.verify()
+    card.verify_graph()
     assert card.metrics == {key: found[key] for key in card.metrics}
     assert {"accuracy", "counts", "roc_auc", "manifest_sha256"} <= set(card.metrics)
     assert "predictions" not in card.metrics

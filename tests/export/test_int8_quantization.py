@@ -14,7 +14,7 @@ from Classes.common.errors import ALLError, DataError, GraphError
 from Classes.dataset import tfrecords
 from Classes.evaluation import int8_acceptance
 from Classes.export import freeze_graph, int8_quantization
-from Classes.inference import backend, int8_files, model_card, openvino_backend
+from Classes.inference import device_selection, int8_files, model_card, openvino_backend
 from tests.evaluation.test_evaluate import VALIDATION, build, item
 from tests.support import graphs, small_networks, smears
 from tests.support.processes import held
@@ -71,7 +71,7 @@ def quantize(folder, *settings):
 
 def opened(folder):
     """(precision, probability of ALL for a red of 160) as AUTO opens it."""
-    with backend.open_engine(graphs.configuration(folder, "Precision=AUTO"), card_of(folder)) as engine:
+    with device_selection.open_backend(graphs.configuration(folder, "Precision=AUTO"), card_of(folder)) as engine:
         return engine.precision, float(engine.classify(graphs.red(160)[None])[0, 1])
 
 
@@ -303,7 +303,7 @@ def test_nncf_quantises_the_real_network(small):
     assert card.int8["calibration_images"] == 8
     assert card.int8["in_float"] == []
     assert 0 < card.int8["largest_difference"] < 0.2
-    with backend.open_engine(small, card) as engine:
+    with device_selection.open_backend(small, card) as engine:
         assert engine.precision == "int8"
 
 

@@ -10,7 +10,7 @@ from Classes import Data, Helpers
 from Classes.common.errors import CheckpointError, ConfigurationError, GraphError
 from Classes.evaluation import calibration, evaluate
 from Classes.export import freeze_graph, keras_import
-from Classes.inference import backend, classify_files, model_card
+from Classes.inference import classify_files, device_selection, model_card
 from tests.support import small_networks, smears
 
 
@@ -35,7 +35,7 @@ def test_imported_weights_answer_as_keras_does(tmp_path, caplog):
     images = [smears.cell(bool(number % 2), number, 100) for number in range(4)]
     expected = numpy.concatenate([model(as_opencv(image)).numpy() for image in images])
     card = model_card.load_model_card(setting.card)
-    with backend.open_engine(setting, card) as engine:
+    with device_selection.open_backend(setting, card) as engine:
         seen = numpy.stack([card.input_spec.decode_and_resize(smears.png(image)) for image in images])
         answers = engine.classify(seen)
     numpy.testing.assert_allclose(answers, expected, atol=1e-5)
@@ -63,7 +63,7 @@ def test_published_weights_of_real_leukemia_images(tmp_path, shared):
     seen = numpy.stack([card.input_spec.decode_and_resize(path) for path in files])
     # Dimmed too, since at full light the answers for these cells are 0 and 1.
     seen = numpy.concatenate([seen, seen // 8, seen // 32])
-    with backend.open_engine(setting, card) as engine:
+    with device_selection.open_backend(setting, card) as engine:
         answers = engine.classify(seen)
     expected = numpy.concatenate([model(as_opencv(image)).numpy() for image in seen])
     assert len(files) == 20
@@ -243,4 +243,4 @@ def test_import_by_the_door(tmp_path):
     )
 
     assert code == 0
-    model_card.load_model_card(setting.card).verify()
+    model_card.load_model_card(setting.card).verify_graph()

@@ -11,7 +11,7 @@ import Trainer
 from Classes.common.errors import GraphError
 from Classes.export import freeze_graph, model_repository
 from Classes.imaging import network_input
-from Classes.inference import backend, model_card, openvino_backend
+from Classes.inference import device_selection, model_card, openvino_backend
 from tests.support import graphs, small_networks
 
 SIZE = 32
@@ -56,7 +56,7 @@ def test_both_answer_as_the_engine_does(tmp_path, count):
     configuration, folder = exported(tmp_path)
     images = numpy.stack([graphs.red(value, SIZE) for value in REDS[:count]])
     inputs = network_input.normalize(images, 128)
-    with backend.open_engine(configuration, model_card.load_model_card(configuration.card)) as engine:
+    with device_selection.open_backend(configuration, model_card.load_model_card(configuration.card)) as engine:
         expected = engine.classify(images)
 
     numpy.testing.assert_allclose(expected[:, 1], [graphs.RED[value] for value in REDS[:count]], atol=1e-5)
@@ -71,7 +71,7 @@ def test_a_batch_through_the_real_network(tmp_path):
     configuration, folder = exported(tmp_path, size=small_networks.SIZE, content=content)
     images = small_networks.images(3)
     inputs = network_input.normalize(images, 128)
-    with backend.open_engine(configuration, model_card.load_model_card(configuration.card)) as engine:
+    with device_selection.open_backend(configuration, model_card.load_model_card(configuration.card)) as engine:
         expected = engine.classify(images)
 
     assert numpy.ptp(expected[:, 1]) > 1e-4, "three different answers"

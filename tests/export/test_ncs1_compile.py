@@ -15,7 +15,7 @@ import Trainer
 from Classes.common import atomic_files
 from Classes.common.errors import ConfigurationError, GraphError
 from Classes.export import ncs1_compile
-from Classes.inference import backend, model_card
+from Classes.inference import device_selection, model_card
 from tests.support import graphs, waiting
 from tests.support import sticks as standin
 
@@ -75,7 +75,7 @@ def test_the_compiled_graph_is_this_models(tmp_path, compiler, sticks):
     assert note["source_sha256"] == card.graph_sha256
     assert note["sha256"] == hashlib.sha256(content).hexdigest()
     assert (note["stages"], note["shaves"]) == (110, 12)
-    with backend.open_engine(configuration, model_card.load_model_card(configuration.card)) as engine:
+    with device_selection.open_backend(configuration, model_card.load_model_card(configuration.card)) as engine:
         assert engine.classify(graphs.red(192)[None])[0, 1] == pytest.approx(graphs.RED[192], abs=0.005)
 
 
@@ -89,7 +89,7 @@ def test_the_compiled_graph_is_this_models(tmp_path, compiler, sticks):
         (standin.compiled(b"x")[:-1], "done", "damaged"),
         (standin.compiled(b"x", version=3), "done", "version 3"),
         (standin.compiled(b"x", softmax=0), "done", "no softmax"),
-        (standin.compiled(b"x", classes=3), "done", "answers with 3 numbers"),
+        (standin.compiled(b"x", classes=3), "done", "has 3 outputs"),
     ],
 )
 def test_a_failed_compilation_leaves_everything_as_it_was(tmp_path, compiler, content, says, message):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from Classes.common.errors import GraphError
-from Classes.inference import backend, class_activation, model_card
+from Classes.inference import class_activation, device_selection, model_card
 from tests.support import graphs, services
 
 
@@ -37,7 +37,7 @@ def test_the_mean_of_a_map_is_the_difference_of_the_logits(tmp_path):
     images = numpy.random.default_rng(5).integers(0, 256, (4, graphs.SIZE, graphs.SIZE, 3), dtype="uint8")
     loaded = card(tmp_path)
     maps = class_activation.Explainer(loaded).maps(images)
-    with backend.open_engine(graphs.configuration(tmp_path), loaded) as engine:
+    with device_selection.open_backend(graphs.configuration(tmp_path), loaded) as engine:
         answers = engine.classify(images)
 
     assert numpy.log(answers[:, 1] / answers[:, 0]) == pytest.approx(maps.mean(axis=(1, 2)), abs=1e-5)
@@ -69,7 +69,7 @@ def test_a_dense_layer_weighs_each_place_by_itself(tmp_path):
     expected = numpy.full((1, graphs.PLACES, graphs.PLACES), -0.5, "float32")
     expected[0, 1, 6] += 64 * (graphs.DENSE[1, 6] - 0.5)
     assert maps == pytest.approx(expected, abs=1e-5)
-    with backend.open_engine(graphs.configuration(tmp_path), loaded) as engine:
+    with device_selection.open_backend(graphs.configuration(tmp_path), loaded) as engine:
         answer = engine.classify(planted()[None])[0]
     assert numpy.log(answer[1] / answer[0]) == pytest.approx(maps.mean(), abs=1e-5)
 

@@ -7,14 +7,15 @@ import numpy
 import pytest
 
 from Classes.common.errors import EngineError, GraphError
-from Classes.inference import backend, device_selection, failover, model_card, openvino_backend
+from Classes.inference import device_selection, failover, model_card, openvino_backend
+from Classes.inference.backend import InferenceBackend
 from tests.support import graphs, waiting
 from tests.support import sticks as standin
 
 
 def opened(folder, *settings):
     configuration = graphs.configuration(folder, "Precision=AUTO", *settings)
-    return backend.open_engine(configuration, model_card.load_model_card(configuration.card))
+    return device_selection.open_backend(configuration, model_card.load_model_card(configuration.card))
 
 
 def choice(caplog):
@@ -113,7 +114,8 @@ def test_the_list_without_model_and_stick_says_so(tmp_path, capsys):
     assert all(line.endswith("no model yet") for line in others)
 
 
-class Fake:
+class Fake(InferenceBackend):
+    name = ""
     precision = "f32"
 
     def __init__(self, name):
@@ -146,7 +148,7 @@ def test_a_device_rests_after_a_failure_and_is_tried_again(caplog, monkeypatch):
 
     assert names == ["OpenVINO CPU"] * 3
     assert (device.calls, cpu.calls, engine.name) == (2, 3, "OpenVINO GPU")
-    assert caplog.messages == ["GPU: failed; OpenVINO CPU goes on", "OpenVINO GPU is back."]
+    assert caplog.messages == ["GPU: failed; continuing on OpenVINO CPU", "OpenVINO GPU works again."]
     assert engine.telemetry() == []
 
 
@@ -163,7 +165,7 @@ def test_a_failure_that_strikes_several_images_at_once_is_one_line(caplog):
         answers = list(pool.map(engine.classify, [numpy.zeros((1, 8, 8, 3), "uint8")] * 4))
 
     assert len(answers) == 4
-    assert caplog.messages == ["GPU: failed; OpenVINO CPU goes on"]
+    assert caplog.messages == ["GPU: failed; continuing on OpenVINO CPU"]
 
 
 def test_where_both_fail_the_cpus_error_is_told():

@@ -4,16 +4,17 @@ import numpy
 import pytest
 
 from Classes.common.errors import EngineError
-from Classes.inference import backend, failover
+from Classes.inference import failover
+from Classes.inference.backend import InferenceBackend
 from tests.support import waiting
 
 IMAGE = numpy.zeros((1, 8, 8, 3), "uint8")
 
 
-class Fake:
+class Fake(InferenceBackend):
     """An engine that does what `answers` says, call by call."""
 
-    precision = "f32"
+    name, precision = "", "f32"
 
     def __init__(self, name, *answers):
         self.name, self._answers = name, iter(answers)
@@ -21,6 +22,9 @@ class Fake:
     def classify(self, batch):
         answer = next(self._answers)
         return answer() if callable(answer) else answer
+
+    def close(self):
+        pass
 
 
 def fails():
@@ -39,7 +43,7 @@ def test_who_answered_is_told_with_the_answer(no_rest):
     stick, processor = Fake("stick", RIGHT, fails, RIGHT), Fake("processor", OTHER)
     engine = failover.FailoverBackend(stick, processor)
 
-    found = [backend.classify_with_source(engine, IMAGE) for _ in range(3)]
+    found = [engine.classify_with_source(IMAGE) for _ in range(3)]
 
     assert [spoke.name for _, spoke in found] == ["stick", "processor", "stick"]
     assert [float(answers[0, 0]) for answers, _ in found] == [0.25, 0.5, 0.25]
@@ -48,7 +52,7 @@ def test_who_answered_is_told_with_the_answer(no_rest):
 def test_an_engine_that_stands_for_itself_answered():
     stick = Fake("stick", RIGHT)
 
-    assert backend.classify_with_source(stick, IMAGE) == (RIGHT, stick)
+    assert stick.classify_with_source(IMAGE) == (RIGHT, stick)
 
 
 def test_an_answer_from_before_a_failure_does_not_bring_the_device_back(caplog):
@@ -69,4 +73,4 @@ def test_an_answer_from_before_a_failure_does_not_bring_the_device_back(caplog):
     first.join()
 
     assert engine.name == "processor"
-    assert "is back" not in caplog.text
+    assert "works again" not in caplog.text

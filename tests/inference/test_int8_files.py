@@ -12,7 +12,7 @@ from Classes.common import atomic_files
 from Classes.common.errors import ALLError, EngineError, GraphError
 from Classes.export import model_repository
 from Classes.Helpers import PROJECT
-from Classes.inference import backend, int8_files, model_card, openvino_backend
+from Classes.inference import device_selection, int8_files, model_card, openvino_backend
 from tests.support import faults, graphs, services
 
 SIZE = graphs.SIZE
@@ -39,7 +39,7 @@ def publish(card, middle=0):
 def opened(card, *settings):
     """(precision, answers) of the engine that a configuration opens."""
     configuration = graphs.configuration(card.path.parent.parent, *settings)
-    with backend.open_engine(configuration, model_card.load_model_card(card.path)) as engine:
+    with device_selection.open_backend(configuration, model_card.load_model_card(card.path)) as engine:
         return engine.precision, engine.classify(IMAGES)
 
 

@@ -25,7 +25,7 @@ def test_a_card_is_read_as_it_was_written(path):
     assert (card.classes, card.positive, card.threshold, card.synthetic) == (("0", "1"), "1", 0.5, False)
     assert card.input_spec == network_input.InputSpec(299, 128.0, 128.0, "RGB", network_input.CROP_FRACTION)
     assert card.graph_path == path.with_name("ALLGraph.pb")
-    card.verify()
+    card.verify_graph()
 
 
 def test_writing_a_card_keeps_every_field(path):
@@ -49,14 +49,14 @@ def test_a_changed_graph_is_refused(path):
     path.with_name("ALLGraph.pb").write_bytes(b"another graph")
 
     with pytest.raises(GraphError, match="not the graph of its card"):
-        model_card.load_model_card(path).verify()
+        model_card.load_model_card(path).verify_graph()
 
 
 def test_a_missing_graph_is_refused(path):
     path.with_name("ALLGraph.pb").unlink()
 
     with pytest.raises(GraphError, match=r"ALLGraph\.pb: missing"):
-        model_card.load_model_card(path).verify()
+        model_card.load_model_card(path).verify_graph()
 
 
 def test_without_a_model_the_message_says_what_to_run(tmp_path):

@@ -5,12 +5,12 @@ import pytest
 
 from Classes.common.errors import EngineError, GraphError
 from Classes.imaging import network_input
-from Classes.inference import backend, model_card, openvino_backend
+from Classes.inference import backend, device_selection, model_card, openvino_backend
 from tests.support import graphs, processes
 
 
 def opened(folder, *settings, **graph):
-    return backend.open_engine(
+    return device_selection.open_backend(
         graphs.configuration(folder, *settings), model_card.load_model_card(graphs.write(folder, **graph))
     )
 
@@ -95,7 +95,7 @@ def test_the_check_counts_classes():
     ],
 )
 def test_a_wrong_batch_is_the_callers_mistake(tmp_path, wrong):
-    with opened(tmp_path) as engine, pytest.raises(ValueError, match="a batch is uint8"):
+    with opened(tmp_path) as engine, pytest.raises(ValueError, match="uint8"):
         engine.classify(wrong)
 
 
@@ -163,7 +163,7 @@ def test_a_graph_that_is_not_the_cards_is_never_opened(tmp_path):
     path.with_name("ALLGraph.pb").write_bytes(graphs.frozen("double"))
 
     with pytest.raises(GraphError, match="not the graph of its card"):
-        backend.open_engine(graphs.configuration(tmp_path), model_card.load_model_card(path))
+        device_selection.open_backend(graphs.configuration(tmp_path), model_card.load_model_card(path))
 
 
 @pytest.mark.parametrize(
@@ -197,11 +197,11 @@ def test_answers_for_comparisons_read_a_file_of_any_name(tmp_path):
 
 INTERRUPTED = """
 import pathlib, signal, sys, threading
-from Classes.inference import model_card, backend
+from Classes.inference import backend, device_selection, model_card
 from tests.support import graphs
 
 folder = pathlib.Path(sys.argv[1])
-engines = [backend.open_engine(graphs.configuration(folder), model_card.load_model_card(graphs.write(folder)))]
+engines = [device_selection.open_backend(graphs.configuration(folder), model_card.load_model_card(graphs.write(folder)))]
 thread = threading.Thread(target=engines.clear)
 thread.start()
 thread.join()

@@ -11,7 +11,7 @@ from Classes import Data, Helpers
 from Classes.common.errors import ConfigurationError
 from Classes.evaluation import evaluate
 from Classes.export import freeze_graph
-from Classes.inference import backend, class_activation, classify_files, model_card
+from Classes.inference import class_activation, classify_files, device_selection, model_card
 from Classes.networks import architectures, checkpoint_files, pretrained_weights, registry
 from Classes.training import cross_validation, train
 from tests.support import graphs, small_networks, smears
@@ -163,7 +163,7 @@ def test_channels_and_scaling_of_the_card_reach_the_engine(tmp_path):
     image = graphs.red(0)
     image[..., 2] = 51
 
-    with backend.open_engine(graphs.configuration(tmp_path), card) as engine:
+    with device_selection.open_backend(graphs.configuration(tmp_path), card) as engine:
         answer = engine.classify(image[None])[0]
 
     assert answer[1] == pytest.approx(1 / (1 + numpy.exp(-4 * 0.2)), abs=1e-4)
@@ -183,7 +183,7 @@ def test_maps_of_the_small_network_add_up_to_its_answer(tmp_path):
 
     maps = class_activation.Explainer(card).maps(images)
 
-    with backend.open_engine(setting, card) as engine:
+    with device_selection.open_backend(setting, card) as engine:
         answers = engine.classify(images)
     assert maps.shape == (4, 50, 50)
     numpy.testing.assert_allclose(maps.mean((1, 2)), numpy.log(answers[:, 1] / answers[:, 0]), atol=1e-4)

@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 from hypothesis import strategies
 
-from Classes.inference import backend, classify_files, model_card
+from Classes.inference import classify_files, device_selection, model_card
 from Classes.serving import api_errors, app
 from tests.support import graphs, mutations, services, smears
 
@@ -168,7 +168,7 @@ def test_the_server_and_the_classifier_say_the_same(tmp_path):
     classify_files.classify_files(configuration, json_path=tmp_path / "rows.json")
     rows = json.loads((tmp_path / "rows.json").read_text())["images"]
 
-    with backend.open_engine(configuration, card) as engine:
+    with device_selection.open_backend(configuration, card) as engine:
         client = services.client(tmp_path, backend=engine, card=card)
         answers = [
             client.post("/v1/classify", data=path.read_bytes()).get_json()

@@ -15,7 +15,7 @@ from tests.support import graphs, waiting
 SCRIPT = """
 import os, sys, time
 import Server
-from Classes.inference import backend; from Classes.common import cli
+from Classes.common import cli; from Classes.inference import device_selection
 from tests.support import services
 
 class SlowBackend(services.FakeBackend):
@@ -33,7 +33,7 @@ class SlowBackend(services.FakeBackend):
                 time.sleep(float(hold))
         return super().classify(batch)
 
-backend.open_engine = lambda configuration, card: contextlib.nullcontext(SlowBackend())
+device_selection.open_backend = lambda configuration, card: contextlib.nullcontext(SlowBackend())
 sys.exit(cli.run_cli(lambda: Server.main(sys.argv[1:]), ()))
 """.replace("import os,", "import contextlib, os,")
 

@@ -7,12 +7,13 @@ import numpy
 from PIL import Image
 
 from Classes.inference import model_card
+from Classes.inference.backend import InferenceBackend
 from Classes.serving import app
 from Classes.serving.prediction_service import PredictionService
 from tests.support import graphs, smears
 
 
-class FakeBackend:
+class FakeBackend(InferenceBackend):
     """Classifies an image by its mean red (graphs.RED), as the tiny graph does; can be paused and can fail.
 
     Attributes:

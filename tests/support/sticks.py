@@ -94,13 +94,13 @@ class Clock:
 
     def __init__(self, sticks):
         self.now, self.stands = 0.0, False
-        self._sticks, self._answered = sticks, device_process.WorkerProcess.answered
+        self._sticks, self._has_answer = sticks, device_process.WorkerProcess.has_answer
 
     def install(self, monkeypatch):
         monkeypatch.setattr(device_process, "time", self)
         monkeypatch.setattr(Movidius, "time", self)
         monkeypatch.setattr(
-            device_process.WorkerProcess, "answered", lambda process, seconds: self._wait(process, seconds)
+            device_process.WorkerProcess, "has_answer", lambda process, seconds: self._wait(process, seconds)
         )
 
     def monotonic(self):
@@ -112,7 +112,7 @@ class Clock:
         def late():
             return not self.stands and (process.pid in self._sticks.hanging() or state(process.pid) == "T")
 
-        while not self._answered(process, 0.01):
+        while not self._has_answer(process, 0.01):
             if late():
                 self.now = max(self.now, began + seconds)
                 return False
@@ -136,7 +136,7 @@ def drivers(parent=None):
             starter = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
         except (OSError, ValueError):
             continue
-        if b"StickDriver" in command and starter == (parent or os.getpid()):
+        if b"ncs1.worker" in command and starter == (parent or os.getpid()):
             found.append(int(entry.name))
     return found
 

@@ -20,7 +20,7 @@ from Classes.dataset import input_pipeline, tfrecords
 from Classes.evaluation import operating_point
 from Classes.export import freeze_graph
 from Classes.imaging import network_input
-from Classes.inference import backend, model_card, openvino_backend
+from Classes.inference import device_selection, model_card, openvino_backend
 from Classes.networks import checkpoint_files, registry
 from Classes.training import loop, mixed_precision, streaming_metrics, train
 from tests.support import small_networks, smears, waiting
@@ -77,7 +77,7 @@ def test_transfer_learning_from_shards_to_an_answer(project, caplog):
     accuracy = float(re.search(r"Final Accuracy: (\S+)", text)[1])
     assert accuracy >= 0.8, "toy smears are easy even for a random backbone"
     card = model_card.load_model_card(configuration.card)
-    engine = backend.open_engine(configuration, card)
+    engine = device_selection.open_backend(configuration, card)
     images = [network_input.center_crop_resize(smears.cell(positive, 999), small_networks.SIZE) for positive in (0, 1)]
     answers = engine.classify(numpy.stack(images))
     engine.close()
@@ -400,7 +400,7 @@ def served_loss(configuration):
     images = numpy.stack(
         [network_input.InputSpec(small_networks.SIZE).decode_and_resize(record.encoded) for record in records]
     )
-    with backend.open_engine(configuration, model_card.load_model_card(configuration.card)) as engine:
+    with device_selection.open_backend(configuration, model_card.load_model_card(configuration.card)) as engine:
         answers = engine.classify(images)
     return -numpy.log([answer[record.label] for answer, record in zip(answers, records, strict=True)]).mean()
 
@@ -418,7 +418,7 @@ def test_confidences_are_calibrated_on_the_validation_images(project, monkeypatc
     images = numpy.stack(
         [network_input.InputSpec(small_networks.SIZE).decode_and_resize(record.encoded) for record in records]
     )
-    with backend.open_engine(configuration, card) as engine:
+    with device_selection.open_backend(configuration, card) as engine:
         answers = engine.classify(images)
 
     assert card.temperature != 1

@@ -1,6 +1,6 @@
-"""The process that a Movidius stick lives in: the one place where its library is loaded, since that can hang for ever.
+"""The process that owns a Movidius stick: the only place that loads its library, which can hang for ever.
 
-Started by device_process.WorkerProcess; nothing else imports this module. Needs the standard library, numpy and mvnc alone.
+device_process.WorkerProcess starts it; nothing else imports this module. Needs only the standard library, numpy, mvnc.
 """
 
 import contextlib
@@ -10,83 +10,87 @@ import sys
 import threading
 import time
 from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy
 
-# Seconds between two looks at the thermometer: each is a question over USB.
+# Seconds between two readings of the thermometer: each is a request over USB.
 TEMPERATURE_INTERVAL = 1.0
 
 
 class DriverError(Exception):
-    """What went wrong, as (kind, details); kinds are mvnc's statuses and the keys of device_process.ERROR_MESSAGES."""
+    """A failure as (kind, details); kinds are mvnc's statuses and the keys of device_process.ERROR_MESSAGES."""
 
 
 class Tensor(numpy.ndarray):
-    """mvnc calls `tostring`, which numpy has no longer."""
+    """An array with `tostring`, which mvnc calls and numpy has removed."""
 
-    def tostring(self):
+    def tostring(self) -> bytes:
         return self.tobytes()
 
 
 class Driver:
-    """NCAPI v1, one stick; every method may hang."""
+    """One stick through NCAPI v1; every method may hang."""
 
-    def __init__(self):
-        self._device = self._graph = self._api = None
-        self._size = self._looked = 0
-        self._celsius = None
+    def __init__(self) -> None:
+        self._device: Any = None
+        self._graph: Any = None
+        self._api: Any = None
+        self._size = 0
+        self._measured = 0.0
+        self._celsius: float | None = None
 
-    def names(self):
-        """Names of the sticks that are plugged in and free."""
+    def names(self) -> list[str]:
+        """Return the names of the sticks that are plugged in and free."""
         return list(self._library().EnumerateDevices())
 
-    def open(self, name):
-        """Take the stick of that name."""
+    def open(self, name: str) -> None:
+        """Open the stick of that name."""
         self._device = self._library().Device(name)
         try:
             self._device.OpenDevice()
         except Exception as error:
             kind, details = error_kind(error)
-            # What its sources answer where the link does not open; in words that fit a stick in use too.
+            # mvnc reports ERROR if the link does not open; the message of "unopened" also fits a stick in use.
             raise DriverError("unopened" if kind == "ERROR" else kind, details) from error
 
-    def allocate(self, blob, size):
-        """Send a compiled graph, bytes, whose input is [size, size, 3]."""
+    def allocate(self, graph: bytes, size: int) -> None:
+        """Send a compiled graph whose input is [size, size, 3]."""
         self._size = size
-        self._graph = self._device.AllocateGraph(blob)
+        self._graph = self._device.AllocateGraph(graph)
 
-    def infer(self, content, number):
-        """One image.
+    def infer(self, content: bytes, number: int) -> tuple[bytes, float | None, float | None]:
+        """Run one image.
 
         Args:
           content: bytes of float16 [size, size, 3].
-          number: of the call; the answer must bear it.
+          number: number of the call, which the answer must repeat.
         Returns:
-          (bytes of the float16 answer, milliseconds on the stick or None, degrees Celsius or None).
+          (bytes of the float16 output, milliseconds on the stick or None, degrees Celsius or None).
         """
         tensor = validate_tensor(numpy.frombuffer(content, "float16").reshape(self._size, self._size, -1), self._size)
         try:
-            # False means that the stick has two images already; whoever waits for us has a deadline.
+            # False means that the stick already has two images; the caller has a deadline.
             while not self._graph.LoadTensor(tensor.view(Tensor), number):
                 time.sleep(0.01)
-            answer, returned = self._graph.GetResult()
+            output, returned = self._graph.GetResult()
         except Exception as error:
             raise DriverError(*self._explain(error)) from error
-        if answer is None:
-            raise DriverError("NO_DATA", "no answer to an image that it took")
+        if output is None:
+            raise DriverError("NO_DATA", "no answer to an image that it accepted")
         if returned != number:
-            raise DriverError("rubbish", "the answer to another image")
-        return numpy.asarray(answer, "float16").tobytes(), self._milliseconds(), self._temperature()
+            raise DriverError("invalid_output", "the answer to another image")
+        return numpy.asarray(output, "float16").tobytes(), self._milliseconds(), self._temperature()
 
-    def close(self):
-        """Let the stick go in order."""
+    def close(self) -> None:
+        """Close the stick in order."""
         with contextlib.suppress(Exception):
             if self._graph is not None:
                 self._graph.DeallocateGraph()
         if self._device is not None:
             self._device.CloseDevice()
 
-    def _library(self):
+    def _library(self) -> Any:
         if self._api is not None:
             return self._api
         try:
@@ -100,33 +104,33 @@ class Driver:
         self._api = mvncapi
         return mvncapi
 
-    def _explain(self, error):
+    def _explain(self, error: Exception) -> tuple[str, str]:
         kind, details = error_kind(error)
         if kind == "MYRIAD_ERROR":
             with contextlib.suppress(Exception):
                 details = str(self._graph.GetGraphOption(self._api.GraphOption.DEBUG_INFO))
         return kind, details
 
-    def _milliseconds(self):
+    def _milliseconds(self) -> float | None:
         with contextlib.suppress(Exception):
             return float(numpy.sum(self._graph.GetGraphOption(self._api.GraphOption.TIME_TAKEN)))
         return None
 
-    def _temperature(self):
-        if time.monotonic() - self._looked > TEMPERATURE_INTERVAL:
-            self._looked, self._celsius = time.monotonic(), None
+    def _temperature(self) -> float | None:
+        if time.monotonic() - self._measured > TEMPERATURE_INTERVAL:
+            self._measured, self._celsius = time.monotonic(), None
             with contextlib.suppress(Exception):
-                # A history with the newest first.
+                # A history, newest first.
                 stats = self._device.GetDeviceOption(self._api.DeviceOption.THERMAL_STATS)
                 self._celsius = float(numpy.atleast_1d(stats)[0])
         return self._celsius
 
 
-def validate_tensor(tensor, size):
-    """The tensor if it is float16 [size, size, 3]: the library would send anything and answer rubbish.
+def validate_tensor(tensor: numpy.ndarray, size: int) -> numpy.ndarray:
+    """Return the tensor if it is float16 [size, size, 3]: the library would send anything and return nonsense.
 
     Raises:
-      DriverError: it is something else.
+      DriverError: another dtype or shape.
     """
     if tensor.dtype != numpy.float16 or tensor.shape != (size, size, 3):
         raise DriverError(
@@ -135,20 +139,22 @@ def validate_tensor(tensor, size):
     return tensor
 
 
-def error_kind(error):
-    """(kind, details) of what mvnc or this module raised: mvnc knows only `Exception(mvncStatus.X)`."""
+def error_kind(error: Exception) -> tuple[str, str]:
+    """Return (kind, details) of what mvnc or this module raised: mvnc raises only `Exception(mvncStatus.X)`."""
     if isinstance(error, DriverError):
-        return error.args
+        kind, details = error.args
+        return kind, details
     status = error.args[0] if error.args else None
     name = getattr(status, "name", None)
     return (name, "") if type(error) is Exception and name else ("defect", f"{type(error).__name__}: {error}")
 
 
-def serve_calls(connection):
+def serve_calls(connection: Connection) -> None:
     """Answer (method, arguments) with (True, result) or (False, kind, details), until the other end closes."""
     driver = Driver()
     while True:
         method, arguments = connection.recv()
+        answer: tuple
         try:
             answer = True, getattr(driver, method)(*arguments)
         except Exception as error:
@@ -156,19 +162,19 @@ def serve_calls(connection):
         connection.send(answer)
 
 
-def main(descriptor):
-    """Serve over an inherited socket, and end with the process that started this one, whatever hangs here."""
+def main(descriptor: int) -> None:
+    """Serve over an inherited socket, and end with the parent process, whatever hangs here."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        # A service manager stops all of a service's processes at once, and the images under way need this one.
+        # A service manager signals all processes of a service, and the images in progress need this one.
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         serve_calls(Connection(descriptor))
-    # Not in order: the library may hang there too.
+    # Not an orderly exit: the library may hang there too.
     os._exit(0)
 
 
-def _exit_with_parent():
-    # Nobody writes there; it ends when the parent does, even where that was killed.
+def _exit_with_parent() -> None:
+    # Nobody writes to stdin; reading ends when the parent ends, even if it was killed.
     sys.stdin.buffer.read()
     os._exit(0)

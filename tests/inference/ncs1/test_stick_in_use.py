@@ -11,7 +11,7 @@ import Classifier
 import Validation
 from Classes import Movidius
 from Classes.common import atomic_files
-from Classes.inference import backend, failover, model_card
+from Classes.inference import device_selection, failover, model_card
 from tests.support import graphs, servers, services, smears, waiting
 from tests.support import sticks as standin
 
@@ -38,7 +38,7 @@ def served(tmp_path, sticks):
     """A client of a service on a stick, with the CPU behind it."""
     card = standin.write(tmp_path)
     configuration = graphs.configuration(tmp_path, "Precision=AUTO")
-    with backend.open_engine(configuration, card) as engine:
+    with device_selection.open_backend(configuration, card) as engine:
         client = services.client(tmp_path, backend=engine, card=card)
         yield client
         client.service.close()
@@ -119,7 +119,7 @@ def test_the_classifier_works_on_a_stick_unchanged(tmp_path, sticks, capsys, dev
     assert "Movidius graph allocated successfully." in lines
     assert "Movidius NCS1 Classifier started." in lines
     assert "Testing ended. 2 correct, 0 incorrect" in lines
-    assert ("OpenVINO CPU goes on" in lines) == (device == "AUTO")
+    assert ("continuing on OpenVINO CPU" in lines) == (device == "AUTO")
 
 
 def test_a_failing_stick_ends_the_classifier_in_one_line_where_it_alone_is_wanted(tmp_path, sticks):
@@ -130,7 +130,7 @@ def test_a_failing_stick_ends_the_classifier_in_one_line_where_it_alone_is_wante
     (tmp_path / "Model" / "Test" / "Im001_0.png").write_bytes(smears.png(graphs.red(64)))
     sticks.plan(["1.1"], ("GetResult", "TIMEOUT", {"after": 1}))
 
-    with pytest.raises(EngineError, match=r"fell silent \(TIMEOUT\)"):
+    with pytest.raises(EngineError, match="TIMEOUT"):
         Classifier.main(["--device", "NCS1", "--set", f"NetworkPath={tmp_path}"])
 
 
