@@ -24,7 +24,9 @@ def get_network(configuration: Configuration) -> types.ModuleType:
     files = {module.name for module in pkgutil.iter_modules(architectures.__path__)}
     # Checked before the import, so that a package missing inside the module is reported as what it is.
     if name.lower() not in files or name != _import(name.lower()).NAME:
-        raise ConfigurationError(f"Network is {name}. Available networks: {', '.join(network_names())}")
+        raise ConfigurationError(
+            f"Network is {name}. Available networks: {', '.join(network_names())}", code="unknown_network"
+        )
     return _import(name.lower())
 
 

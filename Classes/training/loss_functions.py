@@ -29,7 +29,8 @@ def class_weights(configuration: Configuration, labels: numpy.ndarray) -> numpy.
         weights = numpy.array(wanted.split(","), float)
         if len(weights) != classes:
             raise ConfigurationError(
-                f"ClassWeights has {len(weights)} numbers, but there are {classes} classes. Give one per class."
+                f"ClassWeights has {len(weights)} numbers, but there are {classes} classes. Give one per class.",
+                code="class_weights",
             )
     return (weights * counts.sum() / max((weights * counts).sum(), 1e-12)).astype("float32")
 

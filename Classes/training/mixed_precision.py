@@ -48,12 +48,15 @@ def _resolve_local(wanted: str) -> str:
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         if wanted == "f16":
-            raise ConfigurationError("TrainingPrecision is f16, but TensorFlow finds no GPU. Use AUTO, bf16 or f32.")
+            raise ConfigurationError(
+                "TrainingPrecision is f16, but TensorFlow finds no GPU. Use AUTO, bf16 or f32.",
+                code="training_precision",
+            )
         return openvino_backend.cpu_precision(wanted)
     able = all(_compute_capability(gpu) >= COMPUTE_CAPABILITY for gpu in gpus)
     if wanted == "bf16" or (wanted == "f16" and not able):
         why = "which TensorFlow supports only on CPUs" if wanted == "bf16" else "but the GPU is too old for it"
-        raise ConfigurationError(f"TrainingPrecision is {wanted}, {why}. Use AUTO or f32.")
+        raise ConfigurationError(f"TrainingPrecision is {wanted}, {why}. Use AUTO or f32.", code="training_precision")
     return "f16" if able and wanted != "f32" else "f32"
 
 
