@@ -128,7 +128,7 @@ def test_texts_stand_out_from_their_ground(theme):
 
 # Probability of class "1" by graphs.pooled, for 4 (red - 128) / 128 - 0.5 from red 128 on and -0.5 below.
 SICK, WELL = 0.817574, 0.377541
-STATUS = "3 of 4 images have a verdict: 1 ALL detected, 2 not detected; 2 with low confidence; 1 failed."
+STATUS = "3 of 4 images have a result: 1 ALL detected, 2 not detected; 2 with low confidence; 1 failed."
 
 # Holds every request for a moment, counts those under way, and answers the first ones as a server does that is full.
 HINDERED = """
@@ -215,7 +215,7 @@ def rows(driver):
 
 def saved(driver, folder):
     """The rows of the saved CSV, as dicts."""
-    path = folder / "ALL verdicts.csv"
+    path = folder / "ALL results.csv"
     wait(driver, path.exists)
     content = path.read_bytes()
     assert content.startswith(b"\xef\xbb\xbf")
@@ -238,7 +238,7 @@ def test_verdicts_are_shown(page, folder):
     assert shown["well, blue.png"] == ["ALL not detected", "62.25 %\n⚠ low confidence"]
     assert shown["=1+1.png"][1].splitlines()[-1].startswith("⚠ ")
     assert "colours" in shown["=1+1.png"][1]
-    assert shown["broken.png"][0].startswith("No verdict\n")
+    assert shown["broken.png"][0].startswith("No result\n")
     assert shown["broken.png"][0].endswith("(not_an_image)")
     assert by_id(page, "status").text == STATUS
     meters = page.find_elements("css selector", "meter")
@@ -293,7 +293,7 @@ def test_a_heat_map_is_shown_larger(page, folder):
     script = "return [...document.querySelectorAll('#larger img')].map(image => image.naturalWidth)"
     wait(page, lambda: all(page.execute_script(script)))
 
-    assert small.get_attribute("aria-label") == "Show sick.png and its heat map larger"
+    assert small.get_attribute("aria-label") == "Enlarge sick.png and its heat map"
     assert page.execute_script(script) == [300, graphs.SIZE]
     by_id(page, "close").click()
     assert not by_id(page, "larger").is_displayed()
@@ -309,7 +309,7 @@ def test_by_keyboard_alone(page, folder):
     rows(page)
     page.execute_script("document.activeElement.blur(); getSelection().removeAllRanges()")
     reached = []
-    while len(reached) < 20 and "larger" not in "".join(reached):
+    while len(reached) < 20 and "Enlarge" not in "".join(reached):
         press(Keys.TAB)
         focused = page.switch_to.active_element
         reached.append(focused.get_attribute("id") or focused.get_attribute("aria-label") or focused.text)
@@ -323,7 +323,7 @@ def test_by_keyboard_alone(page, folder):
     wait(page, lambda: not by_id(page, "larger").is_displayed())
 
     fields = ["files", "key", "heat-maps", "save", "again", "clear"]
-    assert reached == ["Classify", "API", *fields, "Show sick.png and its heat map larger"]
+    assert reached == ["Classify", "API", *fields, "Enlarge sick.png and its heat map"]
     assert page.switch_to.active_element == focused
     assert len(saved(page, folder)) == 2
 
@@ -333,7 +333,7 @@ def test_at_most_three_at_once_and_again_when_told_so(page, folder):
     page.execute_script(HINDERED, 4)
     choose(page, folder, "sick.png", "well, blue.png", "=1+1.png")
     choose(page, folder, "sick.png", "well, blue.png", "=1+1.png")
-    wait(page, lambda: "again in 2 s" in by_id(page, "rows").text)
+    wait(page, lambda: "Retry in 2 s" in by_id(page, "rows").text)
     shown = rows(page)
 
     assert {verdict for verdict, _ in shown.values()} == {"ALL detected", "ALL not detected"}
@@ -343,17 +343,17 @@ def test_at_most_three_at_once_and_again_when_told_so(page, folder):
 def test_a_cleared_list_stays_empty(page, folder):
     page.execute_script(HINDERED, 100)
     choose(page, folder, "sick.png", "well, blue.png", "broken.png")
-    wait(page, lambda: by_id(page, "rows").text.count("again in 2 s") == 3)
+    wait(page, lambda: by_id(page, "rows").text.count("Retry in 2 s") == 3)
     # Those that wait would keep the next one from being sent.
     page.execute_script("window.most = 0")
     by_id(page, "clear").click()
     choose(page, folder, "=1+1.png")
-    wait(page, lambda: "again in 2 s" in by_id(page, "rows").text)
+    wait(page, lambda: "Retry in 2 s" in by_id(page, "rows").text)
 
     assert page.execute_script("return [window.most, window.sent]") == [1, 4]
     assert len(page.find_elements("css selector", "#rows tr")) == 1
     by_id(page, "clear").click()
-    assert by_id(page, "status").text == "No image yet."
+    assert by_id(page, "status").text == "No images yet."
     assert not by_id(page, "save").is_enabled()
 
 
@@ -380,9 +380,9 @@ def test_a_narrow_table_is_still_one_to_a_screen_reader(page, folder):
     nodes = page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     told = [(node["role"]["value"], node.get("name", {}).get("value")) for node in nodes if not node["ignored"]]
 
-    for heading in ("Picture", "File", "Verdict", "Confidence", "Heat map"):
+    for heading in ("Image", "File", "Result", "Confidence", "Heat map"):
         assert ("columnheader", heading) in told
-    assert ("table", "Verdicts") in told
+    assert ("table", "Results") in told
     assert ("rowheader", "sick.png") in told
     assert ("status", None) in told or any(role == "status" for role, _ in told)
 
@@ -407,7 +407,7 @@ def test_the_api_key(driver, folder, tmp_path):
 
 def test_the_api_page(page, server):
     page.get(f"http://127.0.0.1:{server.port}/docs#schema-Refusal")
-    wait(page, lambda: by_id(page, "status").text.endswith("addresses."))
+    wait(page, lambda: by_id(page, "status").text.endswith("endpoints."))
     text = page.find_element("css selector", "main").text
     _, document, _ = servers.request(server.port, "GET", "/openapi.json")
 

@@ -1,14 +1,14 @@
-// Sends the chosen images, a few at a time, and shows what the server says of each.
+// Sends the selected images, a few at a time, and shows the results.
 
-const AT_ONCE = 3;
+const CONCURRENCY = 3;
 
-// Inference changes nothing on the server, so sending again is safe; 0 stands for no answer at all.
-const AGAIN = [0, 429, 502, 503, 504];
-const TRIES = 12;
+// Classifying changes nothing on the server, so these requests can be repeated; 0 means no response.
+const RETRY_STATUS = [0, 429, 502, 503, 504];
+const MAX_ATTEMPTS = 12;
 const LONGEST_WAIT = 60;
-const TIMEOUT = 60_000;
+const TIMEOUT_MS = 60_000;
 
-// A spreadsheet takes a text that begins so for a formula, and a file's name is a stranger's text.
+// A spreadsheet runs a cell that begins with one of these as a formula, and anybody can choose a file's name.
 const FORMULA = /^[=+\-@\t\r]/;
 const COLUMNS = ["file", "class", "verdict", "confidence", "low", "uncertain"];
 const LAST_COLUMNS = ["seconds", "error", "remark", "sha256", "engine", "precision", "model", "request_id", "notice"];
@@ -17,150 +17,150 @@ const byId = (id) => document.getElementById(id);
 const images = [];
 let sending = 0;
 
-// Choosing
+// Selecting files
 
 byId("files").addEventListener("change", (event) => {
-  add(event.target.files);
-  // Else the same files could not be chosen again.
+  addFiles(event.target.files);
+  // Otherwise the same files could not be selected again.
   event.target.value = "";
 });
 
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
-  // On the whole page: a browser opens a file that misses the field, and every verdict would be gone.
+  // On the whole page, because a browser opens a file dropped elsewhere, and all results would be lost.
   document.addEventListener(name, (event) => {
     event.preventDefault();
     byId("drop").classList.toggle("over", name === "dragenter" || name === "dragover");
-    if (name === "drop") add(event.dataTransfer.files);
+    if (name === "drop") addFiles(event.dataTransfer.files);
   });
 }
 
 byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  tryAgain();
+  retryFailed();
 });
-byId("again").addEventListener("click", tryAgain);
-byId("clear").addEventListener("click", clear);
-byId("save").addEventListener("click", save);
+byId("again").addEventListener("click", retryFailed);
+byId("clear").addEventListener("click", clearList);
+byId("save").addEventListener("click", saveCsv);
 
-function add(files) {
+function addFiles(files) {
   for (const file of files) {
-    const image = { file, state: "waiting", words: "waiting", code: "" };
+    const image = { file, state: "waiting", text: "waiting", code: "" };
     image.url = URL.createObjectURL(file);
-    image.stop = new AbortController();
+    image.canceled = new AbortController();
     image.row = element("tr");
     image.row.setAttribute("role", "row");
     images.push(image);
     byId("rows").append(image.row);
-    draw(image);
+    render(image);
   }
-  work();
+  sendWaiting();
 }
 
-function tryAgain() {
-  for (const image of images.filter((each) => each.state === "failed")) change(image, "waiting", "waiting");
-  work();
+function retryFailed() {
+  for (const image of images.filter((each) => each.state === "failed")) setState(image, "waiting", "waiting");
+  sendWaiting();
 }
 
-function clear() {
+function clearList() {
   for (const image of images.splice(0)) {
-    image.stop.abort();
+    image.canceled.abort();
     image.row.remove();
     URL.revokeObjectURL(image.url);
   }
-  tell();
+  updateStatus();
   byId("files").focus();
 }
 
-// Sending
+// Sending requests
 
-function work() {
-  while (sending < AT_ONCE) {
+function sendWaiting() {
+  while (sending < CONCURRENCY) {
     const image = images.find((each) => each.state === "waiting");
     if (!image) break;
     sending += 1;
-    change(image, "sending", "sending…");
-    examine(image).finally(() => {
+    setState(image, "sending", "sending…");
+    classify(image).finally(() => {
       sending -= 1;
-      work();
+      sendWaiting();
     });
   }
-  tell();
+  updateStatus();
 }
 
-async function examine(image) {
+async function classify(image) {
   let content;
   try {
     content = await image.file.arrayBuffer();
   } catch {
-    return change(image, "failed", "the file cannot be read; was it moved, or is it a folder?", "unreadable_file");
+    return setState(image, "failed", "The file cannot be read. Was it moved, or is it a folder?", "unreadable_file");
   }
-  for (let attempt = 1; !image.stop.signal.aborted; attempt += 1) {
+  for (let attempt = 1; !image.canceled.signal.aborted; attempt += 1) {
     const heatMaps = byId("heat-maps").checked;
-    const answer = await ask(content, heatMaps, image.stop.signal);
-    if (image.stop.signal.aborted) break;
-    if (answer.status === 200) {
-      image.answer = answer.body;
-      return change(image, "done", "");
+    const response = await request(content, heatMaps, image.canceled.signal);
+    if (image.canceled.signal.aborted) break;
+    if (response.status === 200) {
+      image.result = response.body;
+      return setState(image, "done", "");
     }
-    const { code, message } = answer.body;
+    const { code, message } = response.body;
     if (code === "no_heat_map" && heatMaps) {
       byId("heat-maps").checked = false;
       continue;
     }
     if (code === "unauthorized") {
-      // Every other image would be refused alike.
-      for (const each of images.filter((one) => one.state === "waiting")) change(each, "failed", message, code);
+      // All other images would fail in the same way.
+      for (const each of images.filter((one) => one.state === "waiting")) setState(each, "failed", message, code);
       byId("key").focus();
     }
-    if (!AGAIN.includes(answer.status) || attempt === TRIES) return change(image, "failed", message, code);
-    const seconds = Math.min(answer.wait || 2 ** (attempt - 1), LONGEST_WAIT);
-    change(image, "sending", `${message}; again in ${seconds} s`);
-    await pause(seconds, image.stop.signal);
+    if (!RETRY_STATUS.includes(response.status) || attempt === MAX_ATTEMPTS) return setState(image, "failed", message, code);
+    const seconds = Math.min(response.wait || 2 ** (attempt - 1), LONGEST_WAIT);
+    setState(image, "sending", `${message} Retry in ${seconds} s.`);
+    await pause(seconds, image.canceled.signal);
   }
   return undefined;
 }
 
-// {status, wait, body}; whatever a server or something in front of it sends, never an exception.
-async function ask(content, heatMaps, stop) {
+// Returns {status, wait, body}, whatever a server or proxy sends; throws no exception.
+async function request(content, heatMaps, canceled) {
   const limit = new AbortController();
   const abort = () => limit.abort();
-  const timer = setTimeout(abort, TIMEOUT);
-  stop.addEventListener("abort", abort);
+  const timer = setTimeout(abort, TIMEOUT_MS);
+  canceled.addEventListener("abort", abort);
   try {
     const headers = { "Content-Type": "application/octet-stream" };
     if (byId("key").value) headers["X-API-Key"] = byId("key").value;
     const address = heatMaps ? "v1/classify?heatmap=1" : "v1/classify";
     const response = await fetch(address, { method: "POST", body: content, headers, signal: limit.signal });
     const wait = Number(response.headers.get("Retry-After")) || 0;
-    const strange = { code: "no_answer", message: `the answer is not that of this API (HTTP ${response.status})` };
-    const body = await response.json().catch(() => strange);
-    const known = body && (response.ok ? body.verdict : body.message);
-    return { status: response.ok && !known ? 500 : response.status, wait, body: known ? body : strange };
+    const unknown = { code: "no_answer", message: `The response is not one of this API (HTTP ${response.status}).` };
+    const body = await response.json().catch(() => unknown);
+    const valid = body && (response.ok ? body.verdict : body.message);
+    return { status: response.ok && !valid ? 500 : response.status, wait, body: valid ? body : unknown };
   } catch {
-    const message = "no answer from the server; is it running, and is the API key plain ASCII?";
+    const message = "The server does not respond. Check that it is running and that the API key is ASCII text.";
     return { status: 0, wait: 0, body: { code: "no_answer", message } };
   } finally {
     clearTimeout(timer);
-    stop.removeEventListener("abort", abort);
+    canceled.removeEventListener("abort", abort);
   }
 }
 
-function pause(seconds, stop) {
+function pause(seconds, canceled) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, seconds * 1000);
-    stop.addEventListener("abort", () => {
+    canceled.addEventListener("abort", () => {
       clearTimeout(timer);
       resolve();
     });
   });
 }
 
-// Showing
+// Rendering
 
-function change(image, state, words, code = "") {
-  Object.assign(image, { state, words, code });
-  draw(image);
-  tell();
+function setState(image, state, text, code = "") {
+  Object.assign(image, { state, text, code });
+  render(image);
+  updateStatus();
 }
 
 function element(name, content = "", fields = {}) {
@@ -176,104 +176,104 @@ function cell(kind, content, name = "td") {
   return made;
 }
 
-function draw(image) {
+function render(image) {
   image.picture ||= cell("picture", thumbnail(image));
   image.name ||= cell("name", image.file.name, "th");
   image.row.className = image.state;
   image.row.replaceChildren(
     image.picture,
     image.name,
-    cell("verdict", verdict(image)),
-    cell("confidence", image.answer ? confidence(image.answer) : ""),
-    cell("map", image.answer?.heat_map ? heatMap(image) : ""),
+    cell("result", resultText(image)),
+    cell("confidence", image.result ? confidence(image.result) : ""),
+    cell("map", image.result?.heat_map ? heatMap(image) : ""),
   );
 }
 
 function thumbnail(image) {
   const made = element("img", "", { src: image.url, alt: "", loading: "lazy", decoding: "async" });
-  // Browsers show fewer formats than the server reads.
+  // The server supports more image formats than browsers.
   made.addEventListener("error", () => made.replaceWith(element("span", "no preview", { className: "help" })));
   return made;
 }
 
-function verdict(image) {
+function resultText(image) {
   if (image.state === "failed") {
-    return [element("strong", "No verdict"), element("span", `${image.words} (${image.code})`, { className: "error" })];
+    return [element("strong", "No result"), element("span", `${image.text} (${image.code})`, { className: "error" })];
   }
-  if (image.state !== "done") return [element("span", image.words, { className: "help" })];
-  return [element("strong", image.answer.verdict, { className: image.answer.detected ? "detected" : "fine" })];
+  if (image.state !== "done") return [element("span", image.text, { className: "help" })];
+  return [element("strong", image.result.verdict, { className: image.result.detected ? "detected" : "fine" })];
 }
 
-function confidence(answer) {
-  const percent = `${(100 * answer.confidence).toFixed(2)} %`;
-  const meter = element("meter", percent, { min: 0, max: 1, value: answer.confidence });
+function confidence(result) {
+  const percent = `${(100 * result.confidence).toFixed(2)} %`;
+  const meter = element("meter", percent, { min: 0, max: 1, value: result.confidence });
   meter.setAttribute("aria-label", "Confidence");
   const parts = [element("span", percent, { className: "percent" }), meter];
-  if (answer.low_confidence) parts.push(element("span", "⚠ low confidence", { className: "low" }));
-  if (answer.uncertain) parts.push(element("span", "⚠ uncertain: a person should decide", { className: "low" }));
-  if (answer.remark) parts.push(element("span", `⚠ ${answer.remark}`, { className: "low" }));
+  if (result.low_confidence) parts.push(element("span", "⚠ low confidence", { className: "low" }));
+  if (result.uncertain) parts.push(element("span", "⚠ uncertain: a person should decide", { className: "low" }));
+  if (result.remark) parts.push(element("span", `⚠ ${result.remark}`, { className: "low" }));
   return parts;
 }
 
 function heatMap(image) {
   const name = image.file.name;
-  const made = element("button", element("img", "", { src: image.answer.heat_map, alt: "" }), { type: "button" });
-  made.setAttribute("aria-label", `Show ${name} and its heat map larger`);
+  const made = element("button", element("img", "", { src: image.result.heat_map, alt: "" }), { type: "button" });
+  made.setAttribute("aria-label", `Enlarge ${name} and its heat map`);
   made.addEventListener("click", () => {
     byId("larger-title").textContent = name;
-    byId("larger-verdict").replaceChildren(...verdict(image), ...confidence(image.answer));
+    byId("larger-result").replaceChildren(...resultText(image), ...confidence(image.result));
     byId("larger-image").src = image.url;
-    byId("larger-map").src = image.answer.heat_map;
+    byId("larger-map").src = image.result.heat_map;
     byId("larger").showModal();
   });
   return made;
 }
 
-function tell() {
+function updateStatus() {
   const count = (test) => images.filter(test).length;
   const done = images.filter((each) => each.state === "done");
   const failed = count((each) => each.state === "failed");
-  const detected = done.filter((each) => each.answer.detected).length;
-  const low = done.filter((each) => each.answer.low_confidence).length;
-  const words = [`${done.length} of ${images.length} images have a verdict: ${detected} ALL detected, `];
-  words.push(`${done.length - detected} not detected; ${low} with low confidence`);
-  if (failed) words.push(`; ${failed} failed`);
-  const text = images.length ? `${words.join("")}.` : "No image yet.";
-  // Said again, it would be read aloud again.
+  const detected = done.filter((each) => each.result.detected).length;
+  const low = done.filter((each) => each.result.low_confidence).length;
+  const failures = failed ? `; ${failed} failed` : "";
+  const counts = `${detected} ALL detected, ${done.length - detected} not detected; ${low} with low confidence`;
+  const summary = `${done.length} of ${images.length} images have a result: ${counts}${failures}.`;
+  const text = images.length ? summary : "No images yet.";
+  // Setting the same text again would make screen readers repeat it.
   if (byId("status").textContent !== text) byId("status").textContent = text;
   byId("table").hidden = images.length === 0;
   byId("clear").disabled = images.length === 0;
   byId("save").disabled = done.length + failed === 0;
   byId("again").disabled = failed === 0;
-  const last = done.at(-1)?.answer;
+  const last = done.at(-1)?.result;
   byId("model").textContent = last ? `Model ${last.model.slice(0, 12)} on ${last.engine}, ${last.precision}` : "";
   byId("synthetic").hidden = !last?.synthetic;
 }
 
-// Saving
+// Saving the table
 
-function save() {
-  // The mark at the beginning tells a spreadsheet that this is UTF-8.
+function saveCsv() {
+  // Spreadsheets recognize UTF-8 by the byte order mark.
   const content = new Blob(["\ufeff", csv()], { type: "text/csv;charset=utf-8" });
-  const link = element("a", "", { href: URL.createObjectURL(content), download: "ALL verdicts.csv" });
+  const link = element("a", "", { href: URL.createObjectURL(content), download: "ALL results.csv" });
   link.click();
-  // Not at once: a browser may not have begun to read it.
-  setTimeout(() => URL.revokeObjectURL(link.href), TIMEOUT);
+  // Later, because the browser may not have started the download.
+  setTimeout(() => URL.revokeObjectURL(link.href), TIMEOUT_MS);
 }
 
 function csv() {
-  const classes = Object.keys(images.find((each) => each.answer)?.answer.probabilities ?? {});
+  const classes = Object.keys(images.find((each) => each.result)?.result.probabilities ?? {});
   const header = [...COLUMNS, ...classes.map((name) => `probability_${name}`), ...LAST_COLUMNS];
   const lines = [header, ...images.map((image) => row(image, classes))];
   return lines.map((line) => `${line.map(field).join(",")}\r\n`).join("");
 }
 
 function row(image, classes) {
-  const answer = image.answer ?? {};
-  const error = image.state === "done" ? "" : `${image.words}${image.code ? ` (${image.code})` : ""}`;
-  const known = { ...answer, file: image.file.name, low: answer.low_confidence, error };
-  const take = (names) => names.map((name) => known[name]);
-  return [...take(COLUMNS), ...classes.map((name) => answer.probabilities?.[name]), ...take(LAST_COLUMNS)];
+  const result = image.result ?? {};
+  const error = image.state === "done" ? "" : `${image.text}${image.code ? ` (${image.code})` : ""}`;
+  const values = { ...result, file: image.file.name, low: result.low_confidence, error };
+  const take = (names) => names.map((name) => values[name]);
+  return [...take(COLUMNS), ...classes.map((name) => result.probabilities?.[name]), ...take(LAST_COLUMNS)];
 }
 
 function field(value) {

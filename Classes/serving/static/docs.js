@@ -1,7 +1,7 @@
-// Shows openapi.json: the addresses, what each takes and answers, the error codes and the answers' fields.
+// Renders openapi.json: endpoints with requests and responses, error codes, and the fields of the responses.
 
 const SCHEMA = "#/components/schemas/";
-const KEY = "X-API-Key or Authorization: Bearer, where the server has a key";
+const KEY = "X-API-Key or Authorization: Bearer, if the server has a key";
 
 const byId = (id) => document.getElementById(id);
 
@@ -13,10 +13,10 @@ function element(name, content = "", fields = {}) {
 
 const code = (text) => element("code", text);
 
-// Words in which `this` is code.
+// Text in which `this` is code.
 const prose = (text) => text.split("`").map((part, index) => (index % 2 ? code(part) : part));
 
-// A table in a frame of its own: a narrow screen scrolls the table, not the page.
+// In its own frame, so that a narrow screen scrolls the table rather than the page.
 function table(caption, header, rows) {
   const heads = header.map((text) => element("th", text, { scope: "col" }));
   const lines = rows.map(([first, ...others]) =>
@@ -40,18 +40,18 @@ function reference(schema) {
   return element("a", name, { href: `#schema-${name}` });
 }
 
-function kind(schema) {
+function typeOf(schema) {
   if (schema.$ref) return reference(schema);
   if (schema.const !== undefined) return code(JSON.stringify(schema.const));
   if (schema.enum) return schema.enum.flatMap((value, index) => [index ? " or " : "", code(JSON.stringify(value))]);
-  if (schema.items) return ["array of ", kind(schema.items)].flat();
-  if (schema.oneOf) return schema.oneOf.flatMap((each, index) => [index ? " or " : "", kind(each)].flat());
+  if (schema.items) return ["array of ", typeOf(schema.items)].flat();
+  if (schema.oneOf) return schema.oneOf.flatMap((each, index) => [index ? " or " : "", typeOf(each)].flat());
   const from = schema.minimum === undefined ? "" : ` from ${schema.minimum}`;
   const to = schema.maximum === undefined ? "" : ` to ${schema.maximum}`;
   return `${schema.format ?? schema.type ?? "anything"}${from}${to}`;
 }
 
-// [path, kind, description] of every field, those of objects within as `outer.inner`.
+// [path, type, description] of every field; the fields of nested objects have paths such as `outer.inner`.
 function fields(schema, prefix = "") {
   const inner = schema.items?.oneOf ?? [schema.items ?? schema];
   const within = schema.items ? `${prefix}[].` : prefix && `${prefix}.`;
@@ -59,8 +59,8 @@ function fields(schema, prefix = "") {
   for (const one of inner) {
     for (const [name, part] of Object.entries(one.properties ?? {})) {
       const path = `${within}${name}`;
-      const optional = one.required?.includes(name) ? "" : " (not always there)";
-      if (!found.has(path)) found.set(path, [code(path), kind(part), `${part.description ?? ""}${optional}`]);
+      const optional = one.required?.includes(name) ? "" : " (optional)";
+      if (!found.has(path)) found.set(path, [code(path), typeOf(part), `${part.description ?? ""}${optional}`]);
       for (const [deeper, line] of fields(part, path)) if (!found.has(deeper)) found.set(deeper, line);
     }
   }
@@ -73,30 +73,30 @@ function operation(address, method, described) {
   const parts = [element("h2", [element("span", method.toUpperCase(), { className: "method" }), ` ${address}`])];
   parts.push(element("p", element("strong", `${described.summary}.`)));
   if (described.description) parts.push(element("p", prose(described.description)));
-  const taken = (described.parameters ?? []).map((each) => [
+  const inputs = (described.parameters ?? []).map((each) => [
     code(each.name),
-    `${each.in}${each.required ? ", needed" : ""}`,
-    kind(each.schema),
+    `${each.in}${each.required ? ", required" : ""}`,
+    typeOf(each.schema),
     each.description ?? "",
   ]);
   const ways = Object.entries(described.requestBody?.content ?? {});
   for (const [type, { schema }] of ways) {
     const lines = [...fields(schema).values()];
     const form = lines.flatMap(([path, type_]) => ["field ", path.cloneNode(true), ": ", type_].flat());
-    const words = ways.length > 1 ? "one of the ways to send it" : "what is sent";
-    taken.push([code(type), "body", form.length ? form : kind(schema), words]);
+    const meaning = ways.length > 1 ? "one of the supported content types" : "the request body";
+    inputs.push([code(type), "body", form.length ? form : typeOf(schema), meaning]);
   }
-  if (described.security) taken.push([code("key"), "header", "string", KEY]);
-  if (taken.length) parts.push(table("What it takes", ["Name", "Where", "Kind", "Meaning"], taken));
-  parts.push(table("What it answers", ["Status", "Content", "Meaning"], answers(described)));
+  if (described.security) inputs.push([code("key"), "header", "string", KEY]);
+  if (inputs.length) parts.push(table("Request", ["Name", "In", "Type", "Description"], inputs));
+  parts.push(table("Responses", ["Status", "Content", "Description"], responses(described)));
   parts.push(element("pre", command(address, method, described)));
   return element("section", parts, { className: "operation" });
 }
 
-function answers(described) {
-  return Object.entries(described.responses).map(([status, answer]) => {
-    const [type, content] = Object.entries(answer.content ?? {})[0] ?? ["", null];
-    return [status, content?.schema.$ref ? reference(content.schema) : type, answer.description];
+function responses(described) {
+  return Object.entries(described.responses).map(([status, response]) => {
+    const [type, content] = Object.entries(response.content ?? {})[0] ?? ["", null];
+    return [status, content?.schema.$ref ? reference(content.schema) : type, response.description];
   });
 }
 
@@ -116,8 +116,8 @@ function errorCodes(codes) {
 
 function schemaSection(name, schema) {
   const lines = [...fields(schema).values()];
-  const body = lines.length ? table(`Fields of ${name}`, ["Field", "Kind", "Meaning"], lines) : schema.description;
-  return element("section", [element("h2", `The answer ${name}`, { id: `schema-${name}` }), body], {
+  const body = lines.length ? table(`Fields of ${name}`, ["Field", "Type", "Description"], lines) : schema.description;
+  return element("section", [element("h2", `Response ${name}`, { id: `schema-${name}` }), body], {
     className: "operation",
   });
 }
@@ -131,11 +131,11 @@ async function show() {
   );
   const schemas = Object.entries(components.schemas).map(([name, schema]) => schemaSection(name, schema));
   byId("operations").replaceChildren(...sections, errorCodes(codes), ...schemas);
-  byId("status").textContent = `${sections.length} addresses.`;
-  // The part that the address names was not there yet when the browser looked for it.
+  byId("status").textContent = `${sections.length} endpoints.`;
+  // The section in the URL did not exist yet when the browser looked for it.
   document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
 show().catch((error) => {
-  byId("status").textContent = `openapi.json cannot be read (${error.message}); is the server running?`;
+  byId("status").textContent = `openapi.json cannot be loaded (${error.message}). Is the server running?`;
 });
