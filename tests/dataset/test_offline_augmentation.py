@@ -226,7 +226,7 @@ def test_a_second_run_changes_nothing(folder, caplog):
     offline_augmentation.augment_dataset(small(folder))
 
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "Model/Data").glob("[01]/*")}
-    assert ", 0 were made." in caplog.text
+    assert ", 0 were written." in caplog.text
 
 
 def test_a_changed_original_has_its_views_made_again(folder):
@@ -281,8 +281,9 @@ def test_patients_come_along(folder, tmp_path_factory):
     assert all(group.startswith("patient ") for group in groups.values())
 
     (source / "groups.csv").write_text("file,patient\n0/Toy000_0.png,9\n")
-    with pytest.raises(DataError, match="one list"):
+    with pytest.raises(DataError) as caught:
         offline_augmentation.augment_dataset(small(folder), source)
+    assert caught.value.code == "two_tables"
 
 
 def test_the_data_folder_itself_by_name(folder):
@@ -301,27 +302,30 @@ def test_an_unreadable_original_is_left_out(folder, caplog):
     assert offline_augmentation.augment_dataset(small(folder), strict=True) == 1
 
     assert not [name for name in views(folder) if "broken" in name]
-    assert "1 originals could not be read" in caplog.text
+    assert "1 source images could not be read" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
-    [("Data/0/Toy001_0.jpg", "rename one"), ("Other/image_7.png", "tells no class")],
+    ("name", "code"),
+    [("Data/0/Toy001_0.jpg", "same_stem"), ("Other/image_7.png", "no_class_in_name")],
 )
-def test_originals_that_cannot_be_told_apart(folder, name, words):
+def test_source_images_with_one_stem_or_without_class(folder, name, code):
     path = put(folder, name, content=smears.png(smears.cell(False, 99)))
     source = path.parent if name.startswith("Other") else None
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError) as caught:
         offline_augmentation.augment_dataset(small(folder), source)
+    assert caught.value.code == code
 
 
 def test_views_without_originals(folder):
     for path in (folder / "Model/Data/0").iterdir():
         path.rename(path.with_name(f"{path.stem}__gray.png"))
-    with pytest.raises(DataError, match="no originals, only views"):
+    with pytest.raises(DataError) as caught:
         offline_augmentation.augment_dataset(small(folder))
-    with pytest.raises(DataError, match="views, or belong"):
+    assert caught.value.code == "only_views"
+    with pytest.raises(DataError) as caught:
         Data.prepare_dataset(small(folder))
+    assert caught.value.code == "class_without_images"
 
 
 @pytest.mark.slow
