@@ -50,12 +50,12 @@ def run_script(folder: pathlib.Path, *arguments: str) -> str:
 
 
 def train_demo_model(folder: pathlib.Path) -> None:
-    """Make synthetic smears, train on them and evaluate, unless `folder` already has a model."""
-    if (folder / "Model" / "ALLGraph.pb").exists():
-        return
-    settings = [part for setting in DEMO_SETTINGS for part in ("--set", setting)]
-    for arguments in (["Data.py", "Demo"], ["Data.py"], ["Trainer.py", *settings], ["Validation.py"]):
-        run_script(folder, *arguments)
+    """Make synthetic smears and train on them, unless `folder` already has a model; evaluate it."""
+    if not (folder / "Model" / "ALLGraph.pb").exists():
+        settings = [part for setting in DEMO_SETTINGS for part in ("--set", setting)]
+        for arguments in (["Data.py", "Demo"], ["Data.py"], ["Trainer.py", *settings]):
+            run_script(folder, *arguments)
+    run_script(folder, "Validation.py")
 
 
 def plant_duplicates(folder: pathlib.Path, target: pathlib.Path) -> None:
