@@ -42,7 +42,7 @@ class Classifier(litserve.LitAPI):
 
     def encode_response(self, probabilities):
         verdict = prediction.make_prediction(probabilities, self._card, self._configuration["InceptionThreshold"])
-        return {"verdict": verdict.finding, "confidence": verdict.confidence, "notice": Helpers.DISCLAIMER}
+        return {"verdict": verdict.description, "confidence": verdict.confidence, "notice": Helpers.DISCLAIMER}
 
 
 def main(arguments=None) -> int:

@@ -160,9 +160,9 @@ def _classify_batch(
                 "precision": source.precision,
                 "probabilities": result.probabilities,
                 "detected": result.detected,
-                "low": result.low,
+                "low": result.low_confidence,
                 "uncertain": result.uncertain or blank,
-                "correct": result.correct(label),
+                "correct": result.is_correct(label),
             }
         )
     return rows, sum(losses) / len(losses)

@@ -52,7 +52,7 @@ def compare_predictions(
         "error_difference": float(differences.mean()) if len(labels) else None,
         "error_interval": interval and list(interval),
         "flips": len(flips),
-        "confident_flips": sum(not (old.low and new.low) for old, new in flips),
+        "confident_flips": sum(not (old.low_confidence and new.low_confidence) for old, new in flips),
         "largest_difference": float(numpy.abs(after - before).max(initial=0)),
     }
 

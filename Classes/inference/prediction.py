@@ -1,91 +1,90 @@
-"""Probabilities to a verdict, and the words for it."""
+"""Turn probabilities into a prediction, and a prediction into text."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy
+from numpy.typing import ArrayLike
+
+from Classes.inference.model_card import ModelCard
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What is said about one image.
+    """The prediction for one image.
 
     Attributes:
-      detected: whether the verdict is ALL.
-      label: the class that is said.
-      confidence: the probability of that class, rounded to four digits.
-      low: whether that probability is below `InceptionThreshold`.
-      uncertain: whether the probability of ALL lies in the card's uncertain band, so that a person should decide.
-      probabilities: {class name: float}.
+      detected: whether ALL is detected.
+      label: the predicted class.
+      confidence: probability of that class, rounded to four digits.
+      low_confidence: whether that probability is below `InceptionThreshold`.
+      uncertain: whether the probability of ALL lies in the card's uncertainty band; a person should decide then.
+      probabilities: {class name: probability}.
       positive: the class that means ALL.
     """
 
     detected: bool
     label: str
     confidence: float
-    low: bool
+    low_confidence: bool
     uncertain: bool
-    probabilities: dict
+    probabilities: dict[str, float]
     positive: str
 
     @property
-    def finding(self):
-        """The verdict in words, without its confidence."""
+    def description(self) -> str:
+        """The prediction as text: "ALL detected" or "ALL not detected"."""
         return "ALL detected" if self.detected else "ALL not detected"
 
-    def correct(self, truth):
-        """Whether the verdict is right; None where the truth is not known.
+    def is_correct(self, truth: str | None) -> bool | None:
+        """Return whether the prediction is correct; None if `truth`, a class name, is None.
 
-        Args:
-          truth: a class name, or None. Which of several classes that are not ALL it is makes no difference.
+        Which of several classes other than ALL is predicted makes no difference.
         """
         return None if truth is None else self.detected == (truth == self.positive)
 
-    def sentence(self, seconds, truth=None):
-        """The line for people; with a known truth the Classifier's, without the API's.
-
-        Args:
-          seconds: how long the detection took.
-          truth: a class name, or None.
-        """
+    def message(self, seconds: float, truth: str | None = None) -> str:
+        """Return the historic line about an image: Classifier.py's if the true class is known, else the API's."""
         found = "detected" if self.detected else "not detected"
-        low = "LOW " if self.low else ""
+        low = "LOW " if self.low_confidence else ""
         if truth is None:
             return f"ALL {found} with a {low}confidence of {self.confidence} in {seconds}"
-        right = "correctly" if self.correct(truth) else "incorrectly"
-        return f"ALL {right} {found} with {low}confidence of {self.confidence} in {seconds}"
+        correctly = "correctly" if self.is_correct(truth) else "incorrectly"
+        return f"ALL {correctly} {found} with {low}confidence of {self.confidence} in {seconds}"
 
 
-def make_prediction(probabilities, card, low_below):
-    """The verdict for one image.
+def make_prediction(probabilities: numpy.ndarray, card: ModelCard, confidence_threshold: float) -> Prediction:
+    """Return the prediction for one image.
+
+    ALL is detected if the positive class reaches the card's threshold; otherwise the most likely other class is
+    predicted.
 
     Args:
-      probabilities: float32 [classes], one row from an engine.
-      card: model_card.ModelCard.
-      low_below: `InceptionThreshold`; a confidence of exactly this is not low.
-    Returns:
-      Verdict: ALL when the positive class reaches the card's threshold, else the likeliest other class.
+      probabilities: float32 [classes], one row from a backend.
+      card: the model.
+      confidence_threshold: `InceptionThreshold`; a confidence of exactly this is not low.
     """
     positive = card.classes.index(card.positive)
-    found = apply_threshold(probabilities[positive], card.threshold)
-    said = positive
-    if not found:
-        said = max((index for index in range(len(card.classes)) if index != positive), key=probabilities.__getitem__)
-    confidence = probabilities[said]
+    detected = apply_threshold(probabilities[positive], card.threshold)
+    others = (index for index in range(len(card.classes)) if index != positive)
+    predicted = positive if detected else max(others, key=probabilities.__getitem__)
+    confidence = probabilities[predicted]
     return Prediction(
-        detected=found,
-        label=card.classes[said],
+        detected=detected,
+        label=card.classes[predicted],
         confidence=round(float(confidence), 4),
-        low=not apply_threshold(confidence, low_below),
+        low_confidence=not apply_threshold(confidence, confidence_threshold),
         uncertain=bool(in_band(probabilities[positive], card.uncertain)),
         probabilities={name: float(value) for name, value in zip(card.classes, probabilities, strict=True)},
         positive=card.positive,
     )
 
 
-def apply_threshold(probabilities, threshold):
+def apply_threshold(probabilities: ArrayLike, threshold: ArrayLike) -> Any:
     """Return which probabilities reach a threshold; the only place where a prediction is decided.
 
-    Both are compared as float32, since an engine's 0.7 is the float32 just below the 0.7 of a configuration.
+    Both are compared as float32, because a backend's 0.7 is the float32 just below the 0.7 of a configuration.
 
     Args:
       probabilities: float [N], or a number.
@@ -97,7 +96,7 @@ def apply_threshold(probabilities, threshold):
     return reached if reached.ndim else bool(reached)
 
 
-def in_band(probabilities, band):
+def in_band(probabilities: ArrayLike, band: Sequence[ArrayLike] | None) -> Any:
     """Return which probabilities lie in an uncertainty band, from its low end to below its high end.
 
     Args:
@@ -107,7 +106,7 @@ def in_band(probabilities, band):
       bool [N], or numpy.bool_.
     """
     # Every probability reaches both ends of an empty band, so none lies within.
-    low, high = (0.0, 0.0) if band is None else band
+    low, high = (0.0, 0.0) if band is None else (band[0], band[1])
     return numpy.logical_and(
         apply_threshold(probabilities, low), numpy.logical_not(apply_threshold(probabilities, high))
     )

@@ -104,7 +104,7 @@ def _predict_one(heat_map: bool = False) -> PredictionResult:
 
 
 def _record(result: PredictionResult) -> PredictionResult:
-    flask.g.predictions.append({"sha256": result.sha256, "verdict": result.prediction.finding})
+    flask.g.predictions.append({"sha256": result.sha256, "verdict": result.prediction.description})
     _service().record(result, flask.g.request_id)
     return result
 

@@ -83,7 +83,7 @@ class ServiceMetrics:
         """Count a prediction and the properties of its image."""
         prediction = result.prediction
         self._inference.observe(result.seconds)
-        self._predictions.labels(prediction.finding, "low" if prediction.low else "normal").inc()
+        self._predictions.labels(prediction.description, "low" if prediction.low_confidence else "normal").inc()
         self._score.observe(prediction.probabilities[prediction.positive])
         self._brightness.observe(result.brightness)
         self._remarks.inc(result.remark is not None)

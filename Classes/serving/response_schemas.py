@@ -139,14 +139,14 @@ def to_json(result: PredictionResult) -> dict[str, Any]:
     """Return the JSON fields of one image's result, without the provenance fields."""
     prediction, info = result.prediction, result.image_info
     fields = {
-        "verdict": prediction.finding,
+        "verdict": prediction.description,
         "detected": prediction.detected,
         "class": prediction.label,
-        "low_confidence": prediction.low,
+        "low_confidence": prediction.low_confidence,
         "uncertain": prediction.uncertain,
         "probabilities": prediction.probabilities,
         "confidence": prediction.confidence,
-        "message": prediction.sentence(result.seconds),
+        "message": prediction.message(result.seconds),
         "seconds": result.seconds,
         "remark": result.remark,
         "sha256": result.sha256,

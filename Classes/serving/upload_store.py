@@ -73,7 +73,7 @@ class UploadStore:
             "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
             "file": f"{result.sha256}.{result.image_info.format}",
             "sha256": result.sha256,
-            "verdict": result.prediction.finding,
+            "verdict": result.prediction.description,
             "class": result.prediction.label,
             "probabilities": result.prediction.probabilities,
             "engine": result.backend,

@@ -11,7 +11,7 @@ def card(classes=("0", "1"), threshold=0.5, positive="1", uncertain=None):
     return types.SimpleNamespace(classes=classes, threshold=threshold, positive=positive, uncertain=uncertain)
 
 
-def judge(*probabilities, low=0.8, **fields):
+def predict(*probabilities, low=0.8, **fields):
     return prediction.make_prediction(numpy.array(probabilities, "float32"), card(**fields), low)
 
 
@@ -27,69 +27,69 @@ def judge(*probabilities, low=0.8, **fields):
         ((0.728, 0.272), None, "ALL not detected with a LOW confidence of 0.728 in 0.33"),
     ],
 )
-def test_the_historic_words(probabilities, truth, words):
-    assert judge(*probabilities).sentence(0.33, truth) == words
+def test_historic_messages(probabilities, truth, words):
+    assert predict(*probabilities).message(0.33, truth) == words
 
 
-def test_the_fields_of_a_verdict():
-    verdict = judge(0.25, 0.75)
+def test_fields():
+    result = predict(0.25, 0.75)
 
-    assert (verdict.detected, verdict.label, verdict.confidence, verdict.low) == (True, "1", 0.75, True)
-    assert verdict.probabilities == {"0": 0.25, "1": 0.75}
-    assert verdict.finding == "ALL detected"
+    assert (result.detected, result.label, result.confidence, result.low_confidence) == (True, "1", 0.75, True)
+    assert result.probabilities == {"0": 0.25, "1": 0.75}
+    assert result.description == "ALL detected"
 
 
 @pytest.mark.parametrize("level", [0.8, 0.7, 0.9, 0.5])
 def test_a_confidence_of_exactly_the_threshold_is_not_low(level):
     below = float(numpy.nextafter(numpy.float32(level), numpy.float32(0)))
 
-    assert not judge(1 - level, level, low=level).low
-    assert judge(1 - below, below, low=level, threshold=0.3).low
+    assert not predict(1 - level, level, low=level).low_confidence
+    assert predict(1 - below, below, low=level, threshold=0.3).low_confidence
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.3, 0.7])
 def test_the_cards_threshold_itself_is_a_detection(threshold):
     below = float(numpy.nextafter(numpy.float32(threshold), numpy.float32(0)))
 
-    assert judge(1 - threshold, threshold, threshold=threshold).detected
-    assert not judge(1 - below, below, threshold=threshold).detected
+    assert predict(1 - threshold, threshold, threshold=threshold).detected
+    assert not predict(1 - below, below, threshold=threshold).detected
 
 
 def test_with_another_threshold_the_confidence_is_of_the_class_that_is_said():
-    assert judge(0.6, 0.4, threshold=0.3).confidence == 0.4
-    assert judge(0.4, 0.6, threshold=0.7).confidence == 0.4
+    assert predict(0.6, 0.4, threshold=0.3).confidence == 0.4
+    assert predict(0.4, 0.6, threshold=0.7).confidence == 0.4
 
 
 @pytest.mark.parametrize(
     ("probability", "uncertain"), [(0.1, False), (0.2, True), (0.5, True), (0.69, True), (0.7, False), (0.9, False)]
 )
 def test_uncertain_from_the_bands_low_end_to_below_its_high_one(probability, uncertain):
-    verdict = judge(1 - probability, probability, uncertain=[0.2, 0.7])
+    result = predict(1 - probability, probability, uncertain=[0.2, 0.7])
 
-    assert verdict.uncertain is uncertain
-    assert verdict.detected is (probability >= 0.5), "uncertain or not, a verdict is said"
+    assert result.uncertain is uncertain
+    assert result.detected is (probability >= 0.5), "an uncertain image has a prediction too"
 
 
 def test_without_a_band_nothing_is_uncertain():
-    assert not judge(0.5, 0.5).uncertain
+    assert not predict(0.5, 0.5).uncertain
 
 
 def test_the_positive_class_may_stand_first():
-    verdict = judge(0.9, 0.1, classes=("ALL", "healthy"), positive="ALL")
+    result = predict(0.9, 0.1, classes=("ALL", "healthy"), positive="ALL")
 
-    assert (verdict.detected, verdict.label) == (True, "ALL")
+    assert (result.detected, result.label) == (True, "ALL")
 
 
 def test_of_several_other_classes_the_likeliest_is_said():
-    verdict = judge(0.1, 0.4, 0.3, 0.2, classes=("0", "1", "2", "3"))
+    result = predict(0.1, 0.4, 0.3, 0.2, classes=("0", "1", "2", "3"))
 
-    assert (verdict.detected, verdict.label) == (False, "2")
-    assert verdict.correct("3")
-    assert not verdict.correct("1")
+    assert (result.detected, result.label) == (False, "2")
+    assert result.is_correct("3")
+    assert not result.is_correct("1")
 
 
 def test_without_truth_nothing_is_correct_or_wrong():
-    assert judge(0.5, 0.5).correct(None) is None
+    assert predict(0.5, 0.5).is_correct(None) is None
 
 
 @pytest.mark.parametrize(
