@@ -1,14 +1,17 @@
-"""Published Keras weights as the project's model: frozen, proven equal to Keras's own answers, served as they are."""
+"""Import published Keras weights as the model: freeze them and check the graph against Keras."""
 
+import collections.abc
 import dataclasses
 import json
 import logging
 import pathlib
+from typing import Any
 
 import numpy
 import tf_keras
 
 from Classes.common import atomic_files
+from Classes.common.config import Configuration
 from Classes.common.errors import CheckpointError, ConfigurationError, GraphError, escape_control_chars
 from Classes.dataset import synthetic_smears
 from Classes.evaluation import operating_point
@@ -18,159 +21,149 @@ from Classes.networks import pretrained_weights, registry
 
 WEIGHTS_FILE, MODEL_FILE = "weights.h5", "model.json"
 
-# Drawn images that Keras and the engine have to agree on, and how closely.
+# Number of synthetic images on which Keras and the backend have to agree, and the tolerance.
 PARITY_IMAGES = 8
 PARITY_TOLERANCE = 1e-5
 
-# A description may name any class or function of any module, and Keras would call it; it may name these.
-ALLOWED_LAYERS = {
-    "Sequential",
-    "InputLayer",
-    "ZeroPadding2D",
-    "Conv2D",
-    "MaxPooling2D",
-    "Flatten",
-    "Dense",
-    "Activation",
-}
-ALLOWED_LAYERS |= {
-    "Dropout",
-    "GlorotUniform",
-    "GlorotNormal",
-    "RandomNormal",
-    "RandomUniform",
-    "HeNormal",
-    "Zeros",
-    "Ones",
-}
+# model.json can name any class or function of any module, and Keras would call it. Only these are allowed.
+_ALLOWED_LAYERS = {"InputLayer", "ZeroPadding2D", "Conv2D", "MaxPooling2D", "Flatten", "Dense", "Activation", "Dropout"}
+_ALLOWED_INITIALIZERS = {"GlorotUniform", "GlorotNormal", "RandomNormal", "RandomUniform", "HeNormal", "Zeros", "Ones"}
+ALLOWED_CLASSES = {"Sequential"} | _ALLOWED_LAYERS | _ALLOWED_INITIALIZERS
 
 log = logging.getLogger("Trainer")
 
 
-def import_keras_weights(configuration, source):
-    """Freeze published weights as `ALLGraph` with its model card, or leave both as they were.
+def import_keras_weights(configuration: Configuration, source: str | pathlib.Path) -> int:
+    """Freeze published weights as `ALLGraph` with its model card, or change neither; return exit code 0.
 
-    The outputs are taken in the order of the class names. No threshold, temperature or band is chosen, since there are
-    no images here that these weights are known not to have seen.
+    The outputs are in the order of the class names. No operating point is chosen, because any image here may have been
+    used to train these weights.
 
     Args:
-      configuration: Configuration; `Network` says which network the weights are of.
-      source: folder with `weights.h5` and, where Keras's own answers are to be compared, `model.json`.
-    Returns:
-      exit code 0.
+      configuration: `Network` is the network of the weights.
+      source: folder with `weights.h5` and, for a comparison with Keras, `model.json`.
     Raises:
-      CheckpointError: no whole weights of this network there.
-      ConfigurationError: the classes are not the network's.
-      GraphError: the graph answers otherwise than Keras.
+      CheckpointError: `weights_missing`, `weights_mismatch` or `model_json`.
+      ConfigurationError: the class names do not match.
+      GraphError: `parity`, if graph and Keras disagree.
     """
     weights = pathlib.Path(source) / WEIGHTS_FILE
     network, names = registry.get_network(configuration), class_names(configuration)
     if not weights.is_file():
-        raise CheckpointError(f"{weights}: missing; give the folder that holds {WEIGHTS_FILE} and {MODEL_FILE}")
+        raise CheckpointError(
+            f"{weights}: missing. Name the folder with {WEIGHTS_FILE} and {MODEL_FILE}.", "weights_missing"
+        )
     arrays = _read_arrays(network, configuration, weights)
-    # Published classifiers were trained on whole pictures; the crop is that of this project's own distortions.
-    view = dataclasses.replace(network.input_spec(configuration), crop=1.0)
-    inputs = _parity_inputs(view)
+    # Published classifiers were trained on whole images; the crop belongs to this project's own augmentation.
+    spec = dataclasses.replace(network.input_spec(configuration), crop=1.0)
+    inputs = _parity_inputs(spec)
     difference = _check_parity(configuration, arrays, weights, inputs)
-    about = {
+    origin = {
         "classes": names,
-        "input": {"node": freeze_graph.INPUT_NAME, **dataclasses.asdict(view)},
+        "input": {"node": freeze_graph.INPUT_NAME, **dataclasses.asdict(spec)},
         "calibration": None,
         "synthetic": False,
         "data": {"imported": weights.name, "sha256": atomic_files.sha256_file(weights)},
         "training": {"keras": difference},
         "colours": None,
     }
-    freeze_graph.publish_model(configuration, arrays, inputs, about, operating_point.OperatingPoint())
-    log.info("The outputs are taken as %s; class %s is ALL.", ", ".join(names), configuration["PositiveClass"])
-    log.warning("What these weights were trained on is not known here: measure them on your images before you believe.")
+    freeze_graph.publish_model(configuration, arrays, inputs, origin, operating_point.OperatingPoint())
+    log.info("The outputs are the classes %s; class %s is ALL.", ", ".join(names), configuration["PositiveClass"])
+    log.warning("The training data of these weights is unknown. Evaluate them on your own images.")
     log.info("Next: python3 Validation.py, or python3 Classifier.py")
     return 0
 
 
-def class_names(configuration):
-    """The class names: those of the data folder, else the outputs' numbers.
+def class_names(configuration: Configuration) -> list[str]:
+    """Return the class names of the data folder, or else the numbers of the outputs.
 
     Raises:
-      ConfigurationError: as many as there are do not fit `NumClasses`, or `PositiveClass` is none of them.
+      ConfigurationError: `classes_file`, or `class_names` if they do not match `NumClasses` and `PositiveClass`.
     """
     file = configuration.path("DatasetDir") / configuration["Classes"]
     try:
         found = file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{file}: damaged, no text ({error.reason}); run python3 Data.py") from error
+        raise ConfigurationError(
+            f"{file}: damaged, not UTF-8 ({error.reason}). Run python3 Data.py.", "classes_file"
+        ) from error
     names = found or [str(number) for number in range(configuration["NumClasses"])]
     if len(names) != configuration["NumClasses"] or configuration["PositiveClass"] not in names:
         raise ConfigurationError(
-            f"NumClasses is {configuration['NumClasses']} and PositiveClass {configuration['PositiveClass']!r}; "
-            f"the classes are {', '.join(names)}"
+            f"NumClasses is {configuration['NumClasses']} and PositiveClass {configuration['PositiveClass']!r}, but "
+            f"the classes are {', '.join(names)}.",
+            "class_names",
         )
     return names
 
 
-def _parity_inputs(view):
-    """Drawn smears, each half as strong as the one before, float32 [CHECKED, S, S, 3].
+def _parity_inputs(spec: network_input.InputSpec) -> numpy.ndarray:
+    """Return synthetic smears, float32 [PARITY_IMAGES, S, S, 3], each with half the contrast of the one before.
 
-    At full strength a network that is sure of everything answers 0 and 1, whatever else is wrong with it.
+    At full contrast, an overconfident network outputs 0 and 1 even if it is wrong.
     """
     drawn = (synthetic_smears.draw_smear(bool(number % 2), number) for number in range(PARITY_IMAGES))
-    images = numpy.stack([network_input.center_crop_resize(image, view.size, view.crop) for image in drawn])
-    return view.normalize(images) * 2 ** -numpy.arange(PARITY_IMAGES, dtype="float32")[:, None, None, None]
+    images = numpy.stack([network_input.center_crop_resize(image, spec.size, spec.crop) for image in drawn])
+    return spec.normalize(images) * 2 ** -numpy.arange(PARITY_IMAGES, dtype="float32")[:, None, None, None]
 
 
-def _read_arrays(network, configuration, weights):
+def _read_arrays(network: Any, configuration: Configuration, weights: pathlib.Path) -> dict[str, numpy.ndarray]:
     shapes = network.variable_shapes(configuration)
     arrays = pretrained_weights.read_keras_file(weights, network, list(shapes))
     for name, shape in shapes.items():
         found = arrays[name].shape if name in arrays else "missing"
         if found != tuple(shape):
             raise CheckpointError(
-                f"{weights}: {name} is {found}, {configuration['Network']} needs {tuple(shape)}; set Network to the "
-                "network that these weights are of"
+                f"{weights}: {name} is {found}, {configuration['Network']} needs {tuple(shape)}. Set Network to the "
+                "network of these weights.",
+                "weights_mismatch",
             )
     return arrays
 
 
-def _check_parity(configuration, arrays, weights, inputs):
-    """The largest difference of a probability to what Keras answers; None where there is no description for it."""
+def _check_parity(
+    configuration: Configuration, arrays: dict[str, numpy.ndarray], weights: pathlib.Path, inputs: numpy.ndarray
+) -> float | None:
+    """Return the largest difference of a probability to Keras; None without model.json."""
     model = weights.with_name(MODEL_FILE)
     if not model.is_file():
-        log.warning("%s: missing, so that Keras's own answers could not be compared", model)
+        log.warning("%s: missing, so the graph was not compared with Keras", model)
         return None
-    answers = freeze_graph.openvino_outputs(freeze_graph.build_frozen_graph(configuration, arrays), inputs)
-    difference = float(numpy.abs(answers - _keras_outputs(model, weights, inputs)).max())
-    # False for NaN too.
+    outputs = freeze_graph.openvino_outputs(freeze_graph.build_frozen_graph(configuration, arrays), inputs)
+    difference = float(numpy.abs(outputs - _keras_outputs(model, weights, inputs)).max())
+    # NaN fails, too.
     if not difference <= PARITY_TOLERANCE:
         raise GraphError(
-            f"{weights}: the graph differs from Keras's answers by {difference:.2e} where {PARITY_TOLERANCE:g} is allowed; "
-            "nothing was written"
+            f"{weights}: the graph differs from Keras by {difference:.2e}, more than {PARITY_TOLERANCE:g}. Nothing was "
+            "written.",
+            "parity",
         )
-    log.info("Keras and the engine agree on %d images within %.1e.", len(inputs), difference)
+    log.info("Keras and the backend agree on %d images within %.1e.", len(inputs), difference)
     return difference
 
 
-def _keras_outputs(model, weights, inputs):
-    """What Keras answers, float32 [N, classes]."""
+def _keras_outputs(model: pathlib.Path, weights: pathlib.Path, inputs: numpy.ndarray) -> numpy.ndarray:
+    """Return the probabilities of Keras, float32 [N, classes]."""
     try:
         text = model.read_text(encoding="utf-8")
-        unknown = set(_class_names(json.loads(text))) - ALLOWED_LAYERS
+        unknown = set(_named_classes(json.loads(text))) - ALLOWED_CLASSES
         if unknown:
-            raise ValueError(f"it names {min(unknown)}, which is not known to be harmless")
+            raise ValueError(f"it names {min(unknown)}, which is not allowed")
         network = tf_keras.models.model_from_json(text)
         network.load_weights(weights)
         return network(inputs).numpy()
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise CheckpointError(
-            f"{model}: not the description of these weights ({escape_control_chars(error)})"
+            f"{model}: does not describe these weights ({escape_control_chars(error)})", "model_json"
         ) from error
 
 
-def _class_names(value):
-    """Every class that a description names, however deep."""
+def _named_classes(value: Any) -> collections.abc.Iterator[str]:
+    """Yield every class name in the content of model.json, at any depth."""
     if isinstance(value, dict):
         if "class_name" in value:
             yield str(value["class_name"])
         value = list(value.values())
     if isinstance(value, list):
         for each in value:
-            yield from _class_names(each)
+            yield from _named_classes(each)

@@ -1,4 +1,7 @@
-"""The frozen graph compiled for the Movidius stick (NCS1) by its own compiler, mvNCCompile of the NCSDK."""
+"""Compile the frozen graph for the Movidius stick (NCS1) with its own compiler, mvNCCompile of the NCSDK.
+
+The compiler runs on TensorFlow 1.4, so it only reads graphs with the ops and attributes of that version.
+"""
 
 import contextlib
 import dataclasses
@@ -12,48 +15,92 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from Classes.common import atomic_files, provenance
+from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, GraphError
 from Classes.inference import model_card
 from Classes.inference.ncs1 import graph_file
 
-# Processors of the stick that share the work: all of them.
+# The attributes that TensorFlow 1.4 knows, for each op that our networks use.
+TENSORFLOW_1_4 = {
+    "AvgPool": {"T", "data_format", "ksize", "padding", "strides"},
+    "BiasAdd": {"T", "data_format"},
+    "ConcatV2": {"N", "T", "Tidx"},
+    "Const": {"dtype", "value"},
+    "Conv2D": {"T", "data_format", "padding", "strides", "use_cudnn_on_gpu"},
+    "Identity": {"T"},
+    "MatMul": {"T", "transpose_a", "transpose_b"},
+    "MaxPool": {"T", "data_format", "ksize", "padding", "strides"},
+    "Placeholder": {"dtype", "shape"},
+    "Relu": {"T"},
+    "Reshape": {"T", "Tshape"},
+    "Softmax": {"T"},
+    "Squeeze": {"T", "squeeze_dims"},
+}
+
+# GraphDef version of TensorFlow 1.4.0.
+PRODUCER = 24
+
+# Processors of the stick to use: all of them.
 SHAVES = 12
 
-# Seconds; Inception V3 takes the compiler some minutes.
+# Seconds. The compiler needs some minutes for Inception V3.
 TIMEOUT = 3600
 
-# The compiler's own name of a failure; it exits with 0 all the same.
+# The compiler exits with 0 even if it fails.
 FAILURE_PATTERN = re.compile(r"\[Error \d+\].*")
 
 log = logging.getLogger("Trainer")
 
 
-def compile_for_ncs1(configuration):
-    """Compile `ALLGraph` to `InceptionGraph`, whole or not at all, and note in the card what was made of what.
+def remove_new_attributes(definition: Any) -> None:
+    """Remove attributes that TensorFlow 1.4 does not know from a GraphDef if they have their default value."""
+    for node in definition.node:
+        for name in set(node.attr) - TENSORFLOW_1_4.get(node.op, set(node.attr)):
+            if _is_default(name, node.attr[name]):
+                del node.attr[name]
+    definition.versions.producer = PRODUCER
+
+
+def unsupported_node(definition: Any) -> str | None:
+    """Return the name and op of the first node of a GraphDef that TensorFlow 1.4 cannot read, or None."""
+    for node in definition.node:
+        if node.op not in TENSORFLOW_1_4 or set(node.attr) - TENSORFLOW_1_4[node.op]:
+            return f"{node.name} ({node.op})"
+    return None
+
+
+def _is_default(name: str, value: Any) -> bool:
+    """Return whether an attribute has no effect: no dilation, no explicit padding, not a gradient."""
+    if name in ("dilations", "explicit_paddings"):
+        return set(value.list.i) <= {1}
+    return name.startswith("_") or (name in ("grad_a", "grad_b") and not value.b)
+
+
+def compile_for_ncs1(configuration: Configuration) -> int:
+    """Compile `ALLGraph` to `InceptionGraph` and record it in the model card; return exit code 0.
 
     Args:
-      configuration: Configuration; `ALLGraph`, `InceptionGraph` and `StickCompiler` are used.
-    Returns:
-      exit code 0.
+      configuration: uses `ALLGraph`, `InceptionGraph` and `StickCompiler`.
     Raises:
-      ConfigurationError: the compiler is not there.
-      GraphError: there is no model, or the compiler made no sound graph of it.
+      ConfigurationError: `compiler_missing`, or the command cannot be started.
+      GraphError: no model, `compilation_failed`, or an invalid compiled graph.
     """
     path, models = configuration.path("InceptionGraph"), configuration.card.parent
-    # What a container left there as root may stay.
+    # Files that a container has created as root may remain.
     with tempfile.TemporaryDirectory(prefix="ALL-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with atomic_files.folder_lock(models, wait=True):
             card = model_card.load_model_card(configuration.card)
             card.verify_graph()
             shutil.copyfile(card.graph_path, folder / card.graph)
-        # Not held meanwhile: a training that ends within the hour this may take must be able to publish its model.
+        # The lock is released, so that a training can publish its model during the compilation.
         content, header = _run_compiler(folder, configuration["StickCompiler"], card)
         with atomic_files.folder_lock(models, wait=True):
-            newest = _unchanged(configuration, card)
-            # The graph first: without its note it is refused, a note without its graph says where to get one.
+            newest = _reload_unchanged_card(configuration, card)
+            # The graph first: a graph without its record is rejected, which is safe.
             atomic_files.write_atomic(path, content)
             _record_in_card(newest, path, content, header)
     log.info("Wrote %s: %d stages, %d outputs, %d bytes.", path, header.stages, header.outputs, len(content))
@@ -61,35 +108,38 @@ def compile_for_ncs1(configuration):
     return 0
 
 
-def _run_compiler(folder, command, card):
-    """(bytes, graph_file.Header) of what the compiler makes in a folder of its own, where no older file can deceive."""
+def _run_compiler(folder: Path, command: str, card: model_card.ModelCard) -> tuple[bytes, graph_file.Header]:
+    """Return content and header of the compiled graph; the folder is new, so that no older file is mistaken for it."""
     try:
         words = [word.replace("{folder}", str(folder)) for word in shlex.split(command)]
     except ValueError as error:
-        raise ConfigurationError(f"StickCompiler={command}: {error}; write it as in a shell") from error
+        raise ConfigurationError(
+            f"StickCompiler={command}: {error}. Write it as in a shell.", "compiler_quotes"
+        ) from error
     if not words or shutil.which(words[0]) is None:
         raise ConfigurationError(
-            f"{command}: not found; install NCSDK 1 (https://github.com/movidius/ncsdk, Ubuntu 16.04), or let "
-            "StickCompiler start it in a container or on another machine, see docs/devices.md"
+            f"{command}: not found. Install NCSDK 1 (https://github.com/movidius/ncsdk, Ubuntu 16.04), or let "
+            "StickCompiler start it in a container or on another machine, see docs/devices.md.",
+            "compiler_missing",
         )
-    made = folder / "ALL.graph"
-    arguments = ["-s", str(SHAVES), card.graph, f"-in={card.input['node']}", f"-on={card.output}", "-o", made.name]
+    compiled = folder / "ALL.graph"
+    arguments = ["-s", str(SHAVES), card.graph, f"-in={card.input['node']}", f"-on={card.output}", "-o", compiled.name]
     log.info("Compiling: %s", shlex.join([*words, *arguments]))
-    said = _run_command([*words, *arguments], folder)
-    for line in said:
+    lines = _run_command([*words, *arguments], folder)
+    for line in lines:
         log.debug("%s", line)
-    failed = next((found[0] for line in said if (found := FAILURE_PATTERN.search(line))), None)
-    if failed or not made.is_file():
-        reason = failed or f"no graph, and at last: {said[-1] if said else 'nothing'}"
-        raise GraphError(f"{command} failed: {reason}; its whole output is in Trainer.log")
-    content = made.read_bytes()
-    return content, graph_file.check_outputs(content, made, len(card.classes))
+    failure = next((match[0] for line in lines if (match := FAILURE_PATTERN.search(line))), None)
+    if failure or not compiled.is_file():
+        reason = failure or f"it wrote no graph; its last line is: {lines[-1] if lines else '(none)'}"
+        raise GraphError(f"{command} failed: {reason}. Its output is in Trainer.log.", "compilation_failed")
+    content = compiled.read_bytes()
+    return content, graph_file.check_outputs(content, compiled, len(card.classes))
 
 
-def _run_command(command, folder):
-    """The lines that a command says; how it exits tells nothing."""
+def _run_command(command: list[str], folder: Path) -> list[str]:
+    """Return the lines that a command prints; the exit code is ignored."""
     try:
-        # Not as a context, which would wait without end for a process that sudo made another user's.
+        # A context manager would wait without limit for a process of another user, started by sudo.
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -101,24 +151,25 @@ def _run_command(command, folder):
             start_new_session=True,
         )
         try:
-            said, _ = process.communicate(timeout=TIMEOUT)
+            output, _ = process.communicate(timeout=TIMEOUT)
         except BaseException:
             _kill_process_group(process)
             raise
         finally:
-            process.stdout.close()
+            if process.stdout:
+                process.stdout.close()
     except subprocess.TimeoutExpired as error:
-        raise GraphError(f"{command[0]}: did not end within {TIMEOUT // 60} minutes") from error
+        raise GraphError(f"{command[0]}: did not end within {TIMEOUT // 60} minutes", "timeout") from error
     except OSError as error:
-        raise ConfigurationError(f"{command[0]}: {error.strerror}; see StickCompiler") from error
-    return [line.strip() for line in said.splitlines() if line.strip()]
+        raise ConfigurationError(f"{command[0]}: {error.strerror}. Check StickCompiler.", "compiler_start") from error
+    return [line.strip() for line in output.splitlines() if line.strip()]
 
 
-def _kill_process_group(process):
-    """End a command with all that it started: a shell's children, and what docker and ssh run for it."""
+def _kill_process_group(process: subprocess.Popen) -> None:
+    """End a command and the processes that it started, such as those of a shell, docker or ssh."""
     try:
         with contextlib.suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
-            # docker and ssh pass it on; killed at once, they would leave a container or a process elsewhere behind.
+            # docker and ssh forward SIGTERM. SIGKILL alone would leave a container or a remote process behind.
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(5)
     finally:
@@ -127,17 +178,20 @@ def _kill_process_group(process):
             process.wait(5)
 
 
-def _unchanged(configuration, card):
-    """The newest card of the model that was compiled."""
+def _reload_unchanged_card(configuration: Configuration, card: model_card.ModelCard) -> model_card.ModelCard:
+    """Return the newest card of the compiled model."""
     newest = model_card.load_model_card(configuration.card)
     if newest.graph_sha256 != card.graph_sha256:
-        raise GraphError(f"{card.graph_path}: trained anew while it was compiled; run python3 Trainer.py Compile again")
+        raise GraphError(
+            f"{card.graph_path}: replaced by a training during the compilation. Run python3 Trainer.py Compile again.",
+            "model_replaced",
+        )
     return newest
 
 
-def _record_in_card(card, path, content, header):
-    """Write into the card which file was made of which graph."""
-    note = {
+def _record_in_card(card: model_card.ModelCard, path: Path, content: bytes, header: graph_file.Header) -> None:
+    """Record in the model card which file was compiled from which graph."""
+    record = {
         "file": path.name,
         "sha256": hashlib.sha256(content).hexdigest(),
         "source": card.graph,
@@ -146,4 +200,4 @@ def _record_in_card(card, path, content, header):
         "shaves": SHAVES,
         "created": provenance.utc_now_iso(),
     }
-    model_card.write_model_card(card.path, dataclasses.replace(card, compiled=note))
+    model_card.write_model_card(card.path, dataclasses.replace(card, compiled=record))

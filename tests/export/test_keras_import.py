@@ -25,7 +25,7 @@ def as_opencv(image):
     return image[None, :, :, ::-1].astype("float32") / 255
 
 
-def test_imported_weights_answer_as_keras_does(tmp_path, caplog):
+def test_imported_weights_have_the_outputs_of_keras(tmp_path, caplog):
     caplog.set_level("INFO")
     model = small_networks.published(tmp_path / "published")
     setting = configuration(tmp_path)
@@ -44,7 +44,7 @@ def test_imported_weights_answer_as_keras_does(tmp_path, caplog):
     assert card.imported
     assert card.training["keras"] <= 1e-5
     assert 690_000 <= card.graph_path.stat().st_size <= 720_000
-    assert any(message.startswith("Keras and the engine agree on 8 images") for message in caplog.messages)
+    assert any("agree on 8 images" in message for message in caplog.messages)
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_published_weights_of_real_leukemia_images(tmp_path, shared):
 
 
 @pytest.mark.slow
-def test_what_is_imported_is_measured_and_used(tmp_path, caplog):
+def test_an_imported_model_is_evaluated_and_used(tmp_path, caplog):
     caplog.set_level("INFO")
     small_networks.published(tmp_path / "published")
     smears.fill(tmp_path, per_class=10, test=2)
@@ -83,7 +83,7 @@ def test_what_is_imported_is_measured_and_used(tmp_path, caplog):
     assert evaluate.evaluate_model(setting) == 0
     assert classify_files.classify_files(setting) == 0
 
-    assert any(message.startswith("Imported weights: where they were trained on any") for message in caplog.messages)
+    assert any(message.startswith("Imported weights") for message in caplog.messages)
     assert "Images Classifier: 4" in caplog.messages
     markdown = (tmp_path / "Model/MODEL_CARD.md").read_text()
     assert "**imported weights**" in markdown
@@ -91,7 +91,7 @@ def test_what_is_imported_is_measured_and_used(tmp_path, caplog):
     assert "may have been among those of the imported weights" in (tmp_path / "Model/Report/Report.html").read_text()
 
 
-def test_an_imported_picture_is_seen_whole(tmp_path):
+def test_an_imported_network_gets_the_whole_image(tmp_path):
     """The published training resized whole pictures: nothing is cut off."""
     small_networks.published(tmp_path / "published")
     setting = configuration(tmp_path)
@@ -113,11 +113,11 @@ def test_without_a_description_nothing_is_compared_with_keras(tmp_path, caplog):
 
     keras_import.import_keras_weights(setting, tmp_path)
 
-    assert "could not be compared" in caplog.text
+    assert "model.json" in caplog.text
     assert model_card.load_model_card(setting.card).training["keras"] is None
 
 
-def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
+def test_a_graph_with_other_outputs_is_not_written(tmp_path, monkeypatch):
     small_networks.published(tmp_path)
     fold = freeze_graph.build_frozen_graph
     monkeypatch.setattr(
@@ -127,16 +127,18 @@ def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
     )
     setting = configuration(tmp_path)
 
-    with pytest.raises(GraphError, match="differs from Keras's answers"):
+    with pytest.raises(GraphError) as error:
         keras_import.import_keras_weights(setting, tmp_path)
+    assert error.value.code == "parity"
 
     assert not setting.path("ALLGraph").exists()
     assert not setting.card.exists()
 
 
-def test_no_weights_there(tmp_path):
-    with pytest.raises(CheckpointError, match=r"weights\.h5: missing; give the folder"):
+def test_missing_weights(tmp_path):
+    with pytest.raises(CheckpointError) as error:
         keras_import.import_keras_weights(configuration(tmp_path), tmp_path)
+    assert error.value.code == "weights_missing"
 
 
 @pytest.mark.parametrize("content", [b"", b"no HDF5 at all" * 100])
@@ -147,7 +149,7 @@ def test_damaged_weights(tmp_path, content):
         keras_import.import_keras_weights(configuration(tmp_path), tmp_path)
 
 
-def test_weights_with_a_layer_too_few(tmp_path):
+def test_weights_without_a_layer(tmp_path):
     small_networks.published(tmp_path)
     with h5py.File(tmp_path / "weights.h5", "r+") as file:
         file.attrs["layer_names"] = [name for name in file.attrs["layer_names"] if "dense" not in str(name)]
@@ -159,8 +161,9 @@ def test_weights_with_a_layer_too_few(tmp_path):
 def test_weights_of_another_shape(tmp_path):
     small_networks.published(tmp_path)
 
-    with pytest.raises(CheckpointError, match=r"AllCNN/Logits/weights is \(75000, 2\), AllCNN needs \(75000, 3\)"):
+    with pytest.raises(CheckpointError) as error:
         keras_import.import_keras_weights(configuration(tmp_path, "NumClasses=3"), tmp_path)
+    assert error.value.code == "weights_mismatch"
 
 
 @pytest.mark.slow
@@ -171,21 +174,20 @@ def test_weights_of_another_network(tmp_path):
         keras_import.import_keras_weights(configuration(tmp_path, "Network=InceptionV3"), tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("kind", "named"), [("Lambda", "it names Lambda"), ("Conv2D", "not the description of these weights")]
-)
-def test_a_description_that_is_not_theirs(tmp_path, kind, named):
+@pytest.mark.parametrize("kind", ["Lambda", "Conv2D"])
+def test_a_description_of_other_weights_is_rejected(tmp_path, kind):
     small_networks.published(tmp_path)
     described = json.loads((tmp_path / "model.json").read_text())
     described["config"]["layers"][-1]["class_name"] = kind
     (tmp_path / "model.json").write_text(json.dumps(described))
 
-    with pytest.raises(CheckpointError, match=named):
+    with pytest.raises(CheckpointError) as error:
         keras_import.import_keras_weights(configuration(tmp_path), tmp_path)
+    assert error.value.code == "model_json"
 
 
 @pytest.mark.parametrize("key", ["activation", "kernel_initializer"])
-def test_a_description_runs_no_program(tmp_path, key):
+def test_a_description_cannot_call_functions(tmp_path, key):
     small_networks.published(tmp_path)
     described = json.loads((tmp_path / "model.json").read_text())
     layer = next(layer for layer in described["config"]["layers"] if layer["class_name"] == "Conv2D")
@@ -193,8 +195,9 @@ def test_a_description_runs_no_program(tmp_path, key):
     layer["config"][key] = program
     (tmp_path / "model.json").write_text(json.dumps(described))
 
-    with pytest.raises(CheckpointError, match="it names function"):
+    with pytest.raises(CheckpointError) as error:
         keras_import.import_keras_weights(configuration(tmp_path), tmp_path)
+    assert error.value.code == "model_json"
 
 
 @pytest.mark.slow
@@ -203,8 +206,9 @@ def test_a_damaged_description(tmp_path, text):
     small_networks.published(tmp_path)
     (tmp_path / "model.json").write_bytes(text)
 
-    with pytest.raises(CheckpointError, match="not the description of these weights"):
+    with pytest.raises(CheckpointError) as error:
         keras_import.import_keras_weights(configuration(tmp_path), tmp_path)
+    assert error.value.code == "model_json"
 
 
 def test_damaged_classes_of_the_data_folder(tmp_path):
@@ -212,8 +216,9 @@ def test_damaged_classes_of_the_data_folder(tmp_path):
     folder.mkdir(parents=True)
     (folder / "Classes.txt").write_bytes(b"healthy\n\xffeukemic\n")
 
-    with pytest.raises(ConfigurationError, match=r"Classes\.txt: damaged"):
+    with pytest.raises(ConfigurationError) as error:
         keras_import.class_names(configuration(tmp_path))
+    assert error.value.code == "classes_file"
 
 
 def test_classes_of_the_data_folder(tmp_path):
@@ -222,19 +227,20 @@ def test_classes_of_the_data_folder(tmp_path):
     (folder / "Classes.txt").write_text("healthy\nleukemic\n")
 
     assert keras_import.class_names(configuration(tmp_path, "PositiveClass=leukemic")) == ["healthy", "leukemic"]
-    with pytest.raises(ConfigurationError, match="PositiveClass '1'; the classes are healthy, leukemic"):
+    with pytest.raises(ConfigurationError) as error:
         keras_import.class_names(configuration(tmp_path))
+    assert error.value.code == "class_names"
 
 
 @pytest.mark.parametrize("arguments", [["Import"], ["Train", "somewhere"]])
-def test_the_door_wants_a_folder_for_an_import_alone(arguments, capsys):
+def test_only_an_import_takes_a_folder(arguments, capsys):
     with pytest.raises(SystemExit):
         Trainer.main(arguments)
 
-    assert "Import wants the folder of the published weights" in capsys.readouterr().err
+    assert "Import" in capsys.readouterr().err
 
 
-def test_import_by_the_door(tmp_path):
+def test_the_command_line(tmp_path):
     small_networks.published(tmp_path / "published")
     setting = configuration(tmp_path)
 
