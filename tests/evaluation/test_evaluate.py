@@ -292,15 +292,15 @@ def test_a_model_written_in_the_meantime_does_not_get_these_metrics(folder, monk
     assert model_card.load_model_card(folder / "Model" / "ALLGraph.json").metrics is None
 
 
-def test_without_a_model_or_shards_one_line(folder, capsys):
+def test_without_a_model_or_shards_the_message_names_the_command(folder, capsys):
     for shard in (folder / "Model" / "Data").glob("*.json"):
         shard.unlink()
     assert validate(folder) == 1
-    assert "run python3 Data.py" in capsys.readouterr().err
+    assert "python3 Data.py" in capsys.readouterr().err
 
     (folder / "Model" / "ALLGraph.json").unlink()
     assert validate(folder) == 1
-    assert "run python3 Trainer.py" in capsys.readouterr().err
+    assert "python3 Trainer.py" in capsys.readouterr().err
 
 
 @pytest.mark.slow

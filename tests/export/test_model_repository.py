@@ -140,7 +140,7 @@ def test_an_export_with_other_outputs_is_not_published(tmp_path, monkeypatch, ki
 
 
 def test_without_a_model_nothing_is_written(tmp_path):
-    with pytest.raises(GraphError, match=r"no trained model yet; run python3 Trainer\.py"):
+    with pytest.raises(GraphError, match=r"python3 Trainer\.py"):
         model_repository.export_model_repository(graphs.configuration(tmp_path))
 
     assert list(tmp_path.iterdir()) == []
