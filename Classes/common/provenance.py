@@ -35,9 +35,9 @@ def version() -> str:
     return found[1] if found else "unknown"
 
 
-def utc_now_iso():
-    """This moment as ISO 8601 text, UTC."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+def utc_now_iso(timespec: str = "seconds") -> str:
+    """Return the current time in UTC as ISO 8601 text; `timespec` as in datetime.isoformat."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec=timespec)
 
 
 def package_versions():

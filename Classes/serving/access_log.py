@@ -1,7 +1,6 @@
 """The access log, Logs/Access.log: one JSON object per request and line; at most ten files of 10 MiB."""
 
 import contextlib
-import datetime
 import json
 import logging
 import logging.handlers
@@ -9,7 +8,7 @@ import pathlib
 import sys
 from typing import Any
 
-from Classes.common import atomic_files
+from Classes.common import atomic_files, provenance
 
 
 class AccessLog(logging.handlers.RotatingFileHandler):
@@ -28,7 +27,7 @@ class AccessLog(logging.handlers.RotatingFileHandler):
         """Write the line of one request; after the first error, such as a full disk, do nothing."""
         if self._failed:
             return
-        time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+        time = provenance.utc_now_iso("milliseconds")
         line = json.dumps({"time": time, **fields})
         self.handle(logging.LogRecord("Access", logging.INFO, "", 0, line, None, None))
 

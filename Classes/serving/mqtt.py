@@ -1,7 +1,6 @@
 """Publishes results to an MQTT broker in the background; a broker that is down delays no response."""
 
 import collections
-import datetime
 import json
 import logging
 import os
@@ -11,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from Classes.common import secret_files
+from Classes.common import provenance, secret_files
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
 
@@ -82,7 +81,7 @@ class MqttPublisher:
 
         Does not block and does not raise. A full queue drops its oldest event.
         """
-        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+        now = provenance.utc_now_iso("milliseconds")
         with self._changed:
             if len(self._pending) == self._pending.maxlen:
                 if not self._lost:

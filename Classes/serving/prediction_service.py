@@ -36,7 +36,7 @@ class PredictionService:
     Args:
       configuration: Configuration.
       card: the model card.
-      backend: see inference.backend; not closed by `close`.
+      backend: runs the model; `close` does not close it.
       key: the API key, or None.
       access_log, upload_store, publisher: where requests and results are recorded, or None.
     """

@@ -48,7 +48,7 @@ class Predictor:
     Args:
       configuration: `MaxPixels`, `MaxSide` and `InceptionThreshold` are used.
       card: the model card.
-      backend: see inference.backend.
+      backend: runs the model.
       explainer: renders heat maps.
     """
 

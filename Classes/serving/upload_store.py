@@ -5,7 +5,6 @@ queued; a kill loses it.
 """
 
 import contextlib
-import datetime
 import json
 import logging
 import os
@@ -15,7 +14,7 @@ import re
 import threading
 from typing import Any
 
-from Classes.common import atomic_files
+from Classes.common import atomic_files, provenance
 from Classes.serving.predictor import PredictionResult
 
 LOG_NAME = "Captured.jsonl"
@@ -70,7 +69,7 @@ class UploadStore:
           request_id: as in the access log.
         """
         line = {
-            "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
+            "time": provenance.utc_now_iso("milliseconds"),
             "file": f"{result.sha256}.{result.image_info.format}",
             "sha256": result.sha256,
             "verdict": result.prediction.description,

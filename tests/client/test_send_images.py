@@ -106,7 +106,7 @@ def send(server, configuration, **options):
     )
 
 
-def test_the_bytes_on_the_disk_are_sent_and_counted(images, configuration, tmp_path, caplog):
+def test_files_are_sent_unchanged_and_counted(images, configuration, tmp_path, caplog):
     caplog.set_level("INFO")
     with serving((200, NEW)) as server:
         assert send(server, configuration, concurrency=1, json_path=tmp_path / "rows.json") == 0
@@ -124,7 +124,7 @@ def test_the_bytes_on_the_disk_are_sent_and_counted(images, configuration, tmp_p
     assert Helpers.DISCLAIMER in said
 
 
-def test_an_old_servers_answer_is_enough(images, configuration, tmp_path, caplog):
+def test_a_response_of_an_old_server_is_enough(images, configuration, tmp_path, caplog):
     low = GOOD | {"Message": "ALL not detected with a LOW confidence of 0.7 in 0.3", "aClassification": "0"}
     low |= {"Classification": "ALL not detected", "Confidence": "0.7"}
     with serving((200, low)) as server:
@@ -137,7 +137,7 @@ def test_an_old_servers_answer_is_enough(images, configuration, tmp_path, caplog
     ] * 2
 
 
-def test_what_makes_a_verdict_doubtful_is_told(images, configuration, tmp_path, caplog):
+def test_doubtful_results_are_logged_as_warnings(images, configuration, tmp_path, caplog):
     remark = "colours unlike those of the training images"
     strange = NEW | {"synthetic": True, "uncertain": True, "remark": remark}
     with serving((200, strange), (200, NEW)) as server:
@@ -154,7 +154,7 @@ def test_what_makes_a_verdict_doubtful_is_told(images, configuration, tmp_path, 
 
 
 @pytest.mark.parametrize(("given", "waits"), [({}, 2.5 + send_images.TIMEOUT_MARGIN), ({"timeout": 1}, 1)])
-def test_an_answer_is_waited_for_as_long_as_the_server_may_take(images, configuration, monkeypatch, given, waits):
+def test_the_timeout_includes_the_time_limit_of_the_server(images, configuration, monkeypatch, given, waits):
     waited = []
     post = requests.Session.post
     monkeypatch.setattr(
@@ -176,7 +176,7 @@ def test_an_answer_is_waited_for_as_long_as_the_server_may_take(images, configur
         [(502, b"<html>bad gateway</html>"), (200, NEW)],
     ],
 )
-def test_what_passes_is_sent_again(images, configuration, steps):
+def test_temporary_errors_are_retried(images, configuration, steps):
     with serving(*steps) as server:
         assert send(server, configuration, concurrency=1) == 0
 
@@ -184,7 +184,7 @@ def test_what_passes_is_sent_again(images, configuration, steps):
     assert {body for _, body, _ in server.seen} == {b"image 0", b"image 1", b"image 2", b"image 3"}
 
 
-def test_retry_after_is_waited_for(images, configuration):
+def test_retry_after_is_obeyed(images, configuration):
     with serving((503, {}, {"Retry-After": "1"}), (200, NEW)) as server:
         began = time.monotonic()
         assert send(server, configuration, sources=[images / "Im0_0.png"]) == 0
@@ -206,7 +206,7 @@ def test_retry_after_is_waited_for(images, configuration):
         ("hang up", r"no answer from http://127\.0\.0\.1:\d+/Inference"),
     ],
 )
-def test_an_image_without_a_verdict_is_named_and_counted(images, configuration, tmp_path, caplog, step, said):
+def test_an_image_without_a_result_is_named_and_counted(images, configuration, tmp_path, caplog, step, said):
     with serving(step) as server:
         assert send(server, configuration, retries=1, csv_path=tmp_path / "rows.csv") == 1
 
@@ -218,7 +218,7 @@ def test_an_image_without_a_verdict_is_named_and_counted(images, configuration, 
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 5
 
 
-def test_a_server_that_comes_back_half_way_loses_nothing(images, configuration, caplog):
+def test_a_restarted_server_loses_nothing(images, configuration, caplog):
     caplog.set_level("INFO")
     with serving((200, NEW), (200, NEW), "hang up") as first:
         port = first.server_port
@@ -245,7 +245,7 @@ def test_the_api_key_goes_with_every_image(images, configuration, monkeypatch):
     assert {headers["X-API-Key"] for headers, _, _ in server.seen} == {"k" * 32}
 
 
-def test_nobody_there_is_told_once_and_soon(images, configuration):
+def test_an_unreachable_server_is_reported_once(images, configuration):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(ALLError, match=r"no answer from .*refused.*start python3 Server\.py"):
@@ -257,7 +257,7 @@ def test_nothing_to_send(configuration):
         send(1, configuration)
 
 
-def test_a_folder_as_table_is_told_before_any_work(images, configuration, tmp_path):
+def test_a_folder_in_place_of_a_table_is_rejected_before_any_work(images, configuration, tmp_path):
     with pytest.raises(ConfigurationError, match="is a folder"):
         send(1, configuration, csv_path=tmp_path)
 
@@ -272,7 +272,7 @@ def test_a_folder_as_table_is_told_before_any_work(images, configuration, tmp_pa
         (("Domain=http://lab/",), "http://lab"),
     ],
 )
-def test_the_address_is_the_configurations(settings, expected):
+def test_the_server_address_comes_from_the_configuration(settings, expected):
     assert send_images.server_url(Helpers.load_config(None, list(settings))) == expected
 
 
@@ -286,7 +286,7 @@ def test_the_address_is_the_configurations(settings, expected):
         (["Test", "--server", "localhost:8080"], "localhost:8080: not a URL"),
     ],
 )
-def test_the_door_refuses_in_one_line(arguments, said):
+def test_invalid_arguments_are_rejected(arguments, said):
     command = [sys.executable, str(paths.PROJECT / "Client.py"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
 
@@ -446,12 +446,12 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_an_odd_answer_costs_its_image(costs_one, kind):
+def test_an_invalid_response_costs_one_image(costs_one, kind):
     assert lost(costs_one(ODD[kind]))
 
 
 @pytest.mark.parametrize("start", [0, 50], ids=["head", "body"])
-def test_an_answer_that_drips_costs_its_image(costs_one, start):
+def test_a_dripping_response_costs_one_image(costs_one, start):
     closed = threading.Event()
     whole = answered(b" " * 100_000)
     found = costs_one(itertools.chain([whole[:start]], drip(whole[start:], closed)), timeout=1)
@@ -460,14 +460,14 @@ def test_an_answer_that_drips_costs_its_image(costs_one, start):
     assert lost(found)
 
 
-def test_a_text_that_cannot_be_written_is_escaped(costs_one):
+def test_texts_of_a_response_are_escaped(costs_one):
     code, rows = costs_one(changed(engine="a\ud800\nb", remark="\u202e"))
 
     assert code == 0
     assert rows[0]["engine"] == "a\\ud800\\x0ab"
 
 
-def test_other_classes_of_one_answer_are_not_the_columns_of_all(images, configuration, tmp_path):
+def test_the_classes_of_one_odd_response_are_not_the_columns(images, configuration, tmp_path):
     strange = NEW | {"aClassification": "x", "probabilities": {"x": 1.0}}
     with serving((200, strange), (200, NEW)) as server:
         assert send(server, configuration, concurrency=1, json_path=tmp_path / "rows.json") == 0
@@ -478,7 +478,7 @@ def test_other_classes_of_one_answer_are_not_the_columns_of_all(images, configur
 
 
 @pytest.mark.parametrize("low", [True, False])
-def test_whether_a_result_is_low_is_what_the_server_says_of_it(images, configuration, tmp_path, low):
+def test_low_confidence_is_taken_from_the_response(images, configuration, tmp_path, low):
     said = NEW | {"low_confidence": low, "Message": "ein Satz in einer anderen Sprache" if low else "A LOW voice"}
     with serving((200, said)) as server:
         send(server, configuration, json_path=tmp_path / "rows.json")
@@ -487,7 +487,7 @@ def test_whether_a_result_is_low_is_what_the_server_says_of_it(images, configura
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirection_takes_neither_key_nor_image_elsewhere(images, configuration, monkeypatch, status):
+def test_redirects_are_not_followed(images, configuration, monkeypatch, status):
     monkeypatch.setenv("ALL_API_KEY", "k" * 32)
     with serving((200, NEW)) as other:
         place = f"http://localhost:{other.server_port}/Inference"
@@ -499,7 +499,7 @@ def test_a_redirection_takes_neither_key_nor_image_elsewhere(images, configurati
 
 @mutations.steady(200)
 @hypothesis.given(document=mutations.mutated(NEW | {"low_confidence": False, "uncertain": False, "remark": None}))
-def test_no_json_is_a_defect_of_the_client(document):
+def test_no_json_raises_an_exception(document):
     answer = response.parse_response("a.png", 200, json.dumps(document).encode(), 0.8)
 
     if "error" not in answer:
@@ -512,7 +512,7 @@ def test_no_json_is_a_defect_of_the_client(document):
 @pytest.mark.slow
 @mutations.steady(60)
 @hypothesis.given(data=mutations.damaged(changed()) | strategies.binary(max_size=60))
-def test_no_bytes_of_an_answer_end_the_run(costs_one, data):
+def test_no_bytes_of_a_response_end_the_run(costs_one, data):
     code, rows = costs_one(data)
 
     assert len(rows) == 2

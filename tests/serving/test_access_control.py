@@ -16,27 +16,27 @@ def key_file(folder, content=KEY + "\nsecond line\n", mode=0o600):
 
 
 @pytest.mark.parametrize("address", ["", "127.0.0.1", "127.1.2.3", "::1", "localhost", "LOCALHOST", "::ffff:127.0.0.1"])
-def test_this_machine_needs_no_key(tmp_path, address):
+def test_loopback_addresses_need_no_key(tmp_path, address):
     assert access_control.load_key(graphs.configuration(tmp_path, f"IP={address}"), {}) is None
 
 
 @pytest.mark.parametrize(
     "address", ["0.0.0.0", "192.168.1.7", "::", "fe80::1", "host.example.org", "127.lab.example.org"]
 )
-def test_the_network_needs_one(tmp_path, address):
+def test_other_addresses_need_a_key(tmp_path, address):
     with pytest.raises(ConfigurationError, match="no API key; set ALL_API_KEY or ApiKeyFile"):
         access_control.load_key(graphs.configuration(tmp_path, f"IP={address}"), {})
 
 
-def test_the_network_needs_none_when_that_is_said(tmp_path):
+def test_allow_without_api_key(tmp_path):
     assert access_control.load_key(graphs.configuration(tmp_path, "IP=0.0.0.0", "AllowWithoutApiKey=true"), {}) is None
 
 
-def test_a_key_that_is_given_counts_on_this_machine_too(tmp_path):
+def test_a_configured_key_also_applies_to_loopback_addresses(tmp_path):
     assert access_control.load_key(graphs.configuration(tmp_path), {"ALL_API_KEY": KEY}) == KEY.encode()
 
 
-def test_the_file_has_the_key_in_its_first_line(tmp_path):
+def test_the_key_is_the_first_line_of_the_file(tmp_path):
     configuration = graphs.configuration(tmp_path, "IP=0.0.0.0", f"ApiKeyFile={key_file(tmp_path)}")
 
     assert access_control.load_key(configuration, {}) == KEY.encode()
@@ -44,14 +44,14 @@ def test_the_file_has_the_key_in_its_first_line(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
-def test_a_file_that_others_may_read_is_no_secret(tmp_path, mode):
+def test_a_key_file_readable_by_others_is_rejected(tmp_path, mode):
     configuration = graphs.configuration(tmp_path, f"ApiKeyFile={key_file(tmp_path, mode=mode)}")
 
     with pytest.raises(ConfigurationError, match="chmod 600"):
         access_control.load_key(configuration, {})
 
 
-def test_a_missing_file(tmp_path):
+def test_a_missing_key_file(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be read"):
         access_control.load_key(graphs.configuration(tmp_path, "ApiKeyFile=nowhere"), {})
 
@@ -59,7 +59,7 @@ def test_a_missing_file(tmp_path):
 @pytest.mark.parametrize(
     "key", ["", "short", "x" * 15, "with a space in it", "ünïcödé-ünïcödé-ü", "new\nline-new-line-xx"]
 )
-def test_what_is_no_key(tmp_path, key):
+def test_invalid_keys(tmp_path, key):
     with pytest.raises(ConfigurationError, match="16 visible ASCII"):
         access_control.load_key(graphs.configuration(tmp_path), {"ALL_API_KEY": key})
 
@@ -80,7 +80,7 @@ def refused(rate, caller, images=1):
     return None
 
 
-def test_a_caller_over_its_rate_waits_and_others_do_not():
+def test_the_rate_limit_applies_per_client():
     clock = Clock()
     rate = access_control.TokenBucketLimiter(6, clock)
 
@@ -93,7 +93,7 @@ def test_a_caller_over_its_rate_waits_and_others_do_not():
     assert refused(rate, "a") == 10
 
 
-def test_no_more_is_saved_up_than_a_minutes():
+def test_a_bucket_never_exceeds_its_size():
     clock = Clock()
     rate = access_control.TokenBucketLimiter(6, clock)
     refused(rate, "a")
@@ -102,7 +102,7 @@ def test_no_more_is_saved_up_than_a_minutes():
     assert [refused(rate, "a") for _ in range(7)].count(None) == 6
 
 
-def test_a_batch_counts_its_images():
+def test_a_batch_counts_each_image():
     rate = access_control.TokenBucketLimiter(6, Clock())
 
     assert refused(rate, "a", 4) is None
@@ -110,18 +110,18 @@ def test_a_batch_counts_its_images():
     assert refused(rate, "a", 2) is None
 
 
-def test_more_at_once_than_a_minutes_empties_the_bucket():
+def test_a_request_larger_than_the_bucket_empties_it():
     rate = access_control.TokenBucketLimiter(6, Clock())
 
     assert refused(rate, "a", 100) is None
     assert refused(rate, "a") == 10
 
 
-def test_zero_is_any_number():
+def test_zero_means_no_limit():
     assert not any(refused(access_control.TokenBucketLimiter(0), "a") for _ in range(1000))
 
 
-def test_a_flood_of_addresses_gives_no_known_caller_a_new_bucket(monkeypatch):
+def test_a_flood_of_addresses_does_not_reset_known_clients(monkeypatch):
     monkeypatch.setattr(access_control, "MAX_CLIENTS", 3)
     clock = Clock()
     rate = access_control.TokenBucketLimiter(2, clock)
@@ -150,14 +150,14 @@ def test_a_flood_of_addresses_gives_no_known_caller_a_new_bucket(monkeypatch):
         ("fe80::1%eth0", "fe80::2%eth0", False),
     ],
 )
-def test_what_counts_as_one_caller(one, other, same):
+def test_which_addresses_count_as_one_client(one, other, same):
     rate = access_control.TokenBucketLimiter(1, Clock())
     assert refused(rate, one) is None
 
     assert (refused(rate, other) is not None) == same
 
 
-def test_a_batch_whose_first_image_was_counted_before():
+def test_images_already_counted_are_not_counted_twice():
     rate = access_control.TokenBucketLimiter(6, Clock())
     rate.consume("192.0.2.1")
 
@@ -165,7 +165,7 @@ def test_a_batch_whose_first_image_was_counted_before():
     assert refused(rate, "192.0.2.1") == 10
 
 
-def test_a_refused_batch_counts_nothing():
+def test_a_rejected_batch_counts_nothing():
     rate = access_control.TokenBucketLimiter(6, Clock())
     rate.consume("192.0.2.1", 4)
     rate.consume("192.0.2.1")

@@ -22,12 +22,12 @@ def through(room, function, *arguments):
         return ticket.run(function, *arguments)
 
 
-def test_work_is_done_and_its_place_is_free_again(room):
+def test_capacity_is_released_after_the_work(room):
     assert through(room, lambda value: value + 1, 41) == 42
     assert room.in_flight == 0
 
 
-def test_an_error_is_the_callers_and_its_place_is_free_again(room):
+def test_an_exception_is_passed_on_and_releases_the_capacity(room):
     with pytest.raises(TimeoutError, match="the work's own"):
         through(room, _raise, TimeoutError("the work's own"))
 
@@ -38,7 +38,7 @@ def _raise(error):
     raise error
 
 
-def test_so_many_come_in_and_the_next_is_turned_away_at_once(room):
+def test_a_full_queue_rejects_the_next_request(room):
     free = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         entered = [pool.submit(through, room, free.wait, waiting.LIMIT) for _ in range(3)]
@@ -54,14 +54,14 @@ def test_so_many_come_in_and_the_next_is_turned_away_at_once(room):
     assert through(room, lambda: "next") == "next"
 
 
-def test_a_place_that_is_not_used_is_free_again(room):
+def test_an_unused_ticket_releases_its_capacity(room):
     with pytest.raises(ValueError, match="before the work"), room.admit():
         raise ValueError("before the work")
 
     assert room.in_flight == 0
 
 
-def test_a_missed_deadline_holds_its_worker_until_the_work_ends(monkeypatch):
+def test_work_beyond_its_deadline_occupies_its_worker_until_it_ends(monkeypatch):
     room, free, begun = AdmissionController(workers=1, queue_size=1, timeout=30), threading.Event(), threading.Event()
     calls, done = itertools.count(), []
 
@@ -90,7 +90,7 @@ def test_a_missed_deadline_holds_its_worker_until_the_work_ends(monkeypatch):
     room.close()
 
 
-def test_those_who_came_first_are_first(room, monkeypatch):
+def test_requests_run_in_the_order_of_arrival(room, monkeypatch):
     free, order, queued = threading.Event(), [], []
     submit = concurrent.futures.ThreadPoolExecutor.submit
     # Who is inside may not have come to the queue yet.
@@ -109,7 +109,7 @@ def test_those_who_came_first_are_first(room, monkeypatch):
     assert order == [1, 2]
 
 
-def test_long_work_gives_up_between_its_steps():
+def test_long_work_stops_between_its_steps_after_the_deadline():
     room = AdmissionController(workers=1, queue_size=0, timeout=0.01)
     with pytest.raises(ApiError), room.admit() as ticket:
         threading.Event().wait(0.02)

@@ -43,7 +43,7 @@ def refused(response, code):
 # The historic contract
 
 
-def test_the_historic_address_answers_an_image_sent_as_the_body(client):
+def test_the_legacy_endpoint_accepts_an_image_as_the_body(client):
     response = client.post("/Inference", data=services.image(192), headers={"Content-Type": "image/jpeg"})
 
     answer = response.get_json()
@@ -55,7 +55,7 @@ def test_the_historic_address_answers_an_image_sent_as_the_body(client):
     assert answer["Message"] == f"ALL detected with a confidence of 0.8808 in {answer['seconds']}"
 
 
-def test_the_historic_address_answers_an_image_sent_as_a_form(client):
+def test_the_legacy_endpoint_accepts_an_image_in_a_form(client):
     response = client.post("/Inference", data=form(services.image(96)))
 
     answer = response.get_json()
@@ -64,13 +64,13 @@ def test_the_historic_address_answers_an_image_sent_as_a_form(client):
 
 
 @pytest.mark.parametrize("kind", ["", "application/x-www-form-urlencoded", "text/plain", "multipart/mixed", "nonsense"])
-def test_the_content_type_of_a_body_is_not_looked_at(client, kind):
+def test_the_content_type_is_ignored(client, kind):
     headers = {"Content-Type": kind} if kind else {}
 
     assert client.post("/Inference", data=services.image(192), headers=headers).get_json()["Response"] == "OK"
 
 
-def test_the_new_fields_stand_beside_the_historic_ones(client):
+def test_the_legacy_endpoint_also_returns_the_new_fields(client):
     answer = client.post("/Inference", data=services.image(96)).get_json()
 
     assert answer["probabilities"] == pytest.approx({"0": 1 - graphs.RED[96], "1": graphs.RED[96]}, abs=1e-6)
@@ -84,7 +84,7 @@ def test_the_new_fields_stand_beside_the_historic_ones(client):
     assert len({name.lower() for name in answer}) == len(answer), "some readers take names that differ in case for one"
 
 
-def test_an_uncertain_verdict_is_said_to_be_one_beside_the_historic_words(tmp_path):
+def test_the_legacy_endpoint_reports_uncertain_results(tmp_path):
     card = graphs.write(tmp_path / "Model", content=b"no graph", uncertain=[0.2, 0.6])
     client = services.client(tmp_path, card=model_card.load_model_card(card))
     try:
@@ -96,7 +96,7 @@ def test_an_uncertain_verdict_is_said_to_be_one_beside_the_historic_words(tmp_pa
     assert answers[1]["Message"].startswith("ALL not detected with a LOW confidence of 0.7311 in ")
 
 
-def test_a_refusal_at_the_historic_address_has_historic_fields_too(client):
+def test_errors_of_the_legacy_endpoint_have_the_legacy_fields(client):
     body = refused(client.post("/Inference", data=b"<html>"), "not_an_image")
 
     assert body["Response"] == "Error"
@@ -115,7 +115,7 @@ def test_one_image(client):
     assert "heat_map" not in answer
 
 
-def test_a_batch_has_a_result_an_image_in_their_order_and_errors_in_their_places(client):
+def test_a_batch_returns_results_and_errors_in_order(client):
     sent = form(services.image(192), b"no image", services.image(64), b"", services.image(192)[:100])
 
     answer = client.post("/v1/batch", data=sent).get_json()
@@ -130,7 +130,7 @@ def test_a_batch_has_a_result_an_image_in_their_order_and_errors_in_their_places
     assert results[2]["confidence"] == 0.8808
 
 
-def test_an_image_answers_the_same_alone_and_in_a_batch(client):
+def test_an_image_has_the_same_result_alone_and_in_a_batch(client):
     alone = client.post("/v1/classify", data=services.image(160)).get_json()
     together = client.post("/v1/batch", data=form(services.image(64), services.image(160))).get_json()["results"][1]
 
@@ -168,7 +168,7 @@ def test_a_file_name_cannot_forge_a_line(client):
         (services.image(64)[:60], "damaged_image"),
     ],
 )
-def test_what_is_no_image(client, address, content, code):
+def test_content_that_is_not_an_image(client, address, content, code):
     refused(client.post(address, data=content), code)
     refused(client.post(address, data=form(content)), code)
 
@@ -220,12 +220,12 @@ def test_a_form_of_very_many_fields(client):
 @pytest.mark.parametrize(
     "path", ["/nope", "/v1//classify", "/Inference/", "/v1/../etc/passwd", "/%00", "/v1/classify%0a"]
 )
-def test_an_address_that_is_not_there(client, path):
+def test_unknown_paths(client, path):
     refused(client.get(path), "not_found")
 
 
 @pytest.mark.parametrize("path", ["//Inference", "///v1/classify", "//"])
-def test_slashes_at_the_beginning_are_part_of_an_address(client, path):
+def test_leading_slashes_are_part_of_the_path(client, path):
     environment = {"PATH_INFO": path, "REQUEST_METHOD": "POST"}
 
     body = refused(client.open(environ_overrides=environment, data=services.image(64)), "not_found")
@@ -241,7 +241,7 @@ def test_a_method_that_is_not_allowed(client):
     refused(client.delete("/v1/model"), "method_not_allowed")
 
 
-def test_a_defect_is_told_without_its_details(client, monkeypatch, caplog):
+def test_an_unexpected_exception_is_reported_without_details(client, monkeypatch, caplog):
     monkeypatch.setattr(client.service.predictor, "predict", lambda *_: 1 / 0)
 
     body = refused(client.post("/v1/classify", data=services.image(64)), "internal_error")
@@ -255,12 +255,12 @@ def test_a_defect_is_told_without_its_details(client, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("sent", ["a", "A-b_9", "x" * 64])
-def test_a_callers_request_id_is_kept(client, sent):
+def test_a_valid_request_id_is_kept(client, sent):
     assert client.get("/health/live", headers={"X-Request-ID": sent}).headers["X-Request-ID"] == sent
 
 
 @pytest.mark.parametrize("sent", ["", "x" * 65, "a b", "a;b", "é", "../a"])
-def test_a_request_id_of_another_form_is_replaced(client, sent):
+def test_an_invalid_request_id_is_replaced(client, sent):
     found = client.get("/health/live", headers={"X-Request-ID": sent}).headers["X-Request-ID"]
 
     assert found != sent
@@ -268,7 +268,7 @@ def test_a_request_id_of_another_form_is_replaced(client, sent):
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/openapi.json", "/nope", "/Inference"])
-def test_every_answer_has_the_security_headers(client, path):
+def test_every_response_has_the_security_headers(client, path):
     headers = client.get(path).headers
 
     assert "default-src 'none'" in headers["Content-Security-Policy"]
@@ -279,7 +279,7 @@ def test_every_answer_has_the_security_headers(client, path):
     assert "Server" not in headers
 
 
-def test_only_listed_origins_may_read_answers(tmp_path):
+def test_only_allowed_origins_may_read_responses(tmp_path):
     client = services.client(tmp_path, 'AllowedOrigins=["https://lab.example.org"]')
 
     listed = client.get("/v1/model", headers={"Origin": "https://lab.example.org"}).headers
@@ -345,7 +345,7 @@ def test_ready_only_after_the_first_inference(tmp_path):
     client.service.close()
 
 
-def test_a_device_that_fails_is_no_verdict_and_not_ready_until_it_answers_again(client):
+def test_a_failed_device_gives_an_error_and_makes_the_server_not_ready_until_it_recovers(client):
     client.service.backend.error = EngineError("device result invalid: [nan, nan]")
 
     response = client.post("/v1/classify", data=services.image(64))
@@ -357,7 +357,7 @@ def test_a_device_that_fails_is_no_verdict_and_not_ready_until_it_answers_again(
     assert client.get("/health/ready").status_code == 200
 
 
-def test_not_ready_while_it_stops_but_still_answering(client):
+def test_a_stopping_server_is_not_ready_but_answers(client):
     client.service.stop()
 
     refused(client.get("/health/ready"), "not_ready")
@@ -368,7 +368,7 @@ def test_not_ready_while_it_stops_but_still_answering(client):
 # Colours that the training images do not have
 
 
-def test_an_image_of_other_colours_is_remarked_on_and_counted(tmp_path):
+def test_an_image_with_different_colors_gets_a_remark_and_is_counted(tmp_path):
     known = [color_stats.color_features(graphs.red(value, size=299)) for value in (64, 65, 191, 192)]
     card = graphs.write(tmp_path / "Model", content=b"no graph", colours=color_stats.fit_reference(known))
     client = services.client(tmp_path, card=model_card.load_model_card(card))
@@ -418,13 +418,13 @@ def test_two_files_where_one_is_expected(client, address, others):
 
 
 @pytest.mark.parametrize("address", ["/Inference", "/v1/classify", "/v1/batch"])
-def test_other_fields_of_a_form_do_not_matter(client, address):
+def test_other_form_fields_are_ignored(client, address):
     sent = multipart(("file", "a.png", services.image(192, 20)), ("note", None, b"text"))
 
     assert client.post(address, **sent).status_code == 200
 
 
-def test_a_file_in_another_field_of_a_batch_is_not_left_out_silently(client):
+def test_a_file_in_an_unknown_field_of_a_batch_is_an_error(client):
     image = services.image(64, 20)
 
     refused(client.post("/v1/batch", **multipart(("file", "a", image), ("image", "b", image))), "several_images")
@@ -467,7 +467,7 @@ RAW = [
 
 
 @pytest.mark.parametrize("kind", RAW)
-def test_an_encoded_image_is_refused_with_the_command_that_works(client, kind):
+def test_an_encoded_image_is_rejected_with_a_hint(client, kind):
     body, headers = encoded(kind)
 
     response = client.post("/v1/classify", data=body, headers=headers)
@@ -478,7 +478,7 @@ def test_an_encoded_image_is_refused_with_the_command_that_works(client, kind):
 
 
 @pytest.mark.parametrize("kind", ["gzip", "gzip file", "deflate", "br"])
-def test_a_compressed_image_is_refused_as_such(client, kind):
+def test_a_compressed_image_is_rejected_with_a_hint(client, kind):
     body, headers = encoded(kind)
 
     message = client.post("/v1/classify", data=body, headers=headers).get_json()["message"]
@@ -496,7 +496,7 @@ def test_in_a_batch_each_image_has_its_own_hint(client):
     assert "--data-binary" not in third["error"]["message"]
 
 
-def test_a_form_whose_content_type_was_overwritten(client):
+def test_a_form_with_a_wrong_content_type_is_rejected_with_a_hint(client):
     sent = multipart(("file", "a.png", services.image(192, 20)))
 
     body = refused(
@@ -507,13 +507,13 @@ def test_a_form_whose_content_type_was_overwritten(client):
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity", "binary", "base64"])
-def test_a_wrong_content_encoding_of_an_image_does_not_matter(client, encoding):
+def test_a_wrong_content_encoding_header_is_ignored(client, encoding):
     headers = {"Content-Encoding": encoding}
 
     assert client.post("/v1/classify", data=services.image(192, 20), headers=headers).status_code == 200
 
 
-def test_an_image_that_shows_nothing_has_no_verdict_anywhere(client):
+def test_a_blank_image_is_an_error_at_every_endpoint(client):
     blank = smears.png(numpy.full((80, 80, 3), 255, "uint8"))
 
     for address in ("/Inference", "/v1/classify"):
@@ -524,7 +524,7 @@ def test_an_image_that_shows_nothing_has_no_verdict_anywhere(client):
     assert results[1]["class"] == "0"
 
 
-def test_a_depth_that_is_not_known_is_refused_by_its_code_or_configured(tmp_path):
+def test_an_unknown_bit_depth_is_an_error_unless_configured(tmp_path):
     file = io.BytesIO()
     pixels = numpy.asarray(graphs.red(64, 80)).astype("uint16") * 16
     tifffile.imwrite(file, pixels, photometric="rgb")

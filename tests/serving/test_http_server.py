@@ -69,21 +69,21 @@ CHUNKED = {"Transfer_Encoding": "chunked"}
 
 @pytest.mark.parametrize("framing", [{"length": 1_000_000}, CHUNKED])
 @pytest.mark.parametrize("path", ["/Inference", "/v1/classify", "/v1/batch"])
-def test_without_the_key_no_byte_of_the_body_is_waited_for(tmp_path, path, framing):
+def test_without_the_key_the_body_is_not_read(tmp_path, path, framing):
     with serving(tmp_path, key=KEY.encode()) as listener, connect(listener) as connection:
         connection.sendall(head(path, **framing))
 
         assert code(connection) == "unauthorized"
 
 
-def test_what_is_too_large_is_refused_by_its_stated_size(tmp_path):
+def test_a_large_body_is_rejected_by_its_content_length(tmp_path):
     with serving(tmp_path, "MaxBody=100000") as listener, connect(listener) as connection:
         connection.sendall(head(length=100_001))
 
         assert code(connection) == "body_too_large"
 
 
-def test_what_grows_too_large_in_chunks_is_refused_while_it_grows(tmp_path):
+def test_a_large_chunked_body_is_rejected_while_it_arrives(tmp_path):
     with serving(tmp_path, "MaxBody=100000") as listener, connect(listener) as connection:
         connection.sendall(head(**CHUNKED))
         for _ in range(101):
@@ -92,7 +92,7 @@ def test_what_grows_too_large_in_chunks_is_refused_while_it_grows(tmp_path):
         assert code(connection) == "body_too_large"
 
 
-def test_the_lengths_of_chunks_do_not_count(tmp_path):
+def test_the_framing_of_chunks_does_not_count(tmp_path):
     with serving(tmp_path, f"MaxBody={max(1024, len(IMAGE))}") as listener, connect(listener) as connection:
         chunks = [
             b"%x\r\n%s\r\n" % (len(part), part) for part in (IMAGE[at : at + 9] for at in range(0, len(IMAGE), 9))
@@ -102,7 +102,7 @@ def test_the_lengths_of_chunks_do_not_count(tmp_path):
         assert answer(connection)[0] == 200
 
 
-def test_a_caller_over_its_rate_need_not_send_the_image(tmp_path):
+def test_over_the_rate_limit_the_body_is_not_read(tmp_path):
     with serving(tmp_path, "RateLimitPerMinute=1") as listener, connect(listener) as first, connect(listener) as second:
         first.sendall(head(length=len(IMAGE)) + IMAGE)
         assert answer(first)[0] == 200
@@ -118,14 +118,14 @@ def test_a_caller_over_its_rate_need_not_send_the_image(tmp_path):
         ({"Sec_Fetch_Site": "cross-site"}, "origin_not_allowed"),
     ],
 )
-def test_a_page_of_another_site_need_not_send_the_image(tmp_path, headers, expected):
+def test_for_a_foreign_origin_the_body_is_not_read(tmp_path, headers, expected):
     with serving(tmp_path) as listener, connect(listener) as connection:
         connection.sendall(head(length=1_000_000, **headers))
 
         assert code(connection) == expected
 
 
-def test_two_host_headers_are_no_host(tmp_path):
+def test_two_host_headers_are_rejected(tmp_path):
     with serving(tmp_path) as listener, connect(listener) as connection:
         connection.sendall(b"GET /v1/model HTTP/1.1\r\nHost: localhost\r\nHost: evil.example.net\r\n\r\n")
 
@@ -133,14 +133,14 @@ def test_two_host_headers_are_no_host(tmp_path):
 
 
 @pytest.mark.parametrize(("method", "path", "expected"), [("POST", "/nope", 404), ("PUT", "/v1/classify", 405)])
-def test_a_body_for_nobody_is_not_read(tmp_path, method, path, expected):
+def test_the_body_of_an_unknown_endpoint_is_not_read(tmp_path, method, path, expected):
     with serving(tmp_path) as listener, connect(listener) as connection:
         connection.sendall(head(path, 1_000_000, method))
 
         assert answer(connection)[0] == expected
 
 
-def test_a_body_that_nobody_looks_at_is_not_read(tmp_path):
+def test_an_unused_body_is_not_read(tmp_path):
     with serving(tmp_path) as listener, connect(listener) as connection:
         connection.sendall(head("/health/live", 1_000_000, "GET"))
 
@@ -148,14 +148,14 @@ def test_a_body_that_nobody_looks_at_is_not_read(tmp_path):
 
 
 @pytest.mark.parametrize(("headers", "first"), [({}, b"HTTP/1.1 100 "), ({"Origin": "null"}, b"HTTP/1.1 403 ")])
-def test_who_asks_first_is_told_to_go_on_only_where_the_image_is_wanted(tmp_path, headers, first):
+def test_100_continue_is_sent_only_if_the_body_is_needed(tmp_path, headers, first):
     with serving(tmp_path) as listener, connect(listener) as connection:
         connection.sendall(head(length=len(IMAGE), Expect="100-continue", **headers))
 
         assert connection.recv(len(first)) == first
 
 
-def test_what_follows_a_refused_request_is_no_request(tmp_path):
+def test_bytes_after_a_rejected_request_are_not_a_request(tmp_path):
     with serving(tmp_path, key=KEY.encode()) as listener, connect(listener) as connection:
         hidden = head("/health/live", method="GET")
         connection.sendall(head(length=len(hidden)) + hidden)
@@ -187,7 +187,7 @@ def test_slow_headers_end_at_the_deadline(tmp_path, sent):
         assert connection.recv(1) == b""
 
 
-def test_an_upload_that_drips_ends_at_the_deadline_all_the_same(tmp_path):
+def test_a_dripping_upload_ends_at_the_deadline(tmp_path):
     with serving(tmp_path, "RequestTimeout=0.3") as listener, connect(listener) as connection:
         connection.sendall(head(length=1_000_000))
         connection.settimeout(0.02)
@@ -200,7 +200,7 @@ def test_an_upload_that_drips_ends_at_the_deadline_all_the_same(tmp_path):
     assert received.startswith(b"HTTP/1.1 408 ")
 
 
-def test_the_deadline_of_an_answer_counts_from_the_first_byte(tmp_path):
+def test_the_deadline_counts_from_the_first_byte(tmp_path):
     found = []
     with serving(tmp_path) as listener, connect(listener) as connection:
         admit = listener.service.admission.admit
@@ -214,7 +214,7 @@ def test_the_deadline_of_an_answer_counts_from_the_first_byte(tmp_path):
     assert found == [began]
 
 
-def test_uploads_together_take_no_more_memory_than_can_be_worked_on(tmp_path):
+def test_the_memory_of_all_uploads_is_bounded(tmp_path):
     settings = ["MaxBody=1000000", "ServerWorkers=1", "MaxQueued=1"]
     with serving(tmp_path, *settings) as listener, contextlib.ExitStack() as stack:
         first, second, third = (stack.enter_context(connect(listener)) for _ in range(3))
@@ -235,7 +235,7 @@ def test_uploads_together_take_no_more_memory_than_can_be_worked_on(tmp_path):
         waiting.until(lambda: listener.budget.free == 2_000_000)
 
 
-def test_chunks_take_memory_as_they_come(tmp_path):
+def test_chunks_reserve_memory_as_they_arrive(tmp_path):
     settings = ["MaxBody=100000", "ServerWorkers=1", "MaxQueued=0"]
     with serving(tmp_path, *settings) as listener, connect(listener) as first, connect(listener) as second:
         first.sendall(head(**CHUNKED) + b"186a0\r\n" + bytes(100_000))
@@ -246,7 +246,7 @@ def test_chunks_take_memory_as_they_come(tmp_path):
 
 
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="no list of open files")
-def test_no_upload_is_a_file(tmp_path):
+def test_uploads_are_never_written_to_disk(tmp_path):
     size = 5_000_000
     with serving(tmp_path, f"MaxBody={2 * size}") as listener, connect(listener) as connection:
         boundary = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
@@ -272,7 +272,7 @@ def _files():
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_curl_reads_why_and_needs_none_of_the_headers_of_a_browser(tmp_path):
+def test_curl_gets_results_and_errors(tmp_path):
     (tmp_path / "image.png").write_bytes(IMAGE)
     (tmp_path / "large.png").write_bytes(bytes(3_000_000))
     with serving(tmp_path, "MaxBody=2000000") as listener:

@@ -68,7 +68,7 @@ def until(condition):
     raise AssertionError("it never came to that")
 
 
-def test_without_a_broker_there_are_no_events(tmp_path):
+def test_without_a_broker_there_is_no_publisher(tmp_path):
     assert mqtt.open_publisher(graphs.configuration(tmp_path), {}) is None
 
 
@@ -79,7 +79,7 @@ def test_a_password_needs_a_user(tmp_path):
         mqtt.open_publisher(settings, {"ALL_MQTT_PASSWORD": "secret"})
 
 
-def test_a_password_file_that_others_read_is_refused(tmp_path):
+def test_a_password_file_readable_by_others_is_rejected(tmp_path):
     path = tmp_path / "password"
     path.write_text("secret\n")
     path.chmod(0o644)
@@ -90,13 +90,13 @@ def test_a_password_file_that_others_read_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("topic", ["", "ALL/#", "ALL/+/x"])
-def test_a_topic_that_cannot_be_published_to_is_refused(tmp_path, topic):
+def test_topics_with_wildcards_are_rejected(tmp_path, topic):
     with pytest.raises(ConfigurationError, match="MqttTopic"):
         graphs.configuration(tmp_path, f"MqttTopic={topic}")
 
 
 @brokers.needed
-def test_a_verdict_of_the_service_reaches_the_network(tmp_path, port):
+def test_a_result_of_the_service_is_published(tmp_path, port):
     with brokers.running(tmp_path, port), brokers.listening(port, TOPIC) as arrived, opened(tmp_path, port) as events:
         client = services.client(tmp_path, publisher=events)
         answer = client.post("/Inference", data=services.image(192)).get_json()
@@ -114,7 +114,7 @@ def test_a_verdict_of_the_service_reaches_the_network(tmp_path, port):
 
 @pytest.mark.slow
 @brokers.needed
-def test_nothing_is_lost_where_the_broker_is_away_for_a_while(tmp_path, port):
+def test_an_outage_of_the_broker_loses_nothing(tmp_path, port):
     # The broker keeps its listeners' messages on disk, as one that is meant to be restarted does.
     lines = ("allow_anonymous true", "persistence true", f"persistence_location {tmp_path}/")
     with opened(tmp_path, port) as events, contextlib.ExitStack() as listener:
@@ -135,7 +135,7 @@ def test_nothing_is_lost_where_the_broker_is_away_for_a_while(tmp_path, port):
 
 @pytest.mark.slow
 @brokers.needed
-def test_a_full_buffer_loses_the_oldest_and_says_so_once(tmp_path, port, caplog):
+def test_a_full_buffer_drops_the_oldest_and_logs_it_once(tmp_path, port, caplog):
     caplog.set_level(logging.INFO, "ClassifierServer")
     with opened(tmp_path, port, "MqttBuffer=3") as events:
         for number in range(8):
@@ -149,7 +149,7 @@ def test_a_full_buffer_loses_the_oldest_and_says_so_once(tmp_path, port, caplog)
     assert "MQTT: 5 results were lost" in caplog.text
 
 
-def test_a_broker_that_is_down_costs_nothing_and_is_told_once(tmp_path, port, caplog):
+def test_a_broker_that_is_down_costs_no_time_and_is_logged_once(tmp_path, port, caplog):
     with opened(tmp_path, port) as events:
         started = time.process_time()
         for number in range(2000):
@@ -163,7 +163,7 @@ def test_a_broker_that_is_down_costs_nothing_and_is_told_once(tmp_path, port, ca
 
 
 @brokers.needed
-def test_a_broker_that_hangs_costs_nothing_either(tmp_path, port):
+def test_a_broker_that_hangs_costs_no_time(tmp_path, port):
     with (
         brokers.running(tmp_path, port) as broker,
         brokers.listening(port, TOPIC) as arrived,
@@ -184,7 +184,7 @@ def test_a_broker_that_hangs_costs_nothing_either(tmp_path, port):
 
 @pytest.mark.slow
 @brokers.needed
-def test_the_server_itself_publishes(tmp_path, port):
+def test_the_server_publishes_results(tmp_path, port):
     settings = ("MqttBroker=localhost", f"MqttPort={port}", f"MqttTopic={TOPIC}")
     with (
         brokers.running(tmp_path, port),
@@ -201,7 +201,7 @@ def test_the_server_itself_publishes(tmp_path, port):
 
 
 @pytest.mark.slow
-def test_a_server_whose_broker_is_away_answers_and_ends_in_order(tmp_path, port):
+def test_a_server_without_its_broker_answers_and_stops(tmp_path, port):
     with servers.running(tmp_path, "MqttBroker=localhost", f"MqttPort={port}") as server:
         status = servers.request(server.port, body=services.image(192))[0]
         server.terminate()
@@ -212,7 +212,7 @@ def test_a_server_whose_broker_is_away_answers_and_ends_in_order(tmp_path, port)
 
 
 @brokers.needed
-def test_what_is_no_json_does_not_stop_the_rest(tmp_path, port, caplog):
+def test_an_event_that_is_not_json_does_not_stop_the_others(tmp_path, port, caplog):
     with brokers.running(tmp_path, port), brokers.listening(port, TOPIC) as arrived, opened(tmp_path, port) as events:
         events.publish({"number": object()})
         events.publish({"number": 1, "heat_map": "data:…"})
@@ -246,7 +246,7 @@ def test_tls_and_a_password(tmp_path, port, monkeypatch):
 
 
 @brokers.needed
-def test_a_wrong_password_is_told(tmp_path, port, caplog):
+def test_a_wrong_password_is_logged(tmp_path, port, caplog):
     passwords = tmp_path / "passwords"
     subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "all", "secret"], check=True, capture_output=True)
 
@@ -265,7 +265,7 @@ def test_a_wrong_password_is_told(tmp_path, port, caplog):
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 # paho-mqtt lets go of a socket whose handshake failed without closing it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_certificate_of_nobody_known_is_not_trusted(tmp_path, port, caplog):
+def test_an_unknown_certificate_is_not_trusted(tmp_path, port, caplog):
     certificate, key = tmp_path / "broker.crt", tmp_path / "broker.key"
     make_certificate(certificate, key)
 

@@ -83,7 +83,7 @@ def accesses(folder):
     return [line for line in map(json.loads, lines) if "Inference" in str(line)]
 
 
-def test_one_of_two_servers_is_killed_under_load_and_the_client_loses_nothing(tmp_path, monkeypatch):
+def test_killing_one_of_two_servers_under_load_loses_nothing(tmp_path, monkeypatch):
     count = 120
     images = tmp_path / "images"
     images.mkdir()
@@ -139,7 +139,7 @@ def alone(tmp_path):
         yield session, f"https://localhost:{port}", tmp_path / "one", one
 
 
-def test_the_caller_is_named_by_the_proxy_and_not_by_itself(alone):
+def test_the_proxy_sets_the_client_address(alone):
     session, address, folder, _ = alone
 
     answer = session.post(f"{address}/Inference", services.image(192), headers={"X-Forwarded-For": "203.0.113.7"})
@@ -150,7 +150,7 @@ def test_the_caller_is_named_by_the_proxy_and_not_by_itself(alone):
     assert "203.0.113.7" not in str(accesses(folder)[0])
 
 
-def test_what_is_too_large_and_what_is_not_there_are_told_in_json(alone):
+def test_errors_of_the_proxy_are_json(alone):
     session, address, _, server = alone
 
     by_server = session.post(f"{address}/Inference", bytes(3_000_000))

@@ -35,7 +35,7 @@ def holds(document, response, path, method):
         assert response.get_json()["code"] in described["description"]
 
 
-def test_every_address_but_the_pages_is_in_it(client, document):
+def test_the_document_has_every_endpoint_except_the_pages(client, document):
     rules = [rule for rule in client.application.url_map.iter_rules() if not rule.endpoint.startswith("pages.")]
 
     assert set(document["paths"]) == {rule.rule for rule in rules}
@@ -44,7 +44,7 @@ def test_every_address_but_the_pages_is_in_it(client, document):
         assert {method.upper() for method in document["paths"][rule.rule]} == rule.methods - {"HEAD", "OPTIONS"}
 
 
-def test_every_operation_says_what_it_does(document):
+def test_every_operation_is_described(document):
     for operations in document["paths"].values():
         for operation in operations.values():
             assert len(operation["summary"]) > 10
@@ -52,7 +52,7 @@ def test_every_operation_says_what_it_does(document):
             assert "200" in operation["responses"]
 
 
-def test_its_schemas_are_json_schemas_and_every_reference_leads_somewhere(document):
+def test_schemas_are_valid_and_references_resolve(document):
     for schema in document["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)
     text = str(document)
@@ -61,7 +61,7 @@ def test_its_schemas_are_json_schemas_and_every_reference_leads_somewhere(docume
     assert "https://" not in text, "nothing in it is fetched from elsewhere"
 
 
-def test_only_what_needs_the_key_says_so(document):
+def test_secured_endpoints_are_marked(document):
     secured = {path for path, found in document["paths"].items() if "security" in next(iter(found.values()))}
 
     assert secured == {"/Inference", "/v1/classify", "/v1/batch", "/v1/model", "/metrics"}
@@ -79,11 +79,11 @@ def test_only_what_needs_the_key_says_so(document):
         bytes(60000),
     ],
 )
-def test_answers_of_one_image_are_the_ones_described(client, document, path, content):
+def test_responses_for_one_image_match_the_document(client, document, path, content):
     holds(document, client.post(path, data=content), path, "post")
 
 
-def test_answers_of_a_batch_are_the_ones_described(client, document):
+def test_responses_for_a_batch_match_the_document(client, document):
     files = [(io.BytesIO(content), "a.png") for content in (services.image(192, 60), b"no image", b"")]
 
     response = client.post("/v1/batch", data={"file": files})
@@ -94,11 +94,11 @@ def test_answers_of_a_batch_are_the_ones_described(client, document):
 
 
 @pytest.mark.parametrize("path", ["/v1/model", "/health/live", "/health/ready", "/metrics"])
-def test_other_answers_are_the_ones_described(client, document, path):
+def test_other_responses_match_the_document(client, document, path):
     holds(document, client.get(path), path, "get")
 
 
-def test_refusals_are_the_ones_described(tmp_path):
+def test_errors_match_the_document(tmp_path):
     client = services.client(tmp_path, "MaxQueued=0", "RateLimitPerMinute=2", key=b"k" * 16)
     document = client.get("/openapi.json").get_json()
     known = {"X-API-Key": "k" * 16}
@@ -121,7 +121,7 @@ CHECKS = [check for check in schemathesis.checks.CHECKS.get_all() if check.__nam
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", schemathesis.GenerationMode)
 @pytest.mark.parametrize("path", ["/Inference", "/v1/classify", "/v1/batch", "/v1/model", "/health/ready", "/metrics"])
-def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(tmp_path, path, mode):
+def test_generated_requests_get_documented_responses(tmp_path, path, mode):
     card = model_card.load_model_card(graphs.write(tmp_path / "Model", content=graphs.pooled(), size=graphs.SIZE))
     client = services.client(tmp_path, "RateLimitPerMinute=0", "MaxBody=50000", card=card)
     schema = schemathesis.openapi.from_wsgi("/openapi.json", client.application)
@@ -140,7 +140,7 @@ def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(tmp_path
     client.service.close()
 
 
-def test_the_model_is_the_card_without_where_it_lies(client):
+def test_the_model_endpoint_returns_the_card_without_its_path(client):
     answer = client.get("/v1/model").get_json()
 
     assert answer["graph_sha256"] == client.service.card.graph_sha256
@@ -149,7 +149,7 @@ def test_the_model_is_the_card_without_where_it_lies(client):
     assert "path" not in answer
 
 
-def test_each_code_is_described_once_and_the_first_of_a_status_is_for_libraries():
+def test_the_first_code_of_a_status_is_used_for_library_errors():
     assert api_errors.api_error_from_status(400, "").code == "bad_request"
     assert api_errors.api_error_from_status(413, "").code == "body_too_large"
     assert api_errors.api_error_from_status(418, "").code == "bad_request"
@@ -157,7 +157,7 @@ def test_each_code_is_described_once_and_the_first_of_a_status_is_for_libraries(
     assert all(400 <= status <= 599 and words for status, words in api_errors.ERROR_CODES.values())
 
 
-def test_a_route_without_a_description_is_left_out(tmp_path):
+def test_an_undocumented_route_is_left_out(tmp_path):
     service = services.create_service(tmp_path)
     application = app.create_app(service)
     application.add_url_rule("/extra", "extra", lambda: "x")

@@ -25,7 +25,7 @@ def labels(**pairs):
     return tuple(sorted(pairs.items()))
 
 
-def test_requests_are_counted_by_address_and_outcome(client):
+def test_requests_are_counted_by_endpoint_and_outcome(client):
     for content in (services.image(192, 40), services.image(64, 40), b"no image"):
         client.post("/v1/classify", data=content)
     client.get("/made/up")
@@ -39,7 +39,7 @@ def test_requests_are_counted_by_address_and_outcome(client):
     assert found["all_request_seconds_count", labels(address="/v1/classify")] == 3
 
 
-def test_verdicts_scores_and_images_tell_of_drift(client):
+def test_predictions_scores_and_image_properties_are_counted(client):
     # Brightness is a third of the red, and of the 150 of blue in a 36th of the image, of which 0.875 a side is seen.
     for red, side in ((192, 40), (160, 600), (64, 40)):
         client.post("/Inference", data=services.image(red, side))
@@ -58,7 +58,7 @@ def test_verdicts_scores_and_images_tell_of_drift(client):
     assert found["all_inference_seconds_count", ()] == 3
 
 
-def test_a_batch_counts_each_image_that_was_read(client):
+def test_metrics_count_each_readable_image_of_a_batch(client):
     import io
 
     files = [(io.BytesIO(content), "a") for content in (services.image(192, 40), services.image(64, 40), b"no image")]
@@ -67,7 +67,7 @@ def test_a_batch_counts_each_image_that_was_read(client):
     assert figures(client)["all_score_count", ()] == 2
 
 
-def test_the_room_and_the_model(client):
+def test_metrics_of_the_queue_and_the_model(client):
     found = figures(client)
 
     assert found["all_places", ()] == 18
@@ -83,7 +83,7 @@ def test_the_room_and_the_model(client):
     assert figures(client)["all_ready", ()] == 0
 
 
-def test_two_services_do_not_share_their_figures(tmp_path):
+def test_two_services_do_not_share_metrics(tmp_path):
     first, second = services.client(tmp_path / "a"), services.client(tmp_path / "b")
     first.post("/Inference", data=services.image(192, 40))
 
@@ -93,7 +93,7 @@ def test_two_services_do_not_share_their_figures(tmp_path):
         each.service.close()
 
 
-def test_verdicts_are_published(tmp_path):
+def test_results_are_published(tmp_path):
     class Events(list):
         publish = list.append
 
@@ -110,7 +110,7 @@ def test_verdicts_are_published(tmp_path):
     assert events == [answer, "closed"]
 
 
-def test_the_access_log_escapes_and_rolls(tmp_path):
+def test_the_access_log_escapes_and_rotates(tmp_path):
     log = access_log.AccessLog(tmp_path / "Logs")
     log.write(path="a\r\nERROR forged \x1b[2J ü \u2028")
     log.close()
@@ -121,7 +121,7 @@ def test_the_access_log_escapes_and_rolls(tmp_path):
     assert (log.maxBytes, log.backupCount) == (10 << 20, 9)
 
 
-def test_a_full_disk_ends_the_access_log_once_and_nothing_else(tmp_path, caplog, monkeypatch):
+def test_a_full_disk_stops_the_access_log_only(tmp_path, caplog, monkeypatch):
     log = access_log.AccessLog(tmp_path / "Logs")
     client = services.client(tmp_path, access_log=log)
 

@@ -49,7 +49,7 @@ def outcome(folder, *settings, environ=None, **headers):
 
 
 @pytest.mark.parametrize(("method", "path"), ADDRESSES)
-def test_another_host_is_refused_at_every_address(ask, method, path):
+def test_a_foreign_host_is_rejected_at_every_endpoint(ask, method, path):
     assert ask({"Host": "evil.example.net"}, method, path, services.image(64, 20)) == "host_not_allowed"
 
 
@@ -70,7 +70,7 @@ def test_another_host_is_refused_at_every_address(ask, method, path):
         "localhost:",
     ],
 )
-def test_names_of_this_machine(ask, host):
+def test_host_names_of_this_machine(ask, host):
     assert ask({"Host": host}) == "ok"
 
 
@@ -96,7 +96,7 @@ def test_names_of_this_machine(ask, host):
         "[fe80::1%25eth0]",
     ],
 )
-def test_names_of_other_machines(ask, host):
+def test_host_names_of_other_machines(ask, host):
     assert ask({"Host": host}) == "host_not_allowed"
 
 
@@ -121,11 +121,11 @@ def test_names_of_other_machines(ask, host):
         (['AllowedHosts=["[2001:db8::9]"]'], "[2001:db8::9]:80", "ok"),
     ],
 )
-def test_configured_names(tmp_path, settings, host, expected):
+def test_configured_host_names(tmp_path, settings, host, expected):
     assert outcome(tmp_path, *settings, Host=host) == expected
 
 
-def test_a_program_need_not_name_the_host(tmp_path):
+def test_the_host_header_may_be_missing(tmp_path):
     client = services.client(tmp_path)
     found = []
 
@@ -141,7 +141,7 @@ def test_a_program_need_not_name_the_host(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["*", "https://lab.example.org", "lab.example.org:80", "a b", ""])
-def test_what_is_no_host_name(name):
+def test_invalid_allowed_hosts(name):
     with pytest.raises(ConfigurationError):
         Helpers.load_config(None, [f'AllowedHosts=["{name}"]'])
 
@@ -154,7 +154,7 @@ def test_what_is_no_host_name(name):
     "headers",
     [{"Origin": "http://evil.example.net"}, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}],
 )
-def test_a_page_of_another_site_is_refused_at_every_address(ask, method, path, headers):
+def test_a_foreign_origin_is_rejected_at_every_endpoint(ask, method, path, headers):
     assert ask(headers, method, path, services.image(64, 20)) == "origin_not_allowed"
 
 
@@ -179,7 +179,7 @@ def test_a_page_of_another_site_is_refused_at_every_address(ask, method, path, h
         {"Sec-Fetch-Site": "same-origin", "Origin": "http://evil.example.net"},
     ],
 )
-def test_pages_of_other_origins(ask, headers):
+def test_foreign_origins(ask, headers):
     assert ask(headers) == "origin_not_allowed"
 
 
@@ -196,19 +196,19 @@ def test_pages_of_other_origins(ask, headers):
         {"Origin": "https://lab.example.org", "Sec-Fetch-Site": "cross-site"},
     ],
 )
-def test_programs_own_pages_and_listed_origins(ask, headers):
+def test_allowed_origins(ask, headers):
     assert ask(headers) == "ok"
 
 
 @pytest.mark.parametrize(("path", "expected"), [("/", "ok"), ("/docs", "ok"), ("/v1/model", "origin_not_allowed")])
-def test_a_link_on_another_site_may_open_a_page_and_nothing_else(ask, path, expected):
+def test_other_sites_may_only_link_to_pages(ask, path, expected):
     followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
 
     assert ask(followed, path=path) == expected
     assert ask({**followed, "Sec-Fetch-Dest": "iframe"}, path=path) == "origin_not_allowed"
 
 
-def test_nothing_of_a_refused_page_is_classified_or_captured(tmp_path):
+def test_images_from_a_foreign_origin_are_not_stored(tmp_path):
     class Captured:
         kept = 0
 
@@ -248,7 +248,7 @@ def test_nothing_of_a_refused_page_is_classified_or_captured(tmp_path):
         ("192.0.2.1", "192.0.2.1", "", "192.0.2.1"),
     ],
 )
-def test_who_called(proxies, peer, forwarded, caller):
+def test_the_client_behind_proxies(proxies, peer, forwarded, caller):
     environ = {"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": forwarded}
 
     request_origin.TrustedProxies(proxies).apply_forwarded_headers(environ)
@@ -257,14 +257,14 @@ def test_who_called(proxies, peer, forwarded, caller):
 
 
 @pytest.mark.parametrize(("peer", "expected"), [("192.0.2.1", "ok"), ("192.0.2.2", "host_not_allowed")])
-def test_behind_a_proxy_the_host_that_it_was_asked_for_counts(tmp_path, peer, expected):
+def test_behind_a_proxy_the_forwarded_host_is_checked(tmp_path, peer, expected):
     settings = ["TrustedProxy=192.0.2.1", "Domain=lab.example.org"]
     headers = {"Host": "all-servers", "X-Forwarded-Host": "lab.example.org", "X-Forwarded-Proto": "https"}
 
     assert outcome(tmp_path, *settings, environ={"REMOTE_ADDR": peer}, **headers) == expected
 
 
-def test_a_foreign_host_is_refused_behind_a_proxy_too(tmp_path):
+def test_a_foreign_host_is_rejected_behind_a_proxy(tmp_path):
     settings = ["TrustedProxy=192.0.2.1", "Domain=lab.example.org"]
     headers = {"Host": "lab.example.org", "X-Forwarded-Host": "evil.example.net"}
 
@@ -279,13 +279,13 @@ def test_the_page_works_behind_a_proxy(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["*", "proxy.example.org", "10.0.0.0/8/8", "10.0.0.1 10.0.0.2"])
-def test_what_is_no_proxy(text):
+def test_invalid_trusted_proxies(text):
     with pytest.raises(ConfigurationError):
         Helpers.load_config(None, [f"TrustedProxy={text}"])
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0/0", "::/0", "10.0.0.0/33", "10.0.0.256", "1:2"])
-def test_a_proxy_that_is_no_network_or_every_network(tmp_path, text):
+def test_trusted_proxies_that_are_no_network_or_every_network(tmp_path, text):
     with pytest.raises(ConfigurationError) as error:
         request_origin.TrustedProxies(graphs.configuration(tmp_path, f"TrustedProxy={text}")["TrustedProxy"])
 

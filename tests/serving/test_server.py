@@ -44,11 +44,11 @@ def test_the_historic_lines(server):
     assert not any("WARNING" in line or "development server" in line for line in lines)
 
 
-def test_it_is_ready_once_its_port_is_open(server):
+def test_the_server_is_ready_when_its_port_is_open(server):
     assert servers.request(server.port, "GET", "/health/ready")[:2] == (200, {"status": "ok"})
 
 
-def test_a_taken_port_is_one_line(tmp_path):
+def test_a_taken_port_is_a_one_line_error(tmp_path):
     graphs.write(tmp_path / "Model", content=b"no graph")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -59,7 +59,7 @@ def test_a_taken_port_is_one_line(tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_no_model_is_one_line(tmp_path):
+def test_a_missing_model_is_a_one_line_error(tmp_path):
     result = servers.run(tmp_path)
 
     assert result.returncode == 1
@@ -68,7 +68,7 @@ def test_no_model_is_one_line(tmp_path):
     assert "Running" not in result.stdout
 
 
-def test_the_network_without_a_key_is_one_line(tmp_path):
+def test_a_missing_key_is_a_one_line_error(tmp_path):
     graphs.write(tmp_path / "Model", content=b"no graph")
     result = servers.run(tmp_path, "IP=0.0.0.0")
 
@@ -77,7 +77,7 @@ def test_the_network_without_a_key_is_one_line(tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_an_address_of_another_machine_is_one_line(tmp_path):
+def test_a_foreign_address_is_a_one_line_error(tmp_path):
     graphs.write(tmp_path / "Model", content=b"no graph")
     # 192.0.2.0/24 is for documentation only: no machine has it.
     result = servers.run(tmp_path, "IP=192.0.2.1", "AllowWithoutApiKey=true")
@@ -86,7 +86,7 @@ def test_an_address_of_another_machine_is_one_line(tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_what_can_be_no_host_name_is_one_line(tmp_path):
+def test_an_invalid_host_name_is_a_one_line_error(tmp_path):
     graphs.write(tmp_path / "Model", content=b"no graph")
     result = servers.run(tmp_path, "IP=a..b", "AllowWithoutApiKey=true")
 
@@ -95,7 +95,7 @@ def test_what_can_be_no_host_name_is_one_line(tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_the_whole_server_with_its_device(tmp_path):
+def test_the_real_server_with_its_device(tmp_path):
     with servers.running(tmp_path, real=True) as server:
         status, answer, _ = servers.request(server.port, body=services.image(160, 340))
         server.send_signal(signal.SIGTERM)
@@ -117,7 +117,7 @@ def test_the_whole_server_with_its_device(tmp_path):
         (lambda path: path.with_suffix(".json").write_text("{"), "the model card cannot be read"),
     ],
 )
-def test_a_damaged_model_is_one_line(tmp_path, damage, told):
+def test_a_damaged_model_is_a_one_line_error(tmp_path, damage, told):
     graphs.write(tmp_path / "Model", content=b"a graph that is never read")
     damage(tmp_path / "Model/ALLGraph.pb")
     result = servers.run(tmp_path, real=True)
@@ -128,7 +128,7 @@ def test_a_damaged_model_is_one_line(tmp_path, damage, told):
     assert "Running" not in result.stdout
 
 
-def test_a_device_that_gives_no_sound_answer_is_one_line(tmp_path):
+def test_a_device_with_invalid_output_is_a_one_line_error(tmp_path):
     graphs.write(tmp_path / "Model", kind="nan")
     result = servers.run(tmp_path, real=True)
 
@@ -138,7 +138,7 @@ def test_a_device_that_gives_no_sound_answer_is_one_line(tmp_path):
     assert "Running" not in result.stdout
 
 
-def test_no_tensorflow():
+def test_the_server_does_not_import_heavy_packages():
     script = """
 import sys
 from Classes.serving import server; from Classes.inference import backend, openvino_backend
@@ -160,13 +160,13 @@ def test_many_requests_over_one_connection(server):
             json.loads(response.read())
 
 
-def test_slashes_at_the_beginning_are_part_of_an_address(server):
+def test_leading_slashes_are_part_of_the_path(server):
     status, body, _ = servers.request(server.port, path="//Inference", body=services.image(64, 20))
 
     assert (status, body["code"]) == (404, "not_found")
 
 
-def test_a_body_in_chunks(server):
+def test_a_chunked_body(server):
     status, answer, _ = servers.request(server.port, body=iter([IMAGE[:50], IMAGE[50:]]))
 
     assert (status, answer["aClassification"]) == (200, "1")
@@ -195,7 +195,7 @@ def raw(port, content, rest=b""):
         (b"POST /Inference HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "bad_request"),
     ],
 )
-def test_what_is_no_request_is_refused_in_the_services_form(server, content, status, code):
+def test_invalid_http_gets_a_json_error(server, content, status, code):
     found, body = raw(server.port, content)
 
     assert (found, body["code"]) == (status, code)
@@ -234,7 +234,7 @@ PIECES += [b"Expect: 100-continue", b"Connection: close", b"\0", b"\xff\xfe", b"
         [b"%s", b"POST /v1/classify HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n", b"GET /%s HTTP/1.1\r\n\r\n"]
     ),
 )
-def test_no_bytes_are_a_defect(server, pieces, form):
+def test_no_bytes_cause_an_internal_error(server, pieces, form):
     sent = (form % b"".join(pieces)) + b"\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=waiting.LIMIT) as connection:
         # The server may have refused, and closed, before the last byte.
@@ -253,7 +253,7 @@ def test_no_bytes_are_a_defect(server, pieces, form):
 
 
 @pytest.mark.parametrize("size", [100_001, 5_000_000])
-def test_who_sends_too_much_still_reads_why(server, size):
+def test_a_client_that_sends_too_much_receives_the_error(server, size):
     head = f"POST /Inference HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode()
 
     status, body = raw(server.port, head, bytes(size))
@@ -262,7 +262,7 @@ def test_who_sends_too_much_still_reads_why(server, size):
     assert "MaxBody" in body["message"]
 
 
-def test_the_access_log_has_a_line_of_json_a_request_that_nobody_can_forge(server):
+def test_requests_cannot_forge_access_log_lines(server):
     path = server.folder / "Logs" / "Access.log"
     before = len(path.read_text().splitlines())
     raw(server.port, b"GET /a%0aERROR%1b[2J%e2%80%a8 HTTP/1.1\r\nUser-Agent: \x85\xe9\r\nX-Request-ID: one\r\n\r\n")
@@ -279,7 +279,7 @@ def test_the_access_log_has_a_line_of_json_a_request_that_nobody_can_forge(serve
     assert all(32 <= byte < 127 or byte == 10 for byte in path.read_bytes())
 
 
-def test_it_answers_while_a_slow_client_keeps_a_connection(server):
+def test_a_slow_client_does_not_block_others(server):
     with socket.create_connection(("127.0.0.1", server.port)) as slow:
         slow.sendall(b"POST /Inference HTTP/1.1\r\nContent-Length: 1000\r\n\r\nab")
 
@@ -312,7 +312,7 @@ def test_nothing_but_log_lines_is_printed(tmp_path):
 # Overload
 
 
-def test_a_crowd_is_answered_or_turned_away_and_the_next_is_answered(tmp_path):
+def test_overload_gives_results_or_503(tmp_path):
     free = tmp_path / "free"
     with servers.running(tmp_path, "MaxQueued=4", "RequestTimeout=600", hold=free) as server:
         with concurrent.futures.ThreadPoolExecutor(80) as pool:
@@ -342,7 +342,7 @@ def test_a_deadline(tmp_path):
 # Its end
 
 
-def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path):
+def test_sigterm_under_load_loses_no_accepted_request(tmp_path):
     with servers.running(tmp_path, hold=0.02) as server, concurrent.futures.ThreadPoolExecutor(8) as pool:
         loops = [pool.submit(_until_closed, server.port) for _ in range(8)]
         while sum(map(len, _done)) < 20:
@@ -377,7 +377,7 @@ def _until_closed(port):
             statuses.append(response.status)
 
 
-def test_while_it_stops_a_kept_connection_sees_not_ready_and_is_closed(tmp_path):
+def test_a_keep_alive_connection_sees_not_ready_and_is_closed_on_stop(tmp_path):
     free = tmp_path / "free"
     with servers.running(tmp_path, hold=free) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=waiting.LIMIT)
@@ -414,7 +414,7 @@ def _is_open(port):
     return True
 
 
-def test_work_that_never_ends_does_not_hold_it_beyond_the_drain(tmp_path):
+def test_work_that_never_ends_does_not_delay_the_stop_beyond_its_timeout(tmp_path):
     with (
         servers.running(tmp_path, "ShutdownTimeout=0.5", hold=600) as server,
         concurrent.futures.ThreadPoolExecutor(1) as pool,
@@ -429,7 +429,7 @@ def test_work_that_never_ends_does_not_hold_it_beyond_the_drain(tmp_path):
         assert isinstance(lost.exception(), (http.client.HTTPException, ConnectionError))
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path):
+def test_a_second_signal_stops_the_server_at_once(tmp_path):
     with (
         servers.running(tmp_path, "ShutdownTimeout=600", hold=600) as server,
         concurrent.futures.ThreadPoolExecutor(1) as pool,
@@ -446,7 +446,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
         assert lost.exception() is not None
 
 
-def test_ctrl_c_is_an_end_in_order(tmp_path):
+def test_ctrl_c_stops_the_server_in_order(tmp_path):
     with servers.running(tmp_path) as server:
         server.send_signal(signal.SIGINT)
 
@@ -458,7 +458,7 @@ def test_ctrl_c_is_an_end_in_order(tmp_path):
 
 
 @pytest.mark.parametrize(("settings", "caller"), [(["TrustedProxy=127.0.0.1"], "203.0.113.9"), ([], "127.0.0.1")])
-def test_only_a_trusted_proxy_names_the_caller(tmp_path, settings, caller):
+def test_only_a_trusted_proxy_sets_the_client_address(tmp_path, settings, caller):
     with servers.running(tmp_path, *settings) as server:
         servers.request(server.port, "GET", "/health/live", X_Forwarded_For="203.0.113.9")
 
@@ -478,7 +478,7 @@ def test_captured_images_and_a_key_from_the_environment(tmp_path):
     assert kept.read_bytes() == IMAGE
 
 
-def test_head_and_body_leave_as_one(tmp_path):
+def test_headers_and_body_are_sent_together(tmp_path):
     # One that is killed between the two would leave an answer that a proxy can no longer ask another server for.
     image = services.image(192)
     head = f"POST /Inference HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(image)}\r\n\r\n".encode()

@@ -65,11 +65,11 @@ def outcome(client, body, path="/v1/classify"):
     return response.status_code, answer.get("code")
 
 
-def test_every_kind_mode_and_orientation_has_a_verdict(client):
+def test_every_format_mode_and_orientation_has_a_result(client):
     assert {outcome(client, body) for body in seeds()} == {(200, None)}
 
 
-def test_cut_and_flipped_images_are_verdicts_or_refusals_and_change_nothing_else(client):
+def test_truncated_and_corrupted_images_give_results_or_errors(client):
     generator, images = random.Random(7), list(seeds())
     before = client.post("/v1/classify", data=images[0]).get_json()["probabilities"]
     for number in range(400):
@@ -87,7 +87,7 @@ def test_cut_and_flipped_images_are_verdicts_or_refusals_and_change_nothing_else
     assert client.service.admission.in_flight == 0
 
 
-def test_what_is_no_image_or_too_large_a_one(client):
+def test_invalid_and_oversized_images(client):
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("a.jpg", next(seeds()))
@@ -126,7 +126,7 @@ BODIES = strategies.binary(max_size=200) | strategies.sampled_from([services.ima
     body=BODIES,
     length=strategies.sampled_from([None, None, None, "", "-1", "7", "x", "9" * 30]),
 )
-def test_no_request_is_a_defect(client, path, method, query, kind, headers, body, length):
+def test_no_request_causes_an_internal_error(client, path, method, query, kind, headers, body, length):
     environment = {"PATH_INFO": path, "REQUEST_METHOD": method, "QUERY_STRING": query, "CONTENT_TYPE": kind}
     environment |= {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
     environment |= {} if length is None else {"CONTENT_LENGTH": length}
@@ -139,7 +139,7 @@ def test_no_request_is_a_defect(client, path, method, query, kind, headers, body
     assert client.service.admission.in_flight == 0
 
 
-def test_many_threads_get_their_own_answers(tmp_path):
+def test_concurrent_requests_get_their_own_results(tmp_path):
     application = services.client(tmp_path, "RateLimitPerMinute=0", "MaxQueued=1000")
     values = [value for value in graphs.RED for _ in range(10)]
 
@@ -156,7 +156,7 @@ def test_many_threads_get_their_own_answers(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_server_and_the_classifier_say_the_same(tmp_path):
+def test_server_and_classifier_give_the_same_results(tmp_path):
     """On the same model and device, whatever the image's kind."""
     card = model_card.load_model_card(graphs.write(tmp_path / "Model"))
     pixels = smears.cell(True, 2, size=360)

@@ -27,7 +27,7 @@ def client(tmp_path, monkeypatch):
         ("/style.css", "style.css", "text/css"),
     ],
 )
-def test_the_page_and_its_parts_need_no_key(client, path, name, kind):
+def test_the_page_and_its_files_need_no_key(client, path, name, kind):
     with client.get(path) as response:
         assert response.status_code == 200
         assert response.get_data(as_text=True) == f"content of {name}"
@@ -35,12 +35,12 @@ def test_the_page_and_its_parts_need_no_key(client, path, name, kind):
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
 
 
-def test_the_head_of_a_page(client):
+def test_head_requests(client):
     with client.head("/") as response:
         assert (response.status_code, response.get_data()) == (200, b"")
 
 
-def test_a_part_that_has_not_changed_is_not_sent_again(client):
+def test_unchanged_files_are_not_sent_again(client):
     with client.get("/app.js") as first:
         tag = first.headers["ETag"]
     with client.get("/app.js", headers={"If-None-Match": tag}) as again:
@@ -57,7 +57,7 @@ def test_nothing_else_is_served(client, path):
     assert response.get_json()["code"] == "not_found"
 
 
-def test_the_pages_are_not_for_posting(client):
+def test_pages_do_not_accept_post(client):
     response = client.post("/", data=b"x")
 
     assert response.status_code == 405

@@ -38,7 +38,7 @@ def open_client(tmp_path):
         client.service.close()
 
 
-def test_what_was_sent_is_kept_as_it_was_with_its_verdict(tmp_path, open_client):
+def test_uploads_are_stored_unchanged_with_their_result(tmp_path, open_client):
     content = services.image(192, 40, "JPEG")
     client = open_client()
 
@@ -53,7 +53,7 @@ def test_what_was_sent_is_kept_as_it_was_with_its_verdict(tmp_path, open_client)
     assert row["model"] == answer["model"]
 
 
-def test_each_content_is_kept_once_across_restarts_and_each_answer_has_a_line(tmp_path, open_client):
+def test_each_image_is_stored_once_and_each_result_logged(tmp_path, open_client):
     requests = []
     for _ in range(2):
         client = open_client()
@@ -65,7 +65,7 @@ def test_each_content_is_kept_once_across_restarts_and_each_answer_has_a_line(tm
     assert [(row["sha256"], row["request_id"]) for row in rows(tmp_path / "Captured")] == requests
 
 
-def test_the_answer_of_a_new_model_to_a_known_image_has_a_line(tmp_path, open_client):
+def test_the_result_of_a_new_model_is_logged_for_a_stored_image(tmp_path, open_client):
     content = services.image(64, 40)
     open_client().post("/Inference", data=content)
     client = open_client()
@@ -77,7 +77,7 @@ def test_the_answer_of_a_new_model_to_a_known_image_has_a_line(tmp_path, open_cl
     assert first["model"] != second["model"] == "f" * 64
 
 
-def test_no_answer_waits_for_the_disk_and_a_stop_writes_what_waits(tmp_path, monkeypatch):
+def test_responses_do_not_wait_for_the_disk_and_a_stop_writes_the_queue(tmp_path, monkeypatch):
     captured = upload_store.UploadStore(tmp_path / "Captured", 1 << 20)
     client = services.client(tmp_path, upload_store=captured)
     free, flush = threading.Event(), os.fsync
@@ -92,7 +92,7 @@ def test_no_answer_waits_for_the_disk_and_a_stop_writes_what_waits(tmp_path, mon
     assert len(kept(tmp_path / "Captured")) == len(rows(tmp_path / "Captured")) == 20
 
 
-def test_what_waits_for_a_slow_disk_is_bounded(tmp_path, monkeypatch, caplog):
+def test_the_queue_for_a_slow_disk_is_bounded(tmp_path, monkeypatch, caplog):
     images = [services.image(red, 40, "BMP") for red in range(20)]
     monkeypatch.setattr(upload_store, "MAX_QUEUED_BYTES", 5 * len(images[0]))
     captured = upload_store.UploadStore(tmp_path / "Captured", 1 << 20)
@@ -109,7 +109,7 @@ def test_what_waits_for_a_slow_disk_is_bounded(tmp_path, monkeypatch, caplog):
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
-def test_the_log_is_bounded_and_keeps_the_newest_line_of_each_image(tmp_path, open_client, monkeypatch):
+def test_the_log_is_bounded_and_keeps_the_latest_line_of_each_image(tmp_path, open_client, monkeypatch):
     monkeypatch.setattr(upload_store, "MIN_LOG_SIZE", 4000)
     monkeypatch.setattr(upload_store, "LOG_FRACTION", 0)
     client = open_client()
@@ -124,7 +124,7 @@ def test_the_log_is_bounded_and_keeps_the_newest_line_of_each_image(tmp_path, op
     assert found[-1]["request_id"] == "n39"
 
 
-def test_other_files_of_the_folder_are_neither_counted_nor_removed(tmp_path):
+def test_other_files_in_the_folder_are_neither_counted_nor_deleted(tmp_path):
     (tmp_path / "ALLGraph.pb").write_bytes(bytes(5000))
     (tmp_path / "Im001_1.jpg").write_bytes(bytes(5000))
     (tmp_path / f"{'0' * 64}.jpg").write_bytes(bytes(900))
@@ -149,13 +149,13 @@ def finding(content):
     )
 
 
-def test_what_is_refused_is_not_kept(tmp_path, open_client):
+def test_unusable_images_are_not_stored(tmp_path, open_client):
     open_client().post("/Inference", data=b"no image")
 
     assert kept(tmp_path / "Captured") == {}
 
 
-def test_nothing_is_kept_unless_it_is_switched_on(tmp_path):
+def test_nothing_is_stored_by_default(tmp_path):
     client = services.client(tmp_path)
     client.post("/Inference", data=services.image(64, 40))
     client.service.close()
@@ -163,7 +163,7 @@ def test_nothing_is_kept_unless_it_is_switched_on(tmp_path):
     assert not (tmp_path / "Model/Data/Captured").exists()
 
 
-def test_the_oldest_make_room_and_leave_the_log(tmp_path, open_client):
+def test_the_oldest_images_are_deleted_first(tmp_path, open_client):
     images = [services.image(red, 40, "BMP") for red in range(10)]
     size = len(images[0])
     client = open_client(most=3 * size)
@@ -176,7 +176,7 @@ def test_the_oldest_make_room_and_leave_the_log(tmp_path, open_client):
     assert [row["file"] for row in rows(tmp_path / "Captured")] == expected
 
 
-def test_a_restart_knows_which_are_the_oldest(tmp_path, open_client):
+def test_the_age_of_images_survives_a_restart(tmp_path, open_client):
     images = [services.image(red, 40, "BMP") for red in range(4)]
     client = open_client()
     for age, content in enumerate(images[:3]):
@@ -191,7 +191,7 @@ def test_a_restart_knows_which_are_the_oldest(tmp_path, open_client):
     assert set(kept(tmp_path / "Captured")) == left
 
 
-def test_an_image_larger_than_the_whole_folder_leaves_the_others(tmp_path, open_client):
+def test_an_image_larger_than_the_limit_deletes_no_others(tmp_path, open_client):
     client = open_client(most=6000)
     client.post("/Inference", data=services.image(64, 40, "BMP"))
     client.post("/Inference", data=services.image(64, 100, "BMP"))
@@ -199,7 +199,7 @@ def test_an_image_larger_than_the_whole_folder_leaves_the_others(tmp_path, open_
     assert len(kept(tmp_path / "Captured")) == 1
 
 
-def test_a_full_disk_is_told_once_and_every_answer_is_given(tmp_path, open_client, monkeypatch, caplog):
+def test_a_full_disk_is_logged_once_and_stops_no_response(tmp_path, open_client, monkeypatch, caplog):
     def full(path, content):
         raise OSError(28, "No space left on device")
 
@@ -212,7 +212,7 @@ def test_a_full_disk_is_told_once_and_every_answer_is_given(tmp_path, open_clien
     assert caplog.text.count("No space left on device") == 1
 
 
-def test_a_torn_last_line_of_the_log_does_not_matter(tmp_path, open_client):
+def test_an_incomplete_last_log_line_is_ignored(tmp_path, open_client):
     folder = tmp_path / "Captured"
     folder.mkdir()
     (folder / upload_store.LOG_NAME).write_text('{"file": "ab')
@@ -225,7 +225,7 @@ def test_a_torn_last_line_of_the_log_does_not_matter(tmp_path, open_client):
     assert [row["file"] for row in rows(folder)] == list(kept(folder))
 
 
-def test_a_torn_line_takes_no_other_with_it(tmp_path, open_client):
+def test_an_incomplete_log_line_does_not_damage_the_next(tmp_path, open_client):
     folder = tmp_path / "Captured"
     folder.mkdir()
     (folder / upload_store.LOG_NAME).write_text('{"file": "ab')
@@ -239,7 +239,7 @@ def test_a_torn_line_takes_no_other_with_it(tmp_path, open_client):
     assert sorted(json.loads(line)["file"] for line in lines) == sorted(kept(folder))
 
 
-def test_an_image_whose_line_cannot_be_written_is_captured_the_next_time(tmp_path, open_client, monkeypatch):
+def test_an_image_without_a_log_line_is_stored_the_next_time(tmp_path, open_client, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -254,7 +254,7 @@ def test_an_image_whose_line_cannot_be_written_is_captured_the_next_time(tmp_pat
     assert [row["file"] for row in rows(tmp_path / "Captured")] == list(kept(tmp_path / "Captured"))
 
 
-def test_captured_images_are_no_class_to_train_on(tmp_path):
+def test_stored_uploads_are_not_training_data(tmp_path):
     for name in ("0", "1", "Captured"):
         folder = tmp_path / "Model/Data" / name
         folder.mkdir(parents=True)

@@ -36,7 +36,7 @@ class Elements(html.parser.HTMLParser):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_names_is_served(page, tmp_path):
+def test_files_referenced_by_a_page_exist(page, tmp_path):
     client = services.client(tmp_path)
     named = [fields.get("href") or fields.get("src") for _, fields in Elements(page).found]
     named = [address for address in named if address]
@@ -51,14 +51,14 @@ def test_what_a_page_names_is_served(page, tmp_path):
 
 
 @pytest.mark.parametrize("path", sorted(page_routes.STATIC_FOLDER.iterdir()), ids=lambda path: path.name)
-def test_nothing_comes_from_outside(path):
+def test_pages_load_nothing_from_other_hosts(path):
     text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
 
     assert not re.search(r"https?://|//[a-z]+\.|@import|\burl\(|\beval\(|innerHTML|insertAdjacentHTML", text)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_nothing_is_inline(page):
+def test_pages_have_no_inline_scripts_or_styles(page):
     for name, fields in Elements(page).found:
         assert name != "style"
         assert name != "script" or fields.get("src")
@@ -66,7 +66,7 @@ def test_nothing_is_inline(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_names_an_element_finds_it(page):
+def test_referenced_element_ids_exist(page):
     elements = Elements(page).found
     ids = [fields["id"] for _, fields in elements if "id" in fields]
     script = (page_routes.STATIC_FOLDER / {"index.html": "app.js"}.get(page, "docs.js")).read_text(encoding="utf-8")
@@ -79,7 +79,7 @@ def test_what_names_an_element_finds_it(page):
     assert set(named) <= set(ids)
 
 
-def test_every_field_has_a_label():
+def test_every_input_has_a_label():
     elements = Elements("index.html").found
     labels = {fields["for"] for name, fields in elements if name == "label"}
 
@@ -87,7 +87,7 @@ def test_every_field_has_a_label():
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_notice_is_that_of_every_answer(page):
+def test_pages_show_the_disclaimer(page):
     words = " ".join(Elements(page).text.split())
 
     assert Helpers.DISCLAIMER.lower() in words.lower().replace("research use only.", "research use only:")
@@ -104,14 +104,14 @@ def contrast(one, other):
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def test_the_contrast_rule_itself():
+def test_the_contrast_formula():
     # From the definition in WCAG 2: black on white is 21, #767676 on white just over 4.5.
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.005)
 
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
-def test_texts_stand_out_from_their_ground(theme):
+def test_text_has_enough_contrast(theme):
     blocks = re.findall(r":root \{([^}]*)\}", (page_routes.STATIC_FOLDER / "style.css").read_text(encoding="utf-8"))
     colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", blocks[theme]))
 
@@ -228,7 +228,7 @@ def fits(driver):
 
 
 @pytest.mark.slow
-def test_verdicts_are_shown(page, folder):
+def test_results_are_shown(page, folder):
     choose(page, folder, "sick.png", "well, blue.png")
     choose(page, folder, "=1+1.png", "broken.png")
     shown = rows(page)
@@ -266,7 +266,7 @@ def test_the_saved_csv(page, folder):
     assert broken["error"].endswith("(not_an_image)")
 
 
-def test_images_may_be_dropped_anywhere(page, folder):
+def test_images_can_be_dropped_anywhere_on_the_page(page, folder):
     content = base64.b64encode((folder / "sick.png").read_bytes()).decode()
     page.execute_script(
         """
@@ -284,7 +284,7 @@ def test_images_may_be_dropped_anywhere(page, folder):
     assert page.execute_script("return window.prevented")
 
 
-def test_a_heat_map_is_shown_larger(page, folder):
+def test_a_heat_map_can_be_enlarged(page, folder):
     choose(page, folder, "sick.png")
     rows(page)
     small = page.find_element("css selector", ".map button")
@@ -299,7 +299,7 @@ def test_a_heat_map_is_shown_larger(page, folder):
     assert not by_id(page, "larger").is_displayed()
 
 
-def test_by_keyboard_alone(page, folder):
+def test_the_page_can_be_used_by_keyboard(page, folder):
     from selenium.webdriver import ActionChains, Keys
 
     def press(key):
@@ -329,7 +329,7 @@ def test_by_keyboard_alone(page, folder):
 
 
 @pytest.mark.slow
-def test_at_most_three_at_once_and_again_when_told_so(page, folder):
+def test_at_most_three_requests_run_and_busy_ones_are_retried(page, folder):
     page.execute_script(HINDERED, 4)
     choose(page, folder, "sick.png", "well, blue.png", "=1+1.png")
     choose(page, folder, "sick.png", "well, blue.png", "=1+1.png")
@@ -358,7 +358,7 @@ def test_a_cleared_list_stays_empty(page, folder):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_on_a_phone(page, folder, theme):
+def test_the_page_fits_a_phone(page, folder, theme):
     browser.width(page, 360, prefers_color_scheme=theme)
     empty = fits(page)
     choose(page, folder, "sick.png", "well, blue.png", "broken.png")
@@ -373,7 +373,7 @@ def test_on_a_phone(page, folder, theme):
     assert 0 <= top < 800
 
 
-def test_a_narrow_table_is_still_one_to_a_screen_reader(page, folder):
+def test_screen_readers_see_a_table_on_narrow_screens(page, folder):
     browser.width(page, 360)
     choose(page, folder, "sick.png")
     rows(page)
