@@ -102,7 +102,10 @@ def latest_checkpoint(folder: str | pathlib.Path) -> tuple[int, dict[str, numpy.
         except CheckpointError as error:
             logging.getLogger("Trainer").warning("%s The checkpoint before it is used.", error)
     if found:
-        raise CheckpointError(f"{folder}: all checkpoints are damaged. Move the folder away to start over.")
+        raise CheckpointError(
+            f"{folder}: all checkpoints are damaged. Move the folder away to start over.",
+            code="all_checkpoints_damaged",
+        )
     return None
 
 
@@ -120,4 +123,6 @@ def read_checkpoint(prefix: str | pathlib.Path) -> dict[str, numpy.ndarray]:
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         words = getattr(error, "message", None) or str(error)
-        raise CheckpointError(f"{prefix}: not an intact checkpoint ({words.splitlines()[0]}).") from error
+        raise CheckpointError(
+            f"{prefix}: not an intact checkpoint ({words.splitlines()[0]}).", code="damaged_checkpoint"
+        ) from error

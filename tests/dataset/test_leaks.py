@@ -9,7 +9,7 @@ import pytest
 from Classes import Data
 from Classes.common import atomic_files, input_files
 from Classes.common.errors import DataError
-from Classes.dataset import discovery, grouping, held_out, tfrecords
+from Classes.dataset import discovery, grouping, held_out, overlapping_crops, tfrecords
 from tests.support import smears
 from tests.support.folders import configuration, put
 
@@ -24,6 +24,12 @@ def picture(number, turns=0, mirrored=False):
 
 def add(folder, name, number, **change):
     return put(folder, name, content=smears.png(picture(number, **change)))
+
+
+@pytest.fixture(autouse=True)
+def no_search_for_crops(monkeypatch):
+    """These pictures are noise, so that nearly all pairs would be aligned; test_overlapping_crops tests that search."""
+    monkeypatch.setattr(overlapping_crops, "describe", lambda picture: None)
 
 
 PATIENTS = 8

@@ -73,8 +73,9 @@ def test_nothing_whole_is_an_error(tmp_path):
     checkpoint_files.save_checkpoint(tmp_path, 1, values(1))
     (tmp_path / f"model.ckpt-1{checkpoint_files.DATA_SUFFIX}").write_bytes(b"")
 
-    with pytest.raises(CheckpointError, match="no checkpoint in it is whole"):
+    with pytest.raises(CheckpointError) as raised:
         checkpoint_files.latest_checkpoint(tmp_path)
+    assert raised.value.code == "all_checkpoints_damaged"
 
 
 def test_an_empty_folder_has_none(tmp_path):
