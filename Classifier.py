@@ -2,7 +2,7 @@
 
 python3 Classifier.py                            # the test images in Model/Test
 python3 Classifier.py InceptionTest              # the same, as in the older documents
-python3 Classifier.py --device NCS1              # on the Movidius stick; see Device in the README
+python3 Classifier.py --device NCS1              # on the Movidius stick; see docs/devices.md
 python3 Classifier.py Devices                    # what there is to compute on, with the time per image
 python3 Classifier.py smear.png Slides/          # any files and folders, folders with everything below them
 python3 Classifier.py --csv out.csv Slides/      # also one row an image as CSV; --json PATH the same as JSON

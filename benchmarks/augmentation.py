@@ -1,7 +1,7 @@
 """Speed of Data.py Augment and Data.py Check, and whether the check finds what was planted.
 
 python3 benchmarks/augmentation.py                          # 78 originals, then an audit of 2,000 images
-python3 benchmarks/augmentation.py --images 10000           # the audit that the README states
+python3 benchmarks/augmentation.py --images 10000           # the audit in docs/data.md
 python3 benchmarks/augmentation.py --source CLASS_FOLDERS   # the first 39 real images of each class are augmented
 
 The audited images are drawn, 360x363 pixels, no two alike; PLANTED of each kind of copy are put among them. Works in

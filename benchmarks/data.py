@@ -1,7 +1,7 @@
 """Speed and memory of Data.py: images a second, every one fully decoded, and the largest memory of the process.
 
 python3 benchmarks/data.py                                   # 1,000 and 5,000 drawn smears of 360x363 pixels
-python3 benchmarks/data.py --images 1000 50000               # the range that the README states
+python3 benchmarks/data.py --images 1000 50000               # the range in docs/benchmarks.md
 python3 benchmarks/data.py --source FOLDER_OF_JPEGS          # of real images instead
 python3 benchmarks/run.py data --sizes 1000 100000           # beside TensorFlow's plain writing and a bare read
 

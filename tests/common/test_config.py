@@ -289,7 +289,7 @@ def test_settings_has_a_section_of_its_own():
         ("Epoch=5", "unknown_key", "Epochs?"),
         ("Clasifier.Epochs=5", "unknown_key", "Classifier.Epochs?"),
         ("Serving.Epochs=5", "unknown_key", "Serving.Epochs"),
-        ("=5", "unknown_key", "README"),
+        ("=5", "unknown_key", "docs/configuration.md"),
         ("Epochs=", "invalid_value", 'Epochs is ""'),
         ("Epochs=many", "invalid_value", 'Epochs is "many"'),
         ("LearningRate=NaN", "invalid_value", 'LearningRate is "NaN"'),
