@@ -231,7 +231,7 @@ def _suggest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {lower[near[0]]}?"
-    return f"; the keys are {', '.join(lower.values())}" if len(lower) < 10 else "; docs/configuration.md lists all keys"
+    return f"; the keys are {', '.join(lower.values())}" if len(lower) < 10 else "; see docs/configuration.md"
 
 
 def _describe_constraint(rule: dict[str, Any]) -> str:
