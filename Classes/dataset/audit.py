@@ -1,20 +1,18 @@
-"""The audit of a data folder: what is broken, doubled, unbalanced or tells the classes apart without a cell."""
+"""Audit a data folder: unreadable images, duplicates, class imbalance, and differences that predict the class."""
 
 import collections
-import dataclasses
-import hashlib
 import itertools
 import logging
 import pathlib
 import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy
-import PIL.Image
-import PIL.ImageStat
 
 from Classes import Helpers
-from Classes.common import atomic_files, input_files, parallel
-from Classes.common.errors import ImageError
+from Classes.common import atomic_files, input_files
+from Classes.common.config import Configuration
 from Classes.dataset import (
     audit_report,
     discovery,
@@ -23,20 +21,20 @@ from Classes.dataset import (
     image_records,
     leakage_probe,
     near_duplicates,
-    overlapping_crops,
     perceptual_hash,
     tfrecords,
 )
-from Classes.imaging import color_stats, content_check, decode, network_input
+from Classes.dataset.audit_record import TEST, AuditRecord
+from Classes.imaging import color_stats, network_input
 
-# Lower than what Data.py acts on: here a person looks at the pairs. Much lower, and the fingerprints' bound would spare
-# no comparison.
+# Similarity from which a pair is reported. Lower than the similarity at which Data.py acts, because a person checks the
+# pairs; much lower, and the upper bound of the comparison would exclude nothing.
 SIMILARITY_REPORTED = 0.85
 
-# A side or a proportion that differs from the usual one by more than this factor is odd.
+# Largest ratio of a side or an aspect ratio to the usual one.
 OUTLIER_RATIO = 1.5
 
-# A class with less than this share of the largest one's images is told.
+# Smallest ratio of the source images of the smallest and the largest class.
 MIN_BALANCE = 0.5
 
 # What the comparison of images does not find; docs/data.md has the measured shares.
@@ -47,108 +45,70 @@ NOT_FOUND = (
     "not found."
 )
 
+LEAK_KINDS = (
+    ("across_splits", "Leak between the splits", "run python3 Data.py again, which keeps them in one split"),
+    ("across_test", "Leak into the test images", "python3 Data.py excludes images that belong to test images"),
+    ("across_classes", "One image in several classes", "correct the labels; python3 Data.py leaves them out"),
+)
+
 log = logging.getLogger("Data")
 
 
-@dataclasses.dataclass(slots=True)
-class AuditRecord:
-    """What the audit keeps of an image.
+def audit_dataset(configuration: Configuration, strict: bool = False) -> int:
+    """Audit DatasetDir and TestImagePath without changing them.
 
-    Attributes:
-      path, filename, group, sha256: as of Data.ImageRecord; class_name is "Test" for a test image.
-      split: "train", "validation", "test", or "" where Data.py has not used it.
-      width, height, mode, format: of the stored image.
-      metadata: figures of the file that have nothing to do with its picture.
-      bytes_per_pixel: size of the file.
-      colours: color_stats.color_features's figures; background and means: three levels each.
-      fingerprint, crops: see perceptual_hash and overlapping_crops.
-    """
-
-    path: pathlib.Path
-    filename: str
-    class_name: str
-    group: str
-    split: str
-    sha256: str
-    width: int
-    height: int
-    mode: str
-    format: str
-    metadata: list
-    bytes_per_pixel: float
-    background: tuple
-    means: list
-    colours: numpy.ndarray
-    fingerprint: numpy.ndarray
-    crops: numpy.ndarray
-
-
-def audit_dataset(configuration, strict=False):
-    """Audit DatasetDir and TestImagePath; nothing is changed there.
-
-    Writes ReportDir/Data.html, which needs no network, and Data.json with the same findings.
+    Writes ReportDir/Data.html, which works offline, and Data.json with the same findings.
 
     Args:
       configuration: Configuration.
-      strict: any finding makes the exit code 1.
+      strict: return exit code 1 if there is any finding.
     Returns:
       exit code.
     Raises:
-      DataError: the folders are not what the configuration expects.
+      DataError: the folders do not have the expected layout.
     """
     files, ignored = discovery.find_class_images(configuration)
-    looks, unreadable = scan_images(configuration, files)
-    findings = summarize(configuration, looks)
+    records, unreadable = scan_images(configuration, files)
+    findings = summarize(configuration, records)
     findings |= {"unreadable": unreadable, "ignored": ignored, "notice": Helpers.DISCLAIMER}
     findings["problems"] = list_problems(findings)
     folder = configuration.path("ReportDir")
-    page = audit_report.render_audit(configuration, findings, looks)
+    page = audit_report.render_audit(configuration, findings, records)
     with atomic_files.folder_lock(folder, wait=True):
         atomic_files.write_json(folder / "Data.json", atomic_files.with_checksum(findings))
         atomic_files.write_atomic(folder / "Data.html", page)
     for problem in findings["problems"]:
         log.warning("%s: %s", problem["title"], problem["text"])
-    log.info("%d images audited, %d findings.", len(looks), len(findings["problems"]))
+    log.info("%d images audited, %d findings.", len(records), len(findings["problems"]))
     log.info("Wrote %s and Data.json", folder / "Data.html")
     return 1 if strict and findings["problems"] else 0
 
 
-def scan_images(configuration, files):
-    """Decode every image in full and keep what the audit needs.
+def scan_images(
+    configuration: Configuration, files: dict[str, list[pathlib.Path]]
+) -> tuple[list[AuditRecord], list[dict[str, str]]]:
+    """Decode every image in full.
 
     Args:
       configuration: Configuration.
       files: {class: [paths]}.
     Returns:
-      ([Look, by file name], [{"file", "reason"} of what cannot be read or shows nothing]).
+      (records ordered by file name, [{"file", "reason"}] of images that cannot be read or are blank).
     """
     tests, skipped = input_files.walk(configuration, configuration.path("TestImagePath"))
     skipped.report(log, configuration.path("TestImagePath"))
-    groups = held_out.group_images(
-        configuration, files, grouping.load_patient_map(configuration.path("DatasetDir"))
-    ).groups
-    splits = _splits(configuration)
-    work = [(path, name, discovery.relative_name(name, path)) for name, paths in files.items() for path in paths]
-    work += [(path, "Test", discovery.relative_name("Test", path)) for path in tests]
-
-    def one(path, class_name, filename):
-        try:
-            data = path.read_bytes()
-            split = "test" if class_name == "Test" else splits.get(filename, "")
-            return _scan_image(configuration, path, data, class_name, filename, groups.get(filename, filename), split)
-        except (ImageError, OSError) as error:
-            return {"file": filename, "reason": str(error)}
-
-    looks, unreadable = [], []
-    with Helpers.progress(total=len(work), desc="Audit", unit="image") as bar:
-        for found in parallel.map_threads(one, work, configuration.workers):
-            bar.update()
-            (looks if isinstance(found, AuditRecord) else unreadable).append(found)
-    return sorted(looks, key=lambda look: look.filename), unreadable
+    patient_map = grouping.load_patient_map(configuration.path("DatasetDir"))
+    assignment = held_out.group_images(configuration, files, patient_map)
+    images = [*image_records.class_images(files), *((path, TEST, -1) for path in tests)]
+    records, unreadable = image_records.decode_all(configuration, AuditRecord, images, assignment)
+    splits = _load_splits(configuration)
+    for record in records:
+        record.split = "test" if record.class_name == TEST else splits.get(record.filename, "")
+    return sorted(records, key=lambda record: record.filename), unreadable
 
 
-def _splits(configuration):
-    """{class/file: split} of the last Data.py; empty where there was none."""
+def _load_splits(configuration: Configuration) -> dict[str, str]:
+    """Return {class/file: split} of the last Data.py run; empty if there is no valid manifest."""
     try:
         splits = atomic_files.read_json(tfrecords.manifest_path(configuration))["splits"]
         return {row["file"]: split for split, rows in splits.items() for row in rows}
@@ -156,242 +116,212 @@ def _splits(configuration):
         return {}
 
 
-def _scan_image(configuration, path, data, class_name, filename, group, split):
-    facts, image = decode.decode_thumbnail(
-        data, image_records.THUMBNAIL_SIDE, decode.decode_limits(configuration), name=filename
-    )
-    content_check.require_content(network_input.center_crop_resize(image, image_records.THUMBNAIL_SIDE), filename)
-    background = color_stats.background_color(image)
-    mode, metadata = decode.metadata(data)
-    return AuditRecord(
-        path=path,
-        filename=filename,
-        class_name=class_name,
-        group=group,
-        split=split,
-        sha256=hashlib.sha256(data).hexdigest(),
-        width=facts.width,
-        height=facts.height,
-        mode=mode,
-        format=facts.format,
-        metadata=[*metadata, len(mode)],
-        bytes_per_pixel=len(data) / (facts.width * facts.height),
-        background=background,
-        means=PIL.ImageStat.Stat(PIL.Image.fromarray(image)).mean,
-        colours=color_stats.color_features(image, background),
-        fingerprint=perceptual_hash.descriptor(image),
-        crops=overlapping_crops.describe(image),
-    )
-
-
-def summarize(configuration, looks):
-    """The findings, as a dict for JSON."""
-    data = [look for look in looks if look.class_name != "Test"]
-    originals = [look for look in data if not grouping.is_augmented_view(look.path.name)]
+def summarize(configuration: Configuration, records: Sequence[AuditRecord]) -> dict[str, Any]:
+    """Return the findings for Data.json."""
+    images = [record for record in records if record.class_name != TEST]
+    sources = _without_views(images)
+    pairs = _near_duplicates(records)
     return {
-        "images": len(data),
-        "tests": len(looks) - len(data),
-        "classes": _classes(data),
-        "sizes": _counts(f"{look.width}x{look.height}" for look in data),
-        "modes": _counts(look.mode for look in data),
-        "formats": _counts(look.format for look in data),
-        "odd_sizes": _odd_sizes(configuration, originals),
-        "odd_modes": _odd_modes(originals),
-        "exact": _exact_duplicates(looks),
-        "alike": (alike := _near_duplicates(looks)),
-        "crops": _overlapping_crops(configuration, looks, alike),
+        "images": len(images),
+        "tests": len(records) - len(images),
+        "classes": _classes(images),
+        "sizes": _counts(f"{record.width}x{record.height}" for record in images),
+        "modes": _counts(record.mode for record in images),
+        "formats": _counts(record.format for record in images),
+        "odd_sizes": _unusual_sizes(configuration, sources),
+        "odd_modes": _unusual_modes(sources),
+        "exact": _exact_duplicates(records),
+        "alike": pairs,
+        "crops": _overlapping_crops(configuration, records, pairs),
         "not_found": NOT_FOUND,
-        "colours": {name: _color_percentiles(group) for name, group in _by_class(originals).items()},
-        "probes": _probes(configuration, originals),
+        "colours": {name: _color_percentiles(found) for name, found in _by_class(sources).items()},
+        "probes": _probes(configuration, sources),
     }
 
 
-def _by_class(looks):
+def _without_views(records: Iterable[AuditRecord]) -> list[AuditRecord]:
+    return [record for record in records if not grouping.is_augmented_view(record.path.name)]
+
+
+def _by_class(records: Iterable[AuditRecord]) -> dict[str, list[AuditRecord]]:
     by_class = collections.defaultdict(list)
-    for look in looks:
-        by_class[look.class_name].append(look)
+    for record in records:
+        by_class[record.class_name].append(record)
     return dict(sorted(by_class.items()))
 
 
-def _counts(values):
+def _counts(values: Iterable[str]) -> dict[str, int]:
     return dict(collections.Counter(values).most_common())
 
 
-def _classes(looks):
+def _classes(records: Iterable[AuditRecord]) -> dict[str, dict[str, Any]]:
     return {
         name: {
-            "images": len(group),
-            "originals": sum(not grouping.is_augmented_view(look.path.name) for look in group),
-            "groups": len({look.group for look in group}),
-            "splits": _counts(look.split for look in group if look.split),
+            "images": len(found),
+            "originals": len(_without_views(found)),
+            "groups": len({record.group for record in found}),
+            "splits": _counts(record.split for record in found if record.split),
         }
-        for name, group in _by_class(looks).items()
+        for name, found in _by_class(records).items()
     }
 
 
-def _odd_sizes(configuration, looks):
-    """Images much larger, smaller, or of other proportions than the usual one, or enlarged for the network."""
-    if not looks:
+def _unusual_sizes(configuration: Configuration, records: Sequence[AuditRecord]) -> list[dict[str, Any]]:
+    """Return images that are much larger or smaller than the median, of another aspect ratio, or upscaled."""
+    if not records:
         return []
-    usual = statistics.median(min(look.width, look.height) for look in looks)
-    shape = statistics.median(max(look.width, look.height) / min(look.width, look.height) for look in looks)
-    odd = []
-    for look in looks:
-        short, long = sorted((look.width, look.height))
-        reasons = ["larger"] * (short > usual * OUTLIER_RATIO) + ["smaller"] * (short < usual / OUTLIER_RATIO)
-        reasons += ["of other proportions"] * (not shape / OUTLIER_RATIO <= long / short <= shape * OUTLIER_RATIO)
-        reasons += ["enlarged for the network"] * (
-            short * network_input.CROP_FRACTION < configuration["ImageSize"] / OUTLIER_RATIO
-        )
-        if reasons:
-            odd.append({"file": look.filename, "size": f"{look.width}x{look.height}", "reasons": reasons})
-    return odd
-
-
-def _odd_modes(looks):
-    """Images that are stored otherwise than most, such as in gray, with transparency or 16 bits."""
-    usual = next(iter(_counts(look.mode for look in looks)), None)
-    return [{"file": look.filename, "mode": look.mode} for look in looks if look.mode != usual]
-
-
-def _exact_duplicates(looks):
-    """Files of one content."""
-    by_content = itertools.groupby(
-        sorted(looks, key=lambda look: (look.sha256, look.filename)), lambda look: look.sha256
+    usual = statistics.median(min(record.width, record.height) for record in records)
+    aspect = statistics.median(
+        max(record.width, record.height) / min(record.width, record.height) for record in records
     )
-    copies = [list(group) for _, group in by_content]
+    found = []
+    for record in records:
+        short, long = sorted((record.width, record.height))
+        upscaled = short * network_input.CROP_FRACTION < configuration["ImageSize"] / OUTLIER_RATIO
+        reasons = ["larger"] * (short > usual * OUTLIER_RATIO) + ["smaller"] * (short < usual / OUTLIER_RATIO)
+        reasons += ["other aspect ratio"] * (not aspect / OUTLIER_RATIO <= long / short <= aspect * OUTLIER_RATIO)
+        reasons += ["upscaled for the network"] * upscaled
+        if reasons:
+            found.append({"file": record.filename, "size": f"{record.width}x{record.height}", "reasons": reasons})
+    return found
+
+
+def _unusual_modes(records: Sequence[AuditRecord]) -> list[dict[str, str]]:
+    """Return images that are not stored in the most frequent mode, such as grayscale or 16-bit images."""
+    usual = next(iter(_counts(record.mode for record in records)), None)
+    return [{"file": record.filename, "mode": record.mode} for record in records if record.mode != usual]
+
+
+def _exact_duplicates(records: Iterable[AuditRecord]) -> list[dict[str, Any]]:
+    by_content = itertools.groupby(
+        sorted(records, key=lambda record: (record.sha256, record.filename)), lambda record: record.sha256
+    )
+    found = [list(copies) for _, copies in by_content]
     return [
-        {"files": [look.filename for look in group], **_boundaries_crossed(group)} for group in copies if len(group) > 1
+        {"files": [record.filename for record in copies], **_borders_crossed(copies)}
+        for copies in found
+        if len(copies) > 1
     ]
 
 
-def _near_duplicates(looks):
-    """Pairs of originals that show one picture, however turned, mirrored or saved; the most alike first."""
-    chosen = [look for look in looks if not grouping.is_augmented_view(look.path.name)]
+def _near_duplicates(records: Iterable[AuditRecord]) -> list[dict[str, Any]]:
+    """Return pairs of near duplicates without views, the most similar first."""
+    chosen = _without_views(records)
     found = []
     for one, other, similarity in perceptual_hash.matching_pairs(
-        [look.fingerprint for look in chosen], same=SIMILARITY_REPORTED
+        [record.fingerprint for record in chosen], same=SIMILARITY_REPORTED
     ):
-        pair = [chosen[one], chosen[other]]
-        related = grouping.base_stem(pair[0].path.name) == grouping.base_stem(pair[1].path.name)
-        if pair[0].sha256 != pair[1].sha256 and not (related and pair[0].class_name == pair[1].class_name):
-            files = [look.filename for look in pair]
-            found.append({"files": files, "similarity": round(min(similarity, 1.0), 3), **_boundaries_crossed(pair)})
+        pair = chosen[one], chosen[other]
+        if not _same_source(*pair):
+            files = [record.filename for record in pair]
+            found.append({"files": files, "similarity": round(min(similarity, 1.0), 3), **_borders_crossed(pair)})
     return sorted(found, key=lambda pair: -pair["similarity"])
 
 
-def _overlapping_crops(configuration, looks, alike):
-    """Pairs of originals that are shifted or overlapping crops of one picture, without those in `alike`."""
-    chosen = [look for look in looks if not grouping.is_augmented_view(look.path.name)]
-    known = {frozenset(pair["files"]) for pair in alike}
+def _same_source(one: AuditRecord, other: AuditRecord) -> bool:
+    """Return whether two images have the same content, or the names of one source image."""
+    stems = {grouping.base_stem(record.path.name) for record in (one, other)}
+    return one.sha256 == other.sha256 or (len(stems) == 1 and one.class_name == other.class_name)
 
-    def wanted(one, other):
-        stems = {grouping.base_stem(look.path.name) for look in (one, other)}
-        related = len(stems) == 1 and one.class_name == other.class_name
-        known_already = frozenset((one.filename, other.filename)) in known
-        return one.sha256 != other.sha256 and not related and not known_already
+
+def _overlapping_crops(
+    configuration: Configuration, records: Iterable[AuditRecord], pairs: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return pairs of shifted or overlapping crops of one picture that are not in `pairs`."""
+    known = {frozenset(pair["files"]) for pair in pairs}
+
+    def wanted(one: AuditRecord, other: AuditRecord) -> bool:
+        return not _same_source(one, other) and frozenset((one.filename, other.filename)) not in known
 
     found = [
-        {
-            "files": [one.filename, other.filename],
-            "similarity": round(correlation, 3),
-            **_boundaries_crossed([one, other]),
-        }
-        for one, other, correlation in near_duplicates.overlapping(configuration, chosen, wanted)
+        {"files": [one.filename, other.filename], "similarity": round(correlation, 3), **_borders_crossed([one, other])}
+        for one, other, correlation in near_duplicates.overlapping(configuration, _without_views(records), wanted)
     ]
     return sorted(found, key=lambda pair: -pair["similarity"])
 
 
-def _boundaries_crossed(looks):
-    """Which borders a doubled picture crosses."""
-    classes = {look.class_name for look in looks} - {"Test"}
+def _borders_crossed(records: Sequence[AuditRecord]) -> dict[str, bool]:
+    """Return whether duplicates are in several classes, in training and validation, or among the test images."""
+    classes = {record.class_name for record in records} - {TEST}
     return {
         "across_classes": len(classes) > 1,
-        "across_splits": {"train", "validation"} <= {look.split for look in looks},
-        "across_test": len({look.class_name == "Test" for look in looks}) > 1,
+        "across_splits": {"train", "validation"} <= {record.split for record in records},
+        "across_test": len({record.class_name == TEST for record in records}) > 1,
     }
 
 
-def _color_percentiles(looks):
-    """{figure: [5 %, middle, 95 %]} of a class."""
-    figures = {name: [look.colours[place] for look in looks] for place, name in enumerate(color_stats.FEATURES)}
-    for place, name in enumerate(("mean red", "mean green", "mean blue")):
-        figures[name] = [look.means[place] for look in looks]
-    return {
-        name: [round(float(each), 1) for each in numpy.quantile(values, [0.05, 0.5, 0.95])]
-        for name, values in figures.items()
-    }
-
-
-def _probes(configuration, looks):
-    """leakage_probe.predict_class_from_artifacts's answers by what the class is guessed from."""
-    # In the order of contents, so that a part of them is a fair choice.
-    looks = sorted(looks, key=lambda look: look.sha256)[: leakage_probe.MAX_IMAGES]
-    formats = sorted({look.format for look in looks})
-    kinds = {
-        "background colour": [look.background for look in looks],
-        "image size": [(look.width, look.height) for look in looks],
-        "file format and metadata": [
-            [*(look.format == name for name in formats), *look.metadata] for look in looks
-        ],
-        "bytes per pixel": [[look.bytes_per_pixel] for look in looks],
-    }  # fmt: skip
-    positive = [look.class_name == configuration["PositiveClass"] for look in looks]
-    groups = [look.group for look in looks]
-    return (
-        {name: leakage_probe.predict_class_from_artifacts(rows, positive, groups) for name, rows in kinds.items()}
-        if looks
-        else {}
+def _color_percentiles(records: Sequence[AuditRecord]) -> dict[str, list[float]]:
+    """Return {feature: [5th percentile, median, 95th percentile]} of a class."""
+    features = numpy.array(
+        [[*(record.colours if record.colours is not None else ()), *record.means] for record in records]
     )
+    names = (*color_stats.FEATURES, "mean red", "mean green", "mean blue")
+    percentiles = numpy.quantile(features, [0.05, 0.5, 0.95], axis=0).T
+    return {name: [round(float(each), 1) for each in row] for name, row in zip(names, percentiles, strict=True)}
 
 
-LEAK_KINDS = (
-    ("across_splits", "Leak between the splits", "run python3 Data.py again, it keeps them together"),
-    ("across_test", "Leak into the test images", "python3 Data.py holds what belongs to them out of training"),
-    ("across_classes", "One picture in several classes", "correct the label; python3 Data.py leaves them out"),
-)
+def _probes(configuration: Configuration, records: Iterable[AuditRecord]) -> dict[str, dict[str, Any]]:
+    """Return the results of the leakage probe."""
+    # Ordered by content hash, so that the first are a random sample.
+    records = sorted(records, key=lambda record: record.sha256)[: leakage_probe.MAX_IMAGES]
+    if not records:
+        return {}
+    formats = sorted({record.format for record in records})
+    kinds = {
+        "background colour": [record.background for record in records],
+        "image size": [(record.width, record.height) for record in records],
+        "file format and metadata": [
+            [*(record.format == name for name in formats), *record.metadata] for record in records
+        ],
+        "bytes per pixel": [[record.bytes_per_pixel] for record in records],
+    }
+    positive = [record.class_name == configuration["PositiveClass"] for record in records]
+    groups = [record.group for record in records]
+    return {name: leakage_probe.predict_class_from_artifacts(rows, positive, groups) for name, rows in kinds.items()}
 
 
-def list_problems(findings):
-    """What a person has to look at: [{"title", "text"}], the gravest first."""
-    doubled = findings["exact"] + [
+def list_problems(findings: dict[str, Any]) -> list[dict[str, str]]:
+    """Return [{"title", "text"}] of what a person should check, the most serious first."""
+    duplicates = findings["exact"] + [
         pair for pair in findings["alike"] if pair["similarity"] >= perceptual_hash.MATCH_THRESHOLD
     ]
     found = []
     for border, title, advice in LEAK_KINDS:
-        # Crops of one slide may show different cells in their middles, so their classes may differ.
+        # Crops of one slide can show different cells, so their classes may differ.
         crops = [] if border == "across_classes" else findings["crops"]
-        crossing = [each["files"] for each in doubled + crops if each[border]]
+        crossing = [each["files"] for each in duplicates + crops if each[border]]
         if crossing:
-            found.append((title, f"{len(crossing)} found, {' and '.join(crossing[0][:2])} the first; {advice}"))
-    found += _leak_findings(findings["probes"])
-    rest = [pair for pair in findings["alike"] if pair not in doubled or not any(pair[each[0]] for each in LEAK_KINDS)]
-    sizes = [row["originals"] for name, row in findings["classes"].items() if name != "Test"]
+            found.append((title, f"{len(crossing)} found, for example {' and '.join(crossing[0][:2])}; {advice}"))
+    found += _bias_problems(findings["probes"])
+    rest = [
+        pair for pair in findings["alike"] if pair not in duplicates or not any(pair[each[0]] for each in LEAK_KINDS)
+    ]
     counted = (
+        ("Unreadable", findings["unreadable"], "files cannot be read or are blank; Data.py leaves them out"),
+        ("Exact duplicates", findings["exact"], "images exist under several names; Data.py uses each once"),
+        ("Near duplicates", rest, "pairs of images look the same; check whether they are"),
+        ("Overlapping crops", findings["crops"], "pairs of images overlap; Data.py keeps each pair in one split"),
+        ("Unusual sizes", findings["odd_sizes"], "images are much larger or smaller than the others, or too small"),
         (
-            "Unreadable",
-            findings["unreadable"],
-            "files cannot be read or show nothing; repair or remove them, Data.py leaves them out",
+            "Unusual modes",
+            findings["odd_modes"],
+            "images have another mode than the others, such as grayscale",
         ),
-        ("Copies", findings["exact"], "contents lie under several names; Data.py takes each once"),
-        ("Alike", rest, "pairs of images look like one picture; look whether they are"),
-        ("Overlapping crops", findings["crops"], "pairs of images overlap; Data.py keeps each in one split"),
-        ("Odd sizes", findings["odd_sizes"], "images are much larger or smaller than the others, or too small"),
-        ("Odd modes", findings["odd_modes"], "images are stored otherwise than the others, such as in gray"),
     )
-    found += [(title, f"{len(what)} {words}") for title, what, words in counted if what]
+    found += [(title, f"{len(rows)} {text}") for title, rows, text in counted if rows]
+    sizes = [row["originals"] for name, row in findings["classes"].items() if name != TEST]
     if sizes and min(sizes) < MIN_BALANCE * max(sizes):
-        words = f"the smallest class has {min(sizes)} originals, the largest {max(sizes)}"
-        found.append(("Unbalanced", f"{words}; accuracy says little then, look at sensitivity and specificity"))
+        text = f"the smallest class has {min(sizes)} source images, the largest {max(sizes)}"
+        found.append(("Class imbalance", f"{text}; rely on sensitivity and specificity, not on accuracy"))
     return [{"title": title, "text": text} for title, text in found]
 
 
-def _leak_findings(probes):
+def _bias_problems(probes: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     found = []
     for name, probe in probes.items():
-        # How well a file compresses depends on its picture, so that is shown and not judged.
+        # The compression depends on the content of an image, so bytes per pixel are shown, but are not a problem.
         if name != "bytes per pixel" and (leakage_probe.lowest(probe) or 0) >= leakage_probe.WARN_AUC:
-            ends = probe["interval"] and "{:.3f} to {:.3f}".format(*probe["interval"])
-            words = f"the {name} alone tells the classes apart, ROC AUC {probe['auc']:.3f} ({ends or probe['note']})"
-            found.append(("Possible leak", f"{words}; take both classes from the same sources"))
+            interval = "{:.3f} to {:.3f}".format(*probe["interval"]) if probe["interval"] else probe["note"]
+            text = f"the {name} alone predicts the class with ROC AUC {probe['auc']:.3f} ({interval})"
+            found.append(("Possible dataset bias", f"{text}; take both classes from the same sources"))
     return found

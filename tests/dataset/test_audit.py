@@ -69,7 +69,7 @@ def test_a_clean_folder_has_no_findings(folder):
     assert findings["sizes"] == {"300x300": 2 * COUNT}
     assert (findings["modes"], findings["formats"]) == ({"RGB": 2 * COUNT}, {"png": 2 * COUNT})
     assert findings["exact"] == findings["alike"] == findings["odd_sizes"] == findings["odd_modes"] == []
-    assert "Nothing was found that a person has to look at." in page
+    assert "No problems were found." in page
     after = {path: path.read_bytes() for path in (folder / "Model").rglob("*") if path.is_file()}
     assert {path: after[path] for path in before} == before
     assert {path.name for path in set(after) - set(before)} == {".lock", "Data.html", "Data.json"}
@@ -106,7 +106,7 @@ def test_a_planted_copy_is_found(folder, change):
     assert set(pair.pop("files")) == {"1/Cell007_1.png", "1/other.png"}
     assert pair.pop("similarity") > 0.9
     assert not any(pair.values())
-    assert titles(findings) == ["Alike"]
+    assert titles(findings) == ["Near duplicates"]
     assert page.count("<figcaption>1/other.png<br>") == 1
 
 
@@ -128,7 +128,7 @@ def test_borders_that_a_copy_crosses(folder):
 
     assert code == 1
     assert titles(findings) == [
-        "Leak between the splits", "Leak into the test images", "One picture in several classes", "Copies",
+        "Leak between the splits", "Leak into the test images", "One image in several classes", "Exact duplicates",
     ]  # fmt: skip
     crossed = {
         frozenset(pair["files"]): [key for key, value in pair.items() if value is True]
@@ -165,13 +165,13 @@ def test_what_is_odd(folder):
     assert code == 0
     odd = {row["file"]: row["reasons"] for row in findings["odd_sizes"]}
     assert odd == {
-        "0/small_0.png": ["smaller", "enlarged for the network"],
-        "0/long_0.png": ["smaller", "of other proportions", "enlarged for the network"],
+        "0/small_0.png": ["smaller", "upscaled for the network"],
+        "0/long_0.png": ["smaller", "other aspect ratio", "upscaled for the network"],
     }
     assert findings["odd_modes"] == [{"file": "0/gray.png", "mode": "L"}]
     assert [row["file"] for row in findings["unreadable"]] == ["0/broken_0.png"]
     assert findings["ignored"] == ["0/notes.txt"]
-    assert titles(findings) == ["Unreadable", "Odd sizes", "Odd modes"]
+    assert titles(findings) == ["Unreadable", "Unusual sizes", "Unusual modes"]
     assert "notes.txt" in page
 
 
@@ -181,8 +181,8 @@ def test_an_unbalanced_folder(folder):
 
     _, findings, _ = check(folder)
 
-    assert titles(findings) == ["Unbalanced"]
-    assert "has 10 originals, the largest 22" in findings["problems"][0]["text"]
+    assert titles(findings) == ["Class imbalance"]
+    assert "has 10 source images, the largest 22" in findings["problems"][0]["text"]
     assert "needs 20 source images" in findings["probes"]["background colour"]["note"]
 
 
@@ -202,7 +202,7 @@ def test_a_planted_leak_is_found(folder, plant, kind):
 
     _, findings, _ = check(folder)
 
-    assert titles(findings) == ["Possible leak"]
+    assert titles(findings) == ["Possible dataset bias"]
     assert kind in findings["problems"][0]["text"]
     assert leakage_probe.lowest(findings["probes"][kind]) > 0.8
     others = {name for name, probe in findings["probes"].items() if probe["auc"] > 0.75} - {"bytes per pixel"}

@@ -1,0 +1,43 @@
+"""The record that the audit keeps of an image."""
+
+import dataclasses
+
+import numpy
+import PIL.Image
+import PIL.ImageStat
+
+from Classes.dataset.image_records import ImageRecord
+from Classes.imaging import color_stats, decode
+
+# Class name of the test images.
+TEST = "Test"
+
+
+@dataclasses.dataclass(slots=True)
+class AuditRecord(ImageRecord):
+    """An ImageRecord with what only the audit needs; the class name of a test image is TEST.
+
+    Attributes:
+      split: "train", "validation", "test", or "" if Data.py has not used the image.
+      mode: of the stored image.
+      metadata: numbers in the file that do not depend on its pixels.
+      means: mean of each channel, 0 to 255.
+      colours: see color_stats.color_features.
+    """
+
+    split: str = ""
+    mode: str = ""
+    metadata: tuple[float, ...] = ()
+    means: tuple[float, ...] = ()
+    colours: numpy.ndarray = dataclasses.field(default_factory=lambda: numpy.zeros(0))
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        return self.size / (self.width * self.height)
+
+    def measure(self, data: bytes, image: numpy.ndarray) -> None:
+        ImageRecord.measure(self, data, image)
+        self.mode, metadata = decode.metadata(data)
+        self.metadata = (*metadata, len(self.mode))
+        self.means = tuple(PIL.ImageStat.Stat(PIL.Image.fromarray(image)).mean)
+        self.colours = color_stats.color_features(image, self.background)
