@@ -5,9 +5,9 @@
 - Slow requests end at the timeout.
 - A stop answers every accepted request.
 
-gunicorn's gthread worker does not do this. Measured with version 27.0.1: SIGTERM under load reset 38 of 255 connections,
-slow headers and bodies did not end at the timeout, 20 of them delayed a health check by 4.5 s, and a client whose upload
-was rejected half-way could not read the response.
+gunicorn's gthread worker does not do this. Measured with version 27.0.1: SIGTERM under load reset 38 of 255
+connections, slow headers and bodies did not end at the timeout, 20 of them delayed a health check by 4.5 s, and a
+client whose upload was rejected half-way could not read the response.
 
 This is the only module that imports waitress. It uses attributes that waitress does not document, so run
 tests/serving/test_http_server.py before changing the pinned version.

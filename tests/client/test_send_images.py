@@ -34,7 +34,7 @@ NEW |= {"engine": "OpenVINO CPU", "precision": "int8"}
 
 
 class Script(http.server.BaseHTTPRequestHandler):
-    """Answers every POST with the next step of the server's script; the last one stays."""
+    """Answers each POST with the next step of the server's script; repeats the last one."""
 
     protocol_version = "HTTP/1.1"
 
@@ -201,7 +201,7 @@ def test_retry_after_is_obeyed(images, configuration):
         ((200, []), r"not one of this API"),
         ((200, GOOD | {"Confidence": None}), r"not one of this API"),
         ((302, b"", {"Location": "http://192.0.2.1/"}), r"\(HTTP 302\)"),
-        ((503, {"message": "the waiting room is full"}), r"the waiting room is full \(HTTP 503\)"),
+        ((503, {"message": "The queue is full."}), r"The queue is full. \(HTTP 503\)"),
         ("break off", r"no answer from http://127\.0\.0\.1:\d+/Inference"),
         ("hang up", r"no answer from http://127\.0\.0\.1:\d+/Inference"),
     ],
@@ -301,11 +301,11 @@ def test_the_client_imports_no_heavy_package():
     assert processes.python(script).stdout.strip() == "set()"
 
 
-# Whatever a server answers costs that one image
+# Invalid responses cost one image
 
 
 def answered(body, status=b"200 OK", *headers, length=None):
-    """The bytes of an answer."""
+    """Return the bytes of a response."""
     lines = [b"HTTP/1.1 " + status, b"Content-Length: %d" % (len(body) if length is None else length), *headers]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
@@ -319,7 +319,7 @@ def without(name):
 
 
 class Raw(socketserver.BaseRequestHandler):
-    """Answers the image b"image 0" with the server's own bytes, in pieces, and every other with a good answer."""
+    """Answers the image b"image 0" with `server.answer`, in pieces, and all others with a valid response."""
 
     def handle(self):
         connection = self.request.makefile("rb")
@@ -346,7 +346,7 @@ class RawServer(socketserver.ThreadingTCPServer):
 
 
 def drip(data, closed):
-    """The bytes of `data` one by one, until the test is over."""
+    """Yield the bytes of `data` one by one until the test ends."""
     for number in range(len(data)):
         if closed.wait(0.03):
             return
@@ -355,7 +355,7 @@ def drip(data, closed):
 
 @pytest.fixture(scope="module")
 def costs_one(tmp_path_factory):
-    """Send two images, of which one gets an odd answer; (exit code, rows)."""
+    """Return a function that sends two images, one of which gets an invalid response; it returns (exit code, rows)."""
     folder = tmp_path_factory.mktemp("client")
     (folder / "Model" / "Test").mkdir(parents=True)
     for number in range(2):
@@ -381,7 +381,7 @@ def costs_one(tmp_path_factory):
 
 
 def lost(found):
-    """Whether the odd answer cost its image, and no other."""
+    """Return whether the invalid response cost its image and no other."""
     code, (odd, good) = found
     assert good["error"] is None
     assert (good["class"], good["confidence"], good["probability_1"], good["correct"]) == ("1", 0.948, 0.948, True)

@@ -71,12 +71,12 @@ class Clock:
         return self.seconds
 
 
-def refused(rate, caller, images=1):
+def wait_after(rate, caller, images=1):
     try:
         rate.consume(caller, images)
-    except ApiError as refusal:
-        assert refusal.code == "too_many_requests"
-        return refusal.retry_after
+    except ApiError as error:
+        assert error.code == "too_many_requests"
+        return error.retry_after
     return None
 
 
@@ -84,57 +84,57 @@ def test_the_rate_limit_applies_per_client():
     clock = Clock()
     rate = access_control.TokenBucketLimiter(6, clock)
 
-    assert [refused(rate, "a") for _ in range(7)] == [None] * 6 + [10]
-    assert refused(rate, "b") is None
+    assert [wait_after(rate, "a") for _ in range(7)] == [None] * 6 + [10]
+    assert wait_after(rate, "b") is None
     clock.seconds = 9.5
-    assert refused(rate, "a") == 1
+    assert wait_after(rate, "a") == 1
     clock.seconds = 10
-    assert refused(rate, "a") is None
-    assert refused(rate, "a") == 10
+    assert wait_after(rate, "a") is None
+    assert wait_after(rate, "a") == 10
 
 
 def test_a_bucket_never_exceeds_its_size():
     clock = Clock()
     rate = access_control.TokenBucketLimiter(6, clock)
-    refused(rate, "a")
+    wait_after(rate, "a")
     clock.seconds = 3600
 
-    assert [refused(rate, "a") for _ in range(7)].count(None) == 6
+    assert [wait_after(rate, "a") for _ in range(7)].count(None) == 6
 
 
 def test_a_batch_counts_each_image():
     rate = access_control.TokenBucketLimiter(6, Clock())
 
-    assert refused(rate, "a", 4) is None
-    assert refused(rate, "a", 4) == 20
-    assert refused(rate, "a", 2) is None
+    assert wait_after(rate, "a", 4) is None
+    assert wait_after(rate, "a", 4) == 20
+    assert wait_after(rate, "a", 2) is None
 
 
 def test_a_request_larger_than_the_bucket_empties_it():
     rate = access_control.TokenBucketLimiter(6, Clock())
 
-    assert refused(rate, "a", 100) is None
-    assert refused(rate, "a") == 10
+    assert wait_after(rate, "a", 100) is None
+    assert wait_after(rate, "a") == 10
 
 
 def test_zero_means_no_limit():
-    assert not any(refused(access_control.TokenBucketLimiter(0), "a") for _ in range(1000))
+    assert not any(wait_after(access_control.TokenBucketLimiter(0), "a") for _ in range(1000))
 
 
 def test_a_flood_of_addresses_does_not_reset_known_clients(monkeypatch):
     monkeypatch.setattr(access_control, "MAX_CLIENTS", 3)
     clock = Clock()
     rate = access_control.TokenBucketLimiter(2, clock)
-    assert [refused(rate, "192.0.2.1") for _ in range(3)] == [None, None, 30]
+    assert [wait_after(rate, "192.0.2.1") for _ in range(3)] == [None, None, 30]
 
-    flood = [refused(rate, f"198.51.100.{number}") for number in range(200)]
+    flood = [wait_after(rate, f"198.51.100.{number}") for number in range(200)]
 
-    # Two have buckets of their own, and all others share one of two images.
+    # Two clients have their own buckets, and all others share one with two images.
     assert flood.count(None) == 4
-    assert refused(rate, "192.0.2.1") == 30
+    assert wait_after(rate, "192.0.2.1") == 30
     clock.seconds = 60
-    assert refused(rate, "203.0.113.9") is None
-    assert refused(rate, "203.0.113.10") is None
+    assert wait_after(rate, "203.0.113.9") is None
+    assert wait_after(rate, "203.0.113.10") is None
 
 
 @pytest.mark.parametrize(
@@ -152,17 +152,17 @@ def test_a_flood_of_addresses_does_not_reset_known_clients(monkeypatch):
 )
 def test_which_addresses_count_as_one_client(one, other, same):
     rate = access_control.TokenBucketLimiter(1, Clock())
-    assert refused(rate, one) is None
+    assert wait_after(rate, one) is None
 
-    assert (refused(rate, other) is not None) == same
+    assert (wait_after(rate, other) is not None) == same
 
 
 def test_images_already_counted_are_not_counted_twice():
     rate = access_control.TokenBucketLimiter(6, Clock())
     rate.consume("192.0.2.1")
 
-    assert refused_batch(rate, 7) is None
-    assert refused(rate, "192.0.2.1") == 10
+    assert wait_after_batch(rate, 7) is None
+    assert wait_after(rate, "192.0.2.1") == 10
 
 
 def test_a_rejected_batch_counts_nothing():
@@ -170,13 +170,13 @@ def test_a_rejected_batch_counts_nothing():
     rate.consume("192.0.2.1", 4)
     rate.consume("192.0.2.1")
 
-    assert refused_batch(rate, 3) == 10
+    assert wait_after_batch(rate, 3) == 10
     rate.consume("192.0.2.1", 2)
 
 
-def refused_batch(rate, images):
+def wait_after_batch(rate, images):
     try:
         rate.consume("192.0.2.1", images, already_counted=1)
-    except ApiError as refusal:
-        return refusal.retry_after
+    except ApiError as error:
+        return error.retry_after
     return None

@@ -11,62 +11,62 @@ from tests.support import waiting
 
 
 @pytest.fixture
-def room():
+def queue():
     found = AdmissionController(workers=1, queue_size=2, timeout=waiting.LIMIT)
     yield found
     found.close()
 
 
-def through(room, function, *arguments):
-    with room.admit() as ticket:
+def through(queue, function, *arguments):
+    with queue.admit() as ticket:
         return ticket.run(function, *arguments)
 
 
-def test_capacity_is_released_after_the_work(room):
-    assert through(room, lambda value: value + 1, 41) == 42
-    assert room.in_flight == 0
+def test_capacity_is_released_after_the_work(queue):
+    assert through(queue, lambda value: value + 1, 41) == 42
+    assert queue.in_flight == 0
 
 
-def test_an_exception_is_passed_on_and_releases_the_capacity(room):
+def test_an_exception_is_passed_on_and_releases_the_capacity(queue):
     with pytest.raises(TimeoutError, match="the work's own"):
-        through(room, _raise, TimeoutError("the work's own"))
+        through(queue, _raise, TimeoutError("the work's own"))
 
-    assert room.in_flight == 0
+    assert queue.in_flight == 0
 
 
 def _raise(error):
     raise error
 
 
-def test_a_full_queue_rejects_the_next_request(room):
+def test_a_full_queue_rejects_the_next_request(queue):
     free = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        entered = [pool.submit(through, room, free.wait, waiting.LIMIT) for _ in range(3)]
-        while room.in_flight < 3:
+        entered = [pool.submit(through, queue, free.wait, waiting.LIMIT) for _ in range(3)]
+        while queue.in_flight < 3:
             threading.Event().wait(0.001)
-        with pytest.raises(ApiError) as refusal, room.admit():
+        with pytest.raises(ApiError) as error, queue.admit():
             pass
         free.set()
 
-        assert (refusal.value.code, refusal.value.retry_after) == ("busy", 1)
+        assert (error.value.code, error.value.retry_after) == ("busy", 1)
         assert [each.result() for each in entered] == [True] * 3
-    assert room.in_flight == 0
-    assert through(room, lambda: "next") == "next"
+    assert queue.in_flight == 0
+    assert through(queue, lambda: "next") == "next"
 
 
-def test_an_unused_ticket_releases_its_capacity(room):
-    with pytest.raises(ValueError, match="before the work"), room.admit():
+def test_an_unused_ticket_releases_its_capacity(queue):
+    with pytest.raises(ValueError, match="before the work"), queue.admit():
         raise ValueError("before the work")
 
-    assert room.in_flight == 0
+    assert queue.in_flight == 0
 
 
 def test_work_beyond_its_deadline_occupies_its_worker_until_it_ends(monkeypatch):
-    room, free, begun = AdmissionController(workers=1, queue_size=1, timeout=30), threading.Event(), threading.Event()
+    queue, free, begun = AdmissionController(workers=1, queue_size=1, timeout=30), threading.Event(), threading.Event()
     calls, done = itertools.count(), []
 
     def monotonic():
-        """A deadline passes between any two looks at the clock, but not before the first work has begun."""
+        """Exceed the deadline at every call, but not before the first work has begun."""
         number = next(calls)
         assert number == 0 or begun.wait(waiting.LIMIT)
         return 31 * number
@@ -77,28 +77,28 @@ def test_work_beyond_its_deadline_occupies_its_worker_until_it_ends(monkeypatch)
 
     monkeypatch.setattr("Classes.serving.admission.time", types.SimpleNamespace(monotonic=monotonic))
     with pytest.raises(ApiError) as first:
-        through(room, work)
+        through(queue, work)
     with pytest.raises(ApiError) as second:
-        through(room, done.append, "too late")
+        through(queue, done.append, "too late")
 
     assert first.value.code == second.value.code == "deadline"
-    assert room.in_flight == 1, "what never began has left; what runs has not"
+    assert queue.in_flight == 1, "what never began has left; what runs has not"
     free.set()
-    while room.in_flight:
+    while queue.in_flight:
         threading.Event().wait(0.001)
     assert done == []
-    room.close()
+    queue.close()
 
 
-def test_requests_run_in_the_order_of_arrival(room, monkeypatch):
+def test_requests_run_in_the_order_of_arrival(queue, monkeypatch):
     free, order, queued = threading.Event(), [], []
     submit = concurrent.futures.ThreadPoolExecutor.submit
-    # Who is inside may not have come to the queue yet.
+    # An admitted request may not be in the executor's queue yet.
     monkeypatch.setattr(
         concurrent.futures.ThreadPoolExecutor, "submit", lambda *work: (submit(*work), queued.append(work))[0]
     )
     works = ((free.wait, waiting.LIMIT), (order.append, 1), (order.append, 2))
-    callers = [threading.Thread(target=through, args=(room, *work)) for work in works]
+    callers = [threading.Thread(target=through, args=(queue, *work)) for work in works]
     for number, caller in enumerate(callers, 1):
         caller.start()
         waiting.until(lambda number=number: len(queued) == number)
@@ -110,9 +110,9 @@ def test_requests_run_in_the_order_of_arrival(room, monkeypatch):
 
 
 def test_long_work_stops_between_its_steps_after_the_deadline():
-    room = AdmissionController(workers=1, queue_size=0, timeout=0.01)
-    with pytest.raises(ApiError), room.admit() as ticket:
+    queue = AdmissionController(workers=1, queue_size=0, timeout=0.01)
+    with pytest.raises(ApiError), queue.admit() as ticket:
         threading.Event().wait(0.02)
         ticket.check_deadline()
 
-    room.close()
+    queue.close()

@@ -30,8 +30,8 @@ def form(*contents, field="file", name="a.png"):
     return {field: [(io.BytesIO(content), name) for content in contents]}
 
 
-def refused(response, code):
-    """Whether a response is the refusal `code` in the service's form; returns its JSON."""
+def assert_error(response, code):
+    """Assert that a response is the API error `code`; return its JSON."""
     body = response.get_json()
     assert (response.status_code, body["code"]) == (ERROR_CODES[code][0], code)
     assert body["message"]
@@ -40,7 +40,7 @@ def refused(response, code):
     return body
 
 
-# The historic contract
+# Legacy endpoint
 
 
 def test_the_legacy_endpoint_accepts_an_image_as_the_body(client):
@@ -97,13 +97,13 @@ def test_the_legacy_endpoint_reports_uncertain_results(tmp_path):
 
 
 def test_errors_of_the_legacy_endpoint_have_the_legacy_fields(client):
-    body = refused(client.post("/Inference", data=b"<html>"), "not_an_image")
+    body = assert_error(client.post("/Inference", data=b"<html>"), "not_an_image")
 
     assert body["Response"] == "Error"
     assert body["Message"] == body["message"]
 
 
-# One image, and several
+# One image and several
 
 
 def test_one_image(client):
@@ -141,7 +141,7 @@ def test_an_image_has_the_same_result_alone_and_in_a_batch(client):
 def test_more_images_than_allowed(tmp_path):
     client = services.client(tmp_path, "MaxBatch=2")
 
-    refused(client.post("/v1/batch", data=form(*[services.image(64, 20)] * 3)), "too_many_images")
+    assert_error(client.post("/v1/batch", data=form(*[services.image(64, 20)] * 3)), "too_many_images")
     assert len(client.post("/v1/batch", data=form(*[services.image(64, 20)] * 2)).get_json()["results"]) == 2
     client.service.close()
 
@@ -153,7 +153,7 @@ def test_a_file_name_cannot_forge_a_line(client):
     assert len(answer["results"][0]["name"]) == 255
 
 
-# What callers send
+# Invalid requests
 
 
 @pytest.mark.parametrize("address", ["/Inference", "/v1/classify"])
@@ -169,15 +169,15 @@ def test_a_file_name_cannot_forge_a_line(client):
     ],
 )
 def test_content_that_is_not_an_image(client, address, content, code):
-    refused(client.post(address, data=content), code)
-    refused(client.post(address, data=form(content)), code)
+    assert_error(client.post(address, data=content), code)
+    assert_error(client.post(address, data=form(content)), code)
 
 
 def test_images_beyond_the_limits(tmp_path):
     client = services.client(tmp_path, "MaxSide=100", "MaxPixels=5000")
 
-    refused(client.post("/v1/classify", data=services.image(64, 101)), "image_too_large")
-    refused(client.post("/v1/classify", data=services.image(64, 90)), "image_too_large")
+    assert_error(client.post("/v1/classify", data=services.image(64, 101)), "image_too_large")
+    assert_error(client.post("/v1/classify", data=services.image(64, 90)), "image_too_large")
     assert client.post("/v1/classify", data=services.image(64, 70)).status_code == 200
     client.service.close()
 
@@ -186,15 +186,16 @@ def test_images_beyond_the_limits(tmp_path):
 def test_a_body_beyond_the_limit(tmp_path, data):
     client = services.client(tmp_path, "MaxBody=2048")
 
-    refused(client.post("/v1/classify", data=data()), "body_too_large")
+    assert_error(client.post("/v1/classify", data=data()), "body_too_large")
     client.service.close()
 
 
 def test_a_form_without_the_field(client):
     assert (
-        "file" in refused(client.post("/v1/classify", data=form(services.image(64), field="image")), "empty")["message"]
+        "file"
+        in assert_error(client.post("/v1/classify", data=form(services.image(64), field="image")), "empty")["message"]
     )
-    refused(client.post("/v1/batch", data=services.image(64)), "empty")
+    assert_error(client.post("/v1/batch", data=services.image(64)), "empty")
 
 
 @pytest.mark.parametrize(
@@ -214,21 +215,21 @@ def test_a_broken_form(client, kind, body):
 def test_a_form_of_very_many_fields(client):
     data = {f"field{number}": "x" for number in range(100)}
 
-    refused(client.post("/v1/classify", data=data, content_type="multipart/form-data"), "body_too_large")
+    assert_error(client.post("/v1/classify", data=data, content_type="multipart/form-data"), "body_too_large")
 
 
 @pytest.mark.parametrize(
     "path", ["/nope", "/v1//classify", "/Inference/", "/v1/../etc/passwd", "/%00", "/v1/classify%0a"]
 )
 def test_unknown_paths(client, path):
-    refused(client.get(path), "not_found")
+    assert_error(client.get(path), "not_found")
 
 
 @pytest.mark.parametrize("path", ["//Inference", "///v1/classify", "//"])
 def test_leading_slashes_are_part_of_the_path(client, path):
     environment = {"PATH_INFO": path, "REQUEST_METHOD": "POST"}
 
-    body = refused(client.open(environ_overrides=environment, data=services.image(64)), "not_found")
+    body = assert_error(client.open(environ_overrides=environment, data=services.image(64)), "not_found")
 
     assert body["message"].startswith(f"{path}: ")
 
@@ -236,15 +237,15 @@ def test_leading_slashes_are_part_of_the_path(client, path):
 def test_a_method_that_is_not_allowed(client):
     response = client.get("/Inference")
 
-    refused(response, "method_not_allowed")
+    assert_error(response, "method_not_allowed")
     assert "POST" in response.headers["Allow"]
-    refused(client.delete("/v1/model"), "method_not_allowed")
+    assert_error(client.delete("/v1/model"), "method_not_allowed")
 
 
 def test_an_unexpected_exception_is_reported_without_details(client, monkeypatch, caplog):
     monkeypatch.setattr(client.service.predictor, "predict", lambda *_: 1 / 0)
 
-    body = refused(client.post("/v1/classify", data=services.image(64)), "internal_error")
+    body = assert_error(client.post("/v1/classify", data=services.image(64)), "internal_error")
 
     assert "division" not in str(body)
     assert "ZeroDivisionError" in caplog.text
@@ -293,7 +294,7 @@ def test_only_allowed_origins_may_read_responses(tmp_path):
     client.service.close()
 
 
-# The key
+# API key
 
 
 @pytest.mark.parametrize("path", ["/Inference", "/v1/classify", "/v1/batch"])
@@ -302,7 +303,7 @@ def test_without_the_key_nothing_is_classified(tmp_path, path):
 
     response = client.post(path, data=services.image(64))
 
-    refused(response, "unauthorized")
+    assert_error(response, "unauthorized")
     assert response.headers["WWW-Authenticate"] == "Bearer"
     client.service.close()
 
@@ -339,7 +340,7 @@ def test_ready_only_after_the_first_inference(tmp_path):
     client = services.client(tmp_path, backend=engine, warm=False)
 
     assert client.get("/health/live").status_code == 200
-    refused(client.get("/health/ready"), "not_ready")
+    assert_error(client.get("/health/ready"), "not_ready")
     engine.error = None
     assert client.get("/health/ready").get_json() == {"status": "ok"}
     client.service.close()
@@ -350,9 +351,9 @@ def test_a_failed_device_gives_an_error_and_makes_the_server_not_ready_until_it_
 
     response = client.post("/v1/classify", data=services.image(64))
 
-    refused(response, "engine_failed")
+    assert_error(response, "engine_failed")
     assert int(response.headers["Retry-After"]) > 0
-    refused(client.get("/health/ready"), "not_ready")
+    assert_error(client.get("/health/ready"), "not_ready")
     client.service.backend.error = None
     assert client.get("/health/ready").status_code == 200
 
@@ -360,12 +361,12 @@ def test_a_failed_device_gives_an_error_and_makes_the_server_not_ready_until_it_
 def test_a_stopping_server_is_not_ready_but_answers(client):
     client.service.stop()
 
-    refused(client.get("/health/ready"), "not_ready")
+    assert_error(client.get("/health/ready"), "not_ready")
     assert client.get("/health/live").status_code == 200
     assert client.post("/v1/classify", data=services.image(64)).status_code == 200
 
 
-# Colours that the training images do not have
+# Different colors
 
 
 def test_an_image_with_different_colors_gets_a_remark_and_is_counted(tmp_path):
@@ -387,11 +388,11 @@ def test_an_image_with_different_colors_gets_a_remark_and_is_counted(tmp_path):
     assert "all_images_outside_total 2.0" in figures
 
 
-# Images that were changed on their way, and more files than one
+# Encoded images and forms with several files
 
 
 def multipart(*parts):
-    """A form of (field, file name or None, content) parts."""
+    """Return the arguments of a form with (field, file name or None, content) parts."""
     body = b"".join(
         b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
         % (field.encode(), b'; filename="%s"' % name.encode() if name else b"", content)
@@ -413,8 +414,8 @@ def multipart(*parts):
 def test_two_files_where_one_is_expected(client, address, others):
     first = ("file", "a.png", services.image(192, 20))
 
-    refused(client.post(address, **multipart(first, *others)), "several_images")
-    refused(client.post(address, **multipart(*others, first)), "several_images")
+    assert_error(client.post(address, **multipart(first, *others)), "several_images")
+    assert_error(client.post(address, **multipart(*others, first)), "several_images")
 
 
 @pytest.mark.parametrize("address", ["/Inference", "/v1/classify", "/v1/batch"])
@@ -427,11 +428,11 @@ def test_other_form_fields_are_ignored(client, address):
 def test_a_file_in_an_unknown_field_of_a_batch_is_an_error(client):
     image = services.image(64, 20)
 
-    refused(client.post("/v1/batch", **multipart(("file", "a", image), ("image", "b", image))), "several_images")
+    assert_error(client.post("/v1/batch", **multipart(("file", "a", image), ("image", "b", image))), "several_images")
 
 
 def encoded(kind):
-    """(body, headers) of an image that was sent in a wrong way."""
+    """Return (body, headers) of an image that is encoded in an unsupported way."""
     image = services.image(192, 40, "JPEG")
     text = base64.b64encode(image)
     form = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -499,7 +500,7 @@ def test_in_a_batch_each_image_has_its_own_hint(client):
 def test_a_form_with_a_wrong_content_type_is_rejected_with_a_hint(client):
     sent = multipart(("file", "a.png", services.image(192, 20)))
 
-    body = refused(
+    body = assert_error(
         client.post("/v1/classify", data=sent["data"], headers={"Content-Type": "image/png"}), "not_an_image"
     )
 
@@ -517,7 +518,7 @@ def test_a_blank_image_is_an_error_at_every_endpoint(client):
     blank = smears.png(numpy.full((80, 80, 3), 255, "uint8"))
 
     for address in ("/Inference", "/v1/classify"):
-        body = refused(client.post(address, data=blank), "no_content")
+        body = assert_error(client.post(address, data=blank), "no_content")
         assert "verdict" not in body and "Classification" not in body
     results = client.post("/v1/batch", data=form(blank, services.image(64))).get_json()["results"]
     assert results[0]["error"]["code"] == "no_content" and "verdict" not in results[0]

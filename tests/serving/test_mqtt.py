@@ -1,4 +1,4 @@
-"""Verdicts over MQTT, against a real broker where there is one."""
+"""Tests of MQTT with a real broker, if mosquitto is installed."""
 
 import contextlib
 import gc
@@ -42,7 +42,7 @@ def port():
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """A broker that comes back is found at once."""
+    """Reconnect quickly."""
     monkeypatch.setattr(mqtt, "LONGEST_WAIT", 1)
 
 
@@ -52,7 +52,7 @@ def opened(folder, port, *settings, environment=None):
 
 
 def numbers(arrived, wanted):
-    """The `number` of messages in the order they came, once each, until all wanted are there: QoS 1 may repeat one."""
+    """Return the `number` of each message in order, without repetitions (QoS 1 allows them), until all are there."""
     found = {}
     while not set(wanted) <= set(found):
         found[json.loads(arrived.get(timeout=waiting.LIMIT)[1])["number"]] = None
@@ -60,7 +60,7 @@ def numbers(arrived, wanted):
 
 
 def until(condition):
-    """Wait for what another thread does."""
+    """Wait until a condition is true."""
     for _ in range(2000):
         if condition():
             return
@@ -97,8 +97,12 @@ def test_topics_with_wildcards_are_rejected(tmp_path, topic):
 
 @brokers.needed
 def test_a_result_of_the_service_is_published(tmp_path, port):
-    with brokers.running(tmp_path, port), brokers.listening(port, TOPIC) as arrived, opened(tmp_path, port) as events:
-        client = services.client(tmp_path, publisher=events)
+    with (
+        brokers.running(tmp_path, port),
+        brokers.listening(port, TOPIC) as arrived,
+        opened(tmp_path, port) as publisher,
+    ):
+        client = services.client(tmp_path, publisher=publisher)
         answer = client.post("/Inference", data=services.image(192)).get_json()
         topic, payload, quality = arrived.get(timeout=waiting.LIMIT)
         client.service.admission.close()
@@ -115,17 +119,17 @@ def test_a_result_of_the_service_is_published(tmp_path, port):
 @pytest.mark.slow
 @brokers.needed
 def test_an_outage_of_the_broker_loses_nothing(tmp_path, port):
-    # The broker keeps its listeners' messages on disk, as one that is meant to be restarted does.
+    # The broker keeps the messages of its subscribers on disk across a restart.
     lines = ("allow_anonymous true", "persistence true", f"persistence_location {tmp_path}/")
-    with opened(tmp_path, port) as events, contextlib.ExitStack() as listener:
+    with opened(tmp_path, port) as publisher, contextlib.ExitStack() as listener:
         with brokers.running(tmp_path, port, *lines):
             arrived = listener.enter_context(brokers.listening(port, TOPIC))
             for number in range(5):
-                events.publish({"number": number})
+                publisher.publish({"number": number})
             before = numbers(arrived, range(5))
-        until(lambda: not events.connected)
+        until(lambda: not publisher.connected)
         for number in range(5, 55):
-            events.publish({"number": number})
+            publisher.publish({"number": number})
         with brokers.running(tmp_path, port, *lines):
             after = numbers(arrived, range(5, 55))
 
@@ -137,12 +141,12 @@ def test_an_outage_of_the_broker_loses_nothing(tmp_path, port):
 @brokers.needed
 def test_a_full_buffer_drops_the_oldest_and_logs_it_once(tmp_path, port, caplog):
     caplog.set_level(logging.INFO, "ClassifierServer")
-    with opened(tmp_path, port, "MqttBuffer=3") as events:
+    with opened(tmp_path, port, "MqttBuffer=3") as publisher:
         for number in range(8):
-            events.publish({"number": number})
-        waiting = [event["number"] for event in events.pending]
+            publisher.publish({"number": number})
+        waiting = [event["number"] for event in publisher.pending]
         with brokers.running(tmp_path, port):
-            until(lambda: events.idle)
+            until(lambda: publisher.idle)
 
     assert waiting == [5, 6, 7]
     assert sum("the oldest are lost" in line for line in caplog.messages) == 1
@@ -150,10 +154,10 @@ def test_a_full_buffer_drops_the_oldest_and_logs_it_once(tmp_path, port, caplog)
 
 
 def test_a_broker_that_is_down_costs_no_time_and_is_logged_once(tmp_path, port, caplog):
-    with opened(tmp_path, port) as events:
+    with opened(tmp_path, port) as publisher:
         started = time.process_time()
         for number in range(2000):
-            events.publish({"number": number})
+            publisher.publish({"number": number})
         spent = time.process_time() - started
         until(lambda: "cannot be reached" in caplog.text)
 
@@ -167,13 +171,13 @@ def test_a_broker_that_hangs_costs_no_time(tmp_path, port):
     with (
         brokers.running(tmp_path, port) as broker,
         brokers.listening(port, TOPIC) as arrived,
-        opened(tmp_path, port) as events,
+        opened(tmp_path, port) as publisher,
     ):
-        until(lambda: events.connected)
+        until(lambda: publisher.connected)
         broker.send_signal(signal.SIGSTOP)
         started = time.process_time()
         for number in range(500):
-            events.publish({"number": number})
+            publisher.publish({"number": number})
         spent = time.process_time() - started
         broker.send_signal(signal.SIGCONT)
         found = numbers(arrived, range(500))
@@ -213,9 +217,13 @@ def test_a_server_without_its_broker_answers_and_stops(tmp_path, port):
 
 @brokers.needed
 def test_an_event_that_is_not_json_does_not_stop_the_others(tmp_path, port, caplog):
-    with brokers.running(tmp_path, port), brokers.listening(port, TOPIC) as arrived, opened(tmp_path, port) as events:
-        events.publish({"number": object()})
-        events.publish({"number": 1, "heat_map": "data:…"})
+    with (
+        brokers.running(tmp_path, port),
+        brokers.listening(port, TOPIC) as arrived,
+        opened(tmp_path, port) as publisher,
+    ):
+        publisher.publish({"number": object()})
+        publisher.publish({"number": 1, "heat_map": "data:…"})
         event = json.loads(arrived.get(timeout=waiting.LIMIT)[1])
 
     assert event["number"] == 1 and "heat_map" not in event
@@ -263,7 +271,7 @@ def test_a_wrong_password_is_logged(tmp_path, port, caplog):
 @pytest.mark.slow
 @brokers.needed
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-# paho-mqtt lets go of a socket whose handshake failed without closing it.
+# paho-mqtt does not close a socket whose handshake failed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_unknown_certificate_is_not_trusted(tmp_path, port, caplog):
     certificate, key = tmp_path / "broker.crt", tmp_path / "broker.key"
@@ -271,10 +279,10 @@ def test_an_unknown_certificate_is_not_trusted(tmp_path, port, caplog):
 
     with (
         brokers.running(tmp_path, port, f"certfile {certificate}", f"keyfile {key}", "allow_anonymous true"),
-        opened(tmp_path, port, "MqttTls=true") as events,
+        opened(tmp_path, port, "MqttTls=true") as publisher,
     ):
         until(lambda: "cannot be reached" in caplog.text)
-        connected = events.connected
+        connected = publisher.connected
     gc.collect()
 
     assert not connected

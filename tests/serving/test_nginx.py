@@ -1,4 +1,4 @@
-"""The example for nginx, as it is in docs/, in front of real servers."""
+"""Tests of docs/nginx.conf in front of real servers."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ pytestmark = [
 
 
 def configuration(folder, port, servers):
-    """Write the example with the test's ports and certificate, wrapped as Debian's nginx.conf wraps it."""
+    """Write the example with the test's ports and certificate, included as Debian's nginx.conf does."""
     certificate, key = folder / "lab.crt", folder / "lab.key"
     name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name]
@@ -55,7 +55,7 @@ def configuration(folder, port, servers):
 
 @contextlib.contextmanager
 def running(folder, *servers):
-    """nginx before `servers` (ports); yields its port."""
+    """Run nginx in front of `servers` (ports); yield its port."""
     folder.mkdir()
     port = brokers.free_port()
     path = configuration(folder, port, servers)
@@ -77,7 +77,7 @@ def answers(port):
 
 
 def accesses(folder):
-    """What a server's access log tells of inferences."""
+    """Return the access log entries of /Inference."""
     path = folder / "Logs" / "Access.log"
     lines = path.read_text().splitlines() if path.exists() else []
     return [line for line in map(json.loads, lines) if "Inference" in str(line)]
@@ -101,7 +101,7 @@ def test_killing_one_of_two_servers_under_load_loses_nothing(tmp_path, monkeypat
     ):
         sending = threading.Thread(
             target=lambda: found.append(
-                # No retries: what is lost on the way is lost.
+                # Without retries, so that a lost request is noticed.
                 send_images.send_images(
                     settings,
                     [images],
@@ -129,7 +129,7 @@ def test_killing_one_of_two_servers_under_load_loses_nothing(tmp_path, monkeypat
 
 @pytest.fixture
 def alone(tmp_path):
-    """nginx before one quick server and nobody: a requests.Session, its address, and the server's folder."""
+    """nginx in front of a server and an unused port: (requests.Session, URL, the server's folder, its process)."""
     with (
         servers.running(tmp_path / "one", "TrustedProxy=127.0.0.1", "MaxBody=2000000") as one,
         running(tmp_path / "proxy", one.port, brokers.free_port()) as port,

@@ -23,7 +23,7 @@ def document(client):
 
 
 def holds(document, response, path, method):
-    """Hold a response against what the document says of it."""
+    """Assert that a response matches the document."""
     operation = document["paths"][path][method]
     described = operation["responses"][str(response.status_code)]
     content = described["content"].get(response.mimetype)
@@ -114,7 +114,7 @@ def test_errors_match_the_document(tmp_path):
     client.service.close()
 
 
-# An image is more than a schema can say: what is right by the document may still be no image.
+# A schema cannot describe an image: bytes that match it may still not be an image.
 CHECKS = [check for check in schemathesis.checks.CHECKS.get_all() if check.__name__ != "positive_data_acceptance"]
 
 
@@ -130,11 +130,11 @@ def test_generated_requests_get_documented_responses(tmp_path, path, mode):
     @mutations.steady(25)
     @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
     def ask(case):
-        # A form that is no form cannot be sent by werkzeug's client.
+        # werkzeug's client cannot send a form that is not a dict.
         hypothesis.assume(case.media_type != "multipart/form-data" or isinstance(case.body, dict))
         case.call_and_validate(checks=CHECKS)
 
-    # An address without parameters and body has nothing to get wrong.
+    # An endpoint without parameters and body has no invalid requests.
     if mode == schemathesis.GenerationMode.POSITIVE or operation.body or list(operation.iter_parameters()):
         ask()
     client.service.close()

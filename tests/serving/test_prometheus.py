@@ -40,7 +40,7 @@ def test_requests_are_counted_by_endpoint_and_outcome(client):
 
 
 def test_predictions_scores_and_image_properties_are_counted(client):
-    # Brightness is a third of the red, and of the 150 of blue in a 36th of the image, of which 0.875 a side is seen.
+    # Brightness is a third of the red, plus that of 150 blue in 1/36 of the image, whose central 0.875 is used.
     for red, side in ((192, 40), (160, 600), (64, 40)):
         client.post("/Inference", data=services.image(red, side))
 

@@ -24,7 +24,7 @@ OWN = "http://127.0.0.1:8080"
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory):
-    """The outcome of a request with some headers: its code, or "ok"."""
+    """Return a function that sends a request and returns its error code, or "ok"."""
     client = services.client(tmp_path_factory.mktemp("service"), 'AllowedOrigins=["https://lab.example.org"]')
 
     def send(headers, method="GET", path="/v1/model", data=None):
@@ -45,7 +45,7 @@ def outcome(folder, *settings, environ=None, **headers):
         client.service.close()
 
 
-# The host that is asked for
+# Host header
 
 
 @pytest.mark.parametrize(("method", "path"), ADDRESSES)
@@ -106,7 +106,7 @@ def test_host_names_of_other_machines(ask, host):
         (["IP=192.168.1.7", "AllowWithoutApiKey=true"], "192.168.1.7:8080", "ok"),
         (["IP=2001:db8::7", "AllowWithoutApiKey=true"], "[2001:DB8:0::7]:8080", "ok"),
         (["IP=192.168.1.7", "AllowWithoutApiKey=true"], "evil.example.net", "host_not_allowed"),
-        # Whoever listens everywhere has addresses that no configuration knows; none of them can be rebound.
+        # A server on all interfaces accepts every IP address; DNS rebinding cannot use one.
         (["IP=0.0.0.0", "AllowWithoutApiKey=true"], "192.168.1.8:8080", "ok"),
         (["IP=::", "AllowWithoutApiKey=true"], "[2001:db8::8]", "ok"),
         (["IP=0.0.0.0", "AllowWithoutApiKey=true"], "evil.example.net", "host_not_allowed"),
@@ -146,7 +146,7 @@ def test_invalid_allowed_hosts(name):
         Helpers.load_config(None, [f'AllowedHosts=["{name}"]'])
 
 
-# The page that asks
+# Origin of web pages
 
 
 @pytest.mark.parametrize(("method", "path"), ADDRESSES)
@@ -236,7 +236,7 @@ def test_images_from_a_foreign_origin_are_not_stored(tmp_path):
         ("", "192.0.2.1", "198.51.100.1", "192.0.2.1"),
         ("192.0.2.1", "192.0.2.1", "198.51.100.1", "198.51.100.1"),
         ("192.0.2.1", "192.0.2.2", "198.51.100.1", "192.0.2.2"),
-        # Whatever stands before the proxy's own entry comes from the caller.
+        # The client may have written everything before the proxy's entry.
         ("192.0.2.1", "192.0.2.1", "203.0.113.9, 198.51.100.1", "198.51.100.1"),
         ("192.0.2.0/24, 10.0.0.0/8", "192.0.2.77", "203.0.113.9, 198.51.100.1, 10.1.2.3", "198.51.100.1"),
         ("10.0.0.1/8", "10.9.9.9", "10.1.1.1, 10.2.2.2", "10.1.1.1"),

@@ -31,7 +31,7 @@ def server(tmp_path_factory):
         yield process
 
 
-# Its start
+# Start
 
 
 def test_the_historic_lines(server):
@@ -79,7 +79,7 @@ def test_a_missing_key_is_a_one_line_error(tmp_path):
 
 def test_a_foreign_address_is_a_one_line_error(tmp_path):
     graphs.write(tmp_path / "Model", content=b"no graph")
-    # 192.0.2.0/24 is for documentation only: no machine has it.
+    # 192.0.2.0/24 is reserved for documentation, so no machine has this address.
     result = servers.run(tmp_path, "IP=192.0.2.1", "AllowWithoutApiKey=true")
 
     assert result.returncode == 2
@@ -147,7 +147,7 @@ print([name for name in ("tensorflow", "scipy", "sklearn", "matplotlib") if name
     assert processes.python(script).stdout == "[]\n"
 
 
-# Its answers over real sockets
+# Requests over real sockets
 
 
 def test_many_requests_over_one_connection(server):
@@ -173,7 +173,7 @@ def test_a_chunked_body(server):
 
 
 def raw(port, content, rest=b""):
-    """(status, JSON) of an answer to bytes as they are; `rest` is sent in small pieces, as far as that goes."""
+    """Send bytes and return (status, JSON); `rest` is sent in small pieces until the server closes."""
     with socket.create_connection(("127.0.0.1", port), timeout=waiting.LIMIT) as connection:
         connection.sendall(content)
         for start in range(0, len(rest), 4096):
@@ -237,7 +237,7 @@ PIECES += [b"Expect: 100-continue", b"Connection: close", b"\0", b"\xff\xfe", b"
 def test_no_bytes_cause_an_internal_error(server, pieces, form):
     sent = (form % b"".join(pieces)) + b"\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=waiting.LIMIT) as connection:
-        # The server may have refused, and closed, before the last byte.
+        # The server may reject and close before the last byte.
         with contextlib.suppress(OSError):
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
@@ -287,7 +287,7 @@ def test_a_slow_client_does_not_block_others(server):
 
 
 def test_nothing_but_log_lines_is_printed(tmp_path):
-    """Whatever libraries make of damaged images, broken requests and clients that hang up."""
+    """Damaged images, invalid requests and disconnecting clients must not make libraries print anything."""
     compressed = io.BytesIO()
     PIL.Image.effect_noise((200, 200), 50).save(compressed, "TIFF", compression="tiff_lzw")
     content = bytearray(compressed.getvalue())
@@ -317,7 +317,7 @@ def test_overload_gives_results_or_503(tmp_path):
     with servers.running(tmp_path, "MaxQueued=4", "RequestTimeout=600", hold=free) as server:
         with concurrent.futures.ThreadPoolExecutor(80) as pool:
             jobs = [pool.submit(servers.request, server.port, body=IMAGE) for _ in range(80)]
-            # All that find no place are turned away while the others wait.
+            # Requests beyond the capacity are rejected while the others wait.
             waiting.until(lambda: any(job.done() for job in jobs))
             free.touch()
             found = [job.result() for job in jobs]
@@ -339,7 +339,7 @@ def test_a_deadline(tmp_path):
         assert servers.request(server.port, "GET", "/health/live")[0] == 200
 
 
-# Its end
+# Stop
 
 
 def test_sigterm_under_load_loses_no_accepted_request(tmp_path):
@@ -361,7 +361,7 @@ _done = []
 
 
 def _until_closed(port):
-    """The status of every request until the port is closed; an accepted one without an answer is an error."""
+    """Return the status of each request until the port is closed; raise if an accepted one gets no response."""
     statuses = []
     _done.append(statuses)
     while True:
@@ -479,7 +479,7 @@ def test_captured_images_and_a_key_from_the_environment(tmp_path):
 
 
 def test_headers_and_body_are_sent_together(tmp_path):
-    # One that is killed between the two would leave an answer that a proxy can no longer ask another server for.
+    # A proxy that has received the headers cannot repeat the request if the server dies before the body.
     image = services.image(192)
     head = f"POST /Inference HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(image)}\r\n\r\n".encode()
     with servers.running(tmp_path) as server, socket.create_connection(("127.0.0.1", server.port), 20) as connection:

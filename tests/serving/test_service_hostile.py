@@ -31,10 +31,10 @@ def saved(image, kind, **options):
 
 
 def seeds():
-    """A small image of every kind, mode and orientation."""
+    """Return small images of every format, mode and orientation."""
     base = PIL.Image.fromarray(smears.cell(True, 1)).convert("L").resize((40, 30))
     pixels = numpy.asarray(base)
-    # With the scale that their kind of samples has.
+    # Scaled to the range of their sample type.
     wide = {"I;16": pixels.astype("uint16") * 257, "F": pixels.astype("float32") / 255}
     modes = {
         "JPEG": ("L", "RGB", "CMYK"),
@@ -157,7 +157,7 @@ def test_concurrent_requests_get_their_own_results(tmp_path):
 
 @pytest.mark.slow
 def test_server_and_classifier_give_the_same_results(tmp_path):
-    """On the same model and device, whatever the image's kind."""
+    """With the same model and device, for several image formats."""
     card = model_card.load_model_card(graphs.write(tmp_path / "Model"))
     pixels = smears.cell(True, 2, size=360)
     for name, kind in (("a.png", "PNG"), ("b.jpg", "JPEG"), ("c.gif", "GIF")):

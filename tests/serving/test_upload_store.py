@@ -29,7 +29,7 @@ def open_client(tmp_path):
         client = services.client(tmp_path, upload_store=captured)
         opened.append(client)
         post = client.post
-        # What is asserted is on the disk then.
+        # Wait until the files are written.
         client.post = lambda *arguments, **options: (post(*arguments, **options), captured.flush())[0]
         return client
 
@@ -138,7 +138,7 @@ def test_other_files_in_the_folder_are_neither_counted_nor_deleted(tmp_path):
 
 
 def finding(content):
-    verdict = types.SimpleNamespace(finding="ALL detected", label="1", probabilities={"0": 0.25, "1": 0.75})
+    verdict = types.SimpleNamespace(description="ALL detected", label="1", probabilities={"0": 0.25, "1": 0.75})
     return types.SimpleNamespace(
         sha256=hashlib.sha256(content).hexdigest(),
         image_info=types.SimpleNamespace(format="png"),
@@ -169,7 +169,7 @@ def test_the_oldest_images_are_deleted_first(tmp_path, open_client):
     client = open_client(most=3 * size)
     for content in images[:4]:
         client.post("/Inference", data=content)
-    # Freed down to nine tenths of three images: two stay, the new one included.
+    # Deletion reduces the folder to 90 % of its maximum of three images: two remain, including the new one.
     expected = [hashlib.sha256(content).hexdigest() + ".bmp" for content in images[2:4]]
 
     assert sorted(kept(tmp_path / "Captured")) == sorted(expected)
@@ -186,7 +186,7 @@ def test_the_age_of_images_survives_a_restart(tmp_path, open_client):
 
     open_client(most=3 * len(images[0])).post("/Inference", data=images[3])
 
-    # The third was made the oldest, then the second.
+    # The third image has the oldest time stamp, then the second.
     left = {hashlib.sha256(images[index]).hexdigest() + ".bmp" for index in (0, 3)}
     assert set(kept(tmp_path / "Captured")) == left
 

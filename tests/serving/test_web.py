@@ -1,4 +1,4 @@
-"""The page as it is written, and in a real browser against a real service."""
+"""Tests of the page's source, and of the page in a real browser with a real server."""
 
 import base64
 import csv
@@ -18,7 +18,7 @@ PAGES = ("index.html", "docs.html")
 
 
 class Elements(html.parser.HTMLParser):
-    """Every element of a page as (name, {attribute: value}), and the text between them."""
+    """Parses a page: `found` has (name, {attribute: value}) of each element, `text` the text."""
 
     def __init__(self, page):
         super().__init__()
@@ -32,7 +32,7 @@ class Elements(html.parser.HTMLParser):
         self.text += data
 
 
-# As it is written
+# Source
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -43,7 +43,7 @@ def test_files_referenced_by_a_page_exist(page, tmp_path):
 
     assert "style.css" in named
     for address in named:
-        # Relative, so that the page also works below another address of a proxy.
+        # Relative, so that the page also works under a path prefix of a proxy.
         assert re.fullmatch(r"\./|[a-z]+(\.[a-z]+)?", address)
         with client.get("/" + address.removeprefix("./")) as response:
             assert response.status_code == 200
@@ -130,8 +130,8 @@ def test_text_has_enough_contrast(theme):
 SICK, WELL = 0.817574, 0.377541
 STATUS = "3 of 4 images have a result: 1 ALL detected, 2 not detected; 2 with low confidence; 1 failed."
 
-# Holds every request for a moment, counts those under way, and answers the first ones as a server does that is full.
-HINDERED = """
+# Delays every request, counts those in flight, and answers the first ones with 503.
+BUSY_FETCH = """
 const send = window.fetch, [refusals] = arguments;
 window.most = window.sent = 0;
 let under = 0;
@@ -142,7 +142,7 @@ window.fetch = async (...request) => {
   await new Promise((resolve) => setTimeout(resolve, 100));
   try {
     if (number > refusals) return await send(...request);
-    const body = JSON.stringify({ code: "busy", message: "the waiting room is full" });
+    const body = JSON.stringify({ code: "busy", message: "The queue is full." });
     return new Response(body, { status: 503, headers: { "Retry-After": "2" } });
   } finally {
     under -= 1;
@@ -153,7 +153,7 @@ window.fetch = async (...request) => {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Images whose verdicts are known, one with a comma and one with a formula for a name, and one that is none."""
+    """Images with known results, with a comma and a formula in names, and one file that is not an image."""
     found = tmp_path_factory.mktemp("web")
     for name, red in (("sick.png", 192), ("well, blue.png", 64), ("=1+1.png", 0)):
         (found / name).write_bytes(services.image(red))
@@ -169,7 +169,7 @@ def driver(folder):
 
 @pytest.fixture(scope="module")
 def server(driver, tmp_path_factory):
-    """Server.py with its device; after the driver, so that none is started where there is no browser."""
+    """Server.py with its device; depends on `driver`, so that it is not started without a browser."""
     known = [color_stats.color_features(graphs.red(value, size=graphs.SIZE)) for value in (64, 65, 191, 192)]
     model = {"content": graphs.pooled(), "size": graphs.SIZE, "colours": color_stats.fit_reference(known)}
     with servers.running(tmp_path_factory.mktemp("server"), "RateLimitPerMinute=0", real=True, model=model) as found:
@@ -178,7 +178,7 @@ def server(driver, tmp_path_factory):
 
 @pytest.fixture
 def page(driver, server, folder):
-    """The browser with a fresh page of the server; its console must have been silent at the end."""
+    """The browser with a new page; fails if the console has messages at the end."""
     yield from visit(driver, server, folder)
 
 
@@ -207,14 +207,14 @@ def wait(driver, condition):
 
 
 def rows(driver):
-    """{file: [verdict, confidence]} as they are shown, once no image is on its way."""
+    """Wait for all images and return {file: [result, confidence]} as shown."""
     wait(driver, lambda: not driver.find_elements("css selector", "tr.waiting, tr.sending"))
     script = "return [...document.querySelectorAll('#rows tr')].map(row => [...row.cells].map(cell => cell.innerText))"
     return {cells[1]: cells[2:4] for cells in driver.execute_script(script)}
 
 
 def saved(driver, folder):
-    """The rows of the saved CSV, as dicts."""
+    """Return the rows of the saved CSV as dicts."""
     path = folder / "ALL results.csv"
     wait(driver, path.exists)
     content = path.read_bytes()
@@ -223,7 +223,7 @@ def saved(driver, folder):
 
 
 def fits(driver):
-    """Whether nothing is wider than the screen."""
+    """Return whether the page fits the width of the screen."""
     return driver.execute_script("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
@@ -253,7 +253,7 @@ def test_the_saved_csv(page, folder):
     by_id(page, "save").click()
     lines = {line["file"]: line for line in saved(page, folder)}
 
-    # Nobody's spreadsheet may calculate with a file's name.
+    # Spreadsheets must not run a file name as a formula.
     assert list(lines) == ["sick.png", "well, blue.png", "'=1+1.png", "broken.png"]
     sick, broken = lines["sick.png"], lines["broken.png"]
     assert (sick["class"], sick["verdict"], sick["low"], sick["error"]) == ("1", "ALL detected", "false", "")
@@ -313,7 +313,7 @@ def test_the_page_can_be_used_by_keyboard(page, folder):
         press(Keys.TAB)
         focused = page.switch_to.active_element
         reached.append(focused.get_attribute("id") or focused.get_attribute("aria-label") or focused.text)
-        # Where one is must be seen.
+        # The focus must be visible.
         assert focused.value_of_css_property("outline").endswith("solid 3px"), reached
         if reached[-1] == "save":
             press(Keys.SPACE)
@@ -330,7 +330,7 @@ def test_the_page_can_be_used_by_keyboard(page, folder):
 
 @pytest.mark.slow
 def test_at_most_three_requests_run_and_busy_ones_are_retried(page, folder):
-    page.execute_script(HINDERED, 4)
+    page.execute_script(BUSY_FETCH, 4)
     choose(page, folder, "sick.png", "well, blue.png", "=1+1.png")
     choose(page, folder, "sick.png", "well, blue.png", "=1+1.png")
     wait(page, lambda: "Retry in 2 s" in by_id(page, "rows").text)
@@ -341,10 +341,10 @@ def test_at_most_three_requests_run_and_busy_ones_are_retried(page, folder):
 
 
 def test_a_cleared_list_stays_empty(page, folder):
-    page.execute_script(HINDERED, 100)
+    page.execute_script(BUSY_FETCH, 100)
     choose(page, folder, "sick.png", "well, blue.png", "broken.png")
     wait(page, lambda: by_id(page, "rows").text.count("Retry in 2 s") == 3)
-    # Those that wait would keep the next one from being sent.
+    # Waiting requests would delay the next one.
     page.execute_script("window.most = 0")
     by_id(page, "clear").click()
     choose(page, folder, "=1+1.png")
@@ -368,7 +368,7 @@ def test_the_page_fits_a_phone(page, folder, theme):
     assert empty and fits(page)
     assert ground == {"light": "rgba(255, 255, 255, 1)", "dark": "rgba(23, 21, 27, 1)"}[theme]
     page.execute_script("scrollTo(0, document.body.scrollHeight)")
-    # However far down one is.
+    # Even at the end of the page.
     top = page.execute_script("return document.querySelector('.notice').getBoundingClientRect().top")
     assert 0 <= top < 800
 
@@ -388,7 +388,7 @@ def test_screen_readers_see_a_table_on_narrow_screens(page, folder):
 
 
 def test_the_api_key(driver, folder, tmp_path):
-    # Its graph cannot be read, so that it has no heat maps either: the page goes on without them.
+    # This server's graph cannot be read, so it has no heat maps; the page continues without them.
     with servers.running(tmp_path, ALL_API_KEY=KEY) as server:
         for page in visit(driver, server, folder):
             choose(page, folder, "sick.png", "well, blue.png", "=1+1.png", "broken.png")

@@ -1,4 +1,4 @@
-"""A mosquitto of the tests' own on a free port, and a listener on it."""
+"""A mosquitto broker on a free port, and a subscriber."""
 
 import contextlib
 import pathlib
@@ -19,7 +19,7 @@ needed = pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed"
 
 
 def free_port():
-    """A port that nobody listens on."""
+    """Return an unused port."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
@@ -27,10 +27,10 @@ def free_port():
 
 @contextlib.contextmanager
 def running(folder, port, *lines):
-    """A broker with a configuration of its own; up when the block begins, stopped when it ends."""
+    """Run a broker for the duration of the block."""
     configuration = pathlib.Path(folder) / f"mosquitto-{port}.conf"
     configuration.write_text("\n".join([f"listener {port} 127.0.0.1", *(lines or ["allow_anonymous true"])]) + "\n")
-    # It would give up root's rights, and then not read its files under the tests' folder.
+    # As root, mosquitto would change its user and could not read the test's files.
     configuration.write_text("user root\n" + configuration.read_text())
     with subprocess.Popen([PROGRAM, "-c", configuration], stderr=subprocess.DEVNULL) as process:
         try:
@@ -38,7 +38,7 @@ def running(folder, port, *lines):
             yield process
         finally:
             process.terminate()
-            # One that a test has stopped would never come to its end.
+            # A broker paused by SIGSTOP would not terminate.
             process.send_signal(signal.SIGCONT)
 
 
@@ -52,9 +52,9 @@ def _wait_for(port, process):
 
 @contextlib.contextmanager
 def listening(port, topic, context=None, user=None, password=None):
-    """Yields a queue.Queue of (topic, payload bytes, qos) that arrive."""
+    """Yield a queue.Queue of arriving (topic, payload bytes, qos)."""
     arrived, ready = queue.Queue(), queue.Queue()
-    # A session that outlives the connection: what comes while this listener is away waits for it at the broker.
+    # A persistent session, so that the broker keeps messages while the subscriber is disconnected.
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "listener", clean_session=False)
     client.on_connect = lambda *_: client.subscribe(topic, qos=1)
     client.on_subscribe = lambda *_: ready.put(True)

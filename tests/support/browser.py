@@ -1,4 +1,4 @@
-"""A real browser without a window, for tests of the page."""
+"""A real headless browser for tests of the page."""
 
 import contextlib
 import os
@@ -9,15 +9,15 @@ import pytest
 
 @contextlib.contextmanager
 def opened(folder):
-    """A browser that saves into `folder`; ended with the block, the test skipped where there is none."""
-    # Named, since selenium would fetch others from the network.
+    """Run a browser that saves files to `folder`; skip the test if there is none."""
+    # Otherwise selenium would download a browser.
     program, service = shutil.which("chromium"), shutil.which("chromedriver")
     if not program or not service:
         pytest.skip("no chromium and chromedriver; install them, for instance: apt install chromium chromium-driver")
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
     options.binary_location = program
-    # Containers have a small /dev/shm, and for root there is no sandbox.
+    # Containers have a small /dev/shm, and root cannot use the sandbox.
     for argument in ("--headless=new", "--disable-dev-shm-usage", "--disable-gpu", "--window-size=1280,900"):
         options.add_argument(argument)
     if os.geteuid() == 0:
@@ -32,7 +32,7 @@ def opened(folder):
 
 
 def width(driver, pixels, height=800, **features):
-    """Lay the page out for a screen so wide, with media features such as prefers_color_scheme="dark"."""
+    """Set the width of the screen, and media features such as prefers_color_scheme="dark"."""
     measures = {"width": pixels, "height": height, "deviceScaleFactor": 1, "mobile": pixels < 500}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", measures)
     media = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
@@ -40,6 +40,6 @@ def width(driver, pixels, height=800, **features):
 
 
 def complaints(driver):
-    """What the browser's console has said since the last call, but for refusals, which it tells of by itself."""
+    """Return new console messages, except those for HTTP errors, which the browser always logs."""
     found = [entry["message"] for entry in driver.get_log("browser")]
     return [text for text in found if "the server responded with a status of" not in text]
