@@ -1,30 +1,31 @@
-"""Measure the frozen graph on the validation split, on which no training step was made.
+"""Evaluate the frozen graph on the validation split, which was not used for training.
 
-python3 Validation.py                           # cross-fitted accuracy, sensitivity, … with 95 % intervals
-python3 Validation.py Folds 5                   # the last layer trained and measured on five folds of all images
-python3 Validation.py --set Prevalence=0.01     # predictive values where one of a hundred is ALL
-python3 Validation.py --set Precision=f32       # in float32 instead of what the classifier uses here
-python3 Validation.py --device NCS1             # what the Movidius stick answers
+python3 Validation.py                           # cross-fitted accuracy, sensitivity, ... with 95 % intervals
+python3 Validation.py Folds 5                   # cross-validation of the last layer with five folds of all images
+python3 Validation.py --set Prevalence=0.01     # predictive values if 1 % of the images are ALL
+python3 Validation.py --set Precision=f32       # in float32 instead of the default precision of this machine
+python3 Validation.py --device NCS1             # on the Movidius stick
 tensorboard --logdir=Model/_logs_eval           # the curves
 
-Reads the shards in Model/Data, Model/ALLGraph.pb and its card; Folds the pretrained weights instead of these two.
-Writes TensorBoard events, metrics.json with every image's probabilities, folds.json and pictures to Model/_logs_eval,
-the figures into Model/ALLGraph.json, the report to Model/Report and Model/MODEL_CARD.md.
+Reads the shards in Model/Data, Model/ALLGraph.pb and its model card. Folds reads the pretrained weights instead of the
+graph and its card. Writes TensorBoard events, metrics.json with the probabilities of every image, folds.json and plots
+to Model/_logs_eval, the metrics to Model/ALLGraph.json, the report to Model/Report, and Model/MODEL_CARD.md.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from Classes.common import cli
 
 
-def main(arguments=None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = cli.base_parser(__doc__, "Validation", device=True)
     parser.add_argument("command", nargs="?", choices=["Folds"], help="cross-validation instead of the frozen graph")
-    parser.add_argument("count", nargs="?", type=_count, default=5, help="how many folds (default: 5)")
+    parser.add_argument("count", nargs="?", type=_count, default=5, help="number of folds (default: 5)")
     options = parser.parse_args(arguments)
     if options.command and any(text.startswith("Device=") for text in options.settings):
-        parser.error("--device goes with the frozen graph; Folds trains and measures in TensorFlow")
+        parser.error("--device is for the frozen graph. Folds trains and evaluates in TensorFlow.")
     from Classes import Helpers
 
     configuration = Helpers.load_config(options.confs, options.settings)
@@ -39,9 +40,9 @@ def main(arguments=None) -> int:
     return evaluate.evaluate_model(configuration)
 
 
-def _count(text):
+def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(f"{text} folds; two is the least")
+        raise argparse.ArgumentTypeError(f"{text} folds; at least two are needed")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Measure a model: metrics with intervals, calibration, decision threshold, plots and the HTML report.
+"""Evaluate a model: metrics with intervals, calibration, operating point, plots, HTML report and model card.
 
-Start with evaluate.py; operating_point.py chooses the threshold.
+Start with evaluate.py. operating_point.py chooses the decision threshold, templates/ has the report's pages.
 """

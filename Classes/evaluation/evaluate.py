@@ -13,6 +13,7 @@ import numpy
 
 from Classes import Helpers
 from Classes.common import atomic_files, provenance
+from Classes.common.config import Configuration
 from Classes.common.errors import DataError, GraphError
 from Classes.dataset import grouping, tfrecords
 from Classes.evaluation import (
@@ -23,7 +24,6 @@ from Classes.evaluation import (
     plots,
     tensorboard_events,
 )
-from Classes.Helpers import Configuration
 from Classes.imaging import content_check, decode
 from Classes.inference import backend, device_selection, model_card, prediction
 
@@ -44,17 +44,17 @@ def evaluate_model(configuration: Configuration) -> int:
     manifest = tfrecords.load_manifest(configuration)
     check_split_matches_model(card, manifest)
     folder = configuration.path("LogDirEval")
-    with atomic_files.folder_lock(folder), device_selection.open_backend(configuration, card) as engine:
+    with atomic_files.folder_lock(folder), device_selection.open_backend(configuration, card) as inference_backend:
         _archive_events(folder)
         log.info(Helpers.DISCLAIMER)
         if card.synthetic:
             log.warning("This model was trained on synthetic smears: its metrics say nothing about real cells.")
-        rows, measured = _run_batches(configuration, card, manifest, engine)
+        rows, measured = _run_batches(configuration, card, manifest, inference_backend)
         print("", *classification_metrics.describe_basis(measured), "", sep="\n")
         print(*classification_metrics.format_table(measured), "", *_format_calibration(card, measured), "", sep="\n")
         if measured["patients"]:
             print(*classification_metrics.format_table(measured["patients"], "patients"), "", sep="\n")
-        metrics = _write_results(configuration, card, manifest, engine, rows, measured)
+        metrics = _write_results(configuration, card, manifest, inference_backend, rows, measured)
         html_report.write_report(configuration, card, manifest, metrics)
     log.info("Wrote metrics.json and its plots to %s", folder)
     log.info("Next: python3 Classifier.py, or tensorboard --logdir=%s", configuration["LogDirEval"])
@@ -87,7 +87,7 @@ def _run_batches(
     configuration: Configuration,
     card: model_card.ModelCard,
     manifest: tfrecords.Manifest,
-    engine: backend.InferenceBackend,
+    inference_backend: backend.InferenceBackend,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Classify every record `EpochsTest` times, with the historic log lines and TensorBoard events.
 
@@ -106,7 +106,7 @@ def _run_batches(
             records = tfrecords.iter_records(configuration, "validation")
             while batch := list(itertools.islice(records, configuration["BatchTestSize"])):
                 start = time.perf_counter()
-                batch_rows, loss = _classify_batch(configuration, card, engine, batch)
+                batch_rows, loss = _classify_batch(configuration, card, inference_backend, batch)
                 for row in batch_rows:
                     row["patient"] = patients.get(row["sha256"], "")
                 step, seen = step + 1, seen + len(batch_rows)
@@ -133,13 +133,13 @@ def _run_batches(
 def _classify_batch(
     configuration: Configuration,
     card: model_card.ModelCard,
-    engine: backend.InferenceBackend,
+    inference_backend: backend.InferenceBackend,
     records: list[tfrecords.Record],
 ) -> tuple[list[dict[str, Any]], float]:
     """Return a row for each record, and the mean cross-entropy."""
     limits = decode.decode_limits(configuration)
     images = numpy.stack([card.input_spec.decode_and_resize(record.encoded, limits) for record in records])
-    answers, source = engine.classify_with_source(images)
+    answers, source = inference_backend.classify_with_source(images)
     rows, losses = [], []
     for record, image, probabilities in zip(records, images, answers, strict=True):
         result = prediction.make_prediction(probabilities, card, configuration["InceptionThreshold"])
@@ -287,13 +287,15 @@ def _write_results(
     configuration: Configuration,
     card: model_card.ModelCard,
     manifest: tfrecords.Manifest,
-    engine: backend.InferenceBackend,
+    inference_backend: backend.InferenceBackend,
     rows: list[dict[str, Any]],
     measured: dict[str, Any],
 ) -> dict[str, Any]:
     """Write metrics.json, the plots and the metrics of the model card; return the content of metrics.json."""
     folder = configuration.path("LogDirEval")
-    sources = [(row["engine"], row["precision"]) for row in rows] or [(engine.name, engine.precision)]
+    sources = [(row["engine"], row["precision"]) for row in rows] or [
+        (inference_backend.name, inference_backend.precision)
+    ]
     name, precision = backend.describe_source(sources)
     run = {
         "split": "validation",

@@ -9,10 +9,10 @@ import numpy
 import PIL.Image
 
 from Classes.common import atomic_files, html
+from Classes.common.config import Configuration
 from Classes.common.errors import ALLError
 from Classes.dataset import tfrecords
 from Classes.evaluation import classification_metrics, model_card_markdown, plots, tensorboard_events
-from Classes.Helpers import Configuration
 from Classes.imaging import decode
 from Classes.inference import class_activation, model_card
 

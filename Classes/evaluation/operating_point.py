@@ -13,9 +13,9 @@ from typing import Any
 import numpy
 
 from Classes.common import statistics
+from Classes.common.config import Configuration
 from Classes.dataset import tfrecords
 from Classes.evaluation import calibration, classification_metrics
-from Classes.Helpers import Configuration
 from Classes.inference import prediction
 
 # Images per class. With fewer, temperature and threshold would depend on chance.
@@ -147,7 +147,7 @@ def cross_fit(
       the predictions; None if a class has too few groups.
     """
     logits, labels = numpy.asarray(logits, float), numpy.asarray(labels, int)
-    folds = _group_folds(labels, groups, seed) if len(labels) else []
+    folds = group_folds(labels, groups, seed) if len(labels) else []
     if not folds:
         return None
     result = ThresholdedPredictions(
@@ -396,7 +396,7 @@ def _measure(
     }
 
 
-def _group_folds(
+def group_folds(
     labels: numpy.ndarray, groups: collections.abc.Sequence[str], seed: int
 ) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
     """Return [(rows of the other folds, rows of the fold)] with disjoint groups; [] if a class has too few groups."""

@@ -43,7 +43,7 @@ def plot_confusion_matrix(path: pathlib.Path, metrics: dict[str, Any], title: st
         for text, count in zip(display.text_[row], cells[row], strict=True):
             text.set_text(f"{count}\n{count / total:.1%} of {total}" if total else str(count))
     axes.set(xlabel="predicted", ylabel="label")
-    _save_png(figure, path)
+    save_png(figure, path)
 
 
 def plot_roc(path: pathlib.Path, labels: Any, scores: Any, metrics: dict[str, Any], title: str) -> None:
@@ -70,7 +70,7 @@ def plot_roc(path: pathlib.Path, labels: Any, scores: Any, metrics: dict[str, An
         axes.plot(1 - specificity, sensitivity, "o", color="C3", label=label)
         axes.legend(loc="lower right")
     _set_unit_axes(axes, "1 - specificity", "sensitivity")
-    _save_png(figure, path)
+    save_png(figure, path)
 
 
 def plot_precision_recall(path: pathlib.Path, labels: Any, scores: Any, title: str) -> None:
@@ -86,7 +86,7 @@ def plot_precision_recall(path: pathlib.Path, labels: Any, scores: Any, title: s
     else:
         axes.text(0.5, 0.5, "needs images of both classes", ha="center", va="center")
     _set_unit_axes(axes, "sensitivity (recall)", "precision (PPV)")
-    _save_png(figure, path)
+    save_png(figure, path)
 
 
 def plot_reliability(path: pathlib.Path, certainty: dict[str, Any], title: str) -> None:
@@ -115,7 +115,7 @@ def plot_reliability(path: pathlib.Path, certainty: dict[str, Any], title: str) 
     axes.set(xlim=(0.45, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy, with 95 % intervals")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    _save_png(figure, path)
+    save_png(figure, path)
 
 
 def plot_training_curves(path: pathlib.Path, history: dict[str, list[tuple[int, float]]]) -> None:
@@ -139,7 +139,7 @@ def plot_training_curves(path: pathlib.Path, history: dict[str, list[tuple[int, 
         axes.set(ylabel=name, xlabel="step")
         axes.grid(alpha=0.3)
         axes.legend()
-    _save_png(figure, path)
+    save_png(figure, path)
 
 
 def _new_figure(title: str) -> tuple["Figure", "Axes"]:
@@ -167,7 +167,7 @@ def _metric_text(metric: "Metric") -> str:
     return f"{metric['value']:.4f}" + (f" ({interval})" if interval else "")
 
 
-def _save_png(figure: "Figure", path: pathlib.Path) -> None:
+def save_png(figure: "Figure", path: pathlib.Path) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png")
     atomic_files.write_atomic(path, content.getvalue())

@@ -1,4 +1,4 @@
-"""Publish a model: freeze it, quantize it, write it for model servers or compile it for the Movidius stick.
+"""Publish a model: freeze it, quantize it, export it for model servers, or compile it for the Movidius stick.
 
 Start with freeze_graph.py.
 """

@@ -226,13 +226,13 @@ def check_parity(
     """
     network = registry.get_network(configuration)
     unfolded = network.build_inference_graph(configuration, arrays, folded=False)
-    logits = calibration.log_probabilities(_session_outputs(unfolded, network.OUTPUT, inputs))
+    logits = calibration.log_probabilities(session_outputs(unfolded, network.OUTPUT, inputs))
     expected = calibration.softmax_at_temperature(logits, temperature)
     graph = tf.Graph()
     with graph.as_default():
         tf.graph_util.import_graph_def(definition, name="")
     outputs = {
-        "frozen graph": _session_outputs(graph, network.OUTPUT, inputs),
+        "frozen graph": session_outputs(graph, network.OUTPUT, inputs),
         "engine": openvino_backend.reference_outputs(path, inputs),
     }
     differences = {name: float(numpy.abs(each - expected).max()) for name, each in outputs.items()}
@@ -247,7 +247,7 @@ def check_parity(
     return differences
 
 
-def _session_outputs(graph: Any, output: str, inputs: numpy.ndarray) -> numpy.ndarray:
+def session_outputs(graph: Any, output: str, inputs: numpy.ndarray) -> numpy.ndarray:
     """Return float32 [N, classes] of a graph in a TensorFlow session, one image at a time."""
     # Without graph optimization, which takes longer than these few images, and on the CPU: the lower float32 precision
     # of a GPU would exceed the tolerance.

@@ -113,7 +113,7 @@ def _decode(configuration: Configuration, card: model_card.ModelCard, record: tf
     return card.input_spec.decode_and_resize(record.encoded, decode.decode_limits(configuration))
 
 
-def _ranking_records(configuration: Configuration) -> list[tfrecords.Record]:
+def ranking_records(configuration: Configuration) -> list[tfrecords.Record]:
     """Return training records for ranking layers, if possible other images than those used for quantization."""
     used = configuration["QuantizeImages"]
     records = list(itertools.islice(tfrecords.iter_records(configuration, "train"), used + N_RANKING_CANDIDATES))
@@ -126,10 +126,10 @@ def backend_outputs(
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Return labels, int [N], and probabilities, float32 [N, classes], of the OpenVINO backend in f32 or int8."""
     labels, outputs = [], [numpy.zeros((0, len(card.classes)), "float32")]
-    with openvino_backend.OpenVINOBackend(card, "CPU", precision) as engine:
+    with openvino_backend.OpenVINOBackend(card, "CPU", precision) as inference_backend:
         for record in Helpers.progress(records, desc=f"Comparison {precision}", unit="image"):
             labels.append(record.label)
-            outputs.append(engine.classify(_decode(configuration, card, record)[None]))
+            outputs.append(inference_backend.classify(_decode(configuration, card, record)[None]))
     return numpy.array(labels, int), numpy.concatenate(outputs)
 
 
@@ -155,7 +155,7 @@ def quantized_candidates(
     model = nncf.quantize(graph, dataset, subset_size=len(images))
     yield model, float_layers(model)
     log.info("Looking for the layers to keep in float. This takes some minutes.")
-    records = _ranking_records(configuration)
+    records = ranking_records(configuration)
     labels, before = backend_outputs(configuration, card, "f32", records)
 
     def network_input(item: tuple[int, tfrecords.Record]) -> numpy.ndarray:
@@ -163,7 +163,7 @@ def quantized_candidates(
 
     def score(compiled: Any, items: collections.abc.Iterable) -> tuple[float, list[float]]:
         outputs = ((number, compiled([network_input((number, record))])[0]) for number, record in items)
-        return _ranking_score(card, labels, before, outputs)
+        return ranking_score(card, labels, before, outputs)
 
     numbered = list(enumerate(records))
     loss = 1 - score(core.compile_model(model, "CPU"), numbered)[0]
@@ -191,7 +191,7 @@ def float_layers(model: Any) -> list[str]:
     ]
 
 
-def _ranking_score(
+def ranking_score(
     card: model_card.ModelCard,
     labels: numpy.ndarray,
     before: numpy.ndarray,

@@ -82,8 +82,8 @@ def _class_lines(card: model_card.ModelCard) -> str:
 
 def _write_version(folder: pathlib.Path, card: model_card.ModelCard) -> float:
     """Write a version and read it back; return the largest difference of a probability."""
-    _save_tensorflow(folder, card)
-    _save_openvino(folder / "model.xml", card)
+    save_saved_model(folder, card)
+    save_openvino_ir(folder / "model.xml", card)
     atomic_files.write_atomic(folder / "labels.txt", _class_lines(card))
     # The export contains the float graph only.
     model_card.write_model_card(folder / "card.json", dataclasses.replace(card, int8=None))
@@ -93,7 +93,7 @@ def _write_version(folder: pathlib.Path, card: model_card.ModelCard) -> float:
 
 
 @interrupts.defer_signals()
-def _save_tensorflow(folder: pathlib.Path, card: model_card.ModelCard) -> None:
+def save_saved_model(folder: pathlib.Path, card: model_card.ModelCard) -> None:
     definition = tf.compat.v1.GraphDef.FromString(card.graph_path.read_bytes())
     labels = tf.constant([list(card.classes)])
 
@@ -127,7 +127,7 @@ def _save_tensorflow(folder: pathlib.Path, card: model_card.ModelCard) -> None:
         logger.setLevel(level)
 
 
-def _save_openvino(path: pathlib.Path, card: model_card.ModelCard) -> None:
+def save_openvino_ir(path: pathlib.Path, card: model_card.ModelCard) -> None:
     model = openvino_backend.read_model(openvino_backend.new_core(), card.graph_path)
     model.reshape([-1, card.size, card.size, 3])
     model.inputs[0].get_tensor().set_names({INPUT_NAME})

@@ -97,7 +97,7 @@ def compile_for_ncs1(configuration: Configuration) -> int:
             card.verify_graph()
             shutil.copyfile(card.graph_path, folder / card.graph)
         # The lock is released, so that a training can publish its model during the compilation.
-        content, header = _run_compiler(folder, configuration["StickCompiler"], card)
+        content, header = run_compiler(folder, configuration["StickCompiler"], card)
         with atomic_files.folder_lock(models, wait=True):
             newest = _reload_unchanged_card(configuration, card)
             # The graph first: a graph without its record is rejected, which is safe.
@@ -108,7 +108,7 @@ def compile_for_ncs1(configuration: Configuration) -> int:
     return 0
 
 
-def _run_compiler(folder: Path, command: str, card: model_card.ModelCard) -> tuple[bytes, graph_file.Header]:
+def run_compiler(folder: Path, command: str, card: model_card.ModelCard) -> tuple[bytes, graph_file.Header]:
     """Return content and header of the compiled graph; the folder is new, so that no older file is mistaken for it."""
     try:
         words = [word.replace("{folder}", str(folder)) for word in shlex.split(command)]

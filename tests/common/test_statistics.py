@@ -1,4 +1,4 @@
-"""Confidence intervals keep their word for images in groups, and are Wilson's for images that are not."""
+"""Confidence intervals have the stated coverage for images in groups and are Wilson's for independent images."""
 
 import numpy
 import pytest
@@ -10,7 +10,7 @@ from Classes.evaluation import classification_metrics
 
 
 @pytest.mark.parametrize("successes", [0, 1, 37, 90, 100])
-def test_one_image_a_group_is_wilsons_interval(successes):
+def test_groups_of_one_image_have_wilsons_interval(successes):
     hits = numpy.random.default_rng(successes).permutation(100) < successes
     expected = stats.binomtest(successes, 100).proportion_ci(0.95, method="wilson")
 
@@ -18,7 +18,7 @@ def test_one_image_a_group_is_wilsons_interval(successes):
         assert statistics.proportion_interval(hits, groups) == pytest.approx(expected)
 
 
-def test_the_effective_size_by_hand():
+def test_the_effective_size_calculated_by_hand():
     # Four groups of five: all right, all right, all right, all wrong. Variance between groups over that between images:
     # (20/4 images alike) 4/3 (3 1.25² + 3.75²) / (20/19 (15 0.25² + 5 0.75²)) = 25 / 3.947 = 6.333; above 5, so the
     # correlation is 1. One group tells: the mean of 1 and 0.5. t is 3.182 for 3 degrees of freedom, 2.093 for 19.
@@ -29,7 +29,7 @@ def test_the_effective_size_by_hand():
     )
 
 
-def test_copies_of_an_image_say_nothing_more():
+def test_copies_of_images_do_not_narrow_the_interval():
     hits = numpy.random.default_rng(3).random(100) < 0.8
     alone = numpy.diff(statistics.proportion_interval(hits))
     copied = numpy.diff(statistics.proportion_interval(numpy.repeat(hits, 10), numpy.repeat(range(100), 10)))
@@ -37,7 +37,7 @@ def test_copies_of_an_image_say_nothing_more():
     assert copied == pytest.approx(alone, rel=0.05)
 
 
-def test_groups_without_an_error_are_not_taken_for_as_many_images():
+def test_groups_without_an_error_count_as_fewer_images():
     low, high = statistics.proportion_interval([True] * 200, numpy.repeat(range(40), 5))
 
     # The lower end for 40 independent images is 0.912, for 200 it is 0.981.
@@ -46,12 +46,12 @@ def test_groups_without_an_error_are_not_taken_for_as_many_images():
 
 
 @pytest.mark.parametrize(("hits", "groups"), [([], []), ([True, False, True], ["patient 1"] * 3)])
-def test_nothing_and_a_single_group_have_no_interval(hits, groups):
+def test_no_images_and_a_single_group_have_no_interval(hits, groups):
     assert statistics.proportion_interval(hits, groups) is None
 
 
 @pytest.mark.parametrize("groups", [[0] * 50 + [1] * 50, [0] * 99 + [1], [0, 0, 1]])
-def test_two_groups_say_next_to_nothing(groups):
+def test_two_groups_have_a_wide_interval(groups):
     hits = numpy.arange(len(groups)) % 10 > 0
 
     low, high = statistics.proportion_interval(hits, groups)
@@ -74,7 +74,7 @@ def test_two_groups_say_next_to_nothing(groups):
         ("200 x 1", 0.9, 0, 0.93, 0.97),
     ],
 )
-def test_the_coverage_is_the_stated_one(sizes, share, correlation, least, most):
+def test_the_interval_has_the_stated_coverage(sizes, share, correlation, least, most):
     found, _ = coverage.coverage(
         statistics.proportion_interval, coverage.SIZES[sizes], share, correlation, runs=1500, seed=1
     )
@@ -82,13 +82,13 @@ def test_the_coverage_is_the_stated_one(sizes, share, correlation, least, most):
     assert least <= found <= most
 
 
-def test_the_interval_over_images_would_not_cover():
+def test_the_interval_over_images_has_too_little_coverage():
     found, _ = coverage.coverage(lambda hits, _: statistics.proportion_interval(hits), [5] * 40, 0.9, 1 / 3, runs=500)
 
     assert found < 0.87
 
 
-def test_proportions_are_printed_with_the_interval_over_groups():
+def test_proportions_have_the_interval_over_groups():
     """Sensitivity, specificity and the rest go by the groups among their own images."""
     generator = numpy.random.default_rng(5)
     groups = numpy.repeat([f"patient {number}" for number in range(20)], 6)

@@ -3,7 +3,7 @@ import json
 import numpy
 import pytest
 from scipy import stats
-from sklearn import metrics
+from sklearn import metrics as sklearn_metrics
 
 from Classes.common import statistics
 from Classes.evaluation import classification_metrics
@@ -42,20 +42,20 @@ def evaluate(labels=LABELS, scores=SCORES, threshold=0.5, groups=None, seed=50, 
         ("pr_auc", (1 / 1 + 2 / 2 + 3 / 4 + 4 / 6 + 5 / 9) / 5, None),
     ],
 )
-def test_figures_of_a_table_worked_out_by_hand(name, value, of):
-    figure = evaluate()[name]
+def test_metrics_calculated_by_hand(name, value, of):
+    metric = evaluate()[name]
 
-    assert figure["value"] == pytest.approx(value)
-    assert figure["of"] == of
-    assert figure["note"] is None
-    assert -(name == "mcc") <= figure["interval"][0] <= value <= figure["interval"][1] <= 1
+    assert metric["value"] == pytest.approx(value)
+    assert metric["of"] == of
+    assert metric["note"] is None
+    assert -(name == "mcc") <= metric["interval"][0] <= value <= metric["interval"][1] <= 1
 
 
-def test_the_counts():
-    figures = evaluate()
+def test_the_confusion_counts():
+    metrics = evaluate()
 
-    assert figures["counts"] == {"true_positives": 4, "false_positives": 2, "true_negatives": 5, "false_negatives": 1}
-    assert (figures["images"], figures["groups"]) == (12, 12)
+    assert metrics["counts"] == {"true_positives": 4, "false_positives": 2, "true_negatives": 5, "false_negatives": 1}
+    assert (metrics["images"], metrics["groups"]) == (12, 12)
 
 
 @pytest.mark.parametrize(
@@ -80,44 +80,44 @@ def test_wilson_intervals(successes, total, low, high):
     assert interval == pytest.approx([low, high], abs=1e-6)
 
 
-def test_against_scikit_learn():
+def test_metrics_match_scikit_learn():
     generator = numpy.random.default_rng(1)
     labels = generator.random(300) < 0.4
     scores = numpy.clip(0.3 * labels + generator.random(300) * 0.7, 0, 1)
     detections = scores >= 0.45
 
-    figures = evaluate(labels, scores, 0.45)
+    metrics = evaluate(labels, scores, 0.45)
 
     expected = {
-        "accuracy": metrics.accuracy_score(labels, detections),
-        "sensitivity": metrics.recall_score(labels, detections),
-        "specificity": metrics.recall_score(~labels, ~detections),
-        "precision": metrics.precision_score(labels, detections),
-        "negative_predictive_value": metrics.precision_score(~labels, ~detections),
-        "balanced_accuracy": metrics.balanced_accuracy_score(labels, detections),
-        "f1": metrics.f1_score(labels, detections),
-        "mcc": metrics.matthews_corrcoef(labels, detections),
-        "roc_auc": metrics.roc_auc_score(labels, scores),
-        "pr_auc": metrics.average_precision_score(labels, scores),
+        "accuracy": sklearn_metrics.accuracy_score(labels, detections),
+        "sensitivity": sklearn_metrics.recall_score(labels, detections),
+        "specificity": sklearn_metrics.recall_score(~labels, ~detections),
+        "precision": sklearn_metrics.precision_score(labels, detections),
+        "negative_predictive_value": sklearn_metrics.precision_score(~labels, ~detections),
+        "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(labels, detections),
+        "f1": sklearn_metrics.f1_score(labels, detections),
+        "mcc": sklearn_metrics.matthews_corrcoef(labels, detections),
+        "roc_auc": sklearn_metrics.roc_auc_score(labels, scores),
+        "pr_auc": sklearn_metrics.average_precision_score(labels, scores),
     }
     assert {
-        name: figures[name]["value"] for name in classification_metrics.METRIC_NAMES if name in figures
+        name: metrics[name]["value"] for name in classification_metrics.METRIC_NAMES if name in metrics
     } == pytest.approx(expected)
 
 
-def test_the_resampled_interval_is_near_the_one_of_theory():
+def test_the_bootstrap_interval_is_close_to_theory():
     # Two normal scores one standard deviation apart: AUC 0.7602; Hanley and McNeil's standard error for 200 and 200
     # images is 0.0237.
     generator = numpy.random.default_rng(2)
     labels = numpy.repeat([True, False], 200)
-    figure = evaluate(labels, generator.normal(labels.astype(float), 1), 0.5)["roc_auc"]
+    metric = evaluate(labels, generator.normal(labels.astype(float), 1), 0.5)["roc_auc"]
 
-    assert figure["value"] == pytest.approx(0.7602, abs=0.05)
-    assert figure["interval"][1] - figure["interval"][0] == pytest.approx(2 * 1.96 * 0.0237, rel=0.15)
+    assert metric["value"] == pytest.approx(0.7602, abs=0.05)
+    assert metric["interval"][1] - metric["interval"][0] == pytest.approx(2 * 1.96 * 0.0237, rel=0.15)
 
 
 @pytest.mark.slow
-def test_a_resampled_set_is_worth_what_scikit_learn_says():
+def test_bootstrap_samples_match_scikit_learn():
     # One image a group: each draw is a set of images, with ties among the scores.
     labels, scores = numpy.array(LABELS, bool), numpy.round(SCORES, 1)
     detections = scores >= 0.5
@@ -127,42 +127,42 @@ def test_a_resampled_set_is_worth_what_scikit_learn_says():
     for _ in range(1000):
         picks = generator.integers(12, size=12)
         drawn, said, ranked = labels[picks], detections[picks], scores[picks]
-        values["f1"].append(metrics.f1_score(drawn, said, zero_division=0))
+        values["f1"].append(sklearn_metrics.f1_score(drawn, said, zero_division=0))
         if drawn.any() and not drawn.all():
-            values["roc_auc"].append(metrics.roc_auc_score(drawn, ranked))
-            values["pr_auc"].append(metrics.average_precision_score(drawn, ranked))
-            values["balanced_accuracy"].append(metrics.balanced_accuracy_score(drawn, said))
+            values["roc_auc"].append(sklearn_metrics.roc_auc_score(drawn, ranked))
+            values["pr_auc"].append(sklearn_metrics.average_precision_score(drawn, ranked))
+            values["balanced_accuracy"].append(sklearn_metrics.balanced_accuracy_score(drawn, said))
             if said.any() and not said.all():
-                values["mcc"].append(metrics.matthews_corrcoef(drawn, said))
+                values["mcc"].append(sklearn_metrics.matthews_corrcoef(drawn, said))
 
-    figures = evaluate(labels, scores)
+    metrics = evaluate(labels, scores)
 
     # 12 groups: 2.201 sqrt(12 / 11) = 2.2989 standard deviations, beyond which a normal variable is in 0.010756.
     tail = stats.norm.cdf(-stats.t.ppf(0.975, 11) * (12 / 11) ** 0.5)
     assert tail == pytest.approx(0.010756, abs=1e-5)
     for name in names:
-        assert figures[name]["interval"] == pytest.approx(numpy.quantile(values[name], [tail, 1 - tail])), name
+        assert metrics[name]["interval"] == pytest.approx(numpy.quantile(values[name], [tail, 1 - tail])), name
 
 
-def test_the_area_is_scikit_learns_with_ties_and_weights():
+def test_the_roc_auc_matches_scikit_learn_with_ties_and_weights():
     generator = numpy.random.default_rng(0)
     labels = numpy.arange(200) % 2 == 1
     for levels in (2, 7, 1000):
         scores = (generator.integers(0, levels, 200) + labels * levels / 5).round()
         weights = generator.integers(0, 4, 200)
 
-        expected = metrics.roc_auc_score(labels, scores, sample_weight=weights)
+        expected = sklearn_metrics.roc_auc_score(labels, scores, sample_weight=weights)
         assert statistics.roc_auc(labels, scores, weights) == pytest.approx(expected)
 
 
 def test_predictive_values_at_another_prevalence():
     # Bayes: 0.8 · 0.1 of all are found and 2/7 · 0.9 are called ALL wrongly; 5/7 · 0.9 are spared, 0.2 · 0.1 missed.
-    figures = evaluate(prevalence=0.1)
+    metrics = evaluate(prevalence=0.1)
 
-    ppv, npv = figures["ppv_at_prevalence"], figures["npv_at_prevalence"]
+    ppv, npv = metrics["ppv_at_prevalence"], metrics["npv_at_prevalence"]
     assert ppv["value"] == pytest.approx(0.08 / (0.08 + 1.8 / 7))
     assert npv["value"] == pytest.approx((4.5 / 7) / (4.5 / 7 + 0.02))
-    low, high = zip(figures["sensitivity"]["interval"], figures["specificity"]["interval"], strict=True)
+    low, high = zip(metrics["sensitivity"]["interval"], metrics["specificity"]["interval"], strict=True)
     for (sensitivity, specificity), end in ((low, 0), (high, 1)):
         right = sensitivity * 0.1
         assert ppv["interval"][end] == pytest.approx(right / (right + (1 - specificity) * 0.9))
@@ -171,14 +171,14 @@ def test_predictive_values_at_another_prevalence():
     assert "ppv_at_prevalence" not in evaluate()
 
 
-def test_predictive_values_at_the_images_own_prevalence_are_the_shares():
-    figures = evaluate(prevalence=5 / 12)
+def test_predictive_values_at_the_prevalence_of_the_images_are_proportions():
+    metrics = evaluate(prevalence=5 / 12)
 
-    assert figures["ppv_at_prevalence"]["value"] == pytest.approx(figures["precision"]["value"])
-    assert figures["npv_at_prevalence"]["value"] == pytest.approx(figures["negative_predictive_value"]["value"])
+    assert metrics["ppv_at_prevalence"]["value"] == pytest.approx(metrics["precision"]["value"])
+    assert metrics["npv_at_prevalence"]["value"] == pytest.approx(metrics["negative_predictive_value"]["value"])
 
 
-def test_predictive_values_without_a_class_or_a_verdict():
+def test_predictive_values_without_a_class_or_a_prediction():
     assert evaluate([1, 1], [0.9, 0.2], prevalence=0.1)["ppv_at_prevalence"]["note"] == classification_metrics.ONE_CLASS
     nothing = evaluate([1, 0], [0.2, 0.1], prevalence=0.1)
     assert nothing["ppv_at_prevalence"]["value"] is None
@@ -186,17 +186,17 @@ def test_predictive_values_without_a_class_or_a_verdict():
 
 
 @pytest.mark.parametrize("count", [10, 13, 97])
-def test_without_an_error_every_bootstrap_says_alike_that_it_has_no_interval(count):
-    figures = evaluate([1] * count + [0] * 10, [0.9] * count + [0.1] * 10)
+def test_without_an_error_there_is_no_bootstrap_interval(count):
+    metrics = evaluate([1] * count + [0] * 10, [0.9] * count + [0.1] * 10)
 
     for name in ("balanced_accuracy", "f1", "mcc", "roc_auc", "pr_auc"):
-        assert figures[name]["value"] == pytest.approx(1), name
-        assert figures[name]["interval"] is None, name
-        assert figures[name]["note"], name
-    assert figures["accuracy"]["interval"][1] == 1 > figures["accuracy"]["interval"][0]
+        assert metrics[name]["value"] == pytest.approx(1), name
+        assert metrics[name]["interval"] is None, name
+        assert metrics[name]["note"], name
+    assert metrics["accuracy"]["interval"][1] == 1 > metrics["accuracy"]["interval"][0]
 
 
-def test_patients():
+def test_metrics_per_patient():
     # Means: a 0.6, b 0.2, c 0.7, d 0.1; e has images of both classes, f is no patient.
     rows = [
         (1, 0.9, "patient a"),
@@ -209,20 +209,20 @@ def test_patients():
         (0, 0.9, "original f"),
     ]
 
-    figures = classification_metrics.evaluate_by_patient(*zip(*rows, strict=True), 0.5)
+    metrics = classification_metrics.evaluate_by_patient(*zip(*rows, strict=True), 0.5)
 
-    assert (figures["images"], figures["mixed"]) == (4, 1)
-    assert figures["counts"] == {"true_positives": 1, "false_positives": 1, "true_negatives": 1, "false_negatives": 1}
+    assert (metrics["images"], metrics["mixed"]) == (4, 1)
+    assert metrics["counts"] == {"true_positives": 1, "false_positives": 1, "true_negatives": 1, "false_negatives": 1}
     # Of the pairs a-c, a-d, b-c, b-d two are ranked right.
-    assert figures["roc_auc"]["value"] == pytest.approx(0.5)
-    assert classification_metrics.format_table(figures, "patients")[0] == "4 patients"
+    assert metrics["roc_auc"]["value"] == pytest.approx(0.5)
+    assert classification_metrics.format_table(metrics, "patients")[0] == "4 patients"
 
 
-def test_where_no_group_is_a_patient_there_are_no_patients():
+def test_without_patients_there_are_no_metrics_per_patient():
     assert classification_metrics.evaluate_by_patient([1, 0], [0.9, 0.1], ["original a", "b"], 0.5) is None
 
 
-def test_views_of_one_original_make_the_interval_wider():
+def test_views_of_one_source_image_widen_the_interval():
     generator = numpy.random.default_rng(3)
     labels = numpy.repeat(generator.random(30) < 0.5, 10)
     scores = numpy.repeat(generator.random(30), 10) * 0.7 + labels * 0.3
@@ -251,24 +251,24 @@ def test_the_same_seed_gives_the_same_interval():
         ([1], [0.9], {"specificity", "negative_predictive_value", *PAIRED}),
     ],
 )
-def test_what_has_no_meaning_is_none_and_a_word(labels, scores, missing):
-    figures = evaluate(labels, scores)
+def test_an_undefined_metric_is_none_with_a_note(labels, scores, missing):
+    metrics = evaluate(labels, scores)
 
-    assert {name for name in ALWAYS if figures[name]["value"] is None} == missing
-    assert all(figures[name]["note"] and figures[name]["interval"] is None for name in missing)
-    json.dumps(figures, allow_nan=False)
-    assert len(classification_metrics.format_table(figures)) >= 7 + len(ALWAYS)
+    assert {name for name in ALWAYS if metrics[name]["value"] is None} == missing
+    assert all(metrics[name]["note"] and metrics[name]["interval"] is None for name in missing)
+    json.dumps(metrics, allow_nan=False)
+    assert len(classification_metrics.format_table(metrics)) >= 7 + len(ALWAYS)
 
 
-def test_one_original_has_no_interval():
-    figures = evaluate(groups=["Im001"] * 12, prevalence=0.1)
+def test_a_single_source_image_has_no_interval():
+    metrics = evaluate(groups=["Im001"] * 12, prevalence=0.1)
 
     for name in classification_metrics.METRIC_NAMES:
-        assert figures[name]["value"] is not None
-        assert figures[name]["interval"] is None, name
-        assert figures[name]["note"], name
-    assert figures["accuracy"]["of"] == [9, 12]
-    classification_metrics.format_table(figures)
+        assert metrics[name]["value"] is not None
+        assert metrics[name]["interval"] is None, name
+        assert metrics[name]["note"], name
+    assert metrics["accuracy"]["of"] == [9, 12]
+    classification_metrics.format_table(metrics)
 
 
 def test_the_table_shows_counts_values_and_intervals():

@@ -262,7 +262,7 @@ def test_cross_fitting_measures_on_images_not_used_for_the_choice(tmp_path):
 def test_images_of_one_source_image_are_in_one_fold():
     labels, groups = numpy.array([0, 0, 1, 1] * 10), numpy.arange(40) // 4
 
-    parts = operating_point._group_folds(labels, groups.tolist(), 50)
+    parts = operating_point.group_folds(labels, groups.tolist(), 50)
 
     assert len(parts) == 5
     assert sorted(numpy.concatenate([rows for _, rows in parts])) == list(range(40))

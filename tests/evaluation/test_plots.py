@@ -8,7 +8,7 @@ LABELS = numpy.array([True] * 5 + [False] * 7)
 SCORES = numpy.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.75, 0.65, 0.4, 0.3, 0.1, 0.1, 0.05])
 
 
-def figures(labels=LABELS, scores=SCORES):
+def evaluate(labels=LABELS, scores=SCORES):
     return classification_metrics.evaluate_predictions(labels, scores, scores >= 0.5)
 
 
@@ -16,18 +16,18 @@ def figures(labels=LABELS, scores=SCORES):
 def drawn(monkeypatch):
     """The figure that was saved last, so that its texts can be read."""
     saved = []
-    save = plots._save_png
+    save = plots.save_png
 
     def keep(figure, path):
         saved.append(figure)
         save(figure, path)
 
-    monkeypatch.setattr(plots, "_save_png", keep)
+    monkeypatch.setattr(plots, "save_png", keep)
     return saved
 
 
 def test_the_confusion_matrix_shows_counts_fractions_and_interval(tmp_path, drawn):
-    plots.plot_confusion_matrix(tmp_path / "confusion.png", figures(), "Validation")
+    plots.plot_confusion_matrix(tmp_path / "confusion.png", evaluate(), "Validation")
 
     axes = drawn[0].axes[0]
     texts = [text.get_text() for text in axes.texts]
@@ -40,12 +40,12 @@ def test_the_confusion_matrix_shows_counts_fractions_and_interval(tmp_path, draw
 
 
 def test_the_roc_curve_contains_the_operating_point(tmp_path, drawn):
-    plots.plot_roc(tmp_path / "roc.png", LABELS, SCORES, figures(), "Validation")
+    plots.plot_roc(tmp_path / "roc.png", LABELS, SCORES, evaluate(), "Validation")
 
     curve, _, point = drawn[0].axes[0].lines
     assert curve.get_xydata()[0] == pytest.approx([0, 0])
     assert curve.get_xydata()[-1] == pytest.approx([1, 1])
-    # The area under the drawn curve is the figure in the title.
+    # The title states the area under the drawn curve.
     area = numpy.trapezoid(curve.get_ydata(), curve.get_xdata())
     assert f"ROC AUC {area:.4f}" in drawn[0].axes[0].get_title()
     assert point.get_xydata()[0] == pytest.approx([2 / 7, 4 / 5])
@@ -55,7 +55,7 @@ def test_the_roc_curve_contains_the_operating_point(tmp_path, drawn):
 @pytest.mark.parametrize(("labels", "scores"), [([], []), ([True, True], [0.9, 0.1]), ([False], [0.9])])
 def test_images_of_one_class_are_plotted_without_a_curve(tmp_path, drawn, labels, scores):
     labels, scores = numpy.array(labels, bool), numpy.array(scores, float)
-    found = figures(labels, scores)
+    found = evaluate(labels, scores)
 
     plots.plot_roc(tmp_path / "roc.png", labels, scores, found, "Validation")
     plots.plot_confusion_matrix(tmp_path / "confusion.png", found, "Validation")

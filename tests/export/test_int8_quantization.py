@@ -79,7 +79,7 @@ def files(folder):
     return {path.name for path in (folder / "Model").iterdir() if path.is_file() and path.name != ".lock"}
 
 
-def test_what_changes_no_verdict_is_accepted_and_speaks(folder, offered):
+def test_a_model_with_the_same_predictions_is_accepted_and_used(folder, offered):
     offered(SAME)
 
     assert quantize(folder) == 0
@@ -91,7 +91,7 @@ def test_what_changes_no_verdict_is_accepted_and_speaks(folder, offered):
     assert probability == pytest.approx(0.750260, abs=1e-5)
 
 
-def test_the_card_holds_what_was_measured(folder, offered):
+def test_the_model_card_has_the_comparison(folder, offered):
     offered(SAME)
     quantize(folder)
 
@@ -108,7 +108,7 @@ def test_the_card_holds_what_was_measured(folder, offered):
     assert found["shown"] is False
 
 
-def test_too_few_images_are_a_warning_or_with_proof_a_refusal(folder, offered, caplog):
+def test_too_few_images_cause_a_warning_or_a_rejection(folder, offered, caplog):
     offered(SAME)
     with pytest.raises(GraphError):
         quantize(folder, "QuantizeProof=true")
@@ -124,7 +124,7 @@ def test_too_few_images_are_a_warning_or_with_proof_a_refusal(folder, offered, c
 
 
 @pytest.mark.slow
-def test_layers_are_kept_in_float_until_the_verdicts_hold(folder, offered):
+def test_layers_are_kept_in_float_until_the_model_is_accepted(folder, offered):
     offered(TURNED, SURELY_TURNED, SAME)
 
     assert quantize(folder) == 0
@@ -270,7 +270,7 @@ def small(tmp_path):
     return configuration
 
 
-def test_layers_are_ranked_on_training_images_that_int8_is_not_fitted_to(folder, monkeypatch):
+def test_layers_are_ranked_on_training_images_not_used_for_quantization(folder, monkeypatch):
     splits = {
         "train": [item(folder, "train", number, "1", 128) for number in range(70)],
         "validation": [item(folder, "validation", 0, "0", 128)],
@@ -284,14 +284,14 @@ def test_layers_are_ranked_on_training_images_that_int8_is_not_fitted_to(folder,
     every = digests(each for each in tfrecords.iter_records(configuration, "train"))
     fitted = digests(list(tfrecords.iter_records(configuration, "train"))[:15])
 
-    assert digests(int8_quantization._ranking_records(configuration)) == every - fitted
+    assert digests(int8_quantization.ranking_records(configuration)) == every - fitted
     assert len(manifest.splits["train"]) == 70
     # Too few are left, so that all are taken; validation images never are.
-    assert digests(int8_quantization._ranking_records(graphs.configuration(folder, "QuantizeImages=60"))) == every
+    assert digests(int8_quantization.ranking_records(graphs.configuration(folder, "QuantizeImages=60"))) == every
 
 
 @needs_nncf
-def test_nncf_quantises_the_real_network(small):
+def test_nncf_quantizes_the_real_network(small):
     assert int8_quantization.quantize_model(small) == 0
 
     card = model_card.load_model_card(small.card)
@@ -307,7 +307,7 @@ def test_nncf_quantises_the_real_network(small):
         assert engine.precision == "int8"
 
 
-def test_the_float_layers_are_told_from_the_others(tmp_path):
+def test_float_layers_are_recognized(tmp_path):
     path = tmp_path / "graph.pb"
     path.write_bytes(
         freeze_graph.build_frozen_graph(
@@ -321,14 +321,14 @@ def test_the_float_layers_are_told_from_the_others(tmp_path):
     assert len(names) == 95
 
 
-def test_what_nncf_is_to_keep_up(folder):
+def test_the_score_that_nncf_maximizes(folder):
     card = card_of(folder)
     configuration = graphs.configuration(folder)
     records = list(tfrecords.iter_records(configuration, "validation"))
     labels, before = int8_quantization.backend_outputs(configuration, card, "f32", records)
 
     # What SURELY_TURNED says to the last image.
-    loss, values = int8_quantization._ranking_score(
+    loss, values = int8_quantization.ranking_score(
         card, labels, before, [(6, numpy.array([[0.268941, 0.731059]], "float32"))]
     )
 

@@ -126,7 +126,7 @@ def test_the_repository_can_be_in_another_folder(tmp_path):
 @pytest.mark.parametrize("kind", ["SavedModel", "OpenVINO IR"])
 def test_an_export_with_other_outputs_is_not_published(tmp_path, monkeypatch, kind):
     other = graphs.write(tmp_path / "other", size=SIZE, content=graphs.frozen("negative", 2, SIZE))
-    name = {"SavedModel": "_save_tensorflow", "OpenVINO IR": "_save_openvino"}[kind]
+    name = {"SavedModel": "save_saved_model", "OpenVINO IR": "save_openvino_ir"}[kind]
     save = getattr(model_repository, name)
     monkeypatch.setattr(model_repository, name, lambda path, card: save(path, model_card.load_model_card(other)))
 

@@ -199,7 +199,7 @@ def test_a_container_gets_the_folder(tmp_path, compiler):
 def test_a_model_replaced_during_the_compilation_is_not_recorded_as_compiled(tmp_path, compiler, monkeypatch):
     _, content = model(tmp_path)
     compiler.makes(content)
-    compile_once = ncs1_compile._run_compiler
+    compile_once = ncs1_compile.run_compiler
 
     def slowly(*arguments):
         made = compile_once(*arguments)
@@ -208,7 +208,7 @@ def test_a_model_replaced_during_the_compilation_is_not_recorded_as_compiled(tmp
             graphs.write(tmp_path / "Model", classes=("1", "0"), content=b"another model")
         return made
 
-    monkeypatch.setattr(ncs1_compile, "_run_compiler", slowly)
+    monkeypatch.setattr(ncs1_compile, "run_compiler", slowly)
     configuration = graphs.configuration(tmp_path, *compiler.settings)
 
     with pytest.raises(GraphError) as error:

@@ -74,7 +74,7 @@ def test_what_is_trained_is_what_is_frozen(tmp_path, third, name):
     assert freeze_graph.check_parity(setting, arrays, definition, file, inputs)["engine"] <= 1e-5
     shapes = network.variable_shapes(setting)
     assert shapes[f"{network.HEAD}/weights"][-1] == shapes[f"{network.HEAD}/biases"][0] == 2
-    answers = freeze_graph._session_outputs(network.build_inference_graph(setting, arrays), network.OUTPUT, inputs)
+    answers = freeze_graph.session_outputs(network.build_inference_graph(setting, arrays), network.OUTPUT, inputs)
     numpy.testing.assert_allclose(answers, tf.nn.softmax(logits), atol=1e-5)
 
 
