@@ -1,4 +1,4 @@
-"""What a Movidius stick costs and how it fails, with real deadlines and the stand-in for its library (tests/support/mvnc).
+"""Measure a Movidius stick: time per image, and how it fails, with real deadlines and a stand-in for its library.
 
 python3 benchmarks/devices.py                              # what the process around the library costs an image
 python3 benchmarks/devices.py --faults                     # also every failure at every call, with the CPU behind it
@@ -21,10 +21,10 @@ import numpy
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from Classes import Helpers, Movidius
-from Classes.common import input_files
-from Classes.imaging import network_input
-from Classes.inference import device_selection, model_card, openvino_backend
+from Classes import Helpers, Movidius  # noqa: E402
+from Classes.common import input_files  # noqa: E402
+from Classes.imaging import network_input  # noqa: E402
+from Classes.inference import device_selection, model_card, openvino_backend  # noqa: E402
 from Classes.inference.ncs1 import device_process, worker  # noqa: E402
 from tests.support import graphs  # noqa: E402
 from tests.support import sticks as standin  # noqa: E402

@@ -245,7 +245,12 @@ def _archive(folder, moving):
 def _written(folder):
     """The files that Trainer.py writes into `LogDir`."""
     best = checkpoint_files.checkpoint_files(folder / loop.BEST)
-    found = [folder / "run.json", *checkpoint_files.checkpoint_files(folder), *best, *tensorboard_events.event_files(folder)]
+    found = [
+        folder / "run.json",
+        *checkpoint_files.checkpoint_files(folder),
+        *best,
+        *tensorboard_events.event_files(folder),
+    ]
     return [path for path in found if path.is_file()]
 
 

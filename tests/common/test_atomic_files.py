@@ -164,7 +164,11 @@ def test_a_full_device_is_named_and_stays(tmp_path):
     assert full.is_char_device()
 
 
-WRITING = "from Classes.common import atomic_files; print('before'); atomic_files.write_atomic({!r}, 'rows\\n'); print('after')"
+LOCKING = "from Classes.common import atomic_files\nwith atomic_files.folder_lock({!r}): print('in')"
+WRITING = (
+    "from Classes.common import atomic_files; print('before'); "
+    "atomic_files.write_atomic({!r}, 'rows\\n'); print('after')"
+)
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
@@ -342,7 +346,7 @@ def test_a_lock_can_be_waited_for(tmp_path):
 
 
 def test_two_runs_never_write_into_one_folder(tmp_path):
-    script = f"from Classes.common import atomic_files\nwith atomic_files.folder_lock({str(tmp_path)!r}): print('in')"
+    script = LOCKING.format(str(tmp_path))
     with atomic_files.folder_lock(tmp_path):
         other = python(script)
     assert other.stdout == ""
@@ -357,7 +361,7 @@ def test_two_runs_never_write_into_one_folder(tmp_path):
 def test_all_outputs_of_a_run_may_go_into_one_folder(tmp_path, wait):
     (tmp_path / "run").mkdir()
     (tmp_path / "link").symlink_to("run")
-    script = f"from Classes.common import atomic_files\nwith atomic_files.folder_lock({str(tmp_path / 'run')!r}): print('in')"
+    script = LOCKING.format(str(tmp_path / "run"))
     for name in ("run", "link", "other/../run"):
         (tmp_path / "other").mkdir(exist_ok=True)
         with atomic_files.folder_lock(tmp_path / "run"):
@@ -407,12 +411,7 @@ def test_a_lock_file_of_another_user_is_enough(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.open", refusing)
     with atomic_files.folder_lock(tmp_path):
         monkeypatch.undo()
-        assert (
-            "in"
-            not in python(
-                f"from Classes.common import atomic_files\nwith atomic_files.folder_lock({str(tmp_path)!r}): print('in')"
-            ).stdout
-        )
+        assert "in" not in python(LOCKING.format(str(tmp_path))).stdout
 
 
 def test_a_killed_run_leaves_no_lock(tmp_path):
@@ -465,12 +464,7 @@ def test_a_stale_lock_file_is_opened_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic_files.fcntl, "flock", once)
     with atomic_files.folder_lock(tmp_path):
         monkeypatch.undo()
-        assert (
-            python(
-                f"from Classes.common import atomic_files\nwith atomic_files.folder_lock({str(tmp_path)!r}): print('in')"
-            ).stdout
-            == ""
-        )
+        assert python(LOCKING.format(str(tmp_path))).stdout == ""
 
 
 @pytest.mark.parametrize("number", LACKING)

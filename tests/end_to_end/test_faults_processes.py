@@ -104,7 +104,7 @@ def test_the_next_run_sweeps_what_a_killed_one_left(project, words, folders):
     (project / "Model/Export/all").mkdir(parents=True)
     found = [path for name in folders for path in project.glob(name)]
     assert len(found) >= len(folders)
-    # What atomic_files.atomic_replace leaves, once of the card's own name for the time being, beside a file of somebody else.
+    # Temporary files of atomic_replace, one of them of the card's own temporary name, and a file of somebody else.
     for folder in found:
         for name in (".ALLGraph.json.0123456789ab.tmp", "..ALLGraph.json.0123456789ab.tmp.ba9876543210.tmp", ".me.tmp"):
             (folder / name).write_text("half")

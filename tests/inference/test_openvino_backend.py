@@ -201,7 +201,8 @@ from Classes.inference import backend, device_selection, model_card
 from tests.support import graphs
 
 folder = pathlib.Path(sys.argv[1])
-engines = [device_selection.open_backend(graphs.configuration(folder), model_card.load_model_card(graphs.write(folder)))]
+card = model_card.load_model_card(graphs.write(folder))
+engines = [device_selection.open_backend(graphs.configuration(folder), card)]
 thread = threading.Thread(target=engines.clear)
 thread.start()
 thread.join()

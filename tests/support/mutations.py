@@ -6,7 +6,7 @@ import os
 import hypothesis
 from hypothesis import strategies
 
-# For a search by hand, ALL_EXAMPLES=50 pytest tests/imaging/test_properties.py: so many times the examples, others each time.
+# ALL_EXAMPLES=50 pytest tests/imaging/test_properties.py tries 50 times as many examples, different ones each time.
 TIMES = int(os.environ.get("ALL_EXAMPLES", "1"))
 
 # Every character, halves of one and control characters among them.

@@ -487,7 +487,8 @@ from Classes.inference import device_selection, model_card
 from tests.support import sticks
 
 folder = pathlib.Path(sys.argv[1])
-engine = device_selection.open_backend(sticks.configuration(folder), model_card.load_model_card(folder / "Model" / "ALLGraph.json"))
+card = model_card.load_model_card(folder / "Model" / "ALLGraph.json")
+engine = device_selection.open_backend(sticks.configuration(folder), card)
 print(*sticks.drivers(), flush=True)
 if sys.argv[3] == "hang":
     stick = sticks.Sticks(folder / "plan.json")
