@@ -87,8 +87,8 @@ def test_an_imported_model_is_evaluated_and_used(tmp_path, caplog):
     assert "Images Classifier: 4" in caplog.messages
     markdown = (tmp_path / "Model/MODEL_CARD.md").read_text()
     assert "**imported weights**" in markdown
-    assert "imported as it is" in markdown
-    assert "may have been among those of the imported weights" in (tmp_path / "Model/Report/Report.html").read_text()
+    assert ", imported weights" in markdown
+    assert "The imported weights may have been trained on them." in (tmp_path / "Model/Report/Report.html").read_text()
 
 
 def test_an_imported_network_gets_the_whole_image(tmp_path):
