@@ -178,7 +178,7 @@ def bootstrap_interval(
     from scipy import special
 
     if groups < 2 or len(values) < draws / 2:
-        return None, "too few originals for an interval"
+        return None, "too few source images or patients for an interval"
     # Equal values in all samples mean that no error was observed, not that the metric is known exactly.
     if max(values) - min(values) < ROUNDING:
         return None, "too few errors for an interval"

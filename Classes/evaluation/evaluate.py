@@ -139,9 +139,9 @@ def _classify_batch(
     """Return a row for each record, and the mean cross-entropy."""
     limits = decode.decode_limits(configuration)
     images = numpy.stack([card.input_spec.decode_and_resize(record.encoded, limits) for record in records])
-    answers, source = inference_backend.classify_with_source(images)
+    outputs, source = inference_backend.classify_with_source(images)
     rows, losses = [], []
-    for record, image, probabilities in zip(records, images, answers, strict=True):
+    for record, image, probabilities in zip(records, images, outputs, strict=True):
         result = prediction.make_prediction(probabilities, card, configuration["InceptionThreshold"])
         # Data.py leaves out images without content, but shards of older versions may contain some.
         blank = not content_check.has_content(image)

@@ -126,14 +126,14 @@ def test_bootstrap_samples_match_scikit_learn():
     generator = numpy.random.default_rng(50)
     for _ in range(1000):
         picks = generator.integers(12, size=12)
-        drawn, said, ranked = labels[picks], detections[picks], scores[picks]
-        values["f1"].append(sklearn_metrics.f1_score(drawn, said, zero_division=0))
+        drawn, detected, ranked = labels[picks], detections[picks], scores[picks]
+        values["f1"].append(sklearn_metrics.f1_score(drawn, detected, zero_division=0))
         if drawn.any() and not drawn.all():
             values["roc_auc"].append(sklearn_metrics.roc_auc_score(drawn, ranked))
             values["pr_auc"].append(sklearn_metrics.average_precision_score(drawn, ranked))
-            values["balanced_accuracy"].append(sklearn_metrics.balanced_accuracy_score(drawn, said))
-            if said.any() and not said.all():
-                values["mcc"].append(sklearn_metrics.matthews_corrcoef(drawn, said))
+            values["balanced_accuracy"].append(sklearn_metrics.balanced_accuracy_score(drawn, detected))
+            if detected.any() and not detected.all():
+                values["mcc"].append(sklearn_metrics.matthews_corrcoef(drawn, detected))
 
     metrics = evaluate(labels, scores)
 

@@ -316,8 +316,8 @@ def test_calibration_and_uncertainty_are_reported(folder, capsys):
     assert sum(each["images"] for each in found["after"]["bins"]) == 7
     # Without a temperature of 2 the odds are squared.
     odds = [max(share, 1 - share) / min(share, 1 - share) for share in (graphs.RED[red] for _, red in VALIDATION)]
-    told = sum(each["confidence"] * each["images"] for each in found["before"]["bins"])
-    assert told == pytest.approx(sum(each**2 / (1 + each**2) for each in odds), abs=1e-4)
+    confidence = sum(each["confidence"] * each["images"] for each in found["before"]["bins"])
+    assert confidence == pytest.approx(sum(each**2 / (1 + each**2) for each in odds), abs=1e-4)
     out = capsys.readouterr().out
     assert "Uncertain (ALL from 0.200 to 0.400): " in out
     assert "uncertain 1 of 7; accuracy of the rest 0.8333." in out

@@ -255,7 +255,7 @@ def test_cross_fitting_measures_on_images_not_used_for_the_choice(tmp_path):
 
     same, other = about["same_images"], about["cross_fitted"]
     assert same["sensitivity"]["of"][0] >= 29
-    assert other["sensitivity"]["of"][1] == 30, "every image is judged once"
+    assert other["sensitivity"]["of"][1] == 30, "every image is classified once"
     assert other["cross_entropy"] > same["cross_entropy"]
 
 

@@ -150,7 +150,7 @@ def test_a_model_with_other_predictions_is_rejected(folder, offered, model):
 def test_the_margin_is_that_of_the_configuration(folder, offered):
     offered(reader(4, -1.2))
     quantize(folder)
-    # Red 160 is no longer ALL: one right verdict turns and one wrong one.
+    # Red 160 is no longer ALL: one correct and one wrong prediction change.
     assert card_of(folder).int8["flips"] == 2
 
     offered(TURNED)
@@ -241,10 +241,10 @@ def test_the_command_line(folder, offered, capsys):
 
     assert Trainer.main(["Quantize", "--set", f"NetworkPath={folder}"]) == 0
 
-    said = capsys.readouterr().out
-    assert "7 images: accuracy 0.7143 -> 0.7143, ROC AUC 0.8750 -> 0.8750, " in said
-    assert "0 predictions change" in said
-    assert "Next: python3 Validation.py" in said
+    printed = capsys.readouterr().out
+    assert "7 images: accuracy 0.7143 -> 0.7143, ROC AUC 0.8750 -> 0.8750, " in printed
+    assert "0 predictions change" in printed
+    assert "Next: python3 Validation.py" in printed
 
 
 @pytest.fixture

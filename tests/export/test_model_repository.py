@@ -94,12 +94,12 @@ def test_the_labels_are_where_each_server_reads_them(tmp_path):
 def test_the_triton_configuration_matches_the_model(tmp_path):
     _, folder = exported(tmp_path, "MaxBatch=7")
 
-    said = (folder / "config.pbtxt").read_text()
+    config = (folder / "config.pbtxt").read_text()
     model = openvino_backend.new_core().read_model(folder / "1" / "model.xml")
 
-    assert 'name: "all"\n' in said and "max_batch_size: 7\n" in said
+    assert 'name: "all"\n' in config and "max_batch_size: 7\n" in config
     for port, dims in ((model.inputs[0], f"{SIZE}, {SIZE}, 3"), (model.outputs[0], "2")):
-        assert f'{{ name: "{port.any_name}" data_type: TYPE_FP32 dims: [ {dims} ]' in said
+        assert f'{{ name: "{port.any_name}" data_type: TYPE_FP32 dims: [ {dims} ]' in config
         assert port.get_element_type() == openvino.Type.f32
         assert str(port.get_partial_shape()) == f"[?,{dims.replace(' ', '')}]"
 
@@ -161,10 +161,10 @@ def test_the_command_line(tmp_path, capsys):
 
     assert Trainer.main(["Export", "--set", f"NetworkPath={tmp_path}"]) == 0
 
-    said = capsys.readouterr().out
-    assert f"Wrote {tmp_path}/Model/Export/all/1, version 1 of the model all." in said
-    assert "float32 [N, 32, 32, 3], RGB, (pixel - 128) / 128" in said
-    assert ".tmp" not in said
+    printed = capsys.readouterr().out
+    assert f"Wrote {tmp_path}/Model/Export/all/1, version 1 of the model all." in printed
+    assert "float32 [N, 32, 32, 3], RGB, (pixel - 128) / 128" in printed
+    assert ".tmp" not in printed
 
 
 def test_an_unknown_command_is_rejected(capsys):

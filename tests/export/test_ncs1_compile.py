@@ -1,4 +1,4 @@
-"""Trainer.py Compile with a compiler that writes what a test wants; what it is judged by is real."""
+"""Trainer.py Compile with a fake compiler; the checks of its output are real."""
 
 import errno
 import hashlib
