@@ -1,12 +1,13 @@
 """Scale samples of more than 8 bits to 8 bits, by the depth that the file states and never by the brightest pixel."""
 
 import re
+from collections.abc import Iterable
 
 import numpy
 
 from Classes.common.errors import ImageError
 
-# Up to this share of the samples may lie above the stated depth: hot pixels, a burned-in scale bar. They become white.
+# Up to this fraction of the samples may exceed the stated depth: hot pixels, a burned-in scale bar. They become white.
 OUTLIERS = 0.01
 
 # How cameras, ImageJ, Micro-Manager, OME and Bio-Formats write the depth in text.
@@ -17,18 +18,18 @@ _STATED = re.compile(
 )
 
 
-def stated_in(text):
-    """Return the bit depths that a file's description states, as a set of whole numbers."""
+def stated_in(text: str) -> set[int]:
+    """Return the bit depths that a file's description states, as a set of integers."""
     return {int(number) for number in _STATED.findall(text)}
 
 
-def bits_of(largest):
+def bits_of(largest: float) -> int | None:
     """Return n if `largest` is 2**n - 1 with n from 8 to 31, else None: other values are only a statistic."""
     bits = int(largest).bit_length() if 0 < largest < 2**31 and largest == int(largest) else 0
     return bits if bits >= 8 and int(largest) == 2**bits - 1 else None
 
 
-def eight_bits(values, name, *, stated=(), sample_bits=0):
+def eight_bits(values: numpy.ndarray, name: str, *, stated: Iterable[int] = (), sample_bits: int = 0) -> numpy.ndarray:
     """Scale samples to 8 bits.
 
     Integers are scaled by the depth that the file states. If it states only that of its container, such as 16 bits,
@@ -58,48 +59,48 @@ def eight_bits(values, name, *, stated=(), sample_bits=0):
     container = values.dtype.itemsize * 8 - (values.dtype.kind == "i")
     used = _used(values, container)
     known = {bits for bits in stated if bits < container}
-    if len(known) == 1 and _share_above(used, bits := known.pop()) <= OUTLIERS:
+    if len(known) == 1 and _fraction_above(used, bits := known.pop()) <= OUTLIERS:
         return _scaled(values, container if _left_justified(used, bits, container) else bits)
-    # The configured depth holds for all files, so one of a camera of fewer bits among them must not come out dark.
-    if sample_bits and _share_above(used, sample_bits) <= OUTLIERS < _share_above(used, sample_bits - 2):
+    # The configured depth is for all files; a file of a camera with fewer bits must not come out dark.
+    if sample_bits and _fraction_above(used, sample_bits) <= OUTLIERS < _fraction_above(used, sample_bits - 2):
         return _scaled(values, sample_bits)
-    # Two bits below the container's: a 16-bit image with nothing above 14 bits may be a camera's of 14.
-    if not used.size or _share_above(used, container - 2 + (values.dtype.kind == "i")) > OUTLIERS:
+    # Two bits less than the container: a 16-bit image with nothing above 14 bits may come from a 14-bit camera.
+    if not used.size or _fraction_above(used, container - 2 + (values.dtype.kind == "i")) > OUTLIERS:
         return _scaled(values, container)
-    words = f"{values.dtype.itemsize * 8}-bit samples, nearly all below {_power(used)}"
+    words = f"{values.dtype.itemsize * 8}-bit samples, nearly all below {_next_power_of_two(used)}"
     raise _unknown(name, f"{words} (SampleBits is {sample_bits})" if sample_bits else words)
 
 
-def _used(values, container):
-    """The samples that tell something of the depth: padding of zeros or full scale does not."""
+def _used(values: numpy.ndarray, container: int) -> numpy.ndarray:
+    """Return the samples that depend on the depth: not padding of zeros or full scale."""
     values = values.ravel()
-    # A million samples are enough; an odd step does not fall on one channel of three or four alone.
+    # A million samples are enough; an odd step reaches all of three or four channels.
     values = values[:: (len(values) // 1_000_000) | 1]
     return values[(values > 0) & (values < 2**container - 1)]
 
 
-def _share_above(used, bits):
+def _fraction_above(used: numpy.ndarray, bits: int) -> float:
     return numpy.count_nonzero(used > 2**bits - 1) / max(used.size, 1)
 
 
-def _power(used):
+def _next_power_of_two(used: numpy.ndarray) -> int:
     return 2 ** int(numpy.quantile(used, 1 - OUTLIERS)).bit_length()
 
 
-def _left_justified(used, bits, container):
-    """Whether the samples were shifted to the top of the container, as PNG demands: then the container is the scale."""
+def _left_justified(used: numpy.ndarray, bits: int, container: int) -> bool:
+    """Return whether the samples are shifted to the top of the container, as PNG requires; it is the scale then."""
     return bits < container and used.size > 0 and not (used & (2 ** (container - bits) - 1)).any()
 
 
-def _scaled(values, bits):
-    """uint8: value * 255 / (2**bits - 1), rounded; larger values become 255."""
+def _scaled(values: numpy.ndarray, bits: int) -> numpy.ndarray:
+    """Return uint8: value * 255 / (2**bits - 1), rounded; larger values become 255."""
     if bits > 16:
         values, bits = values >> (bits - 16), 16
     table = numpy.rint(numpy.arange(2**16) * (255 / (2**bits - 1))).clip(0, 255).astype("uint8")
     return table[numpy.minimum(values, min(2**16 - 1, numpy.iinfo(values.dtype).max))]
 
 
-def _fractions(values, name, stated, sample_bits):
+def _fractions(values: numpy.ndarray, name: str, stated: Iterable[int], sample_bits: int) -> numpy.ndarray:
     if not numpy.isfinite(values).all():
         raise ImageError(f"{name}: it has samples that are not numbers; save it with 8 bits per channel", "not_finite")
     count = max(values.size, 1)
@@ -116,7 +117,7 @@ def _fractions(values, name, stated, sample_bits):
     return numpy.clip(numpy.rint(scaled, out=scaled), 0, 255, out=scaled).astype("uint8")
 
 
-def _negative(name):
+def _negative(name: str) -> ImageError:
     return ImageError(
         f"{name}: it has negative samples, so it is a computed image and not a photograph; save the photograph with 8 "
         "bits per channel",
@@ -124,7 +125,7 @@ def _negative(name):
     )
 
 
-def _unknown(name, found):
+def _unknown(name: str, found: str) -> ImageError:
     return ImageError(
         f"{name}: {found}, and the file does not state the camera's bit depth. Set SampleBits to it, or save the image "
         "with 8 bits per channel.",

@@ -1,11 +1,14 @@
-"""What colours an image has, and whether they are those that a model was trained on; numpy only."""
+"""Measure the colors of an image, and detect images whose colors differ from those of the training images."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy
 
-# ITU-R BT.601: how bright red, green and blue look.
+# ITU-R BT.601: the brightness of red, green and blue.
 LUMA = numpy.array([0.299, 0.587, 0.114], "float32")
 
-# What is measured of an image, and the words for one that lies below or above the training images.
+# The features of an image, and the words for values below or above those of the training images.
 FEATURES = {
     "background brightness": ("darker background", "brighter background"),
     "background red-blue": ("bluer background", "redder background"),
@@ -16,22 +19,22 @@ FEATURES = {
     "contrast": ("less contrast", "more contrast"),
 }
 
-# Found on 600 real cells: of 163 validation images 2 are remarked on and of 20 test images none, while a twentieth
-# more blue, a tenth less light or a changed hue is remarked on in nearly all of them. MARGIN is in levels.
+# Chosen on 600 real cells: 2 of 163 validation images and none of 20 test images get a warning, but nearly all of them
+# if they get 5 % more blue, 10 % less light or another hue. MIN_RADIUS is in levels.
 ANCHORS = 32
 RADIUS_SCALE = 1.5
 MIN_RADIUS = 8.0
 
 
-def background_color(image):
-    """The colour of the empty part of a smear: the most frequent among the brighter half of an image.
+def background_color(image: numpy.ndarray) -> tuple[int, int, int]:
+    """Return the color of the empty part of a smear: the most frequent in the brighter half of an image.
 
     Args:
       image: uint8 [H, W, 3], RGB.
     Returns:
-      three whole numbers, 0..255.
+      RGB, 0..255.
     """
-    # A hundred places a side are enough, and bound the time for any image.
+    # A hundred samples per side are enough and limit the time for any image.
     height, width = image.shape[:2]
     pixels = image[:: -(-height // 100), :: -(-width // 100)].reshape(-1, 3)
     light = pixels @ LUMA
@@ -42,51 +45,51 @@ def background_color(image):
     fullest = numpy.convolve(counts, [1, 2, 3, 2, 1], "same").argmax()
     near = bright & (numpy.abs(light / 4 - fullest - 0.5) <= 1.5)
     chosen = pixels[near] if near.any() else pixels[bright]
-    return tuple(int(value) for value in numpy.median(chosen, axis=0).round())
+    red, green, blue = (int(value) for value in numpy.median(chosen, axis=0).round())
+    return red, green, blue
 
 
-def color_features(image, empty=None):
-    """The colours of an image in a few figures.
+def color_features(image: numpy.ndarray, background: tuple[int, int, int] | None = None) -> numpy.ndarray:
+    """Return the color features of an image.
 
     Args:
-      image: uint8 [H, W, 3], RGB, the part of it that the network sees.
-      empty: `background` of it, where that is known.
+      image: uint8 [H, W, 3], RGB, the part that the network sees.
+      background: its `background_color`, if that is known already.
     Returns:
-      float64 [7] in levels, in the order of MEASURES: of the background and of the darkest parts (nuclei) each the
-      brightness, red against blue, green against magenta; then the contrast.
+      float64 [7] in levels, in the order of FEATURES: brightness, red minus blue, and green minus magenta of the
+      background and of the darkest parts (nuclei); then the contrast.
     """
     height, width = image.shape[:2]
     pixels = image[:: -(-height // 150), :: -(-width // 150)].reshape(-1, 3).astype("float32")
     light = pixels @ LUMA
-    # A twentieth of the image is nucleus in every smear, whatever the size of the cell.
+    # At least a twentieth of an image is nucleus, whatever the size of the cell.
     count = -(-len(light) // 20)
     darkest = pixels[numpy.argpartition(light, count - 1)[:count]].mean(axis=0)
-    empty = numpy.array(empty or background_color(image), "float32")
+    empty = numpy.array(background or background_color(image), "float32")
     return numpy.array([*_opponent_coordinates(empty), *_opponent_coordinates(darkest), light.std()], "float64")
 
 
-def _opponent_coordinates(colour):
-    """Brightness, red against blue, green against magenta."""
+def _opponent_coordinates(colour: numpy.ndarray) -> tuple[float, float, float]:
+    """Return (brightness, red minus blue, green minus magenta)."""
     red, green, blue = (float(value) for value in colour)
     return float(colour @ LUMA), red - blue, green - (red + blue) / 2
 
 
-def fit_reference(measured):
-    """What `outside` needs to know of a training set.
+def fit_reference(features: Sequence[numpy.ndarray]) -> dict[str, Any] | None:
+    """Summarize the colors of a training set for `domain_shift_warning`.
 
-    Sets come from several cameras or white balances, so one range a figure would be wide and miss a shift between
-    them. ANCHORS images are kept that lie apart and have every other near one of them.
+    The images of a set may come from several cameras or white balances, so one range per feature would be wide and miss
+    a shift between them. Instead, ANCHORS images are kept so that every image is near one of them.
 
     Args:
-      measured: list of `measure`'s answers.
+      features: `color_features` of each image.
     Returns:
-      dict for the model card's field `colours`: {"images": number, "middle": {name: level}, "anchors": [one text of
-      seven figures an anchor], "limit": largest distance to the nearest anchor that is no remark}; None where there is
-      no image.
+      dict for the model card's field `colours`: {"images": number, "middle": {feature: median}, "anchors": [seven
+      numbers as text], "limit": largest distance to the nearest anchor without a warning}; None without images.
     """
-    if not len(measured):
+    if not len(features):
         return None
-    measured = numpy.asarray(measured, "float64")
+    measured = numpy.asarray(features, "float64")
     middle = numpy.median(measured, axis=0)
     anchors = [int(_distances(measured, middle).argmin())]
     nearest = _distances(measured, measured[anchors[0]])
@@ -97,45 +100,45 @@ def fit_reference(measured):
     return {
         "images": len(measured),
         "middle": {name: round(float(value), 1) for name, value in zip(FEATURES, middle, strict=True)},
-        # As text, which keeps an anchor on one line of the card.
+        # As text, which keeps an anchor on one line of the JSON file.
         "anchors": [" ".join(f"{value:.1f}" for value in measured[place]) for place in anchors],
         "limit": round(limit, 1),
     }
 
 
-def _distances(measured, one):
-    return numpy.linalg.norm(measured - one, axis=1)
+def _distances(features: numpy.ndarray, one: numpy.ndarray) -> numpy.ndarray:
+    return numpy.linalg.norm(features - one, axis=1)
 
 
-def _typical_distance(measured):
-    """How far nearly all images are from their nearest neighbour, which tells how far a new one may be."""
-    if len(measured) < 2:
+def _typical_distance(features: numpy.ndarray) -> float:
+    """Return the 99th percentile of the distance to the nearest neighbour, an estimate for a new image."""
+    if len(features) < 2:
         return 0.0
-    neighbours = [numpy.partition(_distances(measured, one), 1)[1] for one in measured]
+    neighbours = [numpy.partition(_distances(features, one), 1)[1] for one in features]
     return float(numpy.quantile(neighbours, 0.99))
 
 
-def domain_shift_warning(image, card):
-    """In which respects an image's colours are not those of the training images.
+def domain_shift_warning(image: numpy.ndarray, reference: dict[str, Any] | None) -> str | None:
+    """Describe how the colors of an image differ from those of the training images.
 
     Args:
-      image: uint8 [H, W, 3], as the network sees it: decode.decode_and_resize's answer.
-      card: Card.
+      image: uint8 [H, W, 3], as the network sees it.
+      reference: the model card's field `colours`, from `fit_reference`.
     Returns:
-      one sentence for people, or None: near a training image, or a card that knows no colours.
+      a remark for people; None if the colors are similar, or without a reference.
     """
-    if not card.colours:
+    if not reference:
         return None
-    anchors = numpy.array([text.split() for text in card.colours["anchors"]], "float64")
+    anchors = numpy.array([text.split() for text in reference["anchors"]], "float64")
     differences = color_features(image) - anchors
     distances = numpy.linalg.norm(differences, axis=1)
     nearest = distances.argmin()
-    if distances[nearest] <= card.colours["limit"]:
+    if distances[nearest] <= reference["limit"]:
         return None
     difference = differences[nearest]
     strongest = numpy.argsort(-numpy.abs(difference), kind="stable")
-    told = [place for place in strongest[:3] if abs(difference[place]) >= abs(difference[strongest[0]]) / 2]
-    words = ", ".join(tuple(FEATURES.values())[place][int(difference[place] > 0)] for place in told)
+    named = [place for place in strongest[:3] if abs(difference[place]) >= abs(difference[strongest[0]]) / 2]
+    words = ", ".join(tuple(FEATURES.values())[place][int(difference[place] > 0)] for place in named)
     return (
         f"The colours are unlike those of the training images: {words}. Another stain, camera or light may make the "
         "verdict wrong."

@@ -1,4 +1,4 @@
-"""What a file is that is not a readable image, told by its first bytes, so that an error can name it."""
+"""Identify a file that is not a supported image by its first bytes, so that an error can name it."""
 
 _SAVE = "save it as PNG, TIFF or JPEG"
 _PAGE = "save the image itself, not the page or the answer around it"
@@ -48,13 +48,13 @@ _BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 _BASE64_IMAGES = (b"/9j/", b"iVBORw0KGgo", b"R0lGOD", b"Qk", b"UklGR", b"SUkqA", b"TU0AK")
 
 
-def identify(head):
-    """Name what a file is that no decoder takes.
+def identify(head: bytes) -> tuple[str, str] | None:
+    """Return the kind of a file that no decoder reads.
 
     Args:
       head: its first bytes, at least 512 if it has so many.
     Returns:
-      (kind, what to do), such as ("HEIC", "save it as PNG, TIFF or JPEG"); None if it is not known.
+      (kind, what to do), such as ("HEIC", "save it as PNG, TIFF or JPEG"); None if it is unknown.
     """
     if head[4:8] == b"ftyp":
         return _media(head)
@@ -66,7 +66,7 @@ def identify(head):
     return _text(head)
 
 
-def _media(head):
+def _media(head: bytes) -> tuple[str, str]:
     brand = head[8:12].lower()
     compatible = {head[place : place + 4].lower() for place in range(8, min(len(head), 64), 4)}
     if brand in _BRANDS:
@@ -78,10 +78,10 @@ def _media(head):
     return "video", "save a single frame as PNG"
 
 
-def _text(head):
+def _text(head: bytes) -> tuple[str, str] | None:
     if not head.strip(b"\0"):
         return "only zero bytes", "copy it again"
-    # UTF-16 of a Windows editor; the rest of this function reads ASCII.
+    # UTF-16 of a Windows editor; the rest of this function expects ASCII.
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         head = head[2:].replace(b"\0", b"")
     words = head.removeprefix(b"\xef\xbb\xbf").lstrip()

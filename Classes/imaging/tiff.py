@@ -1,9 +1,11 @@
-"""TIFF files: which of their pages is the photograph, and its pixels; tifffile reads them, imported late."""
+"""TIFF files: choose the page that holds the photograph, and decode it; tifffile is imported late."""
 
 import contextlib
 import io
 import logging
 import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import numpy
 import PIL.ExifTags
@@ -15,7 +17,7 @@ from Classes.imaging import bit_depth
 # II or MM, then 42 (TIFF) or 43 (BigTIFF), each in its own byte order.
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-# More pages than any file of one photograph has; what comes after is not read.
+# More pages than any file of one photograph has; further pages are not read.
 PAGES = 32
 
 _COMPRESSIONS = {
@@ -42,12 +44,12 @@ _TEXTS = (270, 700, 51123, 50839)
 
 
 @contextlib.contextmanager
-def open_pages(file, name):
+def open_pages(file: BinaryIO, name: str) -> Iterator[list[Any]]:
     """Yield the page of a TIFF that holds its photograph.
 
     Args:
       file: binary file at any position.
-      name: what an error calls it.
+      name: name of the image in error messages.
     Yields:
       list of tifffile.TiffPage: one, or three that hold red, green and blue.
     Raises:
@@ -55,19 +57,19 @@ def open_pages(file, name):
     """
     import tifffile
 
-    # Its remarks on odd files would stand in the log of every script as lines that nobody can act on.
+    # Nobody can act on its remarks about unusual files.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
     file.seek(0)
     with tifffile.TiffFile(file) as tiff:
-        yield _choose(tiff, name)
+        yield _choose_pages(tiff, name)
 
 
-def decode(pages, name, sample_bits):
+def decode(pages: list[Any], name: str, sample_bits: int) -> PIL.Image.Image:
     """Decode what `open_pages` yields.
 
     Args:
       pages: see `open_pages`; their size has been checked.
-      name: what an error calls the file.
+      name: name of the image in error messages.
       sample_bits: the configuration key `SampleBits`.
     Returns:
       PIL.Image of 8 bits per channel in a mode that Pillow converts to RGB; its orientation is in its EXIF data.
@@ -75,21 +77,21 @@ def decode(pages, name, sample_bits):
       ImageError: a kind of TIFF that is not read, with its reason as code; whatever tifffile raises on damaged files.
     """
     first = pages[0]
-    _check(first, name)
-    stated = _stated(first)
+    _check_supported(first, name)
+    stated = _stated_depths(first)
     if len(pages) == 3:
         layers = [_samples(page, name)[..., 0] for page in pages]
         image = _image(2, bit_depth.eight_bits(numpy.stack(layers, -1), name, stated=stated, sample_bits=sample_bits))
     else:
-        image = _converted(first, _samples(first, name), name, stated, sample_bits)
+        image = _convert(first, _samples(first, name), name, stated, sample_bits)
     orientation = first.tags.valueof(274, 1)
     if orientation in range(2, 9):
         image.getexif()[PIL.ExifTags.Base.Orientation] = int(orientation)
     return image
 
 
-def header_fields(pages):
-    """Return what the header says of the page beside its pixels: {"mode", "dpi", "exif", "icc"}, as Pillow has them."""
+def header_fields(pages: list[Any]) -> dict[str, Any]:
+    """Return {"mode", "dpi", "exif", "icc"} of a page, in Pillow's terms, for decode.metadata."""
     page = pages[0]
     bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
     kind = "RGB" if len(pages) == 3 else _PHOTOMETRICS.get(int(page.photometric), "other")
@@ -105,8 +107,8 @@ def header_fields(pages):
     }
 
 
-def _choose(tiff, name):
-    """The page of the photograph, or the three of its colours."""
+def _choose_pages(tiff: Any, name: str) -> list[Any]:
+    """Return the page of the photograph, or the three pages of its colors."""
     pages = []
     for page in tiff.pages:
         pages += [page, *_sub_pages(page)]
@@ -127,10 +129,10 @@ def _choose(tiff, name):
     hidden = int((tiff.imagej_metadata or {}).get("images", 1)) if tiff.is_imagej else 1
     if len(full) == 1 and hidden <= 1:
         return full
-    if len(full) == 3 and (order := _colour_order(tiff, full)):
+    if len(full) == 3 and (order := _channel_order(tiff, full)):
         return [full[place] for place in order]
     largest = max(full, key=lambda page: page.imagewidth * page.imagelength, default=None)
-    if largest and hidden <= 1 and all(page is largest or _smaller(page, largest) for page in full):
+    if largest and hidden <= 1 and all(page is largest or _is_preview(page, largest) for page in full):
         return [largest]
     raise ImageError(
         f"{name}: holds {max(len(full), hidden)}{' or more' * (len(pages) >= PAGES)} images (a stack, channels or "
@@ -139,8 +141,8 @@ def _choose(tiff, name):
     )
 
 
-def _check_numbers(page):
-    """Damaged tags hold texts or lists, even of millions, where a number belongs, and arithmetic would take them on."""
+def _check_numbers(page: Any) -> None:
+    """Raise ValueError if a tag of a damaged file is text or a list instead of a number."""
     sizes = ("imagewidth", "imagelength", "imagedepth", "samplesperpixel", "rowsperstrip", "tilewidth", "tilelength")
     for key in sizes:
         if not isinstance(getattr(page, key), int) or getattr(page, key) < 0:
@@ -149,13 +151,13 @@ def _check_numbers(page):
         int(getattr(page, key))
 
 
-def _sub_pages(page):
+def _sub_pages(page: Any) -> list[Any]:
     return list(page.pages or ())[:PAGES] if page.subifds else []
 
 
-def _smaller(page, largest):
-    """Whether a page looks like a level of a pyramid or a preview that is not marked as one: the same proportions, at
-    most 3/4 of the side, and the same picture.
+def _is_preview(page: Any, largest: Any) -> bool:
+    """Return whether a page is a pyramid level or preview that is not marked as one: the same picture, at most 3/4 of
+    the side.
     """
     if not 0 < page.imagewidth <= 0.75 * largest.imagewidth:
         return False
@@ -167,15 +169,15 @@ def _smaller(page, largest):
     return small.std() > 0 and numpy.corrcoef(small.ravel(), large.ravel())[0, 1] > 0.9
 
 
-def _miniature(page):
-    """float32 [16, 16]: the page's first channel."""
-    _check(page, "")
+def _miniature(page: Any) -> numpy.ndarray:
+    """Return float32 [16, 16]: the page's first channel."""
+    _check_supported(page, "")
     channel = PIL.Image.fromarray(_samples(page, "")[..., 0].astype("float32"))
     return numpy.asarray(channel.resize((16, 16), PIL.Image.Resampling.BOX))
 
 
-def _colour_order(tiff, pages):
-    """Places of red, green and blue among three gray pages; None if they are not the channels of one photograph."""
+def _channel_order(tiff: Any, pages: list[Any]) -> list[int] | None:
+    """Return the indices of red, green and blue in three gray pages; None if they are not one photograph."""
     if len({(page.shape, page.dtype, page.samplesperpixel, int(page.photometric)) for page in pages}) > 1:
         return None
     if pages[0].samplesperpixel != 1 or int(pages[0].photometric) != 1:
@@ -193,62 +195,61 @@ def _colour_order(tiff, pages):
     return _order(brightest)
 
 
-def _order(colours):
+def _order(colours: list[tuple[int, ...]]) -> list[int] | None:
     pure = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
     return [colours.index(each) for each in pure] if sorted(colours) == sorted(pure) else None
 
 
-def _ome_order(text):
-    """The same of OME-XML; by the channels' colours, else by their names."""
-    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", text)
-    if len(re.findall(r"<(?:\w+:)?Pixels\b", text)) != 1 or not all(
-        re.search(rf'\b{key}="{value}"', pixels[0]) for key, value in (("SizeC", 3), ("SizeZ", 1), ("SizeT", 1))
-    ):
+def _ome_order(text: str) -> list[int] | None:
+    """Return `_channel_order` from OME-XML: by the colors of the channels, else by their names."""
+    pixels = re.findall(r"<(?:\w+:)?Pixels\b[^>]*>", text)
+    sizes = ("SizeC", 3), ("SizeZ", 1), ("SizeT", 1)
+    if len(pixels) != 1 or not all(re.search(rf'\b{key}="{value}"', pixels[0]) for key, value in sizes):
         return None
     channels = re.findall(r"<(?:\w+:)?Channel\b[^>]*>", text)
     colours = [re.search(r'\bColor="(-?\d+)"', channel) for channel in channels]
     if len(channels) == 3 and all(colours):
         # RGBA in 32 bits.
-        values = [int(found[1]) & 0xFFFFFFFF for found in colours]
-        found = _order([(value >> 24 & 255, value >> 16 & 255, value >> 8 & 255) for value in values])
+        values = [int(found[1]) & 0xFFFFFFFF for found in colours if found]
+        order = _order([(value >> 24 & 255, value >> 16 & 255, value >> 8 & 255) for value in values])
     else:
         names = [re.search(r'\bName="([^"]*)"', channel) for channel in channels]
         initials = [found[1].strip().lower() if found else "" for found in names]
         known = [{"red": "r", "green": "g", "blue": "b"}.get(each, each) for each in initials]
-        found = [known.index(each) for each in "rgb"] if sorted(known) == ["b", "g", "r"] else None
-    return _pages_of_channels(text, found)
+        order = [known.index(each) for each in "rgb"] if sorted(known) == ["b", "g", "r"] else None
+    return _pages_of_channels(text, order)
 
 
-def _pages_of_channels(text, order):
-    """The page of each channel where TiffData elements say so, else channel n on page n."""
+def _pages_of_channels(text: str, order: list[int] | None) -> list[int] | None:
+    """Return the page of each channel from the TiffData elements; without them channel n is on page n."""
     places = {}
     for element in re.findall(r"<(?:\w+:)?TiffData\b[^>]*>", text):
         values = {key: int(number) for key, number in re.findall(r'\b(IFD|FirstC)="(\d+)"', element)}
         if len(values) == 2:
             places[values["FirstC"]] = values["IFD"]
-    if order is None or (places and sorted(places.items()) and set(places) != {0, 1, 2}):
+    if order is None or (places and set(places) != {0, 1, 2}):
         return order if order and set(places) == {0} else None
     return [places.get(place, place) for place in order]
 
 
-def _check(page, name):
-    """Refuse what is not read, and what would need more memory or time than its size promises, before it is decoded."""
+def _check_supported(page: Any, name: str) -> None:
+    """Reject, before decoding, what is not supported or would need more memory or time than its size suggests."""
     compression, photometric = int(page.compression), int(page.photometric)
     if compression not in _COMPRESSIONS:
         raise ImageError(
-            f"{name}: TIFF with the compression {_title(page.compression)}; save it uncompressed or with LZW",
+            f"{name}: TIFF with the compression {_tag_name(page.compression)}; save it uncompressed or with LZW",
             code="tiff_compression",
         )
     if photometric not in _PHOTOMETRICS or (photometric == 5 and page.tags.valueof(332, 1) != 1):
         raise ImageError(
-            f"{name}: TIFF with the colours {_title(page.photometric)}; save it as RGB", code="tiff_colours"
+            f"{name}: TIFF with the colours {_tag_name(page.photometric)}; save it as RGB", code="tiff_colours"
         )
     if compression != 7 and photometric == 6 and page.is_subsampled:
         raise ImageError(f"{name}: TIFF with subsampled YCbCr colours; save it as RGB", code="tiff_colours")
     if page.imagedepth != 1:
         raise ImageError(f"{name}: TIFF of a volume; save one plane as a file of its own", code="several_pages")
-    # Gray with two more channels that nothing explains may be any three; up to four beside RGB are known practice.
-    extra = page.samplesperpixel - _colours(page)
+    # Gray with two more channels may be anything; up to four channels beside RGB are common.
+    extra = page.samplesperpixel - _color_channels(page)
     if not 0 <= extra <= (1 if photometric in (0, 1) else 4):
         raise ImageError(
             f"{name}: TIFF of {page.samplesperpixel} channels; save it as RGB or gray", code="several_channels"
@@ -258,18 +259,18 @@ def _check(page, name):
     _check_segments(page)
 
 
-def _colours(page):
-    """How many channels of a page are colours."""
+def _color_channels(page: Any) -> int:
+    """Return how many channels of a page are colors."""
     unexplained = page.samplesperpixel == 3 and not page.extrasamples
     return 3 if unexplained and int(page.photometric) in (0, 1) else _COLOURS[int(page.photometric)]
 
 
-def _title(value):
+def _tag_name(value: Any) -> str:
     return getattr(value, "name", str(int(value)))
 
 
-def _check_segments(page):
-    """Every strip or tile has to be there, and to claim no more pixels than its place has."""
+def _check_segments(page: Any) -> None:
+    """Raise ValueError if a strip or tile is missing or larger than its place."""
     if not page.dataoffsets or len(page.dataoffsets) < numpy.prod(page.chunked):
         raise ValueError("strips or tiles are missing")
     size = page.parent.filehandle.size
@@ -289,23 +290,22 @@ def _check_segments(page):
                 raise ValueError("a strip or tile is larger than its place")
 
 
-def _samples(page, name):
-    """The samples as stored: [H, W, channels]."""
+def _samples(page: Any, name: str) -> numpy.ndarray:
+    """Return the samples as stored: [H, W, channels]."""
     if page.dtype is None:
         raise ImageError(f"{name}: TIFF of {page.bitspersample}-bit samples; save it with 8 bits", code="sample_format")
     found = page.asarray(squeeze=False, maxworkers=1)
-    # Planes one after the other, depth, rows, columns, samples of a pixel.
-    # One bit per sample is read as bool.
+    # [planes, depth, rows, columns, samples per pixel]; one bit per sample is read as bool.
     found = found.astype("uint8") if found.dtype == bool else found
     return found[:, 0].transpose(1, 2, 0, 3).reshape(page.imagelength, page.imagewidth, -1)
 
 
-def _converted(page, samples, name, stated, sample_bits):
+def _convert(page: Any, samples: numpy.ndarray, name: str, stated: set[int], sample_bits: int) -> PIL.Image.Image:
     photometric = int(page.photometric)
     if photometric == 6 and int(page.compression) == 7:
-        # The JPEG decoder has made RGB of it.
+        # The JPEG decoder has converted it to RGB.
         photometric = 2
-    count = _colours(page)
+    count = _color_channels(page)
     colours, alpha, premultiplied = samples[..., :count], *_alpha(page, samples, count)
     bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
     if photometric == 3:
@@ -317,10 +317,12 @@ def _converted(page, samples, name, stated, sample_bits):
             code="sample_format",
         )
     if photometric in (5, 6, 8, 9):
-        colours = (colours >> 8).astype("uint8") if bits == 16 and photometric in (8, 9) else _full(colours, bits)
+        colours = (
+            (colours >> 8).astype("uint8") if bits == 16 and photometric in (8, 9) else _scale_to_8_bits(colours, bits)
+        )
     elif whole and bits < 16 and bits != 8:
-        # Bits that are packed are all used.
-        colours = _full(colours, bits)
+        # Packed samples use all of their bits.
+        colours = _scale_to_8_bits(colours, bits)
     elif colours.dtype == numpy.int8:
         raise ImageError(f"{name}: TIFF of signed 8-bit samples; save it with unsigned ones", code="sample_format")
     else:
@@ -330,14 +332,14 @@ def _converted(page, samples, name, stated, sample_bits):
     if alpha is not None and photometric in (0, 1, 2):
         alpha = _eight_bit_alpha(alpha, bits, stated, sample_bits)
         if premultiplied:
-            colours = _unmultiplied(colours, alpha)
+            colours = _unpremultiply(colours, alpha)
         colours = numpy.concatenate([colours, alpha[..., None]], -1)
     return _image(2 if count == 3 and photometric < 2 else photometric, colours)
 
 
-def _alpha(page, samples, count):
-    """(transparency as stored or None, whether the colours were multiplied by it); ExtraSamples 1 and 2."""
-    # A fourth channel beside RGB that nothing explains is transparency, as Pillow and libtiff have it.
+def _alpha(page: Any, samples: numpy.ndarray, count: int) -> tuple[numpy.ndarray | None, bool]:
+    """Return (alpha as stored or None, whether the colors are premultiplied); ExtraSamples 1 and 2."""
+    # An unexplained fourth channel beside RGB is alpha, as in Pillow and libtiff.
     unexplained = (2,) if samples.shape[2] == 4 and count == 3 else ()
     for place, kind in enumerate(page.extrasamples or unexplained):
         if int(kind) in (1, 2):
@@ -345,36 +347,36 @@ def _alpha(page, samples, count):
     return None, False
 
 
-def _eight_bit_alpha(alpha, bits, stated, sample_bits):
+def _eight_bit_alpha(alpha: numpy.ndarray, bits: int, stated: set[int], sample_bits: int) -> numpy.ndarray:
     if alpha.dtype.kind == "f":
         return numpy.rint(alpha.astype("float32").clip(0, 1) * 255).astype("uint8")
     if bits < 16:
-        return _full(alpha, bits)
-    # Some writers scale the transparency of a 12-bit image to 12 bits, others to 16.
+        return _scale_to_8_bits(alpha, bits)
+    # Some programs scale the alpha of a 12-bit image to 12 bits, others to 16.
     largest = int(alpha.max(initial=0))
     depth = next((each for each in (*stated, sample_bits) if each and largest == 2**each - 1), bits)
     return numpy.rint(alpha * (255 / (2**depth - 1))).clip(0, 255).astype("uint8")
 
 
-def _unmultiplied(colours, alpha):
+def _unpremultiply(colours: numpy.ndarray, alpha: numpy.ndarray) -> numpy.ndarray:
     shares = numpy.maximum(alpha, 1)[..., None].astype("float32") / 255
     return numpy.where(alpha[..., None] > 0, numpy.rint(colours / shares).clip(0, 255), colours).astype("uint8")
 
 
-def _full(values, bits):
-    """Unsigned values that use all of `bits` as uint8."""
+def _scale_to_8_bits(values: numpy.ndarray, bits: int) -> numpy.ndarray:
+    """Scale unsigned values that use all of `bits` to uint8."""
     return values if bits == 8 else numpy.rint(values * (255 / (2**bits - 1))).astype("uint8")
 
 
-def _palette(page, indices):
+def _palette(page: Any, indices: numpy.ndarray) -> PIL.Image.Image:
     table = numpy.asarray(page.colormap).T
-    # As libtiff has it: some writers put 8 bits into the 16 of an entry.
+    # As in libtiff: some programs write 8-bit values into the 16-bit entries.
     table = (table >> 8 if table.max(initial=0) > 255 else table).astype("uint8")
     return _image(2, table[numpy.minimum(indices, len(table) - 1)])
 
 
-def _image(photometric, colours):
-    """PIL.Image of uint8 [H, W, channels] in a file's colours."""
+def _image(photometric: int, colours: numpy.ndarray) -> PIL.Image.Image:
+    """Return a PIL image of uint8 [H, W, channels] in the color space of a file."""
     colours = numpy.ascontiguousarray(colours)
     size = colours.shape[1::-1]
     modes = {(0, 1): "L", (1, 1): "L", (0, 2): "LA", (1, 2): "LA", (5, 4): "CMYK", (6, 3): "YCbCr"}
@@ -386,9 +388,9 @@ def _image(photometric, colours):
     return PIL.Image.frombytes(mode, size, colours.tobytes())
 
 
-def _stated(page):
-    """The depths that a page's tags state, for bit_depth.eight_bits."""
-    found = set()
+def _stated_depths(page: Any) -> set[int]:
+    """Return the bit depths that a page's tags state, for bit_depth.eight_bits."""
+    found: set[int | None] = set()
     for code in _LARGEST:
         value = page.tags.valueof(code)
         values = value if isinstance(value, tuple) else (value,)
@@ -401,11 +403,12 @@ def _stated(page):
     if first is not page:
         found |= bit_depth.stated_in(first.description or "")
     found |= _display_range(page.parent)
-    return found - {None}
+    return {bits for bits in found if bits}
 
 
-def _display_range(tiff):
-    """ImageJ's display range is a depth if it begins at 0 and ends at 2**n - 1; else somebody adjusted the contrast."""
+def _display_range(tiff: Any) -> set[int]:
+    """Return ImageJ's display range as a depth if it is 0 to 2**n - 1; otherwise somebody adjusted the contrast."""
     meta = (tiff.imagej_metadata or {}) if tiff.is_imagej else {}
     low, high = meta.get("min"), meta.get("max")
-    return {bit_depth.bits_of(high)} if low == 0 and isinstance(high, (int, float)) else set()
+    bits = bit_depth.bits_of(high) if low == 0 and isinstance(high, (int, float)) else None
+    return {bits} if bits else set()

@@ -91,7 +91,7 @@ def _classify_file(
         "seconds": seconds,
         "engine": source.name,
         "precision": source.precision,
-        "remark": color_stats.domain_shift_warning(image, card),
+        "remark": color_stats.domain_shift_warning(image, card.colours),
     }
     result_table.log_warnings(row, log)
     return row

@@ -1,75 +1,73 @@
-"""The int8 form of a frozen graph: two files beside it that its model card answers for, never half of them.
+"""The int8 form of a frozen graph: two files beside it, replaced together.
 
-Both are first written under a name of their own, then the card says their SHA-256, then they are renamed. The card is
-one file, so that at every moment it names two whole files that belong together, under one name or the other.
+Both are first written under temporary names, then the card gets their SHA-256, then they are renamed. Because the card
+is one file, it always names two complete files that belong together, under one name or the other.
 """
 
 import dataclasses
 import logging
+import pathlib
 
 import openvino
 
 from Classes.common import atomic_files
 from Classes.common.errors import ALLError, GraphError
-from Classes.inference import model_card
+from Classes.inference.model_card import ModelCard, load_model_card, write_model_card
 
 INT8 = "int8"
 
 log = logging.getLogger("OpenVINO")
 
 
-def int8_paths(card):
-    """(the network's file, the weights' file), whether they are there or not."""
-    return tuple(card.graph_path.with_suffix(f".{INT8}.{kind}") for kind in ("xml", "bin"))
+def int8_paths(card: ModelCard) -> tuple[pathlib.Path, pathlib.Path]:
+    """Return (the network's file, the weights' file), whether they exist or not."""
+    return card.graph_path.with_suffix(f".{INT8}.xml"), card.graph_path.with_suffix(f".{INT8}.bin")
 
 
-def locate_int8(card):
-    """The two files of a card's int8 form.
+def locate_int8(card: ModelCard) -> tuple[pathlib.Path, pathlib.Path]:
+    """Return the verified files of a card's int8 form: (network, weights).
 
-    Returns:
-      (path of the network, path of the weights).
     Raises:
       GraphError: there is none, or a file is missing or not the one that was accepted.
     """
     if card.int8 is None:
         raise GraphError(f"{card.path}: this model has no int8 form; run python3 Trainer.py Quantize, or set Precision")
-    return tuple(_verified_path(path, digest) for path, digest in _files(card))
+    network, weights = (_verified_path(path, digest) for path, digest in _files(card))
+    return network, weights
 
 
-def select_int8(card, wanted, device):
-    """The int8 files where a configuration means them.
+def select_int8(card: ModelCard, precision: str, device: str) -> tuple[pathlib.Path, pathlib.Path] | None:
+    """Return the int8 files if the configuration selects them, else None.
 
     Args:
-      card: model_card.ModelCard.
-      wanted: `Precision`.
-      device: a name that OpenVINO lists; AUTO means int8 on the CPU only, where it was compared.
-    Returns:
-      what `find` returns; None where another arithmetic is meant.
+      card: the model.
+      precision: `Precision`.
+      device: a name that OpenVINO lists; AUTO selects int8 only on the CPU, where it was compared.
     Raises:
-      GraphError: int8 is demanded and not to be had; AUTO warns and does without.
+      GraphError: int8 is required and does not exist; AUTO logs a warning and uses another precision.
     """
-    if wanted == INT8:
+    if precision == INT8:
         return locate_int8(card)
-    if wanted != "AUTO" or device != "CPU" or card.int8 is None:
+    if precision != "AUTO" or device != "CPU" or card.int8 is None:
         return None
     try:
         return locate_int8(card)
     except GraphError as error:
-        # As text: the error's frames would keep a device alive for as long as anybody keeps the log's record.
+        # As text: the frames of the error would keep a device open as long as the log record exists.
         log.warning("%s; without it this runs slower", str(error))
         return None
 
 
-def stage_int8(card, model):
-    """Write an int8 network where it is not in use yet.
+def stage_int8(card: ModelCard, model: openvino.Model) -> ModelCard:
+    """Write an int8 network under temporary names.
 
     Args:
-      card: model_card.ModelCard of the frozen graph.
+      card: the card of the frozen graph.
       model: openvino.Model.
     Returns:
-      model_card.ModelCard that names the new files; written nowhere.
+      a card that names the new files; it is not written.
     Raises:
-      ALLError: it cannot be written.
+      ALLError: the network cannot be written.
     """
     staged = [_staged(path) for path in int8_paths(card)]
     try:
@@ -82,24 +80,24 @@ def stage_int8(card, model):
     return dataclasses.replace(card, int8={"xml_sha256": network, "bin_sha256": weights})
 
 
-def commit_int8(card):
-    """Put staged files into use.
+def commit_int8(card: ModelCard) -> None:
+    """Replace the int8 form by the staged files.
 
     Args:
-      card: model_card.ModelCard from `stage`.
+      card: from `stage_int8`.
     Raises:
       GraphError: another graph was frozen meanwhile.
     """
     with atomic_files.folder_lock(card.path.parent, wait=True):
-        newest = model_card.load_model_card(card.path)
+        newest = load_model_card(card.path)
         if newest.graph_sha256 != card.graph_sha256:
             raise GraphError(f"{card.path}: a newer model was written meanwhile; run python3 Trainer.py Quantize again")
-        model_card.write_model_card(card.path, dataclasses.replace(newest, int8=card.int8))
+        write_model_card(card.path, dataclasses.replace(newest, int8=card.int8))
     recover_int8(card)
 
 
-def recover_int8(card):
-    """Finish what a run began that was killed: rename staged files that the card names, remove others."""
+def recover_int8(card: ModelCard) -> None:
+    """Complete an interrupted `commit_int8`: rename the staged files that the card names, remove others."""
     for path, digest in _files(card):
         staged = _staged(path)
         if _has_hash(staged, digest):
@@ -109,17 +107,17 @@ def recover_int8(card):
     atomic_files.fsync_path(card.path.parent)
 
 
-def _files(card):
+def _files(card: ModelCard) -> list[tuple[pathlib.Path, str | None]]:
     digests = card.int8 or {}
     return [(path, digests.get(f"{path.suffix[1:]}_sha256")) for path in int8_paths(card)]
 
 
-def _staged(path):
+def _staged(path: pathlib.Path) -> pathlib.Path:
     return path.with_suffix(f".next{path.suffix}")
 
 
-def _verified_path(path, digest):
-    # Once more under its own name: it may be renamed between the two looks.
+def _verified_path(path: pathlib.Path, digest: str | None) -> pathlib.Path:
+    # The first name again: the file may be renamed between the two checks.
     for candidate in (path, _staged(path), path):
         if _has_hash(candidate, digest):
             return candidate
@@ -127,5 +125,5 @@ def _verified_path(path, digest):
     raise GraphError(f"{path}: {state}; copy it again with its card, or run python3 Trainer.py Quantize")
 
 
-def _has_hash(path, digest):
+def _has_hash(path: pathlib.Path, digest: str | None) -> bool:
     return path.is_file() and atomic_files.sha256_file(path) == digest

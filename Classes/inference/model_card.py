@@ -1,13 +1,15 @@
-"""The model card: what the training wing hands to the serving wing, beside the frozen graph."""
+"""The model card: a JSON file beside the frozen graph that describes it to everything that uses it."""
 
 import dataclasses
+import os
 import pathlib
+from typing import Any
 
 import jsonschema
 
 from Classes.common import atomic_files
 from Classes.common.errors import GraphError
-from Classes.imaging import network_input
+from Classes.imaging.network_input import InputSpec
 
 CARD_VERSION = 1
 
@@ -15,7 +17,7 @@ _SCHEMA = {
     "type": "object",
     "required": ["graph", "graph_sha256", "classes", "positive", "input", "output", "threshold", "synthetic"],
     "properties": {
-        # A bare name: a card must not point at a file elsewhere.
+        # A bare name: a card must not point to a file elsewhere.
         "graph": {"type": "string", "pattern": r"^[^/\\\0]*[^/\\\0.][^/\\\0]*$"},
         "network": {"type": "string", "minLength": 1},
         "graph_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
@@ -77,30 +79,30 @@ class ModelCard:
     """A checked model card.
 
     Attributes:
-      path: where it was read from.
-      network: which one it is, a name of Networks.
+      path: the card's file.
+      network: name of the network, see networks.registry.
       graph: name of the frozen graph's file, in the same folder.
       graph_sha256: SHA-256 of that file, 64 hexadecimal digits.
       classes: class names in the order of the network's outputs.
       positive: the class that means ALL.
       input: {"node"} and the fields of network_input.InputSpec; see `input_spec`.
       output: name of the output node.
-      threshold: probability of the positive class from which the verdict is ALL.
-      temperature: what the logits were divided by; it is folded into the graph already.
-      uncertain: [low, high], probabilities of the positive class between which a verdict is uncertain; None: none is.
-      calibration: how threshold, temperature and band were chosen, see operating_point.choose_operating_point; None in older cards.
-      synthetic: trained on drawn smears, so that its verdicts mean nothing.
-      int8: SHA-256 of the files of its int8 form, see Int8, and what its acceptance measured; None: there is none.
+      threshold: probability of the positive class from which ALL is detected.
+      temperature: divisor of the logits, already folded into the graph.
+      uncertain: [low, high], probabilities of the positive class between which a prediction is uncertain; or None.
+      calibration: how threshold, temperature and band were chosen, see calibration.py; None in older cards.
+      synthetic: trained on synthetic images, so its results have no medical meaning.
+      int8: SHA-256 of the files of the int8 form and the metrics of its acceptance, see int8_files; or None.
       data, training, versions, commit, created, notice: where the model comes from.
       metrics: what Validation.py measured, or None.
-      compiled: which file Trainer.py Compile made for the stick, and from which graph, see ncs1_compile.compile_for_ncs1; None: none.
-      colours: those of the training images, see color_stats.fit_reference; None in a card of an older version.
+      compiled: the file that Trainer.py Compile made for the stick, and its source graph; or None.
+      colours: colors of the training images, see color_stats.fit_reference; None in older cards.
     """
 
     path: pathlib.Path
     graph: str
     graph_sha256: str
-    classes: tuple
+    classes: tuple[str, ...]
     positive: str
     input: dict
     output: str
@@ -123,40 +125,40 @@ class ModelCard:
     network: str = "InceptionV3"
 
     @property
-    def display_name(self):
-        """The network's name in log lines; Inception V3 is Inception in the historic one."""
+    def display_name(self) -> str:
+        """The network's name in log lines: "Inception" for InceptionV3, as in the historic line."""
         return self.network.removesuffix("V3")
 
     @property
-    def graph_path(self):
+    def graph_path(self) -> pathlib.Path:
         """The frozen graph's file."""
         return self.path.with_name(self.graph)
 
     @property
-    def imported(self):
-        """Whether the weights were published by others, so that it is not known which images they have seen."""
+    def imported(self) -> bool:
+        """Whether the weights were published by others, so their training images are unknown."""
         return "imported" in self.data
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Side of the network's square input in pixels."""
         return self.input["size"]
 
     @property
-    def input_spec(self):
-        """How the network sees an image, a network_input.InputSpec; older cards have no `scale`, which then is the mean."""
+    def input_spec(self) -> InputSpec:
+        """How the network sees an image; older cards have no `scale`, which then equals the mean."""
         values = {"scale": self.input["mean"], **self.input}
-        known = (field.name for field in dataclasses.fields(network_input.InputSpec))
-        return network_input.InputSpec(**{name: values[name] for name in known if name in values})
+        known = (field.name for field in dataclasses.fields(InputSpec))
+        return InputSpec(**{name: values[name] for name in known if name in values})
 
-    def verify_graph(self):
-        """Hold the graph's file against the card.
+    def verify_graph(self) -> None:
+        """Compare the graph's file with the card.
 
         Raises:
-          GraphError: the file is missing or is not the one the card was written for.
+          GraphError: the file is missing or is not the one that the card describes.
         """
         if not self.graph_path.is_file():
-            raise GraphError(f"{self.graph_path}: missing, though its card is there; run python3 Trainer.py")
+            raise GraphError(f"{self.graph_path}: missing, although its card exists; run python3 Trainer.py")
         found = atomic_files.sha256_file(self.graph_path)
         if found != self.graph_sha256:
             raise GraphError(
@@ -165,13 +167,9 @@ class ModelCard:
             )
 
 
-def load_model_card(path):
+def load_model_card(path: str | os.PathLike) -> ModelCard:
     """Read and check a model card.
 
-    Args:
-      path: the card's JSON file.
-    Returns:
-      Card.
     Raises:
       GraphError: no card, or one that is damaged or of another version.
     """
@@ -185,16 +183,16 @@ def load_model_card(path):
     version = values.get("version") if isinstance(values, dict) else None
     if version != CARD_VERSION:
         raise GraphError(f"{path}: a model card of version {CARD_VERSION} is expected, this one is {version!r}")
-    # One wrong bit in a threshold would be another verdict.
+    # One wrong bit in a threshold changes predictions.
     if not atomic_files.checksum_ok(values):
         raise GraphError(
-            f"{path}: damaged, or changed after it was written; run python3 Trainer.py, or take content_sha256 out of "
-            "it if the change is wanted"
+            f"{path}: damaged, or changed after it was written; run python3 Trainer.py, or remove content_sha256 if "
+            "the change is intended"
         )
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_SCHEMA).iter_errors(values))
-    if error is not None:
-        where = ".".join(str(part) for part in error.absolute_path) or "the card"
-        raise GraphError(f"{path}: {where}: {error.message}; run python3 Trainer.py to write it anew")
+    violation = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_SCHEMA).iter_errors(values))
+    if violation is not None:
+        where = ".".join(str(part) for part in violation.absolute_path) or "the card"
+        raise GraphError(f"{path}: {where}: {violation.message}; run python3 Trainer.py to write it again")
     if values["positive"] not in values["classes"]:
         raise GraphError(f"{path}: positive is {values['positive']!r}, the classes are {values['classes']}")
     known = {field.name for field in dataclasses.fields(ModelCard)} - {"path"}
@@ -202,13 +200,8 @@ def load_model_card(path):
     return ModelCard(**{**fields, "path": path, "classes": tuple(values["classes"])})
 
 
-def write_model_card(path, card):
-    """Write a card as a whole.
-
-    Args:
-      path: the JSON file.
-      card: Card, or a dict of its fields.
-    """
+def write_model_card(path: str | os.PathLike, card: ModelCard | dict[str, Any]) -> None:
+    """Write a card, given as a ModelCard or as a dict of its fields, atomically."""
     if isinstance(card, ModelCard):
         card = {key: value for key, value in dataclasses.asdict(card).items() if key != "path"}
     atomic_files.write_json(path, atomic_files.with_checksum({"version": CARD_VERSION, **card}))

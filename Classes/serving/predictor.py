@@ -82,7 +82,7 @@ class Predictor:
             # Every fourth row and column gives the same mean in a tenth of the time.
             brightness=float(image[::4, ::4].mean()),
             content=content,
-            remark=color_stats.domain_shift_warning(image, self._card),
+            remark=color_stats.domain_shift_warning(image, self._card.colours),
             heat_map=self._explainer.draw(image) if heat_map else None,
         )
 
