@@ -16,12 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 
 import PIL.Image
 import PIL.ImageOps
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -80,7 +82,7 @@ def example_images(folder: pathlib.Path, target: pathlib.Path) -> list[pathlib.P
 
 
 @contextlib.contextmanager
-def started(command: list[str], phrase: str):
+def started(command: list[str], phrase: str) -> Iterator[str]:
     """Start a program; yield the line in which it prints `phrase`; end it with the block."""
     with subprocess.Popen(
         command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ}
@@ -92,14 +94,14 @@ def started(command: list[str], phrase: str):
             process.communicate()
 
 
-def set_screen(driver, size: tuple[int, int], scale: float = 1) -> None:
+def set_screen(driver: Chrome, size: tuple[int, int], scale: float = 1) -> None:
     """Lay pages out for a screen of `size` CSS pixels."""
     measures = {"width": size[0], "height": size[1], "deviceScaleFactor": scale, "mobile": size[0] < 500}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", measures)
     driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
 
 
-def save(driver, name: str) -> None:
+def save(driver: Chrome, name: str) -> None:
     """Write what the browser shows as a PNG with few colors."""
     picture = PIL.Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
     path = IMAGES / f"{name}.png"
@@ -107,12 +109,12 @@ def save(driver, name: str) -> None:
     print(f"{path.relative_to(PROJECT)}: {picture.width}x{picture.height}, {path.stat().st_size // 1000} kB")
 
 
-def page_height(driver) -> int:
+def page_height(driver: Chrome) -> int:
     """Return the height of the whole page in CSS pixels."""
     return driver.execute_script("return document.body.getBoundingClientRect().bottom + window.scrollY")
 
 
-def take_web_page(driver, folder: pathlib.Path, images: list[pathlib.Path]) -> None:
+def take_web_page(driver: Chrome, folder: pathlib.Path, images: list[pathlib.Path]) -> None:
     """The page with results on a desktop and on a phone, and an enlarged heat map."""
     command = [sys.executable, "-u", "Server.py", "--set", f"NetworkPath={folder}", "--set", "Port=0"]
     with started(command, "Running on") as line:
@@ -134,7 +136,7 @@ def take_web_page(driver, folder: pathlib.Path, images: list[pathlib.Path]) -> N
         save(driver, "page-phone")
 
 
-def take_file(driver, folder: pathlib.Path, filename: str, name: str, height: int) -> None:
+def take_file(driver: Chrome, folder: pathlib.Path, filename: str, name: str, height: int) -> None:
     """The top of a page in the folder of the reports, without the temporary folder's name."""
     set_screen(driver, (DESKTOP[0], height))
     driver.get((folder / "Model" / "Report" / filename).as_uri())
@@ -144,7 +146,7 @@ def take_file(driver, folder: pathlib.Path, filename: str, name: str, height: in
     save(driver, name)
 
 
-def take_terminal(driver, text: str, temporary: pathlib.Path) -> None:
+def take_terminal(driver: Chrome, text: str, temporary: pathlib.Path) -> None:
     """Output of a script as it looks in a terminal."""
     path = temporary / "terminal.html"
     path.write_text(TERMINAL_PAGE.format(html.escape(text)), encoding="utf-8")
@@ -154,7 +156,7 @@ def take_terminal(driver, text: str, temporary: pathlib.Path) -> None:
     save(driver, "terminal")
 
 
-def take_tensorboard(driver, folder: pathlib.Path) -> None:
+def take_tensorboard(driver: Chrome, folder: pathlib.Path) -> None:
     """The curves of the training."""
     command = [sys.executable, "-m", "tensorboard.main", "--port=0", "--logdir", str(folder / "Model" / "_logs")]
     with started(command, "http://") as line:
