@@ -207,10 +207,9 @@ def _exact_duplicates(records: Iterable[AuditRecord]) -> list[dict[str, Any]]:
 def _near_duplicates(records: Iterable[AuditRecord]) -> list[dict[str, Any]]:
     """Return pairs of near duplicates without views, the most similar first."""
     chosen = _without_views(records)
+    fingerprints = [record.fingerprint for record in chosen if record.fingerprint is not None]
     found = []
-    for one, other, similarity in perceptual_hash.matching_pairs(
-        [record.fingerprint for record in chosen], same=SIMILARITY_REPORTED
-    ):
+    for one, other, similarity in perceptual_hash.matching_pairs(fingerprints, same=SIMILARITY_REPORTED):
         pair = chosen[one], chosen[other]
         if not _same_source(*pair):
             files = [record.filename for record in pair]
@@ -252,9 +251,7 @@ def _borders_crossed(records: Sequence[AuditRecord]) -> dict[str, bool]:
 
 def _color_percentiles(records: Sequence[AuditRecord]) -> dict[str, list[float]]:
     """Return {feature: [5th percentile, median, 95th percentile]} of a class."""
-    features = numpy.array(
-        [[*(record.colours if record.colours is not None else ()), *record.means] for record in records]
-    )
+    features = numpy.array([[*record.colours, *record.means] for record in records])
     names = (*color_stats.FEATURES, "mean red", "mean green", "mean blue")
     percentiles = numpy.quantile(features, [0.05, 0.5, 0.95], axis=0).T
     return {name: [round(float(each), 1) for each in row] for name, row in zip(names, percentiles, strict=True)}

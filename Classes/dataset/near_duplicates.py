@@ -1,206 +1,220 @@
-"""Images that show one picture under several names, so that it cannot be in two splits or have two labels."""
+"""Find images of one picture under several names, so that they are neither in two splits nor have two labels."""
 
 import collections
 import itertools
 import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy
 
 from Classes.common import parallel
+from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
 from Classes.dataset import grouping, overlapping_crops, perceptual_hash
-from Classes.dataset.image_records import THUMBNAIL_SIDE
+from Classes.dataset.image_records import THUMBNAIL_SIDE, ImageRecord
 from Classes.imaging import decode
 
-# Pairs that are aligned before what they connect is taken into account.
+# Pairs that are aligned before `wanted` is evaluated again.
 BATCH = 64
 
 log = logging.getLogger("Data")
 
+Record = TypeVar("Record", bound=ImageRecord)
 
-def relate(items, tests, pattern):
-    """Find the images of one picture, and make one group of groups that share one.
+# Two indices of a list of records.
+Edge = tuple[int, int]
 
-    Images show one picture if they have the same content, if their fingerprints say so (turned, mirrored or saved
-    again), or if one is named as a view of the other. Test images take part, so that whatever belongs to one is in its
-    group.
+
+def relate(records: Sequence[ImageRecord], tests: Sequence[ImageRecord], pattern: str) -> list[dict[str, Any]]:
+    """Number the pictures of all images, and merge groups that share a picture.
+
+    Images show one picture if they have the same content, if their fingerprints match (also rotated, mirrored or
+    re-encoded), or if one is named as a view of the other.
 
     Args:
-      items: list of Data.ImageRecord; `group` and `picture` are changed in place.
-      tests: the same of the test images.
+      records: images of the class folders; `group` and `picture` are changed in place.
+      tests: test images; changed too, so that whatever belongs to a test image is in its group.
       pattern: configuration key `GroupPattern`.
     Returns:
-      [{"files", "similarity"}] of pairs of `items` that look alike and were of different groups; as many pairs as
-      connect all images of one picture.
+      [{"files", "similarity"}] of pairs of `records` that are near duplicates and were in different groups; only as
+      many as connect all images of a picture.
     """
-    everything = [*items, *tests]
-    edges, pairs = _same_content(everything), _look_alike(everything)
-    edges += [(one, other) for one, other, _ in pairs] + _views(items)
-    for item, picture in zip(everything, _components(len(everything), edges), strict=True):
-        item.picture = int(picture)
-    alike = [
+    everything = [*records, *tests]
+    pairs = _matching_fingerprints(everything)
+    edges = [*_same_content(everything), *((one, other) for one, other, _ in pairs), *_same_source(records)]
+    for record, picture in zip(everything, _components(len(everything), edges), strict=True):
+        record.picture = int(picture)
+    found = [
         {"files": [everything[one].filename, everything[other].filename], "similarity": round(similarity, 3)}
         for one, other, similarity in pairs
-        if one < other < len(items) and everything[one].group != everything[other].group
+        if one < other < len(records) and everything[one].group != everything[other].group
     ]
-    _merge_groups(items, tests, pattern)
-    return alike
+    _merge_groups(records, tests, pattern)
+    return found
 
 
-def _same_content(items):
+def _same_content(records: Sequence[ImageRecord]) -> list[Edge]:
     by_content = collections.defaultdict(list)
-    for place, item in enumerate(items):
-        by_content[item.sha256].append(place)
-    return [pair for places in by_content.values() for pair in itertools.pairwise(places)]
+    for index, record in enumerate(records):
+        by_content[record.sha256].append(index)
+    return [edge for indices in by_content.values() for edge in itertools.pairwise(indices)]
 
 
-def _look_alike(items):
-    """(place, place, similarity) of items by their fingerprints, every content once."""
-    first = {}
-    for place, item in enumerate(items):
-        if item.fingerprint is not None:
-            first.setdefault(item.sha256, place)
-    places = list(first.values())
-    if not places:
+def _matching_fingerprints(records: Sequence[ImageRecord]) -> list[tuple[int, int, float]]:
+    """Return (index, index, similarity) of records with matching fingerprints; one record per content is compared."""
+    first: dict[str, int] = {}
+    fingerprints = []
+    for index, record in enumerate(records):
+        if record.fingerprint is not None and record.sha256 not in first:
+            first[record.sha256] = index
+            fingerprints.append(record.fingerprint)
+    if not fingerprints:
         return []
-    pairs = perceptual_hash.matching_pairs([items[place].fingerprint for place in places], enough=True)
-    return [(places[one], places[other], similarity) for one, other, similarity in pairs]
+    indices = list(first.values())
+    pairs = perceptual_hash.matching_pairs(fingerprints, enough=True)
+    return [(indices[one], indices[other], similarity) for one, other, similarity in pairs]
 
 
-def _views(items):
-    """Pairs of places that connect the views of a source image, by their names, with it and each other."""
+def _same_source(records: Sequence[ImageRecord]) -> list[Edge]:
+    """Connect the views of a source image, by their names, with the source image and each other."""
     by_source = collections.defaultdict(list)
-    for place, item in enumerate(items):
-        by_source[item.class_name, grouping.base_stem(item.path.name).lower()].append(place)
-    groups = (
-        places
-        for places in by_source.values()
-        if any(grouping.is_augmented_view(items[place].path.name) for place in places)
+    for index, record in enumerate(records):
+        by_source[record.class_name, grouping.base_stem(record.path.name).lower()].append(index)
+    with_views = (
+        indices
+        for indices in by_source.values()
+        if any(grouping.is_augmented_view(records[index].path.name) for index in indices)
     )
-    return [pair for places in groups for pair in itertools.pairwise(places)]
+    return [edge for indices in with_views for edge in itertools.pairwise(indices)]
 
 
-def _components(count, edges):
-    """int [count]: the number of the connected component of each place."""
+def _components(count: int, edges: Sequence[Edge]) -> numpy.ndarray:
+    """Return the number of the connected component of each of `count` nodes, int [count]."""
     from scipy import sparse
 
-    places = numpy.array(edges, int).reshape(-1, 2).T
-    graph = sparse.coo_matrix((numpy.ones(len(edges)), tuple(places)), (count, count))
+    nodes = numpy.array(edges, int).reshape(-1, 2).T
+    graph = sparse.coo_matrix((numpy.ones(len(edges)), tuple(nodes)), (count, count))
     return sparse.csgraph.connected_components(graph, directed=False)[1]
 
 
-def _merge_groups(items, tests, pattern):
-    companies, originals = collections.defaultdict(set), collections.defaultdict(set)
-    for item in (*items, *tests):
-        companies[item.picture].add(item.group)
-    for item in items:
-        originals[grouping.source_image_key(item.filename, pattern)].add(item.group)
+def _merge_groups(records: Sequence[ImageRecord], tests: Sequence[ImageRecord], pattern: str) -> None:
+    of_picture, of_source = collections.defaultdict(set), collections.defaultdict(set)
+    for record in (*records, *tests):
+        of_picture[record.picture].add(record.group)
+    for record in records:
+        of_source[grouping.source_image_key(record.filename, pattern)].add(record.group)
     for test in tests:
-        companies[test.picture] |= originals.get(grouping.source_image_key(test.filename, pattern), set())
-    aliases = grouping.merge_groups(companies.values())
-    for item in (*items, *tests):
-        item.group = aliases[item.group]
+        of_picture[test.picture] |= of_source.get(grouping.source_image_key(test.filename, pattern), set())
+    merged = grouping.merge_groups(of_picture.values())
+    for record in (*records, *tests):
+        record.group = merged[record.group]
 
 
-def relate_crops(configuration, items, tests):
-    """Make one group of groups whose images are shifted or overlapping crops of one picture.
+def relate_crops(
+    configuration: Configuration, records: Sequence[ImageRecord], tests: Sequence[ImageRecord]
+) -> list[dict[str, Any]]:
+    """Merge groups whose images are shifted or overlapping crops of one picture.
 
-    Their labels may differ, since two crops of one slide may show different cells in their middles; so nothing is left
+    Their labels may differ, because two crops of one slide can show different cells in their centers. So none is left
     out.
 
     Args:
       configuration: Configuration.
-      items: list of Data.ImageRecord after `relate`; `group` is changed in place.
-      tests: the same of the test images.
+      records: images of the class folders, after `relate`; `group` is changed in place.
+      tests: test images; changed too.
     Returns:
-      [{"files", "similarity", "crops": True}] of pairs of `items`; as many as connect the groups.
+      [{"files", "similarity", "crops": True}] of pairs of `records`; only as many as connect the groups.
     """
-    everything = [*items, *tests]
-    chosen = [item for item in everything if item.crops is not None and not grouping.is_augmented_view(item.path.name)]
-    ours, found = {id(item) for item in items}, []
+    everything = [*records, *tests]
+    chosen = [
+        record for record in everything if record.crops is not None and not grouping.is_augmented_view(record.path.name)
+    ]
+    of_classes, found = {id(record) for record in records}, []
     pairs = overlapping(configuration, chosen, lambda one, other: one.group != other.group)
     for one, other, correlation in pairs:
         if one.group == other.group:
             continue
-        if id(one) in ours and id(other) in ours:
+        if of_classes.issuperset((id(one), id(other))):
             found.append({"files": [one.filename, other.filename], "similarity": round(correlation, 3), "crops": True})
-        aliases = grouping.merge_groups([{one.group, other.group}])
-        for item in everything:
-            item.group = aliases.get(item.group, item.group)
+        merged = grouping.merge_groups([{one.group, other.group}])
+        for record in everything:
+            record.group = merged.get(record.group, record.group)
     return found
 
 
-def overlapping(configuration, chosen, wanted=lambda one, other: True):
-    """Pairs of images that are shifted or overlapping crops of one picture.
+def overlapping(
+    configuration: Configuration, records: Sequence[Record], wanted: Callable[[Record, Record], bool]
+) -> Iterator[tuple[Record, Record, float]]:
+    """Yield pairs of images that are shifted or overlapping crops of one picture.
 
     Args:
       configuration: Configuration.
-      chosen: list of Data.ImageRecord or audit.AuditRecord; their `crops` are compared, and candidates are read again.
-      wanted: of two of them, whether the answer matters; asked again after every BATCH pairs.
+      records: their `crops` are compared, and the files of candidates are decoded again.
+      wanted: returns whether a pair is of interest; evaluated again after every BATCH pairs.
     Yields:
-      (one, other, correlation of the fine detail over the overlap).
+      (record, record, correlation of the fine detail over the overlap).
     """
-
     limits = decode.decode_limits(configuration)
 
-    def read(item):
-        return decode.decode_thumbnail(item.path, THUMBNAIL_SIDE, limits)[1]
+    def read(record: Record) -> numpy.ndarray:
+        return decode.decode_thumbnail(record.path, THUMBNAIL_SIDE, limits)[1]
 
-    def distinct(item):
+    def is_distinct(record: Record) -> bool:
         try:
-            return not overlapping_crops.is_round(read(item))
+            return not overlapping_crops.is_round(read(record))
         except ImageError:
-            # It went or changed after it was read first; whoever writes the shards reports that.
+            # The file has changed since it was first read; write_shards reports that.
             return False
 
-    def agreement(first, second):
+    def compare(one: Record, other: Record) -> tuple[Record, Record, float]:
         try:
-            return first, second, overlapping_crops.correlation(read(first), read(second))
+            return one, other, overlapping_crops.correlation(read(one), read(other))
         except ImageError:
-            return first, second, 0.0
+            return one, other, 0.0
 
-    pairs = [
-        (chosen[one], chosen[other]) for one, other in overlapping_crops.candidates([item.crops for item in chosen])
-    ]
+    candidates = overlapping_crops.candidates([record.crops for record in records])
+    pairs = [(records[one], records[other]) for one, other in candidates]
     pairs = [pair for pair in pairs if wanted(*pair)]
-    # Plain discs all agree with each other, so each is recognised once and not in all of its pairs.
-    images = list({id(item): item for pair in pairs for item in pair}.values())
-    known = parallel.map_threads(distinct, ((item,) for item in images), configuration.workers)
-    usable = {id(item) for item, good in zip(images, known, strict=True) if good}
+    # Plain discs all match each other, so each image is checked once instead of in all of its pairs.
+    images = list({id(record): record for pair in pairs for record in pair}.values())
+    checked = parallel.map_threads(is_distinct, ((record,) for record in images), configuration.workers)
+    usable = {id(record) for record, distinct in zip(images, checked, strict=True) if distinct}
     pairs = [pair for pair in pairs if usable.issuperset(map(id, pair))]
     for batch in (pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)):
         work = [pair for pair in batch if wanted(*pair)]
-        for found in parallel.map_threads(agreement, work, configuration.workers):
+        for found in parallel.map_threads(compare, work, configuration.workers):
             if found[2] >= overlapping_crops.SAME:
                 yield found
 
 
-def without_conflicts(items):
-    """Leave out every picture that lies in several classes, with all its copies and views: no label can be trusted.
+def without_conflicts(records: Sequence[ImageRecord]) -> tuple[list[ImageRecord], list[dict[str, Any]]]:
+    """Leave out every picture that is in several classes, with all its copies and views.
 
     Args:
-      items: list of Data.ImageRecord after `relate`.
+      records: after `relate`.
     Returns:
-      (items that stay, [{"files", "classes"}] of each picture that is left out).
+      (records that stay, [{"files", "classes"}] of each picture that is left out).
     """
-    pictures = collections.defaultdict(list)
-    for item in items:
-        pictures[item.picture].append(item)
+    by_picture = collections.defaultdict(list)
+    for record in records:
+        by_picture[record.picture].append(record)
     conflicts = []
-    for same in pictures.values():
-        classes = sorted({item.class_name for item in same})
-        if len(classes) > 1:
-            conflicts.append({"files": sorted(item.filename for item in same), "classes": classes})
-    for conflict in conflicts:
-        first = [
-            next(file for file in conflict["files"] if file.startswith(f"{name}/")) for name in conflict["classes"]
-        ]
-        log.warning("Left out: one picture in several classes: %s (%d files)", ", ".join(first), len(conflict["files"]))
+    for same in by_picture.values():
+        first: dict[str, str] = {}
+        for record in sorted(same, key=lambda record: record.filename):
+            first.setdefault(record.class_name, record.filename)
+        if len(first) == 1:
+            continue
+        conflicts.append({"files": sorted(record.filename for record in same), "classes": sorted(first)})
+        examples = ", ".join(first[name] for name in sorted(first))
+        log.warning("Left out: one image in several classes: %s (%d files)", examples, len(same))
     out = {file for conflict in conflicts for file in conflict["files"]}
-    return [item for item in items if item.filename not in out], sorted(conflicts, key=lambda each: each["files"])
+    kept = [record for record in records if record.filename not in out]
+    return kept, sorted(conflicts, key=lambda each: each["files"])
 
 
-def drop_descriptors(items):
-    """Release the fingerprints and crops, which nothing needs after the split: 2 KB per image."""
-    for item in items:
-        item.fingerprint = item.crops = None
+def drop_descriptors(records: Iterable[ImageRecord]) -> None:
+    """Release the fingerprints and crops, which are not needed after the split: 2 KB per image."""
+    for record in records:
+        record.fingerprint = record.crops = None

@@ -1,4 +1,4 @@
-"""Which images are shifted or overlapping crops of one picture, also scaled, turned, mirrored or saved again.
+"""Find shifted or overlapping crops of one picture, also scaled, rotated, mirrored or re-encoded.
 
 Two stages. A crop has other borders but the same nuclei, so each image is described around its most prominent dark
 blobs: extrema of the difference of Gaussians in place and scale (Lowe 2004, International Journal of Computer Vision
@@ -8,6 +8,7 @@ in perceptual_hash. Pairs whose descriptors agree are then aligned on each other
 """
 
 import functools
+from collections.abc import Sequence
 
 import numpy
 import PIL.Image
@@ -17,7 +18,7 @@ from Classes.dataset import perceptual_hash
 
 RINGS, WAVES, ANGLES = 8, 12, 64
 
-# Shorter side in pixels of the pictures that are described and aligned, and that blobs are looked for in.
+# Shorter side in pixels of the pictures that are described and aligned, and in which blobs are searched.
 SIDE, COARSE = 96, 48
 
 # Standard deviations of the Gaussians, in pixels of the coarse picture: nuclei of 0.07 to 0.37 of the shorter side.
@@ -26,7 +27,7 @@ SIGMAS = 2.0 * 2 ** (numpy.arange(9) / 3)
 # Blobs per image; those with less than PROMINENT of the strongest contrast are red cells and platelets.
 BLOBS, PROMINENT, CONTRAST = 2, 0.6, 1.5
 
-# Radius of the outermost ring in radii of the blob, and the share of it that has to lie within the image. Beyond the
+# Radius of the outermost ring in radii of the blob, and the fraction of it that has to lie within the image. Beyond the
 # border a ring has its mean, which no wave contains.
 REACH, WITHIN = 1.5, 0.55
 
@@ -37,13 +38,13 @@ CANDIDATE = 0.72
 # ones among 2,120 real cells none has more than 0.40, and true crops have 0.96 and more.
 SAME = 0.8
 
-# Share of the smaller picture that has to overlap.
+# Fraction of the smaller picture that has to overlap.
 OVERLAP = 0.3
 
 # Magnifications between two crops that are considered: 1 / LARGEST to LARGEST.
 LARGEST = 1.4
 
-# Levels of a cut-out cell's background, and the share of the picture from which it is one: there is no picture there.
+# Levels of a cut-out cell's background, and the fraction of the image from which the image is a cut-out cell.
 BLACK, WHITE, CUT_OUT = 12, 254, 0.1
 
 # Pixels at SIDE that two cut-out cells have to share.
@@ -52,7 +53,7 @@ LEAST = 300
 # Correlation of brightness that the aligned overlap has at least, else the alignment ends early.
 COARSELY = 0.7
 
-# Agreement of a picture with itself turned by a quarter from which it has nothing to be known by.
+# Agreement of a picture with itself turned by a quarter from which it is ignored, see is_round.
 ROUND = 0.5
 
 # Side in pixels at SIDE of the tiles whose correlations are compared.
@@ -63,9 +64,12 @@ STRETCH = 1.15
 
 BLOCK = 1024
 
+# Gray values, float32 [h, w], and bool [h, w]: False in the background of a cut-out cell.
+Picture = tuple[numpy.ndarray, numpy.ndarray]
 
-def describe(image):
-    """The descriptors of an image's blobs.
+
+def describe(image: numpy.ndarray) -> numpy.ndarray:
+    """Return the descriptors of an image's blobs.
 
     Args:
       image: uint8 [H, W, 3], RGB.
@@ -78,12 +82,12 @@ def describe(image):
     return _describe(*_gray(image, SIDE), _found(image))
 
 
-def _found(image):
-    """The blobs of an image in pixels of its picture at SIDE."""
+def _found(image: numpy.ndarray) -> numpy.ndarray:
+    """Return the blobs of an image in pixels of its copy at SIDE."""
     return _blobs(_gray(image, COARSE)[0]) * (SIDE / COARSE)
 
 
-def _gray(image, side):
+def _gray(image: numpy.ndarray, side: int) -> Picture:
     """Brightness, float32 [h, w] with the shorter side `side` pixels long, and bool [h, w]: where it shows anything.
 
     The background of a cut-out cell becomes the cell's median, so that an outline, which all cells have, is not what
@@ -91,8 +95,8 @@ def _gray(image, side):
     """
     picture = PIL.Image.fromarray(image).convert("L")
     scale = side / min(picture.size)
-    size = tuple(max(side, round(length * scale)) for length in picture.size)
-    values = numpy.asarray(picture.resize(size, PIL.Image.Resampling.BILINEAR), "float32")
+    width, height = (max(side, round(length * scale)) for length in picture.size)
+    values = numpy.asarray(picture.resize((width, height), PIL.Image.Resampling.BILINEAR), "float32")
     known = numpy.ones(values.shape, bool)
     for empty in (values <= BLACK, values >= WHITE):
         if CUT_OUT <= empty.mean() < 1:
@@ -103,14 +107,14 @@ def _gray(image, side):
 
 
 @functools.lru_cache(16)
-def _gaussians(length):
+def _gaussians(length: int) -> numpy.ndarray:
     """float32 [SIGMAS, length, length]: matrices that smooth along one axis; beyond the border nothing is assumed."""
     places = numpy.arange(length)
     weights = numpy.exp(-0.5 * ((places[:, None] - places) / SIGMAS[:, None, None]) ** 2)
     return (weights / weights.sum(axis=2, keepdims=True)).astype("float32")
 
 
-def _blobs(coarse):
+def _blobs(coarse: numpy.ndarray) -> numpy.ndarray:
     """float64 [up to BLOBS, 3]: row, column (pixel corners at whole numbers) and radius of the most prominent blobs."""
     height, width = coarse.shape
     smooth = _gaussians(height) @ coarse @ _gaussians(width).transpose(0, 2, 1)
@@ -134,13 +138,13 @@ def _blobs(coarse):
     return numpy.stack([row, column, radius], axis=1)[best]
 
 
-def _vertex(before, middle, after):
+def _vertex(before: numpy.ndarray, middle: numpy.ndarray, after: numpy.ndarray) -> numpy.ndarray:
     """Where the parabola through three neighbouring values has its vertex: -0.5 to 0.5."""
     curvature = numpy.minimum(before - 2 * middle + after, -1e-6)
     return numpy.clip((before - after) / (2 * curvature), -0.5, 0.5)
 
 
-def _describe(gray, known, blobs):
+def _describe(gray: numpy.ndarray, known: numpy.ndarray, blobs: numpy.ndarray) -> numpy.ndarray:
     """float16 [N, 2, RINGS, WAVES] of N blobs (row, column, radius) in a picture."""
     if not len(blobs):
         return numpy.zeros((0, 2, RINGS, WAVES), "float16")
@@ -163,18 +167,20 @@ def _describe(gray, known, blobs):
     return numpy.stack([waves.real, waves.imag], axis=1).astype("float16")
 
 
-def candidates(descriptors, others=None):
-    """Pairs of images whose descriptors agree.
+def candidates(
+    descriptors: Sequence[numpy.ndarray | None], others: Sequence[numpy.ndarray | None] | None = None
+) -> list[tuple[int, int]]:
+    """Return the pairs of images with similar descriptors.
 
     Args:
-      descriptors: list of N answers of `describe`.
+      descriptors: N results of `describe`.
       others: list of M to compare with; None compares every two of `descriptors`.
     Returns:
       sorted list of (index, index); the first below the second if there are no others.
     """
     ones, owners = _stacked(descriptors)
     twos, others_of = (ones, owners) if others is None else _stacked(others)
-    found = set()
+    found: set[tuple[int, int]] = set()
     for top in range(0, len(ones), BLOCK):
         first = _invariants(ones[top : top + BLOCK])
         for left in range(top if others is None else 0, len(twos), BLOCK):
@@ -193,14 +199,15 @@ def candidates(descriptors, others=None):
     return sorted(found)
 
 
-def _stacked(descriptors):
+def _stacked(descriptors: Sequence[numpy.ndarray | None]) -> tuple[numpy.ndarray, numpy.ndarray]:
     """All descriptors as one array, and the image that each is of."""
-    counts = [len(each) for each in descriptors]
     empty = numpy.zeros((0, 2, RINGS, WAVES), "float16")
-    return numpy.concatenate([empty, *descriptors]), numpy.repeat(numpy.arange(len(counts)), counts)
+    arrays = [empty if each is None else each for each in descriptors]
+    counts = [len(each) for each in arrays]
+    return numpy.concatenate([empty, *arrays]), numpy.repeat(numpy.arange(len(counts)), counts)
 
 
-def _invariants(descriptors):
+def _invariants(descriptors: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
     """float32 [N, dims] twice, whose products bound the squared similarity; no turn changes them.
 
     With u and v the rings of one wave, |u·v|² is the product of the Gram matrices of u and v; mirroring v changes the
@@ -218,8 +225,8 @@ def _invariants(descriptors):
     return real.reshape(len(parts), -1).astype("float32"), imaginary.reshape(len(parts), -1).astype("float32")
 
 
-def correlation(one, other):
-    """How well two images agree where they overlap.
+def correlation(one: numpy.ndarray, other: numpy.ndarray) -> float:
+    """Return how well two images match in their overlap.
 
     Args:
       one, other: uint8 [H, W, 3], RGB; of a candidate pair.
@@ -240,13 +247,13 @@ def correlation(one, other):
         return 0.0
     start = max(starts, key=lambda each: each[0])[1]
     matrix = _refined(pictures[0][0], pictures[1][0], start)
-    return 0.0 if matrix is None else _agreement(*pictures, matrix)
+    return 0.0 if matrix is None else _agreement(pictures[0], pictures[1], matrix)
 
 
-def is_round(image):
-    """Whether an image agrees with itself turned by a quarter, so that agreeing with another says nothing.
+def is_round(image: numpy.ndarray) -> bool:
+    """Return whether an image matches its copy rotated by 90 degrees, so that a match with another image means nothing.
 
-    That is so for one plain disc and for nothing that a microscope in focus takes.
+    This is true for a plain disc, but for no image of a microscope in focus.
 
     Args:
       image: uint8 [H, W, 3], RGB.
@@ -261,7 +268,7 @@ def is_round(image):
     return matrix is not None and _agreement(picture, picture, matrix) >= ROUND
 
 
-def _alignment(first, second, angle, mirrored):
+def _alignment(first: numpy.ndarray, second: numpy.ndarray, angle: float, mirrored: bool) -> numpy.ndarray:
     """float64 [2, 3]: from (row, column, 1) in one picture to (row, column) in the other, by two blobs and a turn."""
     cosine, sine = numpy.cos(angle), numpy.sin(angle)
     # Of angles that are measured from the columns' axis towards the rows'.
@@ -270,7 +277,7 @@ def _alignment(first, second, angle, mirrored):
     return numpy.column_stack([turn, second[:2] - 0.5 - turn @ (first[:2] - 0.5)])
 
 
-def _refined(one, other, matrix):
+def _refined(one: numpy.ndarray, other: numpy.ndarray, matrix: numpy.ndarray) -> numpy.ndarray | None:
     """The affine alignment with the least difference of brightness, by Gauss-Newton steps from coarse to fine.
 
     None if the pictures do not overlap enough, or do not even agree coarsely.
@@ -300,34 +307,36 @@ def _refined(one, other, matrix):
     return matrix
 
 
-def _places(shape, other, matrix, stride=1):
+def _places(
+    shape: tuple[int, ...], other: tuple[int, ...], matrix: numpy.ndarray, stride: int = 1
+) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Where every stride-th pixel of one picture lies in the other, [2, h, w], and which of them lie within it."""
     rows, columns = (each[::stride, ::stride] for each in numpy.indices(shape))
     places = numpy.stack([line[0] * rows + line[1] * columns + line[2] for line in matrix])
     limits = numpy.array(other)[:, None, None] - 1
-    return places, ((places >= 0) & (places <= limits)).all(axis=0)
+    return places, numpy.all((places >= 0) & (places <= limits), axis=0)
 
 
-def _agreement(one, other, matrix):
+def _agreement(one: Picture, other: Picture, matrix: numpy.ndarray) -> float:
     """The median over tiles of the correlation of fine detail; 0 for an alignment that two crops cannot have."""
-    (one, known), (other, known_too) = one, other
+    (ours_gray, known), (theirs_gray, known_too) = one, other
     stretches = numpy.linalg.svd(matrix[:, :2], compute_uv=False)
     if stretches[0] > STRETCH * stretches[1] or not 1 / LARGEST <= stretches[1] <= stretches[0] <= LARGEST:
         return 0.0
-    places, inside = _places(one.shape, other.shape, matrix)
-    if inside.sum() < OVERLAP * min(one.size, other.size / numpy.prod(stretches)):
+    places, inside = _places(ours_gray.shape, theirs_gray.shape, matrix)
+    if inside.sum() < OVERLAP * min(ours_gray.size, theirs_gray.size / numpy.prod(stretches)):
         return 0.0
     rows, columns = (each.round().astype(int) for each in places[:, inside])
     inside[inside] = known[inside] & known_too[rows, columns]
     if inside.sum() < max(LEAST, OVERLAP * min(known.sum(), known_too.sum() / numpy.prod(stretches))):
         return 0.0
-    ours = _detail(one, known)[inside]
-    theirs = ndimage.map_coordinates(_detail(other, known_too), [each[inside] for each in places], order=1)
+    ours = _detail(ours_gray, known)[inside]
+    theirs = ndimage.map_coordinates(_detail(theirs_gray, known_too), [each[inside] for each in places], order=1)
     rows, columns = numpy.nonzero(inside)
     return _typical(ours, theirs, rows // TILE * inside.shape[1] + columns // TILE)
 
 
-def _typical(ours, theirs, tiles):
+def _typical(ours: numpy.ndarray, theirs: numpy.ndarray, tiles: numpy.ndarray) -> float:
     """The median over tiles of the correlation within each.
 
     The outline of a round nucleus fills a few tiles; texture and neighbours, which only one picture has, fill most.
@@ -344,7 +353,7 @@ def _typical(ours, theirs, tiles):
     )
 
 
-def _detail(values, known):
+def _detail(values: numpy.ndarray, known: numpy.ndarray) -> numpy.ndarray:
     """float32 [h, w]: what is finer than a nucleus and coarser than noise; unknown places have no share in it."""
     mask = known.astype("float32")
     fine, coarse = (

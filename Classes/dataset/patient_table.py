@@ -1,12 +1,14 @@
-"""groups.csv, the table of patients: read as spreadsheets write it, and matched with the image files."""
+"""Read groups.csv, the table of patients, as spreadsheets write it, and match its rows with image files."""
 
 import codecs
 import collections
 import csv
 import io
 import itertools
+import pathlib
 import re
 import unicodedata
+from collections.abc import Iterable
 
 from Classes.common.errors import DataError
 
@@ -34,25 +36,24 @@ UNKNOWN = {"", "?", "-", "--", "na", "n/a", "#n/a", "nan", "none", "null", "unkn
 C_NMC = re.compile(r"(?i)(?<![a-z0-9])uid[_-](h?\d+)[_-]\d+[_-]\d+(?!\d)")
 
 
-def read(folder) -> dict[str, str]:
-    """The table of a folder.
+def read(folder: pathlib.Path) -> dict[str, str]:
+    """Read the table of a folder.
 
-    UTF-8 and UTF-16 are recognised; what is neither is Windows-1252. The columns may be separated by comma, semicolon,
-    tab or bar, may be named as in FILE_COLUMNS and PATIENT_COLUMNS, and may have others beside them.
+    The encoding is UTF-8, UTF-16, or else Windows-1252. Columns are separated by comma, semicolon, tab or bar, and
+    named as in FILE_COLUMNS and PATIENT_COLUMNS; other columns are ignored.
 
     Args:
-      folder: pathlib.Path.
+      folder: contains the table.
     Returns:
       {file as written: patient}, empty if there is no such file.
     Raises:
-      DataError: `groups_table`: it cannot be understood, or it has another name; `two_patients`: a file has two.
+      DataError: `groups_table`: the table cannot be read, or has another name; `two_patients`: a file has two patients.
     """
     path = _find(folder)
     if path is None:
         return {}
-    [(_, header), *rows], separator = _table(path, _text(path))
-    place, column = _columns(header)
-    found = {}
+    [(_, header), *rows], separator, (place, column) = _table(path, _text(path))
+    found: dict[str, str] = {}
     for number, cells in rows:
         if not any(cells):
             continue
@@ -70,12 +71,12 @@ def read(folder) -> dict[str, str]:
     return found
 
 
-def _unclear(message):
+def _unclear(message: str) -> DataError:
     return DataError(message, code="groups_table")
 
 
-def _find(folder):
-    """The table's path, in whatever case; None if there is nothing that looks like one."""
+def _find(folder: pathlib.Path) -> pathlib.Path | None:
+    """Return the path of the table, in upper or lower case; None if there is no similar name."""
     if not folder.is_dir():
         return None
     names = [path for path in sorted(folder.iterdir()) if path.name.casefold().startswith(("groups", "group."))]
@@ -84,14 +85,14 @@ def _find(folder):
         raise _unclear(f"{tables[0]} and {tables[1].name}: two tables of patients. Keep one")
     if tables:
         return tables[0]
-    # Such as groups.csv.txt or groups.xlsx: to go on without it would split patients that the user has listed.
+    # Such as groups.csv.txt or groups.xlsx; ignoring it would split patients that the user has listed.
     other = next((path for path in names if path.is_file()), None)
     if other:
         raise _unclear(f"{other}: is this the table of patients? Save it as CSV under the name {FILE}, or move it away")
     return None
 
 
-def _text(path):
+def _text(path: pathlib.Path) -> str:
     try:
         data = path.read_bytes()
         return data.decode(_encoding(data))
@@ -101,7 +102,7 @@ def _text(path):
         ) from error
 
 
-def _encoding(data):
+def _encoding(data: bytes) -> str:
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8-sig"),
         # The mark of UTF-16 is the beginning of that of UTF-32.
@@ -121,8 +122,8 @@ def _encoding(data):
     return "utf-8"
 
 
-def _table(path, text):
-    """([(line number, [cells])] from the header on, separator)."""
+def _table(path: pathlib.Path, text: str) -> tuple[list[tuple[int, list[str]]], str, tuple[int, int]]:
+    """Return ([(line number, cells)] from the header on, separator, columns of file and patient)."""
     hint = re.match(r'"?sep=(.)"?[^\r\n]*(?:\r\n|\r|\n)', text, re.IGNORECASE)
     text = text[hint.end() :] if hint else text
     broken = None
@@ -134,35 +135,39 @@ def _table(path, text):
             broken = error
             continue
         rows = list(itertools.dropwhile(lambda row: not any(row[1]), rows))
-        if rows and None not in _columns(rows[0][1]):
-            return rows, separator
+        columns = _columns(rows[0][1]) if rows else None
+        if columns:
+            return rows, separator, columns
     if broken:
         raise _unclear(f"{path}: cannot be read ({broken}). Save it as UTF-8 CSV with the columns file,patient")
     first = next((line for line in text.splitlines() if line.strip()), "")
     raise _unclear(f"{path}: the first line is {first[:80]!r}. It has to name the columns: file,patient")
 
 
-def _cell(cell):
+def _cell(cell: str) -> str:
     return unicodedata.normalize("NFC", cell.replace("\ufeff", "").replace("\xa0", " ")).strip()
 
 
-def _columns(header):
-    """(column of the file, column of the patient), None if there is none or more than one."""
+def _columns(header: list[str]) -> tuple[int, int] | None:
+    """Return (column of the file, column of the patient), or None if one of them is missing or ambiguous."""
     plain = [re.sub(r"[\W_]+", "", cell.casefold()) for cell in header]
     found = []
     for names in (FILE_COLUMNS, PATIENT_COLUMNS):
         places = [place for place, name in enumerate(plain) if name in names]
         # "file" and "patient" are the documented names and win over others.
         exact = [place for place in places if plain[place] == names[0]]
-        found.append(exact or places)
-    return tuple(places[0] if len(places) == 1 else None for places in found)
+        places = exact or places
+        if len(places) != 1:
+            return None
+        found.append(places[0])
+    return found[0], found[1]
 
 
 def same_patient(name: str) -> str:
-    """What all spellings of a patient's name have in common.
+    """Return a form of a patient's name that is the same for all its spellings.
 
-    Case, width, leading zeros, a space or dash between letters and number, and Excel's ".0" make no difference: P01, p1
-    and P-01 are one patient. To split one patient by a typing error is worse than to keep two on one side.
+    Case, width, leading zeros, a space or dash between letters and number, and Excel's ".0" are ignored: P01, p1 and
+    P-01 are one patient. Splitting one patient because of a typo is worse than keeping two patients together.
     """
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     text = re.sub(r"\s+", " ", text).strip()
@@ -172,13 +177,13 @@ def same_patient(name: str) -> str:
 
 
 def subject(name: str) -> str | None:
-    """The patient that a file name of C-NMC 2019 gives: "H10" of UID_H10_1_1_hem.bmp; None for other names."""
+    """Return the patient in a file name of C-NMC 2019, "H10" for UID_H10_1_1_hem.bmp; None for other names."""
     match = C_NMC.search(name.replace("\\", "/").rpartition("/")[2])
     return match[1].upper() if match else None
 
 
 def folded(name: str) -> tuple[str, ...]:
-    """The parts of a path for comparison: without case, Unicode form, kind of separator and drive."""
+    """Return the parts of a path for comparison, without case, Unicode form, kind of separator and drive."""
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).replace("\\", "/")
     parts = re.sub(r"^[a-z]:", "", text.strip()).split("/")
     return tuple(part.strip() for part in parts if part.strip() not in ("", ".", ".."))
@@ -188,18 +193,18 @@ def folded(name: str) -> tuple[str, ...]:
 _EXTENSION = re.compile(r"\.[a-z][a-z0-9]{2,4}$")
 
 
-def match(names, table) -> tuple[dict[str, str], list[str]]:
-    """Give every image its patient of the table.
+def match(names: Iterable[str], table: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Find the patient of every image in the table.
 
     A row's file is compared from its end: the name with or without extension, then as many folders as agree. A row that
-    matches no name may be from before an image got its class as in Im047_1.jpg, or name a folder below a class or the
-    test folder; it then speaks of every image in it. The closest row counts.
+    matches no name can be older than the class in a name such as Im047_1.jpg, or can name a folder below a class or the
+    test folder and then applies to all images in it. The best match counts.
 
     Args:
-      names: iterable of paths such as "1/Im006_1.jpg", the first part being the class or test folder.
-      table: `read`'s answer.
+      names: paths such as "1/Im006_1.jpg" that begin with the class or test folder.
+      table: from `read`.
     Returns:
-      ({name: patient}, without those the table does not know; [rows that match no image]).
+      ({name: patient} of the images in the table, [rows that match no image]).
     Raises:
       DataError: `two_patients`: rows that match an image equally well give it different patients.
     """
@@ -215,7 +220,8 @@ def match(names, table) -> tuple[dict[str, str], list[str]]:
         by_stem[plain].add(name)
         for part in parts[1:-1]:
             by_folder[part].add(name)
-    best, unmatched = {}, []
+    best: dict[str, list[tuple[tuple[int, int, int], str]]] = {}
+    unmatched = []
     for row in table:
         parts = folded(row)
         if not parts:
@@ -235,12 +241,12 @@ def match(names, table) -> tuple[dict[str, str], list[str]]:
     return {name: _closest(name, rows, table) for name, rows in best.items()}, unmatched
 
 
-def _stem(name):
+def _stem(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def _likeness(row, parts, name, image):
-    """(folders that agree, how well the names agree) of a row and an image."""
+def _likeness(row: str, parts: tuple[str, ...], name: str, image: tuple[str, ...]) -> tuple[int, int]:
+    """Return (number of equal folders, similarity of the names) of a row and an image."""
     plain = unicodedata.normalize("NFC", re.split(r"[/\\]", row)[-1].strip())
     if plain == unicodedata.normalize("NFC", name.rpartition("/")[2]):
         level = 3
@@ -251,19 +257,19 @@ def _likeness(row, parts, name, image):
     return _agreeing(parts[:-1], image[:-1]), level
 
 
-def _inside(parts, folders):
-    """(depth of the folder, its parents that agree) for a row that names a folder of an image."""
+def _inside(parts: tuple[str, ...], folders: tuple[str, ...]) -> tuple[int, int]:
+    """Return (depth of the folder, number of equal parents) for a row that names a folder of an image."""
     depth = max(place for place, folder in enumerate(folders) if folder == parts[-1])
     return depth, _agreeing(parts[:-1], folders[:depth])
 
 
-def _agreeing(one, other):
-    """How many last parts of two paths agree."""
+def _agreeing(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """Return how many last parts of two paths are equal."""
     pairs = zip(reversed(one), reversed(other), strict=False)
     return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
-def _closest(name, rows, table):
+def _closest(name: str, rows: list[tuple[tuple[int, int, int], str]], table: dict[str, str]) -> str:
     highest = max(score for score, _ in rows)
     closest = [row for score, row in rows if score == highest]
     patients = {same_patient(table[row]): row for row in closest}

