@@ -307,12 +307,13 @@ def requirements(name):
     return [line for line in lines if line and not line.startswith("#")]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-serving.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["requirements.txt", "requirements-serving.txt", "requirements-dev.txt", "requirements-docs.txt"],
+)
 def test_every_version_is_pinned(name):
     for line in requirements(name):
-        assert line == "-r requirements-serving.txt" or re.fullmatch(
-            r'[\w-]+==[\d.]+(; python_version (<|>=) "3\.\d+")?', line
-        )
+        assert re.fullmatch(r'-r requirements-\w+\.txt|[\w-]+==[\d.]+(; python_version (<|>=) "3\.\d+")?', line)
 
 
 def test_the_serving_wing_installs_without_tensorflow():
