@@ -74,26 +74,31 @@ def check_writable(*paths: str | os.PathLike[str] | None) -> None:
     """Check before any work that tables can be written to `paths`; None is skipped.
 
     Raises:
-      ConfigurationError: a path is a folder, or its folder is missing or not writable.
+      ConfigurationError: `not_writable` if a path is a folder, or its folder is missing or not writable.
     """
     for path in [each for each in paths if each]:
-        try:
-            target = atomic_files.followed(path)
-        except OSError as error:
-            raise ConfigurationError(f"{path}: {error.strerror}; give the name of a file to write") from error
-        if target is None:
-            if not atomic_files.takes(path):
-                raise ConfigurationError(f"{path}: cannot be written; give the name of a file")
-            continue
-        if target.is_dir():
-            raise ConfigurationError(f"{path}: is a folder; give the name of a file to write")
-        parent = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
-        if not parent.is_dir():
-            raise ConfigurationError(f"{path}: {parent} is not a folder; give the name of a file in a folder")
-        if pathlib.Path(path).is_symlink() and parent != target.parent:
-            raise ConfigurationError(f"{path}: links to a file in {target.parent}, which is missing; make that folder")
-        if not os.access(parent, os.W_OK | os.X_OK) and not (target.exists() and os.access(target, os.W_OK)):
-            raise ConfigurationError(f"{path}: permission denied in {parent}; choose another folder")
+        reason = _why_not_writable(path)
+        if reason:
+            raise ConfigurationError(f"{path}: {reason}", code="not_writable")
+
+
+def _why_not_writable(path: str | os.PathLike[str]) -> str | None:
+    try:
+        target = atomic_files.followed(path)
+    except OSError as error:
+        return f"{error.strerror}; give the name of a file to write"
+    if target is None:
+        return None if atomic_files.takes(path) else "cannot be written; give the name of a file"
+    if target.is_dir():
+        return "is a folder; give the name of a file to write"
+    parent = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
+    if not parent.is_dir():
+        return f"{parent} is not a folder; give the name of a file in a folder"
+    if pathlib.Path(path).is_symlink() and parent != target.parent:
+        return f"links to a file in {target.parent}, which is missing; make that folder"
+    if not os.access(parent, os.W_OK | os.X_OK) and not (target.exists() and os.access(target, os.W_OK)):
+        return f"permission denied in {parent}; choose another folder"
+    return None
 
 
 def write_tables(

@@ -29,7 +29,9 @@ def read_key(configuration, environment=os.environ):
     if key is None:
         return None
     if len(key) < MIN_KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigurationError(f"{source}: the API key must have {MIN_KEY_LENGTH} visible ASCII characters or more")
+        raise ConfigurationError(
+            f"{source}: the API key must have {MIN_KEY_LENGTH} visible ASCII characters or more", code="invalid_api_key"
+        )
     return key.encode()
 
 
@@ -49,8 +51,11 @@ def read_secret(configuration, key, name):
         if os.name != "nt" and path.stat().st_mode & 0o077:
             raise ConfigurationError(
                 f"{path}: other users may read this {name}. Run chmod 600 {path}, and if that has no effect, as on a "
-                "network share, move the file to a local disk or use the environment variable."
+                "network share, move the file to a local disk or use the environment variable.",
+                code="secret_is_public",
             )
         return (path.read_text(encoding="utf-8").splitlines() or [""])[0].strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: the {name} cannot be read ({error}); see {key}") from error
+        raise ConfigurationError(
+            f"{path}: the {name} cannot be read ({error}); see {key}", code="secret_unreadable"
+        ) from error

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import threading
-from typing import Any, Protocol
+from typing import Any
 
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError, EngineError, ImageError
@@ -15,19 +15,12 @@ from Classes.serving import access_control, api_errors, predictor, response_sche
 from Classes.serving.access_log import AccessLog
 from Classes.serving.admission import AdmissionController, Ticket
 from Classes.serving.api_errors import ApiError
+from Classes.serving.mqtt import MqttPublisher
 from Classes.serving.predictor import PredictionResult
 from Classes.serving.prometheus import ServiceMetrics
 from Classes.serving.upload_store import UploadStore
 
 log = logging.getLogger("ClassifierServer")
-
-
-class Publisher(Protocol):
-    """Sends results elsewhere, such as mqtt.MqttPublisher; `publish` must not block."""
-
-    def publish(self, event: dict[str, Any]) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class PredictionService:
@@ -49,7 +42,7 @@ class PredictionService:
         key: bytes | None = None,
         access_log: AccessLog | None = None,
         upload_store: UploadStore | None = None,
-        publisher: Publisher | None = None,
+        publisher: MqttPublisher | None = None,
     ):
         self.configuration, self.card, self.backend, self.key = configuration, card, backend, key
         self.access_log, self.upload_store, self.publisher = access_log, upload_store, publisher

@@ -248,18 +248,24 @@ def test_the_api_key_goes_with_every_image(images, configuration, monkeypatch):
 def test_an_unreachable_server_is_reported_once(images, configuration):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        with pytest.raises(ALLError, match=r"no answer from .*refused.*start python3 Server\.py"):
+        with pytest.raises(ALLError) as error:
             send(taken.getsockname()[1], configuration)
+
+        assert error.value.code == "no_server"
 
 
 def test_nothing_to_send(configuration):
-    with pytest.raises(ALLError, match="no image"):
+    with pytest.raises(ALLError) as error:
         send(1, configuration)
+
+    assert error.value.code == "no_images"
 
 
 def test_a_folder_in_place_of_a_table_is_rejected_before_any_work(images, configuration, tmp_path):
-    with pytest.raises(ConfigurationError, match="is a folder"):
+    with pytest.raises(ConfigurationError) as error:
         send(1, configuration, csv_path=tmp_path)
+
+    assert error.value.code == "not_writable"
 
 
 @pytest.mark.parametrize(

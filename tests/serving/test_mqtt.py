@@ -75,8 +75,10 @@ def test_without_a_broker_there_is_no_publisher(tmp_path):
 def test_a_password_needs_a_user(tmp_path):
     settings = graphs.configuration(tmp_path, "MqttBroker=localhost")
 
-    with pytest.raises(ConfigurationError, match="MqttUser is empty"):
+    with pytest.raises(ConfigurationError) as error:
         mqtt.open_publisher(settings, {"ALL_MQTT_PASSWORD": "secret"})
+
+    assert error.value.code == "mqtt_user_missing"
 
 
 def test_a_password_file_readable_by_others_is_rejected(tmp_path):
@@ -85,8 +87,10 @@ def test_a_password_file_readable_by_others_is_rejected(tmp_path):
     path.chmod(0o644)
     settings = graphs.configuration(tmp_path, "MqttBroker=localhost", "MqttUser=all", "MqttPasswordFile=password")
 
-    with pytest.raises(ConfigurationError, match="other users may read this password"):
+    with pytest.raises(ConfigurationError) as error:
         mqtt.open_publisher(settings, {})
+
+    assert error.value.code == "secret_is_public"
 
 
 @pytest.mark.parametrize("topic", ["", "ALL/#", "ALL/+/x"])
