@@ -1,4 +1,4 @@
-"""Turn folders of images into TFRecord shards without leaks: find files, group by patient, find copies, split, audit.
+"""Turn folders of images into TFRecord shards without data leakage: find, group, deduplicate, split, audit.
 
 Start with Classes/Data.py (prepare_dataset), then grouping.py and splitting.py.
 """

@@ -1,4 +1,4 @@
-"""Data.py Check: everything planted is found, nothing else is, and the page shows it."""
+"""Data.py Check finds every planted problem and no other, and the page shows it."""
 
 import functools
 import html.parser
@@ -111,7 +111,7 @@ def test_a_planted_copy_is_found(folder, change):
 
 
 @pytest.mark.slow
-def test_borders_that_a_copy_crosses(folder):
+def test_copies_in_two_splits_classes_or_test_images(folder):
     Data.prepare_dataset(configuration(folder))
     splits = json.loads((folder / "Model/Data/ALL_manifest.json").read_text())["splits"]
     train, validation = (
@@ -153,7 +153,7 @@ def test_views_of_an_original_are_no_finding(folder):
     assert (findings["classes"]["1"]["images"], findings["classes"]["1"]["originals"]) == (COUNT + 2, COUNT + 1)
 
 
-def test_what_is_odd(folder):
+def test_unusual_sizes_and_modes(folder):
     place(folder, "Data/0/small_0.png", PIL.Image.fromarray(cell(0, 50)).resize((100, 100)))
     place(folder, "Data/0/long_0.png", cell(0, 51)[:120])
     PIL.Image.fromarray(cell(0, 52)).convert("L").save(folder / "Model/Data/0/gray.png")

@@ -65,7 +65,7 @@ def test_limits_of_the_configuration(folder):
     assert "MaxSide" in row["reason"]
 
 
-def test_other_endings_and_folders_are_told(folder, caplog):
+def test_other_extensions_and_folders_are_reported(folder, caplog):
     put(folder, "Data/1/notes.txt", content=b"hello")
     put(folder, "Data/1/cell.tga", True, 77)
     put(folder, "Data/1/Photo.JpG", True, 76)

@@ -1,4 +1,4 @@
-"""What belongs together, worked out by hand."""
+"""Groups and patients of images, compared with expectations written by hand."""
 
 import unicodedata
 
@@ -251,7 +251,7 @@ def test_views_that_the_csv_leaves_out_follow_their_original(pattern):
     assert found.unlisted == ["0/z.jpg"]
 
 
-def test_numbers_that_start_anew_in_each_class(pattern):
+def test_file_numbers_that_restart_in_each_class(pattern):
     patient = {"0/1.jpg": "A", "1/1.jpg": "B"}
 
     groups = grouping.assign_groups(
@@ -264,13 +264,13 @@ def test_numbers_that_start_anew_in_each_class(pattern):
     assert groups["2/1__x.jpg"] == "original 1"
 
 
-def test_joined_groups():
+def test_merged_groups():
     joined = grouping.merge_groups([{"a"}, {"c", "b"}, {"d", "c"}, {"e", "f"}])
 
     assert joined == {"a": "a", "b": "b", "c": "b", "d": "b", "e": "e", "f": "e"}
 
 
-def test_a_joined_group_keeps_the_name_it_had_before_the_copy():
+def test_a_merged_group_keeps_the_name_it_had_before_the_copy():
     joined = grouping.merge_groups([
         {"original backup", "patient 13"},
         {"original cell01", "original cell02", "original backup 2"},

@@ -1,4 +1,4 @@
-"""No patient, original or picture in two of training, validation and test, whatever copies and tables there are."""
+"""No patient, source image or picture is in two of training, validation and test, whatever copies and tables exist."""
 
 import shutil
 
@@ -157,7 +157,7 @@ def test_a_copy_of_a_test_image_in_two_classes(tmp_path, rows):
 @pytest.mark.slow
 @pytest.mark.parametrize("listed", [True, False])
 @pytest.mark.parametrize("name", ["backup.png", "c1p3k0 (1).png", "zz.png", "A.png"])
-def test_a_copy_moves_nobody_to_the_other_side(tmp_path, rows, listed, name):
+def test_a_copy_moves_no_patient_to_another_split(tmp_path, rows, listed, name):
     if listed:
         table(tmp_path, rows)
     before, _ = select(tmp_path)
@@ -173,7 +173,7 @@ def test_a_copy_moves_nobody_to_the_other_side(tmp_path, rows, listed, name):
         copy.unlink()
 
 
-def test_joined_patients_stay_patients_of_their_own(tmp_path, rows):
+def test_merged_patients_keep_their_names(tmp_path, rows):
     add(tmp_path, "Data/1/again.png", [1, 3, 0], turns=1)
     table(tmp_path, {**rows, "again.png": "12"})
     chosen = configuration(tmp_path, "AllowDatasetBias=true", "Workers=1")

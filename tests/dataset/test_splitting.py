@@ -1,4 +1,4 @@
-"""The split: without memory, near its share, never on both sides."""
+"""The split depends only on names and seed, is near its fraction, and never shares a group."""
 
 import itertools
 import random
@@ -45,7 +45,7 @@ def test_another_seed_is_another_split():
     assert splitting.split_groups(groups, 0.3, 50) != splitting.split_groups(groups, 0.3, 51)
 
 
-def test_nobody_changes_sides_because_others_come():
+def test_added_groups_do_not_change_the_split_of_others():
     before = singles(1000)
     after = {**before, **singles(700, prefix="new")}
 
@@ -125,7 +125,7 @@ def test_a_class_of_one_original():
     assert caught.value.code == "class_in_one_split"
 
 
-def test_proof_counts_and_refuses():
+def test_assert_disjoint_counts_and_rejects():
     def item(group, sha256, picture):
         return types.SimpleNamespace(group=group, sha256=sha256, picture=picture)
 
