@@ -133,7 +133,7 @@ class _Backbone:
         """{sha256: float32 [F]} of records; while some are computed, others are decoded."""
 
         def one(record):
-            return record.sha256, self._streams.answer(self._input(record))
+            return record.sha256, self._streams.infer(self._input(record))
 
         found = {}
         for key, features in parallel.map_threads(

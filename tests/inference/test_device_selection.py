@@ -307,7 +307,7 @@ def test_a_cache_that_cannot_be_written_costs_a_line(tmp_path, monkeypatch, capl
     with openvino_backend.OpenVINOBackend(card, "GPU", "f32", tmp_path / "Cache") as engine:
         assert engine.classify(graphs.red(64)[None])[0, 1] == pytest.approx(graphs.RED[64], abs=1e-6)
 
-    assert caplog.messages[0].endswith("; the model is compiled anew at every start")
+    assert caplog.messages[0].endswith("; the model is compiled again at every start")
 
 
 @pytest.mark.slow

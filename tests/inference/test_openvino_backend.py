@@ -154,7 +154,7 @@ def test_a_damaged_graph_is_one_line(tmp_path, end):
 
 
 def test_bytes_that_are_no_graph_are_refused(tmp_path):
-    with pytest.raises(GraphError, match="no readable frozen graph"):
+    with pytest.raises(GraphError, match="readable frozen graph"):
         opened(tmp_path, content=b"\x89PNG not a graph at all")
 
 
