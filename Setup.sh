@@ -1,17 +1,17 @@
 #!/bin/sh
-# Set the toolkit up in .venv, and run it.
+# Install the toolkit into .venv and run it.
 #
-#   sh Setup.sh          install, fetch the pretrained weights
-#   sh Setup.sh Run      and do the main job: Data, Trainer, Validation, Classifier
-#   sh Setup.sh Test     install and run the tests; what follows goes to pytest
+#   sh Setup.sh          install the packages, download the pretrained weights
+#   sh Setup.sh Run      also run Data.py, Trainer.py, Validation.py and Classifier.py
+#   sh Setup.sh Test     install and run the tests; further arguments go to pytest
 #
-# Edited on Windows? Clean it with: sed -i 's/\r//' Setup.sh
+# If it was edited on Windows, remove the carriage returns with: sed -i 's/\r//' Setup.sh
 set -eu
 
 venv=.venv
 python=$venv/bin/python
 
-# Without pretrained weights the whole network is trained on the synthetic smears. This narrow one learns them in
+# Without pretrained weights, the whole network is trained on the synthetic smears. This narrow network learns them in
 # about two minutes on two cores.
 demo_settings="--set DepthMultiplier=0.25 --set Epochs=15 --set LearningRate=0.001"
 demo_settings="$demo_settings --set EpochsBeforeDecay=3 --set LearningRateDecay=0.6"
@@ -32,32 +32,32 @@ is_supported() {
     "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
 }
 
-# Prints the command of a Python that the pinned packages exist for.
+# Print the command of a Python that the pinned packages support.
 find_python() {
     for name in python3 python3.13 python3.12 python3.11 python3.10; do
-        # In a shell with .venv active, python3 is the very one that is about to be replaced.
+        # If .venv is active, python3 is the one that is about to be replaced.
         case "$(command -v "$name" || :)" in "" | "$PWD/$venv"/*) continue ;; esac
         if is_supported "$name"; then
             say "$name"
             return
         fi
     done
-    fail "no Python from 3.10 to 3.13 found; install one, for instance: sudo apt install python3.11 python3.11-venv"
+    fail "no Python from 3.10 to 3.13 found; install one, for example: sudo apt install python3.11 python3.11-venv"
 }
 
-# A .venv of another Python, or one whose making was interrupted, is made anew.
+# Create .venv; replace one of an unsupported Python or of an interrupted run.
 make_venv() {
     if is_supported "$python" && "$python" -m pip --version >/dev/null 2>&1; then
         return
     fi
     system=$(find_python)
     "$system" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
-        fail "$system has no venv module; install it, for instance: sudo apt install python3-venv"
+        fail "$system has no venv module; install it, for example: sudo apt install python3-venv"
     rm -rf "$venv"
-    "$system" -m venv "$venv" || fail "$PWD/$venv could not be made, see above"
+    "$system" -m venv "$venv" || fail "could not create $PWD/$venv, see above"
 }
 
-# The pinned versions and whether every package can still be found: what a second run need not install again.
+# Whether the same pinned versions were installed before and every package is still there.
 is_installed() {
     [ -f "$venv/$1.done" ] && cat Required/requirements*.txt | cmp -s - "$venv/$1.done" &&
         "$python" -c 'import sys; from Classes.common import cli; sys.exit(bool(cli.missing_packages(cli.TRAINING + cli.SERVER + cli.CLIENT)))'
@@ -68,13 +68,13 @@ install() {
         return
     fi
     mkdir -p Logs
-    say "Installing Required/$1 into $venv; the first time this takes some minutes."
+    say "Installing Required/$1 into $venv; the first run takes some minutes."
     "$python" -m pip install --quiet --disable-pip-version-check --requirement "Required/$1" 2>Logs/Setup.log ||
-        fail "pip could not install Required/$1 (Logs/Setup.log says why); is there a network, and space on the disk?"
+        fail "pip could not install Required/$1, see Logs/Setup.log; check the network connection and the free disk space"
     cat Required/requirements*.txt >"$venv/$1.done"
 }
 
-# Files in sub-folders of the data folder, at any depth, without captured ones: all or those whose names do not match $1.
+# List the files in sub-folders of the data folder, except captured images and names that match the pattern $1.
 images() {
     find -L "$data" -mindepth 2 -type f ! -name '.*' ! -iname 'Thumbs.db' ! -iname 'desktop.ini' \
         ! -path '*/__MACOSX/*' ! -path "$captured/*" ! -name "${1-}" 2>/dev/null
@@ -87,7 +87,7 @@ main_job() {
     settings=
     if [ "$weights" = none ] && [ -z "$(images 'Synthetic_*')" ]; then
         settings=$demo_settings
-        say "Training $settings, since there are neither real images nor pretrained weights."
+        say "No real images and no pretrained weights: training with $settings."
     fi
     "$python" Data.py
     # shellcheck disable=SC2086 # several words
@@ -113,7 +113,7 @@ main() {
     fi
     if [ "$job" = Test ]; then
         install requirements-dev.txt
-        # In two processes: by itself a test mostly waits, or has one core at work.
+        # Two processes, since a test mostly waits or uses one core.
         exec "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
     fi
     weights=there
@@ -121,7 +121,7 @@ main() {
     if [ "$job" = Run ]; then
         main_job
     else
-        say "Ready. Next: sh Setup.sh Run, or your images into Model/Data/0 and Model/Data/1 and python3 Data.py"
+        say "Ready. Next: sh Setup.sh Run, or put your images into Model/Data/0 and Model/Data/1 and run python3 Data.py"
     fi
 }
 

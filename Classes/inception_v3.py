@@ -7,7 +7,6 @@ from tf_keras.src.legacy_tf_layers.variable_scope_shim import track_tf1_style_va
 from tf_slim.nets import inception
 
 from Classes import inception_utils
-from Classes.common.warnings_filter import suppress_warnings
 
 # Smaller images leave less than the 5x5 activations of Mixed_6e that the auxiliary head pools.
 MIN_SIZE_FOR_AUX_HEAD = 107
@@ -47,7 +46,7 @@ class InceptionV3(tf.Module):
           (logits float32 [N, C], auxiliary logits float32 [N, C] or None).
         """
         scope = inception_utils.arg_scope(training, self._trained_blocks, self._decay)
-        with suppress_warnings, inception_utils.tf_slim.arg_scope(scope):
+        with inception_utils.tf_slim.arg_scope(scope):
             # Slim's own dropout would depend on how many steps this process has run; ours on the step's number.
             logits, end_points = inception.inception_v3(
                 images,
@@ -118,7 +117,7 @@ def _build_graph(getter, classes, size, depth_multiplier, folded, auxiliary=Fals
     graph = tf.Graph()
     with graph.as_default(), tf.compat.v1.variable_scope("", custom_getter=getter, use_resource=False):
         placeholder = tf.compat.v1.placeholder(tf.float32, [1, size, size, 3], name="input")
-        with suppress_warnings, inception_utils.tf_slim.arg_scope(inception_utils.arg_scope(folded=folded)):
+        with inception_utils.tf_slim.arg_scope(inception_utils.arg_scope(folded=folded)):
             inception.inception_v3(
                 placeholder,
                 classes,

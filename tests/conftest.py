@@ -5,7 +5,6 @@ import os
 import pathlib
 import shutil
 import signal
-import sys
 
 import pytest
 
@@ -81,14 +80,11 @@ def project(trained, tmp_path):
 
 @pytest.fixture(autouse=True)
 def signals_as_they_were():
-    """A script keeps the signals to itself until its process has ended."""
-    hooks = sys.excepthook, sys.unraisablehook
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    """Restore the signal handlers: a script keeps its own until its process ends."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    sys.excepthook, sys.unraisablehook = hooks
 
 
 LEVEL = logging.getLogger().level

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import traceback
+import warnings
 from typing import Any, NoReturn
 
 from Classes.common import config_schema, interrupts, provenance
@@ -101,11 +102,11 @@ def check_system(packages):
     Args:
       packages: as for `run`.
     Raises:
-      ALLError: this is Windows, or another system without file locks and interval timers (code "unsupported_system").
+      ALLError: this is Windows, or another system without file locks (code "unsupported_system").
     """
     if set(packages) <= set(CLIENT):
         return
-    if interrupts.ALARM is None or missing_packages(["fcntl"]):
+    if missing_packages(["fcntl"]):
         raise ALLError(
             "only Client.py runs on this system; on Windows, run this script in WSL (https://aka.ms/wsl)",
             code="unsupported_system",
@@ -219,7 +220,8 @@ def run_cli(main, packages):
         # A file name that the terminal's encoding lacks must not end a run; a notebook's stream has no such setting.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")
-    stop = interrupts.SignalGuard()
+    _ignore_library_warnings()
+    guard = interrupts.SignalGuard()
     try:
         # --help and --version work before anything is installed.
         if not {"-h", "--help", "--version"} & set(sys.argv[1:]):
@@ -231,21 +233,29 @@ def run_cli(main, packages):
     except BrokenPipeError:
         code = 141
     except KeyboardInterrupt:
-        code = _stopped(stop)
+        code = _stopped(guard)
     except Exception as error:
-        # A stop within a library's compiled code can come out as an error of that library.
-        stopped = stop.arrived and _expected_error(error) is None
-        code = _stopped(stop) if stopped else _print_error(error)
+        # A library may turn an interrupt of its compiled code into an error of its own.
+        stopped = guard.received and _expected_error(error) is None
+        code = _stopped(guard) if stopped else _print_error(error)
     finally:
-        stop.over()
+        guard.finish()
         _flush_stdout()
     return code
 
 
-def _stopped(stop):
-    stop.over()
+def _ignore_library_warnings() -> None:
+    """Hide warnings of libraries that a user cannot act on."""
+    # decode.py checks the limits of an image itself, and odd metadata is no reason to stop.
+    warnings.filterwarnings("ignore", module=r"PIL\.|tifffile")
+    # tf_slim calls Keras layers by names that TensorFlow deprecates.
+    warnings.filterwarnings("ignore", message="`layer.apply` is deprecated|`layer.updates` will be removed")
+
+
+def _stopped(guard: interrupts.SignalGuard) -> int:
+    guard.finish()
     print("\nStopped.", file=sys.stderr)
-    return 128 + (stop.arrived or signal.SIGINT)
+    return 128 + (guard.received or signal.SIGINT)
 
 
 def _print_error(error):

@@ -1,111 +1,88 @@
-"""Ctrl-C and SIGTERM: how a run hears of them, and how they wait for a moment when what is under way is whole."""
+"""Ctrl-C and SIGTERM: raise KeyboardInterrupt, and delay it while an operation must not be interrupted."""
 
 import contextlib
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
 
-# Seconds until a stop that was dropped is raised again: by then the destructor or callback that dropped it is left.
-RERAISE_INTERVAL = 0.02
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-# Windows has no interval timer: there a stop that was dropped takes a second Ctrl-C.
-ALARM = getattr(signal, "SIGALRM", None)
+_guards: list["SignalGuard"] = []
 
 
 class SignalGuard:
-    """The signals of one run: `Stopped` while it works, so that it tidies up; nothing once it is over.
+    """Turn the signals of one run into KeyboardInterrupt until `finish` is called; afterwards ignore the first one.
 
-    What a run did is done by then, and the interpreter's own way out would answer with a traceback. A second signal
-    ends a way out that hangs.
+    A run that has finished has written everything, so a late signal must not cause a traceback; a second one ends a
+    process that hangs while it exits.
 
     Attributes:
-      arrived: number of the signal that stopped the run, None where none did.
+      received: number of the signal that stopped the run, or None.
     """
 
-    def __init__(self):
-        self.arrived = None
-        self._over = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # A shell starts what it is not to wait for with Ctrl-C ignored.
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._finished = False
+        self._unraisablehook = sys.unraisablehook
+        sys.unraisablehook = self._hide_interrupt
+        for number in _SIGNALS:
+            # A shell starts background commands with SIGINT ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._signalled)
-        if ALARM is not None:
-            signal.signal(ALARM, self._again)
-        sys.excepthook, sys.unraisablehook = self._printed(sys.excepthook), self._ignored(sys.unraisablehook)
+                signal.signal(number, self._handle)
+        _guards.append(self)
 
-    def over(self):
-        """From here on signals change nothing."""
-        self._over = True
-        _alarm(0)
+    def finish(self) -> None:
+        """Stop raising."""
+        if not self._finished:
+            self._finished = True
+            sys.unraisablehook = self._unraisablehook
+            _guards.remove(self)
 
-    def dropped(self):
-        """Raise the stop once more, a moment from now."""
-        if not self._over:
-            _alarm(RERAISE_INTERVAL)
-
-    def _signalled(self, number, frame):
-        if self._over:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._finished:
             signal.signal(number, signal.SIG_DFL)
             return
-        self.arrived = number
-        raise Interrupted(self)
+        self.received = number
+        raise KeyboardInterrupt
 
-    def _again(self, number, frame):
-        if not self._over:
-            raise Interrupted(self)
-
-    def _ignored(self, former):
-        """Callbacks of weak references and destructors print what is raised in them and go on."""
-        return lambda lost: None if self.arrived else former(lost)
-
-    def _printed(self, former):
-        """Compiled code that cannot hand on an exception prints it, or one that it made of it, and keeps it alive."""
-        return lambda *error: self.dropped() if self.arrived else former(*error)
+    def _hide_interrupt(self, lost: Any) -> None:
+        # Python prints and drops what is raised in a destructor or a callback. `check` raises this one again.
+        if not (self.received and isinstance(lost.exc_value, KeyboardInterrupt)):
+            self._unraisablehook(lost)
 
 
-def _alarm(seconds):
-    if ALARM is not None:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+def check() -> None:
+    """Raise KeyboardInterrupt if the run was asked to stop; call it between two units of work.
 
-
-class Interrupted(KeyboardInterrupt):
-    """Raised wherever the program stands, and so at times where nothing can be raised: then it is raised again.
-
-    Whoever catches it must keep it for as long as it is not to come again.
+    Python or a library may have dropped the exception that the signal's handler raised.
     """
-
-    def __init__(self, stop):
-        super().__init__()
-        self._stop = stop
-
-    def __del__(self):
-        self._stop.dropped()
+    if threading.current_thread() is threading.main_thread() and any(guard.received for guard in _guards):
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
-def defer_signals():
-    """A context, or a decorator, that both wait for: what arrives within it takes effect at its end.
+def defer_signals() -> Iterator[list[int]]:
+    """A context, or a decorator, that delays signals until its end.
 
     Yields:
       list of the signals that have arrived so far.
 
-    For what must not be left half-done, and for TensorFlow: where its compiled code calls back into Python and meets an
-    exception there, it can damage its memory (one in 260 interruptions at random moments of a training).
+    For operations that must be complete, and for TensorFlow: an exception in a Python callback of its compiled code can
+    damage its memory (one in 260 interruptions at random moments of a training).
     """
-    # Only the main thread is interrupted, and only it may say so.
+    # Only the main thread handles signals, and only it may change their handlers.
     if threading.current_thread() is not threading.main_thread():
         yield []
         return
-    arrived = []
-    former = {
-        number: signal.signal(number, lambda number, _: arrived.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM, ALARM)
-        if number is not None
-    }
+    received: list[int] = []
+    previous = {number: signal.signal(number, lambda number, _: received.append(number)) for number in _SIGNALS}
     try:
-        yield arrived
+        yield received
     finally:
-        for number, handler in former.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
-        for number in arrived[:1]:
+        for number in received[:1]:
             signal.raise_signal(number)

@@ -4,12 +4,12 @@ import contextlib
 import logging
 import logging.handlers
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import tqdm
 
-from Classes.common import atomic_files
+from Classes.common import atomic_files, interrupts
 from Classes.common.config import Configuration
 from Classes.common.errors import escape_control_chars
 
@@ -89,4 +89,13 @@ def start_log(configuration: Configuration, name: str) -> logging.Logger:
 
 def progress(iterable: Iterable | None = None, **options: Any) -> tqdm.tqdm:
     """Return a progress bar with the time left; it is silent if the output is not a terminal."""
+    if iterable is not None:
+        options.setdefault("total", len(iterable) if isinstance(iterable, Sized) else None)
+        iterable = _until_interrupted(iterable)
     return tqdm.tqdm(iterable, disable=None, dynamic_ncols=True, leave=False, **options)
+
+
+def _until_interrupted(iterable: Iterable) -> Iterator:
+    for each in iterable:
+        interrupts.check()
+        yield each

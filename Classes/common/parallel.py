@@ -1,27 +1,32 @@
-"""Many calls on all cores, a few of them under way at a time, so that memory stays flat."""
+"""Run many calls in threads, a few at a time, so that memory use stays flat."""
 
 import collections
 import concurrent.futures
 import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from Classes.common import interrupts
+
+Result = TypeVar("Result")
 
 
-def map_threads(function, work, workers):
-    """The answers of `function(*arguments)`, in order.
+def map_threads(function: Callable[..., Result], work: Iterable[Iterable[Any]], workers: int) -> Iterator[Result]:
+    """Yield the results of `function(*arguments)` in order; what a call raises is raised here.
 
     Args:
       function: called in several threads.
-      work: iterable of arguments, read as it is needed.
-      workers: threads.
-    Yields:
-      an answer for each; what a call raises is raised here.
+      work: the arguments of each call, read as they are needed.
+      workers: number of threads.
     """
-    work = iter(work)
+    calls = iter(work)
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        waiting = collections.deque(pool.submit(function, *each) for each in itertools.islice(work, 8 * workers))
+        pending = collections.deque(pool.submit(function, *each) for each in itertools.islice(calls, 8 * workers))
         try:
-            while waiting:
-                yield waiting.popleft().result()
-                waiting.extend(pool.submit(function, *each) for each in itertools.islice(work, 1))
+            while pending:
+                interrupts.check()
+                yield pending.popleft().result()
+                pending.extend(pool.submit(function, *each) for each in itertools.islice(calls, 1))
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()

@@ -16,7 +16,6 @@ import PIL.Image
 import PIL.ImageOps
 
 from Classes.common.errors import ImageError, ImageSizeError, UnsupportedImageError
-from Classes.common.warnings_filter import suppress_warnings
 from Classes.imaging import bit_depth, file_kinds, jpeg, png, tiff
 
 # Recognised by content, never by name. Pillow reads more kinds, but they (EPS, PDF, …) would start another program or
@@ -150,10 +149,10 @@ def _header(source: bytes) -> Iterator[tuple[ImageInfo, dict[str, Any]]]:
     """Yield (ImageInfo, what `metadata` needs) without decoding."""
     file = io.BytesIO(source)
     if source[:4] in tiff.SIGNATURES:
-        with suppress_warnings, tiff.open_pages(file, "the image") as pages:
+        with tiff.open_pages(file, "the image") as pages:
             yield ImageInfo("tiff", pages[0].imagewidth, pages[0].imagelength), tiff.header_fields(pages)
         return
-    with suppress_warnings, PIL.Image.open(png.drop_damaged_metadata(file, "the image"), formats=FORMATS) as image:
+    with PIL.Image.open(png.drop_damaged_metadata(file, "the image"), formats=FORMATS) as image:
         tables = getattr(image, "quantization", None) or {}
         yield (
             _image_info(image),
@@ -188,7 +187,6 @@ def _decoded(
             raise ImageError(f"{name}: the file is empty; send it again or leave it out", code="empty_file")
         file.seek(0)
         try:
-            stack.enter_context(suppress_warnings)
             if head in tiff.SIGNATURES:
                 pages = stack.enter_context(tiff.open_pages(file, name))
                 _check_size((pages[0].imagewidth, pages[0].imagelength), name, limits)

@@ -1,47 +1,45 @@
-"""Fetch Keras's ImageNet weights of Inception V3 into Model/Pretrained.
+"""Download Keras's ImageNet weights of Inception V3 into Model/Pretrained.
 
 .venv/bin/python -m Classes.networks.download_weights
 
-Nothing is fetched where weights are already, or where Pretrained names others. The exit code is 1 where training will
-start from random values: the weights could not be fetched, which is said in one line, or Pretrained is none.
+Downloads nothing if the folder holds weights or Pretrained names some. The exit code is 1 if training will start from
+random weights: the download failed, which one line explains, or Pretrained is none.
 """
 
-import contextlib
 import hashlib
-import io
-import socket
+import pathlib
 import sys
 
+import requests
+
+from Classes import Helpers
 from Classes.common import atomic_files, cli
 
 WEIGHTS_FOLDER = "Model/Pretrained"
 
-# The weights without the last layer. Keras publishes this MD5 beside the address, and no other sum.
+# The weights without the last layer. Keras publishes this MD5 with the address, and no other checksum.
 WEIGHTS_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 WEIGHTS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/" + WEIGHTS_FILE
 MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
 
-# Silence for so long counts as no network; the whole may take as long as it needs.
+# Seconds without an answer or without new data; the whole download may take as long as it needs.
 TIMEOUT = 15
+BLOCK_BYTES = 1 << 20
 
 
 def main() -> int:
-    """Fetch the weights for the configuration in force."""
-    from Classes import Helpers
-
+    """Download the weights for the configuration in force; return the exit code."""
     configuration = Helpers.load_config()
     if configuration["Pretrained"]:
         return int(configuration["Pretrained"] == "none")
     return download_weights(configuration.root / WEIGHTS_FOLDER)
 
 
-def download_weights(folder):
-    """Bring the weights into `folder`, whole and checked, or not at all.
+def download_weights(folder: pathlib.Path) -> int:
+    """Download the weights into `folder`, complete and checked, or not at all.
 
-    Args:
-      folder: pathlib.Path.
     Returns:
-      0 where weights are there now, else 1.
+      0 if the folder holds weights now, else 1.
     """
     path = folder / WEIGHTS_FILE
     others = [entry for entry in folder.glob("*") if not entry.name.startswith(".") and entry != path]
@@ -50,36 +48,47 @@ def download_weights(folder):
     try:
         with atomic_files.folder_lock(folder), atomic_files.atomic_replace(path) as temporary:
             _download(temporary)
-    except Exception as error:  # Keras wraps what went wrong on the way in a plain Exception
-        reason = str(error).rpartition(" -- ")[2].strip().partition("\n")[0] or "no reason was given"
-        damaged = f"; remove {path}, it is damaged" if path.exists() else ""
-        print(f"The pretrained weights could not be fetched ({reason}); going on without them{damaged}.")
+    # requests raises its own subclasses of OSError; atomic_files and _download raise OSError and ValueError.
+    except (OSError, ValueError) as error:
+        damaged = f" Remove {path}, it is damaged." if path.exists() else ""
+        print(f"The pretrained weights could not be downloaded ({_reason(error)}); continuing without them.{damaged}")
         return 1
-    print(f"Fetched the pretrained weights: {path}")
+    print(f"Downloaded the pretrained weights: {path}")
     return 0
 
 
-def checksum_ok(path):
-    """Whether a file is what Keras publishes."""
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == MD5
+def checksum_ok(path: pathlib.Path) -> bool:
+    """Whether a file has the checksum that Keras publishes."""
+    with open(path, "rb") as file:
+        digest = hashlib.md5(usedforsecurity=False)
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest() == MD5
 
 
-def _download(path):
-    cli.import_tensorflow()
-    import keras
+def _download(path: pathlib.Path) -> None:
+    with requests.get(WEIGHTS_URL, stream=True, timeout=TIMEOUT) as response:
+        response.raise_for_status()
+        size = int(response.headers.get("Content-Length", 0))
+        with open(path, "wb") as file, Helpers.progress(total=size, unit="B", unit_scale=True, desc="Weights") as bar:
+            for block in response.iter_content(BLOCK_BYTES):
+                file.write(block)
+                bar.update(len(block))
+    if not checksum_ok(path):
+        raise ValueError("the file arrived incomplete or damaged")
 
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
-    # Where the output is no terminal, Keras's progress bar is thousands of lines.
-    quiet = contextlib.nullcontext() if sys.stdout.isatty() else contextlib.redirect_stdout(io.StringIO())
-    try:
-        with quiet:
-            keras.utils.get_file(
-                path.name, WEIGHTS_URL, file_hash=MD5, cache_dir=path.parent, cache_subdir=".", force_download=True
-            )
-    finally:
-        socket.setdefaulttimeout(before)
+
+def _reason(error: Exception) -> str:
+    """Return the innermost cause, which requests and urllib3 wrap in long descriptions of their objects."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP status {error.response.status_code} {error.response.reason or ''}".strip()
+    if isinstance(error, requests.Timeout):
+        return "timed out"
+    cause: BaseException = error
+    while following := cause.__cause__ or cause.__context__:
+        cause = following
+    return str(getattr(cause, "strerror", None) or cause).partition("\n")[0] or type(error).__name__
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run_cli(main, cli.TRAINING))
+    sys.exit(cli.run_cli(main, cli.CLIENT))

@@ -180,6 +180,7 @@ class _TrainingLoop:
             self.save()
 
     def _step(self, batch):
+        interrupts.check()
         # Weights that have taken a step belong to a progress that has: a checkpoint in between would take it twice.
         with interrupts.defer_signals():
             stop = self._stepped(batch)

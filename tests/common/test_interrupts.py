@@ -1,14 +1,14 @@
+import concurrent.futures
 import ctypes
-import gc
 import signal
 import sys
 import threading
-import time
 import weakref
 
 import pytest
 
-from Classes.common import interrupts
+from Classes import Helpers
+from Classes.common import interrupts, parallel
 
 
 @pytest.fixture
@@ -58,21 +58,21 @@ def test_another_thread_is_never_interrupted():
 
 
 @pytest.fixture
-def stop():
-    """The stop of a run that is under way."""
-    stop = interrupts.SignalGuard()
-    yield stop
-    stop.over()
+def guard():
+    """The guard of a run in progress."""
+    guard = interrupts.SignalGuard()
+    yield guard
+    guard.finish()
 
 
-class Looked:
-    """Something whose end is watched."""
+class Watched:
+    """Something with a weak reference."""
 
 
 def in_a_callback(raising):
-    looked = Looked()
-    watch = weakref.ref(looked, lambda _: raising())
-    del looked
+    watched = Watched()
+    watch = weakref.ref(watched, lambda _: raising())
+    del watched
     return watch
 
 
@@ -85,69 +85,72 @@ def in_a_destructor(raising):
 
 
 def in_compiled_code(raising):
-    """A call that prints what is raised and answers without it, as some of TensorFlow's do."""
+    """Call it from C code that prints what is raised and returns normally, as some of TensorFlow's does."""
     ctypes.CFUNCTYPE(None)(raising)()
 
 
-def printed_and_kept(raising):
-    """The same by the interpreter's other way, which leaves the exception in sys.last_value."""
-    try:
-        raising()
-    except KeyboardInterrupt as error:
-        sys.last_value = error
-        sys.excepthook(type(error), error, error.__traceback__)
-
-
-@pytest.mark.parametrize("place", [in_a_callback, in_a_destructor, in_compiled_code, printed_and_kept])
+@pytest.mark.parametrize("place", [in_a_callback, in_a_destructor, in_compiled_code])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_is_raised_again_where_something_dropped_it(stop, capfd, number, place):
-    with pytest.raises(KeyboardInterrupt):
-        place(lambda: signal.raise_signal(number))
-        time.sleep(10)
+def test_an_interrupt_that_something_dropped_is_raised_at_the_next_check(guard, capfd, number, place):
+    place(lambda: signal.raise_signal(number))
 
-    assert stop.arrived == number
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.check()
+    assert guard.received == number
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_stop_that_is_caught_comes_once(stop):
-    with pytest.raises(KeyboardInterrupt) as caught:
+@pytest.mark.parametrize("iterate", [lambda: list(Helpers.progress(range(3))), lambda: list(map_one_item())])
+def test_work_on_many_images_stops_after_a_dropped_interrupt(guard, iterate):
+    in_a_destructor(lambda: signal.raise_signal(signal.SIGINT))
+
+    with pytest.raises(KeyboardInterrupt):
+        iterate()
+
+
+def map_one_item():
+    return parallel.map_threads(str, [(1,)], 1)
+
+
+def test_check_does_nothing_without_a_signal_or_after_the_run(guard):
+    interrupts.check()
+    with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
-    gc.collect()
-    time.sleep(3 * interrupts.RERAISE_INTERVAL)
+    guard.finish()
 
-    assert caught.type is interrupts.Interrupted
-
-
-def test_a_stop_that_was_dropped_waits_for_the_end_too(stop):
-    done = []
-
-    with pytest.raises(KeyboardInterrupt), interrupts.defer_signals():
-        stop.dropped()
-        time.sleep(3 * interrupts.RERAISE_INTERVAL)
-        done.append("all of it")
-
-    assert done == ["all of it"]
+    interrupts.check()
 
 
-def test_other_errors_without_a_caller_are_printed_as_ever(monkeypatch):
+def test_another_thread_is_not_interrupted_by_a_check(guard):
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        assert pool.submit(interrupts.check).result() is None
+
+
+def test_other_errors_in_destructors_are_printed_as_before(monkeypatch):
     printed = []
-    monkeypatch.setattr(sys, "excepthook", lambda *error: printed.append(error))
     monkeypatch.setattr(sys, "unraisablehook", lambda lost: printed.append(lost.exc_value))
-    stop, error = interrupts.SignalGuard(), ValueError("wrong")
+    guard, error = interrupts.SignalGuard(), ValueError("wrong")
 
     def fail():
         raise error
 
     in_compiled_code(fail)
-    sys.excepthook(ValueError, error, None)
-    stop.over()
+    guard.finish()
 
-    assert printed == [error, (ValueError, error, None)]
+    assert printed == [error]
 
 
-def test_a_run_in_the_background_stays_deaf_to_ctrl_c():
+def test_a_run_leaves_no_hook_behind():
+    before = sys.excepthook, sys.unraisablehook
+    interrupts.SignalGuard().finish()
+    assert (sys.excepthook, sys.unraisablehook) == before
+
+
+def test_a_run_in_the_background_ignores_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    interrupts.SignalGuard().over()
+    interrupts.SignalGuard().finish()
 
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

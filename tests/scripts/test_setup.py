@@ -167,11 +167,12 @@ def test_the_newest_named_python_serves_where_python3_does_not(place):
 
 
 @pytest.mark.parametrize("found", [True, False])
-def test_without_a_right_python_one_line_says_what_to_install(place, found):
+def test_without_a_supported_python_one_line_says_what_to_install(place, found):
     if not found:
         (place.fakes / "python3").unlink()
     run = place.run(FAKE_VERSION="1")
-    assert run.stderr.startswith("Error: no Python from 3.10 to 3.13 found; install one")
+    assert "3.10" in run.stderr
+    assert "3.13" in run.stderr
     assert len(run.stderr.splitlines()) == 1
     assert run.returncode == 1
     assert not (place.project / ".venv").exists()
@@ -179,37 +180,37 @@ def test_without_a_right_python_one_line_says_what_to_install(place, found):
 
 def test_without_the_venv_module_one_line_says_what_to_install(place):
     run = place.run(FAKE_VENV="1")
-    assert run.stderr == "Error: python3 has no venv module; install it, for instance: sudo apt install python3-venv\n"
+    assert run.stderr.startswith("Error: ")
+    assert "sudo apt install python3-venv" in run.stderr
     assert run.returncode == 1
 
 
-def test_a_half_made_environment_is_made_anew(place):
+def test_an_incomplete_environment_is_replaced(place):
     (place.project / ".venv" / "lib").mkdir(parents=True)
     run = place.run()
     assert run.calls[0] == "made by python3"
     assert not (place.project / ".venv" / "lib").exists()
 
 
-def test_an_environment_of_another_python_is_made_anew(place):
+def test_an_environment_of_an_unsupported_python_is_replaced(place):
     place.run()
     assert place.run(FAKE_INSIDE="1").calls[:2] == ["made by python3", INSTALL + "requirements.txt"]
 
 
-def test_the_python_of_an_active_environment_does_not_remake_it(place):
+def test_the_python_of_an_active_environment_does_not_replace_it(place):
     place.run()
     active = place.project / ".venv" / "bin"
     shutil.copy(active / "python", active / "python3")
     run = place.run(FAKE_INSIDE="1", PATH=f"{active}:{place.fakes}", FAKE_VERSION="1")
-    assert "no Python from 3.10 to 3.13 found" in run.stderr
+    assert "3.13" in run.stderr
     assert active.exists()
 
 
 def test_a_failing_pip_is_one_line_and_installed_the_next_time(place):
     run = place.run(FAKE_PIP="1")
-    assert run.stderr == (
-        "Error: pip could not install Required/requirements.txt (Logs/Setup.log says why); is there a network, "
-        "and space on the disk?\n"
-    )
+    assert len(run.stderr.splitlines()) == 1
+    assert "Required/requirements.txt" in run.stderr
+    assert "Logs/Setup.log" in run.stderr
     assert (place.project / "Logs" / "Setup.log").read_text() == "pip: no route to host\n"
     assert run.returncode == 1
     assert INSTALL + "requirements.txt" in place.run().calls
