@@ -1,35 +1,33 @@
-"""What every entry script does at its door: the right interpreter, the options, one line for an error.
+"""What every entry script starts with: the interpreter, the options, the exit code.
 
-Imports nothing outside the standard library, so that it also runs where nothing is installed.
+Imports only the standard library, so that it runs before the packages are installed.
 """
 
 import argparse
 import contextlib
-import errno
 import importlib
 import importlib.util
-import logging
+import io
 import os
-import pathlib
-import re
 import signal
 import subprocess
 import sys
-import traceback
 import warnings
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
-from Classes.common import config_schema, interrupts, provenance
+from Classes.common import config_schema, error_messages, interrupts, provenance
 from Classes.common.errors import ALLError, escape_control_chars
 from Classes.common.paths import PROJECT
 
 SERVING = ("imagecodecs", "jsonschema", "numpy", "openvino", "PIL", "tifffile", "tqdm")
 CLIENT = ("jsonschema", "requests", "tqdm", "urllib3")
-# Not paho: only a server with a broker (MqttBroker) needs it.
+# Without paho, which only a server with a broker (MqttBroker) needs.
 SERVER = (*SERVING, "flask", "prometheus_client", "waitress", "werkzeug")
 TRAINING = (
     *SERVING,
     "h5py",
+    "jinja2",
     "keras",
     "matplotlib",
     "scipy",
@@ -40,69 +38,48 @@ TRAINING = (
     "tf_slim",
 )
 
-SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-# What to do about an error of the system, by its numbers.
-REMEDIES = {
-    SPACE: "free some space and run this again",
-    (errno.EACCES, errno.EPERM): "check who may read and write it and its folder, or use another path (--set)",
-    (errno.EROFS,): "use a path on a disk that can be written (--set)",
-    (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP): "check the path",
-    (errno.ENAMETOOLONG,): "use a shorter path",
-    (errno.EMFILE, errno.ENFILE): "allow more open files (ulimit -n)",
-    (errno.ENOMEM, errno.EAGAIN): "close other programs",
-    (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO): "check the disk or the network share and run this again",
-    (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL): (
-        "its file system may lack a function; use a folder on a local disk (--set)"
-    ),
-}
-REMEDY = "check this path and run this again"
-
-# Environment variable: this process was started by `hand_over`.
+# Environment variable: `reexec_in_venv` started this process.
 REEXEC_FLAG = "ALL_HANDED_OVER"
 
 
-def missing_packages(packages):
-    """The names of `packages` that this interpreter does not find."""
+def missing_packages(packages: Iterable[str]) -> list[str]:
+    """Return the names of `packages` that this interpreter does not find."""
     return [name for name in packages if importlib.util.find_spec(name) is None]
 
 
-def reexec_in_venv(packages):
-    """Go on in the project's `.venv` when this interpreter lacks a package.
+def reexec_in_venv(packages: Iterable[str]) -> None:
+    """Run this command again in the project's `.venv` if this interpreter lacks a package.
 
     Args:
-      packages: import names. Where all are found nothing happens.
+      packages: import names.
     Raises:
-      ALLError: a package is missing and `.venv` is missing or lacks it too.
+      ALLError: a package is missing and `.venv` is missing or lacks it too (`package_missing`).
     """
-    lacking = missing_packages(packages)
-    if not lacking:
+    missing = missing_packages(packages)
+    if not missing:
         return
     windows = os.name == "nt"
     interpreter = PROJECT / ".venv" / ("Scripts/python.exe" if windows else "bin/python")
-    # The mark keeps a damaged .venv from handing over to itself for ever.
+    # The variable keeps a damaged .venv from starting itself for ever.
     if interpreter.exists() and REEXEC_FLAG not in os.environ:
         os.environ[REEXEC_FLAG] = "1"
         sys.stdout.flush()
-        # orig_argv keeps -m and the interpreter's own options; it came with Python 3.10.
-        arguments = getattr(sys, "orig_argv", ["python", *sys.argv])[1:]
-        command = [str(interpreter), *arguments]
+        # orig_argv includes -m and the interpreter's own options.
+        command = [str(interpreter), *sys.orig_argv[1:]]
         if windows:
-            # There execv starts another process and lets the shell go on meanwhile.
+            # execv starts another process there, and the shell does not wait for it.
             sys.exit(subprocess.call(command))
         os.execv(interpreter, command)
     file = PROJECT / "Required" / "requirements-serving.txt"
     remedy = f"{sys.executable} -m pip install -r {file}" if windows else f"sh {PROJECT / 'Setup.sh'} first"
-    raise ALLError(f"{', '.join(lacking)}: not installed; run {remedy}", code="package_missing")
+    raise ALLError(f"{', '.join(missing)}: not installed; run {remedy}", code="package_missing")
 
 
-def check_system(packages):
-    """Refuse a system on which only the client works.
+def check_system(packages: Iterable[str]) -> None:
+    """Raise ALLError `unsupported_system` if only the client runs here: on Windows and systems without file locks.
 
     Args:
-      packages: as for `run`.
-    Raises:
-      ALLError: this is Windows, or another system without file locks (code "unsupported_system").
+      packages: as for `run_cli`.
     """
     if set(packages) <= set(CLIENT):
         return
@@ -114,14 +91,13 @@ def check_system(packages):
 
 
 @interrupts.defer_signals()
-def import_tensorflow():
-    """Import TensorFlow without its remarks on kernels and missing graphics drivers.
+def import_tensorflow() -> None:
+    """Import TensorFlow without its messages about kernels and missing graphics drivers.
 
-    They are written before any of its log levels is in force, straight to the process's error stream; what goes wrong
-    for good is an exception all the same.
+    It writes them to the process's standard error before its log level takes effect. Real failures are exceptions.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Weights are only read, and HDF5 would refuse those on a network share without locks.
+    # Weights are only read, and HDF5 refuses files on a network share without locks.
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     sys.stderr.flush()
     errors = os.dup(2)
@@ -131,7 +107,7 @@ def import_tensorflow():
         tensorflow = importlib.import_module("tensorflow")
         for processor in tensorflow.config.list_physical_devices("GPU"):
             with contextlib.suppress(RuntimeError):
-                # Else the first program takes all of a graphics processor's memory.
+                # Otherwise the first program takes all of a GPU's memory.
                 tensorflow.config.experimental.set_memory_growth(processor, True)
     finally:
         os.dup2(errors, 2)
@@ -139,10 +115,10 @@ def import_tensorflow():
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes options anywhere, also between a command and its files.
+    """A parser that accepts options anywhere, also between a command and its files.
 
-    `argparse` by itself fills all positional arguments as soon as it meets the first one, so that `Send --csv out.csv
-    Slides/` leaves `Slides/` over (https://github.com/python/cpython/issues/59317).
+    `argparse` itself fills all positional arguments at the first one, so that `Send --csv out.csv Slides/` is an error
+    (https://github.com/python/cpython/issues/59317).
 
     Attributes:
       script: the entry script whose configuration keys --help lists, or "".
@@ -154,10 +130,10 @@ class Parser(argparse.ArgumentParser):
         keys = f"\n{config_schema.describe_keys(self.script)}" if self.script else ""
         return super().format_help() + keys
 
-    def parse_args(self, args=None, namespace=None):
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         args = list(sys.argv[1:] if args is None else args)
         if "--" in args:
-            # What follows is the name of a file whatever it begins with; ./-a.png is the same file as -a.png.
+            # What follows is a file name even if it begins with a dash; ./-a.png is the same file as -a.png.
             start = args.index("--") + 1
             args[start:] = [f"./{text}" if text.startswith("-") else text for text in args[start:]]
         return self.parse_intermixed_args(args, namespace)
@@ -206,19 +182,19 @@ def base_parser(description: str | None, script: str = "", device: bool = False)
     return options
 
 
-def run_cli(main, packages):
-    """Run a script's `main` and turn what goes wrong into one line and an exit code.
+def run_cli(main: Callable[[], int], packages: Iterable[str]) -> int:
+    """Run a script's `main` and turn an error into one line and an exit code.
 
     Args:
-      main: callable without arguments; returns the exit code.
+      main: returns the exit code.
       packages: what the script needs: TRAINING, SERVING, SERVER or CLIENT.
     Returns:
-      exit code: main's own, the error's, 1 for what the system refuses and for a defect, and as shells have it 130 for
-      Ctrl-C, 143 for SIGTERM, 141 where the reader of the output has gone.
+      exit code: that of main or of the error; 1 for an error of the system or a defect; as in shells 130 for Ctrl-C,
+      143 for SIGTERM and 141 if the reader of the output is gone.
     """
     for stream in (sys.stdout, sys.stderr):
-        # A file name that the terminal's encoding lacks must not end a run; a notebook's stream has no such setting.
-        with contextlib.suppress(AttributeError):
+        # A file name that the terminal cannot show must not end a run. A notebook's stream has no such setting.
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     _ignore_library_warnings()
     guard = interrupts.SignalGuard()
@@ -236,7 +212,7 @@ def run_cli(main, packages):
         code = _stopped(guard)
     except Exception as error:
         # A library may turn an interrupt of its compiled code into an error of its own.
-        stopped = guard.received and _expected_error(error) is None
+        stopped = guard.received and error_messages.expected_error(error) is None
         code = _stopped(guard) if stopped else _print_error(error)
     finally:
         guard.finish()
@@ -258,100 +234,14 @@ def _stopped(guard: interrupts.SignalGuard) -> int:
     return 128 + (guard.received or signal.SIGINT)
 
 
-def _print_error(error):
-    message, code = error_message(error)
+def _print_error(error: Exception) -> int:
+    message, code = error_messages.error_message(error)
     print(f"Error: {escape_control_chars(message)}", file=sys.stderr)
     return code
 
 
-def error_message(error):
-    """(what the user is told, exit code) for what ended a run."""
-    return _expected_error(error) or _of_package(error) or (_unexpected_error(error), 1)
-
-
-def _expected_error(error):
-    """The same for what can happen to a toolkit without a defect; None for anything else."""
-    if isinstance(error, ALLError):
-        return error, error.exit_code
-    error = _from_tensorflow_error(error) or error
-    if isinstance(error, OSError) and error.strerror:
-        remedy = next((words for numbers, words in REMEDIES.items() if error.errno in numbers), REMEDY)
-        return f"{error.filename or _unnamed(error)}: {error.strerror}; {remedy}", 1
-    if isinstance(error, MemoryError):
-        return "not enough memory; close other programs, or lower BatchSize or Workers", 1
-    return None
-
-
-def _unnamed(error):
-    """Where an error of the system arose that names no file: writing to the output names none, nor do some calls."""
-    if error.errno in SPACE:
-        return "writing"
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"line {frames[-1].lineno} of {frames[-1].filename}" if frames else "the system"
-
-
-def _of_package(error):
-    """The same for a package that is there but cannot be loaded; None where another thing went wrong."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [index for index, frame in enumerate(frames) if "importlib._bootstrap" in frame.filename]
-    if not isinstance(error, ImportError) and not places:
-        return None
-    names = [_package(frame.filename) for frame in frames[places[0] if places else 0 :]]
-    name = next(filter(None, names), None) or (getattr(error, "name", None) or "").partition(".")[0]
-    if not name and (statement := re.match(r"(?:from|import) (\w+)", frames[-1].line or "")):
-        name = statement[1]
-    if not name or (PROJECT / name).exists() or (PROJECT / f"{name}.py").exists():
-        return None
-    # TensorFlow's message is a traceback of its own; the reason stands in the line with the exception.
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = (line for line in lines if re.match(r"\w*Error: ", line))
-    reason = [*named, *lines, type(error).__name__][0]
-    return (
-        f"the package {name} cannot be loaded ({reason}); remove {PROJECT / '.venv'} and run sh {PROJECT / 'Setup.sh'} "
-        "again, or see the supported systems in the README"
-    ), 1
-
-
-def _package(path):
-    """The package that a file of an installed one belongs to, or None."""
-    parts = pathlib.Path(path).parts
-    for place in ("site-packages", "dist-packages"):
-        if place in parts[:-1]:
-            return parts[parts.index(place) + 1].removesuffix(".py")
-    return None
-
-
-def _unexpected_error(error):
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"{type(error).__name__} in {pathlib.Path(last.filename).name}, line {last.lineno}: {error}; this is a defect "
-        f"of the toolkit, please report it{_log_traceback(error)}"
-    )
-
-
-def _from_tensorflow_error(error):
-    """The OSError that TensorFlow has in words, such as "/path; No space left on device"; None where it is another."""
-    if hasattr(error, "error_code"):
-        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
-            reason = os.strerror(number)
-            found = re.search(rf"(/[^;}}\n]*); {re.escape(reason)}", str(error))
-            if found:
-                return OSError(number, reason, found[1])
-    return None
-
-
-def _log_traceback(error):
-    """Write the traceback to the log file, a line of its for each of its own; returns where it is, in words."""
-    files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
-    if not files:
-        return ""
-    for line in "".join(traceback.format_exception(type(error), error, error.__traceback__)).splitlines():
-        files[0].handle(logging.LogRecord("Entry", logging.ERROR, __file__, 0, line, None, None))
-    return f" with the end of {files[0].baseFilename}"
-
-
-def _flush_stdout():
-    """Where the output can no longer be written, the interpreter's last flush must not complain once more."""
+def _flush_stdout() -> None:
+    """Flush the output; if that fails, keep the interpreter from reporting it again when it exits."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,105 +1,106 @@
-"""The one exception tree: whatever a user's file, value or device can cause.
+"""The exceptions that a user's files, values and devices can cause.
 
-Every message says what happened, with which file or value, and what to do. An entry script prints it as one
-line and exits non-zero; the service answers it as JSON. Anything outside this tree is a defect of ours.
+A message states what happened, with which file or value, and what to do. An entry script prints it as one line and
+exits non-zero; the server returns it as JSON. Any other exception is a defect of the toolkit.
 """
 
 import unicodedata
+from typing import Any
 
-# They turn the order of what follows them around, so that a name looks like another.
+# They reverse the order of the text that follows, so that one name looks like another.
 BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 class ALLError(Exception):
-    """Root of the tree.
+    """Base class.
 
     Args:
       message: what happened, with which file or value, and what to do.
-      code: a stable identifier that tests and callers rely on, so that the message is free to improve; the class's
-        own unless a caller has to distinguish one cause from the others.
+      code: a stable identifier that tests and clients rely on, so that messages can improve; by default that of the
+        class.
     Attributes:
-      exit_code: what an entry script exits with.
+      exit_code: exit code of an entry script.
     """
 
     exit_code = 1
     code = "error"
 
-    def __init__(self, message, code=None):
+    def __init__(self, message: str, code: str | None = None):
         super().__init__(message)
         self.code = code or type(self).code
 
 
 class ConfigurationError(ALLError):
-    """A key, a type or a value in the configuration or on the command line; trying again changes nothing."""
+    """A wrong key, type or value in the configuration or on the command line; a retry does not help."""
 
     exit_code = 2
     code = "configuration"
 
 
 class ImageError(ALLError):
-    """Bytes that are not one readable image within the limits; other images are not affected."""
+    """Bytes that are not a readable image within the limits; other images are not affected."""
 
     code = "damaged_image"
 
 
 class UnsupportedImageError(ImageError):
-    """Bytes that are no image at all, or one of a kind that is not read."""
+    """Bytes that are no image, or an image in a format that is not supported."""
 
     code = "not_an_image"
 
 
 class ImageSizeError(ImageError):
-    """An image of more pixels, or a longer side, than are allowed."""
+    """An image with more pixels, or a longer side, than allowed."""
 
     code = "image_too_large"
 
 
 class DataError(ALLError):
-    """The data folder, its groups, shards or manifest."""
+    """A problem with the data folder, its groups, shards or manifest."""
 
     code = "data"
 
 
 class CheckpointError(ALLError):
-    """Pretrained weights or a checkpoint that cannot be read or does not fit the network."""
+    """Pretrained weights or a checkpoint that cannot be read or do not fit the network."""
 
     code = "checkpoint"
 
 
 class TrainingError(ALLError):
-    """Training that cannot go on, such as a loss that is no number."""
+    """Training that cannot continue, for example because the loss is NaN."""
 
     code = "training"
 
 
 class GraphError(ALLError):
-    """A frozen graph or model card that is missing, damaged, or does not agree with its checkpoint."""
+    """A frozen graph or model card that is missing, damaged, or does not match its checkpoint."""
 
     code = "graph"
 
 
 class EngineError(ALLError):
-    """A device that is not there, or an answer from it that is no probability; never shown as a verdict."""
+    """A device that is missing, or an output of it that is no probability; it never becomes a result."""
 
     code = "engine_failed"
 
 
-def escape_control_chars(text):
-    """`text` with every character that could break or forge a line, or not be written at all, as its number."""
+def escape_control_chars(text: object) -> str:
+    """Return a text with every character that could break or forge a line, or cannot be written, as its number."""
     return "".join(_escape(character) for character in str(text))
 
 
-def tf_error_reason(error):
-    """Why TensorFlow could not read or write, as the system says it.
+def tf_error_reason(error: Any) -> str:
+    """Return the operating system's reason why TensorFlow could not read or write.
 
     Args:
-      error: tf.errors.OpError; its message begins with names, often of a folder of ours for the time being.
+      error: tf.errors.OpError; its message begins with names, often of a temporary folder.
     """
     return error.message.rpartition("; ")[2].partition(" [Op:")[0].partition("\n")[0] or type(error).__name__
 
 
-def _escape(character):
-    # Control characters, line and paragraph separators, and halves of a character: bytes of a name that is no UTF-8.
+def _escape(character: str) -> str:
+    # Control characters, line and paragraph separators, and surrogates: bytes of a name that is not UTF-8.
     if character != "\t" and (
         unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") or character in BIDI_CONTROLS
     ):

@@ -63,8 +63,8 @@ def start_log(configuration: Configuration, name: str) -> logging.Logger:
     problem = None
     try:
         atomic_files.make(configuration.logs)
-        file = configuration.logs / f"{name}.log"
-        handlers.append(_FileHandler(*atomic_files.rotated(file, MAX_BYTES), backupCount=9, encoding="utf-8"))
+        file, mode, most = atomic_files.rotated(configuration.logs / f"{name}.log", MAX_BYTES)
+        handlers.append(_FileHandler(file, mode, most, backupCount=9, encoding="utf-8"))
     except OSError as error:
         problem = f"{configuration.logs}: {error.strerror}; this run is logged to the terminal only"
     root = logging.getLogger()

@@ -1,21 +1,24 @@
-"""Where a result comes from: saved with every run and in the model card."""
+"""Describe with which code, packages and configuration a result was made."""
 
 import datetime
 import importlib.metadata
 import platform
 import re
 import subprocess
+from typing import TYPE_CHECKING, Any
 
 from Classes.common.paths import PROJECT
+
+if TYPE_CHECKING:
+    # It needs packages, and --version must work without any.
+    from Classes.common.config import Configuration
 
 PACKAGES = ("tensorflow", "tf_keras", "tf-slim", "openvino", "numpy", "pillow", "scikit-learn", "scipy")
 
 
-def run_metadata(configuration):
-    """What a run was made with.
+def run_metadata(configuration: "Configuration") -> dict[str, Any]:
+    """Return what is saved with every run and in the model card.
 
-    Args:
-      configuration: Configuration, saved as it was in force.
     Returns:
       dict for JSON: created (UTC, ISO 8601), commit (None outside a git checkout), versions, configuration.
     """
@@ -40,8 +43,8 @@ def utc_now_iso(timespec: str = "seconds") -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec=timespec)
 
 
-def package_versions():
-    """{"python": ..., package: version} of what is installed."""
+def package_versions() -> dict[str, str]:
+    """Return {"python": version, package: version} of the installed packages among PACKAGES."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -51,8 +54,8 @@ def package_versions():
     return found
 
 
-def git_commit():
-    """The checkout's commit, with `+changes` where files differ from it; None where git or a checkout is missing."""
+def git_commit() -> str | None:
+    """Return the checkout's commit, with `+changes` if files differ from it; None without git or a checkout."""
     try:
         command = ["git", "-C", str(PROJECT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None

@@ -1,30 +1,30 @@
 """Read API keys and passwords from the environment or from files that only their owner can read."""
 
 import os
+from collections.abc import Mapping
 
+from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
 
 KEY_VARIABLE = "ALL_API_KEY"
 
 
-# A key is meant to be made, as by `openssl rand -hex 32`, not remembered.
+# Keys are generated, for example with `openssl rand -hex 32`, not remembered.
 MIN_KEY_LENGTH = 16
 
 
-def read_key(configuration, environment=os.environ):
-    """The API key, for a server or a client.
+def read_key(configuration: Configuration, environment: Mapping[str, str] = os.environ) -> bytes | None:
+    """Return the API key for a server or a client, or None.
 
     Args:
-      configuration: Configuration; `ApiKeyFile` is used.
-      environment: mapping; ALL_API_KEY comes before the file.
-    Returns:
-      bytes, or None where there is none.
+      configuration: `ApiKeyFile` is used.
+      environment: ALL_API_KEY takes precedence over the file.
     Raises:
-      ConfigurationError: what is there is no key.
+      ConfigurationError: the key is too short or has other characters than visible ASCII, or see `read_secret`.
     """
     key, source = environment.get(KEY_VARIABLE), KEY_VARIABLE
     if key is None and configuration["ApiKeyFile"]:
-        source = configuration.path("ApiKeyFile")
+        source = str(configuration.path("ApiKeyFile"))
         key = read_secret(configuration, "ApiKeyFile", "API key")
     if key is None:
         return None
@@ -35,19 +35,19 @@ def read_key(configuration, environment=os.environ):
     return key.encode()
 
 
-def read_secret(configuration, key, name):
-    """The first line of a file that nobody but its owner may read.
+def read_secret(configuration: Configuration, key: str, name: str) -> str:
+    """Return the first line of a file that only its owner can read.
 
     Args:
-      configuration: Configuration.
-      key: the key of `configuration` that names the file.
-      name: what it is, for messages.
+      configuration: `key` is used.
+      key: the configuration key that names the file.
+      name: what the file holds, for messages.
     Raises:
       ConfigurationError: the file cannot be read, or others can read it too.
     """
     path = configuration.path(key)
     try:
-        # Windows has no such permissions, and shows what it has as readable by all.
+        # Windows has no such permissions and reports every file as readable by all.
         if os.name != "nt" and path.stat().st_mode & 0o077:
             raise ConfigurationError(
                 f"{path}: other users may read this {name}. Run chmod 600 {path}, and if that has no effect, as on a "

@@ -1,4 +1,4 @@
-"""What compiled libraries write to the process's standard error, such as libtiff's remarks, as lines of the log."""
+"""Log what compiled libraries, such as libtiff, write to the process's standard error."""
 
 import contextlib
 import faulthandler
@@ -6,21 +6,22 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Iterator
 
 log = logging.getLogger("Library")
 
-# Characters of one line; what has no line ends must not fill the memory.
+# Longest line in bytes: text without line ends must not fill the memory.
 LONGEST = 1 << 16
 
 _DESCRIPTOR = 2
 
 
 @contextlib.contextmanager
-def logged():
-    """Route standard error into the log, as warnings, for the time of the block.
+def logged() -> Iterator[None]:
+    """Send standard error to the log, as warnings, while the block runs.
 
-    Python's own `sys.stderr` still reaches the terminal: a log that cannot be written complains there, and would
-    otherwise log its own complaint for ever. A crash of the process leaves its stack there too.
+    Python's own `sys.stderr` still writes to the terminal: a log that cannot be written reports that there, and would
+    otherwise log its own report for ever. A crash of the process also writes its stack there.
     """
     terminal = os.dup(_DESCRIPTOR)
     reading, writing = os.pipe()
@@ -41,15 +42,15 @@ def logged():
         sys.stderr = before
         os.dup2(terminal, _DESCRIPTOR)
         os.close(terminal)
-        # A process of ours that lives longer has the other end of the pipe too.
+        # A child process that lives longer keeps the pipe open.
         thread.join(1)
 
 
-def _copy(reading):
+def _copy(reading: int) -> None:
     with os.fdopen(reading, "rb") as lines:
         while line := lines.readline(LONGEST):
             text = line.decode("utf-8", "backslashreplace").strip()
-            # Without a reader the writers would wait for ever, so whatever a handler raises, this goes on.
+            # Without a reader the writers would block, so an error of a log handler must not end this thread.
             with contextlib.suppress(Exception):
                 if text:
                     log.warning("%s", text)

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from Classes import Helpers
-from Classes.common import cli, config_schema, paths, provenance
+from Classes.common import cli, config_schema, error_messages, paths, provenance
 from Classes.common.errors import ConfigurationError, DataError
 from Classes.Helpers import PROJECT
 from tests.support import waiting
@@ -217,7 +217,7 @@ def test_every_error_of_the_system_names_a_file_and_a_remedy(number, file):
     try:
         raise OSError(number, strerror, file) if file else OSError(number, strerror)
     except OSError as error:
-        told, code = cli.error_message(error)
+        told, code = error_messages.error_message(error)
     before, _, remedy = told.partition(f"{strerror}; ")
     assert code == 1
     assert (file or __file__) in before
@@ -253,7 +253,7 @@ def test_a_package_that_does_not_load_is_no_defect_of_ours(packages, content, re
     try:
         importlib.import_module("brokenpackage_all")
     except Exception as error:
-        told, code = cli.error_message(error)
+        told, code = error_messages.error_message(error)
     assert code == 1
     assert "brokenpackage_all" in told
     assert reason in told
@@ -265,7 +265,7 @@ def test_a_module_of_ours_that_does_not_load_is_one():
     try:
         from Classes.common.cli import no_such_name  # noqa: F401
     except ImportError as error:
-        assert "defect of the toolkit" in cli.error_message(error)[0]
+        assert "defect of the toolkit" in error_messages.error_message(error)[0]
 
 
 WINDOWS = {**os.environ, "PYTHONPATH": str(PROJECT / "tests" / "windows")}

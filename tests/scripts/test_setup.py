@@ -317,13 +317,13 @@ def test_every_version_is_pinned(name):
         assert re.fullmatch(r'-r requirements-\w+\.txt|[\w-]+==[\d.]+(; python_version (<|>=) "3\.\d+")?', line)
 
 
-def test_the_serving_wing_installs_without_tensorflow():
+def test_serving_installs_without_tensorflow():
     names = {line.partition("==")[0] for line in requirements("requirements-serving.txt")}
     assert names >= {"jsonschema", "numpy", "openvino", "pillow", "tqdm"}
     assert not names & {"tensorflow", "tf_keras", "keras", "scipy", "scikit-learn", "matplotlib"}
 
 
-def test_what_the_doors_ask_for_is_installed():
+def test_every_package_that_a_script_checks_for_is_pinned():
     from Classes.common import cli
 
     files = ("requirements.txt", "requirements-serving.txt")

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from Classes.common import cli
+from Classes.common import cli, error_messages
 from Classes.common.errors import escape_control_chars
 from Classes.networks import checkpoint_files
 from tests.support import small_networks, smears, waiting
@@ -146,7 +146,7 @@ def full_disk(most=0):
 
 def line(error):
     """What Entry tells the user of an error; it must be one that is meant for him."""
-    words = escape_control_chars(cli.error_message(error)[0])
+    words = escape_control_chars(error_messages.error_message(error)[0])
     assert "this is a defect" not in words, words
     return words
 

@@ -1,0 +1,115 @@
+"""Turn what ended a run into one line for the user and an exit code."""
+
+import errno
+import logging
+import os
+import pathlib
+import re
+import traceback
+
+from Classes.common.errors import ALLError
+from Classes.common.paths import PROJECT
+
+SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+# What to do about an error of the operating system, by its numbers.
+REMEDIES = {
+    SPACE: "free some space and run this again",
+    (errno.EACCES, errno.EPERM): "check who may read and write it and its folder, or use another path (--set)",
+    (errno.EROFS,): "use a path on a disk that can be written (--set)",
+    (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP): "check the path",
+    (errno.ENAMETOOLONG,): "use a shorter path",
+    (errno.EMFILE, errno.ENFILE): "allow more open files (ulimit -n)",
+    (errno.ENOMEM, errno.EAGAIN): "close other programs",
+    (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO): "check the disk or the network share and run this again",
+    (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL): (
+        "its file system may not support this; use a folder on a local disk (--set)"
+    ),
+}
+REMEDY = "check this path and run this again"
+
+
+def error_message(error: Exception) -> tuple[str, int]:
+    """Return (message, exit code) for the error that ended a run."""
+    return expected_error(error) or _package_error(error) or (_unexpected_error(error), 1)
+
+
+def expected_error(error: Exception) -> tuple[str, int] | None:
+    """Return the same for an error that is no defect of the toolkit, or None."""
+    if isinstance(error, ALLError):
+        return str(error), error.exit_code
+    error = _from_tensorflow_error(error) or error
+    if isinstance(error, OSError) and error.strerror:
+        remedy = next((words for numbers, words in REMEDIES.items() if error.errno in numbers), REMEDY)
+        return f"{error.filename or _unnamed(error)}: {error.strerror}; {remedy}", 1
+    if isinstance(error, MemoryError):
+        return "not enough memory; close other programs, or lower BatchSize or Workers", 1
+    return None
+
+
+def _unnamed(error: OSError) -> str:
+    """Return where an error arose that names no file, as those of the standard output and of some calls."""
+    if error.errno in SPACE:
+        return "writing"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"line {frames[-1].lineno} of {frames[-1].filename}" if frames else "the system"
+
+
+def _package_error(error: Exception) -> tuple[str, int] | None:
+    """Return the same for an installed package that cannot be loaded, or None."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [index for index, frame in enumerate(frames) if "importlib._bootstrap" in frame.filename]
+    if not isinstance(error, ImportError) and not places:
+        return None
+    names = [_package(frame.filename) for frame in frames[places[0] if places else 0 :]]
+    name = next(filter(None, names), None) or (getattr(error, "name", None) or "").partition(".")[0]
+    if not name and (statement := re.match(r"(?:from|import) (\w+)", frames[-1].line or "")):
+        name = statement[1]
+    if not name or (PROJECT / name).exists() or (PROJECT / f"{name}.py").exists():
+        return None
+    # TensorFlow's message contains a traceback; the line with the exception gives the reason.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = (line for line in lines if re.match(r"\w*Error: ", line))
+    reason = [*named, *lines, type(error).__name__][0]
+    return (
+        f"the package {name} cannot be loaded ({reason}); remove {PROJECT / '.venv'} and run sh {PROJECT / 'Setup.sh'} "
+        "again, or see the supported systems in the README"
+    ), 1
+
+
+def _package(path: str) -> str | None:
+    """Return the installed package that a file belongs to, or None."""
+    parts = pathlib.Path(path).parts
+    for place in ("site-packages", "dist-packages"):
+        if place in parts[:-1]:
+            return parts[parts.index(place) + 1].removesuffix(".py")
+    return None
+
+
+def _unexpected_error(error: Exception) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__} in {pathlib.Path(last.filename).name}, line {last.lineno}: {error}; this is a defect "
+        f"of the toolkit, please report it{_log_traceback(error)}"
+    )
+
+
+def _from_tensorflow_error(error: Exception) -> OSError | None:
+    """Return the OSError that TensorFlow reports as text, such as "/path; No space left on device", or None."""
+    if hasattr(error, "error_code"):
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
+            reason = os.strerror(number)
+            found = re.search(rf"(/[^;}}\n]*); {re.escape(reason)}", str(error))
+            if found:
+                return OSError(number, reason, found[1])
+    return None
+
+
+def _log_traceback(error: Exception) -> str:
+    """Write the traceback to the log file line by line; return a phrase that names the file, or ""."""
+    files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    if not files:
+        return ""
+    for line in "".join(traceback.format_exception(type(error), error, error.__traceback__)).splitlines():
+        files[0].handle(logging.LogRecord("Entry", logging.ERROR, __file__, 0, line, None, None))
+    return f" with the end of {files[0].baseFilename}"
