@@ -6,7 +6,7 @@ import pytest
 from Classes.common import errors
 from tests.support.processes import python
 
-CLASSES = [value for value in vars(errors).values() if isinstance(value, type)]
+CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and value.__module__ == errors.__name__]
 
 
 def test_there_is_one_tree():
@@ -49,7 +49,7 @@ def test_one_line_takes_an_error_too():
     assert errors.escape_control_chars(errors.DataError("a\nb")) == "a\\x0ab"
 
 
-def test_the_door_needs_nothing_but_the_standard_library():
+def test_the_command_line_needs_only_the_standard_library():
     script = (
         "import sys; import Classes.common.cli, Classes.common.errors; print(*[n for n, m in sys.modules.items() if m])"
     )
