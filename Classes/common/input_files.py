@@ -4,7 +4,9 @@ import collections
 import logging
 import os
 import pathlib
+from collections.abc import Iterable
 
+from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 
 # Written by operating systems, archive tools and network drives, never by a person. Some of them hold thumbnails.
@@ -35,8 +37,8 @@ MOST = 6
 class Skipped:
     """What a script does not use, by reason."""
 
-    def __init__(self):
-        self._names = collections.defaultdict(list)
+    def __init__(self) -> None:
+        self._names: dict[str, list[str]] = collections.defaultdict(list)
 
     def add(self, reason: str, name: str) -> None:
         self._names[reason].append(name)
@@ -69,14 +71,14 @@ class Skipped:
             log.warning("Skipped files in %s: %s.", display_path(folder), self)
 
 
-def extensions(names) -> str:
+def extensions(names: Iterable[str]) -> str:
     """How often files have each extension, such as "108 .xyc, 1 without extension"."""
     counts = collections.Counter(pathlib.PurePath(name).suffix.lower() or "without extension" for name in names)
     more = ", …" if len(counts) > MOST else ""
     return ", ".join(f"{count} {kind}" for kind, count in counts.most_common(MOST)) + more
 
 
-def has_image_extension(configuration, path) -> bool:
+def has_image_extension(configuration: Configuration, path: pathlib.Path) -> bool:
     """Whether a path's name has one of the extensions in `ValidIType`, in either case, and is not hidden."""
     extensions = tuple(extension.lower() for extension in configuration["ValidIType"])
     return path.name.lower().endswith(extensions) and not is_system(path.name)
@@ -87,7 +89,7 @@ def is_system(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
-def stem(path) -> str:
+def stem(path: str | os.PathLike[str]) -> str:
     """A file's name without its extensions: "Im001_1" of Im001_1.ome.tif; only known inner extensions are removed."""
     name = pathlib.PurePath(path).stem
     while name.lower().endswith(INNER_EXTENSIONS) and pathlib.PurePath(name).suffix:
@@ -173,7 +175,7 @@ def resolve_inputs(configuration, sources=()) -> list[pathlib.Path]:
     return list(found)
 
 
-def accepted(configuration) -> str:
+def accepted(configuration: Configuration) -> str:
     """The extensions in `ValidIType`, for a message."""
     return " ".join(sorted({each.lower() for each in configuration["ValidIType"]}))
 
@@ -191,7 +193,7 @@ def readable(name: str) -> str:
     return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
-def label_from_filename(path, classes):
+def label_from_filename(path: str | os.PathLike[str], classes: Iterable[str]) -> str | None:
     """The class in a file's name, as in `Im047_0.jpg` or `Im047_0.ome.tif`; None if there is none.
 
     Args:
