@@ -1,15 +1,15 @@
-"""Say for each image whether Acute Lymphoblastic Leukemia (ALL) is detected. Research use only.
+"""Report for each image whether Acute Lymphoblastic Leukemia (ALL) is detected. Research use only.
 
 python3 Classifier.py                            # the test images in Model/Test
-python3 Classifier.py InceptionTest              # the same, as in the older documents
+python3 Classifier.py InceptionTest              # the same, as in older documents
 python3 Classifier.py --device NCS1              # on the Movidius stick; see docs/devices.md
-python3 Classifier.py Devices                    # what there is to compute on, with the time per image
-python3 Classifier.py smear.png Slides/          # any files and folders, folders with everything below them
-python3 Classifier.py --csv out.csv Slides/      # also one row an image as CSV; --json PATH the same as JSON
+python3 Classifier.py Devices                    # the available devices, with the time per image
+python3 Classifier.py smear.png Slides/          # any files and folders, with all subfolders
+python3 Classifier.py --csv out.csv Slides/      # also one row per image as CSV; --json PATH for JSON
 
-A name that ends in _0 or _1, such as Im047_1.jpg, tells the truth the verdict is counted against. Reads
-Model/ALLGraph.pb and its card, writes the log to Logs/Classifier.log and, when asked, the rows. The exit code is 1
-when an image could not be read.
+A file name that ends in _0 or _1, such as Im047_1.jpg, states the true class, and the result is counted as correct or
+not. Reads Model/ALLGraph.pb and its model card; writes Logs/Classifier.log. The exit code is 1 if an image could not be
+read.
 """
 
 import sys
@@ -21,8 +21,8 @@ def main(arguments=None) -> int:
     parser = cli.base_parser(__doc__, "Classifier", device=True)
     parser.add_argument("sources", metavar="FILE-OR-FOLDER", nargs="*", help="images (default: TestImagePath)")
     group = parser.add_argument_group("results")
-    group.add_argument("--csv", metavar="PATH", help="write one row an image as CSV")
-    group.add_argument("--json", metavar="PATH", help="write one row an image as JSON")
+    group.add_argument("--csv", metavar="PATH", help="write one row per image as CSV")
+    group.add_argument("--json", metavar="PATH", help="write one row per image as JSON")
     options = parser.parse_args(arguments)
     if options.sources[:1] == ["Devices"] and (len(options.sources) > 1 or options.csv or options.json):
         parser.error("Devices takes no images and writes no rows")
