@@ -48,7 +48,7 @@ class ImageRecord:
     format: str = ""
     width: int = 0
     height: int = 0
-    background: tuple[int, ...] = ()
+    background: tuple[int, int, int] | None = None
     fingerprint: numpy.ndarray | None = None
     patient: str = ""
     picture: int = -1
