@@ -29,7 +29,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from Classes.common import cli, paths
 
-PARTS = ("start", "overload", "stop", "hostile", "memory")
+PARTS = ("start", "overload", "heatmaps", "stop", "hostile", "memory")
 CONCURRENCY = 8
 
 
@@ -51,6 +51,8 @@ def main(arguments=None) -> int:
         starts(passed)
     if "overload" in options.only:
         overload(passed, bodies)
+    if "heatmaps" in options.only:
+        heat_maps(passed, bodies)
     if "stop" in options.only:
         stop(passed, bodies)
     if "hostile" in options.only:
@@ -150,6 +152,41 @@ def overload(passed, bodies, crowd=200):
     p99 = statistics.quantiles(away, n=100)[98] if len(away) > 1 else 0
     print(f"{crowd} parallel posts: {counts} (only 200 and 503 allowed), the next one {after} (200 wanted)")
     print(f"p99 of the 503s: {p99:.3f} s (0.5 allowed); resident memory grew by {grown:.0f} MiB")
+
+
+def heat_maps(passed, bodies, rounds=5, count=10):
+    """What a verdict costs beside eight clients that want verdicts, or heat maps, all the time; in turns."""
+    beside = {"alone": None, "eight who want verdicts": "/v1/classify", "eight who want heat maps": "/v1/heatmap"}
+    found = {name: [] for name in beside}
+    with server(passed) as process:
+        for path in ("/v1/classify", "/v1/heatmap"):
+            post_all(process.port, bodies, 10, CONCURRENCY, path)
+        for _ in range(rounds):
+            for name, path in beside.items():
+                with crowd(process.port, bodies, path):
+                    found[name] += post_all(process.port, bodies, count, 1, "/v1/classify")[0]
+    for name, times in found.items():
+        low, middle, high = (1000 * each for each in statistics.quantiles(times, n=20)[::9])
+        print(f"a verdict, beside {name}: median {middle:.0f} ms (5 % {low:.0f}, 95 % {high:.0f})")
+
+
+@contextlib.contextmanager
+def crowd(port, bodies, path):
+    """Eight clients that post one image after another as long as the block lasts; none if `path` is None."""
+    over = threading.Event()
+
+    def client():
+        while not over.is_set():
+            send(port, bodies[0], path=path)
+
+    with concurrent.futures.ThreadPoolExecutor(CONCURRENCY) as pool:
+        for _ in range(CONCURRENCY if path else 0):
+            pool.submit(client)
+        time.sleep(0.5)
+        try:
+            yield
+        finally:
+            over.set()
 
 
 def stop(passed, bodies):

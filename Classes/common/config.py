@@ -65,6 +65,11 @@ class Configuration:
         """Requests that run at the same time: `ServerWorkers`; 0 means two more than processor cores."""
         return self["ServerWorkers"] or CORES + 2
 
+    @property
+    def heat_map_workers(self) -> int:
+        """Heat maps that are made at the same time, beside `server_workers`; one at a time is computed."""
+        return max(1, self.server_workers // 4)
+
     def path(self, key: str) -> pathlib.Path:
         """Return the value of `key` as an absolute path."""
         return self.root / _expand(self[key])

@@ -25,7 +25,7 @@ from Classes.evaluation import (
     tensorboard_events,
 )
 from Classes.imaging import content_check, decode
-from Classes.inference import backend, device_selection, model_card, prediction
+from Classes.inference import backend, class_activation, device_selection, model_card, prediction
 
 log = logging.getLogger("Validation")
 steps_log = logging.getLogger("tensorflow")
@@ -45,6 +45,8 @@ def evaluate_model(configuration: Configuration) -> int:
     check_split_matches_model(card, manifest)
     folder = configuration.path("LogDirEval")
     with atomic_files.folder_lock(folder), device_selection.open_backend(configuration, card) as inference_backend:
+        # Now, because Trainer.py may publish another model while this runs.
+        explainer = class_activation.Explainer(card, inference_backend)
         _archive_events(folder)
         log.info(Helpers.DISCLAIMER)
         if card.synthetic:
@@ -55,7 +57,7 @@ def evaluate_model(configuration: Configuration) -> int:
         if measured["patients"]:
             print(*classification_metrics.format_table(measured["patients"], "patients"), "", sep="\n")
         metrics = _write_results(configuration, card, manifest, inference_backend, rows, measured)
-        html_report.write_report(configuration, card, manifest, metrics)
+        html_report.write_report(configuration, card, manifest, metrics, explainer)
     log.info("Wrote metrics.json and its plots to %s", folder)
     log.info("Next: python3 Classifier.py, or tensorboard --logdir=%s", configuration["LogDirEval"])
     return 0

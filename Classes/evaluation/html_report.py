@@ -39,6 +39,7 @@ def write_report(
     card: model_card.ModelCard,
     manifest: tfrecords.Manifest,
     metrics: dict[str, Any],
+    explainer: class_activation.Explainer,
 ) -> None:
     """Write ReportDir/Report.html and the model card for people, MODEL_CARD.md beside the frozen graph.
 
@@ -47,6 +48,7 @@ def write_report(
       card: model card.
       manifest: of the data set.
       metrics: as in metrics.json, with `predictions`.
+      explainer: of the model that was measured.
     """
     folder = configuration.path("ReportDir")
     folds = _read_json(configuration.path("LogDirEval") / "folds.json")
@@ -65,10 +67,11 @@ def write_report(
         plots=_plots(configuration, card, metrics),
         folds=folds,
         fold_head=("fold", *(classification_metrics.METRIC_NAMES[key] for key in classification_metrics.FOLD_METRICS)),
+        explainer=explainer,
         metric_rows=classification_metrics.metric_rows,
         fold_rows=classification_metrics.fold_rows,
         versions=model_card_markdown.format_versions(card),
-        **_examples(configuration, card, metrics["predictions"]),
+        **_examples(configuration, card, metrics["predictions"], explainer),
         **_data(manifest, _read_json(folder / "Data.json")),
     )
     with atomic_files.folder_lock(folder, wait=True):
@@ -147,7 +150,12 @@ def _plots(configuration: Configuration, card: model_card.ModelCard, metrics: di
     ]
 
 
-def _examples(configuration: Configuration, card: model_card.ModelCard, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _examples(
+    configuration: Configuration,
+    card: model_card.ModelCard,
+    rows: list[dict[str, Any]],
+    explainer: class_activation.Explainer,
+) -> dict[str, Any]:
     """Return the galleries of errors and of the least and most confident correct predictions, with their pictures."""
 
     def confidence(row: dict[str, Any]) -> float:
@@ -163,15 +171,20 @@ def _examples(configuration: Configuration, card: model_card.ModelCard, rows: li
     shown = {row["sha256"] for gallery in galleries.values() for row in gallery}
     pictures, error = {}, None
     try:
-        pictures = _pictures(configuration, card, shown)
+        pictures = _pictures(configuration, card, shown, explainer)
     except ALLError as problem:
         error = str(problem)
     return {"galleries": galleries.items(), "pictures": pictures, "gallery_error": error, "width": SHOWN_SIDE}
 
 
-def _pictures(configuration: Configuration, card: model_card.ModelCard, wanted: set[str]) -> dict[str, tuple[str, str]]:
+def _pictures(
+    configuration: Configuration,
+    card: model_card.ModelCard,
+    wanted: set[str],
+    explainer: class_activation.Explainer,
+) -> dict[str, tuple[str, str]]:
     """Return {sha256: (image, class activation map)} of validation images, each as the source of an <img>."""
-    explainer, pictures = class_activation.Explainer(card), {}
+    pictures = {}
     for record in tfrecords.iter_records(configuration, "validation"):
         if record.sha256 in wanted:
             image = card.input_spec.decode_and_resize(record.encoded, decode.decode_limits(configuration))

@@ -5,17 +5,19 @@ the same weights give the contribution of each place, without gradients. The den
 weights for each place, and its contributions add up in the same way.
 """
 
+import importlib
 import io
 import threading
 from typing import Any, NamedTuple
 
 import numpy
-import openvino
 import PIL.Image
 
 from Classes.common.errors import EngineError, GraphError
-from Classes.inference import openvino_backend
+from Classes.inference import backend, int8_files, openvino_backend
 from Classes.inference.model_card import ModelCard
+
+OPERATIONS = importlib.import_module(f"{openvino_backend.openvino_api.__name__}.opset8")
 
 # Red counts for ALL and blue against it; people with a color vision deficiency can distinguish them.
 POSITIVE_RGB, NEGATIVE_RGB = (214, 40, 40), (33, 102, 172)
@@ -25,47 +27,77 @@ OPACITY = 0.6
 
 
 class Explainer:
-    """Computes maps on the CPU, whatever device makes the predictions; compiled on first use.
+    """Class activation maps from the network that makes the predictions.
+
+    If a backend on the CPU predicts, the map is a second output of its network, in the same precision: one pass gives
+    the probabilities and the map, and requests without a map use the network without it. If another device predicts,
+    such as an NCS1 stick, or if the last layer of an int8 network cannot be read, the map comes from the frozen graph
+    on the CPU. The network is read here and compiled on first use, so a model that is published later changes nothing.
 
     Args:
-      card: the model, whose graph has been verified.
+      card: the model.
+      predictor: the backend that predicts; None: maps come from the frozen graph.
+    Attributes:
+      predicts: whether `explain` returns the probabilities of `predictor`.
+      name, precision: of what computes the maps, such as "OpenVINO CPU" and "bf16".
     """
 
-    def __init__(self, card: ModelCard) -> None:
+    name = "OpenVINO CPU"
+
+    def __init__(self, card: ModelCard, predictor: backend.InferenceBackend | None = None) -> None:
         self._card = card
         self._lock = threading.Lock()
-        self._compiled: Any = None
-        self._weights: tuple[numpy.ndarray, numpy.ndarray, int] | None = None
+        self._request: Any = None
+        self._unsupported: GraphError | None = None
+        source = getattr(predictor, "source", None)
+        self.predicts = source is not None
+        on_cpu = predictor if self.predicts else getattr(predictor, "fallback", None)
+        source = getattr(on_cpu, "source", None)
+        self.precision = on_cpu.precision if on_cpu is not None and source is not None else "f32"
+        try:
+            self._source = self._open(source)
+        except GraphError as error:
+            self._unsupported = error
 
-    def maps(self, batch: numpy.ndarray) -> numpy.ndarray:
-        """Return how much each place of an image counts for ALL.
+    def explain(self, batch: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Return class probabilities, and how much each place of an image counts for ALL; safe from any thread.
 
-        The mean over a map is the logit of the positive class minus the mean logit of the others. It includes the bias
-        of the last layer, spread evenly: without it, the map would show the distance from an empty image and not from
-        the decision boundary.
+        The mean over a map is the logit of the positive class minus the mean logit of the others (in int8 except for
+        rounding). It includes the bias of the last layer, spread evenly: without it, the map would show the distance
+        from an empty image and not from the decision boundary.
 
         Args:
           batch: uint8 [N, S, S, 3], RGB, from network_input.InputSpec.decode_and_resize.
         Returns:
-          float32 [N, h, w], such as 8 x 8 places of 299 pixels; positive where it counts for ALL.
+          float32 [N, classes], and float32 [N, h, w], such as 8 x 8 places of 299 pixels; positive where it counts for
+          ALL.
         Raises:
-          GraphError: there are no maps for this network.
-          EngineError: the device failed, or a value is not finite.
+          GraphError: there are no maps for this network, or the graph was not the card's when it was read.
+          EngineError: the device failed, or its output is invalid.
         """
+        if self._unsupported is not None:
+            raise self._unsupported.with_traceback(None)
+        found = []
         # One at a time: parallel maps would share the cores but need more memory.
         with self._lock:
-            if self._compiled is None or self._weights is None:
-                self._compiled, self._weights = self._open()
-            kernel, bias, axis = self._weights
-            inputs = self._card.input_spec.normalize(batch)
-            try:
-                activations = [self._compiled([image[None]])[0][0] for image in inputs]
-            except RuntimeError as error:
-                raise EngineError("the heat map's network failed on the CPU; run again") from error
-        maps = (numpy.array(activations) * kernel).sum(axis=axis, dtype="float32") + bias
+            if self._request is None:
+                self._request = self._compile()
+            for image in batch:
+                try:
+                    self._request.infer([self._card.input_spec.normalize(image[None])])
+                except RuntimeError as error:
+                    raise EngineError("the heat map's network failed on the CPU; run again") from error
+                found.append([self._request.get_output_tensor(index).data[0].copy() for index in (0, 1)])
+        probabilities, places = (numpy.stack(each) for each in zip(*found, strict=True))
+        backend.validate_probabilities(probabilities, len(self._card.classes))
+        maps = (places * self._kernel).sum(axis=self._axis, dtype="float32") + self._bias
         if not numpy.isfinite(maps).all():
             raise EngineError("device result invalid: a heat map with values that are not finite")
-        return maps
+        return probabilities, maps
+
+    def maps(self, batch: numpy.ndarray) -> numpy.ndarray:
+        """Return the maps of `explain`, float32 [N, h, w]."""
+        return self.explain(batch)[1]
 
     def draw(self, image: numpy.ndarray) -> bytes:
         """Return a map over the image that the network sees.
@@ -77,18 +109,44 @@ class Explainer:
         """
         return render_overlay(image, self.maps(image[None])[0])
 
-    def _open(self) -> tuple[Any, tuple[numpy.ndarray, numpy.ndarray, int]]:
+    def _open(self, source: openvino_backend.Source | None) -> openvino_backend.Source:
+        """Return the network with a second output: the map, or the activations that it is a sum of."""
+        if source is not None:
+            try:
+                return self._add_map(source)
+            except GraphError:
+                if self.precision != int8_files.INT8:
+                    raise
+        self.predicts, self.precision = False, "f32"
         core = openvino_backend.new_core()
         model = openvino_backend.read_model(core, self._card.graph_path)
-        layer = find_head(model)
+        self._card.verify_graph()
+        return self._add_map(openvino_backend.Source(core, model, "f32"))
+
+    def _add_map(self, source: openvino_backend.Source) -> openvino_backend.Source:
+        # A copy, because the backend may be compiling its network at the same time.
+        model = source.model.clone()
+        head = find_head(model)
         positive = self._card.classes.index(self._card.positive)
-        found = contrast_weights(layer.kernel, positive), contrast_weights(layer.biases, positive), layer.axis
-        shortened = openvino.Model([layer.activations], model.get_parameters())
+        kernel, self._bias = contrast_weights(head.kernel, positive), contrast_weights(head.biases, positive)
+        [probabilities] = model.get_results()
+        output = head.activations
+        if head.axis == 1:
+            # With the activations as output, OpenVINO would pool them in float32, and the probabilities in bf16 would
+            # differ from those of the backend.
+            output = OPERATIONS.convolution(output, kernel[None], [1, 1], [0, 0], [0, 0], [1, 1]).output(0)
+            kernel = numpy.ones(1, "float32")
+        self._kernel, self._axis = kernel, head.axis
+        outputs = [probabilities.input_value(0), output]
+        return source._replace(model=openvino_backend.openvino_api.Model(outputs, model.get_parameters()))
+
+    def _compile(self) -> Any:
+        core, model, precision = self._source
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
         try:
-            compiled = core.compile_model(shortened, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            return core.compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as error:
             raise EngineError(f"{self._card.graph_path}: no heat maps from it on the CPU") from error
-        return compiled, found
 
 
 class Head(NamedTuple):
@@ -118,13 +176,14 @@ def find_head(model: Any) -> Head:
 
 
 def _dense(node: Any) -> Head:
-    flattened, kernel = (value.get_node() for value in node.input_values())
+    flattened = _before_rounding(node.input_value(0)).get_node()
     before = flattened.input_value(0) if flattened.get_type_name() == "Reshape" else None
-    if before is None or len(before.get_shape()) != 4 or kernel.get_type_name() != "Constant":
+    if before is None or len(before.get_shape()) != 4:
         raise GraphError(
             "the dense layer of the graph has no weights per place of the image; there are no heat maps for it"
         )
-    weights = kernel.data if node.get_attributes()["transpose_b"] else kernel.data.T
+    kernel = _constant(node.input_value(1))
+    weights = kernel if node.get_attributes()["transpose_b"] else kernel.T
     # TensorFlow flattens rows, columns, channels.
     _, height, width, channels = before.get_shape()
     weights = weights.reshape(-1, height, width, channels) * (height * width)
@@ -132,20 +191,44 @@ def _dense(node: Any) -> Head:
 
 
 def _pooled(pooled: Any) -> Head:
-    following = list(pooled.output(0).get_target_inputs())
-    node = following[0].get_node() if len(following) == 1 else None
+    node = _consumer(pooled)
+    while node is not None and node.get_type_name() == "FakeQuantize":
+        node = _consumer(node)
     if node is None or node.get_type_name() != "Convolution":
         raise GraphError("the graph has no last layer right after its global pooling; there are no heat maps for it")
-    kernel = node.input_value(1).get_node()
-    if kernel.get_type_name() != "Constant" or list(kernel.get_output_shape(0))[2:] != [1, 1]:
+    if list(node.input_value(1).get_shape())[2:] != [1, 1]:
         raise GraphError("the graph's last layer is not a 1x1 convolution; there are no heat maps for it")
-    return Head(pooled.input_value(0), kernel.data.astype("float32"), _biases(node), 1)
+    return Head(pooled.input_value(0), _constant(node.input_value(1)), _biases(node), 1)
+
+
+def _consumer(node: Any) -> Any:
+    """Return the only node that uses a node's output, or None."""
+    following = list(node.output(0).get_target_inputs())
+    return following[0].get_node() if len(following) == 1 else None
+
+
+def _before_rounding(port: Any) -> Any:
+    """Return the port whose values are rounded for an int8 layer."""
+    while port.get_node().get_type_name() == "FakeQuantize":
+        port = port.get_node().input_value(0)
+    return port
+
+
+def _constant(port: Any) -> numpy.ndarray:
+    """Return the float32 value of a port that does not depend on the image; in int8 it has to be computed."""
+    if port.get_node().get_type_name() == "Constant":
+        return port.get_node().data.astype("float32")
+    try:
+        model = openvino_backend.openvino_api.Model([port], [])
+        compiled = openvino_backend.new_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return compiled([])[0].astype("float32")
+    except RuntimeError as error:
+        raise GraphError("the weights of the graph's last layer are not constant; there are no heat maps") from error
 
 
 def _biases(layer: Any) -> numpy.ndarray:
     """Return the bias of a layer, float32 [classes]."""
-    following = list(layer.output(0).get_target_inputs())
-    node = following[0].get_node() if len(following) == 1 else None
+    node = _consumer(layer)
     constants = (
         [] if node is None or node.get_type_name() != "Add" else [port.get_node() for port in node.input_values()]
     )

@@ -22,7 +22,7 @@ class FailoverBackend(InferenceBackend):
     """
 
     def __init__(self, primary: InferenceBackend, fallback: InferenceBackend) -> None:
-        self._primary, self._fallback = primary, fallback
+        self._primary, self.fallback = primary, fallback
         self._retry_at: float | None = None
         self._lock = threading.Lock()
 
@@ -49,18 +49,18 @@ class FailoverBackend(InferenceBackend):
                 if retry_at is not None:
                     self._mark_up()
                 return probabilities, self._primary
-        return self._fallback.classify(batch), self._fallback
+        return self.fallback.classify(batch), self.fallback
 
     def telemetry(self) -> list[dict]:
         return self._primary.telemetry()
 
     def close(self) -> None:
         self._primary.close()
-        self._fallback.close()
+        self.fallback.close()
 
     @property
     def _active(self) -> InferenceBackend:
-        return self._primary if self._retry_at is None else self._fallback
+        return self._primary if self._retry_at is None else self.fallback
 
     def _mark_down(self, error: EngineError) -> None:
         with self._lock:
@@ -68,7 +68,7 @@ class FailoverBackend(InferenceBackend):
             self._retry_at = time.monotonic() + RETRY_INTERVAL
         # One line per outage, however many images fail.
         if first:
-            log.error("%s; continuing on %s", error, self._fallback.name)
+            log.error("%s; continuing on %s", error, self.fallback.name)
 
     def _mark_up(self) -> None:
         with self._lock:

@@ -13,7 +13,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import openvino
@@ -35,8 +35,25 @@ COMPILED_EXTENSIONS = {".blob", ".cl_cache"}
 log = logging.getLogger("OpenVINO")
 
 
+class Source(NamedTuple):
+    """What a backend on the CPU was compiled from; it stays the same if the files are replaced.
+
+    Attributes:
+      core: openvino.Core.
+      model: openvino.Model of the frozen graph, or of its int8 form.
+      precision: "f32" or "bf16"; an int8 network remains one.
+    """
+
+    core: Any
+    model: Any
+    precision: str
+
+
 class OpenVINOBackend(backend.InferenceBackend):
     """A frozen graph, compiled for one device.
+
+    Attributes:
+      source: Source if the device is the CPU, else None.
 
     Args:
       card: the model, whose graph has been verified.
@@ -57,7 +74,11 @@ class OpenVINOBackend(backend.InferenceBackend):
         # Few layers of an int8 network stay in float, and bf16 does not make them faster.
         hint = "f32" if files else resolve_precision(precision, device, core)
         model = read_model(core, *(files or [card.graph_path]))
+        if not files:
+            # Another model may have been published after the caller verified the file and before it was read.
+            card.verify_graph()
         self._check_io(model)
+        self.source = Source(core, model, hint) if device == "CPU" else None
         # LATENCY spreads one image over all cores; in float, one image per core is not faster for many images.
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
         folder = _cache_folder(cache, card) if device != "CPU" else None
@@ -85,7 +106,7 @@ class OpenVINOBackend(backend.InferenceBackend):
 
     def close(self) -> None:
         with self._lock:
-            self._request = self._pool = None
+            self._request = self._pool = self.source = None
 
     @contextlib.contextmanager
     def _count_calls(self) -> Iterator[int]:

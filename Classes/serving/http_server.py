@@ -286,7 +286,8 @@ class GracefulServer(TcpWSGIServer):
     _timeouts_checked = 0.0
 
     def __init__(self, application: app.Application, bound: socket.socket, configuration: Configuration):
-        capacity = configuration.server_workers + configuration["MaxQueued"]
+        # Requests without a heat map, and those with one.
+        capacity = configuration.server_workers + configuration.heat_map_workers + 2 * configuration["MaxQueued"]
         self.max_body, self.timeout = configuration["MaxBody"], configuration["RequestTimeout"]
         # Enough for the largest body of every request that can run or wait; more requests could not be answered.
         self.budget = MemoryBudget(capacity * self.max_body)

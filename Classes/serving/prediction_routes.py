@@ -1,10 +1,12 @@
-"""The endpoints that classify images: /Inference, /v1/classify and /v1/batch."""
+"""The endpoints that take images: /Inference, /v1/classify, /v1/heatmap and /v1/batch."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import flask
 
 from Classes.serving import response_schemas, uploads
+from Classes.serving.admission import Ticket
 from Classes.serving.api_errors import ApiError
 from Classes.serving.openapi import ONE_IMAGE_BODY, SEVERAL_IMAGES_BODY, documented
 from Classes.serving.prediction_service import PredictionService
@@ -21,6 +23,8 @@ _IMAGE_ERRORS = (
 )  # fmt: skip
 _LOAD_ERRORS = ("too_many_requests", "busy", "engine_failed", "deadline")
 _HEAT_MAP_QUERY = {"heatmap": ({"type": "string", "enum": ["0", "1"]}, "1: also return a heat map")}
+
+T = TypeVar("T")
 
 blueprint = flask.Blueprint("predictions", __name__)
 
@@ -51,6 +55,19 @@ def classify() -> dict[str, Any]:
     """
     result = _predict_one(_parse_flag("heatmap"))
     return {**response_schemas.to_json(result), **_service().provenance(flask.g.request_id, result)}
+
+
+@blueprint.post("/v1/heatmap")
+@documented(
+    response="HeatMap", errors=(*_IMAGE_ERRORS, *_LOAD_ERRORS, "no_heat_map"), body=ONE_IMAGE_BODY, secured=True
+)
+def heat_map() -> dict[str, Any]:
+    """Return the heat map of one image, without a result.
+
+    The image is sent as for /v1/classify. Nothing is counted as a result, stored or published.
+    """
+    found = _run_on_image(_service().render_heat_map, heat_map=True)
+    return {**response_schemas.heat_map_json(found), **_service().provenance(flask.g.request_id)}
 
 
 @blueprint.post("/v1/batch")
@@ -94,11 +111,19 @@ def batch() -> dict[str, Any]:
 
 
 def _predict_one(heat_map: bool = False) -> PredictionResult:
-    request = flask.request
-    with _service().admission.admit(request.environ.get(ARRIVED)) as ticket:
+    return _run_on_image(
+        lambda ticket, content: _record(_service().predict(ticket, content, heat_map)), heat_map=heat_map
+    )
+
+
+def _run_on_image(work: Callable[[Ticket, bytes], T], heat_map: bool) -> T:
+    """Return what `work` makes of the request's only image, admitted among the requests with or without a heat map."""
+    request, service = flask.request, _service()
+    admission = service.heat_map_admission if heat_map else service.admission
+    with admission.admit(request.environ.get(ARRIVED)) as ticket:
         content = uploads.single_image(request)
         try:
-            return _record(_service().predict(ticket, content, heat_map))
+            return work(ticket, content)
         except ApiError as error:
             raise uploads.add_hint(error, content, request) from error
 

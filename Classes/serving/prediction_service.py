@@ -16,7 +16,7 @@ from Classes.serving.access_log import AccessLog
 from Classes.serving.admission import AdmissionController, Ticket
 from Classes.serving.api_errors import ApiError
 from Classes.serving.mqtt import MqttPublisher
-from Classes.serving.predictor import PredictionResult
+from Classes.serving.predictor import HeatMap, PredictionResult
 from Classes.serving.prometheus import ServiceMetrics
 from Classes.serving.upload_store import UploadStore
 
@@ -50,7 +50,11 @@ class PredictionService:
             configuration.server_workers, configuration["MaxQueued"], configuration["RequestTimeout"]
         )
         self.rate_limiter = access_control.TokenBucketLimiter(configuration["RateLimitPerMinute"])
-        self.predictor = predictor.Predictor(configuration, card, backend, Explainer(card))
+        # Heat maps have their own workers and queue, so that requests without one never wait for them.
+        self.heat_map_admission = AdmissionController(
+            configuration.heat_map_workers, configuration["MaxQueued"], configuration["RequestTimeout"]
+        )
+        self.predictor = predictor.Predictor(configuration, card, backend, Explainer(card, backend))
         model = {"engine": backend.name, "precision": backend.precision, "graph_sha256": card.graph_sha256}
         self.metrics = ServiceMetrics(self.admission, lambda: self.ready, model, backend.telemetry)
         self._healthy = self._stopping = False
@@ -97,6 +101,17 @@ class PredictionService:
         self._healthy = True
         return result
 
+    def render_heat_map(self, ticket: Ticket, content: bytes) -> HeatMap:
+        """Return the heat map of the image in the bytes of a file, made in a worker thread.
+
+        Raises:
+          ApiError: as `predict`, or the model has no heat maps.
+        """
+        try:
+            return ticket.run(self.predictor.render_heat_map, content)
+        except ALLError as error:
+            raise self._api_error(error) from error
+
     def predict_batch(self, ticket: Ticket, contents: list[bytes]) -> list[PredictionResult | ApiError]:
         """Classify several images in a worker thread; an unusable image yields an ApiError in its place.
 
@@ -123,6 +138,7 @@ class PredictionService:
     def close(self) -> None:
         """Accept no more work, and close access log, upload store and publisher."""
         self.admission.close()
+        self.heat_map_admission.close()
         for each in (self.access_log, self.upload_store, self.publisher):
             if each is not None:
                 each.close()

@@ -3,15 +3,29 @@
 import dataclasses
 import hashlib
 import time
+from typing import NamedTuple
 
 import numpy
 
 from Classes.common.config import Configuration
 from Classes.imaging import color_stats, content_check, decode
-from Classes.inference import prediction
+from Classes.inference import class_activation, prediction
 from Classes.inference.backend import InferenceBackend
 from Classes.inference.class_activation import Explainer
 from Classes.inference.model_card import ModelCard
+
+
+class HeatMap(NamedTuple):
+    """A rendered class activation map.
+
+    Attributes:
+      content: PNG bytes, as large as the network input.
+      backend, precision: what computed it.
+    """
+
+    content: bytes
+    backend: str
+    precision: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +41,7 @@ class PredictionResult:
       brightness: mean of the pixels of the network input, 0..255.
       content: the uploaded bytes.
       remark: how the colors differ from the training images, or None.
-      heat_map: PNG bytes, or None if it was not requested.
+      heat_map: the heat map, or None if it was not requested.
     """
 
     prediction: prediction.Prediction
@@ -39,7 +53,7 @@ class PredictionResult:
     brightness: float
     content: bytes
     remark: str | None
-    heat_map: bytes | None
+    heat_map: HeatMap | None
 
 
 class Predictor:
@@ -70,7 +84,12 @@ class Predictor:
         image = self._card.input_spec.decode_and_resize(content, self._limits)
         content_check.require_content(image)
         start = time.perf_counter()
-        [probabilities], source = self._backend.classify_with_source(image[None])
+        values = None
+        if heat_map and self._explainer.predicts:
+            [probabilities], [values] = self._explainer.explain(image[None])
+            source = self._backend
+        else:
+            [probabilities], source = self._backend.classify_with_source(image[None])
         seconds = time.perf_counter() - start
         return PredictionResult(
             prediction=prediction.make_prediction(probabilities, self._card, self._low_below),
@@ -83,8 +102,19 @@ class Predictor:
             brightness=float(image[::4, ::4].mean()),
             content=content,
             remark=color_stats.domain_shift_warning(image, self._card.colours),
-            heat_map=self._explainer.draw(image) if heat_map else None,
+            heat_map=self._render(image, values) if heat_map else None,
         )
+
+    def render_heat_map(self, content: bytes) -> HeatMap:
+        """Return the heat map of the image in the bytes of a file, without a prediction; raises as `predict`."""
+        image = self._card.input_spec.decode_and_resize(content, self._limits)
+        content_check.require_content(image)
+        return self._render(image)
+
+    def _render(self, image: numpy.ndarray, values: numpy.ndarray | None = None) -> HeatMap:
+        values = self._explainer.maps(image[None])[0] if values is None else values
+        overlay = class_activation.render_overlay(image, values)
+        return HeatMap(overlay, self._explainer.name, self._explainer.precision)
 
     def warm_up(self) -> None:
         """Classify grey images, so that the first request does not wait for lazy initialization."""

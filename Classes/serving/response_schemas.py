@@ -9,7 +9,7 @@ from Classes.common.errors import escape_control_chars
 from Classes.inference.backend import describe_source
 from Classes.inference.model_card import ModelCard
 from Classes.serving.api_errors import ERROR_CODES, ApiError
-from Classes.serving.predictor import PredictionResult
+from Classes.serving.predictor import HeatMap, PredictionResult
 
 Schema = dict[str, Any]
 
@@ -64,7 +64,11 @@ _PREDICTION = {
         "description": "The uploaded image; width and height in pixels",
     },
 }
-_HEAT_MAP = {"heat_map": _text("Heat map over the network input: a PNG as a data URI")}
+_HEAT_MAP = {
+    "heat_map": _text("Heat map over the network input: a PNG as a data URI"),
+    "heat_map_engine": _text("The backend that computed the heat map"),
+    "heat_map_precision": _text("Its numeric precision"),
+}
 _MESSAGE = {
     "confidence": _number("Probability of the predicted class", **_FRACTION),
     "message": _text("The result as a sentence"),
@@ -100,7 +104,7 @@ _ERROR = _object(
     optional=("retry_after", "Response", "Message"),
 )
 _POSITION = {"index": {"type": "integer", "minimum": 0}, "name": _text("Name of the uploaded file")}
-_IN_BATCH = _object({**_POSITION, **_PREDICTION, **_MESSAGE, **_HEAT_MAP}, optional=("heat_map",))
+_IN_BATCH = _object({**_POSITION, **_PREDICTION, **_MESSAGE, **_HEAT_MAP}, optional=tuple(_HEAT_MAP))
 _NOT_IN_BATCH = _object(
     {**_POSITION, "error": _object({key: _ERROR["properties"][key] for key in ("code", "message")})}
 )
@@ -108,7 +112,8 @@ _NOT_IN_BATCH = _object(
 SCHEMAS = {
     "Refusal": _ERROR,
     "Inference": _object({**_LEGACY, **_PREDICTION, **_PROVENANCE}),
-    "Classified": _object({**_PREDICTION, **_MESSAGE, **_HEAT_MAP, **_PROVENANCE}, optional=("heat_map",)),
+    "Classified": _object({**_PREDICTION, **_MESSAGE, **_HEAT_MAP, **_PROVENANCE}, optional=tuple(_HEAT_MAP)),
+    "HeatMap": _object({**_HEAT_MAP, **_PROVENANCE}),
     "Batch": _object(
         {
             "results": {"type": "array", "items": {"oneOf": [_IN_BATCH, _NOT_IN_BATCH]}},
@@ -153,8 +158,17 @@ def to_json(result: PredictionResult) -> dict[str, Any]:
         "image": {"format": info.format, "width": info.width, "height": info.height},
     }
     if result.heat_map is not None:
-        fields["heat_map"] = "data:image/png;base64," + base64.b64encode(result.heat_map).decode()
+        fields |= heat_map_json(result.heat_map)
     return fields
+
+
+def heat_map_json(found: HeatMap) -> dict[str, Any]:
+    """Return the JSON fields of a heat map."""
+    return {
+        "heat_map": "data:image/png;base64," + base64.b64encode(found.content).decode(),
+        "heat_map_engine": found.backend,
+        "heat_map_precision": found.precision,
+    }
 
 
 def batch_item_json(result: PredictionResult | ApiError) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from Classes.evaluation import (
     operating_point,
     tensorboard_events,
 )
-from Classes.inference import model_card
+from Classes.inference import class_activation, model_card
 from tests.support import graphs, smears
 
 
@@ -125,9 +125,9 @@ def markdown(configuration):
 
 def write(configuration):
     metrics = json.loads((configuration.path("LogDirEval") / "metrics.json").read_text())
-    html_report.write_report(
-        configuration, model_card.load_model_card(configuration.card), tfrecords.load_manifest(configuration), metrics
-    )
+    card = model_card.load_model_card(configuration.card)
+    manifest, explainer = tfrecords.load_manifest(configuration), class_activation.Explainer(card)
+    html_report.write_report(configuration, card, manifest, metrics, explainer)
 
 
 @pytest.mark.slow
@@ -217,7 +217,7 @@ def test_metrics_per_patient_are_reported_if_patients_are_known(measured):
     names = ["patient 1", "patient 2", "patient 3", "patient 3"]
     metrics["patients"] = classification_metrics.evaluate_by_patient([1, 0, 1, 0], [0.9, 0.2, 0.8, 0.7], names, 0.5)
 
-    html_report.write_report(measured, card, manifest, metrics)
+    html_report.write_report(measured, card, manifest, metrics, class_activation.Explainer(card))
 
     assert "<p>2 patients; 1 with images of both classes are left out.</p>" in page(measured)
     assert "2 patients, 1 with images of both classes are left out." in markdown(measured)
@@ -247,3 +247,24 @@ def test_curves_of_a_resumed_run_are_read_as_one(tmp_path):
         "Validation_Accuracy": [(1, 0.125), (2, 0.25), (3, 0.375), (4, 0.5)]
     }
     assert tensorboard_events.read_scalars(tmp_path / "nothing") == {}
+
+
+@pytest.mark.slow
+def test_the_report_shows_the_model_that_was_measured(measured, monkeypatch):
+    before = page(measured)
+    write_results = evaluate._write_results
+
+    def published_meanwhile(configuration, card, *rest):
+        found = write_results(configuration, card, *rest)
+        graphs.write(configuration.card.parent, content=graphs.dense(), size=graphs.SIZE)
+        return found
+
+    monkeypatch.setattr(evaluate, "_write_results", published_meanwhile)
+
+    evaluate.evaluate_model(measured)
+
+    def heat_maps(text):
+        return re.findall(r'<img[^>]*alt="[^"]*map[^"]*"[^>]*>', text)
+
+    assert heat_maps(before)
+    assert heat_maps(page(measured)) == heat_maps(before)

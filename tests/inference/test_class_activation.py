@@ -1,12 +1,25 @@
+import concurrent.futures
 import io
+import itertools
+import threading
+import types
 
 import numpy
 import pytest
 from PIL import Image
 
 from Classes.common.errors import GraphError
-from Classes.inference import class_activation, device_selection, model_card
-from tests.support import graphs, services
+from Classes.inference import (
+    backend,
+    class_activation,
+    device_selection,
+    failover,
+    int8_files,
+    model_card,
+    openvino_backend,
+)
+from Classes.serving import predictor
+from tests.support import graphs, services, smears
 
 
 def card(folder, content=None, **fields):
@@ -117,7 +130,7 @@ def test_the_service_draws_it_on_request(tmp_path):
 
     loaded = card(tmp_path / "Model")
     client = services.client(tmp_path, card=loaded)
-    content = services.smears.png(planted())
+    content = smears.png(planted())
 
     answer = client.post("/v1/classify?heatmap=1", data=content).get_json()
 
@@ -139,4 +152,184 @@ def test_a_model_without_heat_maps_says_so_and_still_classifies(tmp_path):
     assert (response.status_code, response.get_json()["code"]) == (501, "no_heat_map")
     assert client.post("/v1/classify", data=services.image(64, 40)).status_code == 200
     assert client.get("/health/ready").status_code == 200
+    client.service.close()
+
+
+RANDOM = numpy.random.default_rng(3).integers(0, 256, (3, graphs.SIZE, graphs.SIZE, 3), dtype="uint8")
+
+
+def replace(loaded):
+    """What Trainer.py leaves when it publishes another model."""
+    graphs.write(loaded.path.parent, content=graphs.pooled(3), size=graphs.SIZE, classes=("0", "1", "2"))
+
+
+@pytest.mark.parametrize("predicts", [True, False])
+def test_a_model_published_later_changes_no_map(tmp_path, predicts):
+    loaded = card(tmp_path)
+    expected = class_activation.Explainer(loaded).maps(RANDOM)
+    with device_selection.open_backend(graphs.configuration(tmp_path), loaded) as engine:
+        explainer = class_activation.Explainer(loaded, engine if predicts else None)
+        replace(loaded)
+        answers, maps = explainer.explain(RANDOM)
+
+        assert explainer.predicts == predicts
+        assert maps == pytest.approx(expected, abs=1e-6)
+        assert answers == pytest.approx(engine.classify(RANDOM), abs=1e-6)
+
+
+def test_a_graph_that_is_not_the_cards_draws_nothing(tmp_path):
+    loaded = card(tmp_path)
+    replace(loaded)
+    explainer = class_activation.Explainer(loaded)
+
+    for _ in range(2):
+        with pytest.raises(GraphError):
+            explainer.maps(RANDOM)
+
+
+@pytest.mark.parametrize("content", [graphs.pooled, graphs.dense])
+def test_the_probabilities_beside_a_map_are_the_engines(tmp_path, content):
+    # AUTO: bf16 where the processor has it.
+    loaded = card(tmp_path, content())
+    with device_selection.open_backend(graphs.configuration(tmp_path, "Precision=AUTO"), loaded) as engine:
+        explainer = class_activation.Explainer(loaded, engine)
+
+        answers, maps = explainer.explain(RANDOM)
+
+        assert (explainer.name, explainer.precision) == (engine.name, engine.precision)
+        assert answers == pytest.approx(engine.classify(RANDOM), abs=1e-6)
+        assert maps.shape == (3, graphs.PLACES, graphs.PLACES)
+
+
+class Stick(backend.InferenceBackend):
+    """A device of another kind, which is sure of everything."""
+
+    name, precision = "Movidius NCS1", "f16"
+
+    def classify(self, batch):
+        return numpy.tile(numpy.array([[0, 1]], "float32"), (len(batch), 1))
+
+    def close(self):
+        pass
+
+
+def test_another_device_predicts_and_the_processor_behind_it_draws(tmp_path):
+    loaded = card(tmp_path)
+    content = smears.png(planted())
+    expected = class_activation.Explainer(loaded).draw(loaded.input_spec.decode_and_resize(content))
+    engine = failover.FailoverBackend(Stick(), openvino_backend.OpenVINOBackend(loaded, "CPU", "f32"))
+    examiner = predictor.Predictor(
+        graphs.configuration(tmp_path), loaded, engine, class_activation.Explainer(loaded, engine)
+    )
+
+    finding = examiner.predict(content, heat_map=True)
+
+    assert (finding.backend, finding.prediction.probabilities["1"]) == ("Movidius NCS1", 1)
+    assert finding.heat_map == (expected, "OpenVINO CPU", "f32")
+
+
+def quantised(folder, loaded):
+    """The card with an int8 form of graphs.pooled: weights in halves, pooled means in steps of 2 / 255 from -1."""
+    operations = class_activation.OPERATIONS
+    inputs = operations.parameter([1, graphs.SIZE, graphs.SIZE, 3], numpy.float32, name="input")
+    inputs.output(0).get_tensor().set_names({"input:0"})
+    channels = operations.transpose(inputs, operations.constant(numpy.array([0, 3, 1, 2])))
+    places = operations.relu(operations.avg_pool(channels, [4, 4], [0, 0], [0, 0], [4, 4], False))
+    mean = operations.avg_pool(places, [8, 8], [0, 0], [0, 0], [1, 1], False)
+    limits = [operations.constant(numpy.float32(value)) for value in (-1, 1, -1, 1)]
+    rounded = operations.fake_quantize(mean, *limits, 256)
+    whole = operations.constant((2 * graphs.KERNEL[:, :2].T[:, :, None, None]).astype("int8"))
+    kernel = operations.multiply(operations.convert(whole, "f32"), operations.constant(numpy.float32(0.5)))
+    logits = operations.convolution(rounded, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    logits = operations.add(logits, operations.constant(graphs.BIAS[:2].reshape(1, 2, 1, 1)))
+    answer = operations.softmax(operations.squeeze(logits, operations.constant(numpy.array([2, 3]))), 1)
+    answer.output(0).get_tensor().set_names({f"{graphs.OUTPUT}:0"})
+    int8_files.commit_int8(
+        int8_files.stage_int8(loaded, openvino_backend.openvino_api.Model([answer], [inputs], "int8"))
+    )
+    return model_card.load_model_card(loaded.path)
+
+
+def test_an_int8_network_draws_its_own_maps(tmp_path):
+    loaded = quantised(tmp_path, card(tmp_path))
+    expected = class_activation.Explainer(loaded).maps(RANDOM)
+    with openvino_backend.OpenVINOBackend(loaded, "CPU", "int8") as engine:
+        explainer = class_activation.Explainer(loaded, engine)
+
+        answers, maps = explainer.explain(RANDOM)
+
+        assert (explainer.predicts, explainer.precision) == (True, "int8")
+        assert answers == pytest.approx(engine.classify(RANDOM), abs=1e-6)
+    # Nothing before the pooling is rounded here.
+    assert maps == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.fixture
+def held(tmp_path, monkeypatch):
+    """(a service of one worker, what sends a request in a thread of its own) while every heat map waits."""
+    free, entered = threading.Event(), threading.Semaphore(0)
+    draw = class_activation.render_overlay
+
+    def overlay(*arguments):
+        entered.release()
+        assert free.wait(30)
+        return draw(*arguments)
+
+    monkeypatch.setattr(class_activation, "render_overlay", overlay)
+    loaded = card(tmp_path / "Model")
+    with device_selection.open_backend(graphs.configuration(tmp_path), loaded) as engine:
+        client = services.client(tmp_path, "ServerWorkers=1", "MaxQueued=8", backend=engine, card=loaded)
+        content = smears.png(planted())
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+
+            def send(address):
+                return pool.submit(lambda: client.application.test_client().post(address, data=content))
+
+            yield send, entered, free
+            free.set()
+        client.service.close()
+
+
+@pytest.mark.parametrize("address", ["/v1/classify?heatmap=1", "/v1/heatmap"])
+def test_nobody_waits_for_the_heat_maps_of_others(held, address):
+    send, entered, free = held
+    drawn = [send(address) for _ in range(8)]
+    assert entered.acquire(timeout=30)
+
+    plain = [send("/v1/classify").result(30).status_code for _ in range(3)]
+
+    assert plain == [200, 200, 200]
+    assert not any(each.done() for each in drawn)
+    free.set()
+    assert [each.result(30).status_code for each in drawn] == [200] * 8
+
+
+def test_there_are_so_many_places_for_heat_maps_and_no_more(held):
+    send, _, free = held
+    sent = [send("/v1/heatmap") for _ in range(12)]
+    refused = list(itertools.islice(concurrent.futures.as_completed(sent, 30), 3))
+
+    assert {each.result().get_json()["code"] for each in refused} == {"busy"}
+    assert send("/v1/classify").result(30).status_code == 200
+    free.set()
+    # One is drawn and eight wait.
+    assert sorted(each.result(30).status_code for each in sent) == [200] * 9 + [503] * 3
+
+
+def test_a_heat_map_alone_is_no_verdict(tmp_path):
+    loaded = card(tmp_path / "Model")
+    told, content = [], smears.png(planted())
+    events = types.SimpleNamespace(publish=told.append, close=lambda: None)
+    with device_selection.open_backend(graphs.configuration(tmp_path), loaded) as engine:
+        client = services.client(tmp_path, backend=engine, card=loaded, publisher=events)
+
+        alone = client.post("/v1/heatmap", data=content).get_json()
+        both = client.post("/v1/classify?heatmap=1", data=content).get_json()
+        refused = client.post("/v1/heatmap", data=b"no image")
+
+    assert alone["heat_map"] == both["heat_map"]
+    assert (alone["heat_map_engine"], alone["heat_map_precision"]) == ("OpenVINO CPU", "f32")
+    assert "verdict" not in alone
+    assert [event["sha256"] for event in told] == [both["sha256"]]
+    assert refused.get_json()["code"] == "not_an_image"
     client.service.close()

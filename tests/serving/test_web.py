@@ -287,7 +287,8 @@ def test_images_can_be_dropped_anywhere_on_the_page(page, folder):
 def test_a_heat_map_can_be_enlarged(page, folder):
     choose(page, folder, "sick.png")
     rows(page)
-    small = page.find_element("css selector", ".map button")
+    by_id(page, "heat-maps").click()
+    small = wait(page, lambda: page.find_elements("css selector", ".map button"))[0]
     small.click()
     wait(page, lambda: by_id(page, "larger-map").is_displayed())
     script = "return [...document.querySelectorAll('#larger img')].map(image => image.naturalWidth)"
@@ -299,14 +300,54 @@ def test_a_heat_map_can_be_enlarged(page, folder):
     assert not by_id(page, "larger").is_displayed()
 
 
+ASKED = """
+const send = window.fetch;
+window.asked = [];
+window.fetch = (address, ...rest) => {
+  window.asked.push(address);
+  return send(address, ...rest);
+};
+"""
+
+
+def test_heat_maps_are_asked_for_only_when_they_are_shown(page, folder, tmp_path):
+    page.execute_script(ASKED)
+    for number in range(30):
+        (tmp_path / f"{number}.png").write_bytes((folder / "sick.png").read_bytes())
+    choose(page, tmp_path, *(f"{number}.png" for number in range(30)))
+    rows(page)
+
+    def drawn():
+        return page.execute_script("return window.asked.filter((each) => each.includes('heatmap')).length")
+
+    assert drawn() == 0
+    by_id(page, "heat-maps").click()
+    # Rows grow with their maps, so that those below leave the screen.
+    lacking = """
+    return [...document.querySelectorAll("#rows tr")].filter((row) => {
+      const place = row.getBoundingClientRect();
+      return place.bottom > 0 && place.top < innerHeight && !row.querySelector(".map button");
+    }).length
+    """
+    page.execute_script("document.querySelector('#rows').scrollIntoView({ behavior: 'instant' })")
+    wait(page, lambda: page.execute_script(lacking) == 0)
+
+    assert 0 < drawn() < 30
+    page.execute_script("document.querySelector('#rows tr:last-child').scrollIntoView({ behavior: 'instant' })")
+    wait(page, lambda: page.find_elements("css selector", "#rows tr:last-child .map button"))
+
+
 def test_the_page_can_be_used_by_keyboard(page, folder):
     from selenium.webdriver import ActionChains, Keys
 
     def press(key):
         ActionChains(page).send_keys(key).perform()
 
+    # Not by the mouse, after which the keyboard would begin there.
+    page.execute_script("document.getElementById('heat-maps').checked = true")
     choose(page, folder, "sick.png", "broken.png")
     rows(page)
+    wait(page, lambda: page.find_elements("css selector", ".map button"))
     page.execute_script("document.activeElement.blur(); getSelection().removeAllRanges()")
     reached = []
     while len(reached) < 20 and "Enlarge" not in "".join(reached):
@@ -394,8 +435,10 @@ def test_the_api_key(driver, folder, tmp_path):
             choose(page, folder, "sick.png", "well, blue.png", "=1+1.png", "broken.png")
             before = rows(page)
             focused = page.switch_to.active_element.get_attribute("id")
+            by_id(page, "heat-maps").click()
             by_id(page, "key").send_keys(KEY, "\n")
             after = rows(page)
+            wait(page, lambda shown=page: not by_id(shown, "heat-maps").is_selected())
             kept = page.execute_script("return localStorage.length + sessionStorage.length + document.cookie.length")
 
     assert all(verdict.endswith("(unauthorized)") for verdict, _ in before.values())

@@ -64,7 +64,7 @@ def running(folder, *settings, hold=0, real=False, model=None, **environment):
 
     `model` has arguments for graphs.write; by default `real` gets the tiny graph, and the fake backend none.
     """
-    graphs.write(folder / "Model", **(model or {"content": None if real else b"no graph"}))
+    graphs.write(folder / "Model", **(model or {"content": None if real else b""}))
     environment = {**os.environ, "HOLD": str(hold), **environment}
     with subprocess.Popen(
         command(folder, *settings, real=real),

@@ -53,7 +53,7 @@ def image(red, size=300, kind="PNG"):
 
 def create_service(folder, *settings, backend=None, warm=True, card=None, **parts):
     """Create a PredictionService; by default with a model card whose graph is never read."""
-    card = card or model_card.load_model_card(graphs.write(folder / "Model", content=b"no graph"))
+    card = card or model_card.load_model_card(graphs.write(folder / "Model", content=b""))
     found = PredictionService(graphs.configuration(folder, *settings), card, backend or FakeBackend(), **parts)
     if warm:
         found.warm_up()

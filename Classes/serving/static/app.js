@@ -15,7 +15,9 @@ const LAST_COLUMNS = ["seconds", "error", "remark", "sha256", "engine", "precisi
 
 const byId = (id) => document.getElementById(id);
 const images = [];
+const imageOfRow = new WeakMap();
 let sending = 0;
+let requestingHeatMaps = false;
 
 // Selecting files
 
@@ -50,7 +52,9 @@ function addFiles(files) {
     image.row = element("tr");
     image.row.setAttribute("role", "row");
     images.push(image);
+    imageOfRow.set(image.row, image);
     byId("rows").append(image.row);
+    visibility.observe(image.row);
     render(image);
   }
   sendWaiting();
@@ -64,6 +68,7 @@ function retryFailed() {
 function clearList() {
   for (const image of images.splice(0)) {
     image.canceled.abort();
+    visibility.unobserve(image.row);
     image.row.remove();
     URL.revokeObjectURL(image.url);
   }
@@ -88,40 +93,47 @@ function sendWaiting() {
 }
 
 async function classify(image) {
+  const onRetry = (text) => setState(image, "sending", text);
+  const response = await requestWithRetries(image, "v1/classify", "verdict", onRetry);
+  if (!response) return;
+  if (response.status === 200) {
+    image.result = response.body;
+    setState(image, "done", "");
+    requestHeatMaps();
+    return;
+  }
+  const { code, message } = response.body;
+  if (code === "unauthorized") {
+    // All other images would fail in the same way.
+    for (const each of images.filter((one) => one.state === "waiting")) setState(each, "failed", message, code);
+    byId("key").focus();
+  }
+  setState(image, "failed", message, code);
+}
+
+// Returns the last response, or undefined if the image was removed from the list.
+async function requestWithRetries(image, address, field, onRetry) {
+  const canceled = image.canceled.signal;
   let content;
   try {
     content = await image.file.arrayBuffer();
   } catch {
-    return setState(image, "failed", "The file cannot be read. Was it moved, or is it a folder?", "unreadable_file");
+    const message = "The file cannot be read. Was it moved, or is it a folder?";
+    return { status: 0, body: { code: "unreadable_file", message } };
   }
-  for (let attempt = 1; !image.canceled.signal.aborted; attempt += 1) {
-    const heatMaps = byId("heat-maps").checked;
-    const response = await request(content, heatMaps, image.canceled.signal);
-    if (image.canceled.signal.aborted) break;
-    if (response.status === 200) {
-      image.result = response.body;
-      return setState(image, "done", "");
-    }
-    const { code, message } = response.body;
-    if (code === "no_heat_map" && heatMaps) {
-      byId("heat-maps").checked = false;
-      continue;
-    }
-    if (code === "unauthorized") {
-      // All other images would fail in the same way.
-      for (const each of images.filter((one) => one.state === "waiting")) setState(each, "failed", message, code);
-      byId("key").focus();
-    }
-    if (!RETRY_STATUS.includes(response.status) || attempt === MAX_ATTEMPTS) return setState(image, "failed", message, code);
+  for (let attempt = 1; !canceled.aborted; attempt += 1) {
+    const response = await request(content, address, field, canceled);
+    if (canceled.aborted) break;
+    if (!RETRY_STATUS.includes(response.status) || attempt === MAX_ATTEMPTS) return response;
     const seconds = Math.min(response.wait || 2 ** (attempt - 1), LONGEST_WAIT);
-    setState(image, "sending", `${message} Retry in ${seconds} s.`);
-    await pause(seconds, image.canceled.signal);
+    onRetry(`${response.body.message} Retry in ${seconds} s.`);
+    await pause(seconds, canceled);
   }
   return undefined;
 }
 
 // Returns {status, wait, body}, whatever a server or proxy sends; throws no exception.
-async function request(content, heatMaps, canceled) {
+async function request(content, address, field, canceled) {
   const limit = new AbortController();
   const abort = () => limit.abort();
   const timer = setTimeout(abort, TIMEOUT_MS);
@@ -129,12 +141,11 @@ async function request(content, heatMaps, canceled) {
   try {
     const headers = { "Content-Type": "application/octet-stream" };
     if (byId("key").value) headers["X-API-Key"] = byId("key").value;
-    const address = heatMaps ? "v1/classify?heatmap=1" : "v1/classify";
     const response = await fetch(address, { method: "POST", body: content, headers, signal: limit.signal });
     const wait = Number(response.headers.get("Retry-After")) || 0;
     const unknown = { code: "no_answer", message: `The response is not one of this API (HTTP ${response.status}).` };
     const body = await response.json().catch(() => unknown);
-    const valid = body && (response.ok ? body.verdict : body.message);
+    const valid = body && (response.ok ? body[field] : body.message);
     return { status: response.ok && !valid ? 500 : response.status, wait, body: valid ? body : unknown };
   } catch {
     const message = "The server does not respond. Check that it is running and that the API key is ASCII text.";
@@ -153,6 +164,35 @@ function pause(seconds, canceled) {
       resolve();
     });
   });
+}
+
+// Heat maps: only of the rows on the screen, one request at a time
+
+const visibility = new IntersectionObserver((entries) => {
+  for (const entry of entries) imageOfRow.get(entry.target).visible = entry.isIntersecting;
+  requestHeatMaps();
+});
+byId("heat-maps").addEventListener("change", requestHeatMaps);
+
+function lacksHeatMap(image) {
+  return image.state === "done" && image.visible && !image.heatMap && !image.heatMapError;
+}
+
+async function requestHeatMaps() {
+  if (requestingHeatMaps) return;
+  requestingHeatMaps = true;
+  while (byId("heat-maps").checked && images.some(lacksHeatMap)) await requestHeatMap(images.find(lacksHeatMap));
+  requestingHeatMaps = false;
+}
+
+async function requestHeatMap(image) {
+  const response = await requestWithRetries(image, "v1/heatmap", "heat_map", () => {});
+  if (!response) return;
+  if (response.status === 200) image.heatMap = response.body.heat_map;
+  // The model has none, whatever the image is.
+  else if (response.body.code === "no_heat_map") byId("heat-maps").checked = false;
+  else image.heatMapError = `no heat map (${response.body.code})`;
+  render(image);
 }
 
 // Rendering
@@ -185,7 +225,7 @@ function render(image) {
     image.name,
     cell("result", resultText(image)),
     cell("confidence", image.result ? confidence(image.result) : ""),
-    cell("map", image.result?.heat_map ? heatMap(image) : ""),
+    cell("map", image.heatMap ? heatMap(image) : (image.heatMapError ?? "")),
   );
 }
 
@@ -217,13 +257,13 @@ function confidence(result) {
 
 function heatMap(image) {
   const name = image.file.name;
-  const made = element("button", element("img", "", { src: image.result.heat_map, alt: "" }), { type: "button" });
+  const made = element("button", element("img", "", { src: image.heatMap, alt: "" }), { type: "button" });
   made.setAttribute("aria-label", `Enlarge ${name} and its heat map`);
   made.addEventListener("click", () => {
     byId("larger-title").textContent = name;
     byId("larger-result").replaceChildren(...resultText(image), ...confidence(image.result));
     byId("larger-image").src = image.url;
-    byId("larger-map").src = image.result.heat_map;
+    byId("larger-map").src = image.heatMap;
     byId("larger").showModal();
   });
   return made;
