@@ -1,4 +1,4 @@
-"""What the TF-Slim network needs around it: an arg scope, the last layer, batch-norm folding.
+"""Parts of TF-Slim's Inception V3: arg scope, synchronized batch norm, last layer, batch-norm folding.
 
 Inception V3 is the network of Szegedy et al., "Rethinking the Inception Architecture for Computer Vision",
 arXiv:1512.00567.
@@ -7,14 +7,16 @@ arXiv:1512.00567.
 import functools
 import importlib
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy
 import tensorflow as tf
 
 from Classes.networks import collectives
 
-# tf_slim's batch norm reaches its layer through a lazy name that tf_keras keeps under another one; the real module
-# has to stand under the lazy name before tf_slim is imported.
+# tf_slim's batch norm imports this module under a name that tf_keras no longer has, so the name must exist before
+# tf_slim is imported.
 sys.modules.setdefault(
     "tf_keras.legacy_tf_layers.normalization",
     importlib.import_module("tf_keras.src.legacy_tf_layers.normalization"),
@@ -22,12 +24,12 @@ sys.modules.setdefault(
 
 import tf_slim  # noqa: E402
 
-# The value of the published checkpoints; another one would change what their moving statistics mean.
+# As in the published checkpoints.
 BATCH_NORM_EPSILON = 0.001
 
 LOGITS_LAYER = "InceptionV3/Logits/Conv2d_1c_1x1"
 
-# From the input to the output, as TF-Slim names them; AuxLogits hangs on Mixed_6e.
+# TF-Slim's names from the input to the output; AuxLogits follows Mixed_6e.
 BLOCKS = (
     "Conv2d_1a_3x3",
     "Conv2d_2a_3x3",
@@ -50,29 +52,27 @@ BLOCKS = (
 )
 
 
-def arg_scope(training=False, trained_blocks=(), decay=0.9997, folded=False):
-    """The arguments of every convolution.
+def arg_scope(
+    training: bool = False, trained_blocks: Sequence[str] = (), decay: float = 0.9997, folded: bool = False
+) -> Any:
+    """Return a tf_slim arg scope with the arguments of every convolution.
 
     Args:
       training: whether a training step is built.
-      trained_blocks: names from BLOCKS whose batch norm uses the batch in a training step; every other block
-        keeps its moving statistics, since a frozen block that normalised with a batch of ten would not be the
-        block that is evaluated later.
-      decay: memory of the moving averages, below 1.
-      folded: no batch norm at all but a bias, for kernels of `fold_batch_norm`.
-    Returns:
-      a tf_slim arg scope.
+      trained_blocks: names from BLOCKS whose batch norms use batch statistics in a training step. The others use their
+        moving statistics, as in evaluation.
+      decay: of the moving averages, below 1.
+      folded: use a bias instead of a batch norm, for kernels of `fold_batch_norm`.
     """
 
-    def batch_norm(inputs, **options):
+    def batch_norm(inputs: tf.Tensor, **options: Any) -> tf.Tensor:
         block = tf.compat.v1.get_variable_scope().name.split("/")[1]
         trained = training and block in trained_blocks
         if trained and tf.distribute.get_strategy().num_replicas_in_sync > 1:
             return synchronized_batch_norm(inputs, **options)
         return tf_slim.batch_norm(inputs, is_training=trained, **options)
 
-    # No variables_collections and no updates_collections=None here: either sends tf_slim down a path that calls
-    # what TensorFlow no longer has.
+    # With variables_collections or updates_collections=None, tf_slim calls functions that TensorFlow no longer has.
     with tf_slim.arg_scope(
         [tf_slim.conv2d],
         activation_fn=tf.nn.relu,
@@ -82,12 +82,12 @@ def arg_scope(training=False, trained_blocks=(), decay=0.9997, folded=False):
         return scope
 
 
-def synchronized_batch_norm(inputs, decay, epsilon):
-    """TF-Slim's batch norm of a training step, with the statistics of the whole batch where replicas share it.
+def synchronized_batch_norm(inputs: tf.Tensor, decay: float, epsilon: float) -> tf.Tensor:
+    """Normalize with the statistics of the whole batch, as tf_slim.batch_norm does on one replica.
 
     Args:
       inputs: float32 [N, H, W, C], a replica's part of the batch.
-      decay, epsilon: as for tf_slim.batch_norm.
+      decay, epsilon: see tf_slim.batch_norm.
     Returns:
       float32 [N, H, W, C].
     """
@@ -96,17 +96,19 @@ def synchronized_batch_norm(inputs, decay, epsilon):
         moving_mean = _statistic("moving_mean", inputs)
         moving_variance = _statistic("moving_variance", inputs, tf.compat.v1.ones_initializer())
     outputs, mean, variance, count = _sync_batch_norm_op(inputs, beta, epsilon, scope.name)
-    # The moving variance is an unbiased one, as that of TensorFlow's own kernel.
+    # TensorFlow's own kernel also keeps the unbiased variance.
     for moving, found in ((moving_mean, mean), (moving_variance, variance * count / tf.maximum(count - 1, 1))):
         moving.assign(moving * decay + tf.stop_gradient(found) * (1 - decay))
     return outputs
 
 
-def _sync_batch_norm_op(inputs, beta, epsilon, name):
-    """(normalised inputs, mean, variance, count), the last three of the whole batch.
+def _sync_batch_norm_op(
+    inputs: tf.Tensor, beta: tf.Tensor, epsilon: float, name: str
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return (normalized inputs, mean, variance, count), the last three of the whole batch.
 
-    Ioffe & Szegedy, arXiv:1502.03167. By TensorFlow's kernels for one replica, since a batch norm in elementary
-    operations passes so often over memory that a step takes twice as long.
+    Ioffe & Szegedy, arXiv:1502.03167. It uses TensorFlow's fused kernels: with elementary operations a step takes twice
+    as long.
 
     Args:
       name: of this batch norm, see collectives.all_reduce_in_step.
@@ -115,19 +117,20 @@ def _sync_batch_norm_op(inputs, beta, epsilon, name):
     kernel = functools.partial(tf.raw_ops.FusedBatchNormV3, epsilon=epsilon)
 
     @tf.custom_gradient
-    def normalize(inputs, beta):
-        own = kernel(x=inputs, scale=ones, offset=beta, mean=[], variance=[], is_training=True)
+    def normalize(inputs: tf.Tensor, beta: tf.Tensor) -> Any:
+        local = kernel(x=inputs, scale=ones, offset=beta, mean=[], variance=[], is_training=True)
         rows = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], tf.float32)
-        # What the kernel answers is unbiased.
-        squares = own.batch_variance * (rows - 1) + own.batch_mean**2 * rows
-        sums = collectives.all_reduce_in_step(tf.concat([own.batch_mean * rows, squares, [rows]], 0), name)
+        # The variance that the kernel returns is unbiased.
+        squares = local.batch_variance * (rows - 1) + local.batch_mean**2 * rows
+        sums = collectives.all_reduce_in_step(tf.concat([local.batch_mean * rows, squares, [rows]], 0), name)
         count = sums[-1]
         mean, square = tf.split(sums[:-1] / count, 2)
         variance = tf.maximum(square - mean * mean, 0)
         outputs = kernel(x=inputs, scale=ones, offset=beta, mean=mean, variance=variance, is_training=False).y
 
-        def gradient(of_outputs, *_):
-            # As if mean and variance were given; what comes through them is a straight line over the inputs.
+        def gradient(of_outputs: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            # The gradient for constant mean and variance, minus the part that comes from them, which is linear in the
+            # inputs.
             given = tf.raw_ops.FusedBatchNormGradV3(
                 y_backprop=of_outputs,
                 x=inputs,
@@ -146,11 +149,11 @@ def _sync_batch_norm_op(inputs, beta, epsilon, name):
 
         return (outputs, mean, variance, count), gradient
 
-    # A variable itself would have to be passed on to a gradient of its own.
+    # tf.custom_gradient does not accept variables as arguments.
     return normalize(inputs, tf.identity(beta))
 
 
-def _statistic(name, inputs, initializer=None, trainable=False):
+def _statistic(name: str, inputs: tf.Tensor, initializer: Any = None, trainable: bool = False) -> tf.Variable:
     return tf.compat.v1.get_variable(
         name,
         [inputs.shape[-1]],
@@ -160,15 +163,17 @@ def _statistic(name, inputs, initializer=None, trainable=False):
     )
 
 
-def logits_from_features(features, weights, biases, keep=1.0, seed=None):
-    """The last layer, on pooled features.
+def logits_from_features(
+    features: tf.Tensor, weights: tf.Tensor, biases: tf.Tensor, keep: float = 1.0, seed: Any = None
+) -> tf.Tensor:
+    """Apply the last layer to pooled features.
 
     Args:
       features: float32 [N, F], the globally pooled activations of Mixed_7c.
       weights: float32 [1, 1, F, C], TF-Slim's 1x1 convolution.
       biases: float32 [C].
-      keep: share of the features that dropout keeps, 1 outside training.
-      seed: int [2], of the stateless dropout, so that a resumed run drops what an unbroken one drops.
+      keep: fraction of the features that dropout keeps, 1 outside training.
+      seed: int [2], of the stateless dropout, so that a resumed run has the same dropout as an uninterrupted one.
     Returns:
       logits, float32 [N, C].
     """
@@ -177,8 +182,8 @@ def logits_from_features(features, weights, biases, keep=1.0, seed=None):
     return tf.matmul(features, weights[0, 0]) + biases
 
 
-def _dropout(features, keep, seed):
-    """Dropout of the whole batch, of which a replica takes its rows: so many replicas drop what one would."""
+def _dropout(features: tf.Tensor, keep: float, seed: Any) -> tf.Tensor:
+    """Draw the dropout of the whole batch and apply this replica's rows, as one replica alone would."""
     replica, count = tf.distribute.get_replica_context(), tf.distribute.get_strategy().num_replicas_in_sync
     if replica is None or count == 1:
         return tf.nn.experimental.stateless_dropout(features, rate=1 - keep, seed=seed)
@@ -187,11 +192,11 @@ def _dropout(features, keep, seed):
     return features * tf.slice(whole, [rows * replica.replica_id_in_sync_group, 0], [rows, width])
 
 
-def fold_batch_norm(arrays):
-    """Put each batch norm into the convolution before it.
+def fold_batch_norm(arrays: Mapping[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
+    """Fold each batch norm into the convolution before it.
 
-    With moving mean m, variance v and offset b, conv(x, W) normalised equals conv(x, W s) + (b - m s) for
-    s = 1 / sqrt(v + epsilon); TF-Slim's Inception has no scale of its own.
+    With moving mean m, variance v and offset b, the normalized conv(x, W) equals conv(x, W s) + (b - m s) for
+    s = 1 / sqrt(v + epsilon); TF-Slim's Inception has no scale parameter.
 
     Args:
       arrays: {variable name: float32 array} of a checkpoint.

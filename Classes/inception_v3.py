@@ -1,31 +1,41 @@
-"""TF-Slim's Inception V3: as a module that trains, and as a graph that answers."""
+"""TF-Slim's Inception V3: as a module to train, and as an inference graph."""
 
 import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy
 import tensorflow as tf
 from tf_keras.src.legacy_tf_layers.variable_scope_shim import track_tf1_style_variables
 from tf_slim.nets import inception
 
 from Classes import inception_utils
 
-# Smaller images leave less than the 5x5 activations of Mixed_6e that the auxiliary head pools.
+# The auxiliary head pools 5x5 activations of Mixed_6e; smaller images have fewer.
 MIN_SIZE_FOR_AUX_HEAD = 107
 
 
 class InceptionV3(tf.Module):
-    """The network under its TF-Slim variable names, created at the first call.
+    """The network to train; the first call creates its variables.
 
     Args:
       classes: number of outputs.
-      depth_multiplier: width of every layer against the published network.
-      trained_blocks: names from inception_utils.BLOCKS that training changes; with Mixed_6e or a block before it
-        among them the auxiliary head can be built.
-      auxiliary: whether a training step builds the auxiliary head.
-      decay: memory of the batch-norm moving averages.
-      keep: share of the features that dropout keeps in a training step.
+      depth_multiplier: width of every layer relative to the published network.
+      trained_blocks: names from inception_utils.BLOCKS that are trained.
+      auxiliary: whether a training step builds the auxiliary head; this needs Mixed_6e or a block before it.
+      decay: of the batch-norm moving averages.
+      keep: fraction of the features that dropout keeps in a training step.
     """
 
-    def __init__(self, classes, depth_multiplier=1.0, trained_blocks=(), auxiliary=False, decay=0.9997, keep=1.0):
+    def __init__(
+        self,
+        classes: int,
+        depth_multiplier: float = 1.0,
+        trained_blocks: Sequence[str] = (),
+        auxiliary: bool = False,
+        decay: float = 0.9997,
+        keep: float = 1.0,
+    ) -> None:
         super().__init__()
         self._classes = classes
         self._depth_multiplier = depth_multiplier
@@ -35,19 +45,21 @@ class InceptionV3(tf.Module):
         self._keep = keep
 
     @track_tf1_style_variables
-    def __call__(self, images, training=False, seed=None):
-        """Logits of a batch.
+    def __call__(
+        self, images: tf.Tensor, training: bool = False, seed: Any = None
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Compute the logits of a batch.
 
         Args:
           images: float32 [N, S, S, 3], from network_input.normalize.
-          training: batch statistics in the trained blocks, dropout, auxiliary head.
+          training: use batch statistics in the trained blocks, dropout and the auxiliary head.
           seed: int [2], of the dropout.
         Returns:
           (logits float32 [N, C], auxiliary logits float32 [N, C] or None).
         """
         scope = inception_utils.arg_scope(training, self._trained_blocks, self._decay)
         with inception_utils.tf_slim.arg_scope(scope):
-            # Slim's own dropout would depend on how many steps this process has run; ours on the step's number.
+            # No dropout by Slim: it depends on the steps that this process has run, and would differ after a resume.
             logits, end_points = inception.inception_v3(
                 images,
                 self._classes,
@@ -65,55 +77,66 @@ class InceptionV3(tf.Module):
         logits = inception_utils.logits_from_features(features, weights, biases, self._keep, seed)
         return logits, end_points.get("AuxLogits")
 
-    def named_variables(self):
-        """{TF-Slim name: tf.Variable}."""
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Return the variables by TF-Slim name."""
         return {variable.name.split(":")[0]: variable for variable in self.variables}
 
 
 @functools.cache
-def variable_shapes(classes, size, depth_multiplier=1.0, auxiliary=False):
-    """Name and shape of every variable, in the order in which TF-Slim creates them.
+def variable_shapes(
+    classes: int, size: int, depth_multiplier: float = 1.0, auxiliary: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """Return name and shape of every variable, in the order in which TF-Slim creates them.
 
     Args:
       classes: number of outputs.
       size: side of the square input in pixels.
-      depth_multiplier: width of every layer against the published network.
-      auxiliary: with the auxiliary head.
+      depth_multiplier: width of every layer relative to the published network.
+      auxiliary: include the auxiliary head.
     Returns:
-      {TF-Slim name: tuple of int}; 378 of them without the auxiliary head.
+      {TF-Slim name: shape}, 378 entries without the auxiliary head.
     """
-    found = {}
+    shapes = {}
 
-    def getter(_, name, shape=None, **options):
-        found[name] = tuple(tf.TensorShape(shape).as_list())
+    def getter(_: Any, name: str, shape: Any = None, **options: Any) -> tf.Tensor:
+        shapes[name] = tuple(tf.TensorShape(shape).as_list())
         return tf.zeros(shape, name=name)
 
     _build_graph(getter, classes, size, depth_multiplier, folded=False, auxiliary=auxiliary)
-    return found
+    return shapes
 
 
-def inference_graph(arrays, size, depth_multiplier=1.0, folded=True):
-    """The network that answers one image, as a TensorFlow 1 graph with its values in it.
+def inference_graph(
+    arrays: Mapping[str, numpy.ndarray], size: int, depth_multiplier: float = 1.0, folded: bool = True
+) -> tf.Graph:
+    """Build the network for one image as a TensorFlow 1 graph that contains its values.
 
     Args:
-      arrays: {TF-Slim name: float32 array}: `inception_utils.fold_batch_norm`'s where `folded`, else a checkpoint's.
+      arrays: {TF-Slim name: float32 array} of `inception_utils.fold_batch_norm` if `folded`, else of a checkpoint.
       size: side of the square input in pixels.
       depth_multiplier: as in training.
-      folded: without batch norm (what is frozen) or with it (what it is compared with).
+      folded: whether the batch norms are folded.
     Returns:
       tf.Graph with placeholder `input` [1, size, size, 3] and output `InceptionV3/Predictions/Softmax`.
     """
     classes = arrays[f"{inception_utils.LOGITS_LAYER}/biases"].shape[0]
 
-    # The values themselves stand in the variables' places: nothing has to be restored or converted.
-    def getter(_, name, **options):
+    # Constants replace the variables, so that nothing has to be restored or converted.
+    def getter(_: Any, name: str, **options: Any) -> tf.Tensor:
         return tf.constant(arrays[name], name=name)
 
     return _build_graph(getter, classes, size, depth_multiplier, folded)
 
 
-def _build_graph(getter, classes, size, depth_multiplier, folded, auxiliary=False):
-    """The inference network as a tf.Graph, its variables answered by `getter`."""
+def _build_graph(
+    getter: Callable[..., tf.Tensor],
+    classes: int,
+    size: int,
+    depth_multiplier: float,
+    folded: bool,
+    auxiliary: bool = False,
+) -> tf.Graph:
+    """Build the inference network; `getter` creates its variables."""
     graph = tf.Graph()
     with graph.as_default(), tf.compat.v1.variable_scope("", custom_getter=getter, use_resource=False):
         placeholder = tf.compat.v1.placeholder(tf.float32, [1, size, size, 3], name="input")

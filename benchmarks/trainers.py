@@ -56,18 +56,18 @@ def ours(precision, block=None):
 
     def open_it(configuration):
         from Classes.networks import registry
-        from Classes.training import mixed_precision, trainers
+        from Classes.training import fine_tuning, mixed_precision
 
         chosen = configuration.replace(TrainingPrecision=precision)
         images, labels = _batch(configuration)
         manifest = types.SimpleNamespace(splits={"train": [{"label": 0}] * 100 * len(labels)}, classes=["0", "1"])
         blocks = registry.get_network(chosen).BLOCKS
-        learner = trainers.FineTuner(chosen, manifest, blocks[blocks.index(block) if block else 0 :], {})
+        trainer = fine_tuning.FineTuner(chosen, manifest, blocks[blocks.index(block) if block else 0 :], {})
         steps = iter(range(10**6))
 
         def run(_):
-            with mixed_precision.graph_rewrite_scope(learner.precision):
-                return learner.train((images, labels), next(steps))
+            with mixed_precision.graph_rewrite_scope(trainer.precision):
+                return trainer.train_step((images, labels), next(steps))
 
         return run
 

@@ -59,7 +59,7 @@ def freeze_checkpoint(
       manifest: of the data on which the checkpoint was trained.
       prefix: path of the checkpoint.
       records: some validation records for the parity check.
-      progress: loop.TrainState.
+      progress: train_state.TrainState at the checkpoint.
       logits: returns the logits of the validation images for {variable name: array}, on which the operating point is
         chosen; None: keep the default operating point.
       run: identity of the run in LogDir, see train; None: unknown.

@@ -1,4 +1,4 @@
-"""The weights that training starts from: a Slim checkpoint, its published archive, or Keras's file."""
+"""Read pretrained weights: a Slim checkpoint, its published archive, or a Keras file."""
 
 import hashlib
 import logging
@@ -7,31 +7,35 @@ import re
 import shutil
 import tarfile
 import tempfile
+import types
 import zlib
+from collections.abc import Mapping, Sequence
 
 import h5py
 import numpy
 
+from Classes.common.config import Configuration
 from Classes.common.errors import CheckpointError
 from Classes.networks import checkpoint_files, download_weights, registry
 
+log = logging.getLogger("Trainer")
 
-def load_pretrained(configuration, shapes):
-    """The pretrained part of a network.
+
+def load_pretrained(configuration: Configuration, shapes: Mapping[str, Sequence[int]]) -> dict[str, numpy.ndarray]:
+    """Read the pretrained values of a network.
 
     Args:
-      configuration: its key `Pretrained` says what to read.
-      shapes: {variable name: shape} of the network to fill.
+      configuration: the key `Pretrained` selects the file.
+      shapes: {variable name: shape} of the network.
     Returns:
-      {variable name: float32 array} of what was restored, empty where there is nothing to start from. What the network
-      lists as ANEW is never restored, such as last layers that belong to other classes.
+      {variable name: float32 array}, empty if there are no pretrained weights. The variables that the network lists in
+      SKIP_RESTORE are not restored: a last layer belongs to the classes of its own training.
     Raises:
-      CheckpointError: not readable, or of another shape than the network.
+      CheckpointError: the file cannot be read, or its shapes are not those of the network.
     """
     path, network = resolve_weights(configuration), registry.get_network(configuration)
-    log = logging.getLogger("Trainer")
     if path is None:
-        log.info("No pretrained weights: every value starts from random numbers.")
+        log.info("No pretrained weights: all variables start from random values.")
         return {}
     arrays = _read(path, network, list(shapes))
     wanted = [name for name in shapes if not name.startswith(network.SKIP_RESTORE)]
@@ -58,11 +62,11 @@ def load_pretrained(configuration, shapes):
     return restored
 
 
-def resolve_weights(configuration):
-    """What `Pretrained` points at: a path, or None for random weights.
+def resolve_weights(configuration: Configuration) -> pathlib.Path | None:
+    """Return the path that `Pretrained` selects, or None for random weights.
 
     Raises:
-      CheckpointError: the path is given and there is nothing.
+      CheckpointError: there are no weights at the path.
     """
     key = configuration["Pretrained"]
     if key == "none":
@@ -80,25 +84,25 @@ def resolve_weights(configuration):
     folder = registry.get_network(configuration).PRETRAINED
     found = _candidates(configuration.root / folder) if folder else []
     if len(found) > 1:
-        logging.getLogger("Trainer").info("%d pretrained files found; %s is taken.", len(found), found[0])
+        log.info("Found %d pretrained files and use %s.", len(found), found[0])
     return found[0] if found else None
 
 
-def _candidates(folder):
+def _candidates(folder: pathlib.Path) -> list[pathlib.Path]:
     indexes = [path.with_suffix("") for path in folder.glob("*.index")]
-    endings = ("*.ckpt", "*.tar.gz", "*.tgz", "*.h5", "*.hdf5")
-    return sorted(indexes) + [path for ending in endings for path in sorted(folder.glob(ending))]
+    patterns = ("*.ckpt", "*.tar.gz", "*.tgz", "*.h5", "*.hdf5")
+    return sorted(indexes) + [path for pattern in patterns for path in sorted(folder.glob(pattern))]
 
 
-def _layer_name(name):
+def _layer_name(name: str) -> str:
     return "/".join(name.split("/")[1:3]) if "/BatchNorm/" not in name else "/".join(name.split("/")[1:-2])
 
 
-def _read(path, network, names):
-    """{variable name: array} of a file of any of the three kinds, told by content."""
+def _read(path: pathlib.Path, network: types.ModuleType, names: Sequence[str]) -> dict[str, numpy.ndarray]:
+    """Read a file of any of the three kinds, which are recognized by content."""
     if not path.is_file():
         return checkpoint_files.read_checkpoint(path)
-    # The format has no checksums: a flipped bit would be trained on.
+    # HDF5 has no checksums, so a damaged value would not be noticed.
     if path.name == download_weights.WEIGHTS_FILE and not download_weights.checksum_ok(path):
         raise CheckpointError(f"{path}: damaged, not the file that Keras publishes; remove it and run sh Setup.sh")
     if h5py.is_hdf5(path):
@@ -108,13 +112,13 @@ def _read(path, network, names):
     return checkpoint_files.read_checkpoint(path.with_suffix("") if path.suffix == ".index" else path)
 
 
-def _read_archive(path):
+def _read_archive(path: pathlib.Path) -> dict[str, numpy.ndarray]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             prefix = _unpack(path, pathlib.Path(folder))
             found = checkpoint_files.read_checkpoint(prefix) if prefix else None
     except (tarfile.TarError, EOFError, zlib.error, CheckpointError, OSError) as error:
-        # gzip's own complaint has no number; a full disk has one, and is no fault of the archive.
+        # An error with a number comes from the system, such as a full disk, and not from the archive.
         if getattr(error, "errno", None):
             raise
         raise CheckpointError(f"{path}: damaged archive ({error}); fetch it again") from error
@@ -123,29 +127,29 @@ def _read_archive(path):
     return found
 
 
-def _unpack(path, folder):
-    """Bring an archive's checkpoint into a folder; returns its prefix, None where there is no checkpoint."""
+def _unpack(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path | None:
+    """Extract the checkpoint of an archive into a folder and return its prefix; None if there is no checkpoint."""
     with tarfile.open(path) as archive:
-        # The members' own folders are not used, so none can point out of ours.
+        # Only the file names are used, so that no member can be written outside the folder.
         members = {pathlib.PurePath(member.name).name: member for member in archive if member.isfile()}
         members = {name: member for name, member in members.items() if ".ckpt" in name}
         for name, member in members.items():
-            with archive.extractfile(member) as content, open(folder / name, "wb") as file:
+            content = archive.extractfile(member)
+            assert content is not None, "a regular file"
+            with content, open(folder / name, "wb") as file:
                 shutil.copyfileobj(content, file)
     return folder / re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", min(members, key=len)) if members else None
 
 
-def read_keras_file(path, network, names):
-    """The weights of a Keras file.
+def read_keras_file(path: pathlib.Path, network: types.ModuleType, names: Sequence[str]) -> dict[str, numpy.ndarray]:
+    """Read the weights of a Keras file.
 
     Args:
       path: the .h5 file.
-      network: module of the network, whose `from_keras` knows the order of Keras's layers.
+      network: module of the network; its `read_keras_weights` knows the order of Keras's layers.
       names: the network's variables.
-    Returns:
-      {variable name: array}.
     Raises:
-      CheckpointError: damaged, or weights of another network.
+      CheckpointError: the file is damaged or belongs to another network.
     """
     try:
         return network.read_keras_weights(path, names)
@@ -153,8 +157,8 @@ def read_keras_file(path, network, names):
         raise CheckpointError(f"{path}: no whole Keras weights of this network ({error})") from error
 
 
-def backbone_hash(arrays, last):
-    """SHA-256 over names and values of everything but the `last` layer: what cached features depend on."""
+def backbone_hash(arrays: Mapping[str, numpy.ndarray], last: str) -> str:
+    """Return the SHA-256 of names and values of all variables except those of the `last` layer."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         if not name.startswith(last):

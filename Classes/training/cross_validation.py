@@ -1,87 +1,101 @@
-"""Cross-validation: every original is judged once, by a last layer that saw neither it nor anything of its group."""
+"""Cross-validation: a last layer predicts every source image without having seen any image of its group."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files, provenance, statistics
+from Classes.common import atomic_files, logs, provenance, statistics
+from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
 from Classes.dataset import grouping, tfrecords
 from Classes.evaluation import calibration, classification_metrics, operating_point
 from Classes.inference import prediction
 from Classes.networks import pretrained_weights, registry
-from Classes.training import feature_extraction, train, trainers
+from Classes.training import feature_extraction, linear_probe, train
+
+# A fold: row numbers of all other folds, and those of the fold.
+Fold = tuple[numpy.ndarray, numpy.ndarray]
 
 log = logging.getLogger("Validation")
 
 
-def cross_validate(configuration, count):
-    """Train the last layer `count` times, each time on all groups but those of one fold, and measure it on that fold.
+def cross_validate(configuration: Configuration, count: int) -> int:
+    """Train the last layer `count` times, each time without the groups of one fold, and evaluate it on that fold.
 
-    Both splits are put together; views are trained on and not measured, as ever. Each training has all its `Epochs`:
-    an early stop (`Patience`) would choose with the very images that are measured. Writes folds.json to `LogDirEval`,
-    for the report.
+    The folds divide the images of both splits. Augmented views are used for training only. Every training runs all
+    `Epochs`, because early stopping (`Patience`) would select an epoch on the images that are evaluated. The result is
+    written to folds.json in `LogDirEval`, for the report.
 
     Args:
       configuration: Configuration.
-      count: how many folds.
+      count: number of folds.
     Returns:
-      exit code 0.
+      Exit code 0.
     Raises:
       ConfigurationError: the configuration trains more than the last layer, or there are too few groups.
-      ALLError: of the data or the weights.
+      ALLError: the data or the weights are not valid.
     """
     manifest = tfrecords.load_manifest_for_training(configuration)
-    network = registry.get_network(configuration)
-    if not network.HAS_GLOBAL_POOL:
-        raise ConfigurationError(f"Folds trains the last layer on kept features; {configuration['Network']} has none")
-    scopes, blocks = train.trainable_blocks(configuration)
-    if blocks != network.BLOCKS[-1:]:
-        raise ConfigurationError(
-            f"Folds trains the last layer on kept features, the configuration trains {scopes}, which would be {count} "
-            f"whole trainings; set TrainableScopes={network.BLOCKS[-1]} and give pretrained weights"
-        )
+    _require_last_layer_only(configuration)
     items = [item for split in tfrecords.SPLITS for item in manifest.splits[split]]
     labels = numpy.array([item["label"] for item in items], "int64")
-    parts = stratified_group_folds(labels, [item["group"] for item in items], count, configuration["RandomSeed"])
+    folds = stratified_group_folds(labels, [item["group"] for item in items], count, configuration["RandomSeed"])
     folder = configuration.path("LogDirEval")
     with atomic_files.folder_lock(folder):
         log.info(Helpers.DISCLAIMER)
         features = _features(configuration, manifest)
-        measured = numpy.array([not grouping.is_augmented_view(item["file"]) for item in items])
-        judged = []
-        for number, (others, rows) in enumerate(Helpers.progress(parts, desc="Folds", unit="fold"), 1):
-            rows = rows[measured[rows]]
-            probabilities = _train_fold(configuration, features, labels, others, rows)
-            judged.append((rows, probabilities))
-            log.info("Fold %d of %d: %d originals judged.", number, count, len(rows))
-        found = _summarize(configuration, manifest, items, judged)
-        print("", *format_table(found), "", sep="\n")
-        atomic_files.write_json(folder / "folds.json", atomic_files.with_checksum(found))
+        is_source = numpy.array([not grouping.is_augmented_view(item["file"]) for item in items])
+        predictions = []
+        for number, (others, rows) in enumerate(logs.progress(folds, desc="Folds", unit="fold"), 1):
+            rows = rows[is_source[rows]]
+            predictions.append((rows, _train_fold(configuration, features, labels, others, rows)))
+            log.info("Fold %d of %d: %d source images evaluated.", number, count, len(rows))
+        summary = _summarize(configuration, manifest, items, predictions)
+        print("", *format_table(summary), "", sep="\n")
+        atomic_files.write_json(folder / "folds.json", atomic_files.with_checksum(summary))
     log.info("Wrote %s", folder / "folds.json")
-    log.info("Next: python3 Validation.py, which puts them into the report")
+    log.info("Next: python3 Validation.py, which adds the folds to the report")
     return 0
 
 
-def stratified_group_folds(labels, groups, count, seed):
-    """Folds with about the same share of every class, no group in two of them.
+def _require_last_layer_only(configuration: Configuration) -> None:
+    network = registry.get_network(configuration)
+    if not network.HAS_GLOBAL_POOL:
+        raise ConfigurationError(
+            f"Folds trains only the last layer, on cached features, which {configuration['Network']} does not have. "
+            "Use Network=InceptionV3.",
+            code="last_layer_only",
+        )
+    scopes, blocks = train.trainable_blocks(configuration)
+    if blocks != network.BLOCKS[-1:]:
+        raise ConfigurationError(
+            f"Folds trains only the last layer, but TrainableScopes is {scopes}. Set "
+            f"TrainableScopes={network.BLOCKS[-1]} and provide pretrained weights.",
+            code="last_layer_only",
+        )
+
+
+def stratified_group_folds(labels: numpy.ndarray, groups: Sequence[str], count: int, seed: int) -> list[Fold]:
+    """Divide images into folds with about the same fraction of every class; each group is in one fold.
 
     Args:
       labels: int [N].
-      groups: [N] names.
-      count: how many folds.
+      groups: N names.
+      count: number of folds.
       seed: of the shuffling.
     Returns:
-      list of (rows of all other folds, rows of the fold), each fold's rows in ascending order.
+      The folds; the rows are in ascending order.
     Raises:
       ConfigurationError: a class has fewer groups than there are folds.
     """
     most = statistics.smallest_class_groups(labels, groups)
     if not 2 <= count <= most:
         raise ConfigurationError(
-            f"{count} folds: from 2 to {most} are possible, as many as the rarest class has groups"
+            f"Cannot make {count} folds, because the smallest class has {most} groups. Use 2 to {most}.",
+            code="fold_count",
         )
     return statistics.stratified_group_folds(labels, groups, count, seed)
 
@@ -100,33 +114,43 @@ def format_table(folds: dict[str, Any]) -> list[str]:
     ]
 
 
-def _features(configuration, manifest):
-    """The backbone's features of all images of both splits, float32 [N, F], in the manifest's order."""
+def _features(configuration: Configuration, manifest: tfrecords.Manifest) -> numpy.ndarray:
+    """Return the features of all images of both splits, float32 [N, F], in the order of the manifest."""
     network = registry.get_network(configuration)
     backbone = pretrained_weights.load_pretrained(configuration, network.variable_shapes(configuration))
     records = {
         record.sha256: record for name in tfrecords.SPLITS for record in tfrecords.iter_records(configuration, name)
     }
-    identity = pretrained_weights.backbone_hash(backbone, network.HEAD)
-    found = feature_extraction.extract_features(configuration, backbone, identity, records)
-    return numpy.stack([found[item["sha256"]] for name in tfrecords.SPLITS for item in manifest.splits[name]])
+    weights_hash = pretrained_weights.backbone_hash(backbone, network.HEAD)
+    features = feature_extraction.extract_features(configuration, backbone, weights_hash, records)
+    return numpy.stack([features[item["sha256"]] for name in tfrecords.SPLITS for item in manifest.splits[name]])
 
 
-def _train_fold(configuration, features, labels, others, rows):
-    """Probabilities of the images of a fold, float [N, classes], by a last layer trained on the others."""
-    sides = {"train": (features[others], labels[others]), "validation": (features[rows], labels[rows])}
-    learner = trainers.LinearProbe(configuration, sides, {})
+def _train_fold(
+    configuration: Configuration,
+    features: numpy.ndarray,
+    labels: numpy.ndarray,
+    others: numpy.ndarray,
+    rows: numpy.ndarray,
+) -> numpy.ndarray:
+    """Train a last layer on the rows `others` and return the probabilities of `rows`, float [N, classes]."""
+    splits = {"train": (features[others], labels[others]), "validation": (features[rows], labels[rows])}
+    trainer = linear_probe.LinearProbe(configuration, splits, {})
     for epoch in range(configuration["Epochs"]):
-        learner.train_epoch(epoch)
-    with learner.averaged():
-        return calibration.softmax_at_temperature(learner.logits(learner.network()))
+        trainer.train_epoch(epoch)
+    return calibration.softmax_at_temperature(trainer.logits(trainer.network()))
 
 
-def _summarize(configuration, manifest, items, judged):
-    """What folds.json holds; `judged` is a list of (rows, probabilities) a fold."""
+def _summarize(
+    configuration: Configuration,
+    manifest: tfrecords.Manifest,
+    items: Sequence[dict[str, Any]],
+    predictions: Sequence[tuple[numpy.ndarray, numpy.ndarray]],
+) -> dict[str, Any]:
+    """Return the content of folds.json; `predictions` holds (rows, probabilities) per fold."""
     positive = manifest.classes.index(configuration["PositiveClass"])
 
-    def measure(rows, probabilities):
+    def measure(rows: numpy.ndarray, probabilities: numpy.ndarray) -> dict[str, Any]:
         scores = probabilities[:, positive]
         truths = [items[row]["label"] == positive for row in rows]
         groups = [items[row]["group"] for row in rows]
@@ -135,8 +159,8 @@ def _summarize(configuration, manifest, items, judged):
             truths, scores, prediction.apply_threshold(scores, operating_point.DEFAULT_THRESHOLD), *rest
         )
 
-    folds = [measure(*each) for each in judged]
-    together = measure(*(numpy.concatenate(each) for each in zip(*judged, strict=True)))
+    folds = [measure(*each) for each in predictions]
+    together = measure(*(numpy.concatenate(each) for each in zip(*predictions, strict=True)))
     values = {
         key: [fold[key]["value"] for fold in folds if fold[key]["value"] is not None]
         for key in classification_metrics.FOLD_METRICS

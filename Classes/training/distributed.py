@@ -1,8 +1,8 @@
-"""Where a network is trained: one processor, the graphics processors of a machine, or several machines at once.
+"""Distributed training: one process, several GPUs of one machine, or several machines.
 
-Every worker runs the same command. Which one it is, and where the others are, is taken from TF_CONFIG or from the
-queue's own variables. The batch is shared out, gradients and batch-norm statistics are summed over all, so that the
-result is that of one machine with the whole batch.
+Every worker runs the same command and reads its index and the addresses of the others from TF_CONFIG or from the
+variables of the job scheduler. Each replica computes a part of every batch; gradients and batch-norm statistics are
+summed over all replicas, so that the result is that of one machine with the whole batch.
 """
 
 import contextlib
@@ -10,6 +10,8 @@ import json
 import logging
 import os
 import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy
 import tensorflow as tf
@@ -19,13 +21,13 @@ from tensorflow.python.eager import context
 from Classes.common.errors import CheckpointError, ConfigurationError, TrainingError
 from Classes.common.paths import PROJECT
 
-# Where workers that a queue starts listen; it tells their hosts, not their ports.
+# Port of workers that a job scheduler starts; it provides their hosts, but no ports.
 DEFAULT_PORT = 12358
 
-# Seconds of silence after which a worker counts as lost.
+# Seconds without a heartbeat after which a worker counts as lost.
 HEARTBEAT_SECONDS = 30
 
-# What no worker's end brings about: a full disk, too little memory, a damaged or missing file, a defect here.
+# Errors that the loss of another worker cannot cause: a full disk, too little memory, a damaged or missing file, a bug.
 LOCAL_ERRORS = (
     tf.errors.DataLossError,
     tf.errors.InvalidArgumentError,
@@ -37,23 +39,16 @@ LOCAL_ERRORS = (
 log = logging.getLogger("Trainer")
 
 
-def open_strategy(environment=os.environ):
-    """The strategy for what there is; has to come before anything else that TensorFlow computes.
+def open_strategy(environment: Mapping[str, str] = os.environ) -> tf.distribute.Strategy:
+    """Open the strategy for the GPUs and workers there are. Call it before TensorFlow computes anything.
 
-    Args:
-      environment: variables as in os.environ.
-    Returns:
-      tf.distribute.Strategy.
     Raises:
-      ConfigurationError: the variables do not make sense.
+      ConfigurationError: the environment variables are not valid.
     """
     found = worker_addresses(environment)
     if found is None:
-        return (
-            tf.distribute.MirroredStrategy()
-            if len(tf.config.list_physical_devices("GPU")) > 1
-            else _single_process_strategy()
-        )
+        several = len(tf.config.list_physical_devices("GPU")) > 1
+        return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
     addresses, index = found
     logging.getLogger("tensorflow").addFilter(_filter_tf_logs)
     _share_cores(addresses, index)
@@ -65,20 +60,20 @@ def open_strategy(environment=os.environ):
     )
     strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
     if index:
-        # The chief tells what they all do.
+        # All workers do the same, so only the chief logs it.
         for name in ("Trainer", "tensorflow"):
             logging.getLogger(name).setLevel(logging.WARNING)
     return strategy
 
 
-def worker_addresses(environment):
-    """(["host:port" of every worker], index of this one); None where there are no others.
+def worker_addresses(environment: Mapping[str, str]) -> tuple[list[str], int] | None:
+    """Return ("host:port" of every worker, index of this one); None if there is only one.
 
     Raises:
-      ConfigurationError: the variables do not make sense.
+      ConfigurationError: the environment variables are not valid.
     """
     if environment.get("TF_CONFIG"):
-        found = _from_configuration(environment["TF_CONFIG"])
+        found = _from_tf_config(environment["TF_CONFIG"])
     elif environment.get("SLURM_STEP_NUM_TASKS", "1") != "1" and "SLURM_STEP_NODELIST" in environment:
         found = _from_slurm(environment)
     elif "PBS_NODEFILE" in environment and "PBS_NODENUM" in environment:
@@ -87,95 +82,97 @@ def worker_addresses(environment):
         return None
     addresses, index = found
     if not 0 <= index < len(addresses):
-        raise ConfigurationError(f"this is worker {index} of {len(addresses)} ({', '.join(addresses)}); see TF_CONFIG")
+        raise ConfigurationError(
+            f"This worker has index {index}, but there are only {len(addresses)} workers ({', '.join(addresses)}). "
+            "Correct TF_CONFIG.",
+            code="worker_index",
+        )
     return found if len(addresses) > 1 else None
 
 
-def is_chief(strategy):
-    """Whether this process is the one that writes."""
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Return whether this process is the one that writes."""
     return strategy.cluster_resolver is None or strategy.cluster_resolver.task_id == 0
 
 
-def rank_and_world_size(strategy):
-    """(index of this process, number of processes)."""
+def rank_and_world_size(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """Return (index of this process, number of processes)."""
     resolver = strategy.cluster_resolver
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 0, 1
     return resolver.task_id, len(resolver.cluster_spec().task_indices("worker"))
 
 
-def local_rows(strategy, batch):
-    """(first, behind the last) row of a batch that are this process's.
+def local_rows(strategy: tf.distribute.Strategy, batch: int) -> tuple[int, int]:
+    """Return (start, stop) of the rows of a batch that belong to this process.
 
     Raises:
-      ConfigurationError: the batch cannot be shared out evenly.
+      ConfigurationError: the batch cannot be divided evenly.
     """
     if batch % strategy.num_replicas_in_sync:
         raise ConfigurationError(
-            f"BatchSize {batch} cannot be shared evenly by {strategy.num_replicas_in_sync} workers; choose a multiple"
+            f"BatchSize is {batch}, which {strategy.num_replicas_in_sync} workers cannot divide evenly. "
+            f"Use a multiple of {strategy.num_replicas_in_sync}.",
+            code="batch_size",
         )
     index, count = rank_and_world_size(strategy)
     return index * batch // count, (index + 1) * batch // count
 
 
-def shard_batch(strategy, batch):
-    """A process's rows, one part for each of its replicas, as `strategy.run` takes them."""
+def shard_batch(strategy: tf.distribute.Strategy, batch: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Divide a process's rows of a batch among its replicas, as `strategy.run` needs them."""
     if strategy.num_replicas_in_sync == 1:
         return batch
     index, count = rank_and_world_size(strategy)
-    here = strategy.num_replicas_in_sync // count
+    local_replicas = strategy.num_replicas_in_sync // count
 
-    def part(replica, values):
-        size = len(values) // here
-        number = replica.replica_id_in_sync_group - index * here
-        return values[number * size : (number + 1) * size]
+    def divide(values: Any) -> Any:
+        size = len(values) // local_replicas
 
-    return tuple(
-        strategy.experimental_distribute_values_from_function(lambda replica, values=values: part(replica, values))
-        for values in batch
-    )
+        def part(replica: Any) -> Any:
+            number = replica.replica_id_in_sync_group - index * local_replicas
+            return values[number * size : (number + 1) * size]
+
+        return strategy.experimental_distribute_values_from_function(part)
+
+    inputs, labels = batch
+    return divide(inputs), divide(labels)
 
 
-def all_reduce_sum(strategy, arrays):
-    """Sums over all workers; each must call it with as many arrays of the same shapes.
-
-    Args:
-      strategy: tf.distribute.Strategy.
-      arrays: list of numpy arrays.
-    Returns:
-      list of numpy arrays.
-    """
-    if rank_and_world_size(strategy)[1] == 1:
+def all_reduce_sum(strategy: tf.distribute.Strategy, arrays: Sequence[Any]) -> Sequence[Any]:
+    """Sum numpy arrays over all workers; every worker must call it with arrays of the same shapes and dtypes."""
+    index, count = rank_and_world_size(strategy)
+    if count == 1:
         return arrays
-    first = rank_and_world_size(strategy)[0] * strategy.num_replicas_in_sync // rank_and_world_size(strategy)[1]
-    # One replica speaks for its process.
-    parts = [
-        strategy.experimental_distribute_values_from_function(
-            lambda replica, values=values: tf.constant(
+    first = index * strategy.num_replicas_in_sync // count
+
+    def distribute(values: Any) -> Any:
+        # Only the first replica of a process contributes its values.
+        return strategy.experimental_distribute_values_from_function(
+            lambda replica: tf.constant(
                 values if replica.replica_id_in_sync_group == first else numpy.zeros_like(values)
             )
         )
-        for values in arrays
-    ]
-    found = _sum(strategy, parts)
-    return [strategy.experimental_local_results(each)[0].numpy() for each in found]
+
+    sums = _sum(strategy, [distribute(values) for values in arrays])
+    return [strategy.experimental_local_results(each)[0].numpy() for each in sums]
 
 
-def local_value(variable):
-    """A variable on this process alone: to ask for that of all replicas is a sum that the others take no part in."""
+def local_value(variable: Any) -> Any:
+    """Return a variable's copy in this process; reading the distributed variable would wait for all workers."""
     return getattr(variable, "values", (variable,))[0]
 
 
-def broadcast(strategy, arrays):
-    """The chief's arrays, on every worker; for what the others give only shapes and types count."""
+def broadcast(strategy: tf.distribute.Strategy, arrays: Sequence[numpy.ndarray]) -> Sequence[numpy.ndarray]:
+    """Return the chief's arrays on every worker; of the others' arrays only shapes and dtypes count."""
     if is_chief(strategy):
         return all_reduce_sum(strategy, arrays)
     return all_reduce_sum(strategy, [numpy.zeros_like(each) for each in arrays])
 
 
 @contextlib.contextmanager
-def translate_peer_failure(strategy):
-    """Turns the end of another worker into one line, whatever was being done when it came out."""
+def translate_peer_failure(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Turn TensorFlow's errors about the loss of another worker into a TrainingError of one line."""
     try:
         yield
     except (tf.errors.OpError, CheckpointError) as error:
@@ -188,24 +185,25 @@ def translate_peer_failure(strategy):
             raise
         log.debug("%s", cause.message)
         raise TrainingError(
-            f"another worker has ended, or cannot be reached any more ({type(cause).__name__}); start all of them "
-            "again, they go on at the last checkpoint"
+            f"another worker has ended, or cannot be reached any more ({type(cause).__name__}). Start all workers "
+            "again; they continue at the last checkpoint.",
+            code="worker_lost",
         ) from error
 
 
-def _share_cores(addresses, index):
-    """Workers on one machine take a part of its cores each; in each other's way a step takes a sixth longer."""
+def _share_cores(addresses: Sequence[str], index: int) -> None:
+    """Give each worker on one machine its own cores; with shared cores a step takes a sixth longer."""
     hosts = [address.rpartition(":")[0] for address in addresses]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     share = len(cores) // hosts.count(hosts[index])
-    # Fewer than all were given by the queue, which has done it then.
+    # If the process may not use all cores, the job scheduler has already divided them.
     if share and len(cores) == os.cpu_count():
         first = share * hosts[:index].count(hosts[index])
         os.sched_setaffinity(0, cores[first : first + share])
 
 
-def _set_heartbeat(addresses):
-    """Take a worker for lost after HEARTBEAT seconds: on a loaded machine it may be silent for ten, the default."""
+def _set_heartbeat(addresses: Sequence[str]) -> None:
+    """Set the heartbeat timeout; the default of ten seconds is too short for a machine under load."""
     context.context().configure_coordination_service(
         service_type="standalone",
         service_leader="/job:worker/replica:0/task:0",
@@ -214,50 +212,47 @@ def _set_heartbeat(addresses):
     )
 
 
-def _filter_tf_logs(record):
-    """TensorFlow tells of each of its sums under the name that our own step lines have."""
+def _filter_tf_logs(record: logging.LogRecord) -> bool:
+    """Drop TensorFlow's line per all-reduce; it uses the same logger as the step lines of the training loop."""
     return record.levelno >= logging.WARNING or record.pathname.startswith(str(PROJECT))
 
 
-def _single_process_strategy():
-    return tf.distribute.get_strategy()
-
-
-def _sum(strategy, parts):
-    def add(*values):
+def _sum(strategy: tf.distribute.Strategy, parts: list[Any]) -> Any:
+    def add(*arguments: tf.Tensor) -> list[tf.Tensor]:
         replica = tf.distribute.get_replica_context()
-        # The copies stand on the replica's device, which an argument does not.
-        values = [tf.identity(each) for each in values]
-        for kind in sorted({each.dtype for each in values}, key=str):
-            places = [place for place, each in enumerate(values) if each.dtype == kind]
-            found = replica.all_reduce(tf.distribute.ReduceOp.SUM, [values[place] for place in places])
-            for place, each in zip(places, found, strict=True):
+        # Copies, because an argument may be on another device than the replica.
+        values = [tf.identity(each) for each in arguments]
+        for dtype in sorted({each.dtype for each in values}, key=str):
+            places = [place for place, each in enumerate(values) if each.dtype == dtype]
+            sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, [values[place] for place in places])
+            for place, each in zip(places, sums, strict=True):
                 values[place] = each
         return values
 
     return tf.function(lambda: strategy.run(add, args=tuple(parts)), autograph=False)()
 
 
-def _from_configuration(text):
+def _from_tf_config(text: str) -> tuple[list[str], int]:
     try:
         values = json.loads(text)
         cluster, task = values["cluster"], values["task"]
-        # A chief, where one is named, is the first of the workers.
+        # A chief is the first of the workers.
         chiefs, kind = list(cluster.get("chief", [])), task.get("type", "worker")
         if kind not in ("chief", "worker"):
             raise ValueError(kind)
         return chiefs + list(cluster["worker"]), int(task["index"]) + (len(chiefs) if kind == "worker" else 0)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise ConfigurationError(
-            f"TF_CONFIG is {text[:200]}; it has to name cluster.worker, a list of host:port, and task.index, with "
-            "task.type chief or worker"
+            f"TF_CONFIG is not valid: {text[:200]}. It must contain cluster.worker, a list of host:port, and "
+            "task.index; task.type must be chief or worker.",
+            code="tf_config",
         ) from error
 
 
-def _from_slurm(environment):
-    """srun tells every task of a step its number and the nodes; tasks are dealt out block by block."""
+def _from_slurm(environment: Mapping[str, str]) -> tuple[list[str], int]:
+    """Read the variables that srun sets for every task; it fills one node after the other with tasks."""
     resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-        # So many that it never asks about graphics processors: TensorFlow finds those itself.
+        # A large number, so that the resolver never looks for GPUs; TensorFlow finds them itself.
         port_base=DEFAULT_PORT,
         gpus_per_node=1024,
         gpus_per_task=1,
@@ -266,11 +261,14 @@ def _from_slurm(environment):
     return resolver.cluster_spec().as_dict()["worker"], int(environment["SLURM_PROCID"])
 
 
-def _from_pbs(environment):
-    """pbsdsh -u starts one task a host and numbers them in the order of the file of hosts."""
+def _from_pbs(environment: Mapping[str, str]) -> tuple[list[str], int]:
+    """Read the variables that `pbsdsh -u` sets; it starts one task per host, in the order of the node file."""
     path = pathlib.Path(environment["PBS_NODEFILE"])
     try:
         hosts = list(dict.fromkeys(path.read_text().split()))
     except OSError as error:
-        raise ConfigurationError(f"PBS_NODEFILE {path}: {error.strerror}") from error
+        raise ConfigurationError(
+            f"{path}: cannot be read ({error.strerror}). PBS_NODEFILE must name the file of the job's hosts.",
+            code="pbs_nodefile",
+        ) from error
     return [f"{host}:{DEFAULT_PORT}" for host in hosts], int(environment["PBS_NODENUM"])

@@ -1,7 +1,7 @@
-"""The backbone's answer to every image, computed once and kept.
+"""Compute the features of every image below the last layer once, and cache them.
 
-With moving statistics an image's features depend on its bytes, on the backbone and on the way from the one to the
-other, so they are kept under all three: adding images or training again costs only what is new.
+The features of an image depend on its bytes, on the backbone and on the decoder, so they are cached by the hashes of
+all three: only new images cost time.
 """
 
 import dataclasses
@@ -13,112 +13,126 @@ import logging
 import pathlib
 import pkgutil
 import tempfile
+import types
+from collections.abc import Mapping, Sequence
 
 import numpy
 import openvino
 import PIL
+import tensorflow as tf
+import tqdm
 
-from Classes import Helpers, imaging
-from Classes.common import atomic_files, parallel
+from Classes import imaging
+from Classes.common import atomic_files, logs, parallel
+from Classes.common.config import Configuration
+from Classes.dataset.tfrecords import Record
 from Classes.imaging import decode
 from Classes.inference import openvino_backend
 from Classes.networks import registry
 from Classes.training import distributed
 
-# So many images between two writes: what a kill can cost at most, half a minute's work.
+# Features by the SHA-256 of the image file; float32 [F] each.
+Features = dict[str, numpy.ndarray]
+
+# Images between two writes of the cache, about half a minute's work: a killed run loses at most so many.
 CHUNK = 500
 FILES = "[0-9]" * 6 + ".npz"
 
+log = logging.getLogger("Trainer")
 
-def key(configuration, identity: str) -> str:
-    """Name everything but the image that changes a feature, as 64 hexadecimal digits.
+
+def cache_key(configuration: Configuration, weights_hash: str) -> str:
+    """Return a SHA-256 of everything but the image that changes a feature.
 
     Args:
       configuration: Configuration.
-      identity: as for `extract`.
+      weights_hash: of the backbone, see pretrained_weights.backbone_hash.
     """
     decoder = [
         importlib.import_module(f"{imaging.__name__}.{each.name}") for each in pkgutil.iter_modules(imaging.__path__)
     ]
     changing = {
-        "backbone": identity,
+        "backbone": weights_hash,
         "network": configuration["Network"],
         "view": dataclasses.asdict(registry.get_network(configuration).input_spec(configuration)),
         "precision": openvino_backend.cpu_precision(configuration["Precision"]),
-        # The other limits refuse an image or leave its pixels as they are.
+        # The other limits of the decoder refuse an image or leave its pixels unchanged.
         "sample_bits": configuration["SampleBits"],
-        # The decoder's own source: a version number would be forgotten one day, and old features be taken for new ones.
+        # The source code, because a version number is easily forgotten, and then outdated features would be used.
         "decoder": [inspect.getsource(each) for each in decoder],
         "libraries": {"openvino": openvino.__version__, "pillow": PIL.__version__},
     }
     return hashlib.sha256(json.dumps(changing, sort_keys=True).encode()).hexdigest()
 
 
-def extract_features(configuration, backbone, identity, records, strategy=None):
-    """Pooled features of images, from the cache where they are known; several workers share the others out.
+def extract_features(
+    configuration: Configuration,
+    backbone: Mapping[str, numpy.ndarray],
+    weights_hash: str,
+    records: Mapping[str, Record],
+    strategy: tf.distribute.Strategy | None = None,
+) -> Features:
+    """Return the features of images, from the cache if possible; several workers share the computation.
 
     Args:
       configuration: Configuration.
-      backbone: {variable name: array} below the last layer of a network that is POOLED, moving statistics included.
-      identity: a text that tells this backbone from any other.
-      records: {sha256: record}, with `encoded` and `filename`; see Shards.
-      strategy: see Distribution; None: this process is alone. Only the chief writes the cache.
+      backbone: {variable name: array} below the last layer of a network with HAS_GLOBAL_POOL.
+      weights_hash: identifies the backbone.
+      records: by SHA-256.
+      strategy: every worker must call this function; None: there is only this process. The chief writes the cache.
     Returns:
-      {sha256: float32 [F]}, the globally averaged activations below the last layer.
+      {SHA-256: float32 [F]}, the globally averaged activations below the last layer.
     """
     precision = openvino_backend.cpu_precision(configuration["Precision"])
-    folder = configuration.path("FeatureCache") / key(configuration, identity)[:32]
-    known = _read(folder)
+    folder = configuration.path("FeatureCache") / cache_key(configuration, weights_hash)[:32]
+    known = _read_cache(folder)
     index, workers = distributed.rank_and_world_size(strategy) if strategy else (0, 1)
-    missing = [record for key, record in _uncached_everywhere(strategy, records, known).items()]
-    log = logging.getLogger("Trainer")
-    log.info(
-        "Features of %d images: %d from the cache, %d to compute.",
-        len(records),
-        len(records) - len(missing),
-        len(missing),
-    )
+    missing = _uncached_records(strategy, records, known)
+    cached = len(records) - len(missing)
+    log.info("Features of %d images: %d from the cache, %d to compute.", len(records), cached, len(missing))
     if missing:
-        backbone = _Backbone(configuration, backbone, precision)
-        bar = Helpers.progress(total=len(missing), desc="Features", unit="image")
-        with bar:
+        network = _Backbone(configuration, backbone, precision)
+        with logs.progress(total=len(missing), desc="Features", unit="image") as bar:
             for start in range(0, len(missing), CHUNK * workers):
-                everybodys = missing[start : start + CHUNK * workers]
-                chunk = backbone.features(everybodys[index::workers], bar)
-                chunk = _all_gather(strategy, everybodys, chunk) if workers > 1 else chunk
+                chunk = missing[start : start + CHUNK * workers]
+                features = network.features(chunk[index::workers], bar)
+                if strategy and workers > 1:
+                    features = _all_gather(strategy, chunk, features)
                 if index == 0:
-                    _write(folder, chunk)
-                known.update(chunk)
-    return {key: known[key] for key in records}
+                    _write_cache(folder, features)
+                known.update(features)
+    return {sha256: known[sha256] for sha256 in records}
 
 
-def _uncached_everywhere(strategy, records, known):
-    """The records whose features some worker lacks: only where all agree can they share the rest out."""
-    lacking = numpy.array([key not in known for key in records], "int32")
+def _uncached_records(
+    strategy: tf.distribute.Strategy | None, records: Mapping[str, Record], known: Features
+) -> list[Record]:
+    """Return the records whose features at least one worker lacks, so that all workers share the same list."""
+    missing = numpy.array([sha256 not in known for sha256 in records], "int32")
     if strategy:
-        (lacking,) = distributed.all_reduce_sum(strategy, [lacking])
-    return {key: records[key] for key, count in zip(records, lacking, strict=True) if count}
+        (missing,) = distributed.all_reduce_sum(strategy, [missing])
+    return [record for record, count in zip(records.values(), missing, strict=True) if count]
 
 
-def _all_gather(strategy, records, mine):
-    """{sha256: features} of all workers' parts, each worker having brought the part in `mine`."""
-    width = len(next(iter(mine.values()))) if mine else 0
+def _all_gather(strategy: tf.distribute.Strategy, records: Sequence[Record], local: Features) -> Features:
+    """Return the features of all `records`; `local` are those that this worker computed."""
+    width = len(next(iter(local.values()))) if local else 0
     (width,) = distributed.all_reduce_sum(strategy, [numpy.array(width if distributed.is_chief(strategy) else 0)])
     table = numpy.zeros((len(records), int(width)), "float32")
     for row, record in enumerate(records):
-        if record.sha256 in mine:
-            table[row] = mine[record.sha256]
+        if record.sha256 in local:
+            table[row] = local[record.sha256]
     (table,) = distributed.all_reduce_sum(strategy, [table])
     return {record.sha256: features for record, features in zip(records, table, strict=True)}
 
 
 class _Backbone:
-    """The folded network up to its last pooling, on OpenVINO: three times as fast as a TensorFlow session."""
+    """The folded network up to its global pooling, on OpenVINO: three times as fast as a TensorFlow session."""
 
-    def __init__(self, configuration, arrays, precision):
+    def __init__(self, configuration: Configuration, arrays: Mapping[str, numpy.ndarray], precision: str) -> None:
         self._configuration = configuration
         network = registry.get_network(configuration)
-        self._view = network.input_spec(configuration)
+        self._input_spec = network.input_spec(configuration)
         graph = network.build_inference_graph(configuration, {**arrays, **_zero_head(network, configuration)})
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "backbone.pb"
@@ -127,54 +141,53 @@ class _Backbone:
             model = core.read_model(path)
             pooled = openvino_backend.find_global_pool(model).output(0)
             model = openvino.Model([pooled], model.get_parameters(), "backbone")
-            self._streams = openvino_backend.InferRequestPool(core, model, precision)
+            self._requests = openvino_backend.InferRequestPool(core, model, precision)
 
-    def features(self, records, bar):
-        """{sha256: float32 [F]} of records; while some are computed, others are decoded."""
+    def features(self, records: Sequence[Record], bar: tqdm.tqdm) -> Features:
+        """Compute the features of records; decoding and inference run at the same time."""
 
-        def one(record):
-            return record.sha256, self._streams.infer(self._input(record))
+        def compute(record: Record) -> tuple[str, numpy.ndarray]:
+            return record.sha256, self._requests.infer(self._network_input(record))
 
         found = {}
-        for key, features in parallel.map_threads(
-            one, ((record,) for record in records), 2 * self._configuration.workers
-        ):
-            found[key] = features
+        arguments = ((record,) for record in records)
+        for sha256, features in parallel.map_threads(compute, arguments, 2 * self._configuration.workers):
+            found[sha256] = features
             bar.update()
         return found
 
-    def _input(self, record):
-        image = self._view.decode_and_resize(record.encoded, decode.decode_limits(self._configuration))
-        return self._view.normalize(image[None])
+    def _network_input(self, record: Record) -> numpy.ndarray:
+        image = self._input_spec.decode_and_resize(record.encoded, decode.decode_limits(self._configuration))
+        return self._input_spec.normalize(image[None])
 
 
-def _zero_head(network, configuration):
-    """A last layer of zeros: the graph needs one, the features do not."""
+def _zero_head(network: types.ModuleType, configuration: Configuration) -> dict[str, numpy.ndarray]:
+    """Return a last layer of zeros: the graph needs one, but the features do not depend on it."""
     shapes = network.variable_shapes(configuration)
     names = (f"{network.HEAD}/weights", f"{network.HEAD}/biases")
     return {name: numpy.zeros(shapes[name], "float32") for name in names}
 
 
-def _read(folder):
-    """Every whole chunk of a cache; a damaged one is named, removed and computed again."""
-    known = {}
+def _read_cache(folder: pathlib.Path) -> Features:
+    """Read all files of a cache; a damaged one is logged and deleted."""
+    known: Features = {}
     for path in sorted(folder.glob(FILES)):
         try:
             with open(path, "rb") as file, numpy.load(file) as chunk:
                 known.update(zip(chunk["sha256"].tolist(), chunk["features"], strict=True))
-        except Exception as error:  # whatever the damaged part of an archive leads to
-            logging.getLogger("Trainer").warning("%s: damaged (%s); its features are computed again", path, error)
-            # Another worker may have found it too.
+        except Exception as error:  # a damaged archive can cause any exception
+            log.warning("%s: damaged (%s). Its features are computed again.", path, error)
+            # Another worker may have deleted it already.
             path.unlink(missing_ok=True)
     return known
 
 
-def _write(folder, chunk):
-    if not chunk:
+def _write_cache(folder: pathlib.Path, features: Features) -> None:
+    if not features:
         return
-    keys = sorted(chunk)
-    # Validation.py Folds may write there too.
+    names = sorted(features)
+    # `Validation.py Folds` may write to the same cache.
     with atomic_files.folder_lock(folder, wait=True):
         number = 1 + max((int(path.stem) for path in folder.glob(FILES)), default=0)
         with atomic_files.atomic_replace(folder / f"{number:06d}.npz") as temporary, open(temporary, "wb") as file:
-            numpy.savez(file, sha256=numpy.array(keys), features=numpy.stack([chunk[key] for key in keys]))
+            numpy.savez(file, sha256=numpy.array(names), features=numpy.stack([features[name] for name in names]))

@@ -7,7 +7,7 @@ import pytest
 
 from Classes.export import freeze_graph
 from Classes.inference import class_activation, model_card
-from Classes.training import feature_extraction, trainers
+from Classes.training import feature_extraction, linear_probe
 from tests.support import graphs, small_networks, smears
 
 pytestmark = pytest.mark.slow
@@ -44,10 +44,12 @@ def explainer(tmp_path_factory):
     }
     found = feature_extraction.extract_features(configuration, backbone, "0" * 16, records)
     features = numpy.stack([found[key] for key in records])
-    learner = trainers.LinearProbe(configuration, dict.fromkeys(("train", "validation"), (features, labels)), backbone)
+    trainer = linear_probe.LinearProbe(
+        configuration, dict.fromkeys(("train", "validation"), (features, labels)), backbone
+    )
     for epoch in range(configuration["Epochs"]):
-        learner.train_epoch(epoch)
-    definition = freeze_graph.build_frozen_graph(configuration, learner.network())
+        trainer.train_epoch(epoch)
+    definition = freeze_graph.build_frozen_graph(configuration, trainer.network())
     return class_activation.Explainer(
         model_card.load_model_card(graphs.write(folder, content=definition.SerializeToString(), size=SIZE))
     )

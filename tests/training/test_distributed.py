@@ -177,20 +177,23 @@ def test_a_batch_that_the_images_do_not_fill_is_refused_by_several_devices(prepa
     more = settings(prepared, tmp_path, "Network=AllCNN", "BatchSize=64")
     done = processes.python(MIRRORED, more, timeout=5 * waiting.LIMIT)
 
-    assert "BatchSize is 64 and there are 28 training images" in done.stderr
+    assert done.returncode
+    assert "BatchSize is 64" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("cause", "told"),
+    ("cause", "code"),
     [
-        (tf.errors.UnavailableError(None, None, "gone"), "another worker has ended"),
-        (tf.errors.ResourceExhaustedError(None, None, "disk"), "free some space"),
+        (tf.errors.UnavailableError(None, None, "gone"), "worker_lost"),
+        (tf.errors.ResourceExhaustedError(None, None, "disk"), "checkpoint"),
     ],
 )
-def test_only_what_a_lost_worker_brings_about_is_blamed_on_one(monkeypatch, cause, told):
+def test_only_errors_that_a_lost_worker_causes_are_reported_as_one(monkeypatch, cause, code):
     monkeypatch.setattr(distributed, "rank_and_world_size", lambda _: (0, 2))
-    with pytest.raises((CheckpointError, TrainingError), match=told), distributed.translate_peer_failure(None):
+    with pytest.raises((CheckpointError, TrainingError)) as raised, distributed.translate_peer_failure(None):
         raise CheckpointError("could not be written; free some space") from cause
+
+    assert raised.value.code == code
 
 
 def test_all_workers_stop_after_the_same_step_when_one_is_asked_to(prepared, tmp_path):
@@ -249,16 +252,20 @@ def test_a_chief_is_the_first_of_the_workers(kind, index, place):
         '{"cluster": {"worker": 3}, "task": {"index": 0}}',
     ],
 )
-def test_a_tf_config_without_sense_is_told(text):
-    with pytest.raises(ConfigurationError, match=r"cluster\.worker, a list of host:port"):
+def test_an_invalid_tf_config_is_refused(text):
+    with pytest.raises(ConfigurationError) as raised:
         distributed.worker_addresses({"TF_CONFIG": text})
 
+    assert raised.value.code == "tf_config"
 
-def test_a_worker_outside_its_cluster_is_told():
+
+def test_an_index_outside_the_cluster_is_refused():
     text = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"index": 2}})
 
-    with pytest.raises(ConfigurationError, match="this is worker 2 of 2"):
+    with pytest.raises(ConfigurationError) as raised:
         distributed.worker_addresses({"TF_CONFIG": text})
+
+    assert raised.value.code == "worker_index"
 
 
 def test_slurm_names_the_workers(monkeypatch):
@@ -282,8 +289,10 @@ def test_pbs_names_the_workers(tmp_path):
     assert distributed.worker_addresses(environment) == (["node7:12358", "node9:12358"], 1)
     (tmp_path / "nodes").write_text("node7\nnode7\n")
     assert distributed.worker_addresses({**environment, "PBS_NODENUM": "0"}) is None
-    with pytest.raises(ConfigurationError, match="No such file"):
+    with pytest.raises(ConfigurationError) as raised:
         distributed.worker_addresses({**environment, "PBS_NODEFILE": str(tmp_path / "none")})
+
+    assert raised.value.code == "pbs_nodefile"
 
 
 def test_workers_on_one_machine_share_its_cores(monkeypatch):
@@ -303,7 +312,7 @@ def test_workers_on_one_machine_share_its_cores(monkeypatch):
 
 
 class Sharing:
-    """A strategy of several replicas, as far as `rows` asks."""
+    """A strategy of several replicas, with the attributes that `local_rows` reads."""
 
     def __init__(self, replicas):
         self.num_replicas_in_sync = replicas
@@ -312,5 +321,7 @@ class Sharing:
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused():
     assert distributed.local_rows(Sharing(5), 10) == (0, 10)
-    with pytest.raises(ConfigurationError, match="BatchSize 10 cannot be shared evenly by 3 workers"):
+    with pytest.raises(ConfigurationError) as raised:
         distributed.local_rows(Sharing(3), 10)
+
+    assert raised.value.code == "batch_size"

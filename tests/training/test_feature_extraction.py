@@ -92,16 +92,16 @@ def test_another_backbone_has_a_cache_of_its_own(tmp_path, backbone):
 def test_every_property_of_the_network_input_is_part_of_the_key(tmp_path, monkeypatch, field):
     view = registry.get_network(configuration := small_networks.configuration(tmp_path)).input_spec(configuration)
     other = {"size": 80, "mean": 0.0, "scale": 255.0, "channels": "BGR", "crop": 1.0}[field]
-    before = feature_extraction.key(configuration, "a backbone")
+    before = feature_extraction.cache_key(configuration, "a backbone")
 
     monkeypatch.setattr(inceptionv3, "input_spec", lambda _: dataclasses.replace(view, **{field: other}))
 
-    assert feature_extraction.key(configuration, "a backbone") != before
+    assert feature_extraction.cache_key(configuration, "a backbone") != before
 
 
 def test_backbone_precision_decoder_and_libraries_are_part_of_the_key(tmp_path, monkeypatch):
     configuration = small_networks.configuration(tmp_path)
-    keys = [feature_extraction.key(configuration, identity) for identity in ("a", "a", "b")]
+    keys = [feature_extraction.cache_key(configuration, identity) for identity in ("a", "a", "b")]
     for owner, name, value in (
         (openvino_backend, "cpu_precision", lambda wanted: "bf16"),
         (PIL, "__version__", "0"),
@@ -110,7 +110,7 @@ def test_backbone_precision_decoder_and_libraries_are_part_of_the_key(tmp_path, 
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, value)
-            keys.append(feature_extraction.key(configuration, "a"))
+            keys.append(feature_extraction.cache_key(configuration, "a"))
 
     assert keys[0] == keys[1]
     assert len(set(keys)) == len(keys) - 1
@@ -119,7 +119,8 @@ def test_backbone_precision_decoder_and_libraries_are_part_of_the_key(tmp_path, 
 def test_precisions_that_mean_the_same_arithmetic_share_the_features(tmp_path):
     names = ("f32", "AUTO", "int8", *(["bf16"] if openvino_backend.cpu_precision("AUTO") == "bf16" else []))
     keys = {
-        name: feature_extraction.key(small_networks.configuration(tmp_path, f"Precision={name}"), "a") for name in names
+        name: feature_extraction.cache_key(small_networks.configuration(tmp_path, f"Precision={name}"), "a")
+        for name in names
     }
 
     assert keys["AUTO"] == keys["int8"] == keys[openvino_backend.cpu_precision("AUTO")]
@@ -144,7 +145,8 @@ def test_a_damaged_chunk_is_named_and_computed_again(tmp_path, backbone, caplog,
 def test_another_bit_depth_has_features_of_its_own(tmp_path):
     """It changes the pixels of files that state none."""
     keys = {
-        feature_extraction.key(small_networks.configuration(tmp_path, f"SampleBits={bits}"), "a") for bits in (0, 12)
+        feature_extraction.cache_key(small_networks.configuration(tmp_path, f"SampleBits={bits}"), "a")
+        for bits in (0, 12)
     }
 
     assert len(keys) == 2

@@ -10,9 +10,9 @@ from tensorflow.python.grappler import cluster, tf_optimizer
 
 from Classes.common.errors import ConfigurationError
 from Classes.inference import openvino_backend
-from Classes.training import distributed, mixed_precision, trainers
+from Classes.training import distributed, fine_tuning, linear_probe, mixed_precision
 from tests.support import small_networks
-from tests.training import test_trainers as test_learners
+from tests.training import test_trainers
 
 ALONE = tf.distribute.get_strategy()
 
@@ -68,25 +68,25 @@ def test_two_workers_scale_alike(gpus, monkeypatch, scaling, chosen):
     assert mixed_precision.resolve_precision("AUTO", ALONE) == chosen
 
 
-class Rewritten(trainers.LinearProbe):
+class Rewritten(linear_probe.LinearProbe):
     precision = "f16"
 
 
-def learner(tmp_path, kind, *settings):
-    splits = {"train": test_learners.split(64, 0), "validation": test_learners.split(40, 1)}
+def trainer(tmp_path, kind, *settings):
+    splits = {"train": test_trainers.split(64, 0), "validation": test_trainers.split(40, 1)}
     return kind(small_networks.configuration(tmp_path, "BatchSize=16", *settings), splits, {})
 
 
-def values(learner):
-    return {name: variable.numpy() for name, variable in learner.variables().items()}
+def values(trainer):
+    return {name: variable.numpy() for name, variable in trainer.variables().items()}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", ["GradientClip=0.1", "GradientAccumulationSteps=2", "EmaDecay=0.9"])
 def test_the_scale_changes_no_weight(tmp_path, setting):
-    plain, scaled = (learner(tmp_path, kind, setting) for kind in (trainers.LinearProbe, Rewritten))
+    plain, scaled = (trainer(tmp_path, kind, setting) for kind in (linear_probe.LinearProbe, Rewritten))
     for each in (plain, scaled):
-        test_learners.train(each, 6)
+        test_trainers.train(each, 6)
 
     found = values(scaled)
     assert found.pop("loss_scale") == 2**15
@@ -98,36 +98,36 @@ def test_the_scale_changes_no_weight(tmp_path, setting):
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", ["GradientClip=0", "GradientClip=0.1", "GradientAccumulationSteps=2"])
 def test_a_step_that_overflows_is_skipped(tmp_path, setting):
-    scaled = learner(tmp_path, Rewritten, setting)
+    scaled = trainer(tmp_path, Rewritten, setting)
     scale = scaled.variables()["loss_scale"]
     scale.assign(2.0**127)
     before = scaled._weights.numpy()
     features, labels = next(iter(scaled.batches(0, 0)))
 
     # Features of some thousands make gradients of some thousands, and 2^127 is the largest power there is.
-    scaled.train((features * 1000, labels), 0)
-    scaled.train((features * 1000, labels), 1)
+    scaled.train_step((features * 1000, labels), 0)
+    scaled.train_step((features * 1000, labels), 1)
 
     numpy.testing.assert_array_equal(scaled._weights, before)
     assert scale.numpy() == 2.0 ** (126 if setting == "GradientAccumulationSteps=2" else 125)
     scale.assign(2.0**15)
-    test_learners.train(scaled, 4, 2)
+    test_trainers.train(scaled, 4, 2)
     assert numpy.isfinite(scaled._weights).all()
     assert not numpy.array_equal(scaled._weights, before)
 
 
 def test_tensorboard_gets_the_scale_and_the_norm_of_a_gradient(tmp_path):
-    both = learner(tmp_path, Rewritten, "GradientClip=100", "WeightDecay=0", "DropoutRate=0")
+    both = trainer(tmp_path, Rewritten, "GradientClip=100", "WeightDecay=0", "DropoutRate=0")
     batch = next(iter(both.batches(0, 0)))
     # By hand: softmax of zeros is one half each, and the gradient of the logits is that less the truth.
     features, labels = (each.numpy() for each in batch)
     error = (0.5 - numpy.eye(2)[labels]) / len(labels)
     norm = numpy.hypot(numpy.linalg.norm(features.T @ error), numpy.linalg.norm(error.sum(axis=0)))
 
-    both.train(batch, 0)
+    both.train_step(batch, 0)
 
-    assert both.figures() == {"Gradient_Norm": pytest.approx(norm, rel=1e-5), "Loss_Scale": 2**15}
-    assert learner(tmp_path, trainers.LinearProbe).figures() == {}
+    assert both.step_metrics() == {"Gradient_Norm": pytest.approx(norm, rel=1e-5), "Loss_Scale": 2**15}
+    assert trainer(tmp_path, linear_probe.LinearProbe).step_metrics() == {}
 
 
 @pytest.mark.slow
@@ -135,9 +135,9 @@ def test_on_a_gpu_the_convolutions_of_a_step_are_short_and_the_weights_are_not(t
     monkeypatch.setattr(mixed_precision, "resolve_precision", lambda wanted, strategy: "f16")
     manifest = types.SimpleNamespace(splits={"train": [{"label": 0}] * 8}, classes=["NEGATIVE", "POSITIVE"])
     configuration = small_networks.configuration(tmp_path, "PositiveClass=POSITIVE", "BatchSize=4")
-    trained = trainers.FineTuner(configuration, manifest, ["Mixed_7c", "Logits"], {})
+    trained = fine_tuning.FineTuner(configuration, manifest, ["Mixed_7c", "Logits"], {})
     images, labels = tf.constant(small_networks.images(4)), tf.constant([0, 1, 0, 1], tf.int64)
-    step = trained._train.get_concrete_function(images, labels, tf.constant([0, 0]), True, tf.constant(0))
+    step = trained._run_step.get_concrete_function(images, labels, tf.constant([0, 0]), True, tf.constant(0))
 
     operations = rewritten(step.graph)
 

@@ -3,7 +3,7 @@ import pytest
 import sklearn.metrics
 import tensorflow as tf
 
-from Classes.training import loop, streaming_metrics
+from Classes.training import streaming_metrics, train_state
 
 
 def logits(probabilities):
@@ -51,17 +51,17 @@ def test_tallies_add_up():
     assert whole.numpy().sum(axis=1).tolist() == [(labels != 2).sum(), (labels == 2).sum()]
 
 
-def test_a_resumed_run_goes_on_with_its_tally():
-    progress = loop.TrainState()
-    progress.tally = (
-        progress.tally + streaming_metrics.score_histogram(numpy.array([1, 0], "int64"), logits([0.9, 0.2]), 1).numpy()
+def test_a_resumed_run_continues_with_its_histogram():
+    state = train_state.TrainState()
+    state.histogram = (
+        state.histogram + streaming_metrics.score_histogram(numpy.array([1, 0], "int64"), logits([0.9, 0.2]), 1).numpy()
     )
 
-    again = loop.TrainState(progress.values())
+    again = train_state.TrainState(state.values())
 
-    numpy.testing.assert_array_equal(again.tally, progress.tally)
-    assert again.tally.sum() == 2
-    assert loop.TrainState({"global_step": 7}).tally.sum() == 0, "checkpoints of before there were tallies"
+    numpy.testing.assert_array_equal(again.histogram, state.histogram)
+    assert again.histogram.sum() == 2
+    assert train_state.TrainState({"global_step": 7}).histogram.sum() == 0, "an older checkpoint has no histogram"
 
 
 def test_certainty_itself_has_a_place():
@@ -83,6 +83,6 @@ def test_certainty_itself_has_a_place():
     ],
 )
 def test_figures_without_meaning_are_left_out(labels, said, expected):
-    tally = streaming_metrics.score_histogram(numpy.array(labels, "int64"), logits(said).reshape(-1, 2), 1)
+    histogram = streaming_metrics.score_histogram(numpy.array(labels, "int64"), logits(said).reshape(-1, 2), 1)
 
-    assert streaming_metrics.metrics_from_histogram(tally) == expected
+    assert streaming_metrics.metrics_from_histogram(histogram) == expected

@@ -5,10 +5,14 @@ Convolution Neural Network in Clinical Decision Support System" (airccj.org/CSCP
 pixels.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import h5py
 import numpy
 import tensorflow as tf
 
+from Classes.common.config import Configuration
 from Classes.imaging import network_input
 
 NAME = "AllCNN"
@@ -23,16 +27,16 @@ HEAD = "AllCNN/Logits"
 BLOCKS = ("Conv_1", "Conv_2", "Logits")
 HAS_GLOBAL_POOL = False
 PRETRAINED = None
-SKIP_RESTORE = ()
+SKIP_RESTORE: tuple[str, ...] = ()
 
 
-def input_spec(configuration):
-    """How it sees an image: pixel / 255, blue first, as the published weights saw what OpenCV had read."""
+def input_spec(configuration: Configuration) -> network_input.InputSpec:
+    """Return the input spec: pixel / 255 in the order BGR, because the published weights were trained with OpenCV."""
     return network_input.InputSpec(SIDE, mean=0.0, scale=255.0, channels="BGR")
 
 
-def variable_shapes(configuration, blocks=()):
-    """{variable name: shape}, from the input to the output."""
+def variable_shapes(configuration: Configuration, blocks: Sequence[str] = ()) -> dict[str, tuple[int, ...]]:
+    """Return the shapes by variable name, from the input to the output."""
     features = POOLED_SIDE * POOLED_SIDE * FILTERS
     return {
         "AllCNN/Conv_1/weights": (KERNEL, KERNEL, 3, FILTERS),
@@ -44,13 +48,15 @@ def variable_shapes(configuration, blocks=()):
     }
 
 
-def build_trainable(configuration, blocks, steps):
-    """The network to train, from random weights of TensorFlow's generator."""
+def build_trainable(configuration: Configuration, blocks: Sequence[str], steps: int) -> "AllCNN":
+    """Build the network to train, with random weights."""
     return AllCNN(variable_shapes(configuration))
 
 
-def build_inference_graph(configuration, arrays, folded=True):
-    """The answering network as a tf.Graph; there is no batch norm, so folded and not are the same."""
+def build_inference_graph(
+    configuration: Configuration, arrays: Mapping[str, numpy.ndarray], folded: bool = True
+) -> tf.Graph:
+    """Build the inference network; it has no batch norm, so `folded` changes nothing."""
     result = tf.Graph()
     with result.as_default():
         images = tf.compat.v1.placeholder(tf.float32, [1, SIDE, SIDE, 3], name="input")
@@ -59,8 +65,8 @@ def build_inference_graph(configuration, arrays, folded=True):
     return result
 
 
-def read_keras_weights(path, names):
-    """The published `weights.h5`: Keras's layers in their order are ours, only the names differ.
+def read_keras_weights(path: Any, names: Sequence[str]) -> dict[str, numpy.ndarray]:
+    """Read the published `weights.h5`, whose layers have the same order and other names.
 
     Args:
       path: weights that Keras's save_weights wrote, or a whole model as HDF5.
@@ -68,7 +74,7 @@ def read_keras_weights(path, names):
     Returns:
       {variable name: float32 array}.
     Raises:
-      OSError, KeyError, ValueError: no such file.
+      OSError, KeyError, ValueError: the file cannot be read or belongs to another network.
     """
     with h5py.File(path) as file:
         groups = file.get("model_weights", file)
@@ -80,28 +86,28 @@ def read_keras_weights(path, names):
 
 
 class AllCNN(tf.Module):
-    """The network under its variable names.
+    """The network to train.
 
     Args:
-      shapes: of the module's function of that name.
+      shapes: see `variable_shapes`.
     """
 
-    def __init__(self, shapes):
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()
         self._values = {name: tf.Variable(_glorot_uniform(shape), name=name) for name, shape in shapes.items()}
 
-    def __call__(self, images, training=False, seed=None):
-        """(logits float32 [N, C], None) of float32 [N, 100, 100, 3]; it has neither dropout nor an auxiliary head."""
+    def __call__(self, images: tf.Tensor, training: bool = False, seed: Any = None) -> tuple[tf.Tensor, None]:
+        """Return (logits float32 [N, C], None) of float32 [N, 100, 100, 3]; there is no dropout or auxiliary head."""
         return _logits(images, self._values), None
 
-    def named_variables(self):
-        """{variable name: tf.Variable}."""
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Return the variables by name."""
         return self._values
 
 
-def _logits(images, values):
+def _logits(images: tf.Tensor, values: Mapping[str, Any]) -> tf.Tensor:
     for layer in ("AllCNN/Conv_1", "AllCNN/Conv_2"):
-        # Two pixels of zeros on every side, as in the published network, are what SAME means here.
+        # SAME pads two pixels of zeros on every side here, like the published network.
         images = tf.nn.conv2d(images, values[f"{layer}/weights"], 1, "SAME")
         images = tf.nn.relu(tf.nn.bias_add(images, values[f"{layer}/biases"]))
     images = tf.nn.max_pool2d(images, 2, 2, "VALID")
@@ -110,6 +116,6 @@ def _logits(images, values):
     return tf.nn.bias_add(tf.matmul(flat, weights), values[f"{HEAD}/biases"])
 
 
-def _glorot_uniform(shape):
-    """Glorot & Bengio (2010), the published network's start; biases are zero."""
+def _glorot_uniform(shape: tuple[int, ...]) -> tf.Tensor:
+    """Return initial weights as in the published network (Glorot & Bengio, 2010); biases are zero."""
     return tf.zeros(shape) if len(shape) == 1 else tf.initializers.GlorotUniform()(shape)

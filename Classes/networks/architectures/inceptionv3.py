@@ -1,11 +1,15 @@
-"""TF-Slim's Inception V3, the network of this project's beginning; it is built by inception_v3 and inception_utils."""
+"""TF-Slim's Inception V3, the historic network; inception_v3.py and inception_utils.py build it."""
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import h5py
 import numpy
+import tensorflow as tf
 
 from Classes import inception_utils, inception_v3
+from Classes.common.config import Configuration
 from Classes.imaging import network_input
 from Classes.networks import download_weights
 
@@ -18,46 +22,48 @@ PRETRAINED = download_weights.WEIGHTS_FOLDER
 SKIP_RESTORE = ("InceptionV3/Logits/", "InceptionV3/AuxLogits/Conv2d_2b_1x1/")
 
 
-def input_spec(configuration):
-    """How it sees an image: `ImageSize` pixels, as (pixel - Mean) / Mean."""
+def input_spec(configuration: Configuration) -> network_input.InputSpec:
+    """Return the input spec: `ImageSize` pixels, scaled to (pixel - Mean) / Mean."""
     mean = float(configuration["Mean"])
     return network_input.InputSpec(configuration["ImageSize"], mean, mean)
 
 
-def variable_shapes(configuration, blocks=()):
-    """{TF-Slim name: shape}; with the auxiliary head where the training of `blocks` needs it."""
+def variable_shapes(configuration: Configuration, blocks: Sequence[str] = ()) -> dict[str, tuple[int, ...]]:
+    """Return the shapes by TF-Slim name; the auxiliary head is included if training `blocks` needs it."""
     auxiliary = _needs_aux_head(configuration, blocks)
     return inception_v3.variable_shapes(
         configuration["NumClasses"], configuration["ImageSize"], configuration["DepthMultiplier"], auxiliary
     )
 
 
-def build_trainable(configuration, blocks, steps):
-    """inception_v3.InceptionV3 for a training of `blocks` over `steps` steps."""
+def build_trainable(configuration: Configuration, blocks: Sequence[str], steps: int) -> inception_v3.InceptionV3:
+    """Build the network to train `blocks` for `steps` steps."""
     return inception_v3.InceptionV3(
         configuration["NumClasses"],
         configuration["DepthMultiplier"],
         blocks,
         _needs_aux_head(configuration, blocks),
-        # An average with a longer memory than the run would still hold the first, random statistics at its end.
+        # With a larger decay a short run would end with a moving average of its first, random statistics.
         decay=min(configuration["BatchNormDecay"], max(0.5, 1 - 10 / steps)),
         keep=1 - configuration["DropoutRate"],
     )
 
 
-def build_inference_graph(configuration, arrays, folded=True):
-    """The answering network as a tf.Graph: batch norm folded for the stick, or as it was trained."""
+def build_inference_graph(
+    configuration: Configuration, arrays: Mapping[str, numpy.ndarray], folded: bool = True
+) -> tf.Graph:
+    """Build the inference network, with folded batch norms or as it was trained."""
     values = inception_utils.fold_batch_norm(arrays) if folded else arrays
     return inception_v3.inference_graph(
         values, configuration["ImageSize"], configuration["DepthMultiplier"], folded=folded
     )
 
 
-def read_keras_weights(path, names):
-    """Keras's `inception_v3_weights_tf_dim_ordering_tf_kernels*.h5` under TF-Slim's names.
+def read_keras_weights(path: Any, names: Sequence[str]) -> dict[str, numpy.ndarray]:
+    """Read Keras's `inception_v3_weights_tf_dim_ordering_tf_kernels*.h5` under TF-Slim's names.
 
-    TF-Slim creates its layers in the order in which Keras numbers them, so the n-th convolution of one is the n-th of
-    the other; a test holds the features of both networks against each other.
+    TF-Slim creates its layers in the order in which Keras numbers them, so their n-th convolutions are the same; a test
+    compares the features of both networks.
     """
     with h5py.File(path) as file:
         groups = file.get("model_weights", file)
@@ -78,7 +84,7 @@ def read_keras_weights(path, names):
     return arrays
 
 
-def _needs_aux_head(configuration, blocks):
+def _needs_aux_head(configuration: Configuration, blocks: Sequence[str]) -> bool:
     return (
         "AuxLogits" in blocks
         and configuration["AuxiliaryWeight"] > 0
@@ -86,8 +92,8 @@ def _needs_aux_head(configuration, blocks):
     )
 
 
-def _numbered(groups, kind):
-    """The layers of one kind in the order of their numbers, each as {"kernel" or "beta" or ...: array}."""
+def _numbered(groups: Mapping[str, Any], kind: str) -> list[dict[str, numpy.ndarray]]:
+    """Return the layers of one kind in the order of their numbers, each as {"kernel" or "beta" or ...: array}."""
     numbers = {}
     for name in groups:
         match = re.fullmatch(rf"{kind}(?:_(\d+))?", name)
@@ -95,13 +101,13 @@ def _numbered(groups, kind):
             numbers[int(match[1] or 0)] = groups[name]
     layers = []
     for number in sorted(numbers):
-        values = {}
-        numbers[number].visititems(
-            lambda path, item, values=values: (
-                values.__setitem__(path.rpartition("/")[2].split(":")[0], numpy.asarray(item))
+        datasets: dict[str, Any] = {}
+        numbers[number].visititems(datasets.__setitem__)
+        layers.append(
+            {
+                path.rpartition("/")[2].split(":")[0]: numpy.asarray(item)
+                for path, item in datasets.items()
                 if isinstance(item, h5py.Dataset)
-                else None
-            )
+            }
         )
-        layers.append(values)
     return layers
