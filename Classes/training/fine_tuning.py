@@ -74,7 +74,7 @@ class FineTuner(trainers.Trainer):
 
     def logits(self, arrays: Mapping[str, numpy.ndarray]) -> numpy.ndarray:
         """Return the logits, float32 [N, C], of the validation images for the values `arrays` of `network`."""
-        return freeze_graph.validation_logits(self.configuration, self._manifest, arrays)
+        return freeze_graph.validation_logits(self.configuration, self._manifest, dict(arrays))
 
     def batches(self, epoch: int, skip: int) -> Iterable[tuple[tf.Tensor, tf.Tensor]]:
         """Return the batches (images uint8 [B, S, S, 3], labels int64 [B]) of an epoch, without the first `skip`."""

@@ -148,13 +148,15 @@ def test_weights_of_another_network_lie_in_the_folder_unused(tmp_path):
     assert pretrained_weights.resolve_weights(configuration(tmp_path, "InceptionV3")) == folder / "inception_v3.h5"
 
 
-def test_folds_need_kept_features(tmp_path):
+def test_cross_validation_needs_a_network_with_a_global_pool(tmp_path):
     smears.fill(tmp_path, per_class=10)
     setting = configuration(tmp_path, "AllCNN")
     Data.prepare_dataset(setting)
 
-    with pytest.raises(ConfigurationError, match="kept features; AllCNN has none"):
+    with pytest.raises(ConfigurationError) as raised:
         cross_validation.cross_validate(setting, 2)
+
+    assert raised.value.code == "last_layer_only"
 
 
 def test_channels_and_scaling_of_the_card_reach_the_engine(tmp_path):
