@@ -1,20 +1,20 @@
 """Train a network on the shards and freeze it.
 
-python3 Trainer.py                                  # as Required/confs.json says; goes on where a stopped run ended
+python3 Trainer.py                                  # as in Required/confs.json; continues a stopped run
 python3 Trainer.py --set Epochs=10                  # the same, shorter
-python3 Trainer.py --set TrainableScopes=Mixed_7a   # train from that block upwards instead of the last layer alone
+python3 Trainer.py --set TrainableScopes=Mixed_7a   # train this block and all after it, not only the last layer
 python3 Trainer.py --set Pretrained=none            # from random weights, end to end
 python3 Trainer.py --set Network=AllCNN             # the small network instead of Inception V3
-python3 Trainer.py --set Network=AllCNN Import DIR  # its published weights (weights.h5, model.json) as they are
-python3 Trainer.py Quantize                         # the same model in int8, faster, where its verdicts stay
+python3 Trainer.py --set Network=AllCNN Import DIR  # its published weights (weights.h5, model.json), without training
+python3 Trainer.py Quantize                         # the same model in int8, faster, if its results stay the same
 python3 Trainer.py Export                           # the trained model for TensorFlow Serving and other model servers
 python3 Trainer.py Compile                          # the trained model for the Movidius stick, Model/ALL.graph
 
 Reads the shards in Model/Data and the pretrained weights in Model/Pretrained. Writes checkpoints, TensorBoard events
-and run.json to Model/_logs, the images' features to Model/Features, the frozen graph to Model/ALLGraph.pb and its
-model card to Model/ALLGraph.json. Import writes the last two alone. Quantize reads them and the shards, writes
+and run.json to Model/_logs, the features of the images to Model/Features, the frozen graph to Model/ALLGraph.pb and its
+model card to Model/ALLGraph.json. Import writes only the last two. Quantize reads them and the shards, writes
 Model/ALLGraph.int8.xml and .bin, and needs NNCF (pip install -r Required/requirements-int8.txt). Export writes the next
-version below Model/Export. Compile has the stick's own compiler write Model/ALL.graph.
+version to Model/Export. Compile runs the compiler of the stick, which writes Model/ALL.graph.
 """
 
 import sys
@@ -34,7 +34,7 @@ def main(arguments=None) -> int:
     parser.add_argument("folder", nargs="?", help="Import: the folder of the published weights")
     options = parser.parse_args(arguments)
     if (options.command == "Import") != bool(options.folder):
-        parser.error("Import wants the folder of the published weights, and nothing else wants one")
+        parser.error("Import needs the folder of the published weights; the other commands take no folder")
     from Classes import Helpers
 
     configuration = Helpers.load_config(options.confs, options.settings)
