@@ -74,11 +74,15 @@ install() {
     cat Required/requirements*.txt >"$venv/$1.done"
 }
 
-# List the files in sub-folders of the data folder, except captured images and names that match the pattern $1.
-images() {
-    find -L "$data" -mindepth 2 -type f ! -name '.*' ! -iname 'Thumbs.db' ! -iname 'desktop.ini' \
-        ! -path '*/__MACOSX/*' ! -path "$captured/*" ! -name "${1-}" 2>/dev/null
-}
+# List the files in sub-folders of the data folder, except captured images and names that match the pattern $1. A folder of
+# captured images is CaptureDir or has the server's log.
+images() (
+    cd "$data" 2>/dev/null || exit 0
+    # shellcheck disable=SC2016 # the arguments of the inner shell
+    find -L . -mindepth 1 -type d -exec sh -c '[ -e "$1/Captured.jsonl" ] || [ "$1" -ef "$2" ]' _ {} "$captured" \; \
+        -prune -o -path './*/*' -type f ! -name '.*' ! -iname 'Thumbs.db' ! -iname 'desktop.ini' \
+        ! -path '*/__MACOSX/*' ! -name "${1-}" -print 2>/dev/null || :
+)
 
 main_job() {
     data=$("$python" -c 'from Classes import Helpers; print(Helpers.load_config().path("DatasetDir"))')

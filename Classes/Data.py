@@ -66,6 +66,7 @@ def build_splits(
     records, unreadable = image_records.decode_all(configuration, ImageRecord, images, assignment)
     for row in unreadable:
         log.warning("Left out: %s", row["reason"])
+    images_sha256 = image_records.hash_images(records)
     tests = held_out.read_test_records(configuration, assignment)
     pairs = near_duplicates.relate(records, tests, configuration["GroupPattern"])
     pairs += near_duplicates.relate_crops(configuration, records, tests)
@@ -84,6 +85,7 @@ def build_splits(
     sources = [record for record in records if not grouping.is_augmented_view(record.path.name)]
     probes = leakage_probe.check_leakage(configuration, sources)
     return splits, {
+        "images_sha256": images_sha256,
         "probes": probes,
         "proof": {**splitting.assert_disjoint({**splits, "test": tests}), **counts},
         "unreadable": unreadable,

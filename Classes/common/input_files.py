@@ -30,6 +30,9 @@ SPECIAL = "a broken link or no file"
 CLOSED = "in a folder that cannot be opened"
 REASONS = (EXTENSION, NESTED, LOOSE, SYSTEM, SPECIAL, CLOSED)
 
+# In every folder that a server captures images into, see upload_store.
+CAPTURE_LOG = "Captured.jsonl"
+
 # Extensions named in one line.
 MOST = 6
 
@@ -97,10 +100,22 @@ def stem(path: str | os.PathLike[str]) -> str:
     return name
 
 
+def is_captured(configuration, folder: str | os.PathLike[str]) -> bool:
+    """Return whether a folder holds images that a server captured, which have no label yet.
+
+    It is `CaptureDir`, or has the log that the server keeps beside them, because the server may use another
+    configuration.
+    """
+    if (pathlib.Path(folder) / CAPTURE_LOG).is_file():
+        return True
+    return os.path.realpath(folder) == os.path.realpath(configuration.path("CaptureDir"))
+
+
 def walk(configuration, folder, leave_out=()) -> tuple[list[pathlib.Path], Skipped]:
     """Sort everything below a folder into images and what is skipped.
 
-    Links are followed; a folder that is reached twice, as by a link to its own parent, is read once.
+    Links are followed; a folder that is reached twice, as by a link to its own parent, is read once. Folders of
+    captured images below `folder` are not entered.
 
     Args:
       configuration: Configuration; `ValidIType` decides which files are images.
@@ -122,6 +137,8 @@ def walk(configuration, folder, leave_out=()) -> tuple[list[pathlib.Path], Skipp
             real = os.path.realpath(place / name)
             if is_system(name):
                 skipped.add(SYSTEM, readable((place / name).relative_to(folder).as_posix()))
+            elif is_captured(configuration, place / name):
+                continue
             elif real not in seen:
                 seen.add(real)
                 entered.append(name)

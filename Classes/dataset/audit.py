@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files, input_files
+from Classes.common import atomic_files, input_files, provenance
 from Classes.common.config import Configuration
 from Classes.dataset import (
     audit_report,
@@ -71,6 +71,7 @@ def audit_dataset(configuration: Configuration, strict: bool = False) -> int:
     records, unreadable = scan_images(configuration, files)
     findings = summarize(configuration, records)
     findings |= {"unreadable": unreadable, "ignored": ignored, "notice": Helpers.DISCLAIMER}
+    findings |= _audited_data(configuration, records)
     findings["problems"] = list_problems(findings)
     folder = configuration.path("ReportDir")
     page = audit_report.render_audit(configuration, findings, records)
@@ -105,6 +106,16 @@ def scan_images(
     for record in records:
         record.split = "test" if record.class_name == TEST else splits.get(record.filename, "")
     return sorted(records, key=lambda record: record.filename), unreadable
+
+
+def _audited_data(configuration: Configuration, records: Sequence[AuditRecord]) -> dict[str, Any]:
+    """Return when and of which images and split the findings are; the split is None before Data.py has made one."""
+    try:
+        split = atomic_files.read_json(tfrecords.manifest_path(configuration))["content_sha256"]
+    except (OSError, ValueError, LookupError, TypeError):
+        split = None
+    images = image_records.hash_images(record for record in records if record.class_name != TEST)
+    return {"created": provenance.utc_now_iso(), "images_sha256": images, "manifest_sha256": split}
 
 
 def _load_splits(configuration: Configuration) -> dict[str, str]:

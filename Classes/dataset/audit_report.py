@@ -1,6 +1,5 @@
 """Render the audit as one HTML page with images."""
 
-import datetime
 import functools
 import io
 from collections.abc import Sequence
@@ -63,7 +62,6 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
         "audit.html",
         title="Data audit",
         folder=str(configuration.path("DatasetDir")),
-        created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         findings=findings,
         thumbnail=thumbnail,
         crossing_first=lambda found: sorted(found, key=lambda each: not any(each[key] for key in BORDERS)),

@@ -260,7 +260,7 @@ def _describe_empty(
     """Describe the folders without images and their content, such as "xyc (108 .xyc)"."""
     found = []
     for path in list_visible(folder):
-        if path.is_dir() and path.name not in files and path != configuration.path("CaptureDir"):
+        if path.is_dir() and path.name not in files and not input_files.is_captured(configuration, path):
             name = input_files.readable(path.name)
             extensions = input_files.extensions(each for each in skipped if each.startswith(f"{name}/"))
             found.append(f"{name} ({extensions})" if extensions else name)

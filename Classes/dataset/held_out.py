@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
-from Classes.common import atomic_files, parallel
+from Classes.common import atomic_files, input_files, parallel
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, ImageError
 from Classes.dataset import discovery, grouping, overlapping_crops, perceptual_hash, tfrecords
@@ -20,7 +20,7 @@ def list_test_files(configuration: Configuration) -> list[pathlib.Path]:
     """Return every file of the test folder, at any depth and with any extension.
 
     A file that is not an image does no harm here, but a missed image would be a leak. Linked folders are followed, each
-    once.
+    once. Images that a server captured are not test images.
 
     Raises:
       DataError: `broken_link`: the target of a link is missing, so it is unknown which images must be held out.
@@ -44,7 +44,8 @@ def list_test_files(configuration: Configuration) -> list[pathlib.Path]:
         here = pathlib.Path(place)
         seen.add(here.resolve())
         # Real folders come before links to them, so that their files keep their own names.
-        ordered = sorted(folders, key=lambda name, here=here: ((here / name).is_symlink(), name))  # type: ignore[misc]
+        inside = [name for name in folders if not input_files.is_captured(configuration, here / name)]
+        ordered = sorted(inside, key=lambda name, here=here: ((here / name).is_symlink(), name))  # type: ignore[misc]
         folders.clear()
         for name in ordered:
             if (here / name).resolve() not in seen:

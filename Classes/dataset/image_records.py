@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
+import json
 import logging
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -174,3 +175,13 @@ def drop_exact_duplicates(records: Iterable[ImageRecord]) -> tuple[list[ImageRec
             duplicates[0]["of"],
         )
     return kept, duplicates
+
+
+def hash_images(records: Iterable[Any]) -> str:
+    """Return what identifies a collection of images before any is split or left out, as 64 hexadecimal digits.
+
+    Args:
+      records: with `filename` and `sha256`, such as ImageRecord; their order does not count.
+    """
+    listed = sorted((record.filename, record.sha256) for record in records)
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()

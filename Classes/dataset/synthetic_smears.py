@@ -83,7 +83,7 @@ def _images(configuration: Configuration) -> list[pathlib.Path]:
     """Return the images below the data folder and the test folder, without captured ones, which have no class yet."""
     found: list[pathlib.Path] = []
     for key in ("DatasetDir", "TestImagePath"):
-        found += input_files.walk(configuration, configuration.path(key), [configuration.path("CaptureDir")])[0]
+        found += input_files.walk(configuration, configuration.path(key))[0]
     return found
 
 

@@ -55,6 +55,7 @@ class Manifest:
       synthetic: whether the images are synthetic.
       sha256: of the classes and splits; equal data sets have equal hashes.
       tests: SHA-256 of the test images that were held out; None if the manifest does not list them.
+      images_sha256: of all images before any was left out, see image_records.hash_images; None in older manifests.
     """
 
     folder: pathlib.Path
@@ -64,6 +65,7 @@ class Manifest:
     synthetic: bool
     sha256: str
     tests: frozenset[str] | None = None
+    images_sha256: str | None = None
 
     def paths(self, split: str) -> list[pathlib.Path]:
         """Return the shards of a split, in order."""
@@ -124,7 +126,8 @@ def write_shards(
     finally:
         with interrupts.defer_signals():
             shutil.rmtree(staging, ignore_errors=True)
-    return Manifest(folder, classes, listed, shards, about["synthetic"], content)
+    images = about.get("images_sha256")
+    return Manifest(folder, classes, listed, shards, about["synthetic"], content, images_sha256=images)
 
 
 def manifest_path(configuration: Configuration) -> pathlib.Path:
@@ -173,7 +176,8 @@ def load_manifest(configuration: Configuration) -> Manifest:
         valid = valid and isinstance(values["synthetic"], bool)
         valid = valid and all(counts[split] == len(splits[split]) for split in SPLITS)
         tests = frozenset(test["sha256"] for test in values["tests"]) if "tests" in values else None
-        found = Manifest(file.parent, classes, splits, shards, values["synthetic"], content, tests)
+        images = values.get("images_sha256")
+        found = Manifest(file.parent, classes, splits, shards, values["synthetic"], content, tests, images)
         hashes = [(file.parent / shard["file"], shard["sha256"]) for shard in shards]
     except FileNotFoundError as error:
         raise DataError(f"{file}: there are no shards yet. {again}", "no_shards") from error

@@ -140,7 +140,7 @@ def _plots(configuration: Configuration, card: model_card.ModelCard, metrics: di
         "reliability.png": "Reliability: accuracy by confidence",
     }
     history = {} if card.imported else tensorboard_events.read_scalars(configuration.path("LogDir"))
-    if history:
+    if history and _is_run_of(card, configuration.path("LogDir")):
         plots.plot_training_curves(folder / "curves.png", history)
         titles["curves.png"] = "Training"
     return [
@@ -148,6 +148,15 @@ def _plots(configuration: Configuration, card: model_card.ModelCard, metrics: di
         for name, title in titles.items()
         if (folder / name).is_file()
     ]
+
+
+def _is_run_of(card: model_card.ModelCard, folder: pathlib.Path) -> bool:
+    """Return whether LogDir is known to hold the training run of the model."""
+    try:
+        identity = atomic_files.read_json(folder / "run.json").get("identity")
+    except (OSError, ValueError, AttributeError):
+        return False
+    return identity is not None and identity == card.training.get("run")
 
 
 def _examples(
@@ -211,7 +220,9 @@ def _data(manifest: tfrecords.Manifest, audit: dict[str, Any] | None) -> dict[st
         for name, probe in (audit or {}).get("probes", {}).items()
         if probe.get("auc") is not None
     ]
+    audit_left_out = _audit_left_out(manifest, audit)
     return {
+        "audit_left_out": audit_left_out,
         "counts": {split: len(items) for split, items in manifest.splits.items()},
         "group_counts": [len(names) for names in groups.values()],
         "shared_groups": len(groups["train"] & groups["validation"]),
@@ -220,3 +231,16 @@ def _data(manifest: tfrecords.Manifest, audit: dict[str, Any] | None) -> dict[st
         "audit_lists": AUDIT_LISTS,
         "audit_probes": probes,
     }
+
+
+def _audit_left_out(manifest: tfrecords.Manifest, audit: dict[str, Any] | None) -> str:
+    """Return why an audit is not of the data set on which the model was evaluated; "" if it is or if there is none."""
+    if audit is None:
+        return ""
+    images, split = audit.get("images_sha256"), audit.get("manifest_sha256")
+    made = f"The audit of {audit.get('created', 'an unknown date')} is left out"
+    if images is None or images != manifest.images_sha256:
+        return f"{made}: it is not known to be of these images."
+    if split not in (None, manifest.sha256):
+        return f"{made}: it is of another split (data set {split})."
+    return ""

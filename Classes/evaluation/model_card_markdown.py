@@ -50,6 +50,9 @@ def render_model_card(
         basis_name=BASIS_NAMES[metrics.get("basis", "held_out")],
         images=sum(map(len, manifest.splits.values())),
         known_patients=known_patients(manifest),
+        shared_groups=len(set.intersection(*({item["group"] for item in items} for items in manifest.splits.values()))),
+        # Imported weights may have been quantized on other images than these.
+        int8_on_these_images=bool(int8) and int8.get("manifest_sha256", manifest.sha256) == manifest.sha256,
         confident_probability=int8_acceptance.CONFIDENT_PROBABILITY,
         int8_missing_proof=None if int8.get("shown", True) else int8_acceptance.missing_proof(int8, int8["margin"]),
         operating_point_metrics=OPERATING_POINT_METRICS,

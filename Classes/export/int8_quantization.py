@@ -87,6 +87,7 @@ def _first_accepted(configuration: Configuration, card: model_card.ModelCard) ->
             if not proven:
                 log.warning("%s.", int8_acceptance.missing_proof(comparison, margin))
             about = {"calibration_images": len(images), "margin": margin, "shown": proven, "in_float": float_names}
+            about["manifest_sha256"] = tfrecords.load_manifest(configuration).sha256
             created = provenance.utc_now_iso()
             return dataclasses.replace(staged, int8={**(staged.int8 or {}), **comparison, **about, "created": created})
         log.info("Rejected: %s.", reasons)

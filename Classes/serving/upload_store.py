@@ -14,10 +14,10 @@ import re
 import threading
 from typing import Any
 
-from Classes.common import atomic_files, provenance
+from Classes.common import atomic_files, input_files, provenance
 from Classes.serving.predictor import PredictionResult
 
-LOG_NAME = "Captured.jsonl"
+LOG_NAME = input_files.CAPTURE_LOG
 
 # Fraction of the size that is freed if the folder is full. Freeing rewrites the log, so it should happen rarely.
 FREED_FRACTION = 0.1
@@ -46,6 +46,8 @@ class UploadStore:
         # Only the owner may read images of patients.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic_files.remove_stale_temp_files(folder)
+        # Data.py recognizes the folder by it, whatever its own CaptureDir is.
+        (folder / LOG_NAME).touch()
         self._folder, self._max_bytes = folder, max_bytes
         self._failing = self._dropping = False
         files = [(path, path.stat()) for path in folder.iterdir() if _is_image(path)]

@@ -290,3 +290,22 @@ def test_a_resolution_of_nothing_by_nothing_has_a_report(folder):
 
     assert found["formats"] == {"png": 2 * COUNT - 1, "tiff": 1}
     assert found["probes"]["file format and metadata"]["auc"] is not None
+
+
+@pytest.mark.slow
+def test_an_audit_states_its_images_and_its_split(tmp_path):
+    smears.fill(tmp_path, per_class=20, test=2)
+    before = check(tmp_path)[1]
+    Data.prepare_dataset(configuration(tmp_path))
+    values = json.loads((tmp_path / "Model/Data/ALL_manifest.json").read_text())
+
+    after = check(tmp_path)[1]
+    smears.capture(tmp_path / "Model/Data/Inbox")
+    with_captured = check(tmp_path)[1]
+    put(tmp_path, "Data/1/another_1.png", content=smears.png(smears.cell(True, 99)))
+    grown = check(tmp_path)[1]
+
+    assert (before["manifest_sha256"], after["manifest_sha256"]) == (None, values["content_sha256"])
+    assert {each["images_sha256"] for each in (before, after, with_captured)} == {values["images_sha256"]}
+    assert grown["images_sha256"] != after["images_sha256"]
+    assert before["created"] <= after["created"]

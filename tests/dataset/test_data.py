@@ -336,3 +336,20 @@ def test_real_cells(tmp_path):
     assert sum(map(len, values["splits"].values())) == 600
     assert values["unreadable"] == []
     assert {shard["count"] for shard in values["shards"] if shard["split"] == "train"} <= {43, 44}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Data/Inbox", "Data/1/Inbox", "Test/Inbox"])
+def test_captured_images_are_neither_a_class_nor_test_images(tmp_path, name):
+    smears.fill(tmp_path, per_class=20)
+    found = configuration(tmp_path)
+    Data.prepare_dataset(found)
+    before = manifest(tmp_path)
+
+    # The same image as smear 1 of class 1.
+    smears.capture(tmp_path / "Model" / name)
+    Data.prepare_dataset(found)
+
+    after = manifest(tmp_path)
+    for key in ("classes", "splits", "held_out", "images_sha256", "ignored"):
+        assert after[key] == before[key], key

@@ -78,10 +78,9 @@ def test_real_images_stop_it(configuration, tmp_path, place):
     assert [path.name for path in tmp_path.rglob("*.*")] == ["cell.PNG"]
 
 
-def test_captured_images_do_not_stop_it(configuration, tmp_path):
-    folder = tmp_path / "Model/Data/Captured"
-    folder.mkdir(parents=True)
-    (folder / "cell.png").write_bytes(smears.png(smears.cell(True, 1)))
+@pytest.mark.parametrize("name", ["Data/Captured", "Data/Inbox", "Data/Inbox/2026", "Data/1/Inbox", "Test/Inbox"])
+def test_captured_images_do_not_stop_it(configuration, tmp_path, name):
+    smears.capture(tmp_path / "Model" / name)
 
     assert synthetic_smears.create_demo_dataset(configuration) == 0
 

@@ -1,9 +1,11 @@
+import dataclasses
 import json
 import re
 
 import numpy
 import pytest
 
+from Classes.common import atomic_files
 from Classes.dataset import tfrecords
 from Classes.dataset.image_records import ImageRecord
 from Classes.evaluation import (
@@ -87,6 +89,9 @@ def test_names_and_findings_are_escaped(measured):
     (measured.path("ReportDir") / "Data.json").write_text(
         json.dumps(
             {
+                "created": "2026-01-02T03:04:05+00:00",
+                "images_sha256": hash_images(measured),
+                "manifest_sha256": None,
                 "problems": [{"title": "<b>copies</b>", "text": "a & b"}],
                 "exact": [1, 2],
                 "probes": {"size": {"auc": 0.5, "interval": [0.25, 0.75]}, "none": {"auc": None, "interval": None}},
@@ -117,6 +122,60 @@ def test_only_folds_of_this_data_set_are_shown(measured):
         assert ("<td>2</td><td>0.9000</td>" in page(measured)) == shown
         assert ("<td>spread</td><td>0.0125</td>" in page(measured)) == shown
         assert ("2 folds: 0.9000, 0.9000; mean 0.9000, spread 0.0125." in markdown(measured)) == shown
+
+
+def hash_images(configuration):
+    """The hash of all images, which is written into the manifest here because no Data.py wrote it."""
+    path = tfrecords.manifest_path(configuration)
+    atomic_files.write_json(path, {**atomic_files.read_json(path), "images_sha256": "a" * 64})
+    return "a" * 64
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({}, True),
+        ({"manifest_sha256": None}, True),
+        ({"manifest_sha256": "0" * 64}, False),
+        ({"images_sha256": "0" * 64}, False),
+        ({"images_sha256": None}, False),
+    ],
+)
+def test_an_audit_of_other_data_is_left_out(measured, change, shown):
+    found = {
+        "created": "2026-01-02T03:04:05+00:00",
+        "images_sha256": hash_images(measured),
+        "manifest_sha256": tfrecords.load_manifest(measured).sha256,
+        "problems": [{"title": "Copies", "text": "found long ago"}],
+    }
+    (measured.path("ReportDir") / "Data.json").write_text(json.dumps({**found, **change}))
+
+    write(measured)
+
+    assert ("found long ago" in page(measured)) == shown
+    assert ('href="Data.html"' in page(measured)) == shown
+    assert found["created"] in page(measured), "the date is stated either way"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("run", "shown"), [("this one", True), ("another", False), (None, False)])
+def test_curves_of_another_run_are_left_out(measured, monkeypatch, run, shown):
+    tags = ("Validation_losses/Total_Loss", "Validation_Accuracy")
+    scalars = {tag: [(1, 0.5), (2, 0.75)] for tag in tags}
+    monkeypatch.setattr(tensorboard_events, "read_scalars", lambda folder: scalars)
+    atomic_files.write_json(measured.path("LogDir") / "run.json", {"identity": "this one"})
+    card = model_card.load_model_card(measured.card)
+    model_card.write_model_card(measured.card, dataclasses.replace(card, training={"run": run}))
+
+    write(measured)
+
+    assert ('alt="Training"' in page(measured)) == shown
+
+
+@pytest.mark.slow
+def test_the_model_card_claims_nothing_about_stains_and_precision_that_was_not_measured(measured):
+    assert not re.search(r"one (stain|camera|laborator)|hundredths", markdown(measured))
 
 
 def markdown(configuration):

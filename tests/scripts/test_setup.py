@@ -258,11 +258,15 @@ def test_nested_images_are_never_replaced_by_synthetic_ones(place, name):
     assert "Data.py Demo" not in place.run("Run").calls
 
 
-@pytest.mark.parametrize("name", ["Captured/2026/cell.png", "0/Thumbs.db", "__MACOSX/0/._cell.png"])
+@pytest.mark.parametrize(
+    "name", ["Captured/2026/cell.png", "Inbox/cell.png", "1/Inbox [2]/cell.png", "0/Thumbs.db", "__MACOSX/0/._cell.png"]
+)
 def test_captured_images_and_system_files_are_no_data(place, name):
     path = place.project / "Model" / "Data" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
+    if "Inbox" in name:
+        (path.parent / "Captured.jsonl").touch()
     assert "Data.py Demo" in place.run("Run").calls
 
 

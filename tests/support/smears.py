@@ -5,6 +5,8 @@ import io
 import numpy
 import PIL.Image
 
+from Classes.serving import upload_store
+
 
 def png(image):
     """PNG bytes of a uint8 array [H, W, 3]."""
@@ -33,3 +35,9 @@ def fill(folder, per_class=20, test=0):
             path = folder / inside / f"Toy{number:03d}_{positive}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png(cell(positive, number)))
+
+
+def capture(folder):
+    """What a server with Capture leaves in a folder: an image without a label, and the log beside it."""
+    upload_store.UploadStore(folder, 1 << 20).close()
+    (folder / f"{1:064x}.png").write_bytes(png(cell(True, 1)))
