@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, flushed, renamed. Folders that one run at a time writes into."""
+"""Atomic files: written to a temporary file, flushed, then renamed. Locks: one run at a time writes to a folder."""
 
 import contextlib
 import errno
@@ -17,6 +17,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
 
 from Classes.common.errors import ALLError
 
@@ -24,45 +26,44 @@ try:
     import fcntl
 except ImportError:
     # Windows, where Client.py works too.
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
-# What a file system answers that lacks a function, such as locks or the flushing of a folder: network shares (NFS,
+# Errors of a file system that does not support a function, such as locks or fsync on a folder: network shares (NFS,
 # CIFS, vboxsf, sshfs, Lustre) and other FUSE mounts.
 LACKING = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL, errno.ENOTTY, errno.EBADF}
 
-# What the system answers if a place may not be written, such as a folder that is mounted read-only.
+# Errors of a place that must not be written to, such as a folder that is mounted read-only.
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
-# Seconds that a lock is waited for, between two attempts to get it, and until a temporary file of another machine, of
-# which nobody here can tell whether it still runs, counts as left behind.
+# Seconds: how long to wait for a lock, the pause between two attempts, and the age at which a temporary file of another
+# machine counts as abandoned, since it is unknown whether its process still runs.
 PATIENCE, PAUSE, ABANDONED = 600, 0.1, 86400
 
-# Tells this process from one that had the same number before, which in a container is usual.
+# Distinguishes this process from an earlier one with the same number, which is common in containers.
 PROCESS = secrets.token_hex(3)
 
 log = logging.getLogger("Files")
 
 _held = threading.local()
 
-# A name that `beside` makes: of what, and of which process; one without a process is of an earlier version.
+# A name made by `temp_path_for`: final name and process. Names without a process come from an earlier version.
 TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{12}(?:\.(\d+)-([0-9a-f]{6})-([0-9a-f]{8}))?\.tmp")
 
 
 @contextlib.contextmanager
-def atomic_replace(path, into=False):
-    """Yield a temporary path; on success its content is flushed and becomes that of `path`, else it is removed.
+def atomic_replace(path: str | os.PathLike[str], into: bool = False) -> Iterator[pathlib.Path]:
+    """Yield a temporary path. On success its content is flushed and replaces `path`; otherwise it is removed.
 
-    The temporary file lies beside `path` and is renamed, so that `path` is whole at any time. A symbolic link stays and
-    what it points to is replaced. What cannot be replaced is written into: devices, pipes, /dev/stdout, and a file
-    that is mounted by itself.
+    The temporary file lies in the same folder and is renamed, so that `path` is complete at any time. A symbolic link
+    stays, and its target is replaced. Devices, pipes, /dev/stdout and bind-mounted files cannot be replaced and are
+    written in place.
 
     Args:
-      path: the file to replace; its folder is made when it is missing.
-      into: also write into a file of a folder that may not be written, which is not whole meanwhile.
+      path: the file to replace; its folder is created if it is missing.
+      into: also write a file in place if its folder is not writable; the file is incomplete meanwhile.
     Raises:
-      OSError: naming `path`. Whoever gives the temporary path to a library has to know that it reports a full disk:
-        Pillow does not.
+      OSError: names `path`. A library that writes to the temporary path must report a full disk; Pillow does not.
     """
     path = pathlib.Path(path)
     make(path.parent)
@@ -85,17 +86,17 @@ def atomic_replace(path, into=False):
         except OSError as error:
             if error.errno is None or error.filename not in (None, str(temporary)):
                 raise
-            # What Python reports of a full disk names no file, and the temporary one means nothing to the user.
+            # Python names no file if the disk is full, and the temporary name means nothing to the user.
             raise OSError(error.errno, error.strerror, str(final(path))) from error
 
 
-def put(made, path, into=False):
-    """Make the content of a whole file that of `path`, as `replacing` does.
+def put(made: str | os.PathLike[str], path: str | os.PathLike[str], into: bool = False) -> None:
+    """Move a complete file to `path`, as `atomic_replace` does.
 
     Args:
-      made: a file, which is gone afterwards.
-      path: what is replaced, or written into if it cannot be replaced.
-      into: never replace it.
+      made: the file; it is gone afterwards.
+      path: replaced, or written in place if it cannot be replaced.
+      into: always write in place.
     Raises:
       OSError: it cannot be written.
     """
@@ -105,7 +106,7 @@ def put(made, path, into=False):
             made.replace(target)
             return
         except OSError as error:
-            # A file that is mounted by itself, as containers do, cannot be renamed onto.
+            # A bind-mounted file, as in containers, cannot be the target of a rename.
             if error.errno not in (errno.EBUSY, errno.EXDEV):
                 raise
     with open(made, "rb") as content, _into(path) as sink:
@@ -113,15 +114,15 @@ def put(made, path, into=False):
     made.unlink()
 
 
-def followed(path):
-    """The file that a path means, which may be replaced.
+def followed(path: str | os.PathLike[str]) -> pathlib.Path | None:
+    """Return the file that can be replaced to write to a path.
 
     Args:
-      path: a path whose symbolic links are followed; it need not exist.
+      path: its symbolic links are followed; it need not exist.
     Returns:
-      pathlib.Path, or None for a device, a pipe, a socket or an open file of a process, which can only be written into.
+      None for a device, a pipe, a socket or an open file of a process, which can only be written in place.
     Raises:
-      OSError: the links lead in a circle.
+      OSError: the links form a loop.
     """
     path = _end(path)
     if _is_descriptor(path) or str(path.parent) == "/dev":
@@ -129,21 +130,21 @@ def followed(path):
     return None if path.exists() and not (path.is_file() or path.is_dir()) else path
 
 
-def rotated(path, most):
-    """What logging.handlers.RotatingFileHandler gets for a log, so that it renames neither a link nor a device.
+def rotated(path: str | os.PathLike[str], most: int) -> tuple[str | os.PathLike[str], str, int]:
+    """Return path, mode and maximum bytes for logging.handlers.RotatingFileHandler.
+
+    With them the handler renames neither a link nor a device.
 
     Args:
-      path: where the log goes.
-      most: bytes of a file, before the next one begins.
-    Returns:
-      (path, mode, bytes).
+      path: the log file.
+      most: bytes per file before the next one starts.
     """
     target = followed(path)
     return (path, "a", 0) if target is None else (target, "a", most)
 
 
-def _end(path):
-    """The last name in a chain of symbolic links; what lies behind /proc/self/fd/1 has no name that counts."""
+def _end(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Follow symbolic links, but not /proc/self/fd/1, whose target has no usable name."""
     path = pathlib.Path(path)
     for _ in range(40):
         if _is_descriptor(path) or not path.is_symlink():
@@ -152,43 +153,43 @@ def _end(path):
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
-def _is_descriptor(path):
+def _is_descriptor(path: pathlib.Path) -> bool:
     return re.fullmatch(r"/dev/fd|/proc/\d+(/task/\d+)?/fd", os.path.realpath(path.parent)) is not None
 
 
-def _is_own(path):
-    """Whether a path is a descriptor of this process."""
+def _is_own(path: pathlib.Path) -> bool:
+    """Return whether a path is a file descriptor of this process."""
     return path.name.isdecimal() and os.path.realpath(path.parent) in ("/dev/fd", f"/proc/{os.getpid()}/fd")
 
 
-def takes(path):
-    """Whether what cannot be replaced (`followed` is None) can be written into."""
+def takes(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path for which `followed` is None can be written in place."""
     end = _end(path)
-    # The system would judge the file behind the descriptor, which may be another user's pipe.
+    # os.access would check the file behind the descriptor, which may be another user's pipe.
     return _is_own(end) or os.access(end, os.W_OK)
 
 
-def _only_into(path):
-    """Whether a file can be written into, but not be replaced, since nothing may be created beside it."""
+def _only_into(path: pathlib.Path) -> bool:
+    """Return whether a file is writable, but not its folder, so that it can only be written in place."""
     return path.is_file() and os.access(path, os.W_OK) and not os.access(path.parent, os.W_OK | os.X_OK)
 
 
-def _into(path):
-    """A device, a pipe, an open file or a file as it is there, open for writing."""
+def _into(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open a device, a pipe, an open file or a file for writing in place."""
     end = _end(path)
     if not _is_descriptor(end):
         return _reached(end)
     if _is_own(end):
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
-        # Opened anew, a file that a shell redirects to would be written from its beginning.
+        # Opening it again would overwrite the beginning of a file that a shell redirects to.
         return open(os.dup(int(end.name)), "wb")
     return open(end, "ab")
 
 
-def _reached(path):
-    """The same of what has a name of its own; a pipe is there for PATIENCE seconds until somebody reads from it."""
-    # Never created: a mistyped name in /dev would become a file there.
+def _reached(path: pathlib.Path) -> IO[bytes]:
+    """Open a path for writing in place; wait up to PATIENCE seconds for a reader of a pipe."""
+    # Without O_CREAT: a mistyped name in /dev would become a file there.
     flags = os.O_WRONLY | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     deadline = time.monotonic() + PATIENCE
     while path.is_fifo():
@@ -204,11 +205,11 @@ def _reached(path):
     return open(os.open(path, flags), "wb")
 
 
-def make(folder):
-    """Make a folder, and those above it, where it is missing.
+def make(folder: str | os.PathLike[str]) -> None:
+    """Create a folder and its parents if they are missing.
 
     Raises:
-      OSError: it cannot be made, or is a link to a folder that is not there, such as one of a share not mounted.
+      OSError: it cannot be created, or it is a link to a missing folder, such as one on a share that is not mounted.
     """
     folder = pathlib.Path(folder)
     try:
@@ -219,102 +220,104 @@ def make(folder):
         raise
 
 
-def temp_path_for(path):
-    """A temporary name in the folder of `path`, which `sweep` removes if its writer has been killed."""
-    # Not by tempfile, whose files nobody but their owner may read. A file name has 255 bytes at most.
+def temp_path_for(path: pathlib.Path) -> pathlib.Path:
+    """Return a temporary name beside `path`; `remove_stale_temp_files` removes it if its writer was killed."""
+    # Not tempfile, whose files only their owner can read. A file name has 255 bytes at most.
     name = _final_name(path.name)[:50]
     return path.with_name(f".{name}.{secrets.token_hex(6)}.{os.getpid()}-{PROCESS}-{_place()}.tmp")
 
 
 @functools.cache
-def _place():
-    """Eight hexadecimal digits that tell apart where process numbers mean different processes."""
-    try:
-        namespace = pathlib.Path("/proc/self/ns/pid").readlink()
-    except OSError:
-        namespace = ""
+def _place() -> str:
+    """Identify the host and process namespace, within which process numbers are unique, as 8 hexadecimal digits."""
+    namespace = ""
+    with contextlib.suppress(OSError):
+        namespace = str(pathlib.Path("/proc/self/ns/pid").readlink())
     return hashlib.sha256(f"{platform.node()} {namespace}".encode()).hexdigest()[:8]
 
 
-def final(path):
-    """The path that a file gets when it and the folders it is made in are renamed from their names of `beside`."""
+def final(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Return the path that a file will have once it and its folders are renamed from their temporary names."""
     return pathlib.Path(*map(_final_name, pathlib.Path(path).parts))
 
 
-def _final_name(name):
-    # A file that replaces another within such a folder may have been made anew itself.
+def _final_name(name: str) -> str:
+    # A temporary file inside a temporary folder can have a nested name.
     while found := TEMPORARY.fullmatch(name):
         name = found[1]
     return name
 
 
-def write_atomic(path, content, into=False):
-    """Write bytes or text to `path` as a whole; `into` as for `replacing`."""
+def write_atomic(path: str | os.PathLike[str], content: bytes | str, into: bool = False) -> None:
+    """Write bytes or UTF-8 text atomically; `into` as for `atomic_replace`."""
     with atomic_replace(path, into) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def write_json(path, content, into=False):
-    """Write `content` as indented JSON; NaN and infinity are refused, since JSON has neither."""
+def write_json(path: str | os.PathLike[str], content: Any, into: bool = False) -> None:
+    """Write indented JSON atomically; ValueError for NaN and infinity, which JSON does not have."""
     write_atomic(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", into)
 
 
-def with_checksum(content):
-    """A dict with the hash of the rest of it as `content_sha256`."""
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy with the SHA-256 of all other entries as `content_sha256`."""
     rest = {key: value for key, value in content.items() if key != "content_sha256"}
     digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
     return {**rest, "content_sha256": digest}
 
 
-def checksum_ok(content):
-    """Whether a dict is as it was when it was `sealed`; one without a hash is older, or was changed on purpose."""
-    return "content_sha256" not in content or content["content_sha256"] == with_checksum(content)["content_sha256"]
+def checksum_ok(content: Mapping[str, Any]) -> bool:
+    """Return whether the checksum matches; a dict without one is older or was changed on purpose, and passes."""
+    return "content_sha256" not in content or bool(
+        content["content_sha256"] == with_checksum(content)["content_sha256"]
+    )
 
 
-def read_json(path):
-    """The content of a JSON file; what no JSON file of ours can hold is refused.
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file strictly.
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: no JSON in UTF-8, or with NaN, infinity, a number beyond any, half a character or endless brackets.
+      ValueError: it is not JSON in UTF-8, or it has NaN, infinity, an overflowing number, a lone surrogate or too deep
+        nesting.
     """
     return parse_json(pathlib.Path(path).read_text(encoding="utf-8-sig"))
 
 
-def parse_json(text):
-    """As `read_json`, of a text."""
+def parse_json(text: str) -> Any:
+    """Parse JSON text as strictly as `read_json`."""
     try:
         values = json.loads(text, parse_constant=_reject_constant, parse_float=_parse_finite_float)
     except RecursionError as error:
-        raise ValueError("too many brackets in one another") from error
+        raise ValueError("nested too deeply") from error
     if "\\ud" in text.lower():
-        # Half a character can be spelled, but neither shown nor written nor be part of a file's name.
+        # A lone surrogate can be escaped in JSON, but can neither be printed nor written nor be part of a file name.
         json.dumps(values, ensure_ascii=False).encode()
     return values
 
 
-def _parse_finite_float(text):
+def _parse_finite_float(text: str) -> float:
     value = float(text)
     return value if math.isfinite(value) else _reject_constant(text)
 
 
-def _reject_constant(text):
-    raise ValueError(f"{text} is no JSON number")
+def _reject_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a JSON number")
 
 
-def fsync_path(path):
-    """Make a file's content, or a folder's entries, survive a power cut, as far as the file system can.
+def fsync_path(path: str | os.PathLike[str]) -> None:
+    """Flush a file's content, or a folder's entries, to disk, as far as the file system supports it.
 
     Raises:
-      OSError: naming `path`: its content could not be written.
+      OSError: names `path`: its content cannot be written.
     """
     is_folder = pathlib.Path(path).is_dir()
     try:
-        # Windows flushes only what is open for writing.
+        # Windows flushes only files that are open for writing.
         descriptor = os.open(path, os.O_RDWR if os.name == "nt" and not is_folder else os.O_RDONLY)
     except OSError:
         if is_folder:
-            # Windows opens no folder, and nobody one that he may write into but not list.
+            # Windows cannot open folders, and no system opens a folder that may be written to but not listed.
             return
         raise
     try:
@@ -322,7 +325,7 @@ def fsync_path(path):
     except OSError as error:
         if error.errno not in LACKING:
             raise OSError(error.errno, error.strerror, str(path)) from error
-        # One for each file system, not for each folder.
+        # One warning per file system, not per folder.
         key = os.fstat(descriptor).st_dev
         _warn_once("%s: this file system flushes no folders (%s). A power cut may lose it.", path, error.strerror, key)
     finally:
@@ -330,21 +333,21 @@ def fsync_path(path):
 
 
 @functools.cache
-def _warned(key, message):
-    """A list for each key and message, which is empty until the message is logged."""
+def _warned(key: str | int, message: str) -> list[bool]:
+    """Return one list per key and message; it is empty until the message is logged."""
     return []
 
 
-def _warn_once(message, path, reason, key=None):
-    """Log a warning, once for each `key`, or path."""
+def _warn_once(message: str, path: str | os.PathLike[str], reason: str | None, key: int | None = None) -> None:
+    """Log a warning once per key, or per path."""
     told = _warned(key or str(path), message)
     if not told:
         told.append(True)
         log.warning(message, path, reason)
 
 
-def sha256_file(path):
-    """SHA-256 of a file's content, as 64 hexadecimal digits."""
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         # hashlib.file_digest needs Python 3.11.
         digest = hashlib.sha256()
@@ -353,10 +356,10 @@ def sha256_file(path):
     return digest.hexdigest()
 
 
-def remove_stale_temp_files(folder):
-    """Remove what killed runs left in a folder under names of `beside`; what a living one still writes stays."""
+def remove_stale_temp_files(folder: str | os.PathLike[str]) -> None:
+    """Remove temporary files of killed runs from a folder; those of running processes stay."""
     for leftover in pathlib.Path(folder).glob(".*.tmp"):
-        # What cannot be removed, such as a file that NFS keeps while it is open, is in nobody's way.
+        # A file that cannot be removed, such as one that NFS keeps while it is open, does no harm.
         with contextlib.suppress(OSError):
             if not _is_left(leftover):
                 continue
@@ -366,11 +369,11 @@ def remove_stale_temp_files(folder):
                 leftover.unlink(missing_ok=True)
 
 
-def _is_left(path):
-    """Whether a name is one of `beside` whose writer is no more."""
+def _is_left(path: pathlib.Path) -> bool:
+    """Return whether a path is a temporary file whose writer has ended."""
     parts = TEMPORARY.fullmatch(path.name)
     if not parts or not parts[2]:
-        # Without a process in its name it is of an earlier version.
+        # A name without a process comes from an earlier version.
         return parts is not None
     if parts[4] != _place() or os.name == "nt":
         return time.time() - path.lstat().st_mtime > ABANDONED
@@ -379,7 +382,7 @@ def _is_left(path):
     return not _is_running(int(parts[2]))
 
 
-def _is_running(process):
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -387,30 +390,30 @@ def _is_running(process):
     except (PermissionError, OverflowError):
         pass
     try:
-        # A killed process that nobody has waited for yet still has its number.
+        # A zombie still has its number.
         return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (OSError, IndexError):
         return True
 
 
 @contextlib.contextmanager
-def folder_lock(folder, wait=False):
-    """Hold `folder` for this run, so that two runs never write into it at once; what a killed one left is swept.
+def folder_lock(folder: str | os.PathLike[str], wait: bool = False) -> Iterator[None]:
+    """Lock a folder for this run, so that two runs never write to it at once, and remove stale temporary files.
 
-    Whoever holds it may take it again, under any name of the folder: all outputs of a run may go into one. On a file
-    system without locks a warning is logged instead.
+    The lock is re-entrant under any name of the folder: all outputs of a run may share one. On a file system without
+    locks a warning is logged instead. The system frees the lock when its holder dies.
 
     Args:
-      folder: made when it is missing.
-      wait: for another run that holds it, PATIENCE seconds at most, which is right where that takes but a moment.
+      folder: created if it is missing.
+      wait: wait up to PATIENCE seconds for another run. Use it only for locks that are held for a moment.
     Raises:
-      ALLError: another run holds it (code "folder_in_use"). The system frees the lock when its holder dies.
-      OSError: naming `folder`, if nothing can be written there.
+      ALLError: `folder_in_use`: another run holds the lock.
+      OSError: names `folder`: it is not writable.
     """
     folder = pathlib.Path(folder)
     make(folder)
-    # By process, since a forked one holds nothing.
-    held = _held.__dict__.setdefault(os.getpid(), [])
+    # Per process, since a forked child holds no lock.
+    held = _held.__dict__.setdefault(str(os.getpid()), [])
     with contextlib.ExitStack() as stack:
         if not any(_is_same(folder, other) for other in held):
             stack.enter_context(_locked(folder, wait))
@@ -420,21 +423,22 @@ def folder_lock(folder, wait=False):
         try:
             yield
         except OSError as error:
-            # "Input/output error" by itself helps nobody.
+            # "Input/output error" without a file would not help the user.
             if error.errno is not None and error.filename is None and not isinstance(error, ConnectionError):
                 error.filename = str(folder)
             raise
 
 
-def _is_same(folder, other):
+def _is_same(folder: pathlib.Path, other: pathlib.Path) -> bool:
     try:
         return folder.samefile(other)
     except OSError:
         return False
 
 
-def _locked(folder, wait):
-    """The locked file of a folder, to be closed by the caller; a context without effect if there are no locks."""
+def _locked(folder: pathlib.Path, wait: bool) -> contextlib.AbstractContextManager[Any]:
+    """Return the locked file of a folder; the caller closes it. Without locks, return a context without effect."""
+    reason: str | None = "no locks on this system"
     deadline = time.monotonic() + (PATIENCE if wait else 0)
     stale = 0
     while fcntl is not None:
@@ -444,11 +448,11 @@ def _locked(folder, wait):
             return file
         except OSError as error:
             file.close()
-            # CIFS says EACCES of what another one holds.
+            # CIFS reports EACCES if another process holds the lock.
             if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES):
                 if time.monotonic() >= deadline:
                     raise ALLError(
-                        f"{folder}: another run is writing here; wait for it or stop it first", code="folder_in_use"
+                        f"{folder}: another run is writing here. Wait for it or stop it first.", code="folder_in_use"
                     ) from error
                 time.sleep(PAUSE)
             elif error.errno == errno.ESTALE and stale < 3:
@@ -456,18 +460,16 @@ def _locked(folder, wait):
             else:
                 reason = error.strerror
                 break
-    else:
-        reason = "no locks on this system"
     _warn_once("%s: cannot be locked (%s). Make sure that no other run writes there.", folder, reason)
     return contextlib.nullcontext()
 
 
-def _open_lock(folder):
+def _open_lock(folder: pathlib.Path) -> IO[str]:
     path = folder / ".lock"
     try:
         return open(path, "a")
     except PermissionError as error:
-        # Of another user, who shares the folder: to lock it, reading is enough.
+        # The file belongs to another user who shares the folder; read access is enough to lock it.
         if os.access(folder, os.W_OK | os.X_OK):
             with contextlib.suppress(OSError):
                 return open(path)

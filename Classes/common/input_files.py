@@ -100,7 +100,7 @@ def stem(path: str | os.PathLike[str]) -> str:
     return name
 
 
-def is_captured(configuration, folder: str | os.PathLike[str]) -> bool:
+def is_captured(configuration: Configuration, folder: str | os.PathLike[str]) -> bool:
     """Return whether a folder holds images that a server captured, which have no label yet.
 
     It is `CaptureDir`, or has the log that the server keeps beside them, because the server may use another
@@ -111,26 +111,28 @@ def is_captured(configuration, folder: str | os.PathLike[str]) -> bool:
     return os.path.realpath(folder) == os.path.realpath(configuration.path("CaptureDir"))
 
 
-def walk(configuration, folder, leave_out=()) -> tuple[list[pathlib.Path], Skipped]:
-    """Sort everything below a folder into images and what is skipped.
+def walk(
+    configuration: Configuration, folder: str | os.PathLike[str], leave_out: Iterable[pathlib.Path] = ()
+) -> tuple[list[pathlib.Path], Skipped]:
+    """Sort all files below a folder into images and skipped files.
 
-    Links are followed; a folder that is reached twice, as by a link to its own parent, is read once. Folders of
+    Links are followed. A folder that is reached twice, for example by a link to its parent, is read once. Folders of
     captured images below `folder` are not entered.
 
     Args:
-      configuration: Configuration; `ValidIType` decides which files are images.
-      folder: the folder.
+      configuration: `ValidIType` lists the extensions of images.
       leave_out: folders that are not entered.
     Returns:
       (images by folder and name, Skipped with names relative to `folder`).
     """
-    folder, images, skipped, seen = pathlib.Path(folder), [], Skipped(), {os.path.realpath(each) for each in leave_out}
+    folder, skipped, seen = pathlib.Path(folder), Skipped(), {os.path.realpath(each) for each in leave_out}
+    images: list[pathlib.Path] = []
 
-    def closed(error):
+    def closed(error: OSError) -> None:
         skipped.add(CLOSED, readable(os.path.relpath(error.filename, folder)))
 
-    for place, folders, files in os.walk(folder, onerror=closed, followlinks=True):
-        place = pathlib.Path(place)
+    for here, folders, files in os.walk(folder, onerror=closed, followlinks=True):
+        place = pathlib.Path(here)
         seen.add(os.path.realpath(place))
         entered = []
         for name in sorted(folders):
@@ -157,21 +159,22 @@ def walk(configuration, folder, leave_out=()) -> tuple[list[pathlib.Path], Skipp
     return images, skipped
 
 
-def resolve_inputs(configuration, sources=()) -> list[pathlib.Path]:
-    """The image files of files and folders.
+def resolve_inputs(configuration: Configuration, sources: Iterable[str | os.PathLike[str]] = ()) -> list[pathlib.Path]:
+    """Return the image files that files and folders on a command line stand for.
 
     Args:
-      configuration: Configuration; files of folders are chosen by `ValidIType`, at any depth.
-      sources: paths; none means `TestImagePath`. A file that is named itself is used whatever its extension.
+      configuration: `ValidIType` lists the extensions that are used inside folders, at any depth.
+      sources: paths; none means `TestImagePath`. A file that is given itself is used whatever its extension.
     Returns:
-      each path once, in the order given and by name within a folder.
+      Each path once, in the given order, and by name within a folder.
     Raises:
       DataError: `no_such_source` if a path is missing, `no_images` if there is no image at all.
     """
     log = logging.getLogger("Sources")
-    sources = [pathlib.Path(source) for source in sources] or [configuration.path("TestImagePath")]
-    found, reasons = {}, []
-    for source in sources:
+    paths = [pathlib.Path(source) for source in sources] or [configuration.path("TestImagePath")]
+    found: dict[pathlib.Path, None] = {}
+    reasons: list[str] = []
+    for source in paths:
         if source.is_dir():
             images, skipped = walk(configuration, source)
             found.update((path, None) for path in images)
@@ -182,7 +185,7 @@ def resolve_inputs(configuration, sources=()) -> list[pathlib.Path]:
         elif source != configuration.path("TestImagePath"):
             raise DataError(f"{source}: there is no such file or folder; nothing was classified", code="no_such_source")
     if not found:
-        where = ", ".join(str(source) for source in sources)
+        where = ", ".join(map(str, paths))
         raise DataError(
             f"{where}: found no image{', only skipped files: ' + ', '.join(reasons) if reasons else ''}. Put images "
             f"({accepted(configuration)}) named like Im047_0.jpg (_0 healthy, _1 ALL) there, or name a FILE-OR-FOLDER "
@@ -193,12 +196,12 @@ def resolve_inputs(configuration, sources=()) -> list[pathlib.Path]:
 
 
 def accepted(configuration: Configuration) -> str:
-    """The extensions in `ValidIType`, for a message."""
+    """Return the extensions in `ValidIType` as text for a message."""
     return " ".join(sorted({each.lower() for each in configuration["ValidIType"]}))
 
 
-def display_path(path) -> str:
-    """A path for people: relative to the working folder if it lies below it, always encodable."""
+def display_path(path: str | os.PathLike[str]) -> str:
+    """Return a printable path, relative to the working folder if it lies below it."""
     path = pathlib.Path(path)
     folder = pathlib.Path.cwd()
     path = path.relative_to(folder) if path.is_relative_to(folder) else path
@@ -206,12 +209,12 @@ def display_path(path) -> str:
 
 
 def readable(name: str) -> str:
-    """A file's name with bytes that are no UTF-8 replaced, so that it can be logged and written."""
+    """Replace bytes of a file name that are not UTF-8, so that it can be logged and written."""
     return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def label_from_filename(path: str | os.PathLike[str], classes: Iterable[str]) -> str | None:
-    """The class in a file's name, as in `Im047_0.jpg` or `Im047_0.ome.tif`; None if there is none.
+    """Return the class in a file name, as in `Im047_0.jpg` or `Im047_0.ome.tif`; None if there is none.
 
     Args:
       path: the file.

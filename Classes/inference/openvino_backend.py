@@ -325,12 +325,12 @@ def list_accelerators() -> list[str]:
     return sorted(found, key=lambda name: "dGPU" not in _property(core, name, "FULL_DEVICE_NAME"))
 
 
-def reference_outputs(path: pathlib.Path, inputs: numpy.ndarray) -> numpy.ndarray:
+def reference_outputs(path: pathlib.Path, inputs: Iterable[numpy.ndarray]) -> numpy.ndarray:
     """Return the outputs of a frozen graph on the CPU in float32, for comparisons.
 
     Args:
       path: the graph's file, with any extension.
-      inputs: float32 [N, S, S, 3], from network_input.normalize.
+      inputs: N times float32 [S, S, 3], from network_input.normalize.
     Returns:
       float32 [N, classes], unchecked.
     Raises:
