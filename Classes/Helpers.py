@@ -19,5 +19,5 @@ __all__ = [
     "start_log",
 ]
 
-DISCLAIMER = "Research use only: a verdict of this program is no diagnosis and replaces none."
-SYNTHETIC = "This model was trained on synthetic smears: its verdicts say nothing about real cells."
+DISCLAIMER = "Research use only: a result of this program is not a diagnosis and does not replace one."
+SYNTHETIC = "This model was trained on synthetic smears: its results say nothing about real cells."
