@@ -140,6 +140,6 @@ def domain_shift_warning(image: numpy.ndarray, reference: dict[str, Any] | None)
     named = [place for place in strongest[:3] if abs(difference[place]) >= abs(difference[strongest[0]]) / 2]
     words = ", ".join(tuple(FEATURES.values())[place][int(difference[place] > 0)] for place in named)
     return (
-        f"The colors differ from those of the training images: {words}. With another stain, camera or light the result may "
-        "be wrong."
+        f"The colors differ from those of the training images: {words}. With another stain, camera or light "
+        "the result may be wrong."
     )
