@@ -1,4 +1,4 @@
-"""A third network, as somebody who reads docs/networks.md would add it: the mean colour of the picture's quarters."""
+"""Example of a network added as docs/networks.md describes: it sees the mean color of each quarter of the image."""
 
 import tensorflow as tf
 
@@ -6,18 +6,18 @@ from Classes.imaging import network_input
 
 NAME = "Tiny"
 OUTPUT = "Tiny/Softmax"
-LAST = "Tiny/Logits"
+HEAD = "Tiny/Logits"
 BLOCKS = ("Colours", "Logits")
-POOLED = False
+HAS_GLOBAL_POOL = False
 PRETRAINED = None
-ANEW = ()
+SKIP_RESTORE = ()
 
 
-def view(configuration):
+def input_spec(configuration):
     return network_input.InputSpec(16, mean=100.0, scale=50.0, channels="BGR", crop=0.9)
 
 
-def shapes(configuration, blocks=()):
+def variable_shapes(configuration, blocks=()):
     classes = configuration["NumClasses"]
     return {
         "Tiny/Colours/weights": (1, 1, 3, 8),
@@ -27,11 +27,11 @@ def shapes(configuration, blocks=()):
     }
 
 
-def module(configuration, blocks, steps):
-    return Module(shapes(configuration))
+def build_trainable(configuration, blocks, steps):
+    return Module(variable_shapes(configuration))
 
 
-def graph(configuration, arrays, folded=True):
+def build_inference_graph(configuration, arrays, folded=True):
     result = tf.Graph()
     with result.as_default():
         images = tf.compat.v1.placeholder(tf.float32, [1, 16, 16, 3], name="input")
@@ -39,7 +39,7 @@ def graph(configuration, arrays, folded=True):
     return result
 
 
-def from_keras(path, names):
+def read_keras_weights(path, names):
     raise ValueError("nobody has trained it with Keras")
 
 
