@@ -3,7 +3,7 @@
 import time
 
 # Seconds; it only bounds a hang. A test that reaches it has failed, and no test that holds comes near it.
-LIMIT = 600
+LIMIT = 240
 
 
 def until(condition, what="what was waited for", ended=lambda: False):
