@@ -217,6 +217,7 @@ def test_the_deadline_counts_from_the_first_byte(tmp_path):
 def test_the_memory_of_all_uploads_is_bounded(tmp_path):
     settings = ["MaxBody=1000000", "ServerWorkers=1", "MaxQueued=1"]
     with serving(tmp_path, *settings) as server, contextlib.ExitStack() as stack:
+        server.budget.free = 2_000_000
         first, second, third = (stack.enter_context(connect(server)) for _ in range(3))
         first.sendall(head(length=1_000_000))
         second.sendall(head(length=1_000_000))
@@ -238,6 +239,7 @@ def test_the_memory_of_all_uploads_is_bounded(tmp_path):
 def test_chunks_reserve_memory_as_they_arrive(tmp_path):
     settings = ["MaxBody=100000", "ServerWorkers=1", "MaxQueued=0"]
     with serving(tmp_path, *settings) as server, connect(server) as first, connect(server) as second:
+        server.budget.free = 100_000
         first.sendall(head(**CHUNKED) + b"186a0\r\n" + bytes(100_000))
         waiting.until(lambda: not server.budget.free)
         second.sendall(head(**CHUNKED) + b"1\r\nx")
