@@ -58,7 +58,7 @@ def select_int8(card: ModelCard, precision: str, device: str) -> tuple[pathlib.P
         return None
 
 
-def stage_int8(card: ModelCard, model: openvino.Model) -> ModelCard:
+def stage_int8(card: ModelCard, model: "openvino.Model") -> ModelCard:
     """Write an int8 network under temporary names.
 
     Args:

@@ -55,7 +55,7 @@ def test_the_page_is_self_contained(measured):
 
     assert not re.search(r'(?:src|href)="(?!data:|Data\.html)', text)
     assert "<script" not in text
-    assert "no diagnosis" in text
+    assert "not a diagnosis" in text
     assert text.count('class="plot"') == 4, "no training, so no curves"
 
 

@@ -122,7 +122,7 @@ def carded(path, content):
     path.write_bytes(content)
     try:
         found = model_card.load_model_card(path)
-        found.verify()
+        found.verify_graph()
     except GraphError as error:
         check_line(error, str(path.parent))
         return None

@@ -284,6 +284,7 @@ def test_what_a_device_compiled_is_kept_for_the_next_start(tmp_path, monkeypatch
 
 
 def test_two_models_share_a_cache_folder(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow", reason="graphs of two sizes are built by TensorFlow")
     monkeypatch.setattr(openvino_backend, "new_core", Disguised)
     cards = [
         model_card.load_model_card(graphs.write(tmp_path / name, size=size)) for name, size in (("a", 32), ("b", 48))

@@ -237,7 +237,7 @@ def test_results_are_shown(page, folder):
     assert shown["sick.png"] == ["ALL detected", "81.76 %"]
     assert shown["well, blue.png"] == ["ALL not detected", "62.25 %\n⚠ low confidence"]
     assert shown["=1+1.png"][1].splitlines()[-1].startswith("⚠ ")
-    assert "colours" in shown["=1+1.png"][1]
+    assert "colors" in shown["=1+1.png"][1]
     assert shown["broken.png"][0].startswith("No result\n")
     assert shown["broken.png"][0].endswith("(not_an_image)")
     assert by_id(page, "status").text == STATUS
@@ -259,7 +259,7 @@ def test_the_saved_csv(page, folder):
     assert (sick["class"], sick["verdict"], sick["low"], sick["error"]) == ("1", "ALL detected", "false", "")
     assert [float(sick[name]) for name in ("confidence", "probability_1")] == pytest.approx([SICK, SICK], abs=1e-4)
     assert float(sick["probability_0"]) == pytest.approx(1 - SICK, abs=1e-4)
-    assert sick["remark"] == "" and "colours" in lines["'=1+1.png"]["remark"]
+    assert sick["remark"] == "" and "colors" in lines["'=1+1.png"]["remark"]
     assert (sick["engine"], sick["notice"]) == ("OpenVINO CPU", Helpers.DISCLAIMER)
     assert lines["well, blue.png"]["low"] == "true"
     assert broken["verdict"] == broken["confidence"] == ""
