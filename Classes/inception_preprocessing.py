@@ -51,8 +51,8 @@ def distort_image(image: tf.Tensor, size: int, distortion: DistortionConfig, see
 
     The crop and the color operations are those of the Inception training (Szegedy et al., arXiv:1512.00567, and
     Howard, arXiv:1312.5402); the smallest crop is larger, so that it contains the white cell. A smear has no natural
-    orientation, so it is mirrored both ways and may be rotated. The amounts of the dyes vary as between laboratories
-    (Tellez et al., arXiv:1808.05896).
+    orientation, so it is mirrored both ways and may be rotated. The amounts of the dyes vary, as
+    they do between laboratories (Tellez et al., arXiv:1808.05896).
 
     Args:
       image: uint8 [H, W, 3], RGB.

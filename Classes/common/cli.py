@@ -222,7 +222,7 @@ def run_cli(main: Callable[[], int], packages: Iterable[str]) -> int:
 
 def _ignore_library_warnings() -> None:
     """Hide warnings of libraries that a user cannot act on."""
-    # decode.py checks the limits of an image itself, and odd metadata is no reason to stop.
+    # decode.py checks the limits of an image itself, and unusual metadata must not stop a run.
     warnings.filterwarnings("ignore", module=r"PIL\.|tifffile")
     # tf_slim calls Keras layers by names that TensorFlow deprecates.
     warnings.filterwarnings("ignore", message="`layer.apply` is deprecated|`layer.updates` will be removed")

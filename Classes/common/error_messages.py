@@ -35,7 +35,7 @@ def error_message(error: Exception) -> tuple[str, int]:
 
 
 def expected_error(error: Exception) -> tuple[str, int] | None:
-    """Return the same for an error that is no defect of the toolkit, or None."""
+    """Return the same for an error that is not a bug in the toolkit; None for a bug."""
     if isinstance(error, ALLError):
         return str(error), error.exit_code
     error = _from_tensorflow_error(error) or error

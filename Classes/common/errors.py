@@ -44,7 +44,7 @@ class ImageError(ALLError):
 
 
 class UnsupportedImageError(ImageError):
-    """Bytes that are no image, or an image in a format that is not supported."""
+    """Bytes that are not an image, or an image in an unsupported format."""
 
     code = "not_an_image"
 
@@ -80,7 +80,7 @@ class GraphError(ALLError):
 
 
 class EngineError(ALLError):
-    """A device that is missing, or an output of it that is no probability; it never becomes a result."""
+    """A missing device, or output from a device that is not a valid probability and must not become a result."""
 
     code = "engine_failed"
 

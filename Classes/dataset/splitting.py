@@ -142,7 +142,7 @@ class _SplitBalance:
         """Return (classes that are missing in a split, sum of the differences beyond TOLERANCE)."""
         missing = sum(self._in_validation[name] in (0, total) for name, total in self._images.items())
         fractions = (self._in_validation[name] / total for name, total in self._images.items())
-        # Rounded, so that a difference of exactly 0.05 is no violation.
+        # Rounded, so that a difference of exactly 0.05 is not a violation.
         return missing, sum(max(0.0, round(abs(each - self._validation_size) - TOLERANCE, 9)) for each in fractions)
 
     def check(self) -> None:

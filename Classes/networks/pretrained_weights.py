@@ -54,7 +54,7 @@ def load_pretrained(configuration: Configuration, shapes: Mapping[str, Sequence[
     unused = len(set(arrays) - set(restored))
     log.info("Restored %d of %d variables from %s.", len(restored), len(shapes), path)
     new = sorted(_layer_name(name) for name in set(shapes) - set(restored))
-    log.info("Not restored, starting anew: %s.", ", ".join(dict.fromkeys(new)) or "nothing")
+    log.info("Not restored, randomly initialized: %s.", ", ".join(dict.fromkeys(new)) or "nothing")
     if unused:
         log.info("Not used of that file: %d variables (other last layers, optimizer state).", unused)
     if missing:

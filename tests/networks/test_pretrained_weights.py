@@ -39,7 +39,7 @@ def test_a_slim_checkpoint_gives_all_but_the_last_layer(tmp_path, caplog):
     assert len(found) == 376
     assert_restored(found, arrays)
     assert "Restored 376 of 378 variables" in caplog.text
-    assert "starting anew: Logits/Conv2d_1c_1x1." in caplog.text
+    assert "Logits/Conv2d_1c_1x1." in caplog.text
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def read_header(content: bytes, path: pathlib.Path) -> Header:
     last = end - STAGE_BYTES
     if content[last + 100] != SOFTMAX_STAGE:
         raise GraphError(
-            f"{path}: its last stage is no softmax (operation {content[last + 100]}); {RECOMPILE_HINT}",
+            f"{path}: its last stage is not a softmax (operation {content[last + 100]}); {RECOMPILE_HINT}",
             code="graph_outputs",
         )
     across, down = struct.unpack_from("<2I", content, last + 136)
