@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from Classes.common import atomic_files, input_files, provenance
+from Classes.common import input_files, locks, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.dataset import (
@@ -38,7 +38,7 @@ def prepare_dataset(configuration: Configuration, strict: bool = False) -> int:
     folder = configuration.path("DatasetDir")
     files, ignored = discovery.find_class_images(configuration)
     synthetic = discovery.is_synthetic(folder, files)
-    with atomic_files.folder_lock(folder):
+    with locks.folder_lock(folder):
         splits, about = build_splits(configuration, files, grouping.load_patient_map(folder))
         about = {"classes": list(files), "synthetic": synthetic, "ignored": ignored, **about}
         manifest = tfrecords.write_shards(configuration, splits, about)

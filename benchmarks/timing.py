@@ -100,9 +100,9 @@ def report(parts, started, folder):
     text = "\n\n".join([told, *(f"### {title}\n\n{table(rows)}" for title, rows in parts.items())])
     print(text)
     if folder is not None:
-        from Classes.common import atomic_files
+        from Classes.common import atomic_files, json_files
 
-        atomic_files.write_json(folder / "benchmarks.json", {"before": started, "after": machine(), "parts": parts})
+        json_files.write_json(folder / "benchmarks.json", {"before": started, "after": machine(), "parts": parts})
         atomic_files.write_atomic(folder / "benchmarks.md", text + "\n")
 
 

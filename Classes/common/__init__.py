@@ -1,4 +1,4 @@
 """Shared by every package: command line, configuration, errors, files, locks, signals. Imports no other package.
 
-Start with errors.py and atomic_files.py.
+Start with errors.py and config.py.
 """

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 
-from Classes.common import atomic_files, config_schema
+from Classes.common import config_schema, json_files
 from Classes.common.errors import ConfigurationError
 from Classes.common.paths import PROJECT
 
@@ -121,7 +121,7 @@ def _expand(text: str) -> pathlib.Path:
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
-        values = atomic_files.read_json(path)
+        values = json_files.read_json(path)
     except OSError as error:
         message = f"{path}: {error.strerror}. Name a configuration file with --confs PATH."
         raise ConfigurationError(message, code="unreadable_configuration") from error
@@ -191,7 +191,7 @@ def _translate(key: config_schema.Key, name: str, value: Any) -> Any:
 def _parse_value(text: str, rule: dict[str, Any]) -> Any:
     """Return the JSON value of `text` if the key allows that, else the text itself (`PositiveClass=1` is a text)."""
     try:
-        value = atomic_files.parse_json(text)
+        value = json_files.parse_json(text)
     except ValueError:
         return text
     return value if rule["type"] != "string" or isinstance(value, str) else text

@@ -9,7 +9,7 @@ from typing import Any
 
 import tqdm
 
-from Classes.common import atomic_files, interrupts
+from Classes.common import file_system, interrupts, output_targets
 from Classes.common.config import Configuration
 from Classes.common.errors import escape_control_chars
 
@@ -62,8 +62,8 @@ def start_log(configuration: Configuration, name: str) -> logging.Logger:
     handlers: list[logging.Handler] = [_TqdmHandler()]
     problem = None
     try:
-        atomic_files.make(configuration.logs)
-        file, mode, most = atomic_files.rotated(configuration.logs / f"{name}.log", MAX_BYTES)
+        file_system.make_folder(configuration.logs)
+        file, mode, most = output_targets.rotation_arguments(configuration.logs / f"{name}.log", MAX_BYTES)
         handlers.append(_FileHandler(file, mode, most, backupCount=9, encoding="utf-8"))
     except OSError as error:
         problem = f"{configuration.logs}: {error.strerror}; this run is logged to the terminal only"

@@ -1,7 +1,9 @@
 """Describe with which code, packages and configuration a result was made."""
 
 import datetime
+import hashlib
 import importlib.metadata
+import os
 import platform
 import re
 import subprocess
@@ -61,3 +63,13 @@ def git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        # hashlib.file_digest needs Python 3.11.
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from Classes import Helpers
-from Classes.common import atomic_files
+from Classes.common import atomic_files, json_files, output_targets
 from Classes.common.errors import ConfigurationError
 
 # A spreadsheet runs a cell that begins with one of these as a formula, and anybody can choose a file's name.
@@ -84,11 +84,11 @@ def check_writable(*paths: str | os.PathLike[str] | None) -> None:
 
 def _why_not_writable(path: str | os.PathLike[str]) -> str | None:
     try:
-        target = atomic_files.followed(path)
+        target = output_targets.replaceable_target(path)
     except OSError as error:
         return f"{error.strerror}; give the name of a file to write"
     if target is None:
-        return None if atomic_files.takes(path) else "cannot be written; give the name of a file"
+        return None if output_targets.is_writable_in_place(path) else "cannot be written; give the name of a file"
     if target.is_dir():
         return "is a folder; give the name of a file to write"
     parent = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
@@ -122,7 +122,7 @@ def write_tables(
         atomic_files.write_atomic(csv_path, text.getvalue(), into=True)
     if json_path:
         content = {"notice": Helpers.DISCLAIMER, "model": model, "images": rows}
-        atomic_files.write_json(json_path, content, into=True)
+        json_files.write_json(json_path, content, into=True)
     for path in (csv_path, json_path):
         if path:
             log.info("Wrote %d rows to %s", len(rows), path)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files, input_files, provenance
+from Classes.common import atomic_files, input_files, json_files, locks, provenance
 from Classes.common.config import Configuration
 from Classes.dataset import (
     audit_report,
@@ -75,8 +75,8 @@ def audit_dataset(configuration: Configuration, strict: bool = False) -> int:
     findings["problems"] = list_problems(findings)
     folder = configuration.path("ReportDir")
     page = audit_report.render_audit(configuration, findings, records)
-    with atomic_files.folder_lock(folder, wait=True):
-        atomic_files.write_json(folder / "Data.json", atomic_files.with_checksum(findings))
+    with locks.folder_lock(folder, wait=True):
+        json_files.write_json(folder / "Data.json", json_files.with_checksum(findings))
         atomic_files.write_atomic(folder / "Data.html", page)
     for problem in findings["problems"]:
         log.warning("%s: %s", problem["title"], problem["text"])
@@ -111,7 +111,7 @@ def scan_images(
 def _audited_data(configuration: Configuration, records: Sequence[AuditRecord]) -> dict[str, Any]:
     """Return when and of which images and split the findings are; the split is None before Data.py has made one."""
     try:
-        split = atomic_files.read_json(tfrecords.manifest_path(configuration))["content_sha256"]
+        split = json_files.read_json(tfrecords.manifest_path(configuration))["content_sha256"]
     except (OSError, ValueError, LookupError, TypeError):
         split = None
     images = image_records.hash_images(record for record in records if record.class_name != TEST)
@@ -121,7 +121,7 @@ def _audited_data(configuration: Configuration, records: Sequence[AuditRecord]) 
 def _load_splits(configuration: Configuration) -> dict[str, str]:
     """Return {class/file: split} of the last Data.py run; empty if there is no valid manifest."""
     try:
-        splits = atomic_files.read_json(tfrecords.manifest_path(configuration))["splits"]
+        splits = json_files.read_json(tfrecords.manifest_path(configuration))["splits"]
         return {row["file"]: split for split, rows in splits.items() for row in rows}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}

@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
-from Classes.common import atomic_files, input_files, parallel
+from Classes.common import input_files, parallel, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, ImageError
 from Classes.dataset import discovery, grouping, overlapping_crops, perceptual_hash, tfrecords
@@ -104,7 +104,7 @@ def read_test_records(configuration: Configuration, assignment: grouping.Assignm
             class_name=name.rpartition("/")[0],
             label=-1,
             group=assignment.groups[name],
-            sha256=atomic_files.sha256_file(path),
+            sha256=provenance.sha256_file(path),
             size=path.stat().st_size,
             patient=assignment.patients.get(name, ""),
         )
@@ -156,7 +156,7 @@ def check_test_images(configuration: Configuration, manifest: tfrecords.Manifest
     split = {row["sha256"]: row["file"] for rows in manifest.splits.values() for row in rows}
     added = []
     for path in list_test_files(configuration):
-        digest = atomic_files.sha256_file(path)
+        digest = provenance.sha256_file(path)
         if digest in split:
             raise DataError(
                 f"{path}: this test image is also the training or validation image {split[digest]}. Run "

@@ -14,7 +14,7 @@ import PIL.ImageFilter
 import PIL.ImageOps
 
 from Classes import Data
-from Classes.common import atomic_files, input_files, logs, parallel
+from Classes.common import atomic_files, input_files, locks, logs, parallel, temp_files
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, ImageError
 from Classes.dataset import discovery, grouping
@@ -50,7 +50,7 @@ def augment_dataset(
     folder = pathlib.Path(source) if source else None
     if folder and folder.resolve() == target.resolve():
         folder = None
-    with atomic_files.folder_lock(target):
+    with locks.folder_lock(target):
         if folder:
             _copy_groups_file(folder, target)
         files = find_source_images(configuration, folder)
@@ -152,7 +152,7 @@ def _remove_stale_views(
     for label in {record.class_name for records in splits.values() for record in records}:
         folder = configuration.path("DatasetDir") / label
         folder.mkdir(parents=True, exist_ok=True)
-        atomic_files.remove_stale_temp_files(folder)
+        temp_files.remove_stale_temp_files(folder)
     found = [path for path in stale if path.is_file() and _read_recipe_tag(path).startswith(RECIPE_TAG.encode())]
     for path in found:
         path.unlink()

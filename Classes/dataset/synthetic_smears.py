@@ -14,7 +14,7 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFilter
 
-from Classes.common import atomic_files, input_files, logs, parallel
+from Classes.common import atomic_files, input_files, locks, logs, parallel, temp_files
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.dataset import discovery
@@ -58,10 +58,10 @@ def create_demo_dataset(configuration: Configuration) -> int:
         image.save(content, "JPEG", quality=92)
         atomic_files.write_atomic(path, content.getvalue())
 
-    with atomic_files.folder_lock(dataset):
+    with locks.folder_lock(dataset):
         for folder in {path.parent for path, *_ in work}:
             folder.mkdir(parents=True, exist_ok=True)
-            atomic_files.remove_stale_temp_files(folder)
+            temp_files.remove_stale_temp_files(folder)
         with logs.progress(total=len(work), desc="Smears", unit="image") as bar:
             for _ in parallel.map_threads(write, work, configuration.workers):
                 bar.update()

@@ -8,7 +8,16 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from Classes.common import atomic_files, interrupts, logs
+from Classes.common import (
+    atomic_files,
+    file_system,
+    interrupts,
+    json_files,
+    logs,
+    output_targets,
+    provenance,
+    temp_files,
+)
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, DataError, tf_error_reason
 from Classes.dataset import splitting
@@ -99,7 +108,7 @@ def write_shards(
     """
     folder = configuration.path("DatasetDir")
     classes = about["classes"]
-    staging = atomic_files.temp_path_for(folder / "shards")
+    staging = temp_files.temp_path_for(folder / "shards")
     try:
         # Inside of the try block, so that Ctrl-C cannot leave the folder behind.
         staging.mkdir()
@@ -168,7 +177,7 @@ def load_manifest(configuration: Configuration) -> Manifest:
     file = manifest_path(configuration)
     again = "Run python3 Data.py"
     try:
-        values = atomic_files.read_json(file)
+        values = json_files.read_json(file)
         classes, splits, shards = values["classes"], values["splits"], values["shards"]
         content = values["content_sha256"]
         valid = values["version"] == VERSION and content == _content_hash(classes, splits)
@@ -188,7 +197,7 @@ def load_manifest(configuration: Configuration) -> Manifest:
     for shard, expected in hashes:
         if not shard.is_file():
             raise DataError(f"{shard}: missing, but listed in {file.name}. {again}", "damaged_shards")
-        if atomic_files.sha256_file(shard) != expected:
+        if provenance.sha256_file(shard) != expected:
             raise DataError(f"{shard}: its SHA-256 differs from {file.name}. {again}", "damaged_shards")
     return found
 
@@ -205,7 +214,7 @@ def iter_records(configuration: Configuration, split: str) -> Iterator[Record]:
     import tensorflow as tf
 
     folder = configuration.path("DatasetDir")
-    values = atomic_files.read_json(manifest_path(configuration))
+    values = json_files.read_json(manifest_path(configuration))
     files = [str(folder / shard["file"]) for shard in values["shards"] if shard["split"] == split]
     # TensorFlow prints a message if the buffer size is not given.
     raw = tf.data.TFRecordDataset(files, buffer_size=1 << 20).as_numpy_iterator()
@@ -271,9 +280,9 @@ def _write_split(
                 "Free some space and run python3 Data.py again",
                 "shards_not_written",
             ) from error
-        atomic_files.fsync_path(folder / name)
+        file_system.fsync_path(folder / name)
         shards.append(
-            {"file": name, "split": split, "count": len(chosen), "sha256": atomic_files.sha256_file(folder / name)}
+            {"file": name, "split": split, "count": len(chosen), "sha256": provenance.sha256_file(folder / name)}
         )
     return shards
 
@@ -311,20 +320,20 @@ def _replace_shards(configuration: Configuration, staging: pathlib.Path) -> None
     between, the next run asks for Data.py instead of mixing two data sets.
     """
     folder, name = configuration.path("DatasetDir"), manifest_path(configuration).name
-    manifest = atomic_files.followed(folder / name)
+    manifest = output_targets.replaceable_target(folder / name)
     if manifest is not None:
         manifest.unlink(missing_ok=True)
-    atomic_files.fsync_path(folder)
+    file_system.fsync_path(folder)
     digits = "[0-9]" * 5
     for split in SPLITS:
         for old in folder.glob(f"{configuration['TFRecordFile']}_{split}_{digits}-of-{digits}.tfrecord"):
             old.unlink()
     for path in sorted(staging.iterdir()):
         if path.name != name:
-            atomic_files.put(path, folder / path.name)
-    atomic_files.fsync_path(folder)
-    atomic_files.put(staging / name, folder / name)
-    atomic_files.fsync_path(folder)
+            atomic_files.move_into_place(path, folder / path.name)
+    file_system.fsync_path(folder)
+    atomic_files.move_into_place(staging / name, folder / name)
+    file_system.fsync_path(folder)
 
 
 def _content_hash(classes: Sequence[str], splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files, provenance
+from Classes.common import file_system, json_files, locks, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, GraphError
 from Classes.dataset import grouping, tfrecords
@@ -44,7 +44,7 @@ def evaluate_model(configuration: Configuration) -> int:
     manifest = tfrecords.load_manifest(configuration)
     check_split_matches_model(card, manifest)
     folder = configuration.path("LogDirEval")
-    with atomic_files.folder_lock(folder), device_selection.open_backend(configuration, card) as inference_backend:
+    with locks.folder_lock(folder), device_selection.open_backend(configuration, card) as inference_backend:
         # Now, because Trainer.py may publish another model while this runs.
         explainer = class_activation.Explainer(card, inference_backend)
         _archive_events(folder)
@@ -311,7 +311,7 @@ def _write_results(
     }
     model = {"notice": Helpers.DISCLAIMER, "graph_sha256": card.graph_sha256, "synthetic": card.synthetic}
     metrics = {**model, **run, **measured, "predictions": rows}
-    atomic_files.write_json(folder / "metrics.json", metrics)
+    json_files.write_json(folder / "metrics.json", metrics)
     labels = numpy.array([row["label"] == card.positive for row in rows], bool)
     scores = numpy.array([row["probabilities"][card.positive] for row in rows], float)
     title = "Validation on synthetic smears" if card.synthetic else "Validation"
@@ -322,7 +322,7 @@ def _write_results(
     try:
         _record_in_card(configuration, card, {**run, **measured})
     except OSError as error:
-        if error.errno not in atomic_files.FORBIDDEN:
+        if error.errno not in file_system.FORBIDDEN:
             raise
         # A model on a read-only volume can be evaluated, too.
         log.warning("%s: %s. The metrics are in %s only.", configuration.card, error.strerror, folder / "metrics.json")
@@ -331,7 +331,7 @@ def _write_results(
 
 def _record_in_card(configuration: Configuration, card: model_card.ModelCard, measured: dict[str, Any]) -> None:
     """Write the metrics into the model card, unless Trainer.py has written another model in the meantime."""
-    with atomic_files.folder_lock(configuration.card.parent, wait=True):
+    with locks.folder_lock(configuration.card.parent, wait=True):
         newest = model_card.load_model_card(configuration.card)
         if newest.graph_sha256 == card.graph_sha256:
             model_card.write_model_card(configuration.card, dataclasses.replace(newest, metrics=measured))

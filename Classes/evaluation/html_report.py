@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 import PIL.Image
 
-from Classes.common import atomic_files, html
+from Classes.common import atomic_files, file_system, html, json_files, locks
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError
 from Classes.dataset import tfrecords
@@ -74,17 +74,17 @@ def write_report(
         **_examples(configuration, card, metrics["predictions"], explainer),
         **_data(manifest, _read_json(folder / "Data.json")),
     )
-    with atomic_files.folder_lock(folder, wait=True):
+    with locks.folder_lock(folder, wait=True):
         atomic_files.write_atomic(folder / "Report.html", page)
     log.info("Wrote %s", folder / "Report.html")
     text = model_card_markdown.render_model_card(card, manifest, metrics, folds)
     path = configuration.card.with_name("MODEL_CARD.md")
     try:
-        with atomic_files.folder_lock(path.parent, wait=True):
+        with locks.folder_lock(path.parent, wait=True):
             atomic_files.write_atomic(path, text)
         log.info("Wrote %s", path)
     except OSError as error:
-        if error.errno not in atomic_files.FORBIDDEN:
+        if error.errno not in file_system.FORBIDDEN:
             raise
         log.warning("%s: %s. The model card for people was not written.", path, error.strerror)
 
@@ -92,8 +92,8 @@ def write_report(
 def _read_json(path: pathlib.Path) -> dict[str, Any] | None:
     """Return what another command wrote; None if the file is missing or, with a warning, if it is damaged."""
     try:
-        values = atomic_files.read_json(path)
-        if not atomic_files.checksum_ok(values):
+        values = json_files.read_json(path)
+        if not json_files.checksum_ok(values):
             raise ValueError("changed after it was written")
         return values
     except FileNotFoundError:
@@ -153,7 +153,7 @@ def _plots(configuration: Configuration, card: model_card.ModelCard, metrics: di
 def _is_run_of(card: model_card.ModelCard, folder: pathlib.Path) -> bool:
     """Return whether LogDir is known to hold the training run of the model."""
     try:
-        identity = atomic_files.read_json(folder / "run.json").get("identity")
+        identity = json_files.read_json(folder / "run.json").get("identity")
     except (OSError, ValueError, AttributeError):
         return False
     return identity is not None and identity == card.training.get("run")

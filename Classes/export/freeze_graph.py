@@ -12,7 +12,7 @@ import numpy
 import tensorflow as tf
 
 from Classes import Helpers
-from Classes.common import atomic_files, interrupts, provenance
+from Classes.common import atomic_files, interrupts, locks, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import GraphError
 from Classes.dataset import color_reference, tfrecords
@@ -125,7 +125,7 @@ def publish_model(
     path = configuration.path("ALLGraph")
     # The card is complete before the graph is renamed, so that nothing can fail between the two renames.
     with (
-        atomic_files.folder_lock(path.parent, wait=True),
+        locks.folder_lock(path.parent, wait=True),
         atomic_files.atomic_replace(configuration.card) as card,
         atomic_files.atomic_replace(path) as temporary,
     ):
@@ -133,7 +133,7 @@ def publish_model(
         differences = check_parity(configuration, arrays, definition, temporary, inputs, point.temperature)
         training = {**origin["training"], "parity": differences}
         values = {
-            **_common_fields(configuration, atomic_files.sha256_file(temporary)),
+            **_common_fields(configuration, provenance.sha256_file(temporary)),
             **origin,
             **point._asdict(),
             "training": training,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files, provenance
+from Classes.common import locks, provenance
 from Classes.common.errors import ALLError, DataError, GraphError
 from Classes.dataset import tfrecords
 from Classes.evaluation import evaluate, int8_acceptance
@@ -44,7 +44,7 @@ def quantize_model(configuration: Configuration) -> int:
     card.verify_graph()
     manifest = tfrecords.load_manifest(configuration)
     evaluate.check_split_matches_model(card, manifest)
-    with atomic_files.folder_lock(configuration.path("LogDir")):
+    with locks.folder_lock(configuration.path("LogDir")):
         int8_files.recover_int8(card)
         try:
             accepted = _first_accepted(configuration, card)

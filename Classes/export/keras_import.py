@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import tf_keras
 
-from Classes.common import atomic_files
+from Classes.common import provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import CheckpointError, ConfigurationError, GraphError, escape_control_chars
 from Classes.dataset import synthetic_smears
@@ -63,7 +63,7 @@ def import_keras_weights(configuration: Configuration, source: str | pathlib.Pat
         "input": {"node": freeze_graph.INPUT_NAME, **dataclasses.asdict(spec)},
         "calibration": None,
         "synthetic": False,
-        "data": {"imported": weights.name, "sha256": atomic_files.sha256_file(weights)},
+        "data": {"imported": weights.name, "sha256": provenance.sha256_file(weights)},
         "training": {"keras": difference},
         "colours": None,
     }

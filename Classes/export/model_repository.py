@@ -9,7 +9,7 @@ import numpy
 import openvino
 import tensorflow as tf
 
-from Classes.common import atomic_files, interrupts
+from Classes.common import atomic_files, file_system, interrupts, locks, temp_files
 from Classes.common.config import Configuration
 from Classes.common.errors import GraphError, tf_error_reason
 from Classes.inference import model_card, openvino_backend
@@ -36,16 +36,16 @@ def export_model_repository(configuration: Configuration) -> int:
     card = model_card.load_model_card(configuration.card)
     card.verify_graph()
     folder = configuration.path("ExportDir") / MODEL_NAME
-    with atomic_files.folder_lock(folder):
+    with locks.folder_lock(folder):
         version = folder / str(_next_version(folder))
-        temporary = atomic_files.temp_path_for(version)
+        temporary = temp_files.temp_path_for(version)
         try:
             difference = _write_version(temporary, card)
             # These first: a server that finds the version needs them.
             atomic_files.write_atomic(folder / "labels.txt", _class_lines(card))
             atomic_files.write_atomic(folder / "config.pbtxt", triton_config(card, configuration["MaxBatch"]))
             temporary.rename(version)
-            atomic_files.fsync_path(folder)
+            file_system.fsync_path(folder)
         finally:
             with interrupts.defer_signals():
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -88,7 +88,7 @@ def _write_version(folder: pathlib.Path, card: model_card.ModelCard) -> float:
     # The export contains the float graph only.
     model_card.write_model_card(folder / "card.json", dataclasses.replace(card, int8=None))
     for path in (*folder.rglob("*"), folder):
-        atomic_files.fsync_path(path)
+        file_system.fsync_path(path)
     return _check_parity(folder, card)
 
 

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from Classes.common import atomic_files, provenance
+from Classes.common import atomic_files, locks, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, GraphError
 from Classes.inference import model_card
@@ -92,13 +92,13 @@ def compile_for_ncs1(configuration: Configuration) -> int:
     # Files that a container has created as root may remain.
     with tempfile.TemporaryDirectory(prefix="ALL-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        with atomic_files.folder_lock(models, wait=True):
+        with locks.folder_lock(models, wait=True):
             card = model_card.load_model_card(configuration.card)
             card.verify_graph()
             shutil.copyfile(card.graph_path, folder / card.graph)
         # The lock is released, so that a training can publish its model during the compilation.
         content, header = run_compiler(folder, configuration["StickCompiler"], card)
-        with atomic_files.folder_lock(models, wait=True):
+        with locks.folder_lock(models, wait=True):
             newest = _reload_unchanged_card(configuration, card)
             # The graph first: a graph without its record is rejected, which is safe.
             atomic_files.write_atomic(path, content)

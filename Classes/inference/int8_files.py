@@ -10,7 +10,7 @@ import pathlib
 
 import openvino
 
-from Classes.common import atomic_files
+from Classes.common import atomic_files, file_system, locks, provenance
 from Classes.common.errors import ALLError, GraphError
 from Classes.inference.model_card import ModelCard, load_model_card, write_model_card
 
@@ -75,8 +75,8 @@ def stage_int8(card: ModelCard, model: "openvino.Model") -> ModelCard:
     except RuntimeError as error:
         raise ALLError(f"{staged[0]}: cannot be written; is the disk full or the folder read-only?") from error
     for path in (*staged, card.path.parent):
-        atomic_files.fsync_path(path)
-    network, weights = (atomic_files.sha256_file(path) for path in staged)
+        file_system.fsync_path(path)
+    network, weights = (provenance.sha256_file(path) for path in staged)
     return dataclasses.replace(card, int8={"xml_sha256": network, "bin_sha256": weights})
 
 
@@ -88,7 +88,7 @@ def commit_int8(card: ModelCard) -> None:
     Raises:
       GraphError: another graph was frozen meanwhile.
     """
-    with atomic_files.folder_lock(card.path.parent, wait=True):
+    with locks.folder_lock(card.path.parent, wait=True):
         newest = load_model_card(card.path)
         if newest.graph_sha256 != card.graph_sha256:
             raise GraphError(f"{card.path}: a newer model was written meanwhile; run python3 Trainer.py Quantize again")
@@ -101,10 +101,10 @@ def recover_int8(card: ModelCard) -> None:
     for path, digest in _files(card):
         staged = _staged(path)
         if _has_hash(staged, digest):
-            atomic_files.put(staged, path)
+            atomic_files.move_into_place(staged, path)
         else:
             staged.unlink(missing_ok=True)
-    atomic_files.fsync_path(card.path.parent)
+    file_system.fsync_path(card.path.parent)
 
 
 def _files(card: ModelCard) -> list[tuple[pathlib.Path, str | None]]:
@@ -126,4 +126,4 @@ def _verified_path(path: pathlib.Path, digest: str | None) -> pathlib.Path:
 
 
 def _has_hash(path: pathlib.Path, digest: str | None) -> bool:
-    return path.is_file() and atomic_files.sha256_file(path) == digest
+    return path.is_file() and provenance.sha256_file(path) == digest

@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema
 
-from Classes.common import atomic_files
+from Classes.common import json_files, provenance
 from Classes.common.errors import GraphError
 from Classes.imaging.network_input import InputSpec
 
@@ -159,7 +159,7 @@ class ModelCard:
         """
         if not self.graph_path.is_file():
             raise GraphError(f"{self.graph_path}: missing, although its card exists; run python3 Trainer.py")
-        found = atomic_files.sha256_file(self.graph_path)
+        found = provenance.sha256_file(self.graph_path)
         if found != self.graph_sha256:
             raise GraphError(
                 f"{self.graph_path}: not the graph of its card (SHA-256 {found[:12]}…, the card says "
@@ -175,7 +175,7 @@ def load_model_card(path: str | os.PathLike) -> ModelCard:
     """
     path = pathlib.Path(path)
     try:
-        values = atomic_files.read_json(path)
+        values = json_files.read_json(path)
     except FileNotFoundError as error:
         raise GraphError(f"{path}: there is no trained model yet; run python3 Trainer.py") from error
     except (OSError, ValueError) as error:
@@ -184,7 +184,7 @@ def load_model_card(path: str | os.PathLike) -> ModelCard:
     if version != CARD_VERSION:
         raise GraphError(f"{path}: a model card of version {CARD_VERSION} is expected, this one is {version!r}")
     # One wrong bit in a threshold changes predictions.
-    if not atomic_files.checksum_ok(values):
+    if not json_files.checksum_ok(values):
         raise GraphError(
             f"{path}: damaged, or changed after it was written; run python3 Trainer.py, or remove content_sha256 if "
             "the change is intended"
@@ -204,4 +204,4 @@ def write_model_card(path: str | os.PathLike, card: ModelCard | dict[str, Any]) 
     """Write a card, given as a ModelCard or as a dict of its fields, atomically."""
     if isinstance(card, ModelCard):
         card = {key: value for key, value in dataclasses.asdict(card).items() if key != "path"}
-    atomic_files.write_json(path, atomic_files.with_checksum({"version": CARD_VERSION, **card}))
+    json_files.write_json(path, json_files.with_checksum({"version": CARD_VERSION, **card}))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy
 import tensorflow as tf
 
-from Classes.common import atomic_files, interrupts
+from Classes.common import atomic_files, file_system, interrupts, temp_files
 from Classes.common.errors import CheckpointError, tf_error_reason
 
 PREFIX = "model.ckpt-"
@@ -38,8 +38,8 @@ def save_checkpoint(
     folder = pathlib.Path(folder)
     prefix = folder / f"{PREFIX}{step}"
     folder.mkdir(parents=True, exist_ok=True)
-    atomic_files.remove_stale_temp_files(folder)
-    making = atomic_files.temp_path_for(prefix)
+    temp_files.remove_stale_temp_files(folder)
+    making = temp_files.temp_path_for(prefix)
     try:
         # Inside the try block, so that Ctrl-C does not leave the folder behind.
         making.mkdir()
@@ -50,7 +50,7 @@ def save_checkpoint(
         )
         for suffix in (DATA_SUFFIX, ".index"):
             made = making / (prefix.name + suffix)
-            atomic_files.fsync_path(made)
+            file_system.fsync_path(made)
             made.replace(folder / made.name)
     except tf.errors.OpError as error:
         raise CheckpointError(
@@ -60,7 +60,7 @@ def save_checkpoint(
     finally:
         with interrupts.defer_signals():
             shutil.rmtree(making, ignore_errors=True)
-    atomic_files.fsync_path(folder)
+    file_system.fsync_path(folder)
     atomic_files.write_atomic(folder / "checkpoint", f'model_checkpoint_path: "{prefix.name}"\n')
     found = saved_steps(folder)
     # Checkpoints of later steps are damaged: otherwise this run would have resumed from them.

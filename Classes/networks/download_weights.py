@@ -13,7 +13,7 @@ import sys
 import requests
 
 from Classes import Helpers
-from Classes.common import atomic_files, cli
+from Classes.common import atomic_files, cli, locks
 
 WEIGHTS_FOLDER = "Model/Pretrained"
 
@@ -46,7 +46,7 @@ def download_weights(folder: pathlib.Path) -> int:
     if (path.is_file() and checksum_ok(path)) or (others and not path.exists()):
         return 0
     try:
-        with atomic_files.folder_lock(folder), atomic_files.atomic_replace(path) as temporary:
+        with locks.folder_lock(folder), atomic_files.atomic_replace(path) as temporary:
             _download(temporary)
     # requests raises its own subclasses of OSError; atomic_files and _download raise OSError and ValueError.
     except (OSError, ValueError) as error:

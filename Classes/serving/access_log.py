@@ -8,7 +8,7 @@ import pathlib
 import sys
 from typing import Any
 
-from Classes.common import atomic_files, provenance
+from Classes.common import file_system, output_targets, provenance
 
 
 class AccessLog(logging.handlers.RotatingFileHandler):
@@ -18,8 +18,8 @@ class AccessLog(logging.handlers.RotatingFileHandler):
     """
 
     def __init__(self, folder: pathlib.Path):
-        atomic_files.make(folder)
-        name, mode, max_bytes = atomic_files.rotated(folder / "Access.log", 10 << 20)
+        file_system.make_folder(folder)
+        name, mode, max_bytes = output_targets.rotation_arguments(folder / "Access.log", 10 << 20)
         super().__init__(name, mode, max_bytes, backupCount=9, encoding="ascii")
         self._failed = False
 

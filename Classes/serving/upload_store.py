@@ -14,7 +14,7 @@ import re
 import threading
 from typing import Any
 
-from Classes.common import atomic_files, input_files, provenance
+from Classes.common import atomic_files, input_files, provenance, temp_files
 from Classes.serving.predictor import PredictionResult
 
 LOG_NAME = input_files.CAPTURE_LOG
@@ -45,7 +45,7 @@ class UploadStore:
     def __init__(self, folder: pathlib.Path, max_bytes: int):
         # Only the owner may read images of patients.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        atomic_files.remove_stale_temp_files(folder)
+        temp_files.remove_stale_temp_files(folder)
         # Data.py recognizes the folder by it, whatever its own CaptureDir is.
         (folder / LOG_NAME).touch()
         self._folder, self._max_bytes = folder, max_bytes

@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files, logs, provenance, statistics
+from Classes.common import json_files, locks, logs, provenance, statistics
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
 from Classes.dataset import grouping, tfrecords
@@ -44,7 +44,7 @@ def cross_validate(configuration: Configuration, count: int) -> int:
     labels = numpy.array([item["label"] for item in items], "int64")
     folds = stratified_group_folds(labels, [item["group"] for item in items], count, configuration["RandomSeed"])
     folder = configuration.path("LogDirEval")
-    with atomic_files.folder_lock(folder):
+    with locks.folder_lock(folder):
         log.info(Helpers.DISCLAIMER)
         features = _features(configuration, manifest)
         is_source = numpy.array([not grouping.is_augmented_view(item["file"]) for item in items])
@@ -55,7 +55,7 @@ def cross_validate(configuration: Configuration, count: int) -> int:
             log.info("Fold %d of %d: %d source images evaluated.", number, count, len(rows))
         summary = _summarize(configuration, manifest, items, predictions)
         print("", *format_table(summary), "", sep="\n")
-        atomic_files.write_json(folder / "folds.json", atomic_files.with_checksum(summary))
+        json_files.write_json(folder / "folds.json", json_files.with_checksum(summary))
     log.info("Wrote %s", folder / "folds.json")
     log.info("Next: python3 Validation.py, which adds the folds to the report")
     return 0

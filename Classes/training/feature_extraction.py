@@ -23,7 +23,7 @@ import tensorflow as tf
 import tqdm
 
 from Classes import imaging
-from Classes.common import atomic_files, logs, parallel
+from Classes.common import atomic_files, locks, logs, parallel
 from Classes.common.config import Configuration
 from Classes.dataset.tfrecords import Record
 from Classes.imaging import decode
@@ -187,7 +187,7 @@ def _write_cache(folder: pathlib.Path, features: Features) -> None:
         return
     names = sorted(features)
     # `Validation.py Folds` may write to the same cache.
-    with atomic_files.folder_lock(folder, wait=True):
+    with locks.folder_lock(folder, wait=True):
         number = 1 + max((int(path.stem) for path in folder.glob(FILES)), default=0)
         with atomic_files.atomic_replace(folder / f"{number:06d}.npz") as temporary, open(temporary, "wb") as file:
             numpy.savez(file, sha256=numpy.array(names), features=numpy.stack([features[name] for name in names]))

@@ -7,7 +7,7 @@ import logging
 import pathlib
 from typing import Any
 
-from Classes.common import atomic_files
+from Classes.common import atomic_files, json_files
 from Classes.common.config import Configuration
 from Classes.dataset import tfrecords
 from Classes.evaluation import tensorboard_events
@@ -72,7 +72,7 @@ def archive_other_run(
     settings = {"manifest": manifest.sha256, "foundation": weights_hash, **identity_settings(configuration)}
     identity = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     try:
-        saved = atomic_files.read_json(folder / "run.json").get("identity")
+        saved = json_files.read_json(folder / "run.json").get("identity")
     except (OSError, ValueError, AttributeError):
         saved = None
     staging = folder.with_name(f".{folder.name}-moving")
@@ -89,7 +89,7 @@ def _archive(folder: pathlib.Path, staging: pathlib.Path) -> pathlib.Path:
     for path in _run_files(folder):
         target = staging / path.relative_to(folder)
         target.parent.mkdir(exist_ok=True)
-        atomic_files.put(path, target)
+        atomic_files.move_into_place(path, target)
     with contextlib.suppress(OSError):
         (folder / loop.BEST).rmdir()
     number = 1

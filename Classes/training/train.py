@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import tensorflow as tf
 
-from Classes.common import atomic_files, provenance
+from Classes.common import json_files, locks, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, TrainingError
 from Classes.dataset import held_out, tfrecords
@@ -42,7 +42,7 @@ def train_and_freeze(configuration: Configuration) -> int:
         if not distributed.is_chief(strategy):
             _run_worker(configuration, strategy)
             return 0
-        with atomic_files.folder_lock(configuration.path("LogDir")):
+        with locks.folder_lock(configuration.path("LogDir")):
             _run_chief(configuration, strategy)
     log.info("AML & ALL Detection System Trainer ended in %s", time.perf_counter() - began)
     log.info("Next: python3 Validation.py, then python3 Classifier.py")
@@ -83,7 +83,7 @@ def _run_chief(configuration: Configuration, strategy: tf.distribute.Strategy) -
     identity = run_identity.archive_other_run(configuration, manifest, folder, weights_hash)
     state = _resume(trainer, folder)
     run = {"identity": identity, "manifest_sha256": manifest.sha256, **provenance.run_metadata(configuration)}
-    atomic_files.write_json(folder / "run.json", run)
+    json_files.write_json(folder / "run.json", run)
     prefix = _train(trainer, configuration, folder, state)
     frozen = TrainState(checkpoint_files.read_checkpoint(prefix))
     freeze_graph.freeze_checkpoint(configuration, manifest, prefix, list(records), frozen, trainer.logits, identity)

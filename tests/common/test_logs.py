@@ -2,7 +2,7 @@ import logging
 import os
 
 from Classes import Helpers
-from Classes.common import atomic_files
+from Classes.common import output_targets
 
 
 def log_lines(folder, name="Trainer"):
@@ -52,8 +52,8 @@ def test_a_log_that_is_a_link_stays_one(configuration, tmp_path, monkeypatch):
     (tmp_path / "Logs").mkdir()
     (tmp_path / "disk").mkdir()
     (tmp_path / "Logs" / "Trainer.log").symlink_to(tmp_path / "disk" / "trainer.log")
-    rotated = atomic_files.rotated
-    monkeypatch.setattr(atomic_files, "rotated", lambda path, most: rotated(path, 200))
+    rotated = output_targets.rotation_arguments
+    monkeypatch.setattr(output_targets, "rotation_arguments", lambda path, most: rotated(path, 200))
 
     log = Helpers.start_log(configuration, "Trainer")
     for number in range(5):

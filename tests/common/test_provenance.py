@@ -1,7 +1,9 @@
 import datetime
+import hashlib
 import subprocess
 
 import numpy
+import pytest
 
 from Classes import Helpers
 from Classes.common import provenance
@@ -25,3 +27,10 @@ def test_no_git_is_no_error(monkeypatch):
     monkeypatch.setattr(subprocess, "run", missing)
 
     assert provenance.git_commit() is None
+
+
+@pytest.mark.parametrize("size", [0, 3, (1 << 20) + 1])
+def test_sha256_is_that_of_the_content(tmp_path, size):
+    content = b"abc" * (size // 3 + 1)
+    (tmp_path / "file").write_bytes(content[:size])
+    assert provenance.sha256_file(tmp_path / "file") == hashlib.sha256(content[:size]).hexdigest()

@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from Classes import Data
-from Classes.common import atomic_files, input_files
+from Classes.common import input_files, provenance
 from Classes.common.errors import DataError
 from Classes.dataset import discovery, grouping, held_out, overlapping_crops, tfrecords
 from tests.support import smears
@@ -292,8 +292,8 @@ def test_a_link_that_leads_nowhere_stops(tmp_path, rows):
 def test_a_test_image_that_was_added_after_the_split(tmp_path, rows, caplog):
     add(tmp_path, "Test/known.png", [9, 9])
     chosen = configuration(tmp_path, "AllowDatasetBias=true", "Workers=1")
-    known = atomic_files.sha256_file(tmp_path / "Model/Test/known.png")
-    items = [{"file": "1/c1p3k0.png", "sha256": atomic_files.sha256_file(tmp_path / "Model/Data/1/c1p3k0.png")}]
+    known = provenance.sha256_file(tmp_path / "Model/Test/known.png")
+    items = [{"file": "1/c1p3k0.png", "sha256": provenance.sha256_file(tmp_path / "Model/Data/1/c1p3k0.png")}]
     manifest = tfrecords.Manifest(tmp_path, ["0", "1"], {"train": items}, [], True, "", frozenset([known]))
 
     held_out.check_test_images(chosen, manifest)

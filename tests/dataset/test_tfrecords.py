@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from Classes import Data, Helpers
-from Classes.common import atomic_files
+from Classes.common import file_system, locks
 from Classes.common.errors import DataError
 from Classes.dataset import tfrecords
 from Classes.dataset.image_records import ImageRecord
@@ -163,7 +163,7 @@ def test_a_second_run_leaves_nothing_of_the_first(folder):
     (folder / ".shards.0123456789ab.tmp" / "ALL_train_00000-of-00007.tfrecord").write_text("half")
     (folder / ".ALL_manifest.json.0123456789ab.tmp").write_text("half")
 
-    with atomic_files.folder_lock(folder):
+    with locks.folder_lock(folder):
         written = tfrecords.write_shards(configuration(folder, "Shards=2"), splits(folder), ABOUT)
 
     shards = [shard["file"] for shard in written.shards]
@@ -293,14 +293,14 @@ def test_no_room_for_the_manifest_leaves_the_former_shards(folder):
 def test_ctrl_c_while_writing_leaves_the_former_shards(folder, monkeypatch):
     chosen = configuration(folder, "Shards=2")
     tfrecords.write_shards(chosen, splits(folder), ABOUT)
-    before, flushed = listing(folder), atomic_files.fsync_path
+    before, flushed = listing(folder), file_system.fsync_path
 
     def interrupted(path):
         if path.name.startswith("ALL_validation"):
             raise KeyboardInterrupt
         flushed(path)
 
-    monkeypatch.setattr(atomic_files, "fsync_path", interrupted)
+    monkeypatch.setattr(file_system, "fsync_path", interrupted)
     with pytest.raises(KeyboardInterrupt):
         tfrecords.write_shards(chosen, splits(folder, 20), ABOUT)
 
@@ -343,8 +343,8 @@ def test_another_thread_may_write(folder):
 
 CHILD = """
 import os, pathlib, sys, time
-from Classes import Data, Helpers; from Classes.common import atomic_files
-flush = atomic_files.fsync_path
+from Classes import Data, Helpers; from Classes.common import file_system
+flush = file_system.fsync_path
 
 def slow(path):
     flush(path)
@@ -352,7 +352,7 @@ def slow(path):
         print("writing", flush=True)
         time.sleep(60)
 
-atomic_files.fsync_path = slow
+file_system.fsync_path = slow
 Data.prepare_dataset(Helpers.load_config(None, ["NetworkPath=" + sys.argv[1], "Shards=2"]))
 """
 
@@ -385,7 +385,7 @@ def test_kill_while_writing(tmp_path):
 def test_death_between_the_renames_is_told(folder, monkeypatch):
     chosen = configuration(folder, "Shards=2")
     tfrecords.write_shards(chosen, splits(folder), ABOUT)
-    flushed, calls = atomic_files.fsync_path, []
+    flushed, calls = file_system.fsync_path, []
 
     def dies(path):
         flushed(path)
@@ -394,7 +394,7 @@ def test_death_between_the_renames_is_told(folder, monkeypatch):
             if len(calls) == 2:
                 raise SystemError("the machine is gone")
 
-    monkeypatch.setattr(atomic_files, "fsync_path", dies)
+    monkeypatch.setattr(file_system, "fsync_path", dies)
     with pytest.raises(SystemError):
         tfrecords.write_shards(chosen, splits(folder, 20), ABOUT)
 

@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from Classes.common import atomic_files
+from Classes.common import provenance
 from Classes.dataset import tfrecords
 from Classes.inference import model_card
 from Classes.networks import checkpoint_files
@@ -235,7 +235,7 @@ def test_a_server_killed_under_load_serves_again(tmp_path):
     # What waited for the disk when the server was killed is lost, what a stop found waiting is not.
     assert 2 <= len(lines) <= 5
     assert lines[-1]["verdict"] == "ALL not detected"
-    assert all(atomic_files.sha256_file(captured / line["file"]) == line["sha256"] for line in lines)
+    assert all(provenance.sha256_file(captured / line["file"]) == line["sha256"] for line in lines)
 
 
 def test_a_stopped_and_continued_server_answers_what_waited(tmp_path):

@@ -12,7 +12,7 @@ from PIL import Image
 
 import Validation
 from Classes import Helpers
-from Classes.common import atomic_files, cli, logs
+from Classes.common import cli, locks, logs
 from Classes.common.errors import GraphError
 from Classes.dataset import tfrecords
 from Classes.dataset.image_records import ImageRecord
@@ -180,14 +180,14 @@ def test_events_for_tensorboard(folder):
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
 def test_a_model_on_a_read_only_volume_is_evaluated(folder, monkeypatch, number):
     before = (folder / "Model" / "ALLGraph.json").read_bytes()
-    lock = atomic_files.folder_lock
+    lock = locks.folder_lock
 
     def refusing(path, wait=False):
         if path == folder / "Model":
             raise OSError(number, "refused", str(path))
         return lock(path, wait)
 
-    monkeypatch.setattr(atomic_files, "folder_lock", refusing)
+    monkeypatch.setattr(locks, "folder_lock", refusing)
     assert validate(folder) == 0
 
     assert metrics(folder)["images"] == 7

@@ -5,7 +5,7 @@ import re
 import numpy
 import pytest
 
-from Classes.common import atomic_files
+from Classes.common import json_files
 from Classes.dataset import tfrecords
 from Classes.dataset.image_records import ImageRecord
 from Classes.evaluation import (
@@ -127,7 +127,7 @@ def test_only_folds_of_this_data_set_are_shown(measured):
 def hash_images(configuration):
     """The hash of all images, which is written into the manifest here because no Data.py wrote it."""
     path = tfrecords.manifest_path(configuration)
-    atomic_files.write_json(path, {**atomic_files.read_json(path), "images_sha256": "a" * 64})
+    json_files.write_json(path, {**json_files.read_json(path), "images_sha256": "a" * 64})
     return "a" * 64
 
 
@@ -164,7 +164,7 @@ def test_curves_of_another_run_are_left_out(measured, monkeypatch, run, shown):
     tags = ("Validation_losses/Total_Loss", "Validation_Accuracy")
     scalars = {tag: [(1, 0.5), (2, 0.75)] for tag in tags}
     monkeypatch.setattr(tensorboard_events, "read_scalars", lambda folder: scalars)
-    atomic_files.write_json(measured.path("LogDir") / "run.json", {"identity": "this one"})
+    json_files.write_json(measured.path("LogDir") / "run.json", {"identity": "this one"})
     card = model_card.load_model_card(measured.card)
     model_card.write_model_card(measured.card, dataclasses.replace(card, training={"run": run}))
 

@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 from Classes import inception_utils
-from Classes.common import atomic_files
+from Classes.common import provenance
 from Classes.common.errors import GraphError
 from Classes.evaluation import calibration, operating_point
 from Classes.export import freeze_graph, ncs1_compile
@@ -73,7 +73,7 @@ def test_freezing_writes_graph_and_card(tmp_path, caplog):
     configuration = freeze(tmp_path, small_networks.arrays())
 
     card = model_card.load_model_card(configuration.card)
-    assert card.graph_sha256 == atomic_files.sha256_file(configuration.path("ALLGraph"))
+    assert card.graph_sha256 == provenance.sha256_file(configuration.path("ALLGraph"))
     assert card.classes == ("0", "1")
     assert card.data["train"] == 2
     assert max(card.training["parity"].values()) <= 1e-4

@@ -9,7 +9,7 @@ import pytest
 from openvino import opset13
 
 import Trainer
-from Classes.common import atomic_files
+from Classes.common import provenance
 from Classes.common.errors import ALLError, DataError, GraphError
 from Classes.dataset import tfrecords
 from Classes.evaluation import int8_acceptance
@@ -259,7 +259,7 @@ def small(tmp_path):
         made = item(tmp_path, "any", number, str(number % 2), 128)
         made.path.write_bytes(image)
         items.append(
-            dataclasses.replace(made, sha256=atomic_files.sha256_file(made.path), size=len(image), width=80, height=80)
+            dataclasses.replace(made, sha256=provenance.sha256_file(made.path), size=len(image), width=80, height=80)
         )
     configuration = small_networks.configuration(tmp_path, "Precision=AUTO", "Shards=2", "QuantizeMargin=1")
     splits = {"train": items[:8], "validation": items[8:]}

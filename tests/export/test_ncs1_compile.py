@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 import Trainer
-from Classes.common import atomic_files
+from Classes.common import locks
 from Classes.common.errors import ConfigurationError, GraphError
 from Classes.export import ncs1_compile
 from Classes.inference import device_selection, model_card
@@ -204,7 +204,7 @@ def test_a_model_replaced_during_the_compilation_is_not_recorded_as_compiled(tmp
     def slowly(*arguments):
         made = compile_once(*arguments)
         # As a training does that ends meanwhile.
-        with atomic_files.folder_lock(tmp_path / "Model"):
+        with locks.folder_lock(tmp_path / "Model"):
             graphs.write(tmp_path / "Model", classes=("1", "0"), content=b"another model")
         return made
 

@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 
 from Classes import Data, Helpers
-from Classes.common import atomic_files
+from Classes.common import json_files
 from Classes.common.errors import ConfigurationError, DataError, GraphError, escape_control_chars
 from Classes.dataset import tfrecords
 from Classes.inference import model_card
@@ -158,8 +158,8 @@ def test_a_damaged_card(card, random):
 @hypothesis.given(text=mutations.TEXTS | mutations.VALUES.map(json.dumps))
 def test_what_is_read_as_json_can_be_written_again(tmp_path, text):
     try:
-        values = atomic_files.parse_json(text)
+        values = json_files.parse_json(text)
     except ValueError:
         return
-    atomic_files.write_json(tmp_path / "a.json", values)
-    assert atomic_files.read_json(tmp_path / "a.json") == values
+    json_files.write_json(tmp_path / "a.json", values)
+    assert json_files.read_json(tmp_path / "a.json") == values

@@ -8,7 +8,7 @@ import time
 import numpy
 import pytest
 
-from Classes.common import atomic_files
+from Classes.common import provenance
 from Classes.common.errors import ALLError, EngineError, GraphError
 from Classes.export import model_repository
 from Classes.Helpers import PROJECT
@@ -262,7 +262,7 @@ def test_the_service_says_int8_everywhere(card):
 
     assert historic.get_json()["precision"] == model["precision"] == "int8"
     assert 'precision="int8"' in figures
-    assert model["int8"]["bin_sha256"] == atomic_files.sha256_file(int8_files.int8_paths(card)[1])
+    assert model["int8"]["bin_sha256"] == provenance.sha256_file(int8_files.int8_paths(card)[1])
 
 
 def test_heat_maps_are_those_of_the_graph(card, tmp_path):

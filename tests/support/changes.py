@@ -8,7 +8,7 @@ import re
 import resource
 import sys
 
-from Classes.common import atomic_files
+from Classes.common import temp_files
 
 # What Python announces before it does it; those that change a file or a folder, and where in its arguments the path is.
 CHANGES = {"os.rename": 1, "os.remove": 0, "os.rmdir": 0, "os.mkdir": 0, "os.link": 1, "os.symlink": 1}
@@ -44,7 +44,7 @@ def watched(folder, reached):
     Args:
       folder: of the project.
       reached: gets "open" (to write), "os.rename" (onto it), "os.remove" …, and the path under `folder` without what
-        is another one in every run: digits, the names that atomic_files.temp_path_for makes, the kind of a view.
+        is another one in every run: digits, the names that temp_files.temp_path_for makes, the kind of a view.
     """
     _listen()
     folder = os.path.realpath(folder) + os.sep
@@ -52,7 +52,7 @@ def watched(folder, reached):
     def told(event, path):
         path = os.path.abspath(path)  # noqa: PTH100 (Path.resolve would follow a link that is written or removed)
         if path.startswith(folder) and "/Logs/" not in path and not path.endswith(".lock"):
-            name = str(atomic_files.final(path.removeprefix(folder)))
+            name = str(temp_files.final_path(path.removeprefix(folder)))
             reached(event, re.sub(r"\d+", "0", re.sub(r"__\w+", "__view", name)))
 
     _watching.append(told)

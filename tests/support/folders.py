@@ -10,6 +10,11 @@ def configuration(folder, *settings):
     return Helpers.load_config(None, [f"NetworkPath={folder}", "Shards=3", *settings])
 
 
+def names(folder):
+    """The sorted names of a folder's entries."""
+    return sorted(entry.name for entry in folder.iterdir())
+
+
 def put(folder, name, positive=False, seed=0, content=None):
     """One image file under Model/; `seed` decides its content."""
     path = folder / "Model" / name

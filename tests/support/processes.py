@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 
-from Classes.common import atomic_files
+from Classes.common import locks
 from Classes.Helpers import PROJECT
 
 
@@ -21,7 +21,7 @@ def held(folder):
     taken, over = threading.Event(), threading.Event()
 
     def hold():
-        with atomic_files.folder_lock(folder):
+        with locks.folder_lock(folder):
             taken.set()
             over.wait(60)
 

@@ -1,0 +1,62 @@
+"""JSON files: read strictly, written atomically, with a checksum."""
+
+import hashlib
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from Classes.common.atomic_files import write_atomic
+
+
+def write_json(path: str | os.PathLike[str], content: Any, into: bool = False) -> None:
+    """Write indented JSON atomically; ValueError for NaN and infinity, which JSON does not have."""
+    write_atomic(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", into)
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file strictly.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it is not JSON in UTF-8, or it has NaN, infinity, an overflowing number, a lone surrogate or too deep
+        nesting.
+    """
+    return parse_json(pathlib.Path(path).read_text(encoding="utf-8-sig"))
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON text as strictly as `read_json`."""
+    try:
+        values = json.loads(text, parse_constant=_reject_constant, parse_float=_parse_finite_float)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if "\\ud" in text.lower():
+        # A lone surrogate can be escaped in JSON, but can neither be printed nor written nor be part of a file name.
+        json.dumps(values, ensure_ascii=False).encode()
+    return values
+
+
+def _parse_finite_float(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _reject_constant(text)
+
+
+def _reject_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy with the SHA-256 of all other entries as `content_sha256`."""
+    rest = {key: value for key, value in content.items() if key != "content_sha256"}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return {**rest, "content_sha256": digest}
+
+
+def checksum_ok(content: Mapping[str, Any]) -> bool:
+    """Return whether the checksum matches; a dict without one is older or was changed on purpose, and passes."""
+    return "content_sha256" not in content or bool(
+        content["content_sha256"] == with_checksum(content)["content_sha256"]
+    )
