@@ -1,14 +1,25 @@
-"""The endpoints for operators and programs: model card, health, metrics and the OpenAPI document."""
+"""The endpoints for operators and programs: info, model card, health, metrics and the OpenAPI document."""
 
 from typing import Any
 
 import flask
 
+from Classes.serving import response_schemas
 from Classes.serving.api_errors import ApiError
 from Classes.serving.openapi import documented, openapi_document
 from Classes.serving.prediction_service import PredictionService
 
 blueprint = flask.Blueprint("operations", __name__)
+
+
+@blueprint.get("/v1/info")
+@documented(response="Info")
+def info() -> dict[str, Any]:
+    """Describe the server before the first image: software, model, limits, and whether a key is needed.
+
+    This endpoint needs no key.
+    """
+    return response_schemas.info_json(_service().configuration, _service().card, _service().key is not None)
 
 
 @blueprint.get("/v1/model")

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from Classes import Helpers
+from Classes.common import provenance
+from Classes.common.config import Configuration
 from Classes.common.errors import escape_control_chars
+from Classes.imaging import decode
 from Classes.inference.backend import describe_source
 from Classes.inference.model_card import ModelCard
 from Classes.serving.api_errors import ERROR_CODES, ApiError
@@ -13,8 +16,13 @@ from Classes.serving.predictor import HeatMap, PredictionResult
 
 Schema = dict[str, Any]
 
+SOFTWARE = "ALL detection toolkit"
+
 # Longer file names are cut in responses.
 MAX_NAME_LENGTH = 255
+
+# Digits of a hash that are enough for people to tell models apart.
+SHORT_HASH = 12
 
 
 def _text(description: str, **rules: Any) -> Schema:
@@ -92,6 +100,46 @@ _LEGACY = {
     "Message": _text("The result as a sentence, with confidence and inference time"),
 }
 
+
+def _count(description: str) -> Schema:
+    return {"type": "integer", "minimum": 0, "description": description}
+
+
+_INFO = _object(
+    {
+        "software": _text("Name of the software"),
+        "version": _text("Its version"),
+        "site_name": _text("Name of the laboratory (SiteName); may be empty"),
+        "network": _text("Name of the model's network"),
+        "model": _text("The first 12 digits of the SHA-256 of the frozen graph", pattern="^[0-9a-f]{12}$"),
+        "classes": {
+            "type": "array",
+            "items": _text(""),
+            "description": "Class names in the order of the probabilities",
+        },
+        "positive_class": _text("The class that means ALL"),
+        "synthetic": _PROVENANCE["synthetic"],
+        "key_required": {"type": "boolean", "description": "Whether the endpoints that take images need an API key"},
+        "input_crop": _number(
+            "Side of the central square that the model sees, relative to the shorter side of an image"
+        ),
+        "formats": {"type": "array", "items": _text(""), "description": "Image formats, recognized by content"},
+        "limits": {
+            **_object(
+                {
+                    "body_bytes": _count("Largest request (MaxBody)"),
+                    "batch_images": _count("Most images per request to /v1/batch (MaxBatch)"),
+                    "image_pixels": _count("Most pixels per image (MaxPixels)"),
+                    "image_side": _count("Longest side of an image in pixels (MaxSide)"),
+                    "images_per_minute": _count("Rate limit per client (RateLimitPerMinute); 0: none"),
+                }
+            ),
+            "description": "Limits of this server",
+        },
+        "notice": _PROVENANCE["notice"],
+    }
+)
+
 _ERROR = _object(
     {
         "code": _text("Stable identifier for programs", enum=list(ERROR_CODES)),
@@ -121,6 +169,7 @@ SCHEMAS = {
             **_PROVENANCE,
         }
     ),
+    "Info": _INFO,
     "Model": {"type": "object", "description": "The model card, and the backend that runs the model"},
     "Document": {"type": "object", "description": "OpenAPI 3.1"},
     "Health": _object({"status": _text("Always ok")}),
@@ -136,6 +185,31 @@ def provenance_fields(card: ModelCard, sources: Sequence[tuple[str, str]], reque
         "model": card.graph_sha256,
         "synthetic": card.synthetic,
         "request_id": request_id,
+        "notice": Helpers.DISCLAIMER,
+    }
+
+
+def info_json(configuration: Configuration, card: ModelCard, key_required: bool) -> dict[str, Any]:
+    """Return the JSON fields that describe the server to a client without a key."""
+    return {
+        "software": SOFTWARE,
+        "version": provenance.version(),
+        "site_name": configuration["SiteName"],
+        "network": card.network,
+        "model": card.graph_sha256[:SHORT_HASH],
+        "classes": list(card.classes),
+        "positive_class": card.positive,
+        "synthetic": card.synthetic,
+        "key_required": key_required,
+        "input_crop": card.input_spec.crop,
+        "formats": [*decode.FORMATS, "TIFF"],
+        "limits": {
+            "body_bytes": configuration["MaxBody"],
+            "batch_images": configuration["MaxBatch"],
+            "image_pixels": configuration["MaxPixels"],
+            "image_side": configuration["MaxSide"],
+            "images_per_minute": configuration["RateLimitPerMinute"],
+        },
         "notice": Helpers.DISCLAIMER,
     }
 

@@ -5,6 +5,7 @@ import jsonschema
 import pytest
 import schemathesis
 
+from Classes.common import provenance
 from Classes.inference import model_card
 from Classes.serving import api_errors, app, openapi
 from tests.support import graphs, mutations, services
@@ -39,7 +40,7 @@ def test_the_document_has_every_endpoint_except_the_pages(client, document):
     rules = [rule for rule in client.application.url_map.iter_rules() if not rule.endpoint.startswith("pages.")]
 
     assert set(document["paths"]) == {rule.rule for rule in rules}
-    assert len(rules) == 9
+    assert len(rules) == 10
     for rule in rules:
         assert {method.upper() for method in document["paths"][rule.rule]} == rule.methods - {"HEAD", "OPTIONS"}
 
@@ -93,7 +94,7 @@ def test_responses_for_a_batch_match_the_document(client, document):
     holds(document, client.post("/v1/batch", data=b""), "/v1/batch", "post")
 
 
-@pytest.mark.parametrize("path", ["/v1/model", "/health/live", "/health/ready", "/metrics"])
+@pytest.mark.parametrize("path", ["/v1/info", "/v1/model", "/health/live", "/health/ready", "/metrics"])
 def test_other_responses_match_the_document(client, document, path):
     holds(document, client.get(path), path, "get")
 
@@ -147,6 +148,22 @@ def test_the_model_endpoint_returns_the_card_without_its_path(client):
     assert answer["classes"] == ["0", "1"]
     assert answer["engine"] == "OpenVINO CPU"
     assert "path" not in answer
+
+
+def test_the_info_endpoint_describes_the_server_without_a_key(tmp_path):
+    card = model_card.load_model_card(graphs.write(tmp_path / "Model", content=b"", synthetic=True))
+    client = services.client(tmp_path, "SiteName=Ward 7", "MaxBatch=5", key=b"k" * 16, card=card)
+
+    info = client.get("/v1/info").get_json()
+
+    assert (info["site_name"], info["synthetic"], info["key_required"]) == ("Ward 7", True, True)
+    assert (info["model"], info["classes"], info["positive_class"]) == (card.graph_sha256[:12], ["0", "1"], "1")
+    assert (info["version"], info["limits"]["batch_images"]) == (provenance.version(), 5)
+    client.service.close()
+
+
+def test_a_server_without_a_key_says_so(client):
+    assert client.get("/v1/info").get_json()["key_required"] is False
 
 
 def test_the_first_code_of_a_status_is_used_for_library_errors():
