@@ -2,12 +2,13 @@
 
 import base64
 import functools
+import pathlib
 from typing import Any
 
 import jinja2
 import markupsafe
 
-from Classes.common import errors
+from Classes.common import errors, translation
 
 
 def render(package: str, template: str, **context: Any) -> str:
@@ -22,6 +23,12 @@ def render(package: str, template: str, **context: Any) -> str:
     return _environment(package).get_template(template).render(context)
 
 
+def render_file(path: pathlib.Path, **context: Any) -> str:
+    """Render a template that does not belong to a package's `templates`, such as a page of the server."""
+    loader = jinja2.FileSystemLoader(path.parent)
+    return _create_environment(loader).get_template(path.name).render(context)
+
+
 def data_uri(content: bytes, kind: str = "png") -> str:
     """Return the content of an image file as the source of an <img>."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
@@ -29,15 +36,26 @@ def data_uri(content: bytes, kind: str = "png") -> str:
 
 @functools.cache
 def _environment(package: str) -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package), jinja2.PackageLoader("Classes.common")]),
+    return _create_environment(jinja2.PackageLoader(package))
+
+
+def _create_environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([loader, jinja2.PackageLoader("Classes.common")]),
         autoescape=jinja2.select_autoescape(["html"]),
         undefined=jinja2.StrictUndefined,
         finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        extensions=["jinja2.ext.i18n"],
     )
+    # {{ _("…") }} and {% trans %} look up the current language when a template is rendered.
+    environment.install_gettext_callables(  # type: ignore[attr-defined]
+        translation.gettext, translation.ngettext, pgettext=translation.pgettext
+    )
+    environment.policies["ext.i18n.trimmed"] = True
+    return environment
 
 
 def _printable(value: Any) -> Any:

@@ -1,9 +1,12 @@
-"""The web page and its files in static/."""
+"""The web pages, in the reader's language, and their files in static/."""
 
 import functools
+import json
 import pathlib
 
 import flask
+
+from Classes.common import html, translation
 
 STATIC_FOLDER = pathlib.Path(__file__).with_name("static")
 
@@ -12,12 +15,56 @@ _PAGES = {"index.html": "/", "docs.html": "/docs"}
 # Endpoints of the pages that other sites may link to.
 PAGE_ENDPOINTS = ("pages.index_html", "pages.docs_html")
 
+# A choice in the page's language menu, and where it is kept.
+LANGUAGE = "language"
+_YEAR = 365 * 24 * 3600
+
 
 def create_blueprint() -> flask.Blueprint:
     """Return a blueprint with one fixed rule per file, so that no request can name another file."""
     blueprint = flask.Blueprint("pages", __name__)
     for path in sorted(STATIC_FOLDER.glob("[!.]*.*")):
-        view = functools.partial(flask.send_from_directory, STATIC_FOLDER, path.name, max_age=0)
+        if path.suffix == ".html":
+            view = functools.partial(_send_page, path)
+        else:
+            view = functools.partial(flask.send_from_directory, STATIC_FOLDER, path.name, max_age=0)
         address = _PAGES.get(path.name, f"/{path.name}")
         blueprint.add_url_rule(address, path.name.replace(".", "_"), view, methods=["GET"])
     return blueprint
+
+
+def _send_page(path: pathlib.Path) -> flask.Response:
+    chosen = flask.request.args.get(LANGUAGE, "")
+    language = _language(chosen)
+    response = flask.make_response(render_page(path, language))
+    response.headers["Content-Language"] = language
+    response.headers["Cache-Control"] = "no-cache"
+    response.vary.update(["Accept-Language", "Cookie"])
+    if chosen in translation.languages():
+        response.set_cookie(LANGUAGE, chosen, max_age=_YEAR, samesite="Strict", httponly=True)
+    response.add_etag()
+    response.make_conditional(flask.request)
+    return response
+
+
+def _language(chosen: str) -> str:
+    """Return the language of the menu, else that of an earlier choice, else the one that the browser prefers."""
+    for each in (chosen, flask.request.cookies.get(LANGUAGE, "")):
+        if each in translation.languages():
+            return each
+    return translation.language_for_request(flask.request.headers.get("Accept-Language"))
+
+
+@functools.cache
+def render_page(path: pathlib.Path, language: str) -> str:
+    """Return a page of static/ in a language."""
+    with translation.use_language(language):
+        return html.render_file(
+            path, language=language, languages=translation.language_names(), messages=_page_messages(language)
+        )
+
+
+def _page_messages(language: str) -> dict:
+    """Return what translation.js needs; nothing for English."""
+    path = translation.FOLDER / language / "LC_MESSAGES" / "page.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
