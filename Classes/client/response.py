@@ -5,10 +5,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from Classes.common import outcome
 from Classes.common.errors import escape_control_chars
 
-# Characters of a text, and number of classes, far above what this API sends.
-MAX_TEXT_LENGTH, MAX_CLASSES = 2000, 1000
+# Characters of a text, and number of classes and reasons, far above what this API sends.
+MAX_TEXT_LENGTH, MAX_CLASSES, MAX_REASONS = 2000, 1000, 100
 
 
 def parse_response(path: object, status: int, body: bytes, low_below: float) -> dict[str, Any]:
@@ -21,8 +22,8 @@ def parse_response(path: object, status: int, body: bytes, low_below: float) -> 
       low_below: confidence below which a result is low, for servers that do not report it.
     Returns:
       dict with `message`, `class`, `verdict` (text), `confidence` (0..1), `low` (bool), `probabilities`
-      ({class: 0..1}, may be empty), and `uncertain`, `seconds`, `engine`, `precision`, `remark`, `model` and
-      `synthetic`, each of which may be None; or {"error": text}.
+      ({class: 0..1}, may be empty), `outcome` and `reasons` (see common.outcome), and `uncertain`, `seconds`, `engine`,
+      `precision`, `remark`, `model` and `synthetic`, each of which may be None; or {"error": text}.
     """
     try:
         fields = json.loads(body, parse_constant=_reject_constant)
@@ -53,9 +54,19 @@ def _check_fields(fields: dict[str, Any], low_below: float) -> dict[str, Any]:
     low = result.pop("low_confidence")
     result["low"] = confidence < low_below if low is None else low
     result["probabilities"] = result["probabilities"] or {}
+    if result["outcome"] is None or result["reasons"] is None:
+        _add_outcome(result)
     if result["probabilities"] and result["class"] not in result["probabilities"]:
         raise ValueError(result["class"])
     return result
+
+
+def _add_outcome(result: dict[str, Any]) -> None:
+    """Derive outcome and reasons from the older fields, for servers that do not send them."""
+    remark = [outcome.UNLIKE_TRAINING] if result["remark"] else []
+    reasons = outcome.collect_reasons(result["low"], bool(result["uncertain"]), remark)
+    detected = result["verdict"] == "ALL detected"
+    result |= {"reasons": list(reasons), "outcome": outcome.decide(detected, reasons)}
 
 
 def _reject_constant(text: str) -> None:
@@ -94,6 +105,19 @@ def _probabilities(value: Any) -> dict[str, float]:
     return {_text(name): _fraction(probability) for name, probability in value.items()}
 
 
+def _outcome(value: Any) -> str:
+    if value not in outcome.OUTCOMES:
+        raise ValueError(value)
+    return value
+
+
+def _reasons(value: Any) -> list[str]:
+    """Return the codes; those of a newer server are kept."""
+    if not isinstance(value, list) or len(value) > MAX_REASONS:
+        raise TypeError(value)
+    return [_text(code) for code in value]
+
+
 # Fields that old servers do not send, and how each is checked.
 _OPTIONAL_FIELDS: dict[str, Callable[[Any], Any]] = {
     "low_confidence": _flag,
@@ -105,4 +129,6 @@ _OPTIONAL_FIELDS: dict[str, Callable[[Any], Any]] = {
     "remark": _text,
     "model": _text,
     "synthetic": _flag,
+    "outcome": _outcome,
+    "reasons": _reasons,
 }

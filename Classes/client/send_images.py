@@ -139,6 +139,8 @@ def _table_row(
     copied = ("class", "verdict", "confidence", "low", "uncertain", "seconds", "engine", "precision", "remark")
     return row | {
         **{name: result[name] for name in copied},
+        "outcome": result["outcome"],
+        "reasons": result["reasons"],
         **{f"probability_{name}": result["probabilities"].get(name) for name in classes},
         "correct": None if truth is None else detected == (truth == configuration["PositiveClass"]),
     }

@@ -25,7 +25,8 @@ def new_row(name: str, truth: str | None, classes: Sequence[str]) -> Row:
     row |= {f"probability_{label}": None for label in classes}
     row |= {"truth": truth, "correct": None, "seconds": None}
     # Per row, because a run can change to another device half-way.
-    return row | {"engine": None, "precision": None, "remark": None, "error": None}
+    row |= {"engine": None, "precision": None, "remark": None, "error": None}
+    return row | {"outcome": None, "reasons": []}
 
 
 def log_warnings(row: Row, log: logging.Logger) -> None:
@@ -118,7 +119,7 @@ def write_tables(
         fields = list(rows[0]) if rows else ["file"]
         writer = csv.DictWriter(text, fields, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: _escape_formula(value) for key, value in row.items()} for row in rows)
+        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
         atomic_files.write_atomic(csv_path, text.getvalue(), into=True)
     if json_path:
         content = {"notice": Helpers.DISCLAIMER, "model": model, "images": rows}
@@ -128,5 +129,7 @@ def write_tables(
             log.info("Wrote %d rows to %s", len(rows), path)
 
 
-def _escape_formula(value: object) -> object:
+def _cell(value: object) -> object:
+    if isinstance(value, list):
+        value = " ".join(value)
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_PREFIXES) else value

@@ -10,8 +10,8 @@ from Classes import Helpers
 from Classes.common import input_files, result_table
 from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
-from Classes.imaging import color_stats, content_check, decode
-from Classes.inference import device_selection
+from Classes.imaging import content_check, decode
+from Classes.inference import device_selection, image_review
 from Classes.inference.backend import InferenceBackend
 from Classes.inference.model_card import ModelCard, load_model_card
 from Classes.inference.prediction import make_prediction
@@ -76,7 +76,8 @@ def _classify_file(
     [probabilities], source = backend.classify_with_source(image[None])
     seconds = time.perf_counter() - start
     log.info("%s %s detection ended taking %s", SYSTEM_NAME, source.name, seconds)
-    prediction = make_prediction(probabilities, card, configuration["InceptionThreshold"])
+    review = image_review.review_image(image, card)
+    prediction = make_prediction(probabilities, card, configuration["InceptionThreshold"], review.reasons)
     correct = prediction.is_correct(row["truth"])
     level = logging.WARNING if correct is False else logging.INFO
     log.log(level, "%s", prediction.message(seconds, row["truth"]))
@@ -91,7 +92,9 @@ def _classify_file(
         "seconds": seconds,
         "engine": source.name,
         "precision": source.precision,
-        "remark": color_stats.domain_shift_warning(image, card.colours),
+        "remark": review.remark,
+        "outcome": prediction.outcome,
+        "reasons": list(prediction.reasons),
     }
     result_table.log_warnings(row, log)
     return row

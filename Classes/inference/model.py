@@ -5,7 +5,7 @@ import pathlib
 
 from Classes.common.config import load_config
 from Classes.imaging import content_check, decode
-from Classes.inference import device_selection
+from Classes.inference import device_selection, image_review
 from Classes.inference.backend import InferenceBackend
 from Classes.inference.model_card import ModelCard, load_model_card
 from Classes.inference.prediction import Prediction, make_prediction
@@ -37,7 +37,8 @@ class Model:
         pixels = self.card.input_spec.decode_and_resize(image, self._limits)
         content_check.require_content(pixels, "the image" if isinstance(image, bytes) else os.fspath(image))
         [probabilities] = self.backend.classify(pixels[None])
-        return make_prediction(probabilities, self.card, self._confidence_threshold)
+        reasons = image_review.review_image(pixels, self.card).reasons
+        return make_prediction(probabilities, self.card, self._confidence_threshold, reasons)
 
     def close(self) -> None:
         """Release the device; may be called again."""

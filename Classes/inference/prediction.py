@@ -7,6 +7,7 @@ from typing import Any
 import numpy
 from numpy.typing import ArrayLike
 
+from Classes.common import outcome
 from Classes.inference.model_card import ModelCard
 
 
@@ -22,6 +23,7 @@ class Prediction:
       uncertain: whether the probability of ALL lies in the card's uncertainty band; a person should decide then.
       probabilities: {class name: probability}.
       positive: the class that means ALL.
+      image_reasons: codes of outcome.REASONS that the image itself gives, see image_review.review_image.
     """
 
     detected: bool
@@ -31,6 +33,17 @@ class Prediction:
     uncertain: bool
     probabilities: dict[str, float]
     positive: str
+    image_reasons: tuple[str, ...] = ()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Codes of outcome.REASONS: why a person should look at the image; empty if nothing speaks for it."""
+        return outcome.collect_reasons(self.low_confidence, self.uncertain, self.image_reasons)
+
+    @property
+    def outcome(self) -> str:
+        """One of outcome.OUTCOMES: "positive", "negative", or "review" if there are reasons."""
+        return outcome.decide(self.detected, self.reasons)
 
     @property
     def description(self) -> str:
@@ -54,7 +67,9 @@ class Prediction:
         return f"ALL {correctly} {found} with {low}confidence of {self.confidence} in {seconds}"
 
 
-def make_prediction(probabilities: numpy.ndarray, card: ModelCard, confidence_threshold: float) -> Prediction:
+def make_prediction(
+    probabilities: numpy.ndarray, card: ModelCard, confidence_threshold: float, image_reasons: Sequence[str] = ()
+) -> Prediction:
     """Return the prediction for one image.
 
     ALL is detected if the positive class reaches the card's threshold; otherwise the most likely other class is
@@ -64,6 +79,7 @@ def make_prediction(probabilities: numpy.ndarray, card: ModelCard, confidence_th
       probabilities: float32 [classes], one row from a backend.
       card: the model.
       confidence_threshold: `InceptionThreshold`; a confidence of exactly this is not low.
+      image_reasons: see Prediction.
     """
     positive = card.classes.index(card.positive)
     detected = apply_threshold(probabilities[positive], card.threshold)
@@ -78,6 +94,7 @@ def make_prediction(probabilities: numpy.ndarray, card: ModelCard, confidence_th
         uncertain=bool(in_band(probabilities[positive], card.uncertain)),
         probabilities={name: float(value) for name, value in zip(card.classes, probabilities, strict=True)},
         positive=card.positive,
+        image_reasons=tuple(image_reasons),
     )
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy
 
 from Classes.common.config import Configuration
-from Classes.imaging import color_stats, content_check, decode
-from Classes.inference import class_activation, prediction
+from Classes.imaging import content_check, decode
+from Classes.inference import class_activation, image_review, prediction
 from Classes.inference.backend import InferenceBackend
 from Classes.inference.class_activation import Explainer
 from Classes.inference.model_card import ModelCard
@@ -91,8 +91,9 @@ class Predictor:
         else:
             [probabilities], source = self._backend.classify_with_source(image[None])
         seconds = time.perf_counter() - start
+        review = image_review.review_image(image, self._card)
         return PredictionResult(
-            prediction=prediction.make_prediction(probabilities, self._card, self._low_below),
+            prediction=prediction.make_prediction(probabilities, self._card, self._low_below, review.reasons),
             seconds=seconds,
             backend=source.name,
             precision=source.precision,
@@ -101,7 +102,7 @@ class Predictor:
             # Every fourth row and column gives the same mean in a tenth of the time.
             brightness=float(image[::4, ::4].mean()),
             content=content,
-            remark=color_stats.domain_shift_warning(image, self._card.colours),
+            remark=review.remark,
             heat_map=self._render(image, values) if heat_map else None,
         )
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from Classes import Helpers
-from Classes.common import provenance
+from Classes.common import outcome, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import escape_control_chars
 from Classes.imaging import decode
@@ -59,6 +59,16 @@ _PREDICTION = {
     "remark": {
         "type": ["string", "null"],
         "description": "Why the result may be wrong: the colors differ from the training images; null: they do not",
+    },
+    "outcome": _text(
+        "The result for people: signs of ALL, no signs of ALL, or review if there are reasons",
+        enum=list(outcome.OUTCOMES),
+    ),
+    "reasons": {
+        "type": "array",
+        "description": "Why a person should look at the image; empty unless the outcome is review",
+        "items": {"type": "string", "enum": list(outcome.REASONS)},
+        "uniqueItems": True,
     },
     "sha256": _text("SHA-256 of the uploaded bytes", **_SHA256),
     "image": {
@@ -230,6 +240,8 @@ def to_json(result: PredictionResult) -> dict[str, Any]:
         "remark": result.remark,
         "sha256": result.sha256,
         "image": {"format": info.format, "width": info.width, "height": info.height},
+        "outcome": prediction.outcome,
+        "reasons": list(prediction.reasons),
     }
     if result.heat_map is not None:
         fields |= heat_map_json(result.heat_map)

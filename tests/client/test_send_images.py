@@ -420,6 +420,10 @@ ODD = {
     "uncertain as a text": changed(uncertain="no"),
     "low as a text": changed(low_confidence="no"),
     "model as a number": changed(model=1),
+    "unknown outcome": changed(outcome="maybe", reasons=[]),
+    "reasons as a text": changed(outcome="review", reasons="empty"),
+    "reasons of another type": changed(outcome="review", reasons=[1]),
+    "very many reasons": changed(outcome="review", reasons=["x"] * 200),
     "list": answered(b"[]"),
     "text": answered(b'"ok"'),
     "null": answered(b"null"),
@@ -524,3 +528,19 @@ def test_no_bytes_of_a_response_end_the_run(costs_one, data):
     assert len(rows) == 2
     assert rows[1]["correct"] is True
     assert code == int(rows[0]["error"] is not None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "outcome", "reasons"),
+    [
+        ({}, "positive", []),
+        ({"Classification": "ALL not detected"}, "negative", []),
+        ({"low_confidence": True}, "review", ["low_confidence"]),
+        ({"uncertain": True, "remark": "Other colors."}, "review", ["unlike_training", "uncertain"]),
+        ({"outcome": "review", "reasons": ["a_new_reason"]}, "review", ["a_new_reason"]),
+    ],
+)
+def test_outcome_of_old_and_new_servers(fields, outcome, reasons):
+    answer = response.parse_response("a.png", 200, json.dumps(NEW | fields).encode(), 0.8)
+
+    assert (answer["outcome"], answer["reasons"]) == (outcome, reasons)

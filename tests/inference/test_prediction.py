@@ -39,6 +39,28 @@ def test_fields():
     assert result.description == "ALL detected"
 
 
+@pytest.mark.parametrize(
+    ("probabilities", "fields", "outcome", "reasons"),
+    [
+        ((0.1, 0.9), {}, "positive", ()),
+        ((0.9, 0.1), {}, "negative", ()),
+        ((0.3, 0.7), {}, "review", ("low_confidence",)),
+        ((0.15, 0.85), {"uncertain": [0.4, 0.9]}, "review", ("uncertain",)),
+        ((0.7, 0.3), {"uncertain": [0.2, 0.6]}, "review", ("uncertain", "low_confidence")),
+    ],
+)
+def test_outcome_and_reasons(probabilities, fields, outcome, reasons):
+    result = predict(*probabilities, **fields)
+
+    assert (result.outcome, result.reasons) == (outcome, reasons)
+
+
+def test_what_the_image_check_finds_is_a_reason():
+    result = prediction.make_prediction(numpy.array([0.1, 0.9]), card(), 0.8, ["unlike_training"])
+
+    assert (result.detected, result.outcome, result.reasons) == (True, "review", ("unlike_training",))
+
+
 @pytest.mark.parametrize("level", [0.8, 0.7, 0.9, 0.5])
 def test_a_confidence_of_exactly_the_threshold_is_not_low(level):
     below = float(numpy.nextafter(numpy.float32(level), numpy.float32(0)))

@@ -117,10 +117,13 @@ def test_rows_as_csv_and_json_say_the_same(folder):
     assert content["notice"] == Helpers.DISCLAIMER
     assert len(rows) == len(content["images"]) == 3
     for row, image in zip(rows, content["images"], strict=True):
-        assert row == {key: "" if value is None else str(value) for key, value in image.items()}
+        joined = image | {"reasons": " ".join(image["reasons"])}
+        assert row == {key: "" if value is None else str(value) for key, value in joined.items()}
     last = content["images"][2]
     assert (last["class"], last["verdict"], last["truth"], last["correct"]) == ("0", "ALL not detected", "1", False)
     assert (last["confidence"], last["low"]) == (0.7311, True)
+    assert (last["outcome"], last["reasons"]) == ("review", ["low_confidence"])
+    assert [image["outcome"] for image in content["images"][:2]] == ["negative", "positive"]
     assert last["probability_1"] == pytest.approx(graphs.RED[96], abs=1e-6)
     assert last["probability_0"] + last["probability_1"] == pytest.approx(1)
     assert last["seconds"] > 0

@@ -115,6 +115,16 @@ def test_one_image(client):
     assert "heat_map" not in answer
 
 
+@pytest.mark.parametrize("endpoint", ["/Inference", "/v1/classify"])
+@pytest.mark.parametrize(
+    ("red", "outcome", "reasons"), [(64, "negative", []), (192, "positive", []), (160, "review", ["low_confidence"])]
+)
+def test_outcome_and_reasons(client, endpoint, red, outcome, reasons):
+    answer = client.post(endpoint, data=services.image(red)).get_json()
+
+    assert (answer["outcome"], answer["reasons"]) == (outcome, reasons)
+
+
 def test_a_batch_returns_results_and_errors_in_order(client):
     sent = form(services.image(192), b"no image", services.image(64), b"", services.image(192)[:100])
 
@@ -128,6 +138,7 @@ def test_a_batch_returns_results_and_errors_in_order(client):
     assert answer["failed"] == 3
     assert results[0]["confidence"] == 0.8808
     assert results[2]["confidence"] == 0.8808
+    assert [each.get("outcome") for each in results] == ["positive", None, "negative", None, None]
 
 
 def test_an_image_has_the_same_result_alone_and_in_a_batch(client):

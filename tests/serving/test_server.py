@@ -275,6 +275,7 @@ def test_requests_cannot_forge_access_log_lines(server):
         ("two", 200, "ok"),
     ]
     assert lines[1]["verdicts"][0]["verdict"] == "ALL detected"
+    assert lines[1]["verdicts"][0]["outcome"] == "positive"
     assert lines[1]["received"] == len(IMAGE)
     assert all(32 <= byte < 127 or byte == 10 for byte in path.read_bytes())
 

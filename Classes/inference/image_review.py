@@ -1,0 +1,33 @@
+"""Check before a prediction whether an image is one that the model can judge."""
+
+import dataclasses
+
+import numpy
+
+from Classes.common import outcome
+from Classes.imaging import color_stats
+from Classes.inference.model_card import ModelCard
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageReview:
+    """What the checks found on an image.
+
+    Attributes:
+      reasons: codes of outcome.REASONS; empty if the image is one that the model can judge.
+      remark: how the colors differ from those of the training images, or None.
+    """
+
+    reasons: tuple[str, ...] = ()
+    remark: str | None = None
+
+
+def review_image(image: numpy.ndarray, card: ModelCard) -> ImageReview:
+    """Check an image as the network sees it.
+
+    Args:
+      image: uint8 [S, S, 3], RGB.
+      card: the model, which knows what its training images looked like.
+    """
+    remark = color_stats.domain_shift_warning(image, card.colours)
+    return ImageReview((outcome.UNLIKE_TRAINING,) if remark else (), remark)
