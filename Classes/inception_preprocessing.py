@@ -1,7 +1,9 @@
 """Inception's training augmentation, as graph operations that depend only on a seed."""
 
+import math
 import typing
 from collections.abc import Sequence
+from typing import Any
 
 import numpy
 import tensorflow as tf
@@ -27,6 +29,9 @@ class DistortionConfig(typing.NamedTuple):
       saturation, contrast: largest change, as a fraction.
       hue: largest rotation, as a fraction of the color circle.
       stain: largest change of the amount of each dye, as a fraction.
+      scale: largest enlargement or reduction, as a fraction; 0.25 draws a factor between 0.8 and 1.25.
+      light: largest change of the light, as a fraction; its color changes by up to a quarter of that.
+      blur: largest standard deviation of a Gaussian blur, in pixels of the result.
     """
 
     area: float = 0.6
@@ -37,6 +42,9 @@ class DistortionConfig(typing.NamedTuple):
     hue: float = 0.05
     contrast: float = 0.5
     stain: float = 0
+    scale: float = 0
+    light: float = 0
+    blur: float = 0
 
 
 def distortion_config(configuration: Configuration) -> DistortionConfig:
@@ -51,8 +59,8 @@ def distort_image(image: tf.Tensor, size: int, distortion: DistortionConfig, see
 
     The crop and the color operations are those of the Inception training (Szegedy et al., arXiv:1512.00567, and
     Howard, arXiv:1312.5402); the smallest crop is larger, so that it contains the white cell. A smear has no natural
-    orientation, so it is mirrored both ways and may be rotated. The amounts of the dyes vary, as
-    they do between laboratories (Tellez et al., arXiv:1808.05896).
+    orientation, so it is mirrored both ways and may be rotated. The amounts of the dyes vary, as they do between
+    laboratories (Tellez et al., arXiv:1808.05896), and magnification, light and focus, as they do between microscopes.
 
     Args:
       image: uint8 [H, W, 3], RGB.
@@ -63,10 +71,10 @@ def distort_image(image: tf.Tensor, size: int, distortion: DistortionConfig, see
       uint8 [size, size, 3].
     """
     seeds = tf.unstack(tf.random.split(seed, 7))
-    # Separate seeds, so that the results of the other steps are those of versions without these two.
-    rotation, stain = (tf.random.fold_in(seed, number) for number in (1, 2))
-    if distortion.rotation:
-        image = _rotate(image, distortion.rotation, rotation)
+    # Separate seeds, so that the results of the other steps are those of versions without these.
+    rotation, stain, scale, light, blur = (tf.random.fold_in(seed, number) for number in range(1, 6))
+    if distortion.rotation or distortion.scale:
+        image = _rotate_and_scale(image, distortion, rotation, scale)
     image = _crop(image, distortion.area, seeds[0])
     image = tf.image.resize(image, [size, size], antialias=True) / 255
     if distortion.flip:
@@ -74,6 +82,10 @@ def distort_image(image: tf.Tensor, size: int, distortion: DistortionConfig, see
         image = tf.image.stateless_random_flip_up_down(image, seeds[2])
     if distortion.stain:
         image = _stain(image, distortion.stain, stain)
+    if distortion.light:
+        image = _light(image, distortion.light, light)
+    if distortion.blur:
+        image = _blur(image, distortion.blur, blur)
     image = _color_jitter(image, distortion, seeds[3:])
     return tf.cast(tf.clip_by_value(tf.round(image * 255), 0, 255), tf.uint8)
 
@@ -105,14 +117,21 @@ def _crop(image: tf.Tensor, area: float, seed: tf.Tensor) -> tf.Tensor:
     return tf.slice(image, begin, extent)
 
 
-def _rotate(image: tf.Tensor, largest: float, seed: tf.Tensor) -> tf.Tensor:
-    """Rotate about the center; the corners are filled with the mirrored image."""
-    angle = tf.random.stateless_uniform([], seed, -largest, largest) * (numpy.pi / 180)
+def _rotate_and_scale(image: tf.Tensor, distortion: DistortionConfig, of_angle: Any, of_scale: Any) -> tf.Tensor:
+    """Rotate and scale about the center; what is missing is filled with the mirrored image."""
+    angle = tf.constant(0.0)
+    if distortion.rotation:
+        angle = tf.random.stateless_uniform([], of_angle, -distortion.rotation, distortion.rotation)
+        angle *= numpy.pi / 180
     height, width = (tf.cast(side - 1, tf.float32) for side in tf.unstack(tf.shape(image)[:2]))
     cosine, sine = tf.cos(angle), tf.sin(angle)
+    if distortion.scale:
+        largest = numpy.log1p(distortion.scale)
+        factor = tf.exp(tf.random.stateless_uniform([], of_scale, -largest, largest))
+        cosine, sine = cosine / factor, sine / factor
     across = (width - cosine * width + sine * height) / 2
     down = (height - sine * width - cosine * height) / 2
-    rotated = tf.raw_ops.ImageProjectiveTransformV3(
+    changed = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(image, tf.float32)[None],
         transforms=tf.stack([cosine, -sine, across, sine, cosine, down, 0.0, 0.0])[None],
         output_shape=tf.shape(image)[:2],
@@ -120,7 +139,7 @@ def _rotate(image: tf.Tensor, largest: float, seed: tf.Tensor) -> tf.Tensor:
         interpolation="BILINEAR",
         fill_mode="REFLECT",
     )
-    return rotated[0]
+    return changed[0]
 
 
 def _stain(image: tf.Tensor, largest: float, seed: tf.Tensor) -> tf.Tensor:
@@ -130,3 +149,22 @@ def _stain(image: tf.Tensor, largest: float, seed: tf.Tensor) -> tf.Tensor:
     factors = tf.random.stateless_uniform([2], seed, 1 - largest, 1 + largest)
     density = dyes * tf.concat([factors, [1.0]], 0) @ STAIN_MATRIX
     return tf.reshape(tf.exp(-density) * 256 - 1, tf.shape(image)) / 255
+
+
+def _light(image: tf.Tensor, largest: float, seed: tf.Tensor) -> tf.Tensor:
+    """Multiply all channels by one factor, and each by one of its own."""
+    seeds = tf.unstack(tf.random.split(seed, 2))
+    common = tf.random.stateless_uniform([], seeds[0], 1 - largest, 1 + largest)
+    return image * common * tf.random.stateless_uniform([3], seeds[1], 1 - largest / 4, 1 + largest / 4)
+
+
+def _blur(image: tf.Tensor, largest: float, seed: tf.Tensor) -> tf.Tensor:
+    """Blur half of the images with a Gaussian."""
+    deviation = tf.maximum(tf.random.stateless_uniform([], seed, -largest, largest), 1e-3)
+    reach = math.ceil(2 * largest)
+    weights = tf.exp(-0.5 * (tf.range(-reach, reach + 1, dtype=tf.float32) / deviation) ** 2)
+    kernel = tf.tile((weights / tf.reduce_sum(weights))[:, None, None, None], [1, 1, 3, 1])
+    padded = tf.pad(image, [[reach, reach], [reach, reach], [0, 0]], "REFLECT")[None]
+    for each in (kernel, tf.transpose(kernel, [1, 0, 2, 3])):
+        padded = tf.nn.depthwise_conv2d(padded, each, [1, 1, 1, 1], "VALID")
+    return padded[0]

@@ -106,7 +106,8 @@ def test_a_rotation_turns_about_the_middle(monkeypatch):
     pixels = smooth(91)
     monkeypatch.setattr(tf.random, "stateless_uniform", lambda *_: tf.constant(30.0))
 
-    turned = inception_preprocessing._rotate(tf.constant(pixels), 30, [0, 0]).numpy()
+    wanted = NOTHING._replace(rotation=30)
+    turned = inception_preprocessing._rotate_and_scale(tf.constant(pixels), wanted, [0, 0], [0, 1]).numpy()
 
     # Positive angles turn the picture alike in both: the row axis points down.
     expected = scipy.ndimage.rotate(pixels.astype(float), 30, reshape=False, order=1)
@@ -154,3 +155,63 @@ def test_one_amount_changes_one_thing():
     for name, amount in (("saturation", 0.5), ("hue", 0.4), ("contrast", 0.5)):
         assert numpy.abs(distorted(gray, 4, **{name: amount}).astype(int) - 100).max() <= 1, name
         assert numpy.abs(distorted(pixels, 4, **{name: amount}).astype(int) - pixels).max() > 5, name
+
+
+def test_a_scale_enlarges_or_reduces_about_the_middle(monkeypatch):
+    import scipy.ndimage
+
+    pixels = smooth(91)
+    for factor in (0.8, 1.25):
+        monkeypatch.setattr(
+            tf.random, "stateless_uniform", lambda *_, factor=factor: tf.constant(float(numpy.log(factor)), tf.float32)
+        )
+        scaled = distorted(pixels, scale=0.25)
+
+        # The pixel at distance d of the middle comes from the distance d / factor.
+        expected = scipy.ndimage.affine_transform(
+            pixels.astype(float), [1 / factor, 1 / factor, 1], [45 - 45 / factor, 45 - 45 / factor, 0], order=1
+        )
+        inside = slice(20, 71)
+        assert numpy.abs(scaled - expected)[inside, inside].max() < 1.6
+
+
+def test_a_scale_of_a_quarter_stays_between_four_fifths_and_five_quarters():
+    disc = numpy.hypot(*(numpy.mgrid[:91, :91] - 45)) < 20
+    pixels = numpy.where(disc[..., None], 40, 220).astype("uint8").repeat(3, 2)
+
+    areas = numpy.array([(distorted(pixels, seed, scale=0.25)[..., 0] < 130).sum() for seed in range(40)])
+    factors = numpy.sqrt(areas / disc.sum())
+
+    assert 0.78 < factors.min() < 0.9
+    assert 1.1 < factors.max() < 1.27
+
+
+def test_light_multiplies_each_channel_by_one_factor():
+    pixels = smooth()
+    dark = numpy.zeros((75, 75, 3), "uint8")
+    factors = []
+    for seed in range(30):
+        changed = distorted(pixels // 2, seed, light=0.4).astype(float)
+        ratios = (changed / numpy.maximum(pixels // 2, 1))[pixels.min(2) > 60]
+        assert (numpy.ptp(ratios, axis=0) < 0.06).all(), "the factor differs between pixels"
+        factors.append(ratios.mean(0))
+
+    means = numpy.mean(factors, axis=1)
+    assert 0.54 <= means.min() < 0.75
+    assert 1.25 < means.max() <= 1.54
+    assert numpy.ptp(factors, axis=1).max() > 0.05, "the color of the light does not vary"
+    assert not distorted(dark, light=0.4).any()
+
+
+def test_blur_is_a_gaussian_and_leaves_half_of_the_images_sharp(monkeypatch):
+    import scipy.ndimage
+
+    noise = numpy.random.default_rng(2).integers(0, 256, (75, 75, 3), dtype="uint8")
+    monkeypatch.setattr(tf.random, "stateless_uniform", lambda *_: tf.constant(1.3))
+    expected = scipy.ndimage.gaussian_filter(noise.astype(float), (1.3, 1.3, 0), mode="mirror", radius=(4, 4, 0))
+    assert numpy.abs(distorted(noise, blur=2) - expected).max() <= 1
+    monkeypatch.undo()
+
+    sharp = sum(numpy.array_equal(distorted(noise, seed, blur=2), noise) for seed in range(40))
+
+    assert 10 < sharp < 30
