@@ -14,6 +14,9 @@ from tests.support import sticks as standin
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# Texts in English, also on a system in another language.
+os.environ["LC_ALL"] = "C.UTF-8"
+
 # A shell's `&` starts its command with Ctrl-C ignored, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
-from Classes.common import config_schema, error_messages, interrupts, provenance
+from Classes.common import config_schema, error_messages, interrupts, provenance, translation
 from Classes.common.errors import ALLError, escape_control_chars
 from Classes.common.paths import PROJECT
 
@@ -197,6 +197,8 @@ def run_cli(main: Callable[[], int], packages: Iterable[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     _ignore_library_warnings()
+    # Until the configuration is read, which may name another.
+    translation.set_language(translation.language_from_environment())
     guard = interrupts.SignalGuard()
     try:
         # --help and --version work before anything is installed.
@@ -236,7 +238,7 @@ def _stopped(guard: interrupts.SignalGuard) -> int:
 
 def _print_error(error: Exception) -> int:
     message, code = error_messages.error_message(error)
-    print(f"Error: {escape_control_chars(message)}", file=sys.stderr)
+    print(f"Error: {escape_control_chars(translation.localize(message))}", file=sys.stderr)
     return code
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 
-from Classes.common import config_schema, json_files
+from Classes.common import config_schema, json_files, translation
 from Classes.common.errors import ConfigurationError
 from Classes.common.paths import PROJECT
 
@@ -54,6 +54,12 @@ class Configuration:
     def address(self) -> str:
         """Where the API listens; an empty `IP` means this machine only."""
         return self["IP"] or "127.0.0.1"
+
+    @property
+    def language(self) -> str:
+        """Language of the texts for people: `Language`, by default that of the system."""
+        chosen = self["Language"]
+        return translation.language_from_environment() if chosen == "auto" else chosen
 
     @property
     def workers(self) -> int:
@@ -104,6 +110,10 @@ def load_config(path: str | os.PathLike | None = None, settings: Iterable[str] =
             for name, key in keys.items()
             if key.has_effect
         }
+    languages = ("auto", *translation.languages())
+    if values["Settings"]["Language"] not in languages:
+        message = f"Language is {values['Settings']['Language']}; allowed: {', '.join(languages)}"
+        raise ConfigurationError(message, code="invalid_value")
     return Configuration(values, [name for name in given if not config_schema.keys()[name].has_effect])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import tqdm
 
-from Classes.common import file_system, interrupts, output_targets
+from Classes.common import file_system, interrupts, output_targets, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import escape_control_chars
 
@@ -51,14 +51,15 @@ class _FileHandler(logging.handlers.RotatingFileHandler):
 
 
 def start_log(configuration: Configuration, name: str) -> logging.Logger:
-    """Send the log to the terminal and to `Logs/<name>.log` (at most ten files of 10 MiB).
+    """Send the log to the terminal and to `Logs/<name>.log` (at most ten files of 10 MiB), and set the language.
 
     A second call replaces the first, so that no line appears twice.
 
     Args:
-      configuration: `Logs` is used.
+      configuration: `Logs` and `Language` are used.
       name: the script, such as "Trainer"; also the name of the logger that is returned.
     """
+    translation.set_language(configuration.language)
     handlers: list[logging.Handler] = [_TqdmHandler()]
     problem = None
     try:

@@ -121,11 +121,12 @@ def language_from_environment(environment: Mapping[str, str] = os.environ) -> st
     return best_language([*filter(None, environment.get("LANGUAGE", "").split(":")), locale])
 
 
-def language_for_request(accept_language: str | None) -> str:
+def language_for_request(accept_language: str | None, fallback: str = ENGLISH) -> str:
     """Return the available language that a browser prefers.
 
     Args:
       accept_language: header of the request, such as "es-MX,es;q=0.9,en;q=0.8".
+      fallback: language if none of these is available.
     """
     preferred = []
     for entry in (accept_language or "").split(","):
@@ -135,18 +136,18 @@ def language_for_request(accept_language: str | None) -> str:
             preferred.append((float(quality), name.strip()))
     # The sort is stable: equal preferences stay in the order of the header.
     ordered = sorted(preferred, key=lambda each: -each[0])
-    return best_language(name for quality, name in ordered if quality > 0)
+    return best_language((name for quality, name in ordered if quality > 0), fallback)
 
 
-def best_language(preferred: Iterable[str]) -> str:
-    """Return the first available of some languages, such as "es_MX.UTF-8" or "es-MX"; English if there is none."""
+def best_language(preferred: Iterable[str], fallback: str = ENGLISH) -> str:
+    """Return the first available of some languages, such as "es_MX.UTF-8" or "es-MX"; `fallback` if there is none."""
     known = {name.lower(): name for name in languages()}
     for name in preferred:
         tag = name.partition(".")[0].partition("@")[0].replace("-", "_").lower()
         for candidate in (tag, tag.partition("_")[0]):
             if candidate in known:
                 return known[candidate]
-    return ENGLISH
+    return fallback
 
 
 @functools.cache

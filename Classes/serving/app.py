@@ -13,6 +13,7 @@ from typing import Any
 import flask
 import werkzeug.exceptions
 
+from Classes.common import translation
 from Classes.common.errors import escape_control_chars
 from Classes.serving import (
     access_control,
@@ -85,7 +86,9 @@ class Application(flask.Flask):
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         self._proxies.apply_forwarded_headers(environ)
-        return super().wsgi_app(environ, start_response)
+        # The API is English; only the pages are in the language of the reader.
+        with translation.use_language(translation.ENGLISH):
+            return super().wsgi_app(environ, start_response)
 
     def check_headers(self, environ: dict[str, Any]) -> tuple[Exception | None, bool]:
         """Check a request by its headers alone, so that a server need not read a body that nobody needs.

@@ -52,7 +52,8 @@ def _language(chosen: str) -> str:
     for each in (chosen, flask.request.cookies.get(LANGUAGE, "")):
         if each in translation.languages():
             return each
-    return translation.language_for_request(flask.request.headers.get("Accept-Language"))
+    fallback = flask.current_app.extensions["prediction_service"].configuration.language
+    return translation.language_for_request(flask.request.headers.get("Accept-Language"), fallback)
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import signal
 import types
 
 from Classes import Helpers
-from Classes.common import stderr_capture
+from Classes.common import stderr_capture, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
 from Classes.inference import device_selection, model_card
@@ -24,6 +24,13 @@ def serve(configuration: Configuration) -> int:
     Raises:
       ALLError: before the port opens, if the API key, the port, the model or the device is missing or unusable.
     """
+    # The API is English, whichever thread answers; this thread prints in the language of the reader.
+    with translation.use_language(configuration.language):
+        translation.set_language(translation.ENGLISH)
+        return _serve(configuration)
+
+
+def _serve(configuration: Configuration) -> int:
     key = access_control.load_key(configuration)
     card = model_card.load_model_card(configuration.card)
     with (

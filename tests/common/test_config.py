@@ -360,3 +360,17 @@ def test_every_key_is_read_by_a_script():
     # The job in Required/cluster reads EpochsDevCloud.
     unread = {key.name for key in KEYS.values() if key.has_effect and not key.rule["scripts"]}
     assert unread == {"EpochsDevCloud"}
+
+
+def test_an_unavailable_language_is_an_error():
+    with pytest.raises(ConfigurationError) as error:
+        Helpers.load_config(settings=["Language=fr"])
+
+    assert error.value.code == "invalid_value"
+
+
+def test_the_language_is_that_of_the_system_unless_it_is_set(monkeypatch):
+    monkeypatch.setenv("LC_ALL", "es_ES.UTF-8")
+
+    assert Helpers.load_config().language == "es"
+    assert Helpers.load_config(settings=["Language=en"]).language == "en"
