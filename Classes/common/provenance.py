@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 from Classes.common.paths import PROJECT
@@ -42,7 +43,12 @@ def version() -> str:
 
 def utc_now_iso(timespec: str = "seconds") -> str:
     """Return the current time in UTC as ISO 8601 text; `timespec` as in datetime.isoformat."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec=timespec)
+    return utc_iso(time.time(), timespec)
+
+
+def utc_iso(seconds: float, timespec: str = "seconds") -> str:
+    """Return seconds since 1970 as ISO 8601 text in UTC; `timespec` as in datetime.isoformat."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat(timespec=timespec)
 
 
 def package_versions() -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Read API keys and passwords from the environment or from files that only their owner can read."""
 
 import os
+import pathlib
+import re
 from collections.abc import Mapping
 
 from Classes.common.config import Configuration
@@ -8,6 +10,8 @@ from Classes.common.errors import ConfigurationError
 
 KEY_VARIABLE = "ALL_API_KEY"
 
+# Names of keys appear in the access log and in the history.
+_KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 
 # Keys are generated, for example with `openssl rand -hex 32`, not remembered.
 MIN_KEY_LENGTH = 16
@@ -28,6 +32,45 @@ def read_key(configuration: Configuration, environment: Mapping[str, str] = os.e
         key = read_secret(configuration, "ApiKeyFile", "API key")
     if key is None:
         return None
+    return _validate_key(key, source)
+
+
+def read_named_keys(configuration: Configuration) -> dict[str, bytes]:
+    """Return {name: API key} from `ApiKeysFile`, which has one `NAME KEY` per line; empty if it is not configured.
+
+    Empty lines and lines that start with # are skipped.
+
+    Raises:
+      ConfigurationError: a line is not a name and a key, a name or key occurs twice, the file has no key, or see
+        `read_secret`.
+    """
+    if not configuration["ApiKeysFile"]:
+        return {}
+    path = configuration.path("ApiKeysFile")
+    found: dict[str, bytes] = {}
+    for number, line in enumerate(_read_lines(path, "ApiKeysFile", "list of API keys"), 1):
+        fields = line.split()
+        if not fields or fields[0].startswith("#"):
+            continue
+        if len(fields) != 2 or not _KEY_NAME.fullmatch(fields[0]):
+            raise ConfigurationError(
+                f"{path}, line {number}: write a name and an API key, such as ward-3 and the output of "
+                "openssl rand -hex 32. A name has up to 64 letters, digits and - _ . @",
+                code="invalid_api_key",
+            )
+        name, key = fields[0], _validate_key(fields[1], f"{path}, line {number}")
+        if name in found or key in found.values():
+            raise ConfigurationError(
+                f"{path}, line {number}: this name or key is in the file twice. Give each client its own.",
+                code="invalid_api_key",
+            )
+        found[name] = key
+    if not found:
+        raise ConfigurationError(f"{path}: there is no API key in the file.", code="invalid_api_key")
+    return found
+
+
+def _validate_key(key: str, source: str) -> bytes:
     if len(key) < MIN_KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigurationError(
             f"{source}: the API key must have {MIN_KEY_LENGTH} visible ASCII characters or more", code="invalid_api_key"
@@ -45,7 +88,10 @@ def read_secret(configuration: Configuration, key: str, name: str) -> str:
     Raises:
       ConfigurationError: the file cannot be read, or others can read it too.
     """
-    path = configuration.path(key)
+    return (_read_lines(configuration.path(key), key, name) or [""])[0].strip()
+
+
+def _read_lines(path: pathlib.Path, key: str, name: str) -> list[str]:
     try:
         # Windows has no such permissions and reports every file as readable by all.
         if os.name != "nt" and path.stat().st_mode & 0o077:
@@ -54,7 +100,7 @@ def read_secret(configuration: Configuration, key: str, name: str) -> str:
                 "network share, move the file to a local disk or use the environment variable.",
                 code="secret_is_public",
             )
-        return (path.read_text(encoding="utf-8").splitlines() or [""])[0].strip()
+        return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"{path}: the {name} cannot be read ({error}); see {key}", code="secret_unreadable"

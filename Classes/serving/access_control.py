@@ -1,4 +1,4 @@
-"""Access control: the API key, and a rate limit per client."""
+"""Access control: API keys, and a rate limit per client."""
 
 import collections
 import ipaddress
@@ -26,37 +26,59 @@ _OTHERS = "others"
 _PREFIX = 64
 
 
-def load_key(configuration: Configuration, environment: Mapping[str, str] = os.environ) -> bytes | None:
-    """Return the API key that clients must send, or None if no key is needed.
+class ApiKeys:
+    """The API keys that clients may send.
 
-    The key is read from the environment variable ALL_API_KEY, otherwise from `ApiKeyFile`.
+    Args:
+      keys: {name: key}; the key without a name, "", is the one of ALL_API_KEY and `ApiKeyFile`. If there is none, no
+        client needs a key.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes] | None = None):
+        self._keys = dict(keys or {})
+
+    def __bool__(self) -> bool:
+        """Return whether clients need a key."""
+        return bool(self._keys)
+
+    def identify(self, headers: Headers | Mapping[str, str]) -> str:
+        """Return the name of the key in `X-API-Key: KEY` or `Authorization: Bearer KEY`; "" if it has none.
+
+        Raises:
+          ApiError: `unauthorized` if a key is needed, and it is missing or wrong.
+        """
+        if not self._keys:
+            return ""
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        sent = headers.get("X-API-Key") or (token.strip() if scheme.lower() == "bearer" else "")
+        # As bytes, because compare_digest raises TypeError for non-ASCII text; with all keys, so that the time does not
+        # depend on which one matches.
+        encoded = sent.encode("utf-8", "surrogateescape")
+        names = [name for name, key in self._keys.items() if secrets.compare_digest(encoded, key)]
+        if not names:
+            raise ApiError(
+                "unauthorized", "The API key is missing or wrong. Send it as X-API-Key or as a Bearer token."
+            )
+        return names[0]
+
+
+def load_keys(configuration: Configuration, environment: Mapping[str, str] = os.environ) -> ApiKeys:
+    """Return the keys of `ApiKeysFile`, and the one of the environment variable ALL_API_KEY, otherwise `ApiKeyFile`.
 
     Raises:
-      ConfigurationError: the key is unusable, or it is missing although other machines can reach the server.
+      ConfigurationError: a key is unusable, or there is none although other machines can reach the server.
     """
-    key = secret_files.read_key(configuration, environment)
-    if key or request_origin.is_loopback(configuration.address) or configuration["AllowWithoutApiKey"]:
-        return key
+    keys = secret_files.read_named_keys(configuration)
+    unnamed = secret_files.read_key(configuration, environment)
+    if unnamed is not None and unnamed not in keys.values():
+        keys[""] = unnamed
+    if keys or request_origin.is_loopback(configuration.address) or configuration["AllowWithoutApiKey"]:
+        return ApiKeys(keys)
     raise ConfigurationError(
-        f"IP={configuration.address}: reachable from other machines and no API key; set {secret_files.KEY_VARIABLE} "
-        "or ApiKeyFile, or allow access without a key with AllowWithoutApiKey=true",
+        f"IP={configuration.address}: reachable from other machines and no API key; set {secret_files.KEY_VARIABLE}, "
+        "ApiKeyFile or ApiKeysFile, or allow access without a key with AllowWithoutApiKey=true",
         code="no_api_key",
     )
-
-
-def check_key(key: bytes | None, headers: Headers | Mapping[str, str]) -> None:
-    """Check the API key in `X-API-Key: KEY` or `Authorization: Bearer KEY`; a `key` of None needs none.
-
-    Raises:
-      ApiError: `unauthorized` if the key is missing or wrong.
-    """
-    if key is None:
-        return
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
-    sent = headers.get("X-API-Key") or (token.strip() if scheme.lower() == "bearer" else "")
-    # As bytes, because compare_digest raises TypeError for non-ASCII text.
-    if not secrets.compare_digest(sent.encode("utf-8", "surrogateescape"), key):
-        raise ApiError("unauthorized", "The API key is missing or wrong. Send it as X-API-Key or as a Bearer token.")
 
 
 def client_network(client: str) -> str:

@@ -14,6 +14,7 @@ ERROR_CODES = {
     "host_not_allowed": (403, "the Host header names another server; see AllowedHosts"),
     "origin_not_allowed": (403, "the request comes from a web page of another origin; see AllowedOrigins"),
     "not_found": (404, "there is no such endpoint"),
+    "no_history": (404, "the server keeps no history; see HistoryDays"),
     "method_not_allowed": (405, "the endpoint does not accept this method"),
     "request_timeout": (408, "the request did not arrive within RequestTimeout"),
     "body_too_large": (413, "the request is larger than MaxBody"),

@@ -16,7 +16,6 @@ import werkzeug.exceptions
 from Classes.common import translation
 from Classes.common.errors import escape_control_chars
 from Classes.serving import (
-    access_control,
     api_errors,
     openapi,
     operation_routes,
@@ -127,10 +126,11 @@ class Application(flask.Flask):
         self._start_record(sent if REQUEST_ID_PATTERN.fullmatch(sent) else uuid.uuid4().hex, "ok")
         if HEADER_CHECK not in request.environ:
             self._check_request(request)
-            return
-        _check_address(request)
-        if request.environ[HEADER_CHECK] is not None:
-            raise request.environ[HEADER_CHECK]
+        else:
+            _check_address(request)
+            if request.environ[HEADER_CHECK] is not None:
+                raise request.environ[HEADER_CHECK]
+        flask.g.key_name = self._identify(request)
 
     def _end(self, response: flask.Response) -> flask.Response:
         request, record = flask.request, flask.g
@@ -145,6 +145,7 @@ class Application(flask.Flask):
             self.service.access_log.write(
                 request_id=record.request_id,
                 caller=request.remote_addr,
+                key=record.key_name or None,
                 method=request.method[:16],
                 path=request.path[:255],
                 status=response.status_code,
@@ -179,6 +180,7 @@ class Application(flask.Flask):
     def _start_record(request_id: str, outcome: str) -> None:
         """Set what the access log and the metrics need of a request."""
         flask.g.request_id, flask.g.outcome, flask.g.predictions = request_id, outcome, []
+        flask.g.key_name = ""
         flask.g.start = time.perf_counter()
 
     def _check_request(self, request: flask.Request) -> None:
@@ -190,13 +192,21 @@ class Application(flask.Flask):
         request_origin.check_origin(request.headers, host, self._allowed_origins, opens_page)
         if request.routing_exception is not None:
             raise request.routing_exception
-        found = self._documentation(request)
-        if found and found.secured and request.method != "OPTIONS":
-            access_control.check_key(self.service.key, request.headers)
+        self._identify(request)
         if self._accepts_images(request):
             if (request.content_length or 0) > self.config["MAX_CONTENT_LENGTH"]:
                 raise werkzeug.exceptions.RequestEntityTooLarge
             self.service.rate_limiter.consume(request.remote_addr or "")
+
+    def _identify(self, request: flask.Request) -> str:
+        """Return the name of the API key that the client sent; "" if it has none or the endpoint needs none.
+
+        Raises:
+          ApiError: `unauthorized`.
+        """
+        found = self._documentation(request)
+        secured = found is not None and found.secured and request.method != "OPTIONS"
+        return self.service.keys.identify(request.headers) if secured else ""
 
     def _accepts_images(self, request: flask.Request) -> bool:
         found = self._documentation(request)

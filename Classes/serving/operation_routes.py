@@ -9,6 +9,9 @@ from Classes.serving.api_errors import ApiError
 from Classes.serving.openapi import documented, openapi_document
 from Classes.serving.prediction_service import PredictionService
 
+# Rows of one response of /v1/history.
+MAX_HISTORY_ROWS = 1000
+
 blueprint = flask.Blueprint("operations", __name__)
 
 
@@ -19,7 +22,7 @@ def info() -> dict[str, Any]:
 
     This endpoint needs no key.
     """
-    return response_schemas.info_json(_service().configuration, _service().card, _service().key is not None)
+    return response_schemas.info_json(_service().configuration, _service().card, bool(_service().keys))
 
 
 @blueprint.get("/v1/model")
@@ -27,6 +30,29 @@ def info() -> dict[str, Any]:
 def model() -> dict[str, Any]:
     """Return the model card: classes, input, threshold, data, metrics, versions and hashes."""
     return {**_service().card_json(), **_service().provenance(flask.g.request_id)}
+
+
+@blueprint.get("/v1/history")
+@documented(
+    response="History",
+    errors=("no_history",),
+    query={
+        "limit": ({"type": "integer", "minimum": 1, "maximum": MAX_HISTORY_ROWS, "default": 100}, "Number of results"),
+        "before": ({"type": "integer", "minimum": 1}, "Only results with a smaller id, for the next page"),
+    },
+    secured=True,
+)
+def history() -> dict[str, Any]:
+    """Return the results of the last days, newest first, if `HistoryDays` is set.
+
+    A key with a name reads the results that were requested with it; a key without a name reads all.
+    """
+    service = _service()
+    if service.history is None:
+        raise ApiError("no_history", "The server keeps no history. Its operator can set HistoryDays.")
+    limit = _query_integer("limit", 1, MAX_HISTORY_ROWS) or 100
+    rows = service.history.read(limit, _query_integer("before", 1, 2**63 - 1), flask.g.key_name)
+    return {"results": rows, "days": service.configuration["HistoryDays"], **service.provenance(flask.g.request_id)}
 
 
 @blueprint.get("/health/live")
@@ -61,6 +87,18 @@ def metrics() -> flask.Response:
 def openapi() -> dict[str, Any]:
     """Return this document."""
     return openapi_document(flask.current_app)
+
+
+def _query_integer(name: str, lowest: int, highest: int) -> int | None:
+    """Return a query parameter as int, or None if it is missing."""
+    text = flask.request.args.get(name, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()) or not lowest <= int(text[:20]) <= highest:
+        raise ApiError(
+            "bad_request", f"{name}={text[:20]} is not valid. Use a whole number from {lowest} to {highest}."
+        )
+    return int(text)
 
 
 def _service() -> PredictionService:

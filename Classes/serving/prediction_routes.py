@@ -131,7 +131,7 @@ def _run_on_image(work: Callable[[Ticket, bytes], T], heat_map: bool) -> T:
 def _record(result: PredictionResult) -> PredictionResult:
     verdict, outcome = result.prediction.description, result.prediction.outcome
     flask.g.predictions.append({"sha256": result.sha256, "verdict": verdict, "outcome": outcome})
-    _service().record(result, flask.g.request_id)
+    _service().record(result, flask.g.request_id, flask.g.key_name)
     return result
 
 

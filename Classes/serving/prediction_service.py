@@ -15,6 +15,7 @@ from Classes.serving import access_control, api_errors, predictor, response_sche
 from Classes.serving.access_log import AccessLog
 from Classes.serving.admission import AdmissionController, Ticket
 from Classes.serving.api_errors import ApiError
+from Classes.serving.history import ResultHistory
 from Classes.serving.mqtt import MqttPublisher
 from Classes.serving.predictor import HeatMap, PredictionResult
 from Classes.serving.prometheus import ServiceMetrics
@@ -30,8 +31,8 @@ class PredictionService:
       configuration: Configuration.
       card: the model card.
       backend: runs the model; `close` does not close it.
-      key: the API key, or None.
-      access_log, upload_store, publisher: where requests and results are recorded, or None.
+      keys: the API keys that clients may send; None: they need none.
+      access_log, upload_store, publisher, history: where requests and results are recorded, or None.
     """
 
     def __init__(
@@ -39,13 +40,16 @@ class PredictionService:
         configuration: Configuration,
         card: ModelCard,
         backend: InferenceBackend,
-        key: bytes | None = None,
+        keys: access_control.ApiKeys | None = None,
         access_log: AccessLog | None = None,
         upload_store: UploadStore | None = None,
         publisher: MqttPublisher | None = None,
+        history: ResultHistory | None = None,
     ):
-        self.configuration, self.card, self.backend, self.key = configuration, card, backend, key
-        self.access_log, self.upload_store, self.publisher = access_log, upload_store, publisher
+        self.configuration, self.card, self.backend = configuration, card, backend
+        self.keys = keys or access_control.ApiKeys()
+        self.access_log, self.upload_store = access_log, upload_store
+        self.publisher, self.history = publisher, history
         self.admission = AdmissionController(
             configuration.server_workers, configuration["MaxQueued"], configuration["RequestTimeout"]
         )
@@ -120,11 +124,19 @@ class PredictionService:
         """
         return ticket.run(self._predict_each, ticket, contents)
 
-    def record(self, result: PredictionResult, request_id: str) -> None:
-        """Count a result, and store and publish it if that is configured."""
+    def record(self, result: PredictionResult, request_id: str, key_name: str = "") -> None:
+        """Count a result, and store and publish it if that is configured.
+
+        Args:
+          result: the result of one image.
+          request_id: as in the access log.
+          key_name: name of the client's API key, or "".
+        """
         self.metrics.observe_result(result)
         if self.upload_store is not None:
             self.upload_store.add(result, self.card.graph_sha256, request_id)
+        if self.history is not None:
+            self.history.add(result, self.card.graph_sha256, request_id, key_name)
         if self.publisher is not None:
             self.publisher.publish({**response_schemas.to_json(result), **self.provenance(request_id, result)})
 
@@ -136,10 +148,10 @@ class PredictionService:
         )
 
     def close(self) -> None:
-        """Accept no more work, and close access log, upload store and publisher."""
+        """Accept no more work, and close everything that results are recorded in."""
         self.admission.close()
         self.heat_map_admission.close()
-        for each in (self.access_log, self.upload_store, self.publisher):
+        for each in (self.access_log, self.upload_store, self.publisher, self.history):
             if each is not None:
                 each.close()
 

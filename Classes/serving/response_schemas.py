@@ -166,6 +166,18 @@ _IN_BATCH = _object({**_POSITION, **_PREDICTION, **_MESSAGE, **_HEAT_MAP}, optio
 _NOT_IN_BATCH = _object(
     {**_POSITION, "error": _object({key: _ERROR["properties"][key] for key in ("code", "message")})}
 )
+_HISTORY_ROW = _object(
+    {
+        "id": {"type": "integer", "minimum": 1, "description": "Grows with every result"},
+        "time": _text("When the result was made, in UTC", format="date-time"),
+        "sha256": _text("SHA-256 of the image", **_SHA256),
+        **{name: _PREDICTION[name] for name in ("outcome", "reasons", "verdict", "class")},
+        "confidence": _MESSAGE["confidence"],
+        "key": _text("Name of the API key that the client sent; empty if it has none"),
+        "model": _PROVENANCE["model"],
+        "request_id": _PROVENANCE["request_id"],
+    }
+)
 
 SCHEMAS = {
     "Refusal": _ERROR,
@@ -180,6 +192,13 @@ SCHEMAS = {
         }
     ),
     "Info": _INFO,
+    "History": _object(
+        {
+            "results": {"type": "array", "items": _HISTORY_ROW},
+            "days": {"type": "integer", "minimum": 1, "description": "Results are deleted after this many days"},
+            **_PROVENANCE,
+        }
+    ),
     "Model": {"type": "object", "description": "The model card, and the backend that runs the model"},
     "Document": {"type": "object", "description": "OpenAPI 3.1"},
     "Health": _object({"status": _text("Always ok")}),

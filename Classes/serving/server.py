@@ -12,6 +12,7 @@ from Classes.common.errors import ConfigurationError
 from Classes.inference import device_selection, model_card
 from Classes.serving import access_control, app, http_server, mqtt, ports, request_origin
 from Classes.serving.access_log import AccessLog
+from Classes.serving.history import FILE_NAME, ResultHistory
 from Classes.serving.prediction_service import PredictionService
 from Classes.serving.upload_store import UploadStore
 
@@ -31,7 +32,7 @@ def serve(configuration: Configuration) -> int:
 
 
 def _serve(configuration: Configuration) -> int:
-    key = access_control.load_key(configuration)
+    keys = access_control.load_keys(configuration)
     card = model_card.load_model_card(configuration.card)
     with (
         stderr_capture.logged(),
@@ -42,10 +43,11 @@ def _serve(configuration: Configuration) -> int:
             configuration,
             card,
             opened,
-            key,
+            keys,
             _open_access_log(configuration),
             _open_upload_store(configuration),
             mqtt.open_publisher(configuration),
+            _open_history(configuration),
         )
         service.warm_up()
         _run_until_stopped(service, http_server.GracefulServer(app.create_app(service), bound, configuration))
@@ -90,7 +92,7 @@ def _print_banner(service: PredictionService, server: http_server.GracefulServer
     log.info(Helpers.DISCLAIMER)
     if service.card.synthetic:
         log.warning(Helpers.SYNTHETIC)
-    if service.key is None and not request_origin.is_loopback(service.configuration.address):
+    if not service.keys and not request_origin.is_loopback(service.configuration.address):
         log.warning("AllowWithoutApiKey: everybody who can reach this port can use the server.")
     lines = (
         ' * Serving Flask app "Server"',
@@ -107,6 +109,18 @@ def _open_access_log(configuration: Configuration) -> AccessLog | None:
     except OSError as error:
         log.warning("%s: %s; requests are not logged", configuration.logs, error.strerror)
         return None
+
+
+def _open_history(configuration: Configuration) -> ResultHistory | None:
+    if not configuration["HistoryDays"]:
+        return None
+    try:
+        return ResultHistory(configuration.logs, configuration["HistoryDays"])
+    except OSError as error:
+        raise ConfigurationError(
+            f"{configuration.logs / FILE_NAME}: {error.strerror}. Move the file away, or set HistoryDays=0.",
+            code="history_unusable",
+        ) from error
 
 
 def _open_upload_store(configuration: Configuration) -> UploadStore | None:

@@ -8,6 +8,10 @@ from tests.support import graphs
 KEY = "0123456789abcdef"
 
 
+def load(folder, *settings, environment=None):
+    return access_control.load_keys(graphs.configuration(folder, *settings), environment or {})
+
+
 def key_file(folder, content=KEY + "\nsecond line\n", mode=0o600):
     path = folder / "key"
     path.write_text(content)
@@ -17,7 +21,10 @@ def key_file(folder, content=KEY + "\nsecond line\n", mode=0o600):
 
 @pytest.mark.parametrize("address", ["", "127.0.0.1", "127.1.2.3", "::1", "localhost", "LOCALHOST", "::ffff:127.0.0.1"])
 def test_loopback_addresses_need_no_key(tmp_path, address):
-    assert access_control.load_key(graphs.configuration(tmp_path, f"IP={address}"), {}) is None
+    keys = load(tmp_path, f"IP={address}")
+
+    assert not keys
+    assert keys.identify({}) == ""
 
 
 @pytest.mark.parametrize(
@@ -25,39 +32,41 @@ def test_loopback_addresses_need_no_key(tmp_path, address):
 )
 def test_other_addresses_need_a_key(tmp_path, address):
     with pytest.raises(ConfigurationError) as error:
-        access_control.load_key(graphs.configuration(tmp_path, f"IP={address}"), {})
+        load(tmp_path, f"IP={address}")
 
     assert error.value.code == "no_api_key"
 
 
 def test_allow_without_api_key(tmp_path):
-    assert access_control.load_key(graphs.configuration(tmp_path, "IP=0.0.0.0", "AllowWithoutApiKey=true"), {}) is None
+    assert not load(tmp_path, "IP=0.0.0.0", "AllowWithoutApiKey=true")
 
 
 def test_a_configured_key_also_applies_to_loopback_addresses(tmp_path):
-    assert access_control.load_key(graphs.configuration(tmp_path), {"ALL_API_KEY": KEY}) == KEY.encode()
+    assert load(tmp_path, environment={"ALL_API_KEY": KEY}).identify({"X-API-Key": KEY}) == ""
 
 
 def test_the_key_is_the_first_line_of_the_file(tmp_path):
-    configuration = graphs.configuration(tmp_path, "IP=0.0.0.0", f"ApiKeyFile={key_file(tmp_path)}")
+    settings = ("IP=0.0.0.0", f"ApiKeyFile={key_file(tmp_path)}")
 
-    assert access_control.load_key(configuration, {}) == KEY.encode()
-    assert access_control.load_key(configuration, {"ALL_API_KEY": "f" * 20}) == b"f" * 20
+    assert load(tmp_path, *settings).identify({"X-API-Key": KEY}) == ""
+    from_environment = load(tmp_path, *settings, environment={"ALL_API_KEY": "f" * 20})
+    assert from_environment.identify({"X-API-Key": "f" * 20}) == ""
+    assert rejected(from_environment, KEY)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
-def test_a_key_file_readable_by_others_is_rejected(tmp_path, mode):
-    configuration = graphs.configuration(tmp_path, f"ApiKeyFile={key_file(tmp_path, mode=mode)}")
-
+@pytest.mark.parametrize("setting", ["ApiKeyFile", "ApiKeysFile"])
+def test_a_key_file_readable_by_others_is_rejected(tmp_path, setting, mode):
     with pytest.raises(ConfigurationError) as error:
-        access_control.load_key(configuration, {})
+        load(tmp_path, f"{setting}={key_file(tmp_path, mode=mode)}")
 
     assert error.value.code == "secret_is_public"
 
 
-def test_a_missing_key_file(tmp_path):
+@pytest.mark.parametrize("setting", ["ApiKeyFile", "ApiKeysFile"])
+def test_a_missing_key_file(tmp_path, setting):
     with pytest.raises(ConfigurationError) as error:
-        access_control.load_key(graphs.configuration(tmp_path, "ApiKeyFile=nowhere"), {})
+        load(tmp_path, f"{setting}=nowhere")
 
     assert error.value.code == "secret_unreadable"
 
@@ -67,7 +76,56 @@ def test_a_missing_key_file(tmp_path):
 )
 def test_invalid_keys(tmp_path, key):
     with pytest.raises(ConfigurationError) as error:
-        access_control.load_key(graphs.configuration(tmp_path), {"ALL_API_KEY": key})
+        load(tmp_path, environment={"ALL_API_KEY": key})
+
+    assert error.value.code == "invalid_api_key"
+
+
+def rejected(keys, key):
+    with pytest.raises(ApiError) as error:
+        keys.identify({"X-API-Key": key})
+    return error.value.code == "unauthorized"
+
+
+def test_keys_with_names(tmp_path):
+    content = f"# wards\nward-3  {'a' * 20}\n\nlab@night\t{'b' * 20}\n"
+    path = key_file(tmp_path, content)
+
+    keys = load(tmp_path, "IP=0.0.0.0", f"ApiKeysFile={path}")
+
+    assert keys.identify({"X-API-Key": "a" * 20}) == "ward-3"
+    assert keys.identify({"Authorization": f"Bearer {'b' * 20}"}) == "lab@night"
+    assert rejected(keys, "a" * 19)
+    assert rejected(keys, "ward-3")
+    assert rejected(keys, "")
+
+
+def test_a_key_without_a_name_beside_keys_with_names(tmp_path):
+    path = key_file(tmp_path, f"ward-3 {'a' * 20}\n")
+
+    keys = load(tmp_path, f"ApiKeysFile={path}", environment={"ALL_API_KEY": KEY})
+
+    assert keys.identify({"X-API-Key": KEY}) == ""
+    assert keys.identify({"X-API-Key": "a" * 20}) == "ward-3"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "# only a comment\n",
+        f"{'a' * 20}\n",
+        "ward-3 short\n",
+        f"ward 3 {'a' * 20}\n",
+        f"-ward {'a' * 20}\n",
+        f"{'w' * 65} {'a' * 20}\n",
+        f"ward-3 {'a' * 20}\nward-3 {'b' * 20}\n",
+        f"ward-3 {'a' * 20}\nward-4 {'a' * 20}\n",
+    ],
+)
+def test_unusable_files_of_named_keys(tmp_path, content):
+    with pytest.raises(ConfigurationError) as error:
+        load(tmp_path, f"ApiKeysFile={key_file(tmp_path, content)}")
 
     assert error.value.code == "invalid_api_key"
 

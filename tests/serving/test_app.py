@@ -13,6 +13,7 @@ from Classes import Helpers
 from Classes.common.errors import EngineError
 from Classes.imaging import color_stats
 from Classes.inference import model_card
+from Classes.serving import access_control
 from Classes.serving.api_errors import ERROR_CODES
 from tests.support import graphs, services, smears
 
@@ -310,7 +311,7 @@ def test_only_allowed_origins_may_read_responses(tmp_path):
 
 @pytest.mark.parametrize("path", ["/Inference", "/v1/classify", "/v1/batch"])
 def test_without_the_key_nothing_is_classified(tmp_path, path):
-    client = services.client(tmp_path, key=KEY)
+    client = services.client(tmp_path, keys=access_control.ApiKeys({"": KEY}))
 
     response = client.post(path, data=services.image(64))
 
@@ -334,7 +335,7 @@ def test_without_the_key_nothing_is_classified(tmp_path, path):
     ],
 )
 def test_the_key(tmp_path, headers, status):
-    client = services.client(tmp_path, key=KEY)
+    client = services.client(tmp_path, keys=access_control.ApiKeys({"": KEY}))
 
     assert client.get("/v1/model", headers=headers).status_code == status
     assert client.get("/metrics", headers=headers).status_code == status

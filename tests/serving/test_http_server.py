@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from Classes.serving import app, http_server, ports
+from Classes.serving import access_control, app, http_server, ports
 from tests.support import services, waiting
 
 pytestmark = pytest.mark.filterwarnings("ignore:send_bytes will be removed:DeprecationWarning")
@@ -70,7 +70,7 @@ CHUNKED = {"Transfer_Encoding": "chunked"}
 @pytest.mark.parametrize("framing", [{"length": 1_000_000}, CHUNKED])
 @pytest.mark.parametrize("path", ["/Inference", "/v1/classify", "/v1/batch"])
 def test_without_the_key_the_body_is_not_read(tmp_path, path, framing):
-    with serving(tmp_path, key=KEY.encode()) as server, connect(server) as connection:
+    with serving(tmp_path, keys=access_control.ApiKeys({"": KEY.encode()})) as server, connect(server) as connection:
         connection.sendall(head(path, **framing))
 
         assert code(connection) == "unauthorized"
@@ -156,7 +156,7 @@ def test_100_continue_is_sent_only_if_the_body_is_needed(tmp_path, headers, firs
 
 
 def test_bytes_after_a_rejected_request_are_not_a_request(tmp_path):
-    with serving(tmp_path, key=KEY.encode()) as server, connect(server) as connection:
+    with serving(tmp_path, keys=access_control.ApiKeys({"": KEY.encode()})) as server, connect(server) as connection:
         hidden = head("/health/live", method="GET")
         connection.sendall(head(length=len(hidden)) + hidden)
         received = b""

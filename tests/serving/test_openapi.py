@@ -7,13 +7,13 @@ import schemathesis
 
 from Classes.common import provenance
 from Classes.inference import model_card
-from Classes.serving import api_errors, app, openapi
+from Classes.serving import access_control, api_errors, app, openapi
 from tests.support import graphs, mutations, services
 
 
 @pytest.fixture
 def client(tmp_path):
-    found = services.client(tmp_path, "MaxBody=50000", key=None)
+    found = services.client(tmp_path, "MaxBody=50000", keys=None)
     yield found
     found.service.close()
 
@@ -40,7 +40,7 @@ def test_the_document_has_every_endpoint_except_the_pages(client, document):
     rules = [rule for rule in client.application.url_map.iter_rules() if not rule.endpoint.startswith("pages.")]
 
     assert set(document["paths"]) == {rule.rule for rule in rules}
-    assert len(rules) == 10
+    assert len(rules) == 11
     for rule in rules:
         assert {method.upper() for method in document["paths"][rule.rule]} == rule.methods - {"HEAD", "OPTIONS"}
 
@@ -65,7 +65,7 @@ def test_schemas_are_valid_and_references_resolve(document):
 def test_secured_endpoints_are_marked(document):
     secured = {path for path, found in document["paths"].items() if "security" in next(iter(found.values()))}
 
-    assert secured == {"/Inference", "/v1/classify", "/v1/heatmap", "/v1/batch", "/v1/model", "/metrics"}
+    assert secured == {"/Inference", "/v1/classify", "/v1/heatmap", "/v1/batch", "/v1/history", "/v1/model", "/metrics"}
 
 
 @pytest.mark.parametrize("path", ["/Inference", "/v1/classify"])
@@ -94,13 +94,15 @@ def test_responses_for_a_batch_match_the_document(client, document):
     holds(document, client.post("/v1/batch", data=b""), "/v1/batch", "post")
 
 
-@pytest.mark.parametrize("path", ["/v1/info", "/v1/model", "/health/live", "/health/ready", "/metrics"])
+@pytest.mark.parametrize("path", ["/v1/info", "/v1/model", "/v1/history", "/health/live", "/health/ready", "/metrics"])
 def test_other_responses_match_the_document(client, document, path):
     holds(document, client.get(path), path, "get")
 
 
 def test_errors_match_the_document(tmp_path):
-    client = services.client(tmp_path, "MaxQueued=0", "RateLimitPerMinute=2", key=b"k" * 16)
+    client = services.client(
+        tmp_path, "MaxQueued=0", "RateLimitPerMinute=2", keys=access_control.ApiKeys({"": b"k" * 16})
+    )
     document = client.get("/openapi.json").get_json()
     known = {"X-API-Key": "k" * 16}
     statuses = []
@@ -152,7 +154,8 @@ def test_the_model_endpoint_returns_the_card_without_its_path(client):
 
 def test_the_info_endpoint_describes_the_server_without_a_key(tmp_path):
     card = model_card.load_model_card(graphs.write(tmp_path / "Model", content=b"", synthetic=True))
-    client = services.client(tmp_path, "SiteName=Ward 7", "MaxBatch=5", key=b"k" * 16, card=card)
+    keys = access_control.ApiKeys({"": b"k" * 16})
+    client = services.client(tmp_path, "SiteName=Ward 7", "MaxBatch=5", keys=keys, card=card)
 
     info = client.get("/v1/info").get_json()
 

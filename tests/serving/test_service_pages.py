@@ -1,6 +1,6 @@
 import pytest
 
-from Classes.serving import page_routes
+from Classes.serving import access_control, page_routes
 from tests.support import services
 
 
@@ -13,7 +13,7 @@ def client(tmp_path, monkeypatch):
     (web / ".hidden.js").write_text("no part of the page")
     (tmp_path / "secret.html").write_text("outside")
     monkeypatch.setattr(page_routes, "STATIC_FOLDER", web)
-    found = services.client(tmp_path, key=b"k" * 16)
+    found = services.client(tmp_path, keys=access_control.ApiKeys({"": b"k" * 16}))
     yield found
     found.service.close()
 

@@ -1,0 +1,126 @@
+"""The history of results, if `HistoryDays` is set: a table on disk, without images and without file names."""
+
+import contextlib
+import logging
+import os
+import pathlib
+import sqlite3
+import threading
+import time
+from typing import Any
+
+from Classes.common import file_system, provenance
+from Classes.serving.predictor import PredictionResult
+
+FILE_NAME = "History.sqlite3"
+
+# Seconds between two deletions of old rows.
+_PURGE_INTERVAL = 3600
+
+# {column: SQL type}
+_COLUMNS = {
+    "time": "TEXT", "sha256": "TEXT", "outcome": "TEXT", "reasons": "TEXT", "verdict": "TEXT", "class": "TEXT",
+    "confidence": "REAL", "key": "TEXT", "model": "TEXT", "request_id": "TEXT",
+}  # fmt: skip
+
+log = logging.getLogger("ClassifierServer")
+
+
+class ResultHistory:
+    """One row per result, deleted after a number of days; thread-safe.
+
+    SQLite writes without waiting for the disk: a power failure may lose the last rows, but never damages the file.
+
+    Args:
+      folder: holds the file; created if it is missing.
+      days: age in days at which rows are deleted.
+    Raises:
+      OSError: the file cannot be created, or is not a database.
+    """
+
+    def __init__(self, folder: pathlib.Path, days: int):
+        file_system.make_folder(folder)
+        self._path, self._days, self._lock = folder / FILE_NAME, days, threading.Lock()
+        # Only the owner may read which results a laboratory got.
+        os.close(os.open(self._path, os.O_CREAT, 0o600))
+        self._next_purge, self._failed = 0.0, False
+        try:
+            self._database = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            columns = ", ".join(f"{name} {kind} NOT NULL" for name, kind in _COLUMNS.items())
+            self._database.execute(
+                f"CREATE TABLE IF NOT EXISTS results (id INTEGER PRIMARY KEY AUTOINCREMENT, {columns})"
+            )
+            self._database.execute("CREATE INDEX IF NOT EXISTS by_key ON results (key, id)")
+            self._purge()
+        except sqlite3.Error as error:
+            raise OSError(0, str(error)) from error
+
+    def add(self, result: PredictionResult, model: str, request_id: str, key: str) -> None:
+        """Append a row; after the first error, such as a full disk, log a warning and do nothing.
+
+        Args:
+          result: the prediction and the hash of its image.
+          model: SHA-256 of the graph.
+          request_id: as in the access log.
+          key: name of the client's API key, or "".
+        """
+        prediction = result.prediction
+        row = (
+            provenance.utc_now_iso("milliseconds"), result.sha256, prediction.outcome, " ".join(prediction.reasons),
+            prediction.description, prediction.label, prediction.confidence, key, model, request_id,
+        )  # fmt: skip
+        with self._lock:
+            if self._failed:
+                return
+            try:
+                self._database.execute(
+                    f"INSERT INTO results ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})", row
+                )
+                self._purge()
+            except sqlite3.Error as error:
+                self._failed = True
+                log.warning("%s: %s. Results are no longer added to the history.", self._path, error)
+
+    def read(self, limit: int, before: int | None = None, key: str = "") -> list[dict[str, Any]]:
+        """Return rows as dicts, newest first, with "id".
+
+        Args:
+          limit: maximum number of rows.
+          before: only rows with a smaller id; None: from the newest.
+          key: only rows of this API key; "": of all.
+        Raises:
+          OSError: the file cannot be read.
+        """
+        conditions = ["id < ?"] if before is not None else []
+        values: list[Any] = [before] if before is not None else []
+        if key:
+            conditions.append("key = ?")
+            values.append(key)
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        columns = ("id", *_COLUMNS)
+        try:
+            with self._lock:
+                self._purge()
+                rows = self._database.execute(
+                    f"SELECT {', '.join(columns)} FROM results {where} ORDER BY id DESC LIMIT ?", (*values, limit)
+                ).fetchall()
+        except sqlite3.Error as error:
+            raise OSError(0, f"{self._path}: {error}") from error
+        found = [dict(zip(columns, row, strict=True)) for row in rows]
+        return [{**row, "reasons": row["reasons"].split()} for row in found]
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self._failed = True
+            self._database.close()
+
+    def _purge(self) -> None:
+        now = time.time()
+        if now < self._next_purge:
+            return
+        self._next_purge = now + _PURGE_INTERVAL
+        oldest = provenance.utc_iso(now - self._days * 86400, "milliseconds")
+        self._database.execute("DELETE FROM results WHERE time < ?", (oldest,))

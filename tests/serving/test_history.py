@@ -1,0 +1,152 @@
+import datetime
+import io
+import json
+import sqlite3
+
+import pytest
+
+from Classes.serving import access_control, history
+from tests.support import services
+
+ALL_KEY, WARD_KEY, LAB_KEY = "0" * 20, "1" * 20, "2" * 20
+
+
+@pytest.fixture
+def client(tmp_path):
+    keys = {"": ALL_KEY.encode(), "ward-3": WARD_KEY.encode(), "lab": LAB_KEY.encode()}
+    found = services.client(
+        tmp_path,
+        "HistoryDays=30",
+        keys=access_control.ApiKeys(keys),
+        history=history.ResultHistory(tmp_path / "Logs", 30),
+    )
+    yield found
+    found.service.close()
+
+
+def classify(client, red, key):
+    return client.post("/v1/classify", data=services.image(red), headers={"X-API-Key": key}).json
+
+
+def rows(client, key, query=""):
+    return client.get(f"/v1/history{query}", headers={"X-API-Key": key}).json["results"]
+
+
+def test_results_newest_first(client):
+    answers = [classify(client, red, WARD_KEY) for red in (220, 30)]
+
+    found = rows(client, WARD_KEY)
+
+    assert [row["sha256"] for row in found] == [answers[1]["sha256"], answers[0]["sha256"]]
+    assert [row["verdict"] for row in found] == ["ALL not detected", "ALL detected"]
+    assert [row["request_id"] for row in found] == [answers[1]["request_id"], answers[0]["request_id"]]
+    assert [(row["outcome"], row["reasons"]) for row in found] == [
+        (answer["outcome"], answer["reasons"]) for answer in reversed(answers)
+    ]
+    assert found[0]["confidence"] == answers[1]["confidence"]
+    assert {row["key"] for row in found} == {"ward-3"}
+
+
+def test_a_key_with_a_name_reads_its_own_results_and_the_one_without_a_name_reads_all(client):
+    for key in (WARD_KEY, LAB_KEY, ALL_KEY):
+        classify(client, 220, key)
+
+    assert [row["key"] for row in rows(client, LAB_KEY)] == ["lab"]
+    assert [row["key"] for row in rows(client, ALL_KEY)] == ["", "lab", "ward-3"]
+
+
+def test_pages(client):
+    for _ in range(5):
+        classify(client, 220, WARD_KEY)
+
+    first = rows(client, WARD_KEY, "?limit=2")
+    second = rows(client, WARD_KEY, f"?limit=2&before={first[-1]['id']}")
+    third = rows(client, WARD_KEY, f"?limit=2&before={second[-1]['id']}")
+
+    ids = [row["id"] for page in (first, second, third) for row in page]
+    assert ids == sorted(ids, reverse=True)
+    assert len(set(ids)) == 5
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "before=-1", "before=0", f"before={'9' * 30}"])
+def test_invalid_queries(client, query):
+    response = client.get(f"/v1/history?{query}", headers={"X-API-Key": WARD_KEY})
+
+    assert (response.status_code, response.json["code"]) == (400, "bad_request")
+
+
+def test_heat_maps_and_errors_are_no_results(client):
+    headers = {"X-API-Key": WARD_KEY}
+    client.post("/v1/heatmap", data=services.image(220), headers=headers)
+    client.post("/v1/classify", data=b"no image", headers=headers)
+
+    assert rows(client, WARD_KEY) == []
+
+
+def test_every_image_of_a_batch_is_a_row(client):
+
+    files = [(io.BytesIO(services.image(red)), f"{red}.png") for red in (30, 220)]
+    client.post("/v1/batch", data={"file": files}, headers={"X-API-Key": WARD_KEY})
+
+    assert [row["verdict"] for row in rows(client, WARD_KEY)] == ["ALL detected", "ALL not detected"]
+
+
+def test_without_a_history(tmp_path):
+    client = services.client(tmp_path)
+
+    response = client.get("/v1/history")
+
+    assert (response.status_code, response.json["code"]) == (404, "no_history")
+    client.service.close()
+
+
+def test_the_key_is_needed(client):
+    assert client.get("/v1/history").status_code == 401
+
+
+def test_old_rows_are_deleted(client, tmp_path):
+    classify(client, 220, WARD_KEY)
+    classify(client, 30, WARD_KEY)
+    client.service.history.close()
+    old = (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=31)).isoformat()
+    with sqlite3.connect(tmp_path / "Logs" / history.FILE_NAME) as database:
+        database.execute("UPDATE results SET time = ? WHERE id = 1", (old,))
+
+    kept = history.ResultHistory(tmp_path / "Logs", 30)
+
+    assert [row["id"] for row in kept.read(10)] == [2]
+    kept.close()
+
+
+def test_only_the_owner_can_read_the_file(client, tmp_path):
+    assert (tmp_path / "Logs" / history.FILE_NAME).stat().st_mode & 0o077 == 0
+
+
+def test_a_full_disk_costs_the_history_but_no_answer(client, tmp_path):
+    # A trigger stands for the disk: every insertion fails as it would there.
+    with sqlite3.connect(tmp_path / "Logs" / history.FILE_NAME) as database:
+        database.execute("CREATE TRIGGER full BEFORE INSERT ON results BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+
+    assert classify(client, 220, WARD_KEY)["verdict"] == "ALL detected"
+    assert classify(client, 220, WARD_KEY)["verdict"] == "ALL detected"
+
+
+def test_a_file_that_is_no_database(tmp_path):
+    (tmp_path / history.FILE_NAME).write_text("no database, but long enough to have a header " * 10)
+
+    with pytest.raises(OSError):
+        history.ResultHistory(tmp_path, 30)
+
+
+def test_the_access_log_has_the_name_of_the_key(tmp_path):
+    from Classes.serving.access_log import AccessLog
+
+    keys = access_control.ApiKeys({"ward-3": WARD_KEY.encode()})
+    client = services.client(tmp_path, keys=keys, access_log=AccessLog(tmp_path / "Logs"))
+
+    classify(client, 220, WARD_KEY)
+    client.post("/v1/classify", data=services.image(220))
+
+    lines = [json.loads(line) for line in (tmp_path / "Logs" / "Access.log").read_text().splitlines()]
+    assert [(line["status"], line["key"]) for line in lines] == [(200, "ward-3"), (401, None)]
+    client.service.close()
