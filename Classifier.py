@@ -7,22 +7,20 @@ python3 Classifier.py Devices                    # the available devices, with t
 python3 Classifier.py smear.png Slides/          # any files and folders, with all subfolders
 python3 Classifier.py --csv out.csv Slides/      # also one row per image as CSV; --json PATH for JSON
 
-A file name that ends in _0 or _1, such as Im047_1.jpg, states the true class, and the result is counted as correct or
-not. Reads Model/ALLGraph.pb and its model card; writes Logs/Classifier.log. The exit code is 1 if an image could not be
-read.
+If all file names end in _0 or _1, such as Im047_1.jpg, they state the true class, and results are counted as correct
+or not. Reads Model/ALLGraph.pb and its model card; writes Logs/Classifier.log. The exit code is 1 if an image could
+not be read.
 """
 
 import sys
 
-from Classes.common import cli
+from Classes.common import cli, table_options
 
 
 def main(arguments=None) -> int:
     parser = cli.base_parser(__doc__, "Classifier", device=True)
     parser.add_argument("sources", metavar="FILE-OR-FOLDER", nargs="*", help="images (default: TestImagePath)")
-    group = parser.add_argument_group("results")
-    group.add_argument("--csv", metavar="PATH", help="write one row per image as CSV")
-    group.add_argument("--json", metavar="PATH", help="write one row per image as JSON")
+    table_options.add_table_options(parser)
     options = parser.parse_args(arguments)
     if options.sources[:1] == ["Devices"] and (len(options.sources) > 1 or options.csv or options.json):
         parser.error("Devices takes no images and writes no rows")
@@ -34,7 +32,7 @@ def main(arguments=None) -> int:
     if options.sources == ["Devices"]:
         return device_selection.list_devices(configuration)
     sources = [] if options.sources == ["InceptionTest"] else options.sources
-    return classify_files.classify_files(configuration, sources, options.csv, options.json)
+    return classify_files.classify_files(configuration, sources, options.csv, options.json, options.labels)
 
 
 if __name__ == "__main__":

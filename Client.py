@@ -5,15 +5,15 @@ python3 Client.py Send smear.png Slides/            # files and folders, includi
 python3 Client.py Send --csv out.csv Slides/        # also write one row per image as CSV (--json PATH: as JSON)
 python3 Client.py Test --server https://lab.example.org --concurrency 8
 
-Sends each file unchanged, repeats a request if the server is busy or down, and compares the results with the classes
-in the file names (_0 healthy, _1 ALL). Set the API key, if the server needs one, in ALL_API_KEY or ApiKeyFile. Writes
-Logs/ClassifierServerClient.log and the requested tables. The exit code is 1 if an image has no result.
+Sends each file unchanged, and repeats a request if the server is busy or down. If all file names end in _0 (healthy) or
+_1 (ALL), the results are compared with them. Set the API key, if the server needs one, in ALL_API_KEY or ApiKeyFile.
+Writes Logs/ClassifierServerClient.log and the requested tables. The exit code is 1 if an image has no result.
 """
 
 import argparse
 import sys
 
-from Classes.common import cli
+from Classes.common import cli, table_options
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,9 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     group.add_argument(
         "--retries", metavar="N", type=_number, default=12, help="how often a request is repeated (default: 12)"
     )
-    group = parser.add_argument_group("results")
-    group.add_argument("--csv", metavar="PATH", help="write one row per image as CSV")
-    group.add_argument("--json", metavar="PATH", help="write one row per image as JSON")
+    table_options.add_table_options(parser)
     options = parser.parse_args(arguments)
     if (options.command == "Send") != bool(options.sources):
         parser.error("Send needs files or folders, and Test accepts none")
@@ -62,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         retries=options.retries,
         csv_path=options.csv,
         json_path=options.json,
+        labels=options.labels,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from Classes import Helpers
 from Classes.client.connection import Sender
 from Classes.client.response import MAX_TEXT_LENGTH
-from Classes.common import input_files, result_table
+from Classes.common import input_files, known_classes, result_table, summary
 from Classes.common.config import Configuration
 from Classes.common.errors import escape_control_chars
 
@@ -35,6 +35,7 @@ def send_images(
     retries: int = 12,
     csv_path: str | os.PathLike[str] | None = None,
     json_path: str | os.PathLike[str] | None = None,
+    labels: str = known_classes.AUTO,
 ) -> int:
     """Send images, log the results, and compare them with the classes in the file names.
 
@@ -46,13 +47,14 @@ def send_images(
       timeout: seconds to wait for a response; None: `RequestTimeout` and TIMEOUT_MARGIN.
       retries: number of times that one image is sent again.
       csv_path, json_path: where to write the result table, or None.
+      labels: where the true classes are known from, one of known_classes.SOURCES.
     Returns:
       exit code: 0, or 1 if an image has no result.
     Raises:
       ALLError: there is nothing to send, or no server.
     """
     result_table.check_writable(csv_path, json_path)
-    files = input_files.resolve_inputs(configuration, sources)
+    files, skipped = input_files.find_inputs(configuration, sources)
     timeout = timeout or configuration["RequestTimeout"] + TIMEOUT_MARGIN
     sender = Sender(configuration, server or server_url(configuration), timeout, retries)
     log.info("Classifier class initialization complete.")
@@ -62,11 +64,14 @@ def send_images(
     with contextlib.closing(sender):
         sender.check_reachable()
         results, interrupt = _send_all(sender, files, concurrency)
-    rows = _table_rows(configuration, results)
+    # All files, because a name without a class counts although the image was not sent before Ctrl-C.
+    classes = _class_names(results)
+    known = known_classes.find_known_classes(files, classes, configuration["PositiveClass"], labels)
+    rows = _table_rows(configuration, classes, dict(zip(files, known.classes, strict=True)), results)
     if any(result.get("synthetic") for _, result in results):
         log.warning(Helpers.SYNTHETIC)
     result_table.write_tables(rows, _model_fields(results), csv_path, json_path, log)
-    result_table.log_summary(rows, log)
+    result_table.log_summary(rows, summary.summarize(rows, len(files), skipped, known.note), log)
     if interrupt is not None:
         log.warning("%d of %d images were not sent", len(files) - len(results), len(files))
         raise interrupt
@@ -118,20 +123,27 @@ def _future_result(path: pathlib.Path, future: concurrent.futures.Future[dict[st
         return {"error": f"{path}: {type(error).__name__}: {escape_control_chars(error)[:MAX_TEXT_LENGTH]}"}
 
 
-def _table_rows(configuration: Configuration, results: Sequence[Result]) -> list[result_table.Row]:
+def _class_names(results: Sequence[Result]) -> list[str]:
     # The most frequent classes, so that a single odd response does not decide the columns.
     counts = collections.Counter(tuple(result["probabilities"]) for _, result in results if result.get("probabilities"))
-    classes = list(counts.most_common(1)[0][0]) if counts else ["0", "1"]
-    rows = [_table_row(configuration, classes, path, result) for path, result in results]
+    return list(counts.most_common(1)[0][0]) if counts else ["0", "1"]
+
+
+def _table_rows(
+    configuration: Configuration,
+    classes: list[str],
+    truths: dict[pathlib.Path, str | None],
+    results: Sequence[Result],
+) -> list[result_table.Row]:
+    rows = [_table_row(configuration, classes, path, truths[path], result) for path, result in results]
     for row in rows:
         result_table.log_warnings(row, log)
     return rows
 
 
 def _table_row(
-    configuration: Configuration, classes: list[str], path: pathlib.Path, result: dict[str, Any]
+    configuration: Configuration, classes: list[str], path: pathlib.Path, truth: str | None, result: dict[str, Any]
 ) -> result_table.Row:
-    truth = input_files.label_from_filename(path, classes)
     row = result_table.new_row(input_files.display_path(path), truth, classes)
     if "error" in result:
         return row | {"error": result["error"]}

@@ -160,13 +160,21 @@ def walk(
 
 
 def resolve_inputs(configuration: Configuration, sources: Iterable[str | os.PathLike[str]] = ()) -> list[pathlib.Path]:
-    """Return the image files that files and folders on a command line stand for.
+    """Return the image files of `find_inputs`."""
+    return find_inputs(configuration, sources)[0]
+
+
+def find_inputs(
+    configuration: Configuration, sources: Iterable[str | os.PathLike[str]] = ()
+) -> tuple[list[pathlib.Path], list[tuple[str, str]]]:
+    """Find the image files that files and folders on a command line stand for, and log which files are skipped.
 
     Args:
       configuration: `ValidIType` lists the extensions that are used inside folders, at any depth.
       sources: paths; none means `TestImagePath`. A file that is given itself is used whatever its extension.
     Returns:
-      Each path once, in the given order, and by name within a folder.
+      (each path once, in the given order, and by name within a folder; (name, reason) of each skipped file
+      that a person may have meant).
     Raises:
       DataError: `no_such_source` if a path is missing, `no_images` if there is no image at all.
     """
@@ -174,12 +182,14 @@ def resolve_inputs(configuration: Configuration, sources: Iterable[str | os.Path
     paths = [pathlib.Path(source) for source in sources] or [configuration.path("TestImagePath")]
     found: dict[pathlib.Path, None] = {}
     reasons: list[str] = []
+    left_out: list[tuple[str, str]] = []
     for source in paths:
         if source.is_dir():
             images, skipped = walk(configuration, source)
             found.update((path, None) for path in images)
             skipped.report(log, source)
             reasons += [str(skipped)] * bool(skipped)
+            left_out += [(display_path(source / name), why) for why, name in skipped.items() if why != SYSTEM]
         elif source.exists():
             found[source] = None
         elif source != configuration.path("TestImagePath"):
@@ -192,7 +202,7 @@ def resolve_inputs(configuration: Configuration, sources: Iterable[str | os.Path
             "after the command",
             code="no_images",
         )
-    return list(found)
+    return list(found), left_out
 
 
 def accepted(configuration: Configuration) -> str:

@@ -2,11 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-
-def _(text: str) -> str:
-    """Mark a text for the catalogue."""
-    return text
-
+from Classes.common.translation import gettext as _
 
 POSITIVE, NEGATIVE, REVIEW = "positive", "negative", "review"
 OUTCOMES = (POSITIVE, NEGATIVE, REVIEW)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from Classes import Helpers
-from Classes.common import atomic_files, json_files, output_targets
+from Classes.common import atomic_files, json_files, output_targets, translation
 from Classes.common.errors import ConfigurationError
+from Classes.common.summary import Summary
 
 # A spreadsheet runs a cell that begins with one of these as a formula, and anybody can choose a file's name.
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
@@ -37,8 +38,8 @@ def log_warnings(row: Row, log: logging.Logger) -> None:
         log.warning("%s: %s", row["file"], row["remark"])
 
 
-def log_summary(rows: Sequence[Row], log: logging.Logger) -> None:
-    """Log how many results are correct, with the first lines in their historic form."""
+def log_summary(rows: Sequence[Row], summary: Summary, log: logging.Logger) -> None:
+    """Log how many results are correct, with the first lines in their historic form, and the summary of all images."""
     judged = [row for row in rows if row["correct"] is not None]
     right = collections.Counter(row["correct"] for row in judged)
     low = collections.Counter(row["correct"] for row in judged if row["low"])
@@ -64,11 +65,14 @@ def log_summary(rows: Sequence[Row], log: logging.Logger) -> None:
     if shifted:
         log.warning("%d images differ in color from the training images; they are named above", shifted)
     unlabelled = sum(row["truth"] is None and not row["error"] for row in rows)
-    if unlabelled:
+    if unlabelled and judged:
         log.info("%d images without a class in their name were classified and not counted", unlabelled)
     failed = sum(bool(row["error"]) for row in rows)
     if failed:
         log.error("%d images have no result; they are named above", failed)
+    with translation.use_language(translation.ENGLISH):
+        for line in summary.lines():
+            log.info("%s", line)
 
 
 def check_writable(*paths: str | os.PathLike[str] | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 
-CONFIDENCE = 0.95
+from Classes.common.wilson import CONFIDENCE, wilson_interval
 
 # Number of bootstrap samples. More samples change the ends of an interval by less than 0.01.
 N_BOOTSTRAP = 1000
@@ -28,17 +28,6 @@ def group_numbers(groups: collections.abc.Iterable | None, count: int) -> numpy.
     if groups is None:
         return numpy.arange(count)
     return numpy.unique(numpy.asarray(groups), return_inverse=True)[1].reshape(-1)
-
-
-def wilson_interval(proportion: float, size: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the two-sided Wilson interval of a proportion of `size` independent images, not necessarily an integer."""
-    from scipy import special
-
-    square = float(special.ndtri((1 + confidence) / 2)) ** 2
-    center = (proportion + square / (2 * size)) / (1 + square / size)
-    half = (square * (proportion * (1 - proportion) / size + square / (4 * size * size))) ** 0.5 / (1 + square / size)
-    # Rounding must not leave the proportion outside of its interval.
-    return max(0.0, min(center - half, proportion)), min(1.0, max(center + half, proportion))
 
 
 def proportion_interval(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from Classes import Helpers
-from Classes.common import input_files, result_table
+from Classes.common import input_files, known_classes, result_table, summary
 from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
 from Classes.imaging import content_check, decode
@@ -26,6 +26,7 @@ def classify_files(
     sources: Sequence[str] = (),
     csv_path: str | os.PathLike | None = None,
     json_path: str | os.PathLike | None = None,
+    labels: str = known_classes.AUTO,
 ) -> int:
     """Classify images and log how many results are correct.
 
@@ -33,15 +34,17 @@ def classify_files(
       configuration: Configuration.
       sources: files and folders; by default `TestImagePath`.
       csv_path, json_path: files to write, with one row per image, or None.
+      labels: where the true classes are known from, one of known_classes.SOURCES.
     Returns:
       exit code: 0, or 1 if an image could not be read.
     Raises:
       ALLError: no images, no model, or no device.
     """
     result_table.check_writable(csv_path, json_path)
-    files = input_files.resolve_inputs(configuration, sources)
+    files, skipped = input_files.find_inputs(configuration, sources)
     card = load_model_card(configuration.card)
-    rows = []
+    known = known_classes.find_known_classes(files, card.classes, card.positive, labels)
+    rows: list[result_table.Row] = []
     with device_selection.open_backend(configuration, card) as backend:
         log.info("Classifier class initialization complete.")
         log.info(Helpers.DISCLAIMER)
@@ -49,21 +52,21 @@ def classify_files(
             log.warning(Helpers.SYNTHETIC)
         log.info("%s %s Classifier started.", SYSTEM_NAME, backend.name)
         try:
-            for path in files:
-                rows.append(_classify_file(configuration, card, backend, path))
+            for path, truth in zip(files, known.classes, strict=True):
+                rows.append(_classify_file(configuration, card, backend, path, truth))
         finally:
             # Keep what is done, also after Ctrl-C.
             result_table.write_tables(rows, _model_fields(card), csv_path, json_path, log)
-    result_table.log_summary(rows, log)
+            result_table.log_summary(rows, summary.summarize(rows, len(files), skipped, known.note), log)
     return 1 if any(row["error"] for row in rows) else 0
 
 
 def _classify_file(
-    configuration: Configuration, card: ModelCard, backend: InferenceBackend, path: pathlib.Path
+    configuration: Configuration, card: ModelCard, backend: InferenceBackend, path: pathlib.Path, truth: str | None
 ) -> result_table.Row:
     """Return the row of one image; if it cannot be read, log the error and return a row with `error`."""
     name = input_files.display_path(path)
-    row = result_table.new_row(name, input_files.label_from_filename(path, card.classes), card.classes)
+    row = result_table.new_row(name, truth, card.classes)
     try:
         image = card.input_spec.decode_and_resize(path, decode.decode_limits(configuration))
         content_check.require_content(image, name)

@@ -72,7 +72,7 @@ def test_the_historic_lines_in_their_order(folder, capsys, arguments):
     )
     assert printed[18][:2] == ["Classifier", "WARNING"]
     assert messages[17].startswith("ALL incorrectly not detected with LOW confidence of 0.7311 in ")
-    assert messages[18:] == [
+    assert messages[18:24] == [
         "Testing ended. 2 correct, 1 incorrect, 1 low confidence: (0 correct, 1 incorrect)",
         "Images Classifier: 3",
         "True Positives: 1",
@@ -80,17 +80,50 @@ def test_the_historic_lines_in_their_order(folder, capsys, arguments):
         "True Negatives: 1",
         "False Negatives: 1",
     ]
+    assert messages[24] == "Read: 3, Signs of ALL: 1, No signs of ALL: 1, Needs review: 1, Failed: 0"
 
 
 def test_names_without_a_class_are_classified_and_not_counted(folder, capsys):
     save(folder / "smear.png", 192)
 
-    assert classify(folder, "smear.png", folder / "Model" / "Test" / "Im002_1.png") == 0
+    assert classify(folder, "--labels", "names", "smear.png", folder / "Model" / "Test" / "Im002_1.png") == 0
 
     messages = [message for _, _, message in lines(capsys)]
     assert any(message.startswith("ALL detected with a confidence of 0.8808 in ") for message in messages)
     assert "Images Classifier: 1" in messages
-    assert messages[-1] == "1 images without a class in their name were classified and not counted"
+    assert "1 images without a class in their name were classified and not counted" in messages
+
+
+def test_some_names_with_a_class_are_no_known_classes(folder, capsys):
+    save(folder / "cell_0.png", 192)
+    save(folder / "cell_2.png", 192)
+
+    assert classify(folder, "cell_0.png", "cell_2.png", "--json", "rows.json") == 0
+
+    messages = [message for _, _, message in lines(capsys)]
+    assert "Images Classifier: 0" in messages
+    assert "Read: 2, Signs of ALL: 2, No signs of ALL: 0, Needs review: 0, Failed: 0" in messages
+    assert [row["correct"] for row in json.loads(pathlib.Path("rows.json").read_text())["images"]] == [None, None]
+
+
+def test_classes_from_folders(folder, capsys):
+    for name in ("healthy/a.png", "ALL/b.png", "ALL/c.png"):
+        save(folder / "photos" / name, 64 if name == "ALL/b.png" else 192)
+
+    assert classify(folder, "photos", "--labels", "folders") == 0
+
+    messages = [message for _, _, message in lines(capsys)]
+    counts = [message for message in messages if message.startswith(("True", "False"))]
+    assert counts == ["True Positives: 1", "False Positives: 1", "True Negatives: 0", "False Negatives: 1"]
+
+
+def test_skipped_files_are_counted_at_the_end(folder, capsys):
+    save(folder / "photos" / "a.png", 192)
+    (folder / "photos" / "notes.docx").touch()
+
+    assert classify(folder, "photos") == 0
+
+    assert any("Skipped files: 1" in message and "notes.docx" in message for _, _, message in lines(capsys))
 
 
 def test_an_unreadable_image_is_one_error_line_and_a_row(folder, capsys):
@@ -161,7 +194,9 @@ def test_an_interrupted_run_keeps_what_is_done(folder, monkeypatch, capsys):
 
     assert len(json.loads(pathlib.Path("rows.json").read_text())["images"]) == 2
     assert len(pathlib.Path("rows.csv").read_text().splitlines()) == 3
-    assert "Stopped." in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "Stopped." in printed.err
+    assert "Stopped after 2 of 3 images." in printed.out
 
 
 def test_an_invalid_answer_is_never_a_verdict(folder, capsys):

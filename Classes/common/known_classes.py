@@ -1,0 +1,91 @@
+"""The true classes of images, from file names or folders, for the accuracy of a run (`--labels`)."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from Classes.common import input_files
+from Classes.common.translation import Message
+
+AUTO, NAMES, FOLDERS, NONE = "auto", "names", "folders", "none"
+SOURCES = (AUTO, NAMES, FOLDERS, NONE)
+
+# Folder names for the classes of a model with two classes, whatever the classes are called.
+POSITIVE_FOLDERS, NEGATIVE_FOLDERS = ("all",), ("healthy",)
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownClasses:
+    """The true classes of the images of a run.
+
+    Attributes:
+      classes: a class name per image, or None if it is not known.
+      source: "names", "folders" or "none".
+      note: a sentence that says what the results are compared with, or why they are not.
+    """
+
+    classes: list[str | None]
+    source: str
+    note: Message
+
+    def __len__(self) -> int:
+        return sum(name is not None for name in self.classes)
+
+
+def find_known_classes(
+    files: Sequence[pathlib.Path], classes: Sequence[str], positive: str, source: str = AUTO
+) -> KnownClasses:
+    """Return the true classes of images.
+
+    Args:
+      files: the images.
+      classes: class names of the model.
+      positive: the class that means ALL.
+      source: "names": the file name ends in `_` and a class. "folders": the folder of the file is named like a class,
+        or `healthy` or `ALL` if there are two classes. "auto": as "names" if all names end in a class, otherwise
+        "none", because a few names of photographs end in _0 or _1 by chance.
+    """
+    endings = ", ".join(f"_{name}" for name in classes)
+    if source == FOLDERS:
+        found = [_class_of_folder(path.absolute().parent.name, classes, positive) for path in files]
+        count = sum(name is not None for name in found)
+        return KnownClasses(found, FOLDERS, _note_on_folders(count, len(files)))
+    named = [input_files.label_from_filename(path, classes) for path in files]
+    count = sum(name is not None for name in named)
+    if source == NAMES or (source == AUTO and files and count == len(files)):
+        note = Message(
+            "The classes in the file names ({endings}) are known for {count} of {total} images.",
+            endings=endings, count=count, total=len(files),
+        )  # fmt: skip
+        return KnownClasses(named, NAMES, note)
+    if source == AUTO and count:
+        note = Message(
+            "The accuracy is not measured, because only {count} of {total} file names end in a class ({endings}). "
+            "To use these names, add --labels names.",
+            endings=endings, count=count, total=len(files),
+        )  # fmt: skip
+    else:
+        note = Message("The accuracy is not measured, because the true classes are not known.")
+    return KnownClasses([None] * len(files), NONE, note)
+
+
+def _class_of_folder(folder: str, classes: Sequence[str], positive: str) -> str | None:
+    if folder in classes:
+        return folder
+    if len(classes) == 2:
+        if folder.lower() in POSITIVE_FOLDERS:
+            return positive
+        if folder.lower() in NEGATIVE_FOLDERS:
+            return next(name for name in classes if name != positive)
+    return None
+
+
+def _note_on_folders(count: int, total: int) -> Message:
+    if count:
+        return Message(
+            "The classes in the folder names are known for {count} of {total} images.", count=count, total=total
+        )
+    return Message(
+        "The accuracy is not measured, because no image is in a folder named like a class. Name the folders 0 and 1, "
+        "or healthy and ALL."
+    )
