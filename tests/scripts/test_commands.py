@@ -146,7 +146,7 @@ def test_each_word_goes_where_it_belongs(monkeypatch):
     importlib.import_module("Validation").main(["Folds", "--set", "Epochs=2", "7"])
 
     assert got["client"] == ((("Port=1",), ["a", "b"]), "out.csv")
-    assert got["classifier"] == ((), ["a", "./-b"], "o", None)
+    assert got["classifier"] == ((), ["a", "./-b"], "o", None, "auto")
     assert got["folds"] == (("Epochs=2",), 7)
 
 
