@@ -1,6 +1,7 @@
 """The Flask application: what every request passes before and after its endpoint.
 
-Endpoints are in prediction_routes.py (results), operation_routes.py (health, metrics) and page_routes.py (web page).
+Endpoints are in prediction_routes.py (results), operation_routes.py (health, metrics), example_routes.py
+(practice images) and page_routes.py (web page).
 """
 
 import logging
@@ -17,6 +18,7 @@ from Classes.common import translation
 from Classes.common.errors import escape_control_chars
 from Classes.serving import (
     api_errors,
+    example_routes,
     openapi,
     operation_routes,
     page_routes,
@@ -81,6 +83,7 @@ class Application(flask.Flask):
         self.register_error_handler(Exception, self._handle_error)
         self.register_blueprint(prediction_routes.blueprint)
         self.register_blueprint(operation_routes.blueprint)
+        self.register_blueprint(example_routes.blueprint)
         self.register_blueprint(page_routes.create_blueprint())
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

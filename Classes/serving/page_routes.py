@@ -1,4 +1,4 @@
-"""The web pages, in the reader's language, and their files in static/."""
+"""The web pages, in the reader's language, their files in static/, and the practice images."""
 
 import functools
 import json
@@ -7,8 +7,15 @@ import pathlib
 import flask
 
 from Classes.common import html, translation
+from Classes.common.paths import PROJECT
 
 STATIC_FOLDER = pathlib.Path(__file__).with_name("static")
+
+# Synthetic smears, see Model/Demo/README.md.
+EXAMPLES_FOLDER = PROJECT / "Model" / "Demo" / "Images"
+
+# Folder of the addresses of the practice images; relative, so that it also works under a path prefix of a proxy.
+EXAMPLES = "examples"
 
 _PAGES = {"index.html": "/", "docs.html": "/docs"}
 
@@ -30,7 +37,15 @@ def create_blueprint() -> flask.Blueprint:
             view = functools.partial(flask.send_from_directory, STATIC_FOLDER, path.name, max_age=0)
         address = _PAGES.get(path.name, f"/{path.name}")
         blueprint.add_url_rule(address, path.name.replace(".", "_"), view, methods=["GET"])
+    for path in example_images():
+        view = functools.partial(flask.send_from_directory, EXAMPLES_FOLDER, path.name)
+        blueprint.add_url_rule(f"/{EXAMPLES}/{path.name}", path.name.replace(".", "_"), view, methods=["GET"])
     return blueprint
+
+
+def example_images() -> list[pathlib.Path]:
+    """Return the practice images, both classes in turn; none if Model/Demo was removed."""
+    return sorted(EXAMPLES_FOLDER.glob("*.jpg"))
 
 
 def _send_page(path: pathlib.Path) -> flask.Response:

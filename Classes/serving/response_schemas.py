@@ -200,6 +200,15 @@ SCHEMAS = {
         }
     ),
     "Model": {"type": "object", "description": "The model card, and the backend that runs the model"},
+    "Examples": _object(
+        {
+            "examples": {
+                "type": "array",
+                "description": "Practice images of both classes, in turn",
+                "items": _object({"name": _text("File name"), "url": _text("Address, relative to the page")}),
+            }
+        }
+    ),
     "Document": {"type": "object", "description": "OpenAPI 3.1"},
     "Health": _object({"status": _text("Always ok")}),
 }

@@ -40,7 +40,7 @@ def test_the_document_has_every_endpoint_except_the_pages(client, document):
     rules = [rule for rule in client.application.url_map.iter_rules() if not rule.endpoint.startswith("pages.")]
 
     assert set(document["paths"]) == {rule.rule for rule in rules}
-    assert len(rules) == 11
+    assert len(rules) == 12
     for rule in rules:
         assert {method.upper() for method in document["paths"][rule.rule]} == rule.methods - {"HEAD", "OPTIONS"}
 
@@ -94,7 +94,9 @@ def test_responses_for_a_batch_match_the_document(client, document):
     holds(document, client.post("/v1/batch", data=b""), "/v1/batch", "post")
 
 
-@pytest.mark.parametrize("path", ["/v1/info", "/v1/model", "/v1/history", "/health/live", "/health/ready", "/metrics"])
+@pytest.mark.parametrize(
+    "path", ["/v1/info", "/v1/model", "/v1/history", "/v1/examples", "/health/live", "/health/ready", "/metrics"]
+)
 def test_other_responses_match_the_document(client, document, path):
     holds(document, client.get(path), path, "get")
 

@@ -228,6 +228,21 @@ def fits(driver):
 
 
 @pytest.mark.slow
+def test_practice_images_are_offered_while_the_list_is_empty(page, folder):
+    names = sorted(path.name for path in page_routes.example_images())
+    wait(page, by_id(page, "try-examples").is_displayed)
+    by_id(page, "try-examples").click()
+    wait(page, lambda: len(page.find_elements("css selector", "#rows tr")) == len(names))
+    shown = rows(page)
+
+    assert sorted(shown) == names
+    assert not [name for name, (result, _) in shown.items() if result.startswith("No result")]
+    assert not by_id(page, "try-examples").is_displayed()
+    by_id(page, "clear").click()
+    assert by_id(page, "try-examples").is_displayed()
+
+
+@pytest.mark.slow
 def test_results_are_shown(page, folder):
     choose(page, folder, "sick.png", "well, blue.png")
     choose(page, folder, "=1+1.png", "broken.png")
@@ -364,7 +379,7 @@ def test_the_page_can_be_used_by_keyboard(page, folder):
     wait(page, lambda: not by_id(page, "larger").is_displayed())
 
     fields = ["files", "key", "heat-maps", "save", "again", "clear"]
-    assert reached == ["Classify", "API", *fields, "Enlarge sick.png and its heat map"]
+    assert reached == ["Classify", "API", "English", "Español", *fields, "Enlarge sick.png and its heat map"]
     assert page.switch_to.active_element == focused
     assert len(saved(page, folder)) == 2
 

@@ -76,6 +76,31 @@ function clearList() {
   byId("files").focus();
 }
 
+// Practice images, offered as long as the list is empty
+
+async function fetchExamples() {
+  const response = await fetch("v1/examples");
+  return response.ok ? (await response.json()).examples : [];
+}
+
+async function addExamples() {
+  byId("examples").hidden = true;
+  const files = (await fetchExamples()).map(async ({ name, url }) => {
+    const content = await (await fetch(url)).blob();
+    return new File([content], name, { type: content.type });
+  });
+  addFiles(await Promise.all(files));
+}
+
+let examplesOffered = false;
+fetchExamples()
+  .then((examples) => {
+    examplesOffered = examples.length > 0;
+    updateStatus();
+  })
+  .catch(() => {});
+byId("try-examples").addEventListener("click", () => addExamples().catch(updateStatus));
+
 // Sending requests
 
 function sendWaiting() {
@@ -282,6 +307,7 @@ function updateStatus() {
   // Setting the same text again would make screen readers repeat it.
   if (byId("status").textContent !== text) byId("status").textContent = text;
   byId("table").hidden = images.length === 0;
+  byId("examples").hidden = !examplesOffered || images.length > 0;
   byId("clear").disabled = images.length === 0;
   byId("save").disabled = done.length + failed === 0;
   byId("again").disabled = failed === 0;
