@@ -15,6 +15,7 @@ not be read.
 import sys
 
 from Classes.common import cli, table_options
+from Classes.common.translation import gettext as _
 
 
 def main(arguments=None) -> int:
@@ -23,7 +24,7 @@ def main(arguments=None) -> int:
     table_options.add_table_options(parser)
     options = parser.parse_args(arguments)
     if options.sources[:1] == ["Devices"] and (len(options.sources) > 1 or options.csv or options.json):
-        parser.error("Devices takes no images and writes no rows")
+        parser.error(_("Devices takes no images and writes no rows"))
     from Classes import Helpers
     from Classes.inference import classify_files, device_selection
 

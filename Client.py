@@ -14,6 +14,7 @@ import argparse
 import sys
 
 from Classes.common import cli, table_options
+from Classes.common.translation import gettext as _
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     table_options.add_table_options(parser)
     options = parser.parse_args(arguments)
     if (options.command == "Send") != bool(options.sources):
-        parser.error("Send needs files or folders, and Test accepts none")
+        parser.error(_("Send needs files or folders, and Test accepts none"))
     from Classes import Helpers
     from Classes.client import send_images
 
@@ -66,7 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _number(text: str, minimum: int = 0) -> int:
     if not text.isdecimal() or int(text) < minimum:
-        raise argparse.ArgumentTypeError(f"{text}: not a whole number from {minimum} on")
+        raise argparse.ArgumentTypeError(
+            _("{text}: not a whole number from {minimum} on").format(text=text, minimum=minimum)
+        )
     return int(text)
 
 
@@ -76,7 +79,7 @@ def _positive_number(text: str) -> int:
 
 def _url(text: str) -> str:
     if not text.startswith(("http://", "https://")):
-        raise argparse.ArgumentTypeError(f"{text}: not a URL; write it with http:// or https://")
+        raise argparse.ArgumentTypeError(_("{text}: not a URL; write it with http:// or https://").format(text=text))
     return text
 
 

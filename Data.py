@@ -17,6 +17,7 @@ Model/Test are left out. Check writes Model/Report/Data.html and Data.json.
 import sys
 
 from Classes.common import cli
+from Classes.common.translation import gettext as _
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,11 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--remove", action="store_true", help="with Demo: remove the synthetic smears")
     options = parser.parse_args(arguments)
     if options.remove and options.command != "Demo":
-        parser.error("--remove is for Demo only")
+        parser.error(_("--remove is for Demo only"))
     if options.folder and options.command != "Augment":
-        parser.error("FOLDER is for Augment only")
+        parser.error(_("FOLDER is for Augment only"))
     if options.strict and options.command == "Demo":
-        parser.error("--strict is not for Demo")
+        parser.error(_("--strict is not for Demo"))
     from Classes import Data, Helpers
     from Classes.dataset import audit, offline_augmentation, synthetic_smears
 

@@ -20,6 +20,7 @@ version to Model/Export. Compile runs the compiler of the stick, which writes Mo
 import sys
 
 from Classes.common import cli
+from Classes.common.translation import gettext as _
 
 
 def main(arguments=None) -> int:
@@ -34,7 +35,7 @@ def main(arguments=None) -> int:
     parser.add_argument("folder", nargs="?", help="Import: the folder of the published weights")
     options = parser.parse_args(arguments)
     if (options.command == "Import") != bool(options.folder):
-        parser.error("Import needs the folder of the published weights; the other commands take no folder")
+        parser.error(_("Import needs the folder of the published weights; the other commands take no folder"))
     from Classes import Helpers
 
     configuration = Helpers.load_config(options.confs, options.settings)

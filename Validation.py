@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from Classes.common import cli
+from Classes.common.translation import gettext as _
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("count", nargs="?", type=_count, default=5, help="number of folds (default: 5)")
     options = parser.parse_args(arguments)
     if options.command and any(text.startswith("Device=") for text in options.settings):
-        parser.error("--device is for the frozen graph. Folds trains and evaluates in TensorFlow.")
+        parser.error(_("--device is for the frozen graph. Folds trains and evaluates in TensorFlow."))
     from Classes import Helpers
 
     configuration = Helpers.load_config(options.confs, options.settings)
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(f"{text} folds; at least two are needed")
+        raise argparse.ArgumentTypeError(_("{count} folds; at least two are needed").format(count=text))
     return int(text)
 
 

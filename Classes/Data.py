@@ -9,6 +9,7 @@ from typing import Any
 from Classes.common import input_files, locks, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
+from Classes.common.translation import Message
 from Classes.dataset import (
     discovery,
     grouping,
@@ -109,8 +110,12 @@ def _check_classes(files: dict[str, list[pathlib.Path]], records: Sequence[Image
     for name in files:
         if name not in found:
             raise DataError(
-                f"class {name}: none of its {len(files[name])} images can be used, because all are unreadable, "
-                "duplicates, augmented views, or belong to test images. Add other images",
+                Message(
+                    "class {name}: none of its {count} images can be used, because all are unreadable, "
+                    "duplicates, augmented views, or belong to test images. Add other images",
+                    name=name,
+                    count=len(files[name]),
+                ),
                 "class_without_images",
             )
 

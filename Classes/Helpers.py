@@ -4,6 +4,7 @@ from Classes.common.config import CONFIGURATION, CORES, Configuration, load_conf
 from Classes.common.config_schema import SCHEMA
 from Classes.common.logs import DEBUG_LOGGERS, progress, start_log
 from Classes.common.paths import PROJECT
+from Classes.common.translation import Message
 
 __all__ = [
     "CONFIGURATION",
@@ -19,5 +20,5 @@ __all__ = [
     "start_log",
 ]
 
-DISCLAIMER = "Research use only: a result of this program is not a diagnosis and does not replace one."
-SYNTHETIC = "This model was trained on synthetic smears: its results say nothing about real cells."
+DISCLAIMER = Message("Research use only: a result of this program is not a diagnosis and does not replace one.")
+SYNTHETIC = Message("This model was trained on synthetic smears: its results say nothing about real cells.")

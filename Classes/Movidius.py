@@ -10,6 +10,7 @@ import numpy
 
 from Classes.common.config import Configuration
 from Classes.common.errors import EngineError
+from Classes.common.translation import Message
 from Classes.inference import backend
 from Classes.inference.model_card import ModelCard
 from Classes.inference.ncs1 import device_process, graph_file
@@ -44,7 +45,10 @@ class NCS1Backend(backend.InferenceBackend):
     def __init__(self, configuration: Configuration, card: ModelCard, names: list[str]) -> None:
         if configuration["Precision"] not in ("AUTO", self.precision):
             raise EngineError(
-                f"Precision={configuration['Precision']}: a stick computes in f16 only; set Precision=AUTO"
+                Message(
+                    "Precision={precision}: a stick computes in f16 only; set Precision=AUTO",
+                    precision=configuration["Precision"],
+                )
             )
         self._card = card
         self._graph = graph_file.load_graph(configuration.path("InceptionGraph"), card)
@@ -118,7 +122,7 @@ class NCS1Backend(backend.InferenceBackend):
         self._close_failed()
 
     def _closed_error(self) -> EngineError:
-        return EngineError(f"{self.name}: closed")
+        return EngineError(Message("{name}: closed", name=self.name))
 
     def _classify_image(self, image: numpy.ndarray) -> numpy.ndarray:
         """Return the probabilities of one image, from the first stick that does not fail."""

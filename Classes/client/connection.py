@@ -16,6 +16,7 @@ from Classes.client import response
 from Classes.common import secret_files
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError, escape_control_chars
+from Classes.common.translation import Message
 
 ENDPOINT = "/Inference"
 
@@ -74,7 +75,11 @@ class Sender:
                 # Something answers, if wrongly. The error is reported for each image.
                 return
             raise ALLError(
-                f"no answer from {self._url} ({_root_cause(error)}); start python3 Server.py there, or set --server",
+                Message(
+                    "no answer from {url} ({reason}); start python3 Server.py there, or set --server",
+                    url=self._url,
+                    reason=_root_cause(error),
+                ),
                 code="no_server",
             ) from error
 

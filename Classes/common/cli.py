@@ -5,6 +5,7 @@ Imports only the standard library, so that it runs before the packages are insta
 
 import argparse
 import contextlib
+import gettext
 import importlib
 import importlib.util
 import io
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 from Classes.common import config_schema, error_messages, interrupts, provenance, translation
 from Classes.common.errors import ALLError, escape_control_chars
 from Classes.common.paths import PROJECT
+from Classes.common.translation import Message
 
 SERVING = ("imagecodecs", "jsonschema", "numpy", "openvino", "PIL", "tifffile", "tqdm")
 CLIENT = ("jsonschema", "requests", "tqdm", "urllib3")
@@ -36,6 +38,20 @@ TRAINING = (
     "tensorflow",
     "tf_keras",
     "tf_slim",
+)
+
+# Messages of argparse that a wrong command causes. It looks them up in the default catalogue, see `run_cli`. "usage: "
+# is not among them, because parse_intermixed_args relies on its length.
+ARGPARSE_MESSAGES = (
+    translation.mark("%(prog)s: error: %(message)s\n"),
+    translation.mark("argument %(argument_name)s: %(message)s"),
+    translation.mark("invalid choice: %(value)r (choose from %(choices)s)"),
+    translation.mark("invalid %(type)s value: %(value)r"),
+    translation.mark("expected one argument"),
+    translation.mark("ignored explicit argument %r"),
+    translation.mark("ambiguous option: %(option)s could match %(matches)s"),
+    translation.mark("the following arguments are required: %s"),
+    translation.mark("unrecognized arguments: %s"),
 )
 
 # Environment variable: `reexec_in_venv` started this process.
@@ -71,8 +87,11 @@ def reexec_in_venv(packages: Iterable[str]) -> None:
             sys.exit(subprocess.call(command))
         os.execv(interpreter, command)
     file = PROJECT / "Required" / "requirements-serving.txt"
-    remedy = f"{sys.executable} -m pip install -r {file}" if windows else f"sh {PROJECT / 'Setup.sh'} first"
-    raise ALLError(f"{', '.join(missing)}: not installed; run {remedy}", code="package_missing")
+    remedy = f"{sys.executable} -m pip install -r {file}" if windows else f"sh {PROJECT / 'Setup.sh'}"
+    raise ALLError(
+        Message("{missing}: not installed; run {remedy} first", missing=", ".join(missing), remedy=remedy),
+        code="package_missing",
+    )
 
 
 def check_system(packages: Iterable[str]) -> None:
@@ -85,7 +104,7 @@ def check_system(packages: Iterable[str]) -> None:
         return
     if missing_packages(["fcntl"]):
         raise ALLError(
-            "only Client.py runs on this system; on Windows, run this script in WSL (https://aka.ms/wsl)",
+            Message("only Client.py runs on this system; on Windows, run this script in WSL (https://aka.ms/wsl)"),
             code="unsupported_system",
         )
 
@@ -199,6 +218,8 @@ def run_cli(main: Callable[[], int], packages: Iterable[str]) -> int:
     _ignore_library_warnings()
     # Until the configuration is read, which may name another.
     translation.set_language(translation.language_from_environment())
+    gettext.bindtextdomain(translation.DOMAIN, str(translation.FOLDER))
+    gettext.textdomain(translation.DOMAIN)
     guard = interrupts.SignalGuard()
     try:
         # --help and --version work before anything is installed.
@@ -232,7 +253,7 @@ def _ignore_library_warnings() -> None:
 
 def _stopped(guard: interrupts.SignalGuard) -> int:
     guard.finish()
-    print("\nStopped.", file=sys.stderr)
+    print(f"\n{translation.gettext('Stopped.')}", file=sys.stderr)
     return 128 + (guard.received or signal.SIGINT)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import jsonschema
 
 from Classes.common import config_schema, json_files, translation
-from Classes.common.errors import ConfigurationError
+from Classes.common.errors import ConfigurationError, system_reason
 from Classes.common.paths import PROJECT
+from Classes.common.translation import Message
 
 CONFIGURATION = PROJECT / "Required" / "confs.json"
 
@@ -112,7 +113,11 @@ def load_config(path: str | os.PathLike | None = None, settings: Iterable[str] =
         }
     languages = ("auto", *translation.languages())
     if values["Settings"]["Language"] not in languages:
-        message = f"Language is {values['Settings']['Language']}; allowed: {', '.join(languages)}"
+        message = Message(
+            "Language is {language}; allowed: {languages}",
+            language=values["Settings"]["Language"],
+            languages=", ".join(languages),
+        )
         raise ConfigurationError(message, code="invalid_value")
     return Configuration(values, [name for name in given if not config_schema.keys()[name].has_effect])
 
@@ -126,20 +131,30 @@ def _expand(text: str) -> pathlib.Path:
     try:
         return pathlib.Path(text).expanduser()
     except RuntimeError as error:
-        raise ConfigurationError(f"{text}: {error}. Write the full path.", code="no_home_folder") from error
+        raise ConfigurationError(
+            Message("{text}: {error}. Write the full path.", text=text, error=error), code="no_home_folder"
+        ) from error
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
         values = json_files.read_json(path)
     except OSError as error:
-        message = f"{path}: {error.strerror}. Name a configuration file with --confs PATH."
+        message = Message(
+            "{path}: {reason}. Name a configuration file with --confs PATH.", path=path, reason=system_reason(error)
+        )
         raise ConfigurationError(message, code="unreadable_configuration") from error
     except ValueError as error:
-        message = f"{path}: not valid JSON ({error}). Correct it, or start from Required/confs.json."
+        message = Message(
+            "{path}: not valid JSON ({error}). Correct it, or start from Required/confs.json.", path=path, error=error
+        )
         raise ConfigurationError(message, code="not_json") from error
     if not isinstance(values, dict):
-        message = f"{path}: expected a JSON object with the sections {', '.join(config_schema.sections())}"
+        message = Message(
+            "{path}: expected a JSON object with the sections {sections}",
+            path=path,
+            sections=", ".join(config_schema.sections()),
+        )
         raise ConfigurationError(message, code="invalid_value")
     return values
 
@@ -153,14 +168,25 @@ def _collect(document: dict[str, Any], source: str) -> tuple[dict[str, Any], dic
         if section not in sections and section not in config_schema.older_sections():
             raise _unknown_key(source, section, sections)
         if not isinstance(entries, dict):
-            message = f"{source}: {section} is {json.dumps(entries)}; allowed: an object"
+            message = Message(
+                "{source}: {section} is {entries}; allowed: an object",
+                source=source,
+                section=section,
+                entries=json.dumps(entries),
+            )
             raise ConfigurationError(message, code="invalid_value")
         for name, value in entries.items():
             if name not in known:
                 raise _unknown_key(source, name, sections.get(section, known), section)
             key = known[name]
             if section not in (key.section, *config_schema.older_sections()):
-                message = f"{source}: {name} is in the section {section}. Move it to {key.section}."
+                message = Message(
+                    "{source}: {name} is in the section {section}. Move it to {section_2}.",
+                    source=source,
+                    name=name,
+                    section=section,
+                    section_2=key.section,
+                )
                 raise ConfigurationError(message, code="wrong_section")
             full_name = f"{section}.{name}"
             if key.name in given:
@@ -179,7 +205,7 @@ def _parse_overrides(settings: Iterable[str]) -> tuple[dict[str, Any], dict[str,
     for text in settings:
         full_name, equals, value = text.partition("=")
         if not equals:
-            message = f"--set {text}: write Key=value, for example --set Epochs=5"
+            message = Message("--set {text}: write Key=value, for example --set Epochs=5", text=text)
             raise ConfigurationError(message, code="invalid_override")
         full_name = full_name.strip()
         if full_name not in known:
@@ -215,60 +241,90 @@ def _check(given: dict[str, Any], written: dict[str, str], source: str) -> None:
         validator = jsonschema.Draft202012Validator(rule, format_checker=formats)
         error = jsonschema.exceptions.best_match(validator.iter_errors(value))
         if error is not None:
-            place = ".".join([_shown_name(name, written[name]), *map(str, error.absolute_path)])
+            place = translation.join(".", [_shown_name(name, written[name]), *map(str, error.absolute_path)])
             value, allowed = json.dumps(error.instance), _describe_constraint(error.schema)
-            message = f"{source}: {place} is {value}; allowed: {allowed}"
+            message = Message(
+                "{source}: {place} is {value}; allowed: {allowed}",
+                source=source,
+                place=place,
+                value=value,
+                allowed=allowed,
+            )
             raise ConfigurationError(message, code="invalid_value")
         text = "".join(value) if isinstance(value, list) else value
         # A text may become a path, which has no zero byte, or part of a log, which is UTF-8.
         if isinstance(text, str) and ("\0" in text or any("\ud800" <= character <= "\udfff" for character in text)):
-            message = f"{source}: {written[name]} is {json.dumps(value)}; allowed: a text in UTF-8 without \\0"
+            message = Message(
+                "{source}: {written} is {value}; allowed: a text in UTF-8 without \\0",
+                source=source,
+                written=written[name],
+                value=json.dumps(value),
+            )
             raise ConfigurationError(message, code="invalid_value")
 
 
 def _shown_name(name: str, written: str) -> str:
-    return f"{written} (now {name})" if written.rpartition(".")[2] != name else written
+    changed = written.rpartition(".")[2] != name
+    return Message("{written} (now {name})", written=written, name=name) if changed else written
 
 
 def _unknown_key(source: str, name: str, known: Iterable[str], section: str = "") -> ConfigurationError:
-    where = f" in {section}" if section else ""
-    return ConfigurationError(f"{source}: there is no key {name}{where}{_suggest(name, known)}", code="unknown_key")
+    where = Message("{name} in {section}", name=name, section=section) if section else name
+    return ConfigurationError(
+        Message(
+            "{source}: there is no key {name}; {suggestion}",
+            source=source,
+            name=where,
+            suggestion=_suggest(name, known),
+        ),
+        code="unknown_key",
+    )
 
 
 def _duplicate_key(source: str, first: str, second: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{source}: {first} and {second} are the same key. Remove one of them.", code="duplicate_key"
+        Message(
+            "{source}: {first} and {second} are the same key. Remove one of them.",
+            source=source,
+            first=first,
+            second=second,
+        ),
+        code="duplicate_key",
     )
 
 
-def _suggest(name: str, known: Iterable[str]) -> str:
+def _suggest(name: str, known: Iterable[str]) -> Message:
     lower = {each.lower(): each for each in known}
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     if near:
-        return f"; did you mean {lower[near[0]]}?"
-    return f"; the keys are {', '.join(lower.values())}" if len(lower) < 10 else "; see docs/configuration.md"
+        return Message("did you mean {name}?", name=lower[near[0]])
+    if len(lower) < 10:
+        return Message("the keys are {names}", names=", ".join(lower.values()))
+    return Message("see docs/configuration.md")
 
 
-def _describe_constraint(rule: dict[str, Any]) -> str:
+def _describe_constraint(rule: dict[str, Any]) -> Message:
     """Return a schema rule in words."""
     if "enum" in rule:
-        return " or ".join(json.dumps(value) for value in rule["enum"])
+        return translation.join(", ", map(json.dumps, rule["enum"]))
     types = {
-        "integer": "a whole number",
-        "number": "a number",
-        "string": "a text",
-        "array": "a list",
-        "boolean": "true or false",
+        "integer": Message("a whole number"),
+        "number": Message("a number"),
+        "string": Message("a text"),
+        "array": Message("a list"),
+        "boolean": Message("true or false"),
     }
+    words = [types.get(rule.get("type", ""), Message("an object"))]
+    # Each limit that the rule has, in this order.
     limits = {
-        "minimum": "from {}",
-        "exclusiveMinimum": "above {}",
-        "maximum": "up to {}",
-        "exclusiveMaximum": "below {}",
-        "minLength": "of at least {} character(s)",
-        "minItems": "of at least {} item(s)",
-        "pattern": "that matches {}",
-        "format": "that is a {}",
+        "minimum": translation.mark("from {limit}"),
+        "exclusiveMinimum": translation.mark("above {limit}"),
+        "maximum": translation.mark("up to {limit}"),
+        "exclusiveMaximum": translation.mark("below {limit}"),
+        "minLength": translation.mark("of at least {limit} character(s)"),
+        "minItems": translation.mark("of at least {limit} item(s)"),
+        "pattern": translation.mark("that matches {limit}"),
+        "format": translation.mark("that is a {limit}"),
     }
-    words = [types.get(rule.get("type", ""), "an object")]
-    return " ".join(words + [form.format(rule[limit]) for limit, form in limits.items() if limit in rule])
+    words += [Message(form, limit=rule[name]) for name, form in limits.items() if name in rule]
+    return translation.join(" ", words)

@@ -7,6 +7,8 @@ exits non-zero; the server returns it as JSON. Any other exception is a defect o
 import unicodedata
 from typing import Any
 
+from Classes.common.translation import Message
+
 # They reverse the order of the text that follows, so that one name looks like another.
 BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -15,7 +17,8 @@ class ALLError(Exception):
     """Base class.
 
     Args:
-      message: what happened, with which file or value, and what to do.
+      message: what happened, with which file or value, and what to do. A `Message` is English for programs and logs,
+        and translated for the person at the terminal.
       code: a stable identifier that tests and clients rely on, so that messages can improve; by default that of the
         class.
     Attributes:
@@ -88,6 +91,32 @@ class EngineError(ALLError):
 def escape_control_chars(text: object) -> str:
     """Return a text with every character that could break or forge a line, or cannot be written, as its number."""
     return "".join(_escape(character) for character in str(text))
+
+
+# Reasons of the operating system that are translated; any other one is shown as the system writes it.
+SYSTEM_REASONS = (
+    Message("No such file or directory"),
+    Message("Permission denied"),
+    Message("Operation not permitted"),
+    Message("Is a directory"),
+    Message("Not a directory"),
+    Message("File exists"),
+    Message("File name too long"),
+    Message("No space left on device"),
+    Message("Disk quota exceeded"),
+    Message("Read-only file system"),
+    Message("Input/output error"),
+    Message("Too many open files"),
+    Message("Cannot allocate memory"),
+    Message("Address already in use"),
+    Message("Cannot assign requested address"),
+    Message("Connection refused"),
+)
+
+
+def system_reason(error: OSError) -> Message:
+    """Return why the operating system refused something, such as "No such file or directory"."""
+    return Message(error.strerror or str(error))
 
 
 def tf_error_reason(error: Any) -> str:

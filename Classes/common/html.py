@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from Classes.common import errors, translation
+from Classes.common import errors, number_format, translation
 
 
 def render(package: str, template: str, **context: Any) -> str:
@@ -55,6 +55,8 @@ def _create_environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
         translation.gettext, translation.ngettext, pgettext=translation.pgettext
     )
     environment.policies["ext.i18n.trimmed"] = True
+    # {{ value | number(".3f") }}, {{ text | numbers }}
+    environment.filters |= {"number": number_format.format_number, "numbers": number_format.localize_numbers}
     return environment
 
 

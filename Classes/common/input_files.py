@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
+from Classes.common.translation import Message
 
 # Written by operating systems, archive tools and network drives, never by a person. Some of them hold thumbnails.
 SYSTEM_NAMES = {
@@ -193,13 +194,22 @@ def find_inputs(
         elif source.exists():
             found[source] = None
         elif source != configuration.path("TestImagePath"):
-            raise DataError(f"{source}: there is no such file or folder; nothing was classified", code="no_such_source")
+            raise DataError(
+                Message("{source}: there is no such file or folder; nothing was classified", source=source),
+                code="no_such_source",
+            )
     if not found:
         where = ", ".join(map(str, paths))
         raise DataError(
-            f"{where}: found no image{', only skipped files: ' + ', '.join(reasons) if reasons else ''}. Put images "
-            f"({accepted(configuration)}) named like Im047_0.jpg (_0 healthy, _1 ALL) there, or name a FILE-OR-FOLDER "
-            "after the command",
+            Message(
+                "{where}: {found}. Put images ({accepted}) named like Im047_0.jpg (_0 healthy, _1 ALL) there, or name "
+                "a FILE-OR-FOLDER after the command",
+                where=where,
+                found=Message("found no image, only skipped files: {files}", files=", ".join(reasons))
+                if reasons
+                else Message("found no image"),
+                accepted=accepted(configuration),
+            ),
             code="no_images",
         )
     return list(found), left_out

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from Classes.common import file_system, temp_files
 from Classes.common.errors import ALLError
+from Classes.common.translation import Message
 
 try:
     import fcntl
@@ -80,7 +81,8 @@ def _locked(folder: pathlib.Path, wait: bool) -> contextlib.AbstractContextManag
             if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES):
                 if time.monotonic() >= deadline:
                     raise ALLError(
-                        f"{folder}: another run is writing here. Wait for it or stop it first.", code="folder_in_use"
+                        Message("{folder}: another run is writing here. Wait for it or stop it first.", folder=folder),
+                        code="folder_in_use",
                     ) from error
                 time.sleep(PAUSE)
             elif error.errno == errno.ESTALE and stale < 3:

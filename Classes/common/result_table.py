@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from Classes import Helpers
-from Classes.common import atomic_files, json_files, output_targets, translation
+from Classes.common import atomic_files, errors, json_files, output_targets, translation
 from Classes.common.errors import ConfigurationError
 from Classes.common.summary import Summary
+from Classes.common.translation import Message
 
 # A spreadsheet runs a cell that begins with one of these as a formula, and anybody can choose a file's name.
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
@@ -84,25 +85,27 @@ def check_writable(*paths: str | os.PathLike[str] | None) -> None:
     for path in [each for each in paths if each]:
         reason = _why_not_writable(path)
         if reason:
-            raise ConfigurationError(f"{path}: {reason}", code="not_writable")
+            raise ConfigurationError(Message("{path}: {reason}", path=path, reason=reason), code="not_writable")
 
 
-def _why_not_writable(path: str | os.PathLike[str]) -> str | None:
+def _why_not_writable(path: str | os.PathLike[str]) -> Message | None:
     try:
         target = output_targets.replaceable_target(path)
     except OSError as error:
-        return f"{error.strerror}; give the name of a file to write"
+        return Message("{reason}; give the name of a file to write", reason=errors.system_reason(error))
     if target is None:
-        return None if output_targets.is_writable_in_place(path) else "cannot be written; give the name of a file"
+        return (
+            None if output_targets.is_writable_in_place(path) else Message("cannot be written; give the name of a file")
+        )
     if target.is_dir():
-        return "is a folder; give the name of a file to write"
+        return Message("is a folder; give the name of a file to write")
     parent = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
     if not parent.is_dir():
-        return f"{parent} is not a folder; give the name of a file in a folder"
+        return Message("{parent} is not a folder; give the name of a file in a folder", parent=parent)
     if pathlib.Path(path).is_symlink() and parent != target.parent:
-        return f"links to a file in {target.parent}, which is missing; make that folder"
+        return Message("links to a file in {folder}, which is missing; make that folder", folder=target.parent)
     if not os.access(parent, os.W_OK | os.X_OK) and not (target.exists() and os.access(target, os.W_OK)):
-        return f"permission denied in {parent}; choose another folder"
+        return Message("permission denied in {parent}; choose another folder", parent=parent)
     return None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
+from Classes.common.translation import Message
 
 KEY_VARIABLE = "ALL_API_KEY"
 
@@ -29,7 +30,7 @@ def read_key(configuration: Configuration, environment: Mapping[str, str] = os.e
     key, source = environment.get(KEY_VARIABLE), KEY_VARIABLE
     if key is None and configuration["ApiKeyFile"]:
         source = str(configuration.path("ApiKeyFile"))
-        key = read_secret(configuration, "ApiKeyFile", "API key")
+        key = read_secret(configuration, "ApiKeyFile", Message("API key"))
     if key is None:
         return None
     return _validate_key(key, source)
@@ -54,26 +55,39 @@ def read_named_keys(configuration: Configuration) -> dict[str, bytes]:
             continue
         if len(fields) != 2 or not _KEY_NAME.fullmatch(fields[0]):
             raise ConfigurationError(
-                f"{path}, line {number}: write a name and an API key, such as ward-3 and the output of "
-                "openssl rand -hex 32. A name has up to 64 letters, digits and - _ . @",
+                Message(
+                    "{path}, line {number}: write a name and an API key, such as ward-3 and the output of "
+                    "openssl rand -hex 32. A name has up to 64 letters, digits and - _ . @",
+                    path=path,
+                    number=number,
+                ),
                 code="invalid_api_key",
             )
         name, key = fields[0], _validate_key(fields[1], f"{path}, line {number}")
         if name in found or key in found.values():
             raise ConfigurationError(
-                f"{path}, line {number}: this name or key is in the file twice. Give each client its own.",
+                Message(
+                    "{path}, line {number}: this name or key is in the file twice. Give each client its own.",
+                    path=path,
+                    number=number,
+                ),
                 code="invalid_api_key",
             )
         found[name] = key
     if not found:
-        raise ConfigurationError(f"{path}: there is no API key in the file.", code="invalid_api_key")
+        raise ConfigurationError(Message("{path}: there is no API key in the file.", path=path), code="invalid_api_key")
     return found
 
 
 def _validate_key(key: str, source: str) -> bytes:
     if len(key) < MIN_KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigurationError(
-            f"{source}: the API key must have {MIN_KEY_LENGTH} visible ASCII characters or more", code="invalid_api_key"
+            Message(
+                "{source}: the API key must have {minimum} visible ASCII characters or more",
+                source=source,
+                minimum=MIN_KEY_LENGTH,
+            ),
+            code="invalid_api_key",
         )
     return key.encode()
 
@@ -96,12 +110,19 @@ def _read_lines(path: pathlib.Path, key: str, name: str) -> list[str]:
         # Windows has no such permissions and reports every file as readable by all.
         if os.name != "nt" and path.stat().st_mode & 0o077:
             raise ConfigurationError(
-                f"{path}: other users may read this {name}. Run chmod 600 {path}, and if that has no effect, as on a "
-                "network share, move the file to a local disk or use the environment variable.",
+                Message(
+                    "{path}: other users may read this {name}. Run chmod 600 {path}, and if that has no effect, "
+                    "as on a network share, move the file to a local disk or use the environment variable.",
+                    path=path,
+                    name=name,
+                ),
                 code="secret_is_public",
             )
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"{path}: the {name} cannot be read ({error}); see {key}", code="secret_unreadable"
+            Message(
+                "{path}: the {name} cannot be read ({error}); see {key}", path=path, name=name, error=error, key=key
+            ),
+            code="secret_unreadable",
         ) from error

@@ -14,6 +14,7 @@ import contextlib
 import contextvars
 import functools
 import gettext as catalogues
+import numbers
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -49,6 +50,11 @@ def pgettext(context: str, message: str) -> str:
     return _catalogue(current_language()).pgettext(context, message)
 
 
+def mark(template: str) -> str:
+    """Return a template unchanged, so that it gets into the catalogue; a Message is made of it later."""
+    return template
+
+
 class Message(str):
     """An English text that `localize` translates.
 
@@ -59,7 +65,9 @@ class Message(str):
 
     def __new__(cls, template: str, /, **values: Any) -> "Message":
         # A number keeps its type, because a placeholder can have a format.
-        kept = {name: value if isinstance(value, (int, float, str)) else _text(value) for name, value in values.items()}
+        kept = {
+            name: value if isinstance(value, (numbers.Number, str)) else _text(value) for name, value in values.items()
+        }
         made = super().__new__(cls, template.format(**kept) if kept else template)
         made.template, made.values = template, kept
         return made
@@ -69,6 +77,12 @@ class Message(str):
 
     def __reduce__(self) -> Any:
         return functools.partial(Message, self.template, **self.values), ()
+
+
+def join(separator: str, parts: Iterable[str]) -> Message:
+    """Return several texts as one message."""
+    values = {f"part{index}": part for index, part in enumerate(parts)}
+    return Message(separator.join(f"{{{name}}}" for name in values), **values)
 
 
 def localize(text: Any) -> str:

@@ -6,9 +6,10 @@ import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from Classes.common import input_files
+from Classes.common import input_files, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
+from Classes.common.translation import Message
 
 # Prefix of the file names of synthetic images.
 SYNTHETIC_PREFIX = "Synthetic_"
@@ -49,7 +50,10 @@ def find_class_images(
     """
     folder = folder or configuration.path("DatasetDir")
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder. Create it with one folder of images per class", "no_folder")
+        raise DataError(
+            Message("{folder}: no such folder. Create it with one folder of images per class", folder=folder),
+            "no_folder",
+        )
     # Captured images have no class yet, and reports contain images that are not data.
     images, skipped = input_files.walk(configuration, folder, [configuration.path(key) for key in OUTPUTS])
     by_folder: dict[Parts, list[pathlib.Path]] = collections.defaultdict(list)
@@ -84,14 +88,23 @@ def _in_subfolders(skipped: input_files.Skipped) -> input_files.Skipped:
     return chosen
 
 
-def _no_images_message(configuration: Configuration, folder: pathlib.Path, skipped: input_files.Skipped) -> str:
-    found = f", only other files: {skipped}" if len(skipped) else ""
+def _no_images_message(
+    configuration: Configuration, folder: pathlib.Path, skipped: input_files.Skipped
+) -> translation.Message:
+    found = Message("contains no images")
+    if len(skipped):
+        found = Message("contains no images, only other files: {files}", files=skipped)
     archives = [name for name in skipped.names if name.lower().endswith(ARCHIVES)]
-    advice = f"Unpack {archives[0]}, or put" if archives else "Put"
-    return (
-        f"{folder}: contains no images{found}. {advice} images ({input_files.accepted(configuration)}) into "
-        f"{folder / '0'} (healthy) and {folder / '1'} (leukemic), or create synthetic ones with python3 Data.py Demo"
+    put = Message(
+        "Put images ({accepted}) into {healthy} (healthy) and {leukemic} (leukemic), or create synthetic ones with "
+        "python3 Data.py Demo",
+        accepted=input_files.accepted(configuration),
+        healthy=folder / "0",
+        leukemic=folder / "1",
     )
+    if archives:
+        put = Message("{archive} must be unpacked first. {put}", archive=archives[0], put=put)
+    return Message("{folder}: {found}. {put}", folder=folder, found=found, put=put)
 
 
 def _check_layout(
@@ -114,26 +127,50 @@ def _check_layout(
     if split:
         split += [(name,) for name in files if SPLIT_PART.search(name)]
         raise DataError(
-            f"{folder}: the images are already split: {_listed(by_folder)}. Data.py makes its own split and would mix "
-            f"them; {_split_advice(configuration, folder, split)}",
+            Message(
+                "{folder}: the images are already split: {listed}. Data.py makes its own split and would mix "
+                "them; {advice}",
+                folder=folder,
+                listed=_listed(by_folder),
+                advice=_split_advice(configuration, folder, split),
+            ),
             "split_folders",
         )
     flat = {parts: paths for parts, paths in by_folder.items() if _classes_in_names(configuration, paths)}
     if flat and (nested or len(files) != configuration["NumClasses"]):
         advice = _flat_advice(configuration, folder, next(iter(flat)))
         raise DataError(
-            f"{folder}: the class is in the names of the images, not in folders: {_listed(flat)}. {advice}, which "
-            "sorts the images into class folders",
+            Message(
+                "{folder}: the class is in the names of the images, not in folders: {listed}. {advice}, "
+                "which sorts the images into class folders",
+                folder=folder,
+                listed=_listed(flat),
+                advice=advice,
+            ),
             "flat_folder",
         )
     if nested:
         found = _listed(by_folder)
         advice = _nested_advice(configuration, folder, nested)
-        raise DataError(f"{folder}: the images are in nested folders: {found}. {advice}", "nested_folders")
+        raise DataError(
+            Message(
+                "{folder}: the images are in nested folders: {found}. {advice}",
+                folder=folder,
+                found=found,
+                advice=advice,
+            ),
+            "nested_folders",
+        )
     if not files:
         raise DataError(
-            f"{folder}: no image is in a class folder: {_listed(by_folder)}. Move the images into {folder / '0'} "
-            f"(healthy) and {folder / '1'} (leukemic)",
+            Message(
+                "{folder}: no image is in a class folder: {listed}. Move the images into {healthy} "
+                "(healthy) and {leukemic} (leukemic)",
+                folder=folder,
+                listed=_listed(by_folder),
+                healthy=folder / "0",
+                leukemic=folder / "1",
+            ),
             "flat_folder",
         )
 
@@ -147,10 +184,15 @@ def _listed(by_folder: Mapping[Parts, Sequence[pathlib.Path]]) -> str:
 def _flat_advice(configuration: Configuration, folder: pathlib.Path, parts: Parts) -> str:
     dataset = configuration.path("DatasetDir")
     if not folder.is_relative_to(dataset):
-        return f"Run python3 Data.py Augment {folder.joinpath(*parts)}"
+        return Message("Run python3 Data.py Augment {joinpath}", joinpath=folder.joinpath(*parts))
     if parts:
-        return f"Move {dataset / parts[0]} out of {dataset} and run python3 Data.py Augment {'/'.join(parts)}"
-    return f"Move them into a folder outside {dataset} and run python3 Data.py Augment on it"
+        return Message(
+            "Move {images} out of {dataset} and run python3 Data.py Augment {parts}",
+            images=dataset / parts[0],
+            dataset=dataset,
+            parts="/".join(parts),
+        )
+    return Message("Move them into a folder outside {dataset} and run python3 Data.py Augment on it", dataset=dataset)
 
 
 def _split_advice(configuration: Configuration, folder: pathlib.Path, split: Sequence[Parts]) -> str:
@@ -165,16 +207,24 @@ def _split_advice(configuration: Configuration, folder: pathlib.Path, split: Seq
     tests = configuration.path("TestImagePath")
     if not above:
         example = places.get("tr", next(iter(places.values()))).relative_to(folder)
-        return (
-            f"move the images of the training folders ({example}) directly into their class folders and the test "
-            f"images into {tests}"
+        return Message(
+            "move the images of the training folders ({example}) directly into their class folders and "
+            "the test images into {tests}",
+            example=example,
+            tests=tests,
         )
     test = places.get("te", tests)
     if "tr" in places:
-        return (
-            f"set DatasetDir to {places['tr']}, from which validation images are taken too, and TestImagePath to {test}"
+        return Message(
+            "set DatasetDir to {tr}, from which validation images are taken too, and TestImagePath to {test}",
+            tr=places["tr"],
+            test=test,
         )
-    return f"move {test if 'te' in places else next(iter(places.values()))} out of {folder} and set TestImagePath to it"
+    return Message(
+        "move {test} out of {folder} and set TestImagePath to it",
+        test=test if "te" in places else next(iter(places.values())),
+        folder=folder,
+    )
 
 
 def _described(parts: Parts, paths: Iterable[pathlib.Path]) -> str:
@@ -188,23 +238,35 @@ def _nested_advice(configuration: Configuration, folder: pathlib.Path, nested: S
     """Say what to do if class folders, or images in class folders, are nested too deeply."""
     positive = configuration["PositiveClass"]
     if positive in {parts[0] for parts in nested} or folder.joinpath(positive).is_dir():
-        return (
-            f"Move the images of each class directly into its folder, such as {folder / nested[0][0]}; list patients "
-            "in groups.csv if the sub-folders are patients"
+        return Message(
+            "Move the images of each class directly into its folder, such as {folder}; list patients in groups.csv if "
+            "the sub-folders are patients",
+            folder=folder / nested[0][0],
         )
     counts = collections.Counter(parts[:-1] for parts in nested)
     parents = [
         input_files.readable(str(folder.joinpath(*parts))) for parts, count in sorted(counts.items()) if count > 1
     ]
     classes = {parts[-1] for parts in nested}
-    advice = f"move the images of each class into one folder directly in {folder}"
+    advice = Message("Move the images of each class into one folder directly in {folder}", folder=folder)
     if parents:
-        which = parents[0] if len(parents) == 1 else f"one of {', '.join(parents[:MAX_LISTED])}"
-        listed = input_files.readable(", ".join(sorted(classes)[:MAX_LISTED]))
-        advice = f"set DatasetDir to {which} (class folders {listed}), or {advice}"
+        which = parents[0]
+        if len(parents) > 1:
+            which = Message("one of {folders}", folders=", ".join(parents[:MAX_LISTED]))
+        advice = Message(
+            "Set DatasetDir to {which} (class folders {classes}), or move the images of each class into one folder "
+            "directly in {folder}",
+            which=which,
+            classes=input_files.readable(", ".join(sorted(classes)[:MAX_LISTED])),
+            folder=folder,
+        )
     if positive not in classes:
-        advice += f"; set PositiveClass, now {positive}, to the folder that means ALL"
-    return advice[0].upper() + advice[1:]
+        advice = Message(
+            "{advice}; set PositiveClass, now {positive}, to the folder that means ALL",
+            advice=advice,
+            positive=positive,
+        )
+    return advice
 
 
 def _classes_in_names(configuration: Configuration, paths: Iterable[pathlib.Path]) -> bool:
@@ -222,26 +284,45 @@ def _check_classes(
 ) -> None:
     names, listed = list(files), ", ".join(map(input_files.readable, files))
     empty = _describe_empty(configuration, folder, files, skipped)
-    without = f"; without images: {', '.join(empty[:MAX_LISTED])}" if empty else ""
+    without = Message("; without images: {names}", names=", ".join(empty[:MAX_LISTED])) if empty else ""
     if len(names) == 1:
         raise DataError(
-            f"{folder}: contains only the class {listed}{without}. Add a folder for the other class "
-            f"({input_files.accepted(configuration)} are images)",
+            Message(
+                "{folder}: contains only the class {listed}{without}. Add a folder for the other class "
+                "({accepted} are images)",
+                folder=folder,
+                listed=listed,
+                without=without,
+                accepted=input_files.accepted(configuration),
+            ),
             "one_class",
         )
     positive = configuration["PositiveClass"]
-    merge = "; if several of them show ALL, move their images into one folder" if len(names) > 2 else ""
+    merge = Message("; if several of them show ALL, move their images into one folder") if len(names) > 2 else ""
     if len(names) != configuration["NumClasses"]:
         raise DataError(
-            f"{folder}: contains {len(names)} class folders ({listed}){without}, but NumClasses is "
-            f"{configuration['NumClasses']}. Set NumClasses to {len(names)} or remove folders that are not "
-            f"classes{merge}",
+            Message(
+                "{folder}: contains {count} class folders ({listed}){without}, but NumClasses is {number}. "
+                "Set NumClasses to {count} or remove folders that are not classes{merge}",
+                folder=folder,
+                count=len(names),
+                listed=listed,
+                without=without,
+                number=configuration["NumClasses"],
+                merge=merge,
+            ),
             "class_count",
         )
     if positive not in names:
         raise DataError(
-            f"{folder}: there is no class {positive} (PositiveClass). Set PositiveClass to the folder that means ALL: "
-            f"{listed}{merge}",
+            Message(
+                "{folder}: there is no class {positive} (PositiveClass). Set PositiveClass to the folder "
+                "that means ALL: {listed}{merge}",
+                folder=folder,
+                positive=positive,
+                listed=listed,
+                merge=merge,
+            ),
             "positive_class",
         )
     if empty:
@@ -276,8 +357,12 @@ def is_synthetic(folder: pathlib.Path, files: Mapping[str, list[pathlib.Path]]) 
     synthetic = [path.name.startswith(SYNTHETIC_PREFIX) for paths in files.values() for path in paths]
     if any(synthetic) and not all(synthetic):
         raise DataError(
-            f"{folder}: contains both synthetic ({SYNTHETIC_PREFIX}…) and other images. Remove the synthetic smears "
-            "with python3 Data.py Demo --remove",
+            Message(
+                "{folder}: contains both synthetic ({prefix}…) and other images. Remove the synthetic smears "
+                "with python3 Data.py Demo --remove",
+                folder=folder,
+                prefix=SYNTHETIC_PREFIX,
+            ),
             "synthetic_and_real",
         )
     return any(synthetic)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from Classes.common import input_files, parallel, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, ImageError
+from Classes.common.translation import Message
 from Classes.dataset import discovery, grouping, overlapping_crops, perceptual_hash, tfrecords
 from Classes.dataset.image_records import THUMBNAIL_SIDE, ImageRecord
 from Classes.imaging import content_check, decode, network_input
@@ -36,7 +37,10 @@ def list_test_files(configuration: Configuration) -> list[pathlib.Path]:
     def exists(path: pathlib.Path) -> bool:
         if path.exists():
             return True
-        raise DataError(f"{path}: the target of this link is missing. Restore it or remove the link", "broken_link")
+        raise DataError(
+            Message("{path}: the target of this link is missing. Restore it or remove the link", path=path),
+            "broken_link",
+        )
 
     if not folder.is_dir() and (not folder.is_symlink() or exists(folder)):
         return []
@@ -84,8 +88,14 @@ def group_images(
     assignment = grouping.assign_groups([*names, *test_names], configuration["GroupPattern"], patient_map)
     if patient_map and len(assignment.unmatched) == len(patient_map):
         raise DataError(
-            f"{configuration.path('DatasetDir') / grouping.GROUPS_FILE}: none of its {len(patient_map)} rows matches "
-            f"an image (first row: {next(iter(patient_map))}, first image: {names[0]}). Correct the file names in it",
+            Message(
+                "{path}: none of its {count} rows matches an image (first row: {row}, first image: {names}). "
+                "Correct the file names in it",
+                path=configuration.path("DatasetDir") / grouping.GROUPS_FILE,
+                count=len(patient_map),
+                row=next(iter(patient_map)),
+                names=names[0],
+            ),
             code="groups_match_nothing",
         )
     grouping.log_doubts(assignment, names)
@@ -159,8 +169,12 @@ def check_test_images(configuration: Configuration, manifest: tfrecords.Manifest
         digest = provenance.sha256_file(path)
         if digest in split:
             raise DataError(
-                f"{path}: this test image is also the training or validation image {split[digest]}. Run "
-                "python3 Data.py again",
+                Message(
+                    "{path}: this test image is also the training or validation image {split}. Run python3 "
+                    "Data.py again",
+                    path=path,
+                    split=split[digest],
+                ),
                 code="test_image_in_shards",
             )
         if manifest.tests is not None and digest not in manifest.tests:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy
 
-from Classes.common import statistics
+from Classes.common import statistics, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
+from Classes.common.translation import Message
 from Classes.dataset.image_records import ImageRecord
 
 # ROC AUC (lower end of its 95 % interval) from which the probe warns, and from which Data.py stops. Slides and cameras
@@ -46,9 +47,9 @@ def check_leakage(configuration: Configuration, records: Sequence[ImageRecord]) 
     records = [record for record in records if record.background][:MAX_IMAGES]
     formats = sorted({record.format for record in records})
     kinds = {
-        "background colour": [record.background for record in records],
-        "image size": [(record.width, record.height) for record in records],
-        "file format": [[record.format == name for name in formats] for record in records],
+        translation.mark("background colour"): [record.background for record in records],
+        translation.mark("image size"): [(record.width, record.height) for record in records],
+        translation.mark("file format"): [[record.format == name for name in formats] for record in records],
     }
     positive = [record.class_name == configuration["PositiveClass"] for record in records]
     groups = [record.group for record in records]
@@ -57,11 +58,14 @@ def check_leakage(configuration: Configuration, records: Sequence[ImageRecord]) 
         low = lowest(probe)
         if low is None or low < WARN_AUC:
             continue
-        what = f"The {name} alone predicts the class (ROC AUC {probe['auc']:.3f})"
+        what = Message("The {name} alone predicts the class (ROC AUC {auc:.3f})", name=Message(name), auc=probe["auc"])
         if low >= REJECT_AUC and not configuration["AllowDatasetBias"]:
             raise DataError(
-                f"{what}, so a model would learn it instead of the cells. Run python3 Data.py Check and take both "
-                "classes from the same sources, or continue with --set AllowDatasetBias=true",
+                Message(
+                    "{what}, so a model would learn it instead of the cells. Run python3 Data.py Check and take "
+                    "both classes from the same sources, or continue with --set AllowDatasetBias=true",
+                    what=what,
+                ),
                 "dataset_bias",
             )
         log.warning("Possible dataset bias: %s. Run python3 Data.py Check.", what)

@@ -17,6 +17,7 @@ from Classes import Data
 from Classes.common import atomic_files, input_files, locks, logs, parallel, temp_files
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, ImageError
+from Classes.common.translation import Message
 from Classes.dataset import discovery, grouping
 from Classes.dataset.image_records import ImageRecord
 from Classes.imaging import color_stats, decode
@@ -89,13 +90,20 @@ def find_source_images(
         kept[label] = [path for path in paths if grouping.base_stem(path.name) == path.stem]
         if not kept[label]:
             folder = source or configuration.path("DatasetDir")
-            raise DataError(f"{folder}: class {label} has only views. Add their source images", "only_views")
+            raise DataError(
+                Message("{folder}: class {label} has only views. Add their source images", folder=folder, label=label),
+                "only_views",
+            )
         stems: dict[str, pathlib.Path] = {}
         for path in kept[label]:
             other = stems.setdefault(path.stem, path)
             if other != path:
                 raise DataError(
-                    f"{path} and {other.name}: their views would have the same name. Rename one of the images",
+                    Message(
+                        "{path} and {name}: their views would have the same name. Rename one of the images",
+                        path=path,
+                        name=other.name,
+                    ),
                     "same_stem",
                 )
     return kept
@@ -113,14 +121,20 @@ def _classes_from_names(configuration: Configuration, source: pathlib.Path) -> d
         label = input_files.label_from_filename(path, classes)
         if label is None:
             raise DataError(
-                f"{path}: there is no class in the name. Rename it, like Im006_1.jpg, or use class folders",
+                Message(
+                    "{path}: there is no class in the name. Rename it, like Im006_1.jpg, or use class folders",
+                    path=path,
+                ),
                 code="no_class_in_name",
             )
         files[label].append(path)
     if not all(files.values()):
         raise DataError(
-            f"{source}: there are no class folders, and some class has no images with names like Im006_1.jpg. Add "
-            "images of every class",
+            Message(
+                "{source}: there are no class folders, and some class has no images with names like "
+                "Im006_1.jpg. Add images of every class",
+                source=source,
+            ),
             code="no_class_in_name",
         )
     return files
@@ -136,7 +150,12 @@ def _copy_groups_file(source: pathlib.Path, target: pathlib.Path) -> None:
             shutil.copyfile(original, temporary)
     elif copy.read_bytes() != original.read_bytes():
         raise DataError(
-            f"{copy}: differs from {original}. Put all patients into one table and remove the other", "two_tables"
+            Message(
+                "{copy}: differs from {original}. Put all patients into one table and remove the other",
+                copy=copy,
+                original=original,
+            ),
+            "two_tables",
         )
 
 
@@ -200,7 +219,10 @@ def resize_original(configuration: Configuration, path: pathlib.Path) -> numpy.n
         image = PIL.Image.fromarray(decode.decode_image(path, decode.decode_limits(configuration), at_least=size))
     except ImageError as error:
         raise DataError(
-            f"{path}: the file has changed ({error}). Run python3 Data.py Augment again", "image_changed"
+            Message(
+                "{path}: the file has changed ({error}). Run python3 Data.py Augment again", path=path, error=error
+            ),
+            "image_changed",
         ) from error
     return numpy.asarray(PIL.ImageOps.fit(image, (size, size), PIL.Image.Resampling.BICUBIC))
 

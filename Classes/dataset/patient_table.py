@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from Classes.common.errors import DataError
+from Classes.common.translation import Message
 
 FILE = "groups.csv"
 
@@ -61,13 +62,23 @@ def read(folder: pathlib.Path) -> dict[str, str]:
         file, patient = cells[place], cells[column]
         if any(cells[len(header) :]) or not file or patient.casefold() in UNKNOWN:
             raise _unclear(
-                f"{path}: line {number} is {separator.join(cells)!r}, which does not give one file and one patient. "
-                "Correct the line, or remove it if the patient is unknown"
+                Message(
+                    "{path}: line {number} is {cells}, which does not give one file and one patient. Correct the "
+                    "line, or remove it if the patient is unknown",
+                    path=path,
+                    number=number,
+                    cells=repr(separator.join(cells)),
+                )
             )
         # The labels of C-NMC's test phase give a file name in the column of the patient.
         patient = subject(patient) or patient
         if same_patient(found.setdefault(file, patient)) != same_patient(patient):
-            raise DataError(f"{path}: line {number} gives {file} a second patient. Keep one", "two_patients")
+            raise DataError(
+                Message(
+                    "{path}: line {number} gives {file} a second patient. Keep one", path=path, number=number, file=file
+                ),
+                "two_patients",
+            )
     return found
 
 
@@ -82,13 +93,21 @@ def _find(folder: pathlib.Path) -> pathlib.Path | None:
     names = [path for path in sorted(folder.iterdir()) if path.name.casefold().startswith(("groups", "group."))]
     tables = [path for path in names if path.name.casefold() == FILE]
     if len(tables) > 1:
-        raise _unclear(f"{tables[0]} and {tables[1].name}: two tables of patients. Keep one")
+        raise _unclear(
+            Message("{tables} and {name}: two tables of patients. Keep one", tables=tables[0], name=tables[1].name)
+        )
     if tables:
         return tables[0]
     # Such as groups.csv.txt or groups.xlsx; ignoring it would split patients that the user has listed.
     other = next((path for path in names if path.is_file()), None)
     if other:
-        raise _unclear(f"{other}: is this the table of patients? Save it as CSV under the name {FILE}, or move it away")
+        raise _unclear(
+            Message(
+                "{other}: is this the table of patients? Save it as CSV under the name {file}, or move it away",
+                other=other,
+                file=FILE,
+            )
+        )
     return None
 
 
@@ -98,7 +117,11 @@ def _text(path: pathlib.Path) -> str:
         return data.decode(_encoding(data))
     except (OSError, ValueError) as error:
         raise _unclear(
-            f"{path}: cannot be read ({error}). Save it as UTF-8 CSV with the columns file,patient"
+            Message(
+                "{path}: cannot be read ({error}). Save it as UTF-8 CSV with the columns file,patient",
+                path=path,
+                error=error,
+            )
         ) from error
 
 
@@ -139,9 +162,21 @@ def _table(path: pathlib.Path, text: str) -> tuple[list[tuple[int, list[str]]], 
         if columns:
             return rows, separator, columns
     if broken:
-        raise _unclear(f"{path}: cannot be read ({broken}). Save it as UTF-8 CSV with the columns file,patient")
+        raise _unclear(
+            Message(
+                "{path}: cannot be read ({broken}). Save it as UTF-8 CSV with the columns file,patient",
+                path=path,
+                broken=broken,
+            )
+        )
     first = next((line for line in text.splitlines() if line.strip()), "")
-    raise _unclear(f"{path}: the first line is {first[:80]!r}. It has to name the columns: file,patient")
+    raise _unclear(
+        Message(
+            "{path}: the first line is {first}. It has to name the columns: file,patient",
+            path=path,
+            first=repr(first[:80]),
+        )
+    )
 
 
 def _cell(cell: str) -> str:
@@ -276,8 +311,16 @@ def _closest(name: str, rows: list[tuple[tuple[int, int, int], str]], table: dic
     if len(patients) > 1:
         one, other = sorted(patients.values())[:2]
         raise DataError(
-            f"{FILE}: {one} ({table[one]}) and {other} ({table[other]}) both match {name}. Write the class folder "
-            "before the name, or rename the images",
+            Message(
+                "{file}: {one} ({table}) and {other} ({table_2}) both match {name}. Write the class folder "
+                "before the name, or rename the images",
+                file=FILE,
+                one=one,
+                table=table[one],
+                other=other,
+                table_2=table[other],
+                name=name,
+            ),
             code="two_patients",
         )
     return table[closest[0]]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from Classes.common.errors import DataError
+from Classes.common.translation import Message
 from Classes.dataset import grouping
 from Classes.dataset.image_records import ImageRecord
 
@@ -104,7 +105,14 @@ def assert_disjoint(splits: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, 
         for one, other in itertools.combinations(found, 2):
             for value in sorted(found[one] & found[other], key=str)[:1]:
                 raise DataError(
-                    f"{kind} {value} would be in {one} and in {other}. This is a bug in the toolkit, please report it",
+                    Message(
+                        "{kind} {value} would be in {one} and in {other}. This is a bug in the toolkit, please "
+                        "report it",
+                        kind=kind,
+                        value=value,
+                        one=one,
+                        other=other,
+                    ),
                     "split_overlap",
                 )
         counted[kind] = {**{split: len(values) for split, values in found.items()}, "in_both": []}
@@ -151,9 +159,15 @@ class _SplitBalance:
                 continue
             groups = [group for group, counts in self._groups.items() if name in counts]
             raise DataError(
-                f"class {name}: its {total} images are of {len(groups)} source image(s) or patient(s) such as "
-                f"{groups[0]}, too few for training and validation. Add images of others, or correct groups.csv or "
-                "GroupPattern",
+                Message(
+                    "class {name}: its {total} images are of {count} source image(s) or patient(s) such as "
+                    "{groups}, too few for training and validation. Add images of others, or correct groups.csv "
+                    "or GroupPattern",
+                    name=name,
+                    total=total,
+                    count=len(groups),
+                    groups=groups[0],
+                ),
                 "class_in_one_split",
             )
 

@@ -17,6 +17,7 @@ import PIL.ImageFilter
 from Classes.common import atomic_files, input_files, locks, logs, parallel, temp_files
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
+from Classes.common.translation import Message
 from Classes.dataset import discovery
 
 SMEAR_SIDE = 300
@@ -42,7 +43,11 @@ def create_demo_dataset(configuration: Configuration) -> int:
     for path in _images(configuration):
         if not path.name.startswith(discovery.SYNTHETIC_PREFIX):
             raise DataError(
-                f"{path}: this image is not synthetic. Synthetic smears are created only if there are no other images",
+                Message(
+                    "{path}: this image is not synthetic. Synthetic smears are created only if there are no "
+                    "other images",
+                    path=path,
+                ),
                 code="synthetic_and_real",
             )
     dataset = configuration.path("DatasetDir")

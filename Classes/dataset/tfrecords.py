@@ -20,6 +20,7 @@ from Classes.common import (
 )
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, DataError, tf_error_reason
+from Classes.common.translation import Message
 from Classes.dataset import splitting
 from Classes.dataset.image_records import ImageRecord
 
@@ -155,14 +156,23 @@ def load_manifest_for_training(configuration: Configuration) -> Manifest:
     listed = ", ".join(found.classes)
     if len(found.classes) != configuration["NumClasses"]:
         raise ConfigurationError(
-            f"NumClasses is {configuration['NumClasses']}, but the shards have the classes {listed}. Set NumClasses to "
-            f"{len(found.classes)}, or run python3 Data.py again",
+            Message(
+                "NumClasses is {number}, but the shards have the classes {listed}. Set NumClasses to "
+                "{count}, or run python3 Data.py again",
+                number=configuration["NumClasses"],
+                listed=listed,
+                count=len(found.classes),
+            ),
             "class_mismatch",
         )
     if configuration["PositiveClass"] not in found.classes:
         raise ConfigurationError(
-            f"PositiveClass is {configuration['PositiveClass']}, but the shards have the classes {listed}. Set "
-            "PositiveClass to the one that means ALL, or run python3 Data.py again",
+            Message(
+                "PositiveClass is {positive}, but the shards have the classes {listed}. Set PositiveClass to "
+                "the one that means ALL, or run python3 Data.py again",
+                positive=configuration["PositiveClass"],
+                listed=listed,
+            ),
             "class_mismatch",
         )
     return found
@@ -175,7 +185,7 @@ def load_manifest(configuration: Configuration) -> Manifest:
       DataError: `no_shards`: there are none; `damaged_shards`: the manifest or a shard is damaged or missing.
     """
     file = manifest_path(configuration)
-    again = "Run python3 Data.py"
+    again = Message("Run python3 Data.py")
     try:
         values = json_files.read_json(file)
         classes, splits, shards = values["classes"], values["splits"], values["shards"]
@@ -189,16 +199,36 @@ def load_manifest(configuration: Configuration) -> Manifest:
         found = Manifest(file.parent, classes, splits, shards, values["synthetic"], content, tests, images)
         hashes = [(file.parent / shard["file"], shard["sha256"]) for shard in shards]
     except FileNotFoundError as error:
-        raise DataError(f"{file}: there are no shards yet. {again}", "no_shards") from error
+        raise DataError(
+            Message("{file}: there are no shards yet. {again}", file=file, again=again), "no_shards"
+        ) from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DataError(f"{file}: damaged ({type(error).__name__}: {error}). {again}", "damaged_shards") from error
+        raise DataError(
+            Message(
+                "{file}: damaged ({kind}: {error}). {again}",
+                file=file,
+                kind=type(error).__name__,
+                error=error,
+                again=again,
+            ),
+            "damaged_shards",
+        ) from error
     if not valid:
-        raise DataError(f"{file}: of another version, or changed after it was written. {again}", "damaged_shards")
+        raise DataError(
+            Message("{file}: of another version, or changed after it was written. {again}", file=file, again=again),
+            "damaged_shards",
+        )
     for shard, expected in hashes:
         if not shard.is_file():
-            raise DataError(f"{shard}: missing, but listed in {file.name}. {again}", "damaged_shards")
+            raise DataError(
+                Message("{shard}: missing, but listed in {name}. {again}", shard=shard, name=file.name, again=again),
+                "damaged_shards",
+            )
         if provenance.sha256_file(shard) != expected:
-            raise DataError(f"{shard}: its SHA-256 differs from {file.name}. {again}", "damaged_shards")
+            raise DataError(
+                Message("{shard}: its SHA-256 differs from {name}. {again}", shard=shard, name=file.name, again=again),
+                "damaged_shards",
+            )
     return found
 
 
@@ -224,7 +254,12 @@ def iter_records(configuration: Configuration, split: str) -> Iterator[Record]:
         except tf.errors.OpError as error:
             # load_manifest has checked the hash of every shard, so the file was damaged after that.
             raise DataError(
-                f"{folder}: a shard cannot be read ({tf_error_reason(error)}). Run python3 Data.py", "damaged_shards"
+                Message(
+                    "{folder}: a shard cannot be read ({reason}). Run python3 Data.py",
+                    folder=folder,
+                    reason=tf_error_reason(error),
+                ),
+                "damaged_shards",
             ) from error
         if record is None:
             return
@@ -276,8 +311,13 @@ def _write_split(
                     bar.update()
         except tf.errors.OpError as error:
             raise DataError(
-                f"{folder.parent}: cannot write {name} ({tf_error_reason(error)}); the previous shards are unchanged. "
-                "Free some space and run python3 Data.py again",
+                Message(
+                    "{parent}: cannot write {name} ({reason}); the previous shards are unchanged. Free some "
+                    "space and run python3 Data.py again",
+                    parent=folder.parent,
+                    name=name,
+                    reason=tf_error_reason(error),
+                ),
                 "shards_not_written",
             ) from error
         file_system.fsync_path(folder / name)
@@ -291,7 +331,9 @@ def _example(tf: Any, record: ImageRecord) -> Any:
     """Return the tf.train.Example of an image."""
     encoded = record.path.read_bytes()
     if hashlib.sha256(encoded).hexdigest() != record.sha256:
-        raise DataError(f"{record.path}: the file has changed. Run python3 Data.py again", "image_changed")
+        raise DataError(
+            Message("{path}: the file has changed. Run python3 Data.py again", path=record.path), "image_changed"
+        )
 
     def text(value: str | bytes) -> Any:
         value = value if isinstance(value, bytes) else value.encode()

@@ -15,6 +15,7 @@ from Classes import Helpers
 from Classes.common import file_system, json_files, locks, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, GraphError
+from Classes.common.translation import Message
 from Classes.dataset import grouping, tfrecords
 from Classes.evaluation import (
     calibration,
@@ -75,13 +76,23 @@ def check_split_matches_model(card: model_card.ModelCard, manifest: tfrecords.Ma
         log.warning("Imported weights: if they were trained on any of these images, the metrics are too good.")
     elif manifest.sha256 != card.data.get("manifest_sha256"):
         raise GraphError(
-            f"{card.path}: trained on other shards than those in {manifest.folder}, whose validation images may have "
-            "been training images. Run python3 Trainer.py first.",
+            Message(
+                "{path}: trained on other shards than those in {folder}, whose validation images may have "
+                "been training images. Run python3 Trainer.py first.",
+                path=card.path,
+                folder=manifest.folder,
+            ),
             "other_shards",
         )
     if tuple(manifest.classes) != card.classes:
         raise GraphError(
-            f"{card.path}: has the classes {list(card.classes)}, the shards have {manifest.classes}", "other_classes"
+            Message(
+                "{path}: has the classes {classes}, the shards have {classes_2}",
+                path=card.path,
+                classes=list(card.classes),
+                classes_2=manifest.classes,
+            ),
+            "other_classes",
         )
 
 
@@ -120,7 +131,14 @@ def _run_batches(
                 # The metrics count each image once.
                 rows += batch_rows if number == 0 else []
         if len(rows) != count:
-            raise DataError(f"{manifest.folder}: has {len(rows)} records, the manifest lists {count}. Run Data.py.")
+            raise DataError(
+                Message(
+                    "{folder}: has {count} records, the manifest lists {count_2}. Run Data.py.",
+                    folder=manifest.folder,
+                    count=len(rows),
+                    count_2=count,
+                )
+            )
         metrics = _all_metrics(configuration, card, rows)
         if seen:
             steps_log.info("Final Streaming Accuracy: %.4f", correct / seen)

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy
 
-from Classes.common import statistics
+from Classes.common import statistics, translation
+from Classes.common.translation import Message
 from Classes.inference import model_card, prediction
 
 # A prediction with this confidence, in either precision, must not change.
@@ -66,16 +67,30 @@ def rejection_reasons(comparison: dict[str, Any], margin: float, proof: bool = F
       proof: `QuantizeProof`; also reject a model that is not proven non-inferior.
     """
     if not comparison["images"]:
-        return ["there are no validation images for a comparison"]
-    reasons = []
-    for key, name in (("accuracy", "accuracy"), ("roc_auc", "ROC AUC")):
+        return [Message("there are no validation images for a comparison")]
+    reasons: list[str] = []
+    for key, name in (("accuracy", translation.mark("accuracy")), ("roc_auc", "ROC AUC")):
         before, after = comparison[key]
         # Rounded, because 0.96 - 0.955 is slightly more than 0.005.
         if before is not None and round(before - after, 9) > margin:
-            reasons.append(f"{name} falls from {before:.4f} to {after:.4f}, by more than {margin:g}")
+            reasons.append(
+                Message(
+                    "{name} falls from {before:.4f} to {after:.4f}, by more than {margin:g}",
+                    name=Message(name),
+                    before=before,
+                    after=after,
+                    margin=margin,
+                )
+            )
     if comparison["confident_flips"]:
         changed = comparison["confident_flips"]
-        reasons.append(f"{changed} predictions with a confidence of {CONFIDENT_PROBABILITY:g} or more change class")
+        reasons.append(
+            Message(
+                "{count} predictions with a confidence of {confidence:g} or more change class",
+                count=changed,
+                confidence=CONFIDENT_PROBABILITY,
+            )
+        )
     if proof and not is_non_inferior(comparison, margin):
         reasons.append(missing_proof(comparison, margin))
     return reasons
@@ -95,11 +110,24 @@ def images_needed(margin: float) -> int | None:
 def missing_proof(comparison: dict[str, Any], margin: float) -> str:
     """Return a sentence about a comparison that does not prove non-inferiority."""
     interval, least = comparison["error_interval"], images_needed(margin)
-    limit = f"may rise by up to {interval[1]:.4f} (95 % interval)" if interval else "has no interval"
-    more = "" if least is None else f"; at least {least} images of different source images or patients are needed"
-    return (
-        f"{comparison['images']} validation images do not prove that the error rate in int8 rises by at most "
-        f"{margin:g}: it {limit}{more}"
+    text = Message(
+        "{count} validation images do not prove that the error rate in int8 rises by at most {margin:g}: it "
+        "has no interval",
+        count=comparison["images"],
+        margin=margin,
+    )
+    if interval:
+        text = Message(
+            "{count} validation images do not prove that the error rate in int8 rises by at most {margin:g}: it may "
+            "rise by up to {limit:.4f} (95 % interval)",
+            count=comparison["images"],
+            margin=margin,
+            limit=interval[1],
+        )
+    if least is None:
+        return text
+    return Message(
+        "{text}; at least {count} images of different source images or patients are needed", text=text, count=least
     )
 
 

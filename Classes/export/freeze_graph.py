@@ -15,6 +15,7 @@ from Classes import Helpers
 from Classes.common import atomic_files, interrupts, locks, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import GraphError
+from Classes.common.translation import Message
 from Classes.dataset import color_reference, tfrecords
 from Classes.evaluation import calibration, operating_point
 from Classes.export import ncs1_compile
@@ -240,8 +241,14 @@ def check_parity(
         # NaN fails, too.
         if not difference <= PARITY_TOLERANCE:
             raise GraphError(
-                f"The {name} differs from the checkpoint by {difference:.2e}, more than {PARITY_TOLERANCE:g}. "
-                f"{configuration.path('ALLGraph')} was not written.",
+                Message(
+                    "The {name} differs from the checkpoint by {difference:.2e}, more than {tolerance:g}. {path} "
+                    "was not written.",
+                    name=name,
+                    difference=difference,
+                    tolerance=PARITY_TOLERANCE,
+                    path=configuration.path("ALLGraph"),
+                ),
                 "parity",
             )
     return differences

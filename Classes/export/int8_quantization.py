@@ -13,8 +13,9 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import locks, provenance
+from Classes.common import locks, provenance, translation
 from Classes.common.errors import ALLError, DataError, GraphError
+from Classes.common.translation import Message
 from Classes.dataset import tfrecords
 from Classes.evaluation import evaluate, int8_acceptance
 from Classes.Helpers import Configuration
@@ -61,7 +62,12 @@ def check_nncf_installed() -> None:
     """Raise ALLError if NNCF, which is optional, is not installed."""
     if importlib.util.find_spec("nncf") is None:
         file = pathlib.PurePath(Helpers.PROJECT, "Required", "requirements-int8.txt")
-        raise ALLError(f"NNCF is not installed. Run {sys.executable} -m pip install -r {file}", "nncf_missing")
+        raise ALLError(
+            Message(
+                "NNCF is not installed. Run {executable} -m pip install -r {file}", executable=sys.executable, file=file
+            ),
+            "nncf_missing",
+        )
 
 
 def _first_accepted(configuration: Configuration, card: model_card.ModelCard) -> model_card.ModelCard:
@@ -71,7 +77,10 @@ def _first_accepted(configuration: Configuration, card: model_card.ModelCard) ->
     labels, before = backend_outputs(configuration, card, "f32", records)
     if not len(labels):
         raise DataError(
-            f"{configuration.path('DatasetDir')}: no validation images for a comparison. Run python3 Data.py.",
+            Message(
+                "{path}: no validation images for a comparison. Run python3 Data.py.",
+                path=configuration.path("DatasetDir"),
+            ),
             "no_images",
         )
     reasons = ""
@@ -80,7 +89,9 @@ def _first_accepted(configuration: Configuration, card: model_card.ModelCard) ->
         after = backend_outputs(configuration, staged, int8_files.INT8, records)[1]
         groups = [record.group for record in records]
         comparison = int8_acceptance.compare_predictions(card, labels, before, after, groups)
-        reasons = "; ".join(int8_acceptance.rejection_reasons(comparison, margin, configuration["QuantizeProof"]))
+        reasons = translation.join(
+            "; ", int8_acceptance.rejection_reasons(comparison, margin, configuration["QuantizeProof"])
+        )
         log.info("int8, %d layers kept in float: %s", len(float_names), int8_acceptance.format_comparison(comparison))
         if not reasons:
             proven = int8_acceptance.is_non_inferior(comparison, margin)
@@ -92,8 +103,12 @@ def _first_accepted(configuration: Configuration, card: model_card.ModelCard) ->
             return dataclasses.replace(staged, int8={**(staged.int8 or {}), **comparison, **about, "created": created})
         log.info("Rejected: %s.", reasons)
     raise GraphError(
-        f"{card.graph_path}: no int8 form is accepted ({reasons or 'there is none'}), and the model is unchanged. "
-        "QuantizeMargin and QuantizeImages can be set.",
+        Message(
+            "{graph_path}: no int8 form is accepted ({reasons}), and the model is unchanged. "
+            "QuantizeMargin and QuantizeImages can be set.",
+            graph_path=card.graph_path,
+            reasons=reasons or Message("there is none"),
+        ),
         "int8_rejected",
     )
 
@@ -104,7 +119,10 @@ def _training_images(configuration: Configuration, card: model_card.ModelCard) -
     images = [_decode(configuration, card, record) for record in records]
     if not images:
         raise DataError(
-            f"{configuration.path('DatasetDir')}: no training images for quantization. Run python3 Data.py.",
+            Message(
+                "{path}: no training images for quantization. Run python3 Data.py.",
+                path=configuration.path("DatasetDir"),
+            ),
             "no_images",
         )
     return numpy.stack(images)

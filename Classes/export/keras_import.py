@@ -13,6 +13,7 @@ import tf_keras
 from Classes.common import provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import CheckpointError, ConfigurationError, GraphError, escape_control_chars
+from Classes.common.translation import Message
 from Classes.dataset import synthetic_smears
 from Classes.evaluation import operating_point
 from Classes.export import freeze_graph
@@ -51,7 +52,13 @@ def import_keras_weights(configuration: Configuration, source: str | pathlib.Pat
     network, names = registry.get_network(configuration), class_names(configuration)
     if not weights.is_file():
         raise CheckpointError(
-            f"{weights}: missing. Name the folder with {WEIGHTS_FILE} and {MODEL_FILE}.", "weights_missing"
+            Message(
+                "{weights}: missing. Name the folder with {weights_file} and {model_file}.",
+                weights=weights,
+                weights_file=WEIGHTS_FILE,
+                model_file=MODEL_FILE,
+            ),
+            "weights_missing",
         )
     arrays = _read_arrays(network, configuration, weights)
     # Published classifiers were trained on whole images; the crop belongs to this project's own augmentation.
@@ -85,13 +92,18 @@ def class_names(configuration: Configuration) -> list[str]:
         found = file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
     except UnicodeDecodeError as error:
         raise ConfigurationError(
-            f"{file}: damaged, not UTF-8 ({error.reason}). Run python3 Data.py.", "classes_file"
+            Message("{file}: damaged, not UTF-8 ({reason}). Run python3 Data.py.", file=file, reason=error.reason),
+            "classes_file",
         ) from error
     names = found or [str(number) for number in range(configuration["NumClasses"])]
     if len(names) != configuration["NumClasses"] or configuration["PositiveClass"] not in names:
         raise ConfigurationError(
-            f"NumClasses is {configuration['NumClasses']} and PositiveClass {configuration['PositiveClass']!r}, but "
-            f"the classes are {', '.join(names)}.",
+            Message(
+                "NumClasses is {number} and PositiveClass {positive}, but the classes are {names}.",
+                number=configuration["NumClasses"],
+                positive=repr(configuration["PositiveClass"]),
+                names=", ".join(names),
+            ),
             "class_names",
         )
     return names
@@ -114,8 +126,15 @@ def _read_arrays(network: Any, configuration: Configuration, weights: pathlib.Pa
         found = arrays[name].shape if name in arrays else "missing"
         if found != tuple(shape):
             raise CheckpointError(
-                f"{weights}: {name} is {found}, {configuration['Network']} needs {tuple(shape)}. Set Network to the "
-                "network of these weights.",
+                Message(
+                    "{weights}: {name} is {found}, {network} needs {expected}. Set Network to the network of "
+                    "these weights.",
+                    weights=weights,
+                    name=name,
+                    found=found,
+                    network=configuration["Network"],
+                    expected=tuple(shape),
+                ),
                 "weights_mismatch",
             )
     return arrays
@@ -134,8 +153,13 @@ def _check_parity(
     # NaN fails, too.
     if not difference <= PARITY_TOLERANCE:
         raise GraphError(
-            f"{weights}: the graph differs from Keras by {difference:.2e}, more than {PARITY_TOLERANCE:g}. Nothing was "
-            "written.",
+            Message(
+                "{weights}: the graph differs from Keras by {difference:.2e}, more than {tolerance:g}. "
+                "Nothing was written.",
+                weights=weights,
+                difference=difference,
+                tolerance=PARITY_TOLERANCE,
+            ),
             "parity",
         )
     log.info("Keras and the backend agree on %d images within %.1e.", len(inputs), difference)
@@ -154,7 +178,12 @@ def _keras_outputs(model: pathlib.Path, weights: pathlib.Path, inputs: numpy.nda
         return network(inputs).numpy()
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise CheckpointError(
-            f"{model}: does not describe these weights ({escape_control_chars(error)})", "model_json"
+            Message(
+                "{model}: does not describe these weights ({escape_control_chars})",
+                model=model,
+                escape_control_chars=escape_control_chars(error),
+            ),
+            "model_json",
         ) from error
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from Classes.common import atomic_files, file_system, interrupts, locks, temp_files
 from Classes.common.config import Configuration
 from Classes.common.errors import GraphError, tf_error_reason
+from Classes.common.translation import Message
 from Classes.inference import model_card, openvino_backend
 
 # Names of the model, its input and its outputs on a server.
@@ -121,7 +122,11 @@ def save_saved_model(folder: pathlib.Path, card: model_card.ModelCard) -> None:
         tf.saved_model.save(module, str(folder), {"serving_default": module.serve}, options)
     except tf.errors.OpError as error:
         raise GraphError(
-            f"{folder.parent}: could not write the SavedModel ({tf_error_reason(error)}). Free some disk space."
+            Message(
+                "{parent}: could not write the SavedModel ({reason}). Free some disk space.",
+                parent=folder.parent,
+                reason=tf_error_reason(error),
+            )
         ) from error
     finally:
         logger.setLevel(level)
@@ -138,7 +143,11 @@ def save_openvino_ir(path: pathlib.Path, card: model_card.ModelCard) -> None:
         openvino.save_model(model, path, compress_to_fp16=False)
     except RuntimeError as error:
         raise GraphError(
-            f"{path.parent.parent}: could not write model.xml ({error}). Check the free disk space."
+            Message(
+                "{parent}: could not write model.xml ({error}). Check the free disk space.",
+                parent=path.parent.parent,
+                error=error,
+            )
         ) from error
 
 
@@ -155,6 +164,12 @@ def _check_parity(folder: pathlib.Path, card: model_card.ModelCard) -> float:
         # NaN fails, too.
         if not difference <= PARITY_TOLERANCE:
             raise GraphError(
-                f"{card.graph_path}: its {name} differs by {difference:.1e}. Nothing was exported.", "parity"
+                Message(
+                    "{graph_path}: its {name} differs by {difference:.1e}. Nothing was exported.",
+                    graph_path=card.graph_path,
+                    name=name,
+                    difference=difference,
+                ),
+                "parity",
             )
     return max(differences.values())

@@ -19,7 +19,8 @@ from typing import Any
 
 from Classes.common import atomic_files, locks, provenance
 from Classes.common.config import Configuration
-from Classes.common.errors import ConfigurationError, GraphError
+from Classes.common.errors import ConfigurationError, GraphError, system_reason
+from Classes.common.translation import Message
 from Classes.inference import model_card
 from Classes.inference.ncs1 import graph_file
 
@@ -114,12 +115,16 @@ def run_compiler(folder: Path, command: str, card: model_card.ModelCard) -> tupl
         words = [word.replace("{folder}", str(folder)) for word in shlex.split(command)]
     except ValueError as error:
         raise ConfigurationError(
-            f"StickCompiler={command}: {error}. Write it as in a shell.", "compiler_quotes"
+            Message("StickCompiler={command}: {error}. Write it as in a shell.", command=command, error=error),
+            "compiler_quotes",
         ) from error
     if not words or shutil.which(words[0]) is None:
         raise ConfigurationError(
-            f"{command}: not found. Install NCSDK 1 (https://github.com/movidius/ncsdk, Ubuntu 16.04), or let "
-            "StickCompiler start it in a container or on another machine, see docs/devices.md.",
+            Message(
+                "{command}: not found. Install NCSDK 1 (https://github.com/movidius/ncsdk, Ubuntu 16.04), or "
+                "let StickCompiler start it in a container or on another machine, see docs/devices.md.",
+                command=command,
+            ),
             "compiler_missing",
         )
     compiled = folder / "ALL.graph"
@@ -130,8 +135,12 @@ def run_compiler(folder: Path, command: str, card: model_card.ModelCard) -> tupl
         log.debug("%s", line)
     failure = next((match[0] for line in lines if (match := FAILURE_PATTERN.search(line))), None)
     if failure or not compiled.is_file():
-        reason = failure or f"it wrote no graph; its last line is: {lines[-1] if lines else '(none)'}"
-        raise GraphError(f"{command} failed: {reason}. Its output is in Trainer.log.", "compilation_failed")
+        last = lines[-1] if lines else "-"
+        reason = failure or Message("it wrote no graph; its last line is: {line}", line=last)
+        raise GraphError(
+            Message("{command} failed: {reason}. Its output is in Trainer.log.", command=command, reason=reason),
+            "compilation_failed",
+        )
     content = compiled.read_bytes()
     return content, graph_file.check_outputs(content, compiled, len(card.classes))
 
@@ -159,9 +168,15 @@ def _run_command(command: list[str], folder: Path) -> list[str]:
             if process.stdout:
                 process.stdout.close()
     except subprocess.TimeoutExpired as error:
-        raise GraphError(f"{command[0]}: did not end within {TIMEOUT // 60} minutes", "timeout") from error
+        raise GraphError(
+            Message("{command}: did not end within {minutes} minutes", command=command[0], minutes=TIMEOUT // 60),
+            "timeout",
+        ) from error
     except OSError as error:
-        raise ConfigurationError(f"{command[0]}: {error.strerror}. Check StickCompiler.", "compiler_start") from error
+        raise ConfigurationError(
+            Message("{command}: {reason}. Check StickCompiler.", command=command[0], reason=system_reason(error)),
+            "compiler_start",
+        ) from error
     return [line.strip() for line in output.splitlines() if line.strip()]
 
 
@@ -183,7 +198,10 @@ def _reload_unchanged_card(configuration: Configuration, card: model_card.ModelC
     newest = model_card.load_model_card(configuration.card)
     if newest.graph_sha256 != card.graph_sha256:
         raise GraphError(
-            f"{card.graph_path}: replaced by a training during the compilation. Run python3 Trainer.py Compile again.",
+            Message(
+                "{graph_path}: replaced by a training during the compilation. Run python3 Trainer.py Compile again.",
+                graph_path=card.graph_path,
+            ),
             "model_replaced",
         )
     return newest

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy
 
 from Classes.common.errors import ImageError
+from Classes.common.translation import Message
 
 # Up to this fraction of the samples may exceed the stated depth: hot pixels, a burned-in scale bar. They become white.
 OUTLIERS = 0.01
@@ -52,7 +53,12 @@ def eight_bits(values: numpy.ndarray, name: str, *, stated: Iterable[int] = (), 
         return _fractions(values, name, stated, sample_bits)
     if values.dtype.kind not in "iu" or values.dtype.itemsize > 4:
         raise ImageError(
-            f"{name}: {values.dtype} samples are not supported; save it with 8 bits per channel", code="sample_format"
+            Message(
+                "{name}: {dtype} samples are not supported; save it with 8 bits per channel",
+                name=name,
+                dtype=values.dtype,
+            ),
+            code="sample_format",
         )
     if values.dtype.kind == "i" and values.min(initial=0) < 0:
         raise _negative(name)
@@ -67,8 +73,14 @@ def eight_bits(values: numpy.ndarray, name: str, *, stated: Iterable[int] = (), 
     # Two bits less than the container: a 16-bit image with nothing above 14 bits may come from a 14-bit camera.
     if not used.size or _fraction_above(used, container - 2 + (values.dtype.kind == "i")) > OUTLIERS:
         return _scaled(values, container)
-    words = f"{values.dtype.itemsize * 8}-bit samples, nearly all below {_next_power_of_two(used)}"
-    raise _unknown(name, f"{words} (SampleBits is {sample_bits})" if sample_bits else words)
+    found = Message(
+        "{bits}-bit samples, nearly all below {limit}",
+        bits=values.dtype.itemsize * 8,
+        limit=_next_power_of_two(used),
+    )
+    if sample_bits:
+        found = Message("{found} (SampleBits is {bits})", found=found, bits=sample_bits)
+    raise _unknown(name, found)
 
 
 def _used(values: numpy.ndarray, container: int) -> numpy.ndarray:
@@ -102,7 +114,10 @@ def _scaled(values: numpy.ndarray, bits: int) -> numpy.ndarray:
 
 def _fractions(values: numpy.ndarray, name: str, stated: Iterable[int], sample_bits: int) -> numpy.ndarray:
     if not numpy.isfinite(values).all():
-        raise ImageError(f"{name}: it has samples that are not numbers; save it with 8 bits per channel", "not_finite")
+        raise ImageError(
+            Message("{name}: it has samples that are not numbers; save it with 8 bits per channel", name=name),
+            "not_finite",
+        )
     count = max(values.size, 1)
     if numpy.count_nonzero(values < -0.01) / count > OUTLIERS:
         raise _negative(name)
@@ -112,22 +127,29 @@ def _fractions(values: numpy.ndarray, name: str, stated: Iterable[int], sample_b
         bits = known.pop() if len(known) == 1 else 0 if known else sample_bits
         full = 2**bits - 1
         if not bits or numpy.count_nonzero(values > full) / count > OUTLIERS:
-            raise _unknown(name, f"floating-point samples up to {values.max():.6g}, not from 0 to 1")
+            raise _unknown(name, Message("floating-point samples up to {max:.6g}, not from 0 to 1", max=values.max()))
     scaled = numpy.multiply(values, 255 / full, dtype="float32")
     return numpy.clip(numpy.rint(scaled, out=scaled), 0, 255, out=scaled).astype("uint8")
 
 
 def _negative(name: str) -> ImageError:
     return ImageError(
-        f"{name}: it has negative samples, so it is a computed image and not a photograph; save the photograph with 8 "
-        "bits per channel",
+        Message(
+            "{name}: it has negative samples, so it is a computed image and not a photograph; save the "
+            "photograph with 8 bits per channel",
+            name=name,
+        ),
         code="negative_samples",
     )
 
 
 def _unknown(name: str, found: str) -> ImageError:
     return ImageError(
-        f"{name}: {found}, and the file does not state the camera's bit depth. Set SampleBits to it, or save the image "
-        "with 8 bits per channel.",
+        Message(
+            "{name}: {found}, and the file does not state the camera's bit depth. Set SampleBits to it, "
+            "or save the image with 8 bits per channel.",
+            name=name,
+            found=found,
+        ),
         code="unknown_bit_depth",
     )

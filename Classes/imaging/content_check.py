@@ -6,6 +6,7 @@ import numpy
 import PIL.Image
 
 from Classes.common.errors import ImageError
+from Classes.common.translation import Message
 
 # Cells per side of the grid over which an image is averaged.
 GRID = 32
@@ -38,8 +39,11 @@ def require_content(image: numpy.ndarray, name: str = "the image") -> None:
     """
     if not has_content(image):
         raise ImageError(
-            f"{name}: the image shows nothing (blank, one color, transparent, only a gradient or only noise), so there "
-            "is no result. Send a photograph of a cell.",
+            Message(
+                "{name}: the image shows nothing (blank, one color, transparent, only a gradient or only "
+                "noise), so there is no result. Send a photograph of a cell.",
+                name=name,
+            ),
             code="no_content",
         )
 

@@ -15,7 +15,8 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
-from Classes.common.errors import ImageError, ImageSizeError, UnsupportedImageError
+from Classes.common.errors import ImageError, ImageSizeError, UnsupportedImageError, system_reason
+from Classes.common.translation import Message
 from Classes.imaging import bit_depth, file_kinds, jpeg, png, tiff
 
 # Recognised by content, never by name. Pillow reads more kinds, but they (EPS, PDF, …) would start another program or
@@ -179,12 +180,14 @@ def _decoded(
     source: Source, limits: DecodeLimits, at_least: float | None = None, name: str | None = None
 ) -> Iterator[PIL.Image.Image]:
     """Yield a decoded PIL image; every failure, also inside the `with` block, becomes an ImageError."""
-    name = name or ("the image" if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source))
+    name = name or (Message("the image") if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source))
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_open(source, name))
         head = file.read(4)
         if not head:
-            raise ImageError(f"{name}: the file is empty; send it again or leave it out", code="empty_file")
+            raise ImageError(
+                Message("{name}: the file is empty; send it again or leave it out", name=name), code="empty_file"
+            )
         file.seek(0)
         try:
             if head in tiff.SIGNATURES:
@@ -207,10 +210,14 @@ def _decoded(
             raise _unsupported_error(file, name) from error
         except PIL.Image.DecompressionBombError as error:
             limit = min(limits.max_pixels, 2 * (PIL.Image.MAX_IMAGE_PIXELS or limits.max_pixels))
-            raise ImageSizeError(f"{name}: a decompression bomb; {limit} pixels are allowed (MaxPixels)") from error
+            raise ImageSizeError(
+                Message("{name}: a decompression bomb; {limit} pixels are allowed (MaxPixels)", name=name, limit=limit)
+            ) from error
         except Exception as error:  # the libraries raise all kinds of errors on damaged bytes
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            raise ImageError(f"{name}: damaged image ({reason}); send it again or leave it out") from error
+            raise ImageError(
+                Message("{name}: damaged image ({reason}); send it again or leave it out", name=name, reason=reason)
+            ) from error
 
 
 def _open(source: Source, name: str) -> BinaryIO:
@@ -219,10 +226,11 @@ def _open(source: Source, name: str) -> BinaryIO:
     try:
         # Reading a pipe or a device would never end.
         if not stat.S_ISREG(pathlib.Path(source).stat().st_mode):
-            raise ImageError(f"{name}: is a folder or a device; give the name of an image file")
+            raise ImageError(Message("{name}: is a folder or a device; give the name of an image file", name=name))
         return open(source, "rb")
     except (OSError, ValueError) as error:
-        raise ImageError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
+        reason = system_reason(error) if isinstance(error, OSError) else error
+        raise ImageError(Message("{name}: {reason}", name=name, reason=reason)) from error
 
 
 def _unsupported_error(file: BinaryIO, name: str) -> ImageError:
@@ -231,11 +239,17 @@ def _unsupported_error(file: BinaryIO, name: str) -> ImageError:
     head = file.read(1024)
     found = file_kinds.identify(head)
     if found:
-        return UnsupportedImageError(f"{name}: not a supported image but {found[0]}; {found[1]}")
+        return UnsupportedImageError(
+            Message("{name}: not a supported image but {kind}; {advice}", name=name, kind=found[0], advice=found[1])
+        )
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8")):
-        return ImageError(f"{name}: damaged image (its header cannot be read); send it again or leave it out")
+        return ImageError(
+            Message("{name}: damaged image (its header cannot be read); send it again or leave it out", name=name)
+        )
     known = ", ".join((*FORMATS, "TIFF"))
-    return UnsupportedImageError(f"{name}: not a supported image ({known}); save it as one of these")
+    return UnsupportedImageError(
+        Message("{name}: not a supported image ({known}); save it as one of these", name=name, known=known)
+    )
 
 
 def _load_pixels(image: Any, file: BinaryIO, name: str, sample_bits: int) -> PIL.Image.Image:
@@ -264,10 +278,24 @@ def _check_size(size: tuple[int, int], name: str, limits: DecodeLimits) -> None:
     width, height = size
     if max(width, height) > limits.max_side:
         raise ImageSizeError(
-            f"{name}: {width}x{height} pixels; the longest side allowed is {limits.max_side} (MaxSide)"
+            Message(
+                "{name}: {width}x{height} pixels; the longest side allowed is {max_side} (MaxSide)",
+                name=name,
+                width=width,
+                height=height,
+                max_side=limits.max_side,
+            )
         )
     if width * height > limits.max_pixels:
-        raise ImageSizeError(f"{name}: {width}x{height} pixels; at most {limits.max_pixels} are allowed (MaxPixels)")
+        raise ImageSizeError(
+            Message(
+                "{name}: {width}x{height} pixels; at most {max_pixels} are allowed (MaxPixels)",
+                name=name,
+                width=width,
+                height=height,
+                max_pixels=limits.max_pixels,
+            )
+        )
 
 
 def _apply_exif_orientation(image: PIL.Image.Image) -> PIL.Image.Image:

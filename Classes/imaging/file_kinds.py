@@ -1,8 +1,13 @@
 """Identify a file that is not a supported image by its first bytes, so that an error can name it."""
 
-_SAVE = "save it as PNG, TIFF or JPEG"
-_PAGE = "save the image itself, not the page or the answer around it"
-_BODY = "send the image's own bytes, such as with curl --data-binary @FILE"
+from Classes.common.translation import Message
+
+_SAVE = Message("save it as PNG, TIFF or JPEG")
+_PAGE = Message("save the image itself, not the page or the answer around it")
+_BODY = Message("send the image's own bytes, such as with curl --data-binary @FILE")
+_EXPORT = Message("export the image as PNG, TIFF or JPEG")
+_UNPACK = Message("unpack it first")
+_FRAME = Message("save a single frame as PNG")
 
 # (offset, bytes, kind, what to do)
 _MAGIC = (
@@ -19,24 +24,24 @@ _MAGIC = (
     (0, b"ZISRAWFILE", "Zeiss CZI", _SAVE),
     (0, b"\x70\0\0\0", "Leica LIF", _SAVE),
     (0, b"\xda\xce\xbe\x0a", "Nikon ND2", _SAVE),
-    (0, b"\0\0\1\0", "Windows icon", _SAVE),
+    (0, b"\0\0\1\0", Message("Windows icon"), _SAVE),
     (0, b"v/1\x01", "OpenEXR", _SAVE),
     (0, b"#?RADIANCE", "Radiance HDR", _SAVE),
-    (128, b"DICM", "DICOM", "export the image as PNG or TIFF"),
-    (0, b"%PDF", "PDF", "export the image as PNG, TIFF or JPEG"),
-    (0, b"%!PS", "PostScript", "export the image as PNG, TIFF or JPEG"),
-    (0, b"\x1f\x8b", "gzip", f"unpack it first; {_BODY}, without Content-Encoding"),
-    (0, b"PK\x03\x04", "ZIP", "unpack it first and send the images one by one"),
-    (0, b"PK\x05\x06", "ZIP", "unpack it first and send the images one by one"),
-    (0, b"7z\xbc\xaf\x27\x1c", "7-Zip", "unpack it first"),
-    (0, b"Rar!\x1a\x07", "RAR", "unpack it first"),
-    (0, b"BZh", "bzip2", "unpack it first"),
-    (0, b"\xfd7zXZ\0", "XZ", "unpack it first"),
-    (0, b"\x28\xb5\x2f\xfd", "Zstandard", "unpack it first"),
-    (257, b"ustar", "tar", "unpack it first"),
-    (0, b"\x1aE\xdf\xa3", "video", "save a single frame as PNG"),
-    (0, b"\0\5\x16\7", "AppleDouble", "send the file of the same name without ._ in front"),
-    (0, b"version https://git-lfs", "Git LFS pointer", "run git lfs pull to get the image itself"),
+    (128, b"DICM", "DICOM", Message("export the image as PNG or TIFF")),
+    (0, b"%PDF", "PDF", _EXPORT),
+    (0, b"%!PS", "PostScript", _EXPORT),
+    (0, b"\x1f\x8b", "gzip", Message("unpack it first; {body}, without Content-Encoding", body=_BODY)),
+    (0, b"PK\x03\x04", "ZIP", Message("unpack it first and send the images one by one")),
+    (0, b"PK\x05\x06", "ZIP", Message("unpack it first and send the images one by one")),
+    (0, b"7z\xbc\xaf\x27\x1c", "7-Zip", _UNPACK),
+    (0, b"Rar!\x1a\x07", "RAR", _UNPACK),
+    (0, b"BZh", "bzip2", _UNPACK),
+    (0, b"\xfd7zXZ\0", "XZ", _UNPACK),
+    (0, b"\x28\xb5\x2f\xfd", "Zstandard", _UNPACK),
+    (257, b"ustar", "tar", _UNPACK),
+    (0, b"\x1aE\xdf\xa3", Message("video"), _FRAME),
+    (0, b"\0\5\x16\7", "AppleDouble", Message("send the file of the same name without ._ in front")),
+    (0, b"version https://git-lfs", "Git LFS pointer", Message("run git lfs pull to get the image itself")),
 )
 
 # Brands of the ISO base media file format, which HEIC, AVIF and MP4 share.
@@ -59,7 +64,7 @@ def identify(head: bytes) -> tuple[str, str] | None:
     if head[4:8] == b"ftyp":
         return _media(head)
     if head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"WAVE"):
-        return "video", "save a single frame as PNG"
+        return Message("video"), _FRAME
     for offset, magic, kind, advice in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
             return kind, advice
@@ -74,26 +79,28 @@ def _media(head: bytes) -> tuple[str, str]:
     if compatible & {b"avif", b"avis"}:
         return "AVIF", _SAVE
     if brand in _HEIF or compatible & set(_HEIF):
-        return "HEIC", f"{_SAVE}; a phone can be set to take JPEG (Most Compatible)"
-    return "video", "save a single frame as PNG"
+        return "HEIC", Message("{save}; a phone can be set to take JPEG (Most Compatible)", save=_SAVE)
+    return Message("video"), _FRAME
 
 
 def _text(head: bytes) -> tuple[str, str] | None:
     if not head.strip(b"\0"):
-        return "only zero bytes", "copy it again"
+        return Message("only zero bytes"), Message("copy it again")
     # UTF-16 of a Windows editor; the rest of this function expects ASCII.
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         head = head[2:].replace(b"\0", b"")
     words = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     lower = words[:512].lower()
     if lower.startswith(b"data:"):
-        return "data: URI", f"decode its base64 part; {_BODY}"
+        return Message("data: URI"), Message("decode its base64 part; {body}", body=_BODY)
     if words.startswith(_BASE64_IMAGES) and len(words) > 16 and all(byte in _BASE64 for byte in words[:256]):
-        return "base64 text", f"decode it first; {_BODY}"
+        return Message("base64 text"), Message("decode it first; {body}", body=_BODY)
     if words.startswith(b"--") and b"content-disposition:" in lower:
-        return "multipart form data", "send it with Content-Type: multipart/form-data, such as with curl -F file=@FILE"
+        return Message("multipart form data"), Message(
+            "send it with Content-Type: multipart/form-data, such as with curl -F file=@FILE"
+        )
     if b"<svg" in lower:
-        return "SVG", "export it as PNG"
+        return "SVG", Message("export it as PNG")
     if lower.startswith(b"<") and (b"<html" in lower or b"<!doctype" in lower or b"<body" in lower):
         return "HTML", _PAGE
     if lower.startswith(b"<"):
@@ -103,7 +110,7 @@ def _text(head: bytes) -> tuple[str, str] | None:
     if words and all(byte >= 32 or byte in b"\t\r\n" for byte in words[:512]):
         try:
             words[:512].decode("utf-8", "strict" if len(words) < 512 else "ignore")
-            return "text", "check that it is the image's own file"
+            return Message("text"), Message("check that it is the image's own file")
         except UnicodeDecodeError:
             return None
     return None

@@ -8,6 +8,7 @@ import PIL.Image
 import PIL.JpegImagePlugin
 
 from Classes.common.errors import ImageError
+from Classes.common.translation import Message
 
 # A JPEG decoded at a reduced scale keeps at least this many times the side that is needed. Measured on photos of blood
 # cells enlarged to 1,500 … 4,800 pixels: the network's pixels then differ from those of the full decode by 0.2 of 255
@@ -39,7 +40,11 @@ def check_scans(image: PIL.Image.Image, name: str, file: BinaryIO) -> None:
     scans = sum(block.count(_SCAN) for block in iter(lambda: file.read(1 << 20), b""))
     file.seek(position)
     if scans > MAX_SCANS:
-        raise ImageError(f"{name}: {scans} scans, which no camera writes; save it again as a plain JPEG")
+        raise ImageError(
+            Message(
+                "{name}: {scans} scans, which no camera writes; save it again as a plain JPEG", name=name, scans=scans
+            )
+        )
 
 
 def load(image: PIL.JpegImagePlugin.JpegImageFile, file: BinaryIO) -> PIL.Image.Image:

@@ -10,6 +10,7 @@ import numpy
 import PIL.Image
 
 from Classes.common.errors import ImageError
+from Classes.common.translation import Message
 from Classes.imaging import bit_depth
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -36,8 +37,11 @@ def drop_damaged_metadata(file: BinaryIO, name: str) -> BinaryIO:
         # A capital letter marks a chunk that the picture needs.
         if not kind[0] & 32:
             raise ImageError(
-                f"{name}: damaged image (wrong checksum in its {kind.decode('latin-1')} part); send it again or leave "
-                "it out",
+                Message(
+                    "{name}: damaged image (wrong checksum in its {decode} part); send it again or leave it out",
+                    name=name,
+                    decode=kind.decode("latin-1"),
+                ),
                 code="bad_checksum",
             )
     if not bad:

@@ -12,6 +12,7 @@ import PIL.ExifTags
 import PIL.Image
 
 from Classes.common.errors import ImageError
+from Classes.common.translation import Message
 from Classes.imaging import bit_depth
 
 # II or MM, then 42 (TIFF) or 43 (BigTIFF), each in its own byte order.
@@ -122,8 +123,12 @@ def _choose_pages(tiff: Any, name: str) -> list[Any]:
     for page in full:
         if int(page.photometric) in _RAW:
             raise ImageError(
-                f"{name}: holds the camera's raw data ({_RAW[int(page.photometric)]}), which needs the camera's own "
-                "program; save it there as an 8-bit TIFF or PNG",
+                Message(
+                    "{name}: holds the camera's raw data ({raw}), which needs the camera's own program; save it "
+                    "there as an 8-bit TIFF or PNG",
+                    name=name,
+                    raw=_RAW[int(page.photometric)],
+                ),
                 code="camera_raw",
             )
     hidden = int((tiff.imagej_metadata or {}).get("images", 1)) if tiff.is_imagej else 1
@@ -134,9 +139,14 @@ def _choose_pages(tiff: Any, name: str) -> list[Any]:
     largest = max(full, key=lambda page: page.imagewidth * page.imagelength, default=None)
     if largest and hidden <= 1 and all(page is largest or _is_preview(page, largest) for page in full):
         return [largest]
+    count = max(len(full), hidden)
     raise ImageError(
-        f"{name}: holds {max(len(full), hidden)}{' or more' * (len(pages) >= PAGES)} images (a stack, channels or "
-        "several scans). Save the one to classify as a file of its own, channels as one RGB image.",
+        Message(
+            "{name}: holds {count} images (a stack, channels or several scans). Save the one to classify as a file of "
+            "its own, channels as one RGB image.",
+            name=name,
+            count=Message("{count} or more", count=count) if len(pages) >= PAGES else count,
+        ),
         code="several_pages",
     )
 
@@ -237,22 +247,34 @@ def _check_supported(page: Any, name: str) -> None:
     compression, photometric = int(page.compression), int(page.photometric)
     if compression not in _COMPRESSIONS:
         raise ImageError(
-            f"{name}: TIFF with the compression {_tag_name(page.compression)}; save it uncompressed or with LZW",
+            Message(
+                "{name}: TIFF with the compression {tag}; save it uncompressed or with LZW",
+                name=name,
+                tag=_tag_name(page.compression),
+            ),
             code="tiff_compression",
         )
     if photometric not in _PHOTOMETRICS or (photometric == 5 and page.tags.valueof(332, 1) != 1):
         raise ImageError(
-            f"{name}: TIFF with the colours {_tag_name(page.photometric)}; save it as RGB", code="tiff_colours"
+            Message("{name}: TIFF with the colours {tag}; save it as RGB", name=name, tag=_tag_name(page.photometric)),
+            code="tiff_colours",
         )
     if compression != 7 and photometric == 6 and page.is_subsampled:
-        raise ImageError(f"{name}: TIFF with subsampled YCbCr colours; save it as RGB", code="tiff_colours")
+        raise ImageError(
+            Message("{name}: TIFF with subsampled YCbCr colours; save it as RGB", name=name), code="tiff_colours"
+        )
     if page.imagedepth != 1:
-        raise ImageError(f"{name}: TIFF of a volume; save one plane as a file of its own", code="several_pages")
+        raise ImageError(
+            Message("{name}: TIFF of a volume; save one plane as a file of its own", name=name), code="several_pages"
+        )
     # Gray with two more channels may be anything; up to four channels beside RGB are common.
     extra = page.samplesperpixel - _color_channels(page)
     if not 0 <= extra <= (1 if photometric in (0, 1) else 4):
         raise ImageError(
-            f"{name}: TIFF of {page.samplesperpixel} channels; save it as RGB or gray", code="several_channels"
+            Message(
+                "{name}: TIFF of {channels} channels; save it as RGB or gray", name=name, channels=page.samplesperpixel
+            ),
+            code="several_channels",
         )
     if page.is_tiled and page.tilewidth * page.tilelength > max(2**22, 4 * page.imagewidth * page.imagelength):
         raise ValueError("its tiles are much larger than the image")
@@ -293,7 +315,10 @@ def _check_segments(page: Any) -> None:
 def _samples(page: Any, name: str) -> numpy.ndarray:
     """Return the samples as stored: [H, W, channels]."""
     if page.dtype is None:
-        raise ImageError(f"{name}: TIFF of {page.bitspersample}-bit samples; save it with 8 bits", code="sample_format")
+        raise ImageError(
+            Message("{name}: TIFF of {bits}-bit samples; save it with 8 bits", name=name, bits=page.bitspersample),
+            code="sample_format",
+        )
     found = page.asarray(squeeze=False, maxworkers=1)
     # [planes, depth, rows, columns, samples per pixel]; one bit per sample is read as bool.
     found = found.astype("uint8") if found.dtype == bool else found
@@ -313,7 +338,13 @@ def _convert(page: Any, samples: numpy.ndarray, name: str, stated: set[int], sam
     whole = colours.dtype.kind == "u"
     if photometric in (5, 6, 8, 9) and not (whole and bits in (8, 16)):
         raise ImageError(
-            f"{name}: TIFF of {_PHOTOMETRICS[photometric]} with {bits}-bit {colours.dtype} samples; save it as RGB",
+            Message(
+                "{name}: TIFF of {photometrics} with {bits}-bit {dtype} samples; save it as RGB",
+                name=name,
+                photometrics=_PHOTOMETRICS[photometric],
+                bits=bits,
+                dtype=colours.dtype,
+            ),
             code="sample_format",
         )
     if photometric in (5, 6, 8, 9):
@@ -324,7 +355,9 @@ def _convert(page: Any, samples: numpy.ndarray, name: str, stated: set[int], sam
         # Packed samples use all of their bits.
         colours = _scale_to_8_bits(colours, bits)
     elif colours.dtype == numpy.int8:
-        raise ImageError(f"{name}: TIFF of signed 8-bit samples; save it with unsigned ones", code="sample_format")
+        raise ImageError(
+            Message("{name}: TIFF of signed 8-bit samples; save it with unsigned ones", name=name), code="sample_format"
+        )
     else:
         colours = bit_depth.eight_bits(colours, name, stated=stated, sample_bits=sample_bits)
     if photometric == 0:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy
 
 from Classes.common.errors import EngineError
+from Classes.common.translation import Message
 
 # Largest deviation of a sum of probabilities from 1: bf16 keeps three digits.
 SUM_TOLERANCE = 1e-2
@@ -81,14 +82,20 @@ def validate_probabilities(probabilities: numpy.ndarray, classes: int) -> None:
     """
     if probabilities.ndim != 2 or probabilities.shape[1] != classes:
         shape = list(probabilities.shape)
-        raise EngineError(f"device result invalid: shape {shape} where [N, {classes}] is expected")
+        raise EngineError(
+            Message(
+                "device result invalid: shape {shape} where [N, {classes}] is expected", shape=shape, classes=classes
+            )
+        )
     # Comparisons with NaN are false, so NaN and infinity fail too.
     with numpy.errstate(invalid="ignore"):
         sums = probabilities.sum(axis=1)
     valid = (probabilities >= 0).all(axis=1) & (numpy.abs(sums - 1) <= SUM_TOLERANCE)
     if not valid.all():
         first = probabilities[~valid][0].tolist()
-        raise EngineError(f"device result invalid: {first} are not probabilities; try Device=CPU Precision=f32")
+        raise EngineError(
+            Message("device result invalid: {first} are not probabilities; try Device=CPU Precision=f32", first=first)
+        )
 
 
 def validate_batch(batch: numpy.ndarray, size: int) -> None:

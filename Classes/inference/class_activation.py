@@ -14,6 +14,7 @@ import numpy
 import PIL.Image
 
 from Classes.common.errors import EngineError, GraphError
+from Classes.common.translation import Message
 from Classes.inference import backend, int8_files, openvino_backend
 from Classes.inference.model_card import ModelCard
 
@@ -86,13 +87,13 @@ class Explainer:
                 try:
                     self._request.infer([self._card.input_spec.normalize(image[None])])
                 except RuntimeError as error:
-                    raise EngineError("the heat map's network failed on the CPU; run again") from error
+                    raise EngineError(Message("the heat map's network failed on the CPU; run again")) from error
                 found.append([self._request.get_output_tensor(index).data[0].copy() for index in (0, 1)])
         probabilities, places = (numpy.stack(each) for each in zip(*found, strict=True))
         backend.validate_probabilities(probabilities, len(self._card.classes))
         maps = (places * self._kernel).sum(axis=self._axis, dtype="float32") + self._bias
         if not numpy.isfinite(maps).all():
-            raise EngineError("device result invalid: a heat map with values that are not finite")
+            raise EngineError(Message("device result invalid: a heat map with values that are not finite"))
         return probabilities, maps
 
     def maps(self, batch: numpy.ndarray) -> numpy.ndarray:
@@ -146,7 +147,9 @@ class Explainer:
         try:
             return core.compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as error:
-            raise EngineError(f"{self._card.graph_path}: no heat maps from it on the CPU") from error
+            raise EngineError(
+                Message("{graph_path}: no heat maps from it on the CPU", graph_path=self._card.graph_path)
+            ) from error
 
 
 class Head(NamedTuple):
@@ -180,7 +183,7 @@ def _dense(node: Any) -> Head:
     before = flattened.input_value(0) if flattened.get_type_name() == "Reshape" else None
     if before is None or len(before.get_shape()) != 4:
         raise GraphError(
-            "the dense layer of the graph has no weights per place of the image; there are no heat maps for it"
+            Message("the dense layer of the graph has no weights per place of the image; there are no heat maps for it")
         )
     kernel = _constant(node.input_value(1))
     weights = kernel if node.get_attributes()["transpose_b"] else kernel.T
@@ -195,9 +198,11 @@ def _pooled(pooled: Any) -> Head:
     while node is not None and node.get_type_name() == "FakeQuantize":
         node = _consumer(node)
     if node is None or node.get_type_name() != "Convolution":
-        raise GraphError("the graph has no last layer right after its global pooling; there are no heat maps for it")
+        raise GraphError(
+            Message("the graph has no last layer right after its global pooling; there are no heat maps for it")
+        )
     if list(node.input_value(1).get_shape())[2:] != [1, 1]:
-        raise GraphError("the graph's last layer is not a 1x1 convolution; there are no heat maps for it")
+        raise GraphError(Message("the graph's last layer is not a 1x1 convolution; there are no heat maps for it"))
     return Head(pooled.input_value(0), _constant(node.input_value(1)), _biases(node), 1)
 
 
@@ -223,7 +228,9 @@ def _constant(port: Any) -> numpy.ndarray:
         compiled = openvino_backend.new_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         return compiled([])[0].astype("float32")
     except RuntimeError as error:
-        raise GraphError("the weights of the graph's last layer are not constant; there are no heat maps") from error
+        raise GraphError(
+            Message("the weights of the graph's last layer are not constant; there are no heat maps")
+        ) from error
 
 
 def _biases(layer: Any) -> numpy.ndarray:
@@ -234,7 +241,7 @@ def _biases(layer: Any) -> numpy.ndarray:
     )
     found = [each.data.reshape(-1) for each in constants if each.get_type_name() == "Constant"]
     if not found:
-        raise GraphError("the graph's last layer has no bias; there are no heat maps for it")
+        raise GraphError(Message("the graph's last layer has no bias; there are no heat maps for it"))
     return found[0].astype("float32")
 
 

@@ -12,6 +12,7 @@ import openvino
 
 from Classes.common import atomic_files, file_system, locks, provenance
 from Classes.common.errors import ALLError, GraphError
+from Classes.common.translation import Message
 from Classes.inference.model_card import ModelCard, load_model_card, write_model_card
 
 INT8 = "int8"
@@ -31,7 +32,11 @@ def locate_int8(card: ModelCard) -> tuple[pathlib.Path, pathlib.Path]:
       GraphError: there is none, or a file is missing or not the one that was accepted.
     """
     if card.int8 is None:
-        raise GraphError(f"{card.path}: this model has no int8 form; run python3 Trainer.py Quantize, or set Precision")
+        raise GraphError(
+            Message(
+                "{path}: this model has no int8 form; run python3 Trainer.py Quantize, or set Precision", path=card.path
+            )
+        )
     network, weights = (_verified_path(path, digest) for path, digest in _files(card))
     return network, weights
 
@@ -73,7 +78,9 @@ def stage_int8(card: ModelCard, model: "openvino.Model") -> ModelCard:
     try:
         openvino.save_model(model, staged[0], compress_to_fp16=False)
     except RuntimeError as error:
-        raise ALLError(f"{staged[0]}: cannot be written; is the disk full or the folder read-only?") from error
+        raise ALLError(
+            Message("{staged}: cannot be written; is the disk full or the folder read-only?", staged=staged[0])
+        ) from error
     for path in (*staged, card.path.parent):
         file_system.fsync_path(path)
     network, weights = (provenance.sha256_file(path) for path in staged)
@@ -91,7 +98,11 @@ def commit_int8(card: ModelCard) -> None:
     with locks.folder_lock(card.path.parent, wait=True):
         newest = load_model_card(card.path)
         if newest.graph_sha256 != card.graph_sha256:
-            raise GraphError(f"{card.path}: a newer model was written meanwhile; run python3 Trainer.py Quantize again")
+            raise GraphError(
+                Message(
+                    "{path}: a newer model was written meanwhile; run python3 Trainer.py Quantize again", path=card.path
+                )
+            )
         write_model_card(card.path, dataclasses.replace(newest, int8=card.int8))
     recover_int8(card)
 
@@ -122,7 +133,11 @@ def _verified_path(path: pathlib.Path, digest: str | None) -> pathlib.Path:
         if _has_hash(candidate, digest):
             return candidate
     state = "not the file that was accepted" if path.exists() else "missing"
-    raise GraphError(f"{path}: {state}; copy it again with its card, or run python3 Trainer.py Quantize")
+    raise GraphError(
+        Message(
+            "{path}: {state}; copy it again with its card, or run python3 Trainer.py Quantize", path=path, state=state
+        )
+    )
 
 
 def _has_hash(path: pathlib.Path, digest: str | None) -> bool:

@@ -9,6 +9,7 @@ import jsonschema
 
 from Classes.common import json_files, provenance
 from Classes.common.errors import GraphError
+from Classes.common.translation import Message
 from Classes.imaging.network_input import InputSpec
 
 CARD_VERSION = 1
@@ -158,12 +159,22 @@ class ModelCard:
           GraphError: the file is missing or is not the one that the card describes.
         """
         if not self.graph_path.is_file():
-            raise GraphError(f"{self.graph_path}: missing, although its card exists; run python3 Trainer.py")
+            raise GraphError(
+                Message(
+                    "{graph_path}: missing, although its card exists; run python3 Trainer.py",
+                    graph_path=self.graph_path,
+                )
+            )
         found = provenance.sha256_file(self.graph_path)
         if found != self.graph_sha256:
             raise GraphError(
-                f"{self.graph_path}: not the graph of its card (SHA-256 {found[:12]}…, the card says "
-                f"{self.graph_sha256[:12]}…); copy both files together or run python3 Trainer.py"
+                Message(
+                    "{graph_path}: not the graph of its card (SHA-256 {found}…, the card says {graph_sha256}…); "
+                    "copy both files together or run python3 Trainer.py",
+                    graph_path=self.graph_path,
+                    found=found[:12],
+                    graph_sha256=self.graph_sha256[:12],
+                )
             )
 
 
@@ -177,24 +188,50 @@ def load_model_card(path: str | os.PathLike) -> ModelCard:
     try:
         values = json_files.read_json(path)
     except FileNotFoundError as error:
-        raise GraphError(f"{path}: there is no trained model yet; run python3 Trainer.py") from error
+        raise GraphError(Message("{path}: there is no trained model yet; run python3 Trainer.py", path=path)) from error
     except (OSError, ValueError) as error:
-        raise GraphError(f"{path}: the model card cannot be read ({error}); run python3 Trainer.py") from error
+        raise GraphError(
+            Message("{path}: the model card cannot be read ({error}); run python3 Trainer.py", path=path, error=error)
+        ) from error
     version = values.get("version") if isinstance(values, dict) else None
     if version != CARD_VERSION:
-        raise GraphError(f"{path}: a model card of version {CARD_VERSION} is expected, this one is {version!r}")
+        raise GraphError(
+            Message(
+                "{path}: a model card of version {expected} is expected, this one is {version}",
+                path=path,
+                expected=CARD_VERSION,
+                version=repr(version),
+            )
+        )
     # One wrong bit in a threshold changes predictions.
     if not json_files.checksum_ok(values):
         raise GraphError(
-            f"{path}: damaged, or changed after it was written; run python3 Trainer.py, or remove content_sha256 if "
-            "the change is intended"
+            Message(
+                "{path}: damaged, or changed after it was written; run python3 Trainer.py, or remove "
+                "content_sha256 if the change is intended",
+                path=path,
+            )
         )
     violation = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_SCHEMA).iter_errors(values))
     if violation is not None:
-        where = ".".join(str(part) for part in violation.absolute_path) or "the card"
-        raise GraphError(f"{path}: {where}: {violation.message}; run python3 Trainer.py to write it again")
+        where = ".".join(str(part) for part in violation.absolute_path) or Message("the card")
+        raise GraphError(
+            Message(
+                "{path}: {where}: {message}; run python3 Trainer.py to write it again",
+                path=path,
+                where=where,
+                message=violation.message,
+            )
+        )
     if values["positive"] not in values["classes"]:
-        raise GraphError(f"{path}: positive is {values['positive']!r}, the classes are {values['classes']}")
+        raise GraphError(
+            Message(
+                "{path}: positive is {positive}, the classes are {classes}",
+                path=path,
+                positive=repr(values["positive"]),
+                classes=values["classes"],
+            )
+        )
     known = {field.name for field in dataclasses.fields(ModelCard)} - {"path"}
     fields = {key: value for key, value in values.items() if key in known}
     return ModelCard(**{**fields, "path": path, "classes": tuple(values["classes"])})

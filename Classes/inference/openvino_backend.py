@@ -19,6 +19,7 @@ import numpy
 import openvino
 
 from Classes.common.errors import EngineError, GraphError
+from Classes.common.translation import Message
 from Classes.inference import backend, int8_files
 from Classes.inference.model_card import ModelCard
 
@@ -90,7 +91,12 @@ class OpenVINOBackend(backend.InferenceBackend):
             self._pool = InferRequestPool(core, model) if files and device == "CPU" else None
         except RuntimeError as error:
             raise EngineError(
-                f"{device}: cannot run {card.graph_path} ({_last_line(error)}); try Device=CPU"
+                Message(
+                    "{device}: cannot run {graph_path} ({reason}); try Device=CPU",
+                    device=device,
+                    graph_path=card.graph_path,
+                    reason=_last_line(error),
+                )
             ) from error
         self.name = f"OpenVINO {device}"
         self.precision = int8_files.INT8 if files else hint
@@ -124,21 +130,31 @@ class OpenVINOBackend(backend.InferenceBackend):
         try:
             return pool.classify(self._card.input_spec.normalize(image[None]) for image in batch)
         except RuntimeError as error:
-            raise EngineError(f"{self.name}: failed ({_last_line(error)}); run again or try Device=CPU") from error
+            raise EngineError(
+                Message(
+                    "{name}: failed ({reason}); run again or try Device=CPU", name=self.name, reason=_last_line(error)
+                )
+            ) from error
 
     def _classify_sequential(self, batch: numpy.ndarray) -> numpy.ndarray:
         probabilities = numpy.empty((len(batch), len(self._card.classes)), "float32")
         # One image at a time: it uses all cores, and there is one request.
         with self._lock:
             if self._request is None:
-                raise EngineError(f"{self.name}: closed")
+                raise EngineError(Message("{name}: closed", name=self.name))
             try:
                 for index in range(len(batch)):
                     probabilities[index] = infer_in_place(
                         self._request, self._card.input_spec.normalize(batch[index : index + 1])
                     )
             except RuntimeError as error:
-                raise EngineError(f"{self.name}: failed ({_last_line(error)}); run again or try Device=CPU") from error
+                raise EngineError(
+                    Message(
+                        "{name}: failed ({reason}); run again or try Device=CPU",
+                        name=self.name,
+                        reason=_last_line(error),
+                    )
+                ) from error
         return probabilities
 
     def _check_io(self, model: Any) -> None:
@@ -151,10 +167,25 @@ class OpenVINOBackend(backend.InferenceBackend):
         ports = {name: port for port in (*model.inputs, *model.outputs) for name in port.get_names()}
         for name, shape in expected.items():
             if name not in ports:
-                raise GraphError(f"{path}: has no {name}, it has {', '.join(sorted(ports))}; run python3 Trainer.py")
+                raise GraphError(
+                    Message(
+                        "{path}: has no {name}, it has {ports}; run python3 Trainer.py",
+                        path=path,
+                        name=name,
+                        ports=", ".join(sorted(ports)),
+                    )
+                )
             found = ports[name].get_partial_shape()
             if found != openvino_api.PartialShape(shape):
-                raise GraphError(f"{path}: {name} is {found}, the card says {shape}; run python3 Trainer.py")
+                raise GraphError(
+                    Message(
+                        "{path}: {name} is {found}, the card says {shape}; run python3 Trainer.py",
+                        path=path,
+                        name=name,
+                        found=found,
+                        shape=shape,
+                    )
+                )
 
 
 class InferRequestPool:
@@ -257,7 +288,9 @@ def read_model(core: Any, path: pathlib.Path, weights: pathlib.Path | None = Non
     try:
         return core.read_model(path, weights) if weights else core.read_model(path)
     except RuntimeError as error:
-        raise GraphError(f"{path}: not a readable frozen graph (damaged?); run python3 Trainer.py") from error
+        raise GraphError(
+            Message("{path}: not a readable frozen graph (damaged?); run python3 Trainer.py", path=path)
+        ) from error
 
 
 def resolve_device(device: str, available: list[str]) -> str:
@@ -272,7 +305,9 @@ def resolve_device(device: str, available: list[str]) -> str:
         if wanted in (name.upper(), name.upper().removesuffix(".0")):
             return name
     found = ", ".join(available) or "none"
-    raise EngineError(f"Device={device}: there is no such device; found: {found}; set Device=AUTO")
+    raise EngineError(
+        Message("Device={device}: there is no such device; found: {found}; set Device=AUTO", device=device, found=found)
+    )
 
 
 def resolve_precision(wanted: str, device: str, core: Any = None) -> str:
@@ -292,14 +327,25 @@ def resolve_precision(wanted: str, device: str, core: Any = None) -> str:
     try:
         capable = set(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
     except RuntimeError as error:
-        raise EngineError(f"{device}: its driver does not answer ({_last_line(error)}); try Device=CPU") from error
+        raise EngineError(
+            Message(
+                "{device}: its driver does not answer ({reason}); try Device=CPU",
+                device=device,
+                reason=_last_line(error),
+            )
+        ) from error
     has = [name for name, capability in CAPABILITIES.items() if capability in capable]
     if wanted in ("AUTO", int8_files.INT8):
         order = ("bf16", "f32") if device == "CPU" else ("f16", "bf16", "f32")
         return next((name for name in order if name in has), "f32")
     if wanted not in has:
         raise EngineError(
-            f"Precision={wanted}: {device} has no {wanted} arithmetic, only {', '.join(has)}; set Precision=AUTO"
+            Message(
+                "Precision={wanted}: {device} has no {wanted} arithmetic, only {has}; set Precision=AUTO",
+                wanted=wanted,
+                device=device,
+                has=", ".join(has),
+            )
         )
     return wanted
 
@@ -353,7 +399,7 @@ def find_global_pool(model: Any) -> Any:
     """
     found = [node for node in model.get_ordered_ops() if node.get_type_name() == "AvgPool"]
     if not found or list(found[-1].get_output_shape(0))[2:] != [1, 1]:
-        raise GraphError("the graph has no global average pooling; an Inception V3 has one")
+        raise GraphError(Message("the graph has no global average pooling; an Inception V3 has one"))
     return found[-1]
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from Classes.common import atomic_files, file_system, interrupts, temp_files
 from Classes.common.errors import CheckpointError, tf_error_reason
+from Classes.common.translation import Message
 
 PREFIX = "model.ckpt-"
 KEEP_LAST = 2
@@ -54,8 +55,12 @@ def save_checkpoint(
             made.replace(folder / made.name)
     except tf.errors.OpError as error:
         raise CheckpointError(
-            f"{prefix}: cannot be written ({tf_error_reason(error)}). Free some disk space and run the command again; "
-            "the previous checkpoint is kept."
+            Message(
+                "{prefix}: cannot be written ({reason}). Free some disk space and run the command again; the "
+                "previous checkpoint is kept.",
+                prefix=prefix,
+                reason=tf_error_reason(error),
+            )
         ) from error
     finally:
         with interrupts.defer_signals():
@@ -103,7 +108,7 @@ def latest_checkpoint(folder: str | pathlib.Path) -> tuple[int, dict[str, numpy.
             logging.getLogger("Trainer").warning("%s The checkpoint before it is used.", error)
     if found:
         raise CheckpointError(
-            f"{folder}: all checkpoints are damaged. Move the folder away to start over.",
+            Message("{folder}: all checkpoints are damaged. Move the folder away to start over.", folder=folder),
             code="all_checkpoints_damaged",
         )
     return None
@@ -124,5 +129,6 @@ def read_checkpoint(prefix: str | pathlib.Path) -> dict[str, numpy.ndarray]:
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         words = getattr(error, "message", None) or str(error)
         raise CheckpointError(
-            f"{prefix}: not an intact checkpoint ({words.splitlines()[0]}).", code="damaged_checkpoint"
+            Message("{prefix}: not an intact checkpoint ({reason}).", prefix=prefix, reason=words.splitlines()[0]),
+            code="damaged_checkpoint",
         ) from error

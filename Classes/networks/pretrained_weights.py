@@ -16,6 +16,7 @@ import numpy
 
 from Classes.common.config import Configuration
 from Classes.common.errors import CheckpointError
+from Classes.common.translation import Message
 from Classes.networks import checkpoint_files, download_weights, registry
 
 log = logging.getLogger("Trainer")
@@ -44,13 +45,25 @@ def load_pretrained(configuration: Configuration, shapes: Mapping[str, Sequence[
         if name in arrays:
             if arrays[name].shape != tuple(shapes[name]):
                 raise CheckpointError(
-                    f"{path}: {name} has the shape {arrays[name].shape}, the network needs {tuple(shapes[name])}; "
-                    "it is of another network, or DepthMultiplier is not the one it was trained with"
+                    Message(
+                        "{path}: {name} has the shape {shape}, the network needs {expected}; it is of another "
+                        "network, or DepthMultiplier is not the one it was trained with",
+                        path=path,
+                        name=name,
+                        shape=arrays[name].shape,
+                        expected=tuple(shapes[name]),
+                    )
                 )
             restored[name] = arrays[name].astype("float32")
     missing = [name for name in wanted if name not in restored]
     if not restored:
-        raise CheckpointError(f"{path}: holds none of the variables of {configuration['Network']}; give weights of it")
+        raise CheckpointError(
+            Message(
+                "{path}: holds none of the variables of {network}; give weights of it",
+                path=path,
+                network=configuration["Network"],
+            )
+        )
     unused = len(set(arrays) - set(restored))
     log.info("Restored %d of %d variables from %s.", len(restored), len(shapes), path)
     new = sorted(_layer_name(name) for name in set(shapes) - set(restored))
@@ -76,11 +89,13 @@ def resolve_weights(configuration: Configuration) -> pathlib.Path | None:
         if path.is_dir():
             found = _candidates(path)
             if not found:
-                raise CheckpointError(f"{path}: holds no checkpoint, .tar.gz or .h5")
+                raise CheckpointError(Message("{path}: holds no checkpoint, .tar.gz or .h5", path=path))
             return found[0]
         if path.is_file() or path.with_name(path.name + ".index").is_file():
             return path
-        raise CheckpointError(f"{path}: there is nothing; set Pretrained to a file, to nothing, or to none")
+        raise CheckpointError(
+            Message("{path}: there is nothing; set Pretrained to a file, to nothing, or to none", path=path)
+        )
     folder = registry.get_network(configuration).PRETRAINED
     found = _candidates(configuration.root / folder) if folder else []
     if len(found) > 1:
@@ -104,7 +119,9 @@ def _read(path: pathlib.Path, network: types.ModuleType, names: Sequence[str]) -
         return checkpoint_files.read_checkpoint(path)
     # HDF5 has no checksums, so a damaged value would not be noticed.
     if path.name == download_weights.WEIGHTS_FILE and not download_weights.checksum_ok(path):
-        raise CheckpointError(f"{path}: damaged, not the file that Keras publishes; remove it and run sh Setup.sh")
+        raise CheckpointError(
+            Message("{path}: damaged, not the file that Keras publishes; remove it and run sh Setup.sh", path=path)
+        )
     if h5py.is_hdf5(path):
         return read_keras_file(path, network, names)
     if tarfile.is_tarfile(path):
@@ -121,9 +138,13 @@ def _read_archive(path: pathlib.Path) -> dict[str, numpy.ndarray]:
         # An error with a number comes from the system, such as a full disk, and not from the archive.
         if getattr(error, "errno", None):
             raise
-        raise CheckpointError(f"{path}: damaged archive ({error}); fetch it again") from error
+        raise CheckpointError(
+            Message("{path}: damaged archive ({error}); fetch it again", path=path, error=error)
+        ) from error
     if found is None:
-        raise CheckpointError(f"{path}: no .ckpt file in this archive; give the published Slim archive")
+        raise CheckpointError(
+            Message("{path}: no .ckpt file in this archive; give the published Slim archive", path=path)
+        )
     return found
 
 
@@ -154,7 +175,9 @@ def read_keras_file(path: pathlib.Path, network: types.ModuleType, names: Sequen
     try:
         return network.read_keras_weights(path, names)
     except (OSError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: no whole Keras weights of this network ({error})") from error
+        raise CheckpointError(
+            Message("{path}: no whole Keras weights of this network ({error})", path=path, error=error)
+        ) from error
 
 
 def backbone_hash(arrays: Mapping[str, numpy.ndarray], last: str) -> str:

@@ -6,6 +6,7 @@ import types
 
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
+from Classes.common.translation import Message
 from Classes.networks import architectures
 
 
@@ -25,7 +26,8 @@ def get_network(configuration: Configuration) -> types.ModuleType:
     # Checked before the import, so that a package missing inside the module is reported as what it is.
     if name.lower() not in files or name != _import(name.lower()).NAME:
         raise ConfigurationError(
-            f"Network is {name}. Available networks: {', '.join(network_names())}", code="unknown_network"
+            Message("Network is {name}. Available networks: {names}", name=name, names=", ".join(network_names())),
+            code="unknown_network",
         )
     return _import(name.lower())
 

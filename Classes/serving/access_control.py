@@ -14,6 +14,7 @@ from werkzeug.datastructures import Headers
 from Classes.common import secret_files
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
+from Classes.common.translation import Message
 from Classes.serving import request_origin
 from Classes.serving.api_errors import ApiError
 
@@ -75,8 +76,12 @@ def load_keys(configuration: Configuration, environment: Mapping[str, str] = os.
     if keys or request_origin.is_loopback(configuration.address) or configuration["AllowWithoutApiKey"]:
         return ApiKeys(keys)
     raise ConfigurationError(
-        f"IP={configuration.address}: reachable from other machines and no API key; set {secret_files.KEY_VARIABLE}, "
-        "ApiKeyFile or ApiKeysFile, or allow access without a key with AllowWithoutApiKey=true",
+        Message(
+            "IP={address}: reachable from other machines and no API key; set {variable}, ApiKeyFile or ApiKeysFile, or "
+            "allow access without a key with AllowWithoutApiKey=true",
+            address=configuration.address,
+            variable=secret_files.KEY_VARIABLE,
+        ),
         code="no_api_key",
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 from Classes.common import provenance, secret_files
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
+from Classes.common.translation import Message
 
 PASSWORD_VARIABLE = "ALL_MQTT_PASSWORD"
 
@@ -41,10 +42,10 @@ def open_publisher(configuration: Configuration, environment: Mapping[str, str] 
         return None
     password = environment.get(PASSWORD_VARIABLE)
     if password is None and configuration["MqttPasswordFile"]:
-        password = secret_files.read_secret(configuration, "MqttPasswordFile", "password")
+        password = secret_files.read_secret(configuration, "MqttPasswordFile", Message("password"))
     if password is not None and not configuration["MqttUser"]:
         raise ConfigurationError(
-            "MqttUser is empty, but there is an MQTT password; set both or neither", code="mqtt_user_missing"
+            Message("MqttUser is empty, but there is an MQTT password; set both or neither"), code="mqtt_user_missing"
         )
     return MqttPublisher(configuration, password)
 
@@ -118,8 +119,12 @@ class MqttPublisher:
             from paho.mqtt import client as mqtt
         except ImportError as error:
             raise ConfigurationError(
-                f"MqttBroker needs the package paho-mqtt ({error}); install it with "
-                f"{sys.executable} -m pip install paho-mqtt, or leave MqttBroker empty",
+                Message(
+                    "MqttBroker needs the package paho-mqtt ({error}); install it with {executable} -m pip "
+                    "install paho-mqtt, or leave MqttBroker empty",
+                    error=error,
+                    executable=sys.executable,
+                ),
                 code="package_missing",
             ) from error
 

@@ -2,7 +2,8 @@
 
 import socket
 
-from Classes.common.errors import ConfigurationError
+from Classes.common.errors import ConfigurationError, system_reason
+from Classes.common.translation import Message
 
 
 def bind_port(address: str, port: int) -> socket.socket:
@@ -28,7 +29,13 @@ def bind_port(address: str, port: int) -> socket.socket:
 def port_error(address: str, port: int | str, error: OSError | UnicodeError) -> ConfigurationError:
     """Return the error for an address and port that cannot be opened."""
     # getaddrinfo raises UnicodeError for names such as a..b.
-    reason = "not a host name" if isinstance(error, UnicodeError) else (error.strerror or str(error)).lower()
+    reason = Message("not a host name") if isinstance(error, UnicodeError) else system_reason(error)
     return ConfigurationError(
-        f"{address}:{port}: {reason}; stop the program that uses it, or set another IP or Port", code="port"
+        Message(
+            "{address}:{port}: {reason}; stop the program that uses it, or set another IP or Port",
+            address=address,
+            port=port,
+            reason=reason,
+        ),
+        code="port",
     )

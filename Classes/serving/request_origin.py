@@ -10,6 +10,7 @@ from werkzeug.datastructures import Headers
 
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
+from Classes.common.translation import Message
 from Classes.serving.api_errors import ApiError
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s\[\]:/?#@,\\]+)(?::([0-9]{0,5}))?")
@@ -54,12 +55,15 @@ class TrustedProxies:
                 network = ipaddress.ip_network(part, strict=False)
             except ValueError as error:
                 raise ConfigurationError(
-                    f"TrustedProxy={part}: not an IP address or network; write it like 10.0.0.1 or 10.0.0.0/8",
+                    Message(
+                        "TrustedProxy={part}: not an IP address or network; write it like 10.0.0.1 or 10.0.0.0/8",
+                        part=part,
+                    ),
                     code="trusted_proxy",
                 ) from error
             if not network.prefixlen:
                 raise ConfigurationError(
-                    f"TrustedProxy={part}: trusts every client; name the addresses of your proxies",
+                    Message("TrustedProxy={part}: trusts every client; name the addresses of your proxies", part=part),
                     code="trusted_proxy",
                 )
             self._networks.append(network)

@@ -8,7 +8,8 @@ import types
 from Classes import Helpers
 from Classes.common import stderr_capture, translation
 from Classes.common.config import Configuration
-from Classes.common.errors import ConfigurationError
+from Classes.common.errors import ConfigurationError, system_reason
+from Classes.common.translation import Message
 from Classes.inference import device_selection, model_card
 from Classes.serving import access_control, app, http_server, mqtt, ports, request_origin
 from Classes.serving.access_log import AccessLog
@@ -118,7 +119,11 @@ def _open_history(configuration: Configuration) -> ResultHistory | None:
         return ResultHistory(configuration.logs, configuration["HistoryDays"])
     except OSError as error:
         raise ConfigurationError(
-            f"{configuration.logs / FILE_NAME}: {error.strerror}. Move the file away, or set HistoryDays=0.",
+            Message(
+                "{logs}: {reason}. Move the file away, or set HistoryDays=0.",
+                logs=configuration.logs / FILE_NAME,
+                reason=system_reason(error),
+            ),
             code="history_unusable",
         ) from error
 
@@ -131,4 +136,6 @@ def _open_upload_store(configuration: Configuration) -> UploadStore | None:
     try:
         return UploadStore(folder, configuration["CaptureMaxBytes"])
     except OSError as error:
-        raise ConfigurationError(f"{folder}: {error.strerror}; set CaptureDir, or Capture=false") from error
+        raise ConfigurationError(
+            Message("{folder}: {reason}; set CaptureDir, or Capture=false", folder=folder, reason=system_reason(error))
+        ) from error

@@ -10,6 +10,7 @@ from Classes import Helpers
 from Classes.common import json_files, locks, logs, provenance, statistics
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
+from Classes.common.translation import Message
 from Classes.dataset import grouping, tfrecords
 from Classes.evaluation import calibration, classification_metrics, operating_point
 from Classes.inference import prediction
@@ -65,15 +66,22 @@ def _require_last_layer_only(configuration: Configuration) -> None:
     network = registry.get_network(configuration)
     if not network.HAS_GLOBAL_POOL:
         raise ConfigurationError(
-            f"Folds trains only the last layer, on cached features, which {configuration['Network']} does not have. "
-            "Use Network=InceptionV3.",
+            Message(
+                "Folds trains only the last layer, on cached features, which {network} does not have. Use "
+                "Network=InceptionV3.",
+                network=configuration["Network"],
+            ),
             code="last_layer_only",
         )
     scopes, blocks = train.trainable_blocks(configuration)
     if blocks != network.BLOCKS[-1:]:
         raise ConfigurationError(
-            f"Folds trains only the last layer, but TrainableScopes is {scopes}. Set "
-            f"TrainableScopes={network.BLOCKS[-1]} and provide pretrained weights.",
+            Message(
+                "Folds trains only the last layer, but TrainableScopes is {scopes}. Set "
+                "TrainableScopes={blocks} and provide pretrained weights.",
+                scopes=scopes,
+                blocks=network.BLOCKS[-1],
+            ),
             code="last_layer_only",
         )
 
@@ -94,7 +102,11 @@ def stratified_group_folds(labels: numpy.ndarray, groups: Sequence[str], count: 
     most = statistics.smallest_class_groups(labels, groups)
     if not 2 <= count <= most:
         raise ConfigurationError(
-            f"Cannot make {count} folds, because the smallest class has {most} groups. Use 2 to {most}.",
+            Message(
+                "Cannot make {count} folds, because the smallest class has {most} groups. Use 2 to {most}.",
+                count=count,
+                most=most,
+            ),
             code="fold_count",
         )
     return statistics.stratified_group_folds(labels, groups, count, seed)

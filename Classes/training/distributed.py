@@ -18,8 +18,9 @@ import tensorflow as tf
 from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 from tensorflow.python.eager import context
 
-from Classes.common.errors import CheckpointError, ConfigurationError, TrainingError
+from Classes.common.errors import CheckpointError, ConfigurationError, TrainingError, system_reason
 from Classes.common.paths import PROJECT
+from Classes.common.translation import Message
 
 # Port of workers that a job scheduler starts; it provides their hosts, but no ports.
 DEFAULT_PORT = 12358
@@ -83,8 +84,12 @@ def worker_addresses(environment: Mapping[str, str]) -> tuple[list[str], int] | 
     addresses, index = found
     if not 0 <= index < len(addresses):
         raise ConfigurationError(
-            f"This worker has index {index}, but there are only {len(addresses)} workers ({', '.join(addresses)}). "
-            "Correct TF_CONFIG.",
+            Message(
+                "This worker has index {index}, but there are only {count} workers ({addresses}). Correct TF_CONFIG.",
+                index=index,
+                count=len(addresses),
+                addresses=", ".join(addresses),
+            ),
             code="worker_index",
         )
     return found if len(addresses) > 1 else None
@@ -111,8 +116,11 @@ def local_rows(strategy: tf.distribute.Strategy, batch: int) -> tuple[int, int]:
     """
     if batch % strategy.num_replicas_in_sync:
         raise ConfigurationError(
-            f"BatchSize is {batch}, which {strategy.num_replicas_in_sync} workers cannot divide evenly. "
-            f"Use a multiple of {strategy.num_replicas_in_sync}.",
+            Message(
+                "BatchSize is {batch}, which {workers} workers cannot divide evenly. Use a multiple of {workers}.",
+                batch=batch,
+                workers=strategy.num_replicas_in_sync,
+            ),
             code="batch_size",
         )
     index, count = rank_and_world_size(strategy)
@@ -185,8 +193,11 @@ def translate_peer_failure(strategy: tf.distribute.Strategy) -> Iterator[None]:
             raise
         log.debug("%s", cause.message)
         raise TrainingError(
-            f"another worker has ended, or cannot be reached any more ({type(cause).__name__}). Start all workers "
-            "again; they continue at the last checkpoint.",
+            Message(
+                "another worker has ended, or cannot be reached any more ({kind}). Start all workers again; "
+                "they continue at the last checkpoint.",
+                kind=type(cause).__name__,
+            ),
             code="worker_lost",
         ) from error
 
@@ -243,8 +254,11 @@ def _from_tf_config(text: str) -> tuple[list[str], int]:
         return chiefs + list(cluster["worker"]), int(task["index"]) + (len(chiefs) if kind == "worker" else 0)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise ConfigurationError(
-            f"TF_CONFIG is not valid: {text[:200]}. It must contain cluster.worker, a list of host:port, and "
-            "task.index; task.type must be chief or worker.",
+            Message(
+                "TF_CONFIG is not valid: {text}. It must contain cluster.worker, a list of host:port, and "
+                "task.index; task.type must be chief or worker.",
+                text=text[:200],
+            ),
             code="tf_config",
         ) from error
 
@@ -268,7 +282,11 @@ def _from_pbs(environment: Mapping[str, str]) -> tuple[list[str], int]:
         hosts = list(dict.fromkeys(path.read_text().split()))
     except OSError as error:
         raise ConfigurationError(
-            f"{path}: cannot be read ({error.strerror}). PBS_NODEFILE must name the file of the job's hosts.",
+            Message(
+                "{path}: cannot be read ({reason}). PBS_NODEFILE must name the file of the job's hosts.",
+                path=path,
+                reason=system_reason(error),
+            ),
             code="pbs_nodefile",
         ) from error
     return [f"{host}:{DEFAULT_PORT}" for host in hosts], int(environment["PBS_NODENUM"])

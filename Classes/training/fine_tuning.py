@@ -9,6 +9,7 @@ import tensorflow as tf
 from Classes.common import interrupts
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
+from Classes.common.translation import Message
 from Classes.dataset import input_pipeline, tfrecords
 from Classes.export import freeze_graph
 from Classes.networks import registry
@@ -43,8 +44,12 @@ class FineTuner(trainers.Trainer):
         self.precision = mixed_precision.resolve_precision(configuration["TrainingPrecision"], strategy)
         if strategy.num_replicas_in_sync > 1 and len(labels) < batch:
             raise ConfigurationError(
-                f"BatchSize is {batch}, but there are only {len(labels)} training images. Several workers need at "
-                "least one full batch: set a smaller BatchSize.",
+                Message(
+                    "BatchSize is {batch}, but there are only {count} training images. Several workers need at "
+                    "least one full batch: set a smaller BatchSize.",
+                    batch=batch,
+                    count=len(labels),
+                ),
                 code="batch_size",
             )
         log.info("Training in %s.", mixed_precision.DESCRIPTIONS[self.precision])

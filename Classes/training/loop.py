@@ -13,6 +13,7 @@ import tensorflow as tf
 from Classes.common import interrupts, logs
 from Classes.common.config import Configuration
 from Classes.common.errors import TrainingError
+from Classes.common.translation import Message
 from Classes.networks import checkpoint_files
 from Classes.training import distributed, step_timer, streaming_metrics
 from Classes.training.train_state import TrainState
@@ -156,8 +157,13 @@ class _TrainingLoop:
             )
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"The loss is {loss} at step {self._state.step + 1} with learning rate {rate:g}. Set a smaller "
-                    "LearningRate; the last checkpoint was saved before this step.",
+                    Message(
+                        "The loss is {loss} at step {step} with learning rate {rate:g}. Set a smaller LearningRate; "
+                        "the last checkpoint was saved before this step.",
+                        loss=loss,
+                        step=self._state.step + 1,
+                        rate=rate,
+                    ),
                     code="loss_not_finite",
                 )
             self._state.add_step(loss, correct, seen, histogram)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
+from Classes.common.translation import Message
 
 
 def class_weights(configuration: Configuration, labels: numpy.ndarray) -> numpy.ndarray:
@@ -29,7 +30,11 @@ def class_weights(configuration: Configuration, labels: numpy.ndarray) -> numpy.
         weights = numpy.array(wanted.split(","), float)
         if len(weights) != classes:
             raise ConfigurationError(
-                f"ClassWeights has {len(weights)} numbers, but there are {classes} classes. Give one per class.",
+                Message(
+                    "ClassWeights has {count} numbers, but there are {classes} classes. Give one per class.",
+                    count=len(weights),
+                    classes=classes,
+                ),
                 code="class_weights",
             )
     return (weights * counts.sum() / max((weights * counts).sum(), 1e-12)).astype("float32")

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras
 
 from Classes.common.errors import ConfigurationError
+from Classes.common.translation import Message
 from Classes.inference import openvino_backend
 from Classes.training import distributed
 
@@ -49,14 +50,17 @@ def _resolve_local(wanted: str) -> str:
     if not gpus:
         if wanted == "f16":
             raise ConfigurationError(
-                "TrainingPrecision is f16, but TensorFlow finds no GPU. Use AUTO, bf16 or f32.",
+                Message("TrainingPrecision is f16, but TensorFlow finds no GPU. Use AUTO, bf16 or f32."),
                 code="training_precision",
             )
         return openvino_backend.cpu_precision(wanted)
     able = all(_compute_capability(gpu) >= COMPUTE_CAPABILITY for gpu in gpus)
     if wanted == "bf16" or (wanted == "f16" and not able):
-        why = "which TensorFlow supports only on CPUs" if wanted == "bf16" else "but the GPU is too old for it"
-        raise ConfigurationError(f"TrainingPrecision is {wanted}, {why}. Use AUTO or f32.", code="training_precision")
+        if wanted == "bf16":
+            message = Message("TrainingPrecision is bf16, which TensorFlow supports only on CPUs. Use AUTO or f32.")
+        else:
+            message = Message("TrainingPrecision is f16, but the GPU is too old for it. Use AUTO or f32.")
+        raise ConfigurationError(message, code="training_precision")
     return "f16" if able and wanted != "f32" else "f32"
 
 

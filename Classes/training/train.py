@@ -13,6 +13,7 @@ import tensorflow as tf
 from Classes.common import json_files, locks, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, TrainingError
+from Classes.common.translation import Message
 from Classes.dataset import held_out, tfrecords
 from Classes.export import freeze_graph
 from Classes.networks import checkpoint_files, pretrained_weights, registry
@@ -61,13 +62,20 @@ def trainable_blocks(configuration: Configuration) -> tuple[str, tuple[str, ...]
     blocks = registry.trained_blocks(network, scopes)
     if blocks is None:
         raise ConfigurationError(
-            f"TrainableScopes is {scopes}. Use all, {', '.join(network.BLOCKS)}, or leave it empty.",
+            Message(
+                "TrainableScopes is {scopes}. Use all, {blocks}, or leave it empty.",
+                scopes=scopes,
+                blocks=", ".join(network.BLOCKS),
+            ),
             code="trainable_scopes",
         )
     if blocks == network.BLOCKS[-1:] and not weights:
         raise ConfigurationError(
-            f"TrainableScopes is {scopes}, but there are no pretrained weights for the layers below. Set Pretrained, "
-            "or TrainableScopes=all.",
+            Message(
+                "TrainableScopes is {scopes}, but there are no pretrained weights for the layers below. Set "
+                "Pretrained, or TrainableScopes=all.",
+                scopes=scopes,
+            ),
             code="pretrained_needed",
         )
     return scopes, blocks
@@ -169,7 +177,11 @@ def _read_checkpoint(variables: Iterable[str], folder: pathlib.Path) -> Mapping[
     missing = sorted(set(variables) - set(values))
     if missing:
         raise TrainingError(
-            f"{folder}: the checkpoint lacks the variable {missing[0]}. Move the folder away to start a new run.",
+            Message(
+                "{folder}: the checkpoint lacks the variable {missing}. Move the folder away to start a new run.",
+                folder=folder,
+                missing=missing[0],
+            ),
             code="checkpoint_incomplete",
         )
     log.info("Continuing after step %d of %s.", step, folder)

@@ -1,6 +1,7 @@
 import pickle
 import threading
 
+import numpy
 import pytest
 
 from Classes.common import translation
@@ -160,6 +161,10 @@ def test_a_message_is_english_and_can_be_translated(monkeypatch):
     assert message == "one and 2.2"
     assert translation.localize(message) == "2.2 y uno"
     assert translation.localize("plain {a}") == "plain {a}"
+
+
+def test_numbers_of_numpy_can_have_a_format():
+    assert Message("{value:.1f} of {count}", value=numpy.float32(2.25), count=numpy.int64(3)) == "2.2 of 3"
 
 
 def test_values_are_not_placeholders():

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from Classes.common import translation
+from Classes.serving import access_control
 from tests.support import services
 
 SPANISH = {"Accept-Language": "es-ES,es;q=0.9"}
@@ -13,7 +14,7 @@ SPANISH = {"Accept-Language": "es-ES,es;q=0.9"}
 
 @pytest.fixture
 def client(tmp_path):
-    found = services.client(tmp_path, key=b"k" * 16)
+    found = services.client(tmp_path, keys=access_control.ApiKeys({"": b"k" * 16}))
     yield found
     found.service.close()
 

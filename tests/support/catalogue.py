@@ -36,6 +36,7 @@ KEYWORDS = {
     "ngettext": (1, 2),
     "pgettext": ((1, "c"), 2),
     "Message": None,
+    "mark": None,
     # In JavaScript, see translation.js.
     "t": None,
     "tn": (1, 2),
@@ -128,8 +129,8 @@ def page_messages(found: catalog.Catalog) -> dict:
 
 
 def placeholders(text: str) -> set[str]:
-    """Return the placeholders of a text: `{name}` and, in templates, `%(name)s`."""
-    in_template = set(re.findall(r"%\(\w+\)s", text))
+    """Return the placeholders of a text: `{name}`, and `%(name)s` or `%s` of templates and argparse."""
+    in_template = set(re.findall(r"%(?:\(\w+\))?[srd](?!\w)", text))
     return in_template | {
         f"{{{name}{':' if layout else ''}{layout}}}"
         for _, name, layout, _ in string.Formatter().parse(text)

@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy
 
+from Classes.common import translation
 from Classes.common.errors import EngineError
 from Classes.common.paths import PROJECT
+from Classes.common.translation import Message
 from Classes.inference import backend
 
 DEVICE_NAME = "Movidius NCS1"
@@ -31,32 +33,36 @@ CALL_TIMEOUTS = {"names": 10, "open": 18, "allocate": 18, "infer": 6, "close": 3
 # Seconds within which a stick must open, receive the graph and run once.
 START_TIMEOUT = 18
 
-INSTALL_HINT = "install the API of the NCSDK, version 1 (https://github.com/movidius/ncsdk)"
-REPLUG_HINT = "unplug it, plug it in again"
+INSTALL_HINT = translation.mark("install the API of the NCSDK, version 1 (https://github.com/movidius/ncsdk)")
+REPLUG_HINT = translation.mark("unplug it, plug it in again")
 
 ERROR_MESSAGES = {
-    "package": f"the mvnc package is not installed; {INSTALL_HINT}",
-    "library": f"mvnc finds no libmvnc.so ({{details}}); {INSTALL_HINT}",
-    "version": f"mvnc is of another version, NCAPI v1 is needed; {INSTALL_HINT}",
-    "absent": "no stick was found; plug one in, or stop the program that uses it",
-    "tensor": "not sent: {details}",
-    "invalid_output": f"device result invalid: {{details}}; {REPLUG_HINT}",
-    "start": "its process cannot be started ({details}); close other programs",
-    "timeout": f"no answer within {{details}} s, was it unplugged?; {REPLUG_HINT}",
-    "exited": f"its process ended ({{details}}); {REPLUG_HINT}",
-    "defect": "its library failed ({details}); " + INSTALL_HINT,
-    "unopened": f"the stick does not open (ERROR); stop the program that uses it, or {REPLUG_HINT}",
-    "BUSY": "the stick is in use; stop the program that uses it",
-    "ERROR": f"the stick does not answer (ERROR), was it unplugged?; {REPLUG_HINT}",
-    "OUT_OF_MEMORY": "out of memory on the stick or here (OUT_OF_MEMORY); run python3 Trainer.py Compile again",
-    "DEVICE_NOT_FOUND": "the stick is gone (DEVICE_NOT_FOUND); plug it in",
-    "INVALID_PARAMETERS": f"the library refuses the call (INVALID_PARAMETERS); {REPLUG_HINT}",
-    "TIMEOUT": f"the stick stopped answering (TIMEOUT), was it unplugged?; {REPLUG_HINT}",
-    "MVCMD_NOT_FOUND": "the firmware file MvNCAPI.mvcmd is missing beside the library; " + INSTALL_HINT,
-    "NO_DATA": f"the stick has no answer (NO_DATA); {REPLUG_HINT}",
-    "GONE": f"the stick is gone (GONE); {REPLUG_HINT}",
-    "UNSUPPORTED_GRAPH_FILE": "the stick refuses the graph's version; run python3 Trainer.py Compile with NCSDK 1",
-    "MYRIAD_ERROR": f"the stick reports an error (MYRIAD_ERROR {{details}}); {REPLUG_HINT}",
+    "package": translation.mark("the mvnc package is not installed; {install}"),
+    "library": translation.mark("mvnc finds no libmvnc.so ({details}); {install}"),
+    "version": translation.mark("mvnc is of another version, NCAPI v1 is needed; {install}"),
+    "absent": translation.mark("no stick was found; plug one in, or stop the program that uses it"),
+    "tensor": translation.mark("not sent: {details}"),
+    "invalid_output": translation.mark("device result invalid: {details}; {replug}"),
+    "start": translation.mark("its process cannot be started ({details}); close other programs"),
+    "timeout": translation.mark("no answer within {details} s, was it unplugged?; {replug}"),
+    "exited": translation.mark("its process ended ({details}); {replug}"),
+    "defect": translation.mark("its library failed ({details}); {install}"),
+    "unopened": translation.mark("the stick does not open (ERROR); stop the program that uses it, or {replug}"),
+    "BUSY": translation.mark("the stick is in use; stop the program that uses it"),
+    "ERROR": translation.mark("the stick does not answer (ERROR), was it unplugged?; {replug}"),
+    "OUT_OF_MEMORY": translation.mark(
+        "out of memory on the stick or here (OUT_OF_MEMORY); run python3 Trainer.py Compile again"
+    ),
+    "DEVICE_NOT_FOUND": translation.mark("the stick is gone (DEVICE_NOT_FOUND); plug it in"),
+    "INVALID_PARAMETERS": translation.mark("the library refuses the call (INVALID_PARAMETERS); {replug}"),
+    "TIMEOUT": translation.mark("the stick stopped answering (TIMEOUT), was it unplugged?; {replug}"),
+    "MVCMD_NOT_FOUND": translation.mark("the firmware file MvNCAPI.mvcmd is missing beside the library; {install}"),
+    "NO_DATA": translation.mark("the stick has no answer (NO_DATA); {replug}"),
+    "GONE": translation.mark("the stick is gone (GONE); {replug}"),
+    "UNSUPPORTED_GRAPH_FILE": translation.mark(
+        "the stick refuses the graph's version; run python3 Trainer.py Compile with NCSDK 1"
+    ),
+    "MYRIAD_ERROR": translation.mark("the stick reports an error (MYRIAD_ERROR {details}); {replug}"),
 }
 
 # Isolated (-I), so that no module of the current folder shadows one of the same name.
@@ -70,8 +76,10 @@ class NCS1Error(EngineError):
     """A stick failed; `kind` is a key of ERROR_MESSAGES or an unknown status of mvnc."""
 
     def __init__(self, name: str, kind: str, details: str = "") -> None:
-        message = ERROR_MESSAGES.get(kind, f"the stick failed ({kind} {details}); {REPLUG_HINT}")
-        super().__init__(f"{name}: {message.format(details=details)}, or set Device=CPU")
+        template = ERROR_MESSAGES.get(kind, translation.mark("the stick failed ({kind} {details}); {replug}"))
+        install, replug = Message(INSTALL_HINT), Message(REPLUG_HINT)
+        failure = Message(template, kind=kind, details=details, install=install, replug=replug)
+        super().__init__(Message("{name}: {failure}, or set Device=CPU", name=name, failure=failure))
         self.kind = kind
 
 

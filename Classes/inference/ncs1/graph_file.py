@@ -5,12 +5,13 @@ import hashlib
 import pathlib
 import struct
 
-from Classes.common.errors import GraphError
+from Classes.common.errors import GraphError, system_reason
+from Classes.common.translation import Message
 from Classes.inference.model_card import ModelCard
 
 HEADER_BYTES, STAGE_BYTES, FILE_VERSION, MAX_BYTES = 264, 227, 2, 512 << 20
 SOFTMAX_STAGE = 3
-RECOMPILE_HINT = "run python3 Trainer.py Compile"
+RECOMPILE_HINT = Message("run python3 Trainer.py Compile")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,29 +33,59 @@ def read_header(content: bytes, path: pathlib.Path) -> Header:
     """
     if not HEADER_BYTES + STAGE_BYTES <= len(content) <= MAX_BYTES or any(content[:32]):
         raise GraphError(
-            f"{path}: not a graph of the stick's compiler ({len(content)} bytes); {RECOMPILE_HINT}", code="graph_format"
+            Message(
+                "{path}: not a graph of the stick's compiler ({count} bytes); {hint}",
+                path=path,
+                count=len(content),
+                hint=RECOMPILE_HINT,
+            ),
+            code="graph_format",
         )
     size, version = struct.unpack_from("<2I", content, 32)
     stages, data = struct.unpack_from("<2I", content, 240)
     if version != FILE_VERSION:
         raise GraphError(
-            f"{path}: graph file version {version}, the stick reads {FILE_VERSION}; {RECOMPILE_HINT} with NCSDK 1",
+            Message(
+                "{path}: graph file version {version}, the stick reads {expected}; {hint} with NCSDK 1",
+                path=path,
+                version=version,
+                expected=FILE_VERSION,
+                hint=RECOMPILE_HINT,
+            ),
             code="graph_version",
         )
     if size != len(content):
         raise GraphError(
-            f"{path}: damaged, {len(content)} bytes but its header states {size}; {RECOMPILE_HINT}",
+            Message(
+                "{path}: damaged, {count} bytes but its header states {size}; {hint}",
+                path=path,
+                count=len(content),
+                size=size,
+                hint=RECOMPILE_HINT,
+            ),
             code="graph_damaged",
         )
     end = HEADER_BYTES + stages * STAGE_BYTES
     if not stages or end > size or not end <= data <= size:
         raise GraphError(
-            f"{path}: damaged, its {stages} stages do not fit into {size} bytes; {RECOMPILE_HINT}", code="graph_damaged"
+            Message(
+                "{path}: damaged, its {stages} stages do not fit into {size} bytes; {hint}",
+                path=path,
+                stages=stages,
+                size=size,
+                hint=RECOMPILE_HINT,
+            ),
+            code="graph_damaged",
         )
     last = end - STAGE_BYTES
     if content[last + 100] != SOFTMAX_STAGE:
         raise GraphError(
-            f"{path}: its last stage is not a softmax (operation {content[last + 100]}); {RECOMPILE_HINT}",
+            Message(
+                "{path}: its last stage is not a softmax (operation {content}); {hint}",
+                path=path,
+                content=content[last + 100],
+                hint=RECOMPILE_HINT,
+            ),
             code="graph_outputs",
         )
     across, down = struct.unpack_from("<2I", content, last + 136)
@@ -71,7 +102,13 @@ def check_outputs(content: bytes, path: pathlib.Path, classes: int) -> Header:
     header = read_header(content, path)
     if header.outputs != classes:
         raise GraphError(
-            f"{path}: has {header.outputs} outputs, the model has {classes} classes; {RECOMPILE_HINT}",
+            Message(
+                "{path}: has {outputs} outputs, the model has {classes} classes; {hint}",
+                path=path,
+                outputs=header.outputs,
+                classes=classes,
+                hint=RECOMPILE_HINT,
+            ),
             code="graph_outputs",
         )
     return header
@@ -90,16 +127,34 @@ def load_graph(path: pathlib.Path, card: ModelCard) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise GraphError(
-            f"{path}: no compiled graph ({error.strerror}); {RECOMPILE_HINT}", code="graph_missing"
+            Message(
+                "{path}: no compiled graph ({reason}); {hint}",
+                path=path,
+                reason=system_reason(error),
+                hint=RECOMPILE_HINT,
+            ),
+            code="graph_missing",
         ) from error
     check_outputs(content, path, len(card.classes))
     compiled = card.compiled or {}
     if compiled.get("source_sha256") != card.graph_sha256:
         raise GraphError(
-            f"{path}: not compiled from the current {card.graph}; {RECOMPILE_HINT}", code="graph_of_another_model"
+            Message(
+                "{path}: not compiled from the current {graph}; {hint}",
+                path=path,
+                graph=card.graph,
+                hint=RECOMPILE_HINT,
+            ),
+            code="graph_of_another_model",
         )
     if compiled.get("sha256") != hashlib.sha256(content).hexdigest():
         raise GraphError(
-            f"{path}: damaged, or not the file compiled from {card.graph}; {RECOMPILE_HINT}", code="graph_damaged"
+            Message(
+                "{path}: damaged, or not the file compiled from {graph}; {hint}",
+                path=path,
+                graph=card.graph,
+                hint=RECOMPILE_HINT,
+            ),
+            code="graph_damaged",
         )
     return content

@@ -1,0 +1,39 @@
+"""Numbers and dates in the form of the reader's language, for reports and pages.
+
+The forms are entries of the message catalogue, so that a language is still one file. Imports only the standard library.
+Log lines, the API, CSV and JSON have the forms of programs.
+"""
+
+import datetime
+import re
+
+from Classes.common.translation import pgettext
+
+# A decimal point between digits, but not in a version such as 2.21.0, in an address or in a date.
+_DECIMAL_POINT = re.compile(r"(?<![\w.])(\d+)\.(\d+)(?![.\w]*\.?\d)")
+
+
+def format_number(value: float, layout: str = "") -> str:
+    """Return a number with the marks of the current language.
+
+    Args:
+      value: the number.
+      layout: as of `format`, such as ".3f" or ",.0f".
+    """
+    marks = {".": pgettext("decimal mark", "."), ",": pgettext("thousands separator", ",")}
+    return "".join(marks.get(character, character) for character in format(value, layout))
+
+
+def localize_numbers(text: str) -> str:
+    """Return a text with the decimal mark of the current language in its numbers, such as "0.967 (0.95 to 0.98)"."""
+    mark = pgettext("decimal mark", ".")
+    return _DECIMAL_POINT.sub(rf"\1{mark}\2", text) if mark != "." else text
+
+
+def format_date(moment: datetime.date | datetime.datetime) -> str:
+    """Return a date, or a date and time, in the form of the current language."""
+    # Translators: a form of Python's strftime.
+    time = pgettext("form of a date and time", "%Y-%m-%d %H:%M")
+    # Translators: a form of Python's strftime.
+    date = pgettext("form of a date", "%Y-%m-%d")
+    return moment.strftime(time if isinstance(moment, datetime.datetime) else date)
