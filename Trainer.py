@@ -3,7 +3,7 @@
 python3 Trainer.py                                  # as in Required/confs.json; continues a stopped run
 python3 Trainer.py --set Epochs=10                  # the same, shorter
 python3 Trainer.py --set TrainableScopes=Mixed_7a   # train this block and all after it, not only the last layer
-python3 Trainer.py --set Pretrained=none            # from random weights, end to end
+python3 Trainer.py --set Pretrained=none            # all layers, from random weights
 python3 Trainer.py --set Network=AllCNN             # the small network instead of Inception V3
 python3 Trainer.py --set Network=AllCNN Import DIR  # its published weights (weights.h5, model.json), without training
 python3 Trainer.py Quantize                         # the same model in int8, faster, if its results stay the same

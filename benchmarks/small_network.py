@@ -43,7 +43,7 @@ def main(arguments=None) -> int:
         times = re.findall(r"^(\S+ \S+),\d+ - Trainer - INFO - Epoch \d+:", trained, re.MULTILINE)
         times = [datetime.datetime.fromisoformat(each) for each in times]
         epochs = [(end - start).total_seconds() for start, end in itertools.pairwise(times)]
-        print(re.search(r"Training of all end to end, \d+ images", trained)[0])
+        print(re.search(r"Training the whole network on \d+ images", trained)[0])
         print(f"epoch: median {statistics.median(epochs):.1f} s ({min(epochs):.0f} to {max(epochs):.0f})")
         print(f"processor time of Trainer.py, start and freezing included: {spent / options.epochs:.1f} s an epoch")
         print(re.findall(r"Epoch \d+: .*", trained)[-1])

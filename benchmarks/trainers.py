@@ -52,7 +52,7 @@ def _batch(configuration):
 
 
 def ours(precision, block=None):
-    """A step of Trainer.py, end to end or from a block upwards."""
+    """A step of Trainer.py: all layers, or those from one block on."""
 
     def open_it(configuration):
         from Classes.networks import registry

@@ -4,7 +4,7 @@ import collections
 import logging
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
@@ -60,19 +60,23 @@ class Skipped:
         return sorted(name for names in self._names.values() for name in names)
 
     def __str__(self) -> str:
+        return self.describe(REASONS)
+
+    def describe(self, reasons: Collection[str]) -> str:
         """Counts and an example per reason, such as "9 with another extension (9 .xyc; for example a/Im001_1.xyc)"."""
         parts = []
         for reason in REASONS:
             names = sorted(self._names[reason])
-            if names:
+            if names and reason in reasons:
                 kinds = extensions(names) + "; " if reason == EXTENSION else ""
                 parts.append(f"{len(names)} {reason} ({kinds}for example {names[0]})")
         return ", ".join(parts)
 
     def report(self, log: logging.Logger, folder: os.PathLike) -> None:
-        """Log one line, or nothing if nothing was skipped."""
-        if len(self):
-            log.warning("Skipped files in %s: %s.", display_path(folder), self)
+        """Log the counts: a warning, and an information for hidden files, which nobody put there as images."""
+        for level, reasons in ((logging.WARNING, set(REASONS) - {SYSTEM}), (logging.INFO, {SYSTEM})):
+            if described := self.describe(reasons):
+                log.log(level, "Skipped files in %s: %s.", display_path(folder), described)
 
 
 def extensions(names: Iterable[str]) -> str:
@@ -146,7 +150,8 @@ def walk(
                 seen.add(real)
                 entered.append(name)
         folders[:] = entered
-        for name in sorted(files):
+        # Git's usual way to keep an empty folder; the project's own folders have one.
+        for name in sorted(set(files) - {".gitkeep"}):
             path = place / name
             shown_name = readable(path.relative_to(folder).as_posix())
             if is_system(name):

@@ -1,6 +1,13 @@
 """Identify a file that is not a supported image by its first bytes, so that an error can name it."""
 
+import base64
+import binascii
+
 from Classes.common.translation import Message
+
+# Kinds of compressed files, and of images that were encoded as text to be sent; see uploads.py.
+COMPRESSED = ("gzip", "bzip2", "XZ", "Zstandard")
+ENCODED = ("data: URI", "base64 text", "JSON", "multipart form data")
 
 _SAVE = Message("save it as PNG, TIFF or JPEG")
 _PAGE = Message("save the image itself, not the page or the answer around it")
@@ -48,9 +55,8 @@ _MAGIC = (
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"crx ": "Canon raw"}
 _HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
-_BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_\r\n")
-# "/9j/" is a JPEG's first bytes in base64, and so on.
-_BASE64_IMAGES = (b"/9j/", b"iVBORw0KGgo", b"R0lGOD", b"Qk", b"UklGR", b"SUkqA", b"TU0AK")
+# First bytes of the supported image formats.
+_IMAGES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"II+\0", b"MM\0+")
 
 
 def identify(head: bytes) -> tuple[str, str] | None:
@@ -89,11 +95,11 @@ def _text(head: bytes) -> tuple[str, str] | None:
     # UTF-16 of a Windows editor; the rest of this function expects ASCII.
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         head = head[2:].replace(b"\0", b"")
-    words = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    words = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n\"'")
     lower = words[:512].lower()
     if lower.startswith(b"data:"):
         return Message("data: URI"), Message("decode its base64 part; {body}", body=_BODY)
-    if words.startswith(_BASE64_IMAGES) and len(words) > 16 and all(byte in _BASE64 for byte in words[:256]):
+    if _is_base64_image(words):
         return Message("base64 text"), Message("decode it first; {body}", body=_BODY)
     if words.startswith(b"--") and b"content-disposition:" in lower:
         return Message("multipart form data"), Message(
@@ -114,3 +120,13 @@ def _text(head: bytes) -> tuple[str, str] | None:
         except UnicodeDecodeError:
             return None
     return None
+
+
+def _is_base64_image(text: bytes) -> bool:
+    """Return whether a text begins with an image in base64, in either of its two alphabets."""
+    start = b"".join(text[:128].split())[:64].translate(bytes.maketrans(b"-_", b"+/"))
+    try:
+        decoded = base64.b64decode(start[: len(start) // 4 * 4], validate=True)
+    except binascii.Error:
+        return False
+    return len(decoded) > 12 and decoded.startswith(_IMAGES)

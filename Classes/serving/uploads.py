@@ -1,25 +1,17 @@
 """Reads the images of a request, and explains what to do if an image was encoded in an unsupported way."""
 
-import base64
-import binascii
 import io
-import re
-import urllib.parse
 from typing import IO
 
 import flask
 
 from Classes.common.errors import escape_control_chars
+from Classes.imaging import file_kinds
 from Classes.serving.api_errors import ApiError
 
 FORM_FIELD = "file"
 
 _RAW = f"Send the file's own bytes: curl --data-binary @FILE, or -F {FORM_FIELD}=@FILE."
-
-# First bytes of the supported image formats.
-_IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"II+\0", b"MM\0+")
-_COMPRESSION_SIGNATURES = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
 
 
 class InMemoryRequest(flask.Request):
@@ -83,48 +75,22 @@ def all_images(request: flask.Request) -> list[tuple[str, bytes]]:
 
 def add_hint(error: ApiError, content: bytes, request: flask.Request) -> ApiError:
     """Return `error`, with a better message if `content` is an image that was encoded before it was sent."""
-    hint = None
-    if error.code in ("not_an_image", "damaged_image"):
-        hint = _compression_hint(content, request) or _encoding_hint(content, request)
+    hint = _encoding_hint(content, request) if error.code in ("not_an_image", "damaged_image") else None
     return ApiError(error.code, hint, error.retry_after) if hint else error
-
-
-def _compression_hint(content: bytes, request: flask.Request) -> str | None:
-    stated = request.headers.get("Content-Encoding", "").strip().lower()
-    found = next((name for start, name in _COMPRESSION_SIGNATURES.items() if content.startswith(start)), None)
-    if found is None and stated in ("", "identity"):
-        return None
-    name = found or escape_control_chars(stated)[:32]
-    return f"The content is compressed ({name}). Send the image without compression."
 
 
 def _encoding_hint(content: bytes, request: flask.Request) -> str | None:
     """Return which encoding was sent instead of an image and how to send the image; None if it is unknown."""
-    start = content[:2048].lstrip(b"\xef\xbb\xbf \t\r\n\"'")
-    if start.startswith(b"--") and b"content-disposition:" in start.lower():
+    kind = (file_kinds.identify(content[:1024]) or ("",))[0]
+    stated = request.headers.get("Content-Encoding", "").strip().lower()
+    if kind in file_kinds.COMPRESSED or stated not in ("", "identity"):
+        name = kind if kind in file_kinds.COMPRESSED else escape_control_chars(stated)[:32]
+        return f"The content is compressed ({name}). Send the image without compression."
+    if kind == "multipart form data":
         return "The body is a form whose Content-Type header is not multipart/form-data. Leave that header to curl -F."
-    if start[:5].lower() == b"data:":
-        return f"The content is a data URI. {_RAW}"
-    if start.startswith((b"{", b"[")) or request.mimetype == "application/json":
-        return f"The content is JSON. {_RAW}"
-    if _is_base64(start):
-        return f"The content is base64 text. {_RAW}"
+    if kind in file_kinds.ENCODED:
+        return f"The content is {kind}, not an image. {_RAW}"
     if request.mimetype == "application/x-www-form-urlencoded" and b"\n" not in content and b"\r" not in content:
         # curl -d removes line breaks, and nearly every image contains some.
         return f"The content was sent as a URL-encoded form, and curl -d changes the bytes of a file. {_RAW}"
     return None
-
-
-def _is_base64(start: bytes) -> bool:
-    text = b"".join(start.split())
-    if b"=" in text.rstrip(b"=")[:64]:
-        # Remove a form field in front of it, such as image=…
-        text = urllib.parse.unquote_to_bytes(text.partition(b"=")[2])
-    found = _BASE64.match(text)
-    if not found:
-        return False
-    try:
-        decoded = base64.b64decode(found[0][: len(found[0]) // 4 * 4][:64].translate(bytes.maketrans(b"-_", b"+/")))
-    except binascii.Error:
-        return False
-    return decoded.startswith(_IMAGE_SIGNATURES)

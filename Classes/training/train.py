@@ -124,7 +124,8 @@ def _create_trainer(
     if blocks == network.BLOCKS[-1:] and network.HAS_GLOBAL_POOL:
         log.info("Training of the last layer on the backbone's features.")
         return _create_linear_probe(configuration, manifest, strategy, pretrained, weights_hash)
-    log.info("Training of %s end to end, %d images.", scopes, len(manifest.splits["train"]))
+    part = "the whole network" if blocks == network.BLOCKS else f"{scopes} and the blocks after it"
+    log.info("Training %s on %d images.", part, len(manifest.splits["train"]))
     records = itertools.islice(tfrecords.iter_records(configuration, "validation"), freeze_graph.PARITY_IMAGES)
     with strategy.scope():
         return FineTuner(configuration, manifest, blocks, pretrained), records, weights_hash

@@ -40,7 +40,11 @@ def test_every_common_extension_is_an_image_by_default(tmp_path, extension):
     assert ignored == ["0/Im1_0.xyc", "1/._Im2_1.tif", "1/Thumbs.db"]
 
 
-def test_what_is_skipped_is_counted_in_one_line(tmp_path, caplog):
+def warnings_of(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_skipped_files_are_counted_in_one_warning(tmp_path, caplog):
     tree(tmp_path, "0/a.png", "1/b.png", *(f"0/Im{number}.xyc" for number in range(7)), "1/Thumbs.db", "1/deep/c.png")
     tree(tmp_path, "loose.png", "ALL_manifest.json", "groups.csv", "Captured/d.png")
 
@@ -48,8 +52,18 @@ def test_what_is_skipped_is_counted_in_one_line(tmp_path, caplog):
 
     assert len(ignored) == 10
     assert not {"ALL_manifest.json", "groups.csv", "Captured/d.png"} & set(ignored)
-    (line,) = [record.getMessage() for record in caplog.records]
-    assert all(part in line for part in ("7", ".xyc", "0/Im0.xyc", "1/Thumbs.db", "1/deep/c.png", "loose.png"))
+    (line,) = warnings_of(caplog)
+    assert all(part in line for part in ("7", ".xyc", "0/Im0.xyc", "1/deep/c.png", "loose.png"))
+
+
+def test_files_of_the_system_are_counted_without_a_warning_and_those_of_git_not_at_all(tmp_path, caplog):
+    caplog.set_level("INFO")
+    tree(tmp_path, "0/a.png", "1/b.png", "0/.DS_Store", "1/Thumbs.db", "1/.gitkeep")
+
+    _, ignored = discovery.find_class_images(configuration(tmp_path))
+
+    assert ignored == ["0/.DS_Store", "1/Thumbs.db"]
+    assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
 def test_folders_of_archives_and_of_the_desktop_are_no_classes(tmp_path, caplog):

@@ -130,7 +130,7 @@ def test_training_may_start_from_published_weights(tmp_path, caplog):
 
     train.train_and_freeze(setting)
 
-    assert "Training of all end to end, 14 images." in caplog.messages
+    assert "Training the whole network on 14 images." in caplog.messages
     assert "Restored 6 of 6 variables" in caplog.text
     arrays = checkpoint_files.latest_checkpoint(setting.path("LogDir"))[1]
     for name, before in zip(registry.get_network(setting).variable_shapes(setting), model.get_weights(), strict=True):

