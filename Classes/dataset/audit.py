@@ -262,7 +262,7 @@ def _borders_crossed(records: Sequence[AuditRecord]) -> dict[str, bool]:
 
 def _color_percentiles(records: Sequence[AuditRecord]) -> dict[str, list[float]]:
     """Return {feature: [5th percentile, median, 95th percentile]} of a class."""
-    features = numpy.array([[*record.colours, *record.means] for record in records])
+    features = numpy.array([[*record.colors, *record.means] for record in records])
     names = (*color_stats.FEATURES, "mean red", "mean green", "mean blue")
     percentiles = numpy.quantile(features, [0.05, 0.5, 0.95], axis=0).T
     return {name: [round(float(each), 1) for each in row] for name, row in zip(names, percentiles, strict=True)}

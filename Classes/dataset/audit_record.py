@@ -22,14 +22,14 @@ class AuditRecord(ImageRecord):
       mode: of the stored image.
       metadata: numbers in the file that do not depend on its pixels.
       means: mean of each channel, 0 to 255.
-      colours: see color_stats.color_features.
+      colors: see color_stats.color_features.
     """
 
     split: str = ""
     mode: str = ""
     metadata: tuple[float, ...] = ()
     means: tuple[float, ...] = ()
-    colours: numpy.ndarray = dataclasses.field(default_factory=lambda: numpy.zeros(0))
+    colors: numpy.ndarray = dataclasses.field(default_factory=lambda: numpy.zeros(0))
 
     @property
     def bytes_per_pixel(self) -> float:
@@ -40,4 +40,4 @@ class AuditRecord(ImageRecord):
         self.mode, metadata = decode.metadata(data)
         self.metadata = (*metadata, len(self.mode))
         self.means = tuple(PIL.ImageStat.Stat(PIL.Image.fromarray(image)).mean)
-        self.colours = color_stats.color_features(image, self.background)
+        self.colors = color_stats.color_features(image, self.background)

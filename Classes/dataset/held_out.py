@@ -10,7 +10,7 @@ from Classes.common import input_files, parallel, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, ImageError
 from Classes.common.translation import Message
-from Classes.dataset import discovery, grouping, overlapping_crops, perceptual_hash, tfrecords
+from Classes.dataset import crop_descriptors, discovery, grouping, perceptual_hash, tfrecords
 from Classes.dataset.image_records import THUMBNAIL_SIDE, ImageRecord
 from Classes.imaging import content_check, decode, network_input
 
@@ -124,7 +124,7 @@ def read_test_records(configuration: Configuration, assignment: grouping.Assignm
             # All blank images would match each other.
             content_check.require_content(network_input.center_crop_resize(image, THUMBNAIL_SIDE))
             record.fingerprint = perceptual_hash.descriptor(image)
-            record.crops = overlapping_crops.describe(image)
+            record.crops = crop_descriptors.describe(image)
         return record
 
     work = ((path,) for path in list_test_files(configuration))

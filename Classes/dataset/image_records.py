@@ -14,7 +14,7 @@ import numpy
 from Classes.common import logs, parallel
 from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
-from Classes.dataset import discovery, grouping, overlapping_crops, perceptual_hash
+from Classes.dataset import crop_descriptors, discovery, grouping, perceptual_hash
 from Classes.imaging import color_stats, content_check, decode, network_input
 
 # Shorter side in pixels of the reduced copy that color statistics and descriptors are computed from.
@@ -35,7 +35,7 @@ class ImageRecord:
       format, width, height: of the image; "", 0 and 0 for a file of the test folder that is not an image.
       background: background color, see color_stats.background_color.
       fingerprint: see perceptual_hash.descriptor; None if the file is not an image or the value was released.
-      crops: see overlapping_crops.describe; None in the cases of `fingerprint`.
+      crops: see crop_descriptors.describe; None in the cases of `fingerprint`.
       patient: "" if unknown. A group can hold several patients if they share a copy of an image.
       picture: number that all copies and views of one source image share, see near_duplicates.relate.
     """
@@ -69,7 +69,7 @@ class ImageRecord:
         """
         self.background = color_stats.background_color(image)
         self.fingerprint = perceptual_hash.descriptor(image)
-        self.crops = overlapping_crops.describe(image)
+        self.crops = crop_descriptors.describe(image)
 
     def to_manifest(self) -> dict[str, Any]:
         """Return the entry of this image in the manifest."""

@@ -11,7 +11,7 @@ import numpy
 from Classes.common import parallel
 from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
-from Classes.dataset import grouping, overlapping_crops, perceptual_hash
+from Classes.dataset import crop_descriptors, grouping, overlapping_crops, perceptual_hash
 from Classes.dataset.image_records import THUMBNAIL_SIDE, ImageRecord
 from Classes.imaging import decode
 
@@ -173,7 +173,7 @@ def overlapping(
         except ImageError:
             return one, other, 0.0
 
-    candidates = overlapping_crops.candidates([record.crops for record in records])
+    candidates = crop_descriptors.candidates([record.crops for record in records])
     pairs = [(records[one], records[other]) for one, other in candidates]
     pairs = [pair for pair in pairs if wanted(*pair)]
     # Plain discs all match each other, so each image is checked once instead of in all of its pairs.

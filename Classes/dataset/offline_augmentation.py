@@ -193,9 +193,9 @@ def _write_missing(configuration: Configuration, work: Sequence[tuple[ImageRecor
         if not missing:
             return len(names), 0
         image = resize_original(configuration, record.path)
-        colour = color_stats.background_color(image)
+        color = color_stats.background_color(image)
         for name in missing:
-            pixels = render_view(image, name, view_seed(configuration, record, name), colour)
+            pixels = render_view(image, name, view_seed(configuration, record, name), color)
             content = io.BytesIO()
             # Without chroma subsampling, because the classes differ in the color of fine chromatin.
             PIL.Image.fromarray(pixels).save(content, "JPEG", quality=95, subsampling=0, comment=recipes[name])
@@ -227,14 +227,14 @@ def resize_original(configuration: Configuration, path: pathlib.Path) -> numpy.n
     return numpy.asarray(PIL.ImageOps.fit(image, (size, size), PIL.Image.Resampling.BICUBIC))
 
 
-def render_view(image: numpy.ndarray, name: str, seed: Any, colour: tuple[int, ...]) -> numpy.ndarray:
+def render_view(image: numpy.ndarray, name: str, seed: Any, color: tuple[int, ...]) -> numpy.ndarray:
     """Return a view of an image.
 
     Args:
       image: uint8 [S, S, 3].
       name: grouping.RESIZED or one of grouping.AUGMENTATIONS.
       seed: for numpy.random.default_rng; the same seed gives the same view.
-      colour: RGB of the areas outside of the image, from color_stats.background_color.
+      color: RGB of the areas outside of the image, from color_stats.background_color.
     Returns:
       uint8 [S, S, 3].
     """
@@ -252,11 +252,11 @@ def render_view(image: numpy.ndarray, name: str, seed: Any, colour: tuple[int, .
     elif kind == "blurred":
         picture = picture.filter(PIL.ImageFilter.GaussianBlur(generator.uniform(0.8, 1.6) * len(image) / 299))
     elif kind != grouping.RESIZED:
-        picture = _affine_transform(picture, _affine_matrix(kind, number, generator), colour)
+        picture = _affine_transform(picture, affine_matrix(kind, number, generator), color)
     return numpy.asarray(picture)
 
 
-def _affine_matrix(kind: str, number: str, generator: numpy.random.Generator) -> numpy.ndarray:
+def affine_matrix(kind: str, number: str, generator: numpy.random.Generator) -> numpy.ndarray:
     """Return float64 [2, 3]: maps coordinates of the view to those of the image, both from -0.5 to 0.5."""
     if kind == "shifted":
         # By 4 to 12 % of the side on both axes, so that the cell stays within the crop.
@@ -272,13 +272,13 @@ def _affine_matrix(kind: str, number: str, generator: numpy.random.Generator) ->
     return numpy.array([[cosine, sine, 0], [-sine, cosine, 0]])
 
 
-def _affine_transform(picture: PIL.Image.Image, matrix: numpy.ndarray, colour: tuple[int, ...]) -> PIL.Image.Image:
+def _affine_transform(picture: PIL.Image.Image, matrix: numpy.ndarray, color: tuple[int, ...]) -> PIL.Image.Image:
     side = picture.width
     middle = numpy.array([side / 2, side / 2])
     shift = middle + matrix[:, 2] * side - matrix[:, :2] @ middle
     coefficients = numpy.column_stack([matrix[:, :2], shift]).ravel().tolist()
     return picture.transform(
-        picture.size, PIL.Image.Transform.AFFINE, coefficients, PIL.Image.Resampling.BICUBIC, fillcolor=colour
+        picture.size, PIL.Image.Transform.AFFINE, coefficients, PIL.Image.Resampling.BICUBIC, fillcolor=color
     )
 
 

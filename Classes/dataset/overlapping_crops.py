@@ -1,38 +1,14 @@
 """Find shifted or overlapping crops of one picture, also scaled, rotated, mirrored or re-encoded.
 
-Two stages. A crop has other borders but the same nuclei, so each image is described around its most prominent dark
-blobs: extrema of the difference of Gaussians in place and scale (Lowe 2004, International Journal of Computer Vision
-60:91) give centre and radius, and the picture on a polar grid there is kept as Fourier coefficients along each ring, as
-in perceptual_hash. Pairs whose descriptors agree are then aligned on each other by Gauss-Newton steps (Lucas, Kanade
-1981, IJCAI 7:674), and the correlation of their fine detail in the tiles of the overlap decides.
+Two stages. crop_descriptors finds the candidate pairs. They are then aligned on each other by Gauss-Newton steps
+(Lucas, Kanade 1981, IJCAI 7:674), and the correlation of their fine detail in the tiles of the overlap decides.
 """
 
-import functools
-from collections.abc import Sequence
-
 import numpy
-import PIL.Image
 from scipy import ndimage
 
 from Classes.dataset import perceptual_hash
-
-RINGS, WAVES, ANGLES = 8, 12, 64
-
-# Shorter side in pixels of the pictures that are described and aligned, and in which blobs are searched.
-SIDE, COARSE = 96, 48
-
-# Standard deviations of the Gaussians, in pixels of the coarse picture: nuclei of 0.07 to 0.37 of the shorter side.
-SIGMAS = 2.0 * 2 ** (numpy.arange(9) / 3)
-
-# Blobs per image; those with less than PROMINENT of the strongest contrast are red cells and platelets.
-BLOBS, PROMINENT, CONTRAST = 2, 0.6, 1.5
-
-# Radius of the outermost ring in radii of the blob, and the fraction of it that has to lie within the image. Beyond the
-# border a ring has its mean, which no wave contains.
-REACH, WITHIN = 1.5, 0.55
-
-# Similarity of descriptors from which a pair is aligned.
-CANDIDATE = 0.72
+from Classes.dataset.crop_descriptors import SIDE, Picture, describe_blobs, find_blobs, gray_picture
 
 # Median over tiles of the correlation of fine detail from which two images are crops of one picture: of two different
 # ones among 2,120 real cells none has more than 0.40, and true crops have 0.96 and more.
@@ -43,9 +19,6 @@ OVERLAP = 0.3
 
 # Magnifications between two crops that are considered: 1 / LARGEST to LARGEST.
 LARGEST = 1.4
-
-# Levels of a cut-out cell's background, and the fraction of the image from which the image is a cut-out cell.
-BLACK, WHITE, CUT_OUT = 12, 254, 0.1
 
 # Pixels at SIDE that two cut-out cells have to share.
 LEAST = 300
@@ -62,168 +35,6 @@ TILE = 12
 # Largest stretching of one axis against the other that an alignment may need.
 STRETCH = 1.15
 
-BLOCK = 1024
-
-# Gray values, float32 [h, w], and bool [h, w]: False in the background of a cut-out cell.
-Picture = tuple[numpy.ndarray, numpy.ndarray]
-
-
-def describe(image: numpy.ndarray) -> numpy.ndarray:
-    """Return the descriptors of an image's blobs.
-
-    Args:
-      image: uint8 [H, W, 3], RGB.
-    Returns:
-      float16 [up to BLOBS, 2, RINGS, WAVES], real and imaginary parts of vectors of length 1; none for an image
-      without a dark blob or with a shorter side below perceptual_hash.MIN_SIDE.
-    """
-    if min(image.shape[:2]) < perceptual_hash.MIN_SIDE:
-        return numpy.zeros((0, 2, RINGS, WAVES), "float16")
-    return _describe(*_gray(image, SIDE), _found(image))
-
-
-def _found(image: numpy.ndarray) -> numpy.ndarray:
-    """Return the blobs of an image in pixels of its copy at SIDE."""
-    return _blobs(_gray(image, COARSE)[0]) * (SIDE / COARSE)
-
-
-def _gray(image: numpy.ndarray, side: int) -> Picture:
-    """Brightness, float32 [h, w] with the shorter side `side` pixels long, and bool [h, w]: where it shows anything.
-
-    The background of a cut-out cell becomes the cell's median, so that an outline, which all cells have, is not what
-    is compared.
-    """
-    picture = PIL.Image.fromarray(image).convert("L")
-    scale = side / min(picture.size)
-    width, height = (max(side, round(length * scale)) for length in picture.size)
-    values = numpy.asarray(picture.resize((width, height), PIL.Image.Resampling.BILINEAR), "float32")
-    known = numpy.ones(values.shape, bool)
-    for empty in (values <= BLACK, values >= WHITE):
-        if CUT_OUT <= empty.mean() < 1:
-            known &= ~ndimage.binary_dilation(empty)
-    if not known.any():
-        return values, ~known
-    return numpy.where(known, values, numpy.median(values[known])), known
-
-
-@functools.lru_cache(16)
-def _gaussians(length: int) -> numpy.ndarray:
-    """float32 [SIGMAS, length, length]: matrices that smooth along one axis; beyond the border nothing is assumed."""
-    places = numpy.arange(length)
-    weights = numpy.exp(-0.5 * ((places[:, None] - places) / SIGMAS[:, None, None]) ** 2)
-    return (weights / weights.sum(axis=2, keepdims=True)).astype("float32")
-
-
-def _blobs(coarse: numpy.ndarray) -> numpy.ndarray:
-    """float64 [up to BLOBS, 3]: row, column (pixel corners at whole numbers) and radius of the most prominent blobs."""
-    height, width = coarse.shape
-    smooth = _gaussians(height) @ coarse @ _gaussians(width).transpose(0, 2, 1)
-    # Positive in the middle of what is darker than its surroundings.
-    response = smooth[1:] - smooth[:-1]
-    inner = response[1:-1, 1:-1, 1:-1]
-    peaks = inner > CONTRAST
-    for shift in numpy.ndindex(3, 3, 3):
-        window = tuple(slice(each, each + length) for each, length in zip(shift, inner.shape, strict=True))
-        peaks &= inner >= response[window]
-    scales, rows, columns = (each + 1 for each in numpy.nonzero(peaks))
-    values = response[scales, rows, columns]
-    scale = scales + _vertex(response[scales - 1, rows, columns], values, response[scales + 1, rows, columns])
-    row = rows + 0.5 + _vertex(response[scales, rows - 1, columns], values, response[scales, rows + 1, columns])
-    column = columns + 0.5 + _vertex(response[scales, rows, columns - 1], values, response[scales, rows, columns + 1])
-    # A disc of radius r answers most to a Gaussian of r / sqrt(2).
-    radius = SIGMAS[0] * 2 ** ((scale + 0.5) / 3) * 2**0.5
-    border = numpy.min([row, height - row, column, width - column], axis=0)
-    good = (border >= WITHIN * REACH * radius) & (values >= PROMINENT * values.max(initial=0))
-    best = numpy.flatnonzero(good)[numpy.argsort(-values[good], kind="stable")][:BLOBS]
-    return numpy.stack([row, column, radius], axis=1)[best]
-
-
-def _vertex(before: numpy.ndarray, middle: numpy.ndarray, after: numpy.ndarray) -> numpy.ndarray:
-    """Where the parabola through three neighbouring values has its vertex: -0.5 to 0.5."""
-    curvature = numpy.minimum(before - 2 * middle + after, -1e-6)
-    return numpy.clip((before - after) / (2 * curvature), -0.5, 0.5)
-
-
-def _describe(gray: numpy.ndarray, known: numpy.ndarray, blobs: numpy.ndarray) -> numpy.ndarray:
-    """float16 [N, 2, RINGS, WAVES] of N blobs (row, column, radius) in a picture."""
-    if not len(blobs):
-        return numpy.zeros((0, 2, RINGS, WAVES), "float16")
-    radii = numpy.linspace(0.12, 1, RINGS)[:, None] * REACH
-    angles = numpy.arange(ANGLES) * 2 * numpy.pi / ANGLES
-    unit = numpy.stack([radii * numpy.sin(angles), radii * numpy.cos(angles)])
-    places = blobs[:, :2, None, None] - 0.5 + blobs[:, 2, None, None, None] * unit
-    rings = ndimage.map_coordinates(gray, places.transpose(1, 0, 2, 3), order=1, mode="nearest")
-    limits = numpy.array(gray.shape)[:, None, None] - 1
-    outside = ((places < 0) | (places > limits)).any(axis=1)
-    rows, columns = numpy.clip(places.round().astype(int), 0, limits).transpose(1, 0, 2, 3)
-    outside |= ~known[rows, columns]
-    inside = numpy.maximum((~outside).sum(axis=2, keepdims=True), 1)
-    rings = numpy.where(outside, (rings * ~outside).sum(axis=2, keepdims=True) / inside, rings)
-    waves = numpy.fft.rfft(rings, axis=2)[:, :, 1 : WAVES + 1] * numpy.sqrt(radii / radii.mean()) / ANGLES
-    # Every nucleus is round and dark; the short waves are what distinguishes them.
-    waves = waves * numpy.arange(1, WAVES + 1)
-    norms = numpy.linalg.norm(waves, axis=(1, 2), keepdims=True)
-    waves = (waves / numpy.maximum(norms, 1e-6))[norms[:, 0, 0] >= perceptual_hash.MIN_CONTRAST]
-    return numpy.stack([waves.real, waves.imag], axis=1).astype("float16")
-
-
-def candidates(
-    descriptors: Sequence[numpy.ndarray | None], others: Sequence[numpy.ndarray | None] | None = None
-) -> list[tuple[int, int]]:
-    """Return the pairs of images with similar descriptors.
-
-    Args:
-      descriptors: N results of `describe`.
-      others: list of M to compare with; None compares every two of `descriptors`.
-    Returns:
-      sorted list of (index, index); the first below the second if there are no others.
-    """
-    ones, owners = _stacked(descriptors)
-    twos, others_of = (ones, owners) if others is None else _stacked(others)
-    found: set[tuple[int, int]] = set()
-    for top in range(0, len(ones), BLOCK):
-        first = _invariants(ones[top : top + BLOCK])
-        for left in range(top if others is None else 0, len(twos), BLOCK):
-            second = first if others is None and left == top else _invariants(twos[left : left + BLOCK])
-            bound = first[0] @ second[0].T + numpy.abs(first[1] @ second[1].T)
-            # Half precision takes less than 0.002 from a bound.
-            rows, columns = numpy.divmod(numpy.flatnonzero(bound >= CANDIDATE**2 - 0.002), bound.shape[1])
-            rows, columns = rows + top, columns + left
-            if others is None:
-                apart = owners[rows] < others_of[columns]
-                rows, columns = rows[apart], columns[apart]
-            for start in range(0, len(rows), BLOCK):
-                some, more = rows[start : start + BLOCK], columns[start : start + BLOCK]
-                agree = perceptual_hash.similarity(ones[some], twos[more]) >= CANDIDATE
-                found.update(zip(owners[some[agree]].tolist(), others_of[more[agree]].tolist(), strict=True))
-    return sorted(found)
-
-
-def _stacked(descriptors: Sequence[numpy.ndarray | None]) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """All descriptors as one array, and the image that each is of."""
-    empty = numpy.zeros((0, 2, RINGS, WAVES), "float16")
-    arrays = [empty if each is None else each for each in descriptors]
-    counts = [len(each) for each in arrays]
-    return numpy.concatenate([empty, *arrays]), numpy.repeat(numpy.arange(len(counts)), counts)
-
-
-def _invariants(descriptors: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """float32 [N, dims] twice, whose products bound the squared similarity; no turn changes them.
-
-    With u and v the rings of one wave, |u·v|² is the product of the Gram matrices of u and v; mirroring v changes the
-    sign of the imaginary part's share. By the Cauchy-Schwarz inequality the sum over waves of |u·v|² / (|u||v|) is at
-    least the square of the similarity in the best turn.
-    """
-    parts = descriptors.astype("float32")
-    waves = parts[:, 0] + 1j * parts[:, 1]
-    lengths = numpy.linalg.norm(waves, axis=1)[:, None, None]
-    gram = waves[:, :, None] * waves.conj()[:, None] / numpy.maximum(lengths, 1e-9)
-    upper, strict = numpy.triu_indices(RINGS), numpy.triu_indices(RINGS, 1)
-    weights = numpy.where(upper[0] == upper[1], 1, 2**0.5)[:, None]
-    real = gram.real[:, upper[0], upper[1]] * weights
-    imaginary = gram.imag[:, strict[0], strict[1]] * 2**0.5
-    return real.reshape(len(parts), -1).astype("float32"), imaginary.reshape(len(parts), -1).astype("float32")
-
 
 def correlation(one: numpy.ndarray, other: numpy.ndarray) -> float:
     """Return how well two images match in their overlap.
@@ -234,12 +45,12 @@ def correlation(one: numpy.ndarray, other: numpy.ndarray) -> float:
       the median over tiles of the correlation of fine detail in the best alignment, -1 to 1; 0 if there is none. Of
       plain discs (see is_round) it says nothing.
     """
-    pictures = [_gray(image, SIDE) for image in (one, other)]
-    blobs = [_found(one), _found(other)]
+    pictures = [gray_picture(image, SIDE) for image in (one, other)]
+    blobs = [find_blobs(one), find_blobs(other)]
     starts = []
     for first in blobs[0]:
         for second in blobs[1]:
-            ours, theirs = _describe(*pictures[0], first[None]), _describe(*pictures[1], second[None])
+            ours, theirs = describe_blobs(*pictures[0], first[None]), describe_blobs(*pictures[1], second[None])
             if len(ours) and len(theirs):
                 turn = perceptual_hash.turn(ours[0], theirs[0])
                 starts.append((float(perceptual_hash.similarity(ours, theirs)[0]), _alignment(first, second, *turn)))
@@ -258,7 +69,7 @@ def is_round(image: numpy.ndarray) -> bool:
     Args:
       image: uint8 [H, W, 3], RGB.
     """
-    values, _ = picture = _gray(image, SIDE)
+    values, _ = picture = gray_picture(image, SIDE)
     darkness = numpy.maximum(numpy.median(values) - values, 0)
     if darkness.sum() < darkness.size:
         darkness = numpy.maximum(values - numpy.median(values), 0)
@@ -339,7 +150,7 @@ def _agreement(one: Picture, other: Picture, matrix: numpy.ndarray) -> float:
 def _typical(ours: numpy.ndarray, theirs: numpy.ndarray, tiles: numpy.ndarray) -> float:
     """The median over tiles of the correlation within each.
 
-    The outline of a round nucleus fills a few tiles; texture and neighbours, which only one picture has, fill most.
+    The outline of a round nucleus fills a few tiles; texture and neighbors, which only one picture has, fill most.
 
     Args:
       ours, theirs: float [N]; tiles: int [N], each pixel's tile.

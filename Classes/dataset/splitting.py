@@ -70,7 +70,7 @@ def split_groups(groups: Mapping[str, Mapping[str, int]], validation_size: float
     Raises:
       DataError: `class_in_one_split`: a class cannot be in both splits.
     """
-    numbers = {name: _hash_to_unit_interval(name, seed) for name in groups}
+    numbers = {name: hash_to_unit_interval(name, seed) for name in groups}
     balance = _SplitBalance(groups, [name for name in groups if numbers[name] < validation_size], validation_size)
     nearest = sorted(groups, key=lambda name: (abs(numbers[name] - validation_size), name))
     moved = True
@@ -172,6 +172,7 @@ class _SplitBalance:
             )
 
 
-def _hash_to_unit_interval(name: str, seed: int) -> float:
+def hash_to_unit_interval(name: str, seed: int) -> float:
+    """Return a number from 0 to 1 that depends on nothing but the group's name and the seed."""
     digest = hashlib.sha256(f"{seed} {grouping.identity(name)}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -106,7 +106,7 @@ def draw_smear(blast: bool, seed: int | list[int]) -> numpy.ndarray:
     """
     generator = numpy.random.default_rng(seed)
     scale = generator.uniform(0.85, 1.15)
-    image = PIL.Image.new("RGB", (SMEAR_SIDE, SMEAR_SIDE), _colour(generator.normal([240, 226, 218], 7)))
+    image = PIL.Image.new("RGB", (SMEAR_SIDE, SMEAR_SIDE), _color(generator.normal([240, 226, 218], 7)))
     stain = generator.normal([205, 152, 148], 8)
     for _ in range(generator.integers(12, 22)):
         _red_cell(image, stain + generator.normal(0, 3), scale, generator)
@@ -120,25 +120,25 @@ def draw_smear(blast: bool, seed: int | list[int]) -> numpy.ndarray:
     return pixels.round().clip(0, 255).astype("uint8")
 
 
-def _red_cell(image: PIL.Image.Image, colour: numpy.ndarray, scale: float, generator: numpy.random.Generator) -> None:
+def _red_cell(image: PIL.Image.Image, color: numpy.ndarray, scale: float, generator: numpy.random.Generator) -> None:
     """Draw a disc without nucleus and with a pale center."""
     outline = _outline(generator.uniform(-10, SMEAR_SIDE + 10, 2), generator.uniform(27, 34) * scale, 0.03, generator)
-    _draw_shape(image, outline, colour - 12)
+    _draw_shape(image, outline, color - 12)
     pallor, depth = generator.uniform(0.35, 0.6), generator.uniform(0.8, 1)
     for step in numpy.linspace(0, 1, 8):
-        shade = colour + (numpy.array([238, 205, 195]) - colour) * step * depth
+        shade = color + (numpy.array([238, 205, 195]) - color) * step * depth
         _draw_shape(image, outline, shade, 0.93 - (0.93 - pallor) * step)
 
 
 def _white_cell(image: PIL.Image.Image, blast: bool, scale: float, generator: numpy.random.Generator) -> None:
-    centre = SMEAR_SIDE / 2 + generator.uniform(-30, 30, 2)
+    center = SMEAR_SIDE / 2 + generator.uniform(-30, 30, 2)
     cell = scale * (generator.uniform(50, 70) if blast else generator.uniform(40, 54))
     fraction = generator.uniform(0.84, 0.93) if blast else generator.uniform(0.58, 0.74)
     cytoplasm = generator.normal([158, 164, 212], 8)
-    outline = _outline(centre, cell, 0.05, generator)
+    outline = _outline(center, cell, 0.05, generator)
     _draw_shape(image, outline, cytoplasm - 18)
     _draw_shape(image, outline, _texture(cytoplasm, 6, 5, generator), 0.95)
-    middle = centre + generator.uniform(-1, 1, 2) * cell * (1 - fraction) * 0.6
+    middle = center + generator.uniform(-1, 1, 2) * cell * (1 - fraction) * 0.6
     nucleus = _outline(middle, cell * fraction, 0.06 if blast else 0.03, generator)
     # Fine chromatin against coarse, dark clumps.
     base = generator.normal([116, 72, 152] if blast else [84, 50, 126], 8)
@@ -150,28 +150,28 @@ def _white_cell(image: PIL.Image.Image, blast: bool, scale: float, generator: nu
             _draw_shape(image, _outline(place, generator.uniform(5, 8) * scale, 0.08, generator), base + 30)
 
 
-def _outline(centre: numpy.ndarray, radius: float, roughness: float, generator: numpy.random.Generator) -> Outline:
+def _outline(center: numpy.ndarray, radius: float, roughness: float, generator: numpy.random.Generator) -> Outline:
     """Return a nearly round shape; `roughness` is the amplitude of its waves."""
     angles = numpy.linspace(0, 2 * numpy.pi, 72, endpoint=False)
     waves = sum(
         generator.normal(0, roughness / order) * numpy.cos(order * angles + generator.uniform(0, 6))
         for order in (2, 3, 4, 5)
     )
-    return centre, (radius * (1 + waves) * numpy.stack([numpy.cos(angles), numpy.sin(angles)])).T
+    return center, (radius * (1 + waves) * numpy.stack([numpy.cos(angles), numpy.sin(angles)])).T
 
 
 def _draw_shape(
     image: PIL.Image.Image, outline: Outline, content: numpy.ndarray | PIL.Image.Image, size: float = 1.0
 ) -> None:
     """Fill a shape, scaled by `size`, with a color or an image."""
-    centre, points = outline
-    corners = [tuple(point) for point in (centre + points * size).tolist()]
+    center, points = outline
+    corners = [tuple(point) for point in (center + points * size).tolist()]
     if isinstance(content, PIL.Image.Image):
         mask = PIL.Image.new("L", image.size)
         PIL.ImageDraw.Draw(mask).polygon(corners, fill=255)
         image.paste(content, mask=mask)
     else:
-        PIL.ImageDraw.Draw(image).polygon(corners, fill=_colour(content))
+        PIL.ImageDraw.Draw(image).polygon(corners, fill=_color(content))
 
 
 def _texture(base: numpy.ndarray, size: int, depth: float, generator: numpy.random.Generator) -> PIL.Image.Image:
@@ -182,5 +182,5 @@ def _texture(base: numpy.ndarray, size: int, depth: float, generator: numpy.rand
     return PIL.Image.fromarray(pixels.clip(0, 255).astype("uint8"))
 
 
-def _colour(values: numpy.ndarray) -> tuple[int, ...]:
+def _color(values: numpy.ndarray) -> tuple[int, ...]:
     return tuple(int(value) for value in numpy.clip(values, 0, 255))

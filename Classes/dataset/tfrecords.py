@@ -132,7 +132,7 @@ def write_shards(
             file.writelines(json.JSONEncoder(indent=1, allow_nan=False).iterencode(values))
         # For a few milliseconds, an interrupt would lose the previous shards.
         with interrupts.defer_signals():
-            _replace_shards(configuration, staging)
+            replace_shards(configuration, staging)
     finally:
         with interrupts.defer_signals():
             shutil.rmtree(staging, ignore_errors=True)
@@ -355,7 +355,7 @@ def _example(tf: Any, record: ImageRecord) -> Any:
     return tf.train.Example(features=tf.train.Features(feature=features))
 
 
-def _replace_shards(configuration: Configuration, staging: pathlib.Path) -> None:
+def replace_shards(configuration: Configuration, staging: pathlib.Path) -> None:
     """Move the new files to DatasetDir and remove the previous shards.
 
     There is no manifest from the removal of the previous one to the rename of the new one. If the machine crashes in

@@ -69,10 +69,10 @@ def color_features(image: numpy.ndarray, background: tuple[int, int, int] | None
     return numpy.array([*_opponent_coordinates(empty), *_opponent_coordinates(darkest), light.std()], "float64")
 
 
-def _opponent_coordinates(colour: numpy.ndarray) -> tuple[float, float, float]:
+def _opponent_coordinates(color: numpy.ndarray) -> tuple[float, float, float]:
     """Return (brightness, red minus blue, green minus magenta)."""
-    red, green, blue = (float(value) for value in colour)
-    return float(colour @ LUMA), red - blue, green - (red + blue) / 2
+    red, green, blue = (float(value) for value in color)
+    return float(color @ LUMA), red - blue, green - (red + blue) / 2
 
 
 def fit_reference(features: Sequence[numpy.ndarray]) -> dict[str, Any] | None:
@@ -111,11 +111,11 @@ def _distances(features: numpy.ndarray, one: numpy.ndarray) -> numpy.ndarray:
 
 
 def _typical_distance(features: numpy.ndarray) -> float:
-    """Return the 99th percentile of the distance to the nearest neighbour, an estimate for a new image."""
+    """Return the 99th percentile of the distance to the nearest neighbor, an estimate for a new image."""
     if len(features) < 2:
         return 0.0
-    neighbours = [numpy.partition(_distances(features, one), 1)[1] for one in features]
-    return float(numpy.quantile(neighbours, 0.99))
+    neighbors = [numpy.partition(_distances(features, one), 1)[1] for one in features]
+    return float(numpy.quantile(neighbors, 0.99))
 
 
 def domain_shift_warning(image: numpy.ndarray, reference: dict[str, Any] | None) -> str | None:

@@ -10,7 +10,7 @@ from Classes.common.translation import Message
 
 # Cells per side of the grid over which an image is averaged.
 GRID = 32
-# Smallest contrast and smallest step between neighbours, in levels of 255; smallest correlation of neighbours.
+# Smallest contrast and smallest step between neighbors, in levels of 255; smallest correlation of neighbors.
 MIN_CONTRAST = 12
 MIN_STEP = 16
 MIN_CORRELATION = 0.2
@@ -20,7 +20,7 @@ def has_content(image: numpy.ndarray) -> bool:
     """Return whether an image shows an object.
 
     Averaging over a grid removes noise; subtracting a fourth-order surface removes uneven light. The rest must have
-    enough contrast and must correlate between neighbours, which noise does not. A step between neighbours
+    enough contrast and must correlate between neighbors, which noise does not. A step between neighbors
     distinguishes an object from a gradient.
 
     Args:
@@ -49,7 +49,7 @@ def require_content(image: numpy.ndarray, name: str = "the image") -> None:
 
 
 def _structure(image: numpy.ndarray) -> tuple[float, float, float]:
-    """Return (contrast without the smooth surface, largest step, correlation of neighbours)."""
+    """Return (contrast without the smooth surface, largest step, correlation of neighbors)."""
     small = PIL.Image.fromarray(image).resize((GRID, GRID), PIL.Image.Resampling.BOX)
     values = numpy.asarray(small, "float64")
     step = max(float(numpy.abs(numpy.diff(values, axis=axis)).max()) for axis in (0, 1))
@@ -58,8 +58,8 @@ def _structure(image: numpy.ndarray) -> tuple[float, float, float]:
     # A scale bar or a date in a blank image covers less than a fiftieth of it.
     low, high = numpy.quantile(residual, [0.02, 0.98], axis=0)
     plane = residual[:, (high - low).argmax()].reshape(GRID, GRID)
-    neighbours = (plane[:, 1:] * plane[:, :-1]).mean() + (plane[1:] * plane[:-1]).mean()
-    return float((high - low).max()), step, float(neighbours / 2 / max((plane**2).mean(), 1e-9))
+    neighbors = (plane[:, 1:] * plane[:, :-1]).mean() + (plane[1:] * plane[:-1]).mean()
+    return float((high - low).max()), step, float(neighbors / 2 / max((plane**2).mean(), 1e-9))
 
 
 @functools.cache

@@ -17,9 +17,9 @@ import PIL.ImageOps
 
 from Classes.common.errors import ImageError, ImageSizeError, UnsupportedImageError, system_reason
 from Classes.common.translation import Message
-from Classes.imaging import bit_depth, file_kinds, jpeg, png, tiff
+from Classes.imaging import bit_depth, file_kinds, jpeg, png, tiff, tiff_pages
 
-# Recognised by content, never by name. Pillow reads more kinds, but they (EPS, PDF, …) would start another program or
+# Recognized by content, never by name. Pillow reads more kinds, but they (EPS, PDF, …) would start another program or
 # hide many pages. tiff.py reads TIFF: Pillow keeps 8 of 16 bits, takes the first of several pages, and its libtiff
 # prints to the terminal.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP")
@@ -57,7 +57,7 @@ class ImageInfo:
     """What the header of an image states.
 
     Attributes:
-      format: "jpg", "png", "gif", "bmp", "ppm", "tiff" or "webp", recognised by content.
+      format: "jpg", "png", "gif", "bmp", "ppm", "tiff" or "webp", recognized by content.
       width, height: pixels as stored, before the EXIF orientation is applied.
     """
 
@@ -77,7 +77,7 @@ def decode_image(
 
     The EXIF orientation is applied, an animation gives its first frame, and transparency is put on white unless all
     of the image is transparent. Samples of more than 8 bits are scaled by the depth that the file states (see
-    bit_depth.py). tiff.py chooses the page of a TIFF that holds the photograph.
+    bit_depth.py). tiff_pages.py chooses the page of a TIFF that holds the photograph.
 
     Args:
       source: the file's bytes, or its path.
@@ -149,8 +149,8 @@ def metadata(source: bytes) -> tuple[str, list[float]]:
 def _header(source: bytes) -> Iterator[tuple[ImageInfo, dict[str, Any]]]:
     """Yield (ImageInfo, what `metadata` needs) without decoding."""
     file = io.BytesIO(source)
-    if source[:4] in tiff.SIGNATURES:
-        with tiff.open_pages(file, "the image") as pages:
+    if source[:4] in tiff_pages.SIGNATURES:
+        with tiff_pages.open_pages(file, "the image") as pages:
             yield ImageInfo("tiff", pages[0].imagewidth, pages[0].imagelength), tiff.header_fields(pages)
         return
     with PIL.Image.open(png.drop_damaged_metadata(file, "the image"), formats=FORMATS) as image:
@@ -190,8 +190,8 @@ def _decoded(
             )
         file.seek(0)
         try:
-            if head in tiff.SIGNATURES:
-                pages = stack.enter_context(tiff.open_pages(file, name))
+            if head in tiff_pages.SIGNATURES:
+                pages = stack.enter_context(tiff_pages.open_pages(file, name))
                 _check_size((pages[0].imagewidth, pages[0].imagelength), name, limits)
                 image = tiff.decode(pages, name, limits.sample_bits)
                 image.format = "TIFF"

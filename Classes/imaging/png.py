@@ -86,7 +86,7 @@ def decode_16_bit(image: PIL.Image.Image, file: BinaryIO, name: str, sample_bits
     result.info, result.format = image.info, image.format
     transparent = result.info.pop("transparency", None)
     if transparent is not None and values.shape[2] == count:
-        # One 16-bit colour is transparent (tRNS).
+        # One 16-bit color is transparent (tRNS).
         alpha = (values != numpy.atleast_1d(transparent)).any(axis=-1)
         result.putalpha(PIL.Image.fromarray(alpha.astype("uint8") * 255))
     result.getexif().update(image.getexif())
@@ -112,8 +112,8 @@ def _without_metadata(data: bytes) -> bytes:
     """Return a PNG of a valid header and exactly the bytes that its pixels need: libpng prints remarks on the rest."""
     parts = [(kind, data[start + 8 : end - 4]) for kind, start, end, _ in _chunks(data)]
     header = next(content for kind, content in parts if kind == b"IHDR")
-    width, height, bits, colours, _, _, interlaced = struct.unpack(">IIBBBBB", header[:13])
-    pixel = bits // 8 * {0: 1, 2: 3, 4: 2, 6: 4}[colours]
+    width, height, bits, colors, _, _, interlaced = struct.unpack(">IIBBBBB", header[:13])
+    pixel = bits // 8 * {0: 1, 2: 3, 4: 2, 6: 4}[colors]
     passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
     sizes = ((-((x - width) // dx), -((y - height) // dy)) for x, y, dx, dy in passes)
     expected = sum(rows * (1 + columns * pixel) for columns, rows in sizes if rows > 0 and columns > 0)
@@ -122,7 +122,7 @@ def _without_metadata(data: bytes) -> bytes:
     if len(found) != expected:
         raise ValueError("more or fewer pixels than its size")
     chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, int(interlaced > 0))),
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colors, 0, 0, int(interlaced > 0))),
         (b"IDAT", zlib.compress(found, 0)),
         (b"IEND", b""),
     )

@@ -16,6 +16,6 @@ def test_json_is_readable_by_people_and_machines(tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_json_has_no_nan(tmp_path, value):
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(ValueError):
         json_files.write_json(tmp_path / "a.json", {"accuracy": value})
     assert names(tmp_path) == []

@@ -76,7 +76,7 @@ def test_a_clean_folder_has_no_findings(folder):
 
 
 @pytest.mark.slow
-def test_colours_are_those_of_the_images(folder):
+def test_colors_are_those_of_the_images(folder):
     _, findings, _ = check(folder)
 
     for label in (0, 1):

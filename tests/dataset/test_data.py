@@ -247,8 +247,9 @@ def test_a_class_of_which_nothing_is_left(folder):
     for path in (folder / "Model/Data/0").iterdir():
         path.write_bytes(b"broken")
 
-    with pytest.raises(DataError, match="class 0"):
+    with pytest.raises(DataError, match="class 0") as caught:
         Data.prepare_dataset(configuration(folder))
+    assert caught.value.code == "class_without_images"
     assert not (folder / "Model/Data/ALL_manifest.json").exists()
 
 
@@ -256,8 +257,9 @@ def test_a_class_of_one_original(folder):
     for path in (folder / "Model/Data/1").iterdir():
         path.rename(path.with_name(f"same__{path.name}"))
 
-    with pytest.raises(DataError, match="class 1"):
+    with pytest.raises(DataError, match="class 1") as caught:
         Data.prepare_dataset(configuration(folder))
+    assert caught.value.code == "class_in_one_split"
 
 
 def test_fewer_images_than_shards(tmp_path, caplog):
@@ -291,8 +293,9 @@ def test_names_beyond_ascii(folder):
 
 
 def test_two_runs_at_once(folder):
-    with held(folder / "Model/Data"), pytest.raises(ALLError, match="another run"):
+    with held(folder / "Model/Data"), pytest.raises(ALLError) as caught:
         Data.prepare_dataset(configuration(folder))
+    assert caught.value.code == "folder_in_use"
 
 
 def test_all_cores_give_what_one_gives(folder):

@@ -171,8 +171,9 @@ def test_synthetic_smears_mark_the_manifest(folder, tmp_path_factory):
     assert manifest(drawn)["synthetic"] is True
 
     put(folder, "Data/0/Synthetic_0001_0.png", False, 1)
-    with pytest.raises(DataError, match="Demo --remove"):
+    with pytest.raises(DataError) as caught:
         Data.prepare_dataset(configuration(folder))
+    assert caught.value.code == "synthetic_and_real"
 
 
 def test_images_that_show_nothing_are_named_and_left_out(folder):

@@ -9,13 +9,13 @@ import pytest
 from Classes import Data
 from Classes.common import input_files, provenance
 from Classes.common.errors import DataError
-from Classes.dataset import discovery, grouping, held_out, overlapping_crops, tfrecords
+from Classes.dataset import crop_descriptors, discovery, grouping, held_out, tfrecords
 from tests.support import smears
 from tests.support.folders import configuration, put
 
 
 def picture(number, turns=0, mirrored=False):
-    """uint8 [64, 64, 3]: a picture of its own for each number, large enough to be recognised when it is turned."""
+    """uint8 [64, 64, 3]: a picture of its own for each number, large enough to be recognized when it is turned."""
     coarse = numpy.random.default_rng(number).integers(0, 255, (9, 9, 3), "uint8")
     image = numpy.asarray(PIL.Image.fromarray(coarse).resize((64, 64), PIL.Image.Resampling.BICUBIC))
     image = numpy.rot90(image, turns)
@@ -29,7 +29,7 @@ def add(folder, name, number, **change):
 @pytest.fixture(autouse=True)
 def no_search_for_crops(monkeypatch):
     """These pictures are noise, so that nearly all pairs would be aligned; test_overlapping_crops tests that search."""
-    monkeypatch.setattr(overlapping_crops, "describe", lambda picture: None)
+    monkeypatch.setattr(crop_descriptors, "describe", lambda picture: None)
 
 
 PATIENTS = 8

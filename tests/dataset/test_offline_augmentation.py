@@ -86,7 +86,7 @@ def test_an_equalised_view_uses_the_whole_range_and_keeps_the_hue():
     assert numpy.ptp(equalised @ numpy.array([0.299, 0.587, 0.114])) > 200
 
 
-def test_what_a_move_uncovers_has_the_background_colour():
+def test_what_a_move_uncovers_has_the_background_color():
     fill = (9, 250, 77)
     for name in ("shifted", "sheared", "rotated_05"):
         view = offline_augmentation.render_view(numpy.full((75, 75, 3), 128, "uint8"), name, 3, fill)
@@ -112,7 +112,7 @@ def test_the_twenty_rotations_are_twenty_angles():
     angles = []
     for seed in range(5):
         for number in range(1, 21):
-            matrix = offline_augmentation._affine_matrix(
+            matrix = offline_augmentation.affine_matrix(
                 "rotated", f"{number:02d}", numpy.random.default_rng([seed, number])
             )
             numpy.testing.assert_allclose(matrix[:, :2] @ matrix[:, :2].T, numpy.eye(2), atol=1e-12)
@@ -360,13 +360,13 @@ def test_the_script(folder, capsys):
     assert views(folder)
 
 
-@pytest.mark.parametrize("colour", [(240, 226, 218), (181, 190, 210), (255, 255, 255), (0, 0, 0)])
-def test_the_background_is_found_under_cells_and_noise(colour):
+@pytest.mark.parametrize("color", [(240, 226, 218), (181, 190, 210), (255, 255, 255), (0, 0, 0)])
+def test_the_background_is_found_under_cells_and_noise(color):
     generator = numpy.random.default_rng(1)
-    pixels = numpy.array(colour) + generator.normal(0, 3, (120, 90, 3))
-    pixels[:70] = numpy.array(colour) * 0.6  # more than half of the image are cells
+    pixels = numpy.array(color) + generator.normal(0, 3, (120, 90, 3))
+    pixels[:70] = numpy.array(color) * 0.6  # more than half of the image are cells
     pixels[80:84, :5] = 255
 
     found = color_stats.background_color(pixels.clip(0, 255).astype("uint8"))
 
-    assert numpy.abs(numpy.array(found) - colour).max() <= 4
+    assert numpy.abs(numpy.array(found) - color).max() <= 4

@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from Classes import Data
-from Classes.dataset import audit, discovery, overlapping_crops, perceptual_hash, synthetic_smears
+from Classes.dataset import audit, crop_descriptors, discovery, overlapping_crops, perceptual_hash, synthetic_smears
 from Classes.imaging import decode
 from tests.support import smears
 from tests.support.folders import configuration, manifest, put, sides
@@ -35,8 +35,8 @@ def crop(image, place, turn=0.0, mirrored=False, side=220, quality=60):
 
 def found(ones, others):
     """{(index, index)} of the pairs that are taken for crops of one picture."""
-    pairs = overlapping_crops.candidates(
-        [overlapping_crops.describe(each) for each in ones], [overlapping_crops.describe(each) for each in others]
+    pairs = crop_descriptors.candidates(
+        [crop_descriptors.describe(each) for each in ones], [crop_descriptors.describe(each) for each in others]
     )
     pairs = [(ones[one], others[other], (one, other)) for one, other in pairs]
     return {
@@ -73,19 +73,17 @@ def test_the_fingerprint_alone_misses_them(drawn):
 
 
 def test_the_bound_hides_no_pair(drawn, monkeypatch):
-    descriptors = [
-        overlapping_crops.describe(crop(image, place)) for image in drawn[:12] for place in ("left", "right")
-    ]
-    monkeypatch.setattr(overlapping_crops, "CANDIDATE", 0.45)
+    descriptors = [crop_descriptors.describe(crop(image, place)) for image in drawn[:12] for place in ("left", "right")]
+    monkeypatch.setattr(crop_descriptors, "CANDIDATE", 0.45)
     expected = set()
     for one, first in enumerate(descriptors):
         for other in range(one + 1, len(descriptors)):
             pairs = [(a, b) for a in first for b in descriptors[other]]
             alike = perceptual_hash.similarity(*(numpy.stack(each) for each in zip(*pairs, strict=True)))
             expected |= {(one, other)} if alike.max() >= 0.45 else set()
-    monkeypatch.setattr(overlapping_crops, "BLOCK", 7)
+    monkeypatch.setattr(crop_descriptors, "BLOCK", 7)
 
-    assert set(overlapping_crops.candidates(descriptors)) == expected
+    assert set(crop_descriptors.candidates(descriptors)) == expected
     assert len(expected) > 12
 
 
@@ -108,7 +106,7 @@ def test_round_cells_without_texture_are_not_taken_for_one():
 def test_no_picture_is_like_nothing(shape):
     flat = [numpy.full((*shape, 3), level, "uint8") for level in (0, 200, 255)]
     assert found(flat, flat) == set()
-    assert overlapping_crops.candidates([]) == []
+    assert crop_descriptors.candidates([]) == []
     assert all(overlapping_crops.correlation(image, image) == 0 for image in flat)
 
 
@@ -160,10 +158,10 @@ def audited(folder):
 def test_real_cells(shared):
     images = [decode.decode_image(path) for path in sorted(shared.glob("data/pbc/*/*.jpg"))]
     windows = [numpy.ascontiguousarray(image[40:320, 40:320]) for image in images]
-    descriptors = [overlapping_crops.describe(image) for image in windows]
+    descriptors = [crop_descriptors.describe(image) for image in windows]
     strangers = [
         pair
-        for pair in overlapping_crops.candidates(descriptors)
+        for pair in crop_descriptors.candidates(descriptors)
         if overlapping_crops.correlation(*(windows[i] for i in pair)) >= overlapping_crops.SAME
     ]
     assert strangers == []

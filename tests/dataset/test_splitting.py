@@ -60,7 +60,7 @@ def test_small_sets_are_brought_near_the_share_with_few_moves(count, size):
     for seed in range(30):
         groups = singles(count)
         sides = splitting.split_groups(groups, size, seed)
-        by_hash = {name: splitting.SPLITS[splitting._hash_to_unit_interval(name, seed) < size] for name in groups}
+        by_hash = {name: splitting.SPLITS[splitting.hash_to_unit_interval(name, seed) < size] for name in groups}
         moved = {name for name in groups if sides[name] != by_hash[name]}
         for name in ("0", "1"):
             mine = [group for group in groups if name in groups[group]]
@@ -72,9 +72,9 @@ def test_small_sets_are_brought_near_the_share_with_few_moves(count, size):
                 back = -1 if sides[here[0]] == "validation" else 1
                 assert abs(share(groups, sides, name) + back / len(mine) - size) > splitting.TOLERANCE
                 # And those whose numbers are nearest to the limit.
-                far = max(abs(splitting._hash_to_unit_interval(group, seed) - size) for group in here)
+                far = max(abs(splitting.hash_to_unit_interval(group, seed) - size) for group in here)
                 stayed = [group for group in mine if group not in moved and by_hash[group] == by_hash[here[0]]]
-                assert all(abs(splitting._hash_to_unit_interval(group, seed) - size) >= far for group in stayed)
+                assert all(abs(splitting.hash_to_unit_interval(group, seed) - size) >= far for group in stayed)
 
 
 @pytest.mark.parametrize("size", [0.01, 0.3, 0.99])

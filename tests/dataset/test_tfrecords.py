@@ -311,13 +311,13 @@ def test_ctrl_c_while_writing_leaves_the_former_shards(folder, monkeypatch):
 def test_the_renames_are_not_interrupted(folder, monkeypatch):
     chosen = configuration(folder, "Shards=2")
     tfrecords.write_shards(chosen, splits(folder), ABOUT)
-    publish = tfrecords._replace_shards
+    publish = tfrecords.replace_shards
 
     def interrupted(*arguments):
         signal.raise_signal(signal.SIGINT)
         publish(*arguments)
 
-    monkeypatch.setattr(tfrecords, "_replace_shards", interrupted)
+    monkeypatch.setattr(tfrecords, "replace_shards", interrupted)
     with pytest.raises(KeyboardInterrupt):
         tfrecords.write_shards(chosen, splits(folder, 20), ABOUT)
 

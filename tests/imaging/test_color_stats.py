@@ -1,4 +1,4 @@
-"""Colours: measured right, and only strange ones are remarked on."""
+"""Colors: measured right, and only strange ones are remarked on."""
 
 import json
 import types
@@ -44,7 +44,7 @@ def test_what_is_measured():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 700), (149, 151)])
-def test_any_shape_and_one_colour(shape):
+def test_any_shape_and_one_color(shape):
     image = numpy.full((*shape, 3), (10, 200, 30), "uint8")
 
     measured = color_stats.color_features(image)
@@ -101,7 +101,7 @@ def test_a_small_training_set_is_no_reason_to_remark_on_all():
     assert len(model.colours["anchors"]) == 6
 
 
-def test_no_images_and_cards_without_colours(smear):
+def test_no_images_and_cards_without_colors(smear):
     assert color_stats.fit_reference([]) is None
     assert color_stats.domain_shift_warning(smear[0], None) is None
     one = card(smear[:1])
@@ -139,7 +139,7 @@ def test_the_card_keeps_and_checks_them(tmp_path, smear):
     assert model_card.load_model_card(tmp_path / "again.json").colours == colours
     for damaged in ({"anchors": ["1 2 3"], "limit": 1}, {"anchors": [], "limit": 1}, {"limit": 3}, 7):
         model_card.write_model_card(tmp_path / "card.json", {**fields, "colours": damaged})
-        with pytest.raises(GraphError, match="colours"):
+        with pytest.raises(GraphError, match="colours"):  # the name of the field
             model_card.load_model_card(tmp_path / "card.json")
 
 
@@ -167,7 +167,7 @@ def test_of_the_training_split_without_views(tmp_path):
 
 @pytest.mark.slow
 def test_real_cells(shared):
-    """What is said in Colours of real cells: few remarks on what is alike, remarks on what is not."""
+    """What is said of the colors of real cells: few remarks on what is alike, remarks on what is not."""
     cells = sorted(shared.glob("data/pbc/[01]/*.jpg"))
     train = [network_input.InputSpec(299).decode_and_resize(path) for path in cells[::3]]
     others = [network_input.InputSpec(299).decode_and_resize(path) for path in cells[1::6]]

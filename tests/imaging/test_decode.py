@@ -28,8 +28,8 @@ def encoded(image, kind, **options):
     return buffer.getvalue()
 
 
-def flat(mode="RGB", colour=PATCH, size=(8, 6)):
-    return PIL.Image.new(mode, size, colour)
+def flat(mode="RGB", color=PATCH, size=(8, 6)):
+    return PIL.Image.new(mode, size, color)
 
 
 def noise(height, width, seed=0):
@@ -37,7 +37,7 @@ def noise(height, width, seed=0):
 
 
 def smooth(height, width):
-    """Soft colours, which JPEG keeps well."""
+    """Soft colors, which JPEG keeps well."""
     rows, columns = numpy.mgrid[:height, :width]
     waves = [120 + 90 * numpy.sin(rows / 9 + shift) * numpy.cos(columns / 11) for shift in (0, 1, 2)]
     return numpy.stack(waves, -1).astype("uint8")
@@ -172,7 +172,7 @@ def test_broken_camera_notes_do_not_cost_the_image():
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
 def test_first_frame_only(kind):
-    frames = [flat(colour=(250, 250, 250)), flat(colour=(0, 0, 0))]
+    frames = [flat(color=(250, 250, 250)), flat(color=(0, 0, 0))]
 
     loaded = decode.decode_image(encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True))
 
@@ -222,8 +222,9 @@ def test_jpeg_of_endless_scans():
     assert decode.decode_image(data).shape == (64, 64, 3)
     scan = data[data.rindex(b"\xff\xda") : -2]
 
-    with pytest.raises(ImageError, match="scans"):
+    with pytest.raises(ImageError) as caught:
         decode.decode_image(data[:-2] + 200 * scan + data[-2:])
+    assert caught.value.code == "damaged_image"
 
 
 @pytest.mark.parametrize(
@@ -250,16 +251,14 @@ def test_messages_name_the_file(tmp_path):
     (tmp_path / "cut.png").write_bytes(encoded(noise(50, 50), "PNG")[:2000])
     os.mkfifo(tmp_path / "pipe.png")
 
-    for name, words in [
-        ("empty.png", "empty"), ("missing.png", "No such file"), (".", "folder"), ("cut.png", "truncated"),
-        ("pipe.png", "device"), ("a\0b.png", "null"),
-    ]:  # fmt: skip
+    for name in ("empty.png", "missing.png", ".", "cut.png", "pipe.png", "a\0b.png"):
         with pytest.raises(ImageError) as caught:
             decode.decode_image(tmp_path / name)
         assert str(caught.value).startswith(f"{tmp_path / name}: ")
-        assert words in str(caught.value)
-    with pytest.raises(ImageError, match=r"^scan 7: the file is empty"):
+        assert caught.value.code == ("empty_file" if name == "empty.png" else "damaged_image")
+    with pytest.raises(ImageError, match=r"^scan 7: ") as caught:
         decode.decode_image(b"", name="scan 7")
+    assert caught.value.code == "empty_file"
 
 
 SEEDS = {
@@ -470,7 +469,7 @@ def rgb16(values):
     return imagecodecs.png_encode(values.astype("uint16"))
 
 
-def test_sixteen_bit_colour_png_of_its_full_range():
+def test_sixteen_bit_color_png_of_its_full_range():
     values = numpy.array([[[0, 257, 65535], [32896, 40000, 51400]]])
 
     assert decode.decode_image(rgb16(values)).tolist() == [[[0, 1, 255], [128, 156, 200]]]
@@ -491,7 +490,7 @@ def test_the_depth_that_a_png_states_counts():
     assert caught.value.code == "unknown_bit_depth"
 
 
-def test_sixteen_bit_png_with_a_transparent_colour_and_nothing_on_standard_error(capfd):
+def test_sixteen_bit_png_with_a_transparent_color_and_nothing_on_standard_error(capfd):
     values = numpy.random.default_rng(0).integers(0, 65536, (30, 33, 3))
     data = chunks(rgb16(values), b"tRNS", struct.pack(">HHH", *values[0, 0]))
     expected = numpy.rint(values / 257).astype("uint8")

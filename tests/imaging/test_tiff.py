@@ -51,7 +51,7 @@ GRAY = numpy.repeat(RGB8[..., :1], 3, 2)
 @pytest.mark.parametrize("compression", [None, "zlib", "lzw", "packbits", "lzma", "zstd"])
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("image", [RGB8, RGB16], ids=["8", "16"])
-def test_every_layout_of_colours(compression, planar, image):
+def test_every_layout_of_colors(compression, planar, image):
     stored = image if planar == "contig" else numpy.moveaxis(image, 2, 0)
     for byteorder in "<>":
         for options in ({}, {"tile": (16, 32)}, {"rowsperstrip": 7}):
