@@ -155,6 +155,7 @@ class _HeaderTimeout:
     sock: socket.socket
 
     def getresponse(self) -> Any:
+        """Return the response, or raise the connection's own error after `timeout` seconds."""
         timer = threading.Timer(self.timeout or 3600, self._shut_down)
         timer.daemon = True
         timer.start()
@@ -187,6 +188,7 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
 
 class _Adapter(requests.adapters.HTTPAdapter):
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """Use the connections above for both schemes."""
         super().init_poolmanager(*arguments, **options)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
@@ -204,7 +206,8 @@ class _Session(requests.Session):
             self.mount(scheme, _Adapter(max_retries=retries))
 
     def get_redirect_target(self, response: requests.Response) -> None:
-        return None
+        """Return no target, so that `requests` follows no redirect."""
+        return
 
 
 def _is_protocol_error(error: Any) -> bool:

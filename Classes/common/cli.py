@@ -146,10 +146,12 @@ class Parser(argparse.ArgumentParser):
     script = ""
 
     def format_help(self) -> str:
+        """Return the help, followed by the configuration keys that the script reads."""
         keys = f"\n{config_schema.describe_keys(self.script)}" if self.script else ""
         return super().format_help() + keys
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse options and positional arguments in any order; exit with 2 for an error."""
         args = list(sys.argv[1:] if args is None else args)
         if "--" in args:
             # What follows is a file name even if it begins with a dash; ./-a.png is the same file as -a.png.

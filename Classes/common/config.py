@@ -49,6 +49,7 @@ class Configuration:
 
     @property
     def logs(self) -> pathlib.Path:
+        """The folder of the log files."""
         return self.path("Logs")
 
     @property

@@ -1,7 +1,6 @@
 """What differs between file systems: flushing to disk, errors of network shares, folders that must exist."""
 
 import errno
-import functools
 import logging
 import os
 import pathlib
@@ -14,6 +13,9 @@ LACKING = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EI
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 log = logging.getLogger("Files")
+
+# (key or path, message) of the warnings that were logged.
+_warned: set[tuple[str | int, str]] = set()
 
 
 def make_folder(folder: str | os.PathLike[str]) -> None:
@@ -58,15 +60,9 @@ def fsync_path(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
-@functools.cache
-def _warned(key: str | int, message: str) -> list[bool]:
-    """Return one list per key and message; it is empty until the message is logged."""
-    return []
-
-
 def warn_once(message: str, path: str | os.PathLike[str], reason: str | None, key: int | None = None) -> None:
     """Log a warning once per key, or per path."""
-    told = _warned(key or str(path), message)
-    if not told:
-        told.append(True)
+    entry = (key or str(path), message)
+    if entry not in _warned:
+        _warned.add(entry)
         log.warning(message, path, reason)

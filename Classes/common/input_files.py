@@ -45,6 +45,7 @@ class Skipped:
         self._names: dict[str, list[str]] = collections.defaultdict(list)
 
     def add(self, reason: str, name: str) -> None:
+        """Add a file by its printable name; `reason` is one of REASONS."""
         self._names[reason].append(name)
 
     def __len__(self) -> int:

@@ -27,6 +27,7 @@ class _Formatter(logging.Formatter):
         self._tensorflow = logging.Formatter("%(levelname)s:%(name)s:%(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
         text = self._tensorflow.format(record) if record.name == "tensorflow" else super().format(record)
         return escape_control_chars(text)
 
@@ -35,6 +36,7 @@ class _TqdmHandler(logging.Handler):
     """Writes above a progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
         tqdm.tqdm.write(self.format(record), file=sys.stdout)
 
 
@@ -42,6 +44,7 @@ class _FileHandler(logging.handlers.RotatingFileHandler):
     """A log file that reports once that it cannot be written, for example on a full disk; the run continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 logging's name
+        """Stop writing to the file and say why."""
         reason = sys.exc_info()[1]
         root = logging.getLogger()
         root.removeHandler(self)

@@ -33,9 +33,11 @@ class AuditRecord(ImageRecord):
 
     @property
     def bytes_per_pixel(self) -> float:
+        """Size of the file per pixel, which shows a stronger compression of one class."""
         return self.size / (self.width * self.height)
 
     def measure(self, data: bytes, image: numpy.ndarray) -> None:
+        """Measure the image as ImageRecord does, and also its metadata, mean channels and colors."""
         ImageRecord.measure(self, data, image)
         self.mode, metadata = decode.metadata(data)
         self.metadata = (*metadata, len(self.mode))

@@ -32,22 +32,6 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
     by_name = {record.filename: record for record in records}
     limits = decode.decode_limits(configuration)
 
-    @functools.cache
-    def thumbnail(name: str) -> dict[str, Any]:
-        record = by_name.get(name)
-        if record is None:
-            return {"src": "", "size": ""}
-        size = f"{record.width}x{record.height}"
-        try:
-            image = PIL.Image.fromarray(decode.decode_image(record.path, limits, at_least=THUMBNAIL_SIDE))
-        except errors.ImageError:
-            return {"src": "", "size": size}
-        image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=85)
-        src = html.data_uri(file.getvalue(), "jpeg")
-        return {"src": src, "width": image.width, "height": image.height, "size": size}
-
     by_class: dict[str, list[AuditRecord]] = {}
     for record in sorted(records, key=lambda record: record.class_name):
         if record.class_name != TEST:
@@ -63,7 +47,7 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
         title="Data audit",
         folder=str(configuration.path("DatasetDir")),
         findings=findings,
-        thumbnail=thumbnail,
+        thumbnail=functools.cache(lambda name: _thumbnail(by_name.get(name), limits)),
         crossing_first=lambda found: sorted(found, key=lambda each: not any(each[key] for key in BORDERS)),
         borders=BORDERS,
         max_shown=MAX_SHOWN,
@@ -87,6 +71,22 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
         outliers=outliers + [(each["file"], f"mode {each['mode']}") for each in findings["odd_modes"]],
         left_out=left_out + [(name, ignored) for name in findings["ignored"]],
     )
+
+
+def _thumbnail(record: AuditRecord | None, limits: decode.DecodeLimits) -> dict[str, Any]:
+    """Return the image as a data URI with its size; `src` is empty if the image is unknown or cannot be read."""
+    if record is None:
+        return {"src": "", "size": ""}
+    size = f"{record.width}x{record.height}"
+    try:
+        image = PIL.Image.fromarray(decode.decode_image(record.path, limits, at_least=THUMBNAIL_SIDE))
+    except errors.ImageError:
+        return {"src": "", "size": size}
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    src = html.data_uri(file.getvalue(), "jpeg")
+    return {"src": src, "width": image.width, "height": image.height, "size": size}
 
 
 def _splits(counts: dict[str, int]) -> str:

@@ -39,7 +39,7 @@ def test_both_public_sets_are_found_and_the_rest_is_counted_in_one_line(tmp_path
 
     assert named(tmp_path) == ["Im001_1.tif", "c.webp", "a/UID_1_1_1_all.bmp"]
     (line,) = [record.getMessage() for record in caplog.records]
-    assert all(part in line for part in ("1 .xyc", "Im001_1.xyc", "__MACOSX"))
+    assert all(part in line for part in ("1 .xyc", "Im001_1.xyc"))
 
 
 def test_a_file_that_is_named_itself_is_taken_once_and_in_its_place(folder):
