@@ -66,7 +66,8 @@ class Message(str):
     def __new__(cls, template: str, /, **values: Any) -> "Message":
         # A number keeps its type, because a placeholder can have a format.
         kept = {
-            name: value if isinstance(value, (numbers.Number, str)) else _text(value) for name, value in values.items()
+            name: value if isinstance(value, (numbers.Number, str)) else text_of(value)
+            for name, value in values.items()
         }
         made = super().__new__(cls, template.format(**kept) if kept else template)
         made.template, made.values = template, kept
@@ -87,7 +88,7 @@ def join(separator: str, parts: Iterable[str]) -> Message:
 
 def localize(text: Any) -> str:
     """Return a Message, or an exception with one, in the current language; anything else as a text."""
-    text = _text(text)
+    text = text_of(text)
     if not isinstance(text, Message):
         return str(text)
     values = {name: localize(value) if isinstance(value, str) else value for name, value in text.values.items()}
@@ -169,7 +170,8 @@ def _catalogue(language: str) -> catalogues.NullTranslations:
     return catalogues.translation(DOMAIN, FOLDER, [language], fallback=True)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Return the Message of an exception, or a value as a text; `localize` can translate the result later."""
     if isinstance(value, BaseException) and len(value.args) == 1 and isinstance(value.args[0], Message):
         return value.args[0]
     return value if isinstance(value, str) else str(value)

@@ -10,6 +10,7 @@ from Classes import Helpers
 from Classes.common import input_files, known_classes, result_table, summary
 from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
+from Classes.common.translation import text_of
 from Classes.imaging import content_check, decode
 from Classes.inference import device_selection, image_review
 from Classes.inference.backend import InferenceBackend
@@ -72,7 +73,7 @@ def _classify_file(
         content_check.require_content(image, name)
     except ImageError as error:
         log.error("%s", error)
-        return {**row, "error": str(error)}
+        return {**row, "error": text_of(error)}
     log.info("Loaded test image %s", name)
     log.info("%s %s detection started.", SYSTEM_NAME, backend.name)
     start = time.perf_counter()

@@ -29,7 +29,10 @@ def serve(configuration: Configuration) -> int:
     # The API is English, whichever thread answers; this thread prints in the language of the reader.
     with translation.use_language(configuration.language):
         translation.set_language(translation.ENGLISH)
-        return _serve(configuration)
+        try:
+            return _serve(configuration)
+        finally:
+            translation.set_language(configuration.language)
 
 
 def _serve(configuration: Configuration) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 from Classes.common import translation
 from Classes.serving import access_control
-from tests.support import services
+from tests.support import servers, services
 
 SPANISH = {"Accept-Language": "es-ES,es;q=0.9"}
 
@@ -107,3 +107,15 @@ def test_the_api_is_english(client, spanish_system, method, path, body, key):
     translation.set_language("en")
 
     assert spanish == send({})
+
+
+@pytest.mark.slow
+def test_a_server_on_a_spanish_system(tmp_path):
+    with servers.running(tmp_path, LC_ALL="es_ES.UTF-8") as server:
+        status, answer = servers.request(server.port, body=b"not an image", **SPANISH)[:2]
+        failed = servers.run(tmp_path, f"Port={server.port}", LC_ALL="es_ES.UTF-8")
+
+    # The API is English, the pages and the terminal are not.
+    assert (status, answer["code"]) == (415, "not_an_image")
+    assert answer["message"].startswith("the image: not a supported image")
+    assert "la dirección ya está en uso" in failed.stderr
