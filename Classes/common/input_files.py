@@ -6,6 +6,7 @@ import os
 import pathlib
 from collections.abc import Collection, Iterable
 
+from Classes.common import translation
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.common.translation import Message
@@ -23,12 +24,12 @@ INNER_EXTENSIONS = (
 )  # fmt: skip
 
 # Reasons why a file is skipped, in the order in which `Skipped` reports them.
-EXTENSION = "with another extension"
-NESTED = "in a sub-folder of a class folder"
-LOOSE = "outside the class folders"
-SYSTEM = "hidden or of the system"
-SPECIAL = "a broken link or no file"
-CLOSED = "in a folder that cannot be opened"
+EXTENSION = Message("with another extension")
+NESTED = Message("in a sub-folder of a class folder")
+LOOSE = Message("outside the class folders")
+SYSTEM = Message("hidden or of the system")
+SPECIAL = Message("a broken link or no file")
+CLOSED = Message("in a folder that cannot be opened")
 REASONS = (EXTENSION, NESTED, LOOSE, SYSTEM, SPECIAL, CLOSED)
 
 # In every folder that a server captures images into, see upload_store.
@@ -63,15 +64,19 @@ class Skipped:
     def __str__(self) -> str:
         return self.describe(REASONS)
 
-    def describe(self, reasons: Collection[str]) -> str:
+    def describe(self, reasons: Collection[str]) -> Message:
         """Counts and an example per reason, such as "9 with another extension (9 .xyc; for example a/Im001_1.xyc)"."""
         parts = []
         for reason in REASONS:
             names = sorted(self._names[reason])
             if names and reason in reasons:
-                kinds = extensions(names) + "; " if reason == EXTENSION else ""
-                parts.append(f"{len(names)} {reason} ({kinds}for example {names[0]})")
-        return ", ".join(parts)
+                counts = {"count": len(names), "reason": reason, "example": names[0]}
+                if reason == EXTENSION:
+                    kinds = extensions(names)
+                    parts.append(Message("{count} {reason} ({kinds}; for example {example})", kinds=kinds, **counts))
+                else:
+                    parts.append(Message("{count} {reason} (for example {example})", **counts))
+        return translation.join(", ", parts)
 
     def report(self, log: logging.Logger, folder: os.PathLike) -> None:
         """Log the counts: a warning, and an information for hidden files, which nobody put there as images."""
@@ -80,11 +85,12 @@ class Skipped:
                 log.log(level, "Skipped files in %s: %s.", display_path(folder), described)
 
 
-def extensions(names: Iterable[str]) -> str:
+def extensions(names: Iterable[str]) -> Message:
     """How often files have each extension, such as "108 .xyc, 1 without extension"."""
-    counts = collections.Counter(pathlib.PurePath(name).suffix.lower() or "without extension" for name in names)
-    more = ", …" if len(counts) > MOST else ""
-    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common(MOST)) + more
+    without = Message("without extension")
+    counts = collections.Counter(pathlib.PurePath(name).suffix.lower() or without for name in names)
+    parts = [Message("{count} {kind}", count=count, kind=kind) for kind, count in counts.most_common(MOST)]
+    return translation.join(", ", [*parts, "…"] if len(counts) > MOST else parts)
 
 
 def has_image_extension(configuration: Configuration, path: pathlib.Path) -> bool:
@@ -188,14 +194,14 @@ def find_inputs(
     log = logging.getLogger("Sources")
     paths = [pathlib.Path(source) for source in sources] or [configuration.path("TestImagePath")]
     found: dict[pathlib.Path, None] = {}
-    reasons: list[str] = []
+    reasons: list[Message] = []
     left_out: list[tuple[str, str]] = []
     for source in paths:
         if source.is_dir():
             images, skipped = walk(configuration, source)
             found.update((path, None) for path in images)
             skipped.report(log, source)
-            reasons += [str(skipped)] * bool(skipped)
+            reasons += [skipped.describe(REASONS)] * bool(skipped)
             left_out += [(display_path(source / name), why) for why, name in skipped.items() if why != SYSTEM]
         elif source.exists():
             found[source] = None
@@ -211,7 +217,7 @@ def find_inputs(
                 "{where}: {found}. Put images ({accepted}) named like Im047_0.jpg (_0 healthy, _1 ALL) there, or name "
                 "a FILE-OR-FOLDER after the command",
                 where=where,
-                found=Message("found no image, only skipped files: {files}", files=", ".join(reasons))
+                found=Message("found no image, only skipped files: {files}", files=translation.join(", ", reasons))
                 if reasons
                 else Message("found no image"),
                 accepted=accepted(configuration),

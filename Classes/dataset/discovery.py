@@ -93,7 +93,7 @@ def _no_images_message(
 ) -> translation.Message:
     found = Message("contains no images")
     if len(skipped):
-        found = Message("contains no images, only other files: {files}", files=skipped)
+        found = Message("contains no images, only other files: {files}", files=skipped.describe(input_files.REASONS))
     archives = [name for name in skipped.names if name.lower().endswith(ARCHIVES)]
     put = Message(
         "Put images ({accepted}) into {healthy} (healthy) and {leukemic} (leukemic), or create synthetic ones with "
