@@ -12,8 +12,6 @@ from typing import Any
 from Classes.common import file_system, provenance
 from Classes.serving.predictor import PredictionResult
 
-FILE_NAME = "History.sqlite3"
-
 # Seconds between two deletions of old rows.
 _PURGE_INTERVAL = 3600
 
@@ -32,15 +30,15 @@ class ResultHistory:
     SQLite writes without waiting for the disk: a power failure may lose the last rows, but never damages the file.
 
     Args:
-      folder: holds the file; created if it is missing.
+      path: the file; its folder is created if it is missing. Several servers can share it.
       days: age in days at which rows are deleted.
     Raises:
       OSError: the file cannot be created, or is not a database.
     """
 
-    def __init__(self, folder: pathlib.Path, days: int):
-        file_system.make_folder(folder)
-        self._path, self._days, self._lock = folder / FILE_NAME, days, threading.Lock()
+    def __init__(self, path: pathlib.Path, days: int):
+        file_system.make_folder(path.parent)
+        self._path, self._days, self._lock = path, days, threading.Lock()
         # Only the owner may read which results a laboratory got.
         os.close(os.open(self._path, os.O_CREAT, 0o600))
         self._next_purge, self._failed = 0.0, False

@@ -13,7 +13,7 @@ from Classes.common.translation import Message
 from Classes.inference import device_selection, model_card
 from Classes.serving import access_control, app, http_server, mqtt, ports, request_origin
 from Classes.serving.access_log import AccessLog
-from Classes.serving.history import FILE_NAME, ResultHistory
+from Classes.serving.history import ResultHistory
 from Classes.serving.prediction_service import PredictionService
 from Classes.serving.upload_store import UploadStore
 
@@ -118,13 +118,14 @@ def _open_access_log(configuration: Configuration) -> AccessLog | None:
 def _open_history(configuration: Configuration) -> ResultHistory | None:
     if not configuration["HistoryDays"]:
         return None
+    path = configuration.path("HistoryFile")
     try:
-        return ResultHistory(configuration.logs, configuration["HistoryDays"])
+        return ResultHistory(path, configuration["HistoryDays"])
     except OSError as error:
         raise ConfigurationError(
             Message(
-                "{logs}: {reason}. Move the file away, or set HistoryDays=0.",
-                logs=configuration.logs / FILE_NAME,
+                "{path}: {reason}. Move the file away, change HistoryFile, or set HistoryDays=0.",
+                path=path,
                 reason=system_reason(error),
             ),
             code="history_unusable",

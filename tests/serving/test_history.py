@@ -8,6 +8,7 @@ import pytest
 from Classes.serving import access_control, history
 from tests.support import services
 
+FILE = "Logs/History.sqlite3"
 ALL_KEY, WARD_KEY, LAB_KEY = "0" * 20, "1" * 20, "2" * 20
 
 
@@ -18,7 +19,7 @@ def client(tmp_path):
         tmp_path,
         "HistoryDays=30",
         keys=access_control.ApiKeys(keys),
-        history=history.ResultHistory(tmp_path / "Logs", 30),
+        history=history.ResultHistory(tmp_path / FILE, 30),
     )
     yield found
     found.service.close()
@@ -109,22 +110,22 @@ def test_old_rows_are_deleted(client, tmp_path):
     classify(client, 30, WARD_KEY)
     client.service.history.close()
     old = (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=31)).isoformat()
-    with sqlite3.connect(tmp_path / "Logs" / history.FILE_NAME) as database:
+    with sqlite3.connect(tmp_path / FILE) as database:
         database.execute("UPDATE results SET time = ? WHERE id = 1", (old,))
 
-    kept = history.ResultHistory(tmp_path / "Logs", 30)
+    kept = history.ResultHistory(tmp_path / FILE, 30)
 
     assert [row["id"] for row in kept.read(10)] == [2]
     kept.close()
 
 
 def test_only_the_owner_can_read_the_file(client, tmp_path):
-    assert (tmp_path / "Logs" / history.FILE_NAME).stat().st_mode & 0o077 == 0
+    assert (tmp_path / FILE).stat().st_mode & 0o077 == 0
 
 
 def test_a_full_disk_costs_the_history_but_no_answer(client, tmp_path):
     # A trigger stands for the disk: every insertion fails as it would there.
-    with sqlite3.connect(tmp_path / "Logs" / history.FILE_NAME) as database:
+    with sqlite3.connect(tmp_path / FILE) as database:
         database.execute("CREATE TRIGGER full BEFORE INSERT ON results BEGIN SELECT RAISE(ABORT, 'disk full'); END")
 
     assert classify(client, 220, WARD_KEY)["verdict"] == "ALL detected"
@@ -132,10 +133,10 @@ def test_a_full_disk_costs_the_history_but_no_answer(client, tmp_path):
 
 
 def test_a_file_that_is_no_database(tmp_path):
-    (tmp_path / history.FILE_NAME).write_text("no database, but long enough to have a header " * 10)
+    (tmp_path / "History").write_text("no database, but long enough to have a header " * 10)
 
     with pytest.raises(OSError):
-        history.ResultHistory(tmp_path, 30)
+        history.ResultHistory(tmp_path / "History", 30)
 
 
 def test_the_access_log_has_the_name_of_the_key(tmp_path):
@@ -150,3 +151,13 @@ def test_the_access_log_has_the_name_of_the_key(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "Logs" / "Access.log").read_text().splitlines()]
     assert [(line["status"], line["key"]) for line in lines] == [(200, "ward-3"), (401, None)]
     client.service.close()
+
+
+def test_two_servers_share_a_file(client, tmp_path):
+    other = services.client(tmp_path / "other", history=history.ResultHistory(tmp_path / FILE, 30))
+
+    classify(client, 220, WARD_KEY)
+    classify(other, 30, WARD_KEY)
+
+    assert [row["verdict"] for row in rows(client, ALL_KEY)] == ["ALL not detected", "ALL detected"]
+    other.service.close()
