@@ -1,9 +1,11 @@
 #!/bin/sh
 # Install the toolkit into .venv and run it.
 #
+#   sh Setup.sh Demo     try the page in a minute: a demo model and practice images, without TensorFlow
 #   sh Setup.sh          install the packages, download the pretrained weights
 #   sh Setup.sh Run      also run Data.py, Trainer.py, Validation.py and Classifier.py
 #   sh Setup.sh Test     install and run the tests; further arguments go to pytest
+#   sh Setup.sh --help   explain these words, which can be written in any case
 #
 # If it was edited on Windows, remove the carriage returns with: sed -i 's/\r//' Setup.sh
 set -eu
@@ -18,14 +20,40 @@ demo_settings="$demo_settings --set EpochsBeforeDecay=3 --set LearningRateDecay=
 
 say() { printf '%s\n' "$*"; }
 
+# Print a word in lower case, with no other program, because PATH may have none yet.
+lower() {
+    case $1 in
+    [Rr][Uu][Nn]) say run ;;
+    [Tt][Ee][Ss][Tt]) say test ;;
+    [Dd][Ee][Mm][Oo]) say demo ;;
+    [Hh][Ee][Ll][Pp]) say help ;;
+    *) say "$1" ;;
+    esac
+}
+
 fail() {
     say "Error: $*" >&2
     exit 1
 }
 
+usage="usage: sh Setup.sh [Demo | Run | Test [pytest options]]"
+
 usage() {
-    say "usage: sh Setup.sh [Run | Test [pytest options]]" >&2
+    say "$usage" >&2
+    say "sh Setup.sh --help explains each word." >&2
     exit 2
+}
+
+help() {
+    say "$usage"
+    say ""
+    say "  (no word)  install all packages and download the pretrained weights"
+    say "  Demo       install what the page needs, start it with a demo model, open it"
+    say "  Run        install all, prepare the images, train, evaluate and classify"
+    say "  Test       install all and run the tests; further arguments go to pytest"
+    say ""
+    say "The words can be written in any case. Everything is installed into $venv."
+    say "Demo needs no TensorFlow and about a minute; the others need some minutes more."
 }
 
 is_supported() {
@@ -59,18 +87,37 @@ make_venv() {
 
 # Whether the same pinned versions were installed before and every package is still there.
 is_installed() {
+    needed=cli.TRAINING+cli.SERVER
+    [ "$1" != requirements-serving.txt ] || needed=cli.SERVER
     [ -f "$venv/$1.done" ] && cat Required/requirements*.txt | cmp -s - "$venv/$1.done" &&
-        "$python" -c 'import sys; from Classes.common import cli; sys.exit(bool(cli.missing_packages(cli.TRAINING + cli.SERVER + cli.CLIENT)))'
+        "$python" -c "import sys; from Classes.common import cli; sys.exit(bool(cli.missing_packages($needed+cli.CLIENT)))"
 }
 
+run_pip() { "$python" -m pip install --disable-pip-version-check "$@"; }
+
+# Show pip's own progress. The terminal cuts its long lines meanwhile, instead of wrapping them.
+install_visibly() {
+    trap 'printf "\033[?7h\033[?25h"' EXIT
+    trap 'exit 130' INT
+    printf '\033[?7l'
+    if run_pip --requirement "Required/$1" --log Logs/Setup.log; then code=0; else code=$?; fi
+    printf '\033[?7h'
+    trap - EXIT INT
+    return "$code"
+}
+
+# Install a file of Required, unless that was done before. $2: how long that takes.
 install() {
     if is_installed "$1"; then
         return
     fi
     mkdir -p Logs
-    say "Installing Required/$1 into $venv; the first run takes some minutes."
-    "$python" -m pip install --quiet --disable-pip-version-check --requirement "Required/$1" 2>Logs/Setup.log ||
-        fail "pip could not install Required/$1, see Logs/Setup.log; check the network connection and the free disk space"
+    say "Installing Required/$1; this takes $2."
+    if [ -t 1 ]; then
+        install_visibly "$1"
+    else
+        run_pip --quiet --requirement "Required/$1" 2>Logs/Setup.log
+    fi || fail "pip could not install Required/$1, see Logs/Setup.log; check the network connection and the free disk space"
     cat Required/requirements*.txt >"$venv/$1.done"
 }
 
@@ -87,45 +134,53 @@ images() (
 main_job() {
     data=$("$python" -c 'from Classes import Helpers; print(Helpers.load_config().path("DatasetDir"))')
     captured=$("$python" -c 'from Classes import Helpers; print(Helpers.load_config().path("CaptureDir"))')
+    # Until the last script, none of them says what to do next.
+    export ALL_SETUP_STEP=middle
     [ -n "$(images)" ] || "$python" Data.py Demo
     settings=
     if [ "$weights" = none ] && [ -z "$(images 'Synthetic_*')" ]; then
         settings=$demo_settings
-        say "No real images and no pretrained weights: training with $settings."
+        say "No pretrained weights: training a small network for some minutes."
     fi
     "$python" Data.py
     # shellcheck disable=SC2086 # several words
     "$python" Trainer.py $settings
     "$python" Validation.py
-    "$python" Classifier.py
+    ALL_SETUP_STEP=last "$python" Classifier.py
 }
 
 main() {
     CDPATH='' cd -- "$(dirname -- "$0")"
-    job=${1-}
+    job=$(lower "${1-}")
     [ $# -eq 0 ] || shift
     case $job in
-    Test) ;;
-    "" | Run) [ $# -eq 0 ] || usage ;;
+    test) ;;
+    "" | run | demo) [ $# -eq 0 ] || usage ;;
+    help | -h | --help) help && exit ;;
     *) usage ;;
     esac
     make_venv
-    if nvidia-smi >/dev/null 2>&1; then
-        install requirements-cuda.txt
-    else
-        install requirements.txt
+    if [ "$job" = demo ]; then
+        is_installed requirements.txt || install requirements-serving.txt "about a minute"
+        exec "$python" Server.py --demo --open
     fi
-    if [ "$job" = Test ]; then
-        install requirements-dev.txt
+    if nvidia-smi >/dev/null 2>&1; then
+        install requirements-cuda.txt "some minutes"
+    else
+        install requirements.txt "some minutes"
+    fi
+    if [ "$job" = test ]; then
+        install requirements-dev.txt "some minutes"
         # Two processes, since a test mostly waits or uses one core.
         exec "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
     fi
     weights=there
     "$python" -m Classes.networks.download_weights || weights=none
-    if [ "$job" = Run ]; then
+    if [ "$job" = run ]; then
         main_job
     else
-        say "Ready. Next: sh Setup.sh Run, or put your images into Model/Data/0 and Model/Data/1 and run python3 Data.py"
+        say "Ready. Next: sh Setup.sh Run"
+        say "Or put your images into Model/Data/0 and Model/Data/1 and run python3 Data.py"
     fi
 }
 

@@ -6,10 +6,11 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from Classes.common import input_files, locks, provenance
+from Classes.common import input_files, locks, provenance, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
 from Classes.dataset import (
     discovery,
     grouping,
@@ -174,6 +175,12 @@ def _report(configuration: Configuration, manifest: tfrecords.Manifest, about: d
     _report_patients(about["proof"]["patients"], manifest.synthetic)
     log.info("Completed sorting data!")
     log.info("Next: python3 Trainer.py")
+    sizes = {split: len(manifest.splits[split]) for split in splitting.SPLITS}
+    terminal.show_end(
+        _("Prepared {train} images for training and {validation} for validation.").format(**sizes),
+        [(_("Manifest"), tfrecords.manifest_path(configuration))],
+        "python3 Trainer.py",
+    )
 
 
 def _report_patients(counts: Mapping[str, Mapping[str, int]], synthetic: bool) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 from Classes import Helpers
 from Classes.client.connection import Sender
 from Classes.client.response import MAX_TEXT_LENGTH
-from Classes.common import input_files, known_classes, result_table, summary
+from Classes.common import image_lines, input_files, known_classes, logs, result_table, summary
 from Classes.common.config import Configuration
 from Classes.common.errors import escape_control_chars
+from Classes.common.translation import gettext as _
 
 # Seconds for the transmission, in addition to the server's request timeout.
 TIMEOUT_MARGIN = 5
@@ -71,9 +72,13 @@ def send_images(
     if any(result.get("synthetic") for _, result in results):
         log.warning(Helpers.SYNTHETIC)
     result_table.write_tables(rows, _model_fields(results), csv_path, json_path, log)
-    result_table.log_summary(rows, summary.summarize(rows, len(files), skipped, known.note), log)
+    found = summary.summarize(rows, len(files), skipped, known.note)
+    result_table.log_summary(rows, found, log)
+    tables = [(_("Table"), csv_path), (_("JSON"), json_path)]
+    # The server's page has the same results as pictures.
+    image_lines.show_summary(found, tables, f"{server or server_url(configuration)}/")
     if interrupt is not None:
-        log.warning("%d of %d images were not sent", len(files) - len(results), len(files))
+        log.warning("%d of %d images were not sent", len(files) - len(results), len(files), extra=logs.LOG_ONLY)
         raise interrupt
     return 1 if any(row["error"] for row in rows) else 0
 
@@ -97,13 +102,13 @@ def _send_all(
     pool = concurrent.futures.ThreadPoolExecutor(concurrency)
     try:
         futures = {pool.submit(sender.send, path): path for path in files}
-        with Helpers.progress(total=len(files), desc="Sending", unit="image") as bar:
+        with image_lines.ImageLines(map(str, files)) as lines:
             for future in concurrent.futures.as_completed(futures):
                 path = futures[future]
                 results[path] = result = _future_result(path, future)
-                bar.update()
+                lines.show(path.name, result)
                 if "error" in result:
-                    log.error("%s", result["error"])
+                    log.error("%s", result["error"], extra=logs.LOG_ONLY)
                 else:
                     log.info("%s: %s", input_files.display_path(path), result["message"])
     except KeyboardInterrupt as error:

@@ -17,13 +17,14 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
-from Classes.common import config_schema, error_messages, interrupts, provenance, translation
+from Classes.common import config_schema, error_messages, interrupts, provenance, terminal, translation
 from Classes.common.errors import ALLError, escape_control_chars
 from Classes.common.paths import PROJECT
 from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
 
-SERVING = ("imagecodecs", "jsonschema", "numpy", "openvino", "PIL", "tifffile", "tqdm")
-CLIENT = ("jsonschema", "requests", "tqdm", "urllib3")
+SERVING = ("imagecodecs", "jsonschema", "numpy", "openvino", "PIL", "rich", "tifffile")
+CLIENT = ("jsonschema", "requests", "rich", "urllib3")
 # Without paho, which only a server with a broker (MqttBroker) needs.
 SERVER = (*SERVING, "flask", "prometheus_client", "waitress", "werkzeug")
 TRAINING = (
@@ -115,6 +116,7 @@ def import_tensorflow() -> None:
 
     It writes them to the process's standard error before its log level takes effect. Real failures are exceptions.
     """
+    terminal.say(_("Loading TensorFlow…"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Weights are only read, and HDF5 refuses files on a network share without locks.
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
@@ -134,7 +136,7 @@ def import_tensorflow() -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that accepts options anywhere, also between a command and its files.
+    """A parser that accepts options anywhere, also between a command and its files, and shows on a terminal the start.
 
     `argparse` itself fills all positional arguments at the first one, so that `Send --csv out.csv Slides/` is an error
     (https://github.com/python/cpython/issues/59317).
@@ -157,7 +159,12 @@ class Parser(argparse.ArgumentParser):
             # What follows is a file name even if it begins with a dash; ./-a.png is the same file as -a.png.
             start = args.index("--") + 1
             args[start:] = [f"./{text}" if text.startswith("-") else text for text in args[start:]]
-        return self.parse_intermixed_args(args, namespace)
+        options = self.parse_intermixed_args(args, namespace)
+        if self.script:
+            terminal.set_plain(options.plain)
+            # Before the script imports its packages, which takes seconds.
+            terminal.show_start(self.script)
+        return options
 
 
 class _Version(argparse.Action):
@@ -180,6 +187,9 @@ def base_parser(description: str | None, script: str = "", device: bool = False)
     options = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.script = script
     options.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    options.add_argument(
+        "--plain", action="store_true", help="print log lines also on a terminal, as if the output went to a file"
+    )
     group = options.add_argument_group("configuration")
     group.add_argument("--confs", metavar="PATH", help="configuration file (default: Required/confs.json)")
     group.add_argument(
@@ -261,7 +271,11 @@ def _stopped(guard: interrupts.SignalGuard) -> int:
 
 def _print_error(error: Exception) -> int:
     message, code = error_messages.error_message(error)
-    print(f"Error: {escape_control_chars(translation.localize(message))}", file=sys.stderr)
+    text = escape_control_chars(translation.localize(message))
+    if terminal.is_active() and sys.stderr.isatty():
+        terminal.say(_("Error: {text}").format(text=text), "bold red")
+    else:
+        print(f"Error: {text}", file=sys.stderr)
     return code
 
 

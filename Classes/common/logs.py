@@ -4,19 +4,21 @@ import contextlib
 import logging
 import logging.handlers
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable
 from typing import Any
 
-import tqdm
-
-from Classes.common import file_system, interrupts, output_targets, translation
+from Classes.common import file_system, output_targets, progress_bar, terminal, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import escape_control_chars
+from Classes.common.translation import gettext as _
 
 # Loggers whose debug lines go to the file only.
 DEBUG_LOGGERS = ("Movidius", "Trainer")
 
 MAX_BYTES = 10 << 20
+
+# `log.warning(…, extra=LOG_ONLY)`: not on a terminal, which shows the same in its own form.
+LOG_ONLY = {"log_only": True}
 
 
 class _Formatter(logging.Formatter):
@@ -32,12 +34,21 @@ class _Formatter(logging.Formatter):
         return escape_control_chars(text)
 
 
-class _TqdmHandler(logging.Handler):
-    """Writes above a progress bar instead of through it."""
+class _OutputHandler(logging.Handler):
+    """Writes the historic lines to standard output, or shows warnings and errors on a terminal.
+
+    What else a terminal shows is not in the log but in calls of terminal.py.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
-        tqdm.tqdm.write(self.format(record), file=sys.stdout)
+        if not terminal.is_active():
+            print(self.format(record), file=sys.stdout)
+        elif record.levelno >= logging.WARNING and not getattr(record, "log_only", False):
+            text = record.getMessage() if record.args else translation.localize(record.msg)
+            severe = record.levelno >= logging.ERROR
+            form = _("Error: {text}") if severe else _("Warning: {text}")
+            terminal.say(form.format(text=escape_control_chars(text)), "red" if severe else "yellow")
 
 
 class _FileHandler(logging.handlers.RotatingFileHandler):
@@ -63,7 +74,7 @@ def start_log(configuration: Configuration, name: str) -> logging.Logger:
       name: the script, such as "Trainer"; also the name of the logger that is returned.
     """
     translation.set_language(configuration.language)
-    handlers: list[logging.Handler] = [_TqdmHandler()]
+    handlers: list[logging.Handler] = [_OutputHandler()]
     problem = None
     try:
         file_system.make_folder(configuration.logs)
@@ -91,15 +102,6 @@ def start_log(configuration: Configuration, name: str) -> logging.Logger:
     return log
 
 
-def progress(iterable: Iterable | None = None, **options: Any) -> tqdm.tqdm:
-    """Return a progress bar with the time left; it is silent if the output is not a terminal."""
-    if iterable is not None:
-        options.setdefault("total", len(iterable) if isinstance(iterable, Sized) else None)
-        iterable = _until_interrupted(iterable)
-    return tqdm.tqdm(iterable, disable=None, dynamic_ncols=True, leave=False, **options)
-
-
-def _until_interrupted(iterable: Iterable) -> Iterator:
-    for each in iterable:
-        interrupts.check()
-        yield each
+def progress(iterable: Iterable | None = None, **options: Any) -> progress_bar.ProgressBar:
+    """Return a progress bar with the time left, see ProgressBar; it is silent if the output is not a terminal."""
+    return progress_bar.ProgressBar(iterable, **options)

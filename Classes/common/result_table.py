@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from Classes import Helpers
-from Classes.common import atomic_files, errors, json_files, output_targets, translation
+from Classes.common import atomic_files, errors, json_files, logs, output_targets, translation
 from Classes.common.errors import ConfigurationError
 from Classes.common.summary import Summary
 from Classes.common.translation import Message
@@ -34,9 +34,9 @@ def new_row(name: str, truth: str | None, classes: Sequence[str]) -> Row:
 def log_warnings(row: Row, log: logging.Logger) -> None:
     """Log one line for each reason why a person should check the image of a filled row."""
     if row["uncertain"]:
-        log.warning("%s: uncertain; a person should look at this image", row["file"])
+        log.warning("%s: uncertain; a person should look at this image", row["file"], extra=logs.LOG_ONLY)
     if row["remark"]:
-        log.warning("%s: %s", row["file"], row["remark"])
+        log.warning("%s: %s", row["file"], row["remark"], extra=logs.LOG_ONLY)
 
 
 def log_summary(rows: Sequence[Row], summary: Summary, log: logging.Logger) -> None:
@@ -64,13 +64,15 @@ def log_summary(rows: Sequence[Row], summary: Summary, log: logging.Logger) -> N
         log.info("%d images uncertain; of the other %d, %d correct", uncertain, len(rest), sum(rest))
     shifted = sum(bool(row["remark"]) for row in rows)
     if shifted:
-        log.warning("%d images differ in color from the training images; they are named above", shifted)
+        log.warning(
+            "%d images differ in color from the training images; they are named above", shifted, extra=logs.LOG_ONLY
+        )
     unlabelled = sum(row["truth"] is None and not row["error"] for row in rows)
     if unlabelled and judged:
         log.info("%d images without a class in their name were classified and not counted", unlabelled)
     failed = sum(bool(row["error"]) for row in rows)
     if failed:
-        log.error("%d images have no result; they are named above", failed)
+        log.error("%d images have no result; they are named above", failed, extra=logs.LOG_ONLY)
     with translation.use_language(translation.ENGLISH):
         for line in summary.lines():
             log.info("%s", line)

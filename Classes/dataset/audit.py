@@ -11,8 +11,10 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files, input_files, json_files, locks, provenance
+from Classes.common import atomic_files, input_files, json_files, locks, provenance, terminal
 from Classes.common.config import Configuration
+from Classes.common.translation import gettext as _
+from Classes.common.translation import ngettext
 from Classes.dataset import (
     audit_report,
     discovery,
@@ -82,6 +84,11 @@ def audit_dataset(configuration: Configuration, strict: bool = False) -> int:
         log.warning("%s: %s", problem["title"], problem["text"])
     log.info("%d images audited, %d findings.", len(records), len(findings["problems"]))
     log.info("Wrote %s and Data.json", folder / "Data.html")
+    count = len(findings["problems"])
+    result = ngettext("{images} images audited, {count} finding.", "{images} images audited, {count} findings.", count)
+    terminal.show_end(
+        result.format(images=len(records), count=count), [(_("Audit"), folder / "Data.html")], "python3 Data.py"
+    )
     return 1 if strict and findings["problems"] else 0
 
 

@@ -14,6 +14,7 @@ import numpy
 from Classes.common import logs, parallel
 from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
+from Classes.common.translation import gettext as _
 from Classes.dataset import crop_descriptors, discovery, grouping, perceptual_hash
 from Classes.imaging import color_stats, content_check, decode, network_input
 
@@ -139,7 +140,7 @@ def decode_all(
 
     records: list[Record] = []
     unreadable = []
-    with logs.progress(total=len(images), desc="Images", unit="image") as bar:
+    with logs.progress(total=len(images), desc=_("Images"), unit="image") as bar:
         for found in parallel.map_threads(read, images, configuration.workers):
             bar.update()
             if isinstance(found, dict):
@@ -163,7 +164,7 @@ def drop_exact_duplicates(records: Iterable[ImageRecord]) -> tuple[list[ImageRec
     """
     kept: list[ImageRecord] = []
     duplicates = []
-    for _, copies in itertools.groupby(records, key=lambda record: record.sha256):
+    for _sha256, copies in itertools.groupby(records, key=lambda record: record.sha256):
         first, *others = copies
         kept.append(first)
         duplicates += [{"file": copy.filename, "of": first.filename} for copy in others]

@@ -14,10 +14,11 @@ import PIL.ImageFilter
 import PIL.ImageOps
 
 from Classes import Data
-from Classes.common import atomic_files, input_files, locks, logs, parallel, temp_files
+from Classes.common import atomic_files, input_files, locks, logs, parallel, temp_files, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, ImageError
 from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
 from Classes.dataset import discovery, grouping
 from Classes.dataset.image_records import ImageRecord
 from Classes.imaging import color_stats, decode
@@ -202,7 +203,7 @@ def _write_missing(configuration: Configuration, work: Sequence[tuple[ImageRecor
             atomic_files.write_atomic(paths[name], content.getvalue())
         return len(names), len(missing)
 
-    with logs.progress(total=len(work), desc="Views", unit="view") as bar:
+    with logs.progress(total=len(work), desc=_("Views"), unit="view") as bar:
         for done, written in parallel.map_threads(write, by_source.values(), configuration.workers):
             bar.update(done)
             total += written
@@ -310,3 +311,7 @@ def _report(splits: Mapping[str, Sequence[ImageRecord]], about: Mapping[str, Any
             log.warning("%d source images %s and get no views.", len(about[key]), reason)
     log.info("%d of %d views existed already, %d were written.", views - written, views, written)
     log.info("Next: python3 Data.py")
+    terminal.show_end(
+        _("Wrote {written} of {views} views; the others existed already.").format(written=written, views=views),
+        next_command="python3 Data.py",
+    )

@@ -14,10 +14,11 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFilter
 
-from Classes.common import atomic_files, input_files, locks, logs, parallel, temp_files
+from Classes.common import atomic_files, input_files, locks, logs, parallel, temp_files, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
 from Classes.dataset import discovery
 
 SMEAR_SIDE = 300
@@ -67,11 +68,16 @@ def create_demo_dataset(configuration: Configuration) -> int:
         for folder in {path.parent for path, *_ in work}:
             folder.mkdir(parents=True, exist_ok=True)
             temp_files.remove_stale_temp_files(folder)
-        with logs.progress(total=len(work), desc="Smears", unit="image") as bar:
-            for _ in parallel.map_threads(write, work, configuration.workers):
+        with logs.progress(total=len(work), desc=_("Smears"), unit="image") as bar:
+            for _done in parallel.map_threads(write, work, configuration.workers):
                 bar.update()
     log.info("Created %d synthetic smears. Use them to try the toolkit; they have no medical meaning.", len(work))
     log.info("Next: python3 Data.py")
+    terminal.show_end(
+        _("Created {count} computer-drawn practice images. They have no medical meaning.").format(count=len(work)),
+        [(_("Images"), dataset)],
+        "python3 Data.py",
+    )
     return 0
 
 
@@ -81,6 +87,7 @@ def remove_demo_dataset(configuration: Configuration) -> int:
     for path in found:
         path.unlink()
     log.info("Removed %d synthetic smears.", len(found))
+    terminal.show_end(_("Removed {count} computer-drawn practice images.").format(count=len(found)))
     return 0
 
 
@@ -108,9 +115,9 @@ def draw_smear(blast: bool, seed: int | list[int]) -> numpy.ndarray:
     scale = generator.uniform(0.85, 1.15)
     image = PIL.Image.new("RGB", (SMEAR_SIDE, SMEAR_SIDE), _color(generator.normal([240, 226, 218], 7)))
     stain = generator.normal([205, 152, 148], 8)
-    for _ in range(generator.integers(12, 22)):
+    for _number in range(generator.integers(12, 22)):
         _red_cell(image, stain + generator.normal(0, 3), scale, generator)
-    for _ in range(generator.integers(0, 4)):
+    for _number in range(generator.integers(0, 4)):
         platelet = _outline(generator.uniform(0, SMEAR_SIDE, 2), generator.uniform(4, 8) * scale, 0.1, generator)
         _draw_shape(image, platelet, generator.normal([150, 105, 170], 8))
     _white_cell(image, blast, scale, generator)
@@ -145,7 +152,7 @@ def _white_cell(image: PIL.Image.Image, blast: bool, scale: float, generator: nu
     _draw_shape(image, nucleus, base - 20)
     _draw_shape(image, nucleus, _texture(base, 3 if blast else 10, 9 if blast else 16, generator), 0.95)
     if blast:
-        for _ in range(generator.integers(1, 4)):
+        for _number in range(generator.integers(1, 4)):
             place = middle + generator.uniform(-0.45, 0.45, 2) * cell * fraction
             _draw_shape(image, _outline(place, generator.uniform(5, 8) * scale, 0.08, generator), base + 30)
 

@@ -21,6 +21,7 @@ from Classes.common import (
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, DataError, tf_error_reason
 from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
 from Classes.dataset import splitting
 from Classes.dataset.image_records import ImageRecord
 
@@ -113,7 +114,7 @@ def write_shards(
     try:
         # Inside of the try block, so that Ctrl-C cannot leave the folder behind.
         staging.mkdir()
-        with logs.progress(total=sum(map(len, splits.values())), desc="Shards", unit="image") as bar:
+        with logs.progress(total=sum(map(len, splits.values())), desc=_("Shards"), unit="image") as bar:
             shards = [
                 shard for split in SPLITS for shard in _write_split(configuration, split, splits[split], staging, bar)
             ]

@@ -12,10 +12,11 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import file_system, json_files, locks, provenance
+from Classes.common import file_system, json_files, locks, provenance, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, GraphError
 from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
 from Classes.dataset import grouping, tfrecords
 from Classes.evaluation import (
     calibration,
@@ -53,15 +54,33 @@ def evaluate_model(configuration: Configuration) -> int:
         if card.synthetic:
             log.warning("This model was trained on synthetic smears: its metrics say nothing about real cells.")
         rows, measured = _run_batches(configuration, card, manifest, inference_backend)
-        print("", *classification_metrics.describe_basis(measured), "", sep="\n")
-        print(*classification_metrics.format_table(measured), "", *_format_calibration(card, measured), "", sep="\n")
+        terminal.print_lines(["", *classification_metrics.describe_basis(measured), ""])
+        terminal.print_lines(
+            [*classification_metrics.format_table(measured), "", *_format_calibration(card, measured), ""]
+        )
         if measured["patients"]:
-            print(*classification_metrics.format_table(measured["patients"], "patients"), "", sep="\n")
+            terminal.print_lines([*classification_metrics.format_table(measured["patients"], "patients"), ""])
         metrics = _write_results(configuration, card, manifest, inference_backend, rows, measured)
         html_report.write_report(configuration, card, manifest, metrics, explainer)
     log.info("Wrote metrics.json and its plots to %s", folder)
     log.info("Next: python3 Classifier.py, or tensorboard --logdir=%s", configuration["LogDirEval"])
+    terminal.show_end(
+        _end_sentence(measured),
+        [(_("Report"), configuration.path("ReportDir") / "Report.html")],
+        "python3 Classifier.py FOLDER",
+    )
     return 0
+
+
+def _end_sentence(measured: dict[str, Any]) -> str:
+    """Return the result in one sentence; cross-fitted, as the tables above it."""
+    counts = measured["counts"]
+    return _("{right} of {images} validation images right, {missed} of {positive} ALL missed.").format(
+        right=counts["true_positives"] + counts["true_negatives"],
+        images=measured["images"],
+        missed=counts["false_negatives"],
+        positive=counts["true_positives"] + counts["false_negatives"],
+    )
 
 
 def check_split_matches_model(card: model_card.ModelCard, manifest: tfrecords.Manifest) -> None:

@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 
 from Classes import Helpers
-from Classes.common import input_files, known_classes, result_table, summary
+from Classes.common import image_lines, input_files, known_classes, logs, result_table, summary
 from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
+from Classes.common.translation import gettext as _
 from Classes.common.translation import text_of
 from Classes.imaging import content_check, decode
 from Classes.inference import device_selection, image_review
@@ -53,12 +54,17 @@ def classify_files(
             log.warning(Helpers.SYNTHETIC)
         log.info("%s %s Classifier started.", SYSTEM_NAME, backend.name)
         try:
-            for path, truth in zip(files, known.classes, strict=True):
-                rows.append(_classify_file(configuration, card, backend, path, truth))
+            with image_lines.ImageLines(map(str, files)) as lines:
+                for path, truth in zip(files, known.classes, strict=True):
+                    rows.append(_classify_file(configuration, card, backend, path, truth))
+                    lines.show(path.name, rows[-1])
         finally:
             # Keep what is done, also after Ctrl-C.
             result_table.write_tables(rows, _model_fields(card), csv_path, json_path, log)
-            result_table.log_summary(rows, summary.summarize(rows, len(files), skipped, known.note), log)
+            found = summary.summarize(rows, len(files), skipped, known.note)
+            result_table.log_summary(rows, found, log)
+            tables = [(_("Table"), csv_path), (_("JSON"), json_path)]
+            image_lines.show_summary(found, tables, "python3 Server.py --open")
     return 1 if any(row["error"] for row in rows) else 0
 
 
@@ -72,7 +78,7 @@ def _classify_file(
         image = card.input_spec.decode_and_resize(path, decode.decode_limits(configuration))
         content_check.require_content(image, name)
     except ImageError as error:
-        log.error("%s", error)
+        log.error("%s", error, extra=logs.LOG_ONLY)
         return {**row, "error": text_of(error)}
     log.info("Loaded test image %s", name)
     log.info("%s %s detection started.", SYSTEM_NAME, backend.name)
@@ -84,7 +90,7 @@ def _classify_file(
     prediction = make_prediction(probabilities, card, configuration["InceptionThreshold"], review.reasons)
     correct = prediction.is_correct(row["truth"])
     level = logging.WARNING if correct is False else logging.INFO
-    log.log(level, "%s", prediction.message(seconds, row["truth"]))
+    log.log(level, "%s", prediction.message(seconds, row["truth"]), extra=logs.LOG_ONLY)
     row |= {
         "class": prediction.label,
         "verdict": prediction.description,

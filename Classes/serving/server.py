@@ -1,15 +1,20 @@
 """Server.py: load everything that can fail, open the port, serve requests, and stop in order."""
 
+import contextlib
 import logging
 import os
 import signal
+import sys
+import threading
 import types
+import webbrowser
 
 from Classes import Helpers
-from Classes.common import stderr_capture, translation
+from Classes.common import stderr_capture, terminal, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, system_reason
 from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
 from Classes.inference import device_selection, model_card
 from Classes.serving import access_control, app, http_server, mqtt, ports, request_origin
 from Classes.serving.access_log import AccessLog
@@ -20,9 +25,12 @@ from Classes.serving.upload_store import UploadStore
 log = logging.getLogger("ClassifierServer")
 
 
-def serve(configuration: Configuration) -> int:
+def serve(configuration: Configuration, open_page: bool = False) -> int:
     """Serve until SIGTERM or Ctrl-C; return the exit code 0.
 
+    Args:
+      configuration: Configuration.
+      open_page: open the page in the browser of this machine when the server is ready.
     Raises:
       ALLError: before the port opens, if the API key, the port, the model or the device is missing or unusable.
     """
@@ -30,12 +38,12 @@ def serve(configuration: Configuration) -> int:
     with translation.use_language(configuration.language):
         translation.set_language(translation.ENGLISH)
         try:
-            return _serve(configuration)
+            return _serve(configuration, open_page)
         finally:
             translation.set_language(configuration.language)
 
 
-def _serve(configuration: Configuration) -> int:
+def _serve(configuration: Configuration, open_page: bool) -> int:
     keys = access_control.load_keys(configuration)
     card = model_card.load_model_card(configuration.card)
     with (
@@ -54,11 +62,13 @@ def _serve(configuration: Configuration) -> int:
             _open_history(configuration),
         )
         service.warm_up()
-        _run_until_stopped(service, http_server.GracefulServer(app.create_app(service), bound, configuration))
+        _run_until_stopped(
+            service, http_server.GracefulServer(app.create_app(service), bound, configuration), open_page
+        )
     return 0
 
 
-def _run_until_stopped(service: PredictionService, server: http_server.GracefulServer) -> None:
+def _run_until_stopped(service: PredictionService, server: http_server.GracefulServer, open_page: bool) -> None:
     def stop(number: int, frame: types.FrameType | None) -> None:
         if server.stopping:
             # The second signal ends the process at once.
@@ -71,6 +81,8 @@ def _run_until_stopped(service: PredictionService, server: http_server.GracefulS
     try:
         server.listen()
         _print_banner(service, server)
+        if open_page:
+            _open_in_browser(_page_address(server))
         server.serve()
         log.info("Stopping: no new connections; accepted requests are answered within %g s", timeout)
         unanswered = server.drain(timeout)
@@ -82,6 +94,7 @@ def _run_until_stopped(service: PredictionService, server: http_server.GracefulS
             # A regular exit would wait for the threads of these requests, which cannot be stopped.
             os._exit(0)
         log.info("All accepted requests are answered. Stopped.")
+        terminal.say(_("Stopped."))
     finally:
         service.close()
         server.close()
@@ -90,8 +103,6 @@ def _run_until_stopped(service: PredictionService, server: http_server.GracefulS
 
 
 def _print_banner(service: PredictionService, server: http_server.GracefulServer) -> None:
-    host = server.effective_host
-    shown = f"[{host}]" if ":" in host else host
     log.info("Classifier server class initialization complete.")
     log.info(Helpers.DISCLAIMER)
     if service.card.synthetic:
@@ -102,9 +113,35 @@ def _print_banner(service: PredictionService, server: http_server.GracefulServer
         ' * Serving Flask app "Server"',
         " * Environment: production",
         " * Debug mode: off",
-        f" * Running on http://{shown}:{server.effective_port}/ (Press CTRL+C to quit)",
+        f" * Running on {_address(server.effective_host, server)} (Press CTRL+C to quit)",
     )
-    print("\n".join(lines), flush=True)
+    if terminal.is_active():
+        page = _page_address(server)
+        rows = [(_("Page"), page), (_("API"), f"{page}docs"), (_("Stop"), "Ctrl-C")]
+        terminal.show_rows(_("The server is ready."), rows)
+    else:
+        print("\n".join(lines), flush=True)
+
+
+def _page_address(server: http_server.GracefulServer) -> str:
+    # A browser cannot open the address that stands for all addresses of this machine.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(server.effective_host), str(server.effective_host))
+    return _address(host, server)
+
+
+def _address(host: object, server: http_server.GracefulServer) -> str:
+    return f"http://{f'[{host}]' if ':' in str(host) else host}:{server.effective_port}/"
+
+
+def _open_in_browser(address: str) -> None:
+    """Open a page in another thread, because a text browser would not return; without a display, do nothing."""
+
+    def run() -> None:
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(address)
+
+    if os.name == "nt" or sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"} & set(os.environ):
+        threading.Thread(target=run, name="browser", daemon=True).start()
 
 
 def _open_access_log(configuration: Configuration) -> AccessLog | None:

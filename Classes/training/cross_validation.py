@@ -11,6 +11,7 @@ from Classes.common import json_files, locks, logs, provenance, statistics
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
 from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
 from Classes.dataset import grouping, tfrecords
 from Classes.evaluation import calibration, classification_metrics, operating_point
 from Classes.inference import prediction
@@ -50,7 +51,7 @@ def cross_validate(configuration: Configuration, count: int) -> int:
         features = _features(configuration, manifest)
         is_source = numpy.array([not grouping.is_augmented_view(item["file"]) for item in items])
         predictions = []
-        for number, (others, rows) in enumerate(logs.progress(folds, desc="Folds", unit="fold"), 1):
+        for number, (others, rows) in enumerate(logs.progress(folds, desc=_("Folds"), unit="fold"), 1):
             rows = rows[is_source[rows]]
             predictions.append((rows, _train_fold(configuration, features, labels, others, rows)))
             log.info("Fold %d of %d: %d source images evaluated.", number, count, len(rows))

@@ -20,11 +20,11 @@ import numpy
 import openvino
 import PIL
 import tensorflow as tf
-import tqdm
 
 from Classes import imaging
-from Classes.common import atomic_files, locks, logs, parallel
+from Classes.common import atomic_files, locks, logs, parallel, progress_bar
 from Classes.common.config import Configuration
+from Classes.common.translation import gettext as _
 from Classes.dataset.tfrecords import Record
 from Classes.imaging import decode
 from Classes.inference import openvino_backend
@@ -92,7 +92,7 @@ def extract_features(
     log.info("Features of %d images: %d from the cache, %d to compute.", len(records), cached, len(missing))
     if missing:
         network = _Backbone(configuration, backbone, precision)
-        with logs.progress(total=len(missing), desc="Features", unit="image") as bar:
+        with logs.progress(total=len(missing), desc=_("Features"), unit="image") as bar:
             for start in range(0, len(missing), CHUNK * workers):
                 chunk = missing[start : start + CHUNK * workers]
                 features = network.features(chunk[index::workers], bar)
@@ -143,7 +143,7 @@ class _Backbone:
             model = openvino.Model([pooled], model.get_parameters(), "backbone")
             self._requests = openvino_backend.InferRequestPool(core, model, precision)
 
-    def features(self, records: Sequence[Record], bar: tqdm.tqdm) -> Features:
+    def features(self, records: Sequence[Record], bar: progress_bar.ProgressBar) -> Features:
         """Compute the features of records; decoding and inference run at the same time."""
 
         def compute(record: Record) -> tuple[str, numpy.ndarray]:

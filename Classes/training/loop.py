@@ -10,12 +10,13 @@ from typing import Any
 import numpy
 import tensorflow as tf
 
-from Classes.common import interrupts, logs
+from Classes.common import interrupts, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import TrainingError
 from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
 from Classes.networks import checkpoint_files
-from Classes.training import distributed, step_timer, streaming_metrics
+from Classes.training import distributed, epoch_table, step_timer, streaming_metrics
 from Classes.training.train_state import TrainState
 from Classes.training.trainers import Trainer
 
@@ -49,6 +50,8 @@ def run_training_loop(
     except KeyboardInterrupt:
         loop.save()
         log.info("Stopped at step %d; the same command goes on from there.", state.step)
+        loop.close()
+        terminal.say(_("Stopped at step {step}. The same command continues from there.").format(step=state.step))
         raise
     finally:
         loop.close()
@@ -70,11 +73,11 @@ class _TrainingLoop:
         self._chief = distributed.is_chief(trainer.strategy)
         self._writer = tf.summary.create_file_writer(str(folder)) if self._chief else tf.summary.create_noop_writer()
         self._timer = step_timer.StepTimer(self._total_steps - state.step, configuration["SaveSeconds"])
-        self._bar = logs.progress(total=self._total_steps, initial=state.step, desc="Training", unit="step")
+        self._table = epoch_table.EpochTable(configuration["Epochs"], trainer.steps_per_epoch, state.step)
         self._signals: list[int] = []
 
     def close(self) -> None:
-        self._bar.close()
+        self._table.close()
         self._writer.close()
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
@@ -101,6 +104,11 @@ class _TrainingLoop:
             patience = self._configuration["Patience"]
             if 0 < patience <= epoch - self._state.best_epoch:
                 log.info("Stopped: no smaller validation loss since epoch %d.", self._state.best_epoch)
+                terminal.say(
+                    _("Stopped early: the validation loss is not smaller than in epoch {epoch}.").format(
+                        epoch=self._state.best_epoch
+                    )
+                )
                 break
             self._train_epoch(epoch)
         self._timer.log_wait()
@@ -167,7 +175,7 @@ class _TrainingLoop:
                     code="loss_not_finite",
                 )
             self._state.add_step(loss, correct, seen, histogram)
-        self._bar.update()
+        self._table.end_step(self._state.step)
         if stop:
             raise KeyboardInterrupt
 
@@ -202,6 +210,9 @@ class _TrainingLoop:
             accuracy,
             "".join(f", {name.lower() if name != 'AUC' else name} {value:.4f}" for name, value in metrics.items()),
         )
+        sensitivity, specificity = streaming_metrics.sensitivity_and_specificity(histogram)
+        shown = {"accuracy": accuracy, "sensitivity": sensitivity, "specificity": specificity}
+        self._table.end_epoch(epoch + 1, state.step, state.loss, loss, {**shown, "AUC": metrics.get("AUC", numpy.nan)})
         self._write_scalars({"Validation_losses/Total_Loss": loss, "Validation_Accuracy": accuracy})
         self._write_scalars({f"Validation_{name}": value for name, value in metrics.items()})
         self._writer.flush()

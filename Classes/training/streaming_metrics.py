@@ -26,6 +26,20 @@ def score_histogram(labels: tf.Tensor, logits: tf.Tensor, positive: int) -> tf.T
     return tf.reshape(tf.reduce_sum(tf.one_hot(truths * BINS + places, 2 * BINS, dtype=tf.int32), 0), [2, BINS])
 
 
+def sensitivity_and_specificity(histogram: numpy.ndarray) -> tuple[float, float]:
+    """Return both at a threshold of 0.5, NaN without images of the class.
+
+    Args:
+      histogram: int [2, BINS], a sum of `score_histogram` results.
+    """
+    (false_low, false_high), (true_low, true_high) = numpy.asarray(histogram).reshape(2, 2, BINS // 2).sum(axis=2)
+    positives, negatives = true_low + true_high, false_low + false_high
+    return (
+        float(true_high / positives) if positives else numpy.nan,
+        float(false_low / negatives) if negatives else numpy.nan,
+    )
+
+
 def metrics_from_histogram(histogram: numpy.ndarray) -> dict[str, float]:
     """Compute precision, recall and ROC AUC from a score histogram.
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy
 import tensorflow as tf
 
-from Classes.common import json_files, locks, provenance
+from Classes.common import json_files, locks, provenance, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, TrainingError
 from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
 from Classes.dataset import held_out, tfrecords
 from Classes.export import freeze_graph
 from Classes.networks import checkpoint_files, pretrained_weights, registry
@@ -45,8 +46,14 @@ def train_and_freeze(configuration: Configuration) -> int:
             return 0
         with locks.folder_lock(configuration.path("LogDir")):
             _run_chief(configuration, strategy)
-    log.info("AML & ALL Detection System Trainer ended in %s", time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    log.info("AML & ALL Detection System Trainer ended in %s", seconds)
     log.info("Next: python3 Validation.py, then python3 Classifier.py")
+    terminal.show_end(
+        _("Training finished in {duration}.").format(duration=terminal.format_duration(seconds)),
+        [(_("Model"), configuration.path("ALLGraph")), (_("Model card"), configuration.card)],
+        "python3 Validation.py",
+    )
     return 0
 
 
@@ -123,9 +130,13 @@ def _create_trainer(
     weights_hash = pretrained_weights.backbone_hash(pretrained, network.HEAD)
     if blocks == network.BLOCKS[-1:] and network.HAS_GLOBAL_POOL:
         log.info("Training of the last layer on the backbone's features.")
+        terminal.say(_("Training the last layer on {count} images.").format(count=len(manifest.splits["train"])))
         return _create_linear_probe(configuration, manifest, strategy, pretrained, weights_hash)
     part = "the whole network" if blocks == network.BLOCKS else f"{scopes} and the blocks after it"
     log.info("Training %s on %d images.", part, len(manifest.splits["train"]))
+    text = _("Training the whole network on {count} images.") if blocks == network.BLOCKS else ""
+    text = text or _("Training the network from {block} on with {count} images.")
+    terminal.say(text.format(block=scopes, count=len(manifest.splits["train"])))
     records = itertools.islice(tfrecords.iter_records(configuration, "validation"), freeze_graph.PARITY_IMAGES)
     with strategy.scope():
         return FineTuner(configuration, manifest, blocks, pretrained), records, weights_hash
@@ -186,6 +197,7 @@ def _read_checkpoint(variables: Iterable[str], folder: pathlib.Path) -> Mapping[
             code="checkpoint_incomplete",
         )
     log.info("Continuing after step %d of %s.", step, folder)
+    terminal.say(_("Continuing after step {step}.").format(step=step))
     return values
 
 

@@ -1,7 +1,7 @@
 """The engine on OpenVINO 2022.3, the last release that drives the Neural Compute Stick 2.
 
 It needs Python 3.10 or older, so its tests run in another interpreter: the one that ALL_OPENVINO_2022 names, with
-openvino 2022.3, jsonschema, pillow, tqdm and pytest.
+openvino 2022.3, jsonschema, pillow, rich and pytest.
 """
 
 import os

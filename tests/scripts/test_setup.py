@@ -38,8 +38,9 @@ esac
 """
 
 TESTS = "-m pytest -n 2 --dist loadfile --no-loadscope-reorder"
-INSTALL = "-m pip install --quiet --disable-pip-version-check --requirement Required/"
+INSTALL = "-m pip install --disable-pip-version-check --quiet --requirement Required/"
 DEMO = " --set DepthMultiplier="
+DEMO_SERVER = "Server.py --demo --open"
 
 
 class Place:
@@ -135,12 +136,44 @@ def test_cdpath_does_not_lead_it_astray(place, tmp_path):
     assert (place.project / ".venv").exists()
 
 
-@pytest.mark.parametrize("arguments", [["run"], ["Help"], ["--help"], ["Run", "now"], ["", "Run"]])
+@pytest.mark.parametrize("arguments", [["Rum"], ["--run"], ["Run", "now"], ["Demo", "now"], ["", "Run"]])
 def test_anything_else_is_told_the_usage(place, arguments):
     run = place.run(*arguments)
-    assert run.stderr == "usage: sh Setup.sh [Run | Test [pytest options]]\n"
+    assert run.stderr.startswith("usage: sh Setup.sh [Demo | Run | Test")
     assert run.returncode == 2
     assert run.calls == []
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help", "Help"])
+def test_the_help_explains_each_word_and_installs_nothing(place, word):
+    run = place.run(word)
+    explained = {line.split()[0] for line in run.stdout.splitlines() if line.startswith("  ")}
+    assert explained == {"(no", "Demo", "Run", "Test"}
+    assert (run.returncode, run.stderr, run.calls) == (0, "", [])
+    assert max(map(len, run.stdout.splitlines())) < 80
+
+
+@pytest.mark.parametrize(("word", "last"), [("run", "Classifier.py"), ("RUN", "Classifier.py"), ("tEst", TESTS)])
+def test_words_can_be_written_in_any_case(place, word, last):
+    assert place.run(word).calls[-1] == last
+
+
+def test_the_demo_installs_only_what_serving_needs(place):
+    place._script("nvidia-smi", "#!/bin/sh\nexit 0\n")
+    assert place.run("Demo").calls == ["made by python3", INSTALL + "requirements-serving.txt", DEMO_SERVER]
+    assert place.run("demo").calls == [DEMO_SERVER]
+
+
+def test_the_demo_uses_the_packages_of_a_full_installation(place):
+    place.run()
+    assert place.run("Demo").calls == [DEMO_SERVER]
+
+
+def test_only_the_last_script_of_a_run_says_what_is_next(place):
+    place._script("inside", INSIDE.replace('echo "$*" >>', 'echo "$* ${ALL_SETUP_STEP-}" >>'))
+    steps = [call.split()[-1] for call in place.run("Run").calls if ".py" in call]
+    assert steps == ["middle"] * (len(steps) - 1) + ["last"]
+    assert len(steps) == 5
 
 
 def test_tests_need_their_own_packages_and_no_weights(place):
@@ -323,7 +356,7 @@ def test_every_version_is_pinned(name):
 
 def test_serving_installs_without_tensorflow():
     names = {line.partition("==")[0] for line in requirements("requirements-serving.txt")}
-    assert names >= {"jsonschema", "numpy", "openvino", "pillow", "tqdm"}
+    assert names >= {"jsonschema", "numpy", "openvino", "pillow", "rich"}
     assert not names & {"tensorflow", "tf_keras", "keras", "scipy", "scikit-learn", "matplotlib"}
 
 

@@ -51,6 +51,12 @@ class Catalogue(catalog.Catalog):
     plural_rule = ""
 
     @property
+    def num_plurals(self) -> int:
+        """Number of plural forms: that of the file, which can have fewer than Babel's rule of the language."""
+        found = re.match(r"nplurals=(\d+)", self.plural_rule)
+        return int(found[1]) if found else super().num_plurals
+
+    @property
     def mime_headers(self) -> list[tuple[str, str]]:
         headers = {
             "Language": self.locale_identifier,

@@ -1,0 +1,100 @@
+"""One line per image on a terminal, as Classifier.py and Client.py show them, and the summary at their end."""
+
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+from Classes.common import errors, outcome, progress_bar, terminal
+from Classes.common.summary import MAX_NAMES, Summary
+from Classes.common.translation import gettext as _
+from Classes.common.translation import ngettext
+
+STYLES = {outcome.POSITIVE: "red", outcome.NEGATIVE: "green", outcome.REVIEW: "yellow"}
+
+# A longer file name is shortened in its middle.
+MAX_NAME_LENGTH = 40
+
+
+class ImageLines:
+    """Shows the result of each image above a bar; a context manager. Shows nothing if there is no terminal.
+
+    Args:
+      names: file names as shown, of all images.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = [pathlib.PurePath(name).name for name in names]
+        self._shown = 0
+        self._bar: progress_bar.ProgressBar = progress_bar.ProgressBar(total=len(self._names), desc=_("Images"))
+
+    def __enter__(self) -> "ImageLines":
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self._bar.close()
+
+    def show(self, name: str, fields: dict[str, Any]) -> None:
+        """Show the line of the next image.
+
+        Args:
+          name: of the file.
+          fields: "outcome" and "confidence", or "error"; "correct" is None if the true class is not known.
+        """
+        self._bar.update()
+        self._shown += 1
+        if not terminal.is_active():
+            return
+        total = str(len(self._names))
+        room = min(MAX_NAME_LENGTH, max(map(len, self._names), default=0), max(8, terminal.width() // 2))
+        shown = errors.escape_control_chars(terminal.shorten(pathlib.PurePath(name).name, room)).ljust(room)
+        start = f"[{self._shown:>{len(total)}}/{total}] {shown}  "
+        if fields.get("error"):
+            terminal.say_fitted(start + _("Not readable"), "magenta")
+            return
+        texts = [outcome.outcome_text(each) for each in outcome.OUTCOMES]
+        text = outcome.outcome_text(fields["outcome"]).ljust(max(map(len, texts)))
+        percent = _("{percent:5.1f} %").format(percent=100 * fields["confidence"])
+        wrong = _("wrong") if fields.get("correct") is False else ""
+        terminal.say_fitted(f"{start}{text}  {percent}  {wrong}".rstrip(), STYLES[fields["outcome"]])
+
+
+def show_summary(
+    summary: Summary, files: Iterable[tuple[str, str | os.PathLike[str] | None]], next_command: str, extra: str = ""
+) -> None:
+    """Show the summary of a run at the end of a script, see terminal.show_end.
+
+    Args:
+      files: (what it is, path or None).
+      extra: a further sentence of the result.
+    """
+    if not terminal.is_active():
+        return
+    if summary.stopped:
+        done = summary.read + len(summary.failed)
+        terminal.say(_("Stopped after {done} of {given} images.").format(done=done, given=summary.given), "yellow")
+    _show_names(summary)
+    for line in summary.accuracy_lines():
+        terminal.say(line)
+    parts = [f"{number} {name}" for name, number in _counted(summary)]
+    result = ngettext("{count} image: {parts}.", "{count} images: {parts}.", summary.read + len(summary.failed))
+    text = result.format(count=summary.read + len(summary.failed), parts=", ".join(parts))
+    found = [(name, path) for name, path in files if path]
+    terminal.show_end(" ".join(filter(None, [text, extra])), found, next_command)
+
+
+def _show_names(summary: Summary) -> None:
+    """Show which images need review, and why; each image is one paragraph."""
+    for line in summary.review_lines():
+        terminal.say(line, STYLES[outcome.REVIEW])
+    if summary.failed:
+        names = ", ".join(summary.failed[:MAX_NAMES]) + (", …" if len(summary.failed) > MAX_NAMES else "")
+        terminal.say(_("Not readable: {names}").format(names=names), "magenta")
+    if summary.skipped:
+        terminal.say(_("Skipped files: {count}").format(count=len(summary.skipped)))
+
+
+def _counted(summary: Summary) -> list[tuple[str, int]]:
+    """Return (what, number) without the number of images that were read, and without failures if there are none."""
+    counts = summary.counts()[1:]
+    return counts if summary.failed else counts[:-1]
