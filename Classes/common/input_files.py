@@ -82,7 +82,7 @@ class Skipped:
         """Log the counts: a warning, and an information for hidden files, which nobody put there as images."""
         for level, reasons in ((logging.WARNING, set(REASONS) - {SYSTEM}), (logging.INFO, {SYSTEM})):
             if described := self.describe(reasons):
-                log.log(level, "Skipped files in %s: %s.", display_path(folder), described)
+                log.log(level, translation.mark("Skipped files in %s: %s."), display_path(folder), described)
 
 
 def extensions(names: Iterable[str]) -> Message:

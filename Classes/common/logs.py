@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import logging.handlers
+import numbers
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -40,15 +41,31 @@ class _OutputHandler(logging.Handler):
     What else a terminal shows is not in the log but in calls of terminal.py.
     """
 
+    def __init__(self, language: str) -> None:
+        super().__init__()
+        self._language = language
+
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
         if not terminal.is_active():
             print(self.format(record), file=sys.stdout)
         elif record.levelno >= logging.WARNING and not getattr(record, "log_only", False):
-            text = record.getMessage() if record.args else translation.localize(record.msg)
             severe = record.levelno >= logging.ERROR
-            form = _("Error: {text}") if severe else _("Warning: {text}")
-            terminal.say(form.format(text=escape_control_chars(text)), "red" if severe else "yellow")
+            # Also from a thread that has another language, such as one that answers a request.
+            with translation.use_language(self._language):
+                form = _("Error: {text}") if severe else _("Warning: {text}")
+                text = form.format(text=escape_control_chars(_localized(record)))
+            terminal.say(text, "red" if severe else "yellow")
+
+
+def _localized(record: logging.LogRecord) -> str:
+    """Return the message of a record in the reader's language; the catalogue has those of warnings and errors."""
+    text = translation.text_of(record.msg)
+    form = translation.localize(text) if isinstance(text, translation.Message) else _(text)
+    if not isinstance(record.args, tuple):
+        return form % record.args if record.args else form
+    values = [value if isinstance(value, numbers.Number) else translation.localize(value) for value in record.args]
+    return form % tuple(values) if values else form
 
 
 class _FileHandler(logging.handlers.RotatingFileHandler):
@@ -74,7 +91,7 @@ def start_log(configuration: Configuration, name: str) -> logging.Logger:
       name: the script, such as "Trainer"; also the name of the logger that is returned.
     """
     translation.set_language(configuration.language)
-    handlers: list[logging.Handler] = [_OutputHandler()]
+    handlers: list[logging.Handler] = [_OutputHandler(configuration.language)]
     problem = None
     try:
         file_system.make_folder(configuration.logs)

@@ -2,7 +2,8 @@ import logging
 import os
 
 from Classes import Helpers
-from Classes.common import output_targets
+from Classes.common import output_targets, terminal, translation
+from Classes.common.translation import Message
 
 
 def log_lines(folder, name="Trainer"):
@@ -111,3 +112,28 @@ def test_logs_never_fill_the_disk(configuration, tmp_path, monkeypatch):
 def test_progress_is_silent_where_the_output_is_a_file(capsys):
     assert list(Helpers.progress(range(3), desc="Images")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_shows_warnings_in_the_readers_language_and_the_file_has_them_in_english(
+    configuration, tmp_path, monkeypatch
+):
+    shown = []
+    monkeypatch.setattr(terminal, "is_active", lambda: True)
+    monkeypatch.setattr(terminal, "say", lambda text, color: shown.append(text))
+    log = Helpers.start_log(configuration.replace(Language="es"), "Trainer")
+    try:
+        log.warning("%s; continuing on %s", Message("{name}: closed", name="NCS1"), "CPU")
+        # In a thread of the server the language is another one.
+        with translation.use_language("en"):
+            log.error(Helpers.SYNTHETIC)
+    finally:
+        translation.set_language("en")
+
+    assert shown == [
+        "Aviso: NCS1: cerrado; se continúa en CPU",
+        "Error: Este modelo se entrenó con frotis sintéticos: sus resultados no dicen nada sobre células reales.",
+    ]
+    assert [line.split(" - ")[-1] for line in log_lines(tmp_path)[1:]] == [
+        "NCS1: closed; continuing on CPU",
+        str(Helpers.SYNTHETIC),
+    ]

@@ -30,17 +30,23 @@ FILES = {
     TEMPLATE: ("Classes/*/templates/*.html", "Classes/serving/static/*.html"),
 }
 OPTIONS = {TEMPLATE: {"trimmed": "true", "trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}}
+LOOKUPS = {"_": None, "gettext": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
 KEYWORDS = {
-    "_": None,
-    "gettext": None,
-    "ngettext": (1, 2),
-    "pgettext": ((1, "c"), 2),
-    "Message": None,
-    "mark": None,
-    # In JavaScript, see translation.js.
-    "t": None,
-    "tn": (1, 2),
+    PYTHON: {
+        **LOOKUPS,
+        "Message": None,
+        "mark": None,
+        # Lines of the log that a terminal shows, see logs.py.
+        "warning": None,
+        "error": None,
+    },
+    TEMPLATE: LOOKUPS,
+    # See translation.js.
+    JAVASCRIPT: {"t": None, "tn": (1, 2)},
 }
+# A placeholder of templates, argparse and log lines.
+PERCENT = r"%(?:\(\w+\))?[-+.0-9]*[srdgef](?!\w)"
+
 # A comment in the code that begins so is shown to translators.
 COMMENTS = ("Translators:",)
 
@@ -80,9 +86,12 @@ def extract_messages() -> Catalogue:
 
 
 def _messages(path: pathlib.Path, method: str) -> Iterator[tuple]:
+    options = OPTIONS.get(method, {})
     with open(path, "rb") as file:
-        keywords = {**KEYWORDS} if method == JAVASCRIPT else {k: v for k, v in KEYWORDS.items() if k not in ("t", "tn")}
-        yield from extract.extract(method, file, keywords, COMMENTS, OPTIONS.get(method, {}), strip_comment_tags=True)
+        for found in extract.extract(method, file, KEYWORDS[method], COMMENTS, options, strip_comment_tags=True):
+            # Such as "%s: %s", which has no words.
+            if any(re.search(r"[A-Za-z]{2}", re.sub(PERCENT, "", text)) for text in forms(found[1])):
+                yield found
 
 
 def po_path(language: str) -> pathlib.Path:
@@ -136,8 +145,9 @@ def page_messages(found: catalog.Catalog) -> dict:
 
 def placeholders(text: str) -> set[str]:
     """Return the placeholders of a text: `{name}`, and `%(name)s` or `%s` of templates and argparse."""
-    in_template = set(re.findall(r"%(?:\(\w+\))?[srd](?!\w)", text))
-    return in_template | {
+    in_template = re.findall(PERCENT, text.replace("%%", ""))
+    # Those without a name are filled in by their order.
+    return {f"{index} {each}" if "(" not in each else each for index, each in enumerate(in_template)} | {
         f"{{{name}{':' if layout else ''}{layout}}}"
         for _, name, layout, _ in string.Formatter().parse(text)
         if name is not None
