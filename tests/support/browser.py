@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from tests.support import waiting
+
 
 @contextlib.contextmanager
 def opened(folder):
@@ -40,6 +42,68 @@ def width(driver, pixels, height=800, **features):
 
 
 def complaints(driver):
-    """Return new console messages, except those for HTTP errors, which the browser always logs."""
+    """Return new console messages, except those that the browser always logs.
+
+    They are HTTP errors, and that a page may not ask before it is left if nobody has pressed a key or button.
+    """
+    usual = ("the server responded with a status of", "Blocked attempt to show a 'beforeunload' confirmation")
     found = [entry["message"] for entry in driver.get_log("browser")]
-    return [text for text in found if "the server responded with a status of" not in text]
+    return [text for text in found if not any(part in text for part in usual)]
+
+
+# The web page
+
+
+def visit(driver, server, folder):
+    """Open the page of a server as if for the first time, yield the browser, and fail on console messages."""
+    for path in folder.glob("*.csv"):
+        path.unlink()
+    width(driver, 1280)
+    driver.get(f"http://127.0.0.1:{server.port}/icon.svg")
+    driver.execute_script("sessionStorage.clear()")
+    driver.get(f"http://127.0.0.1:{server.port}/")
+    complaints(driver)
+    wait_until_ready(driver)
+    yield driver
+    assert complaints(driver) == []
+
+
+def wait_until_ready(driver):
+    """Wait until the page knows its server."""
+    wait(driver, lambda: by_id(driver, "model").text)
+
+
+def by_id(driver, name):
+    return driver.find_element("id", name)
+
+
+def choose(driver, folder, *names):
+    """Choose files of a folder as in the browser's dialog."""
+    by_id(driver, "files").send_keys("\n".join(str(folder / name) for name in names))
+    wait(driver, lambda: by_id(driver, "results").is_displayed())
+
+
+def wait(driver, condition):
+    """Wait until a condition is true, and return its value."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(driver, waiting.LIMIT, poll_frequency=0.05).until(lambda _: condition())
+
+
+def rows(driver):
+    """Wait for all images and return {file: (outcome, lines of the result)} in the order of the page."""
+    wait(driver, lambda: not driver.find_elements("css selector", "tr.waiting, tr.sending"))
+    # Not innerText, because the browser does not lay out rows off the screen.
+    script = """
+    return [...document.querySelectorAll("#rows tr")].map((row) => [
+      row.querySelector("th").textContent,
+      row.className,
+      [...row.querySelector(".result").children].map((part) => part.textContent),
+    ])
+    """
+    return {name: (outcome, lines) for name, outcome, lines in driver.execute_script(script)}
+
+
+def fits(driver):
+    """Return whether the page fits the width of the screen."""
+    return driver.execute_script("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")

@@ -1,0 +1,81 @@
+// The list of images and their states; knows nothing of how they are shown.
+
+import { element } from "./dom.js";
+
+const REFRESH_MS = 100;
+
+// Outcomes of a result, as in the API, and of an image without one.
+export const REVIEW = "review";
+export const POSITIVE = "positive";
+export const NEGATIVE = "negative";
+export const FAILED = "failed";
+export const OUTCOMES = [REVIEW, POSITIVE, NEGATIVE, FAILED];
+
+// In the order in which they were added. Fields of an image:
+//   file (null after a reload), name (with the path inside a chosen folder), size, modified
+//   state: "waiting", "sending", "done" or "failed"; text and code: why it waits or failed; result: JSON of the API
+//   row: its row in the table; thumbnail, heatMap: object URLs; visible: whether the row is on the screen
+export const images = [];
+
+const listeners = [];
+const changedImages = new Set();
+let timer;
+let reportedAt = -Infinity;
+let added = 0;
+
+// `listener` gets the images that changed; several changes are reported together.
+export function onChange(listener) {
+  listeners.push(listener);
+}
+
+export function changed(image) {
+  if (image) changedImages.add(image);
+  timer ??= setTimeout(() => {
+    timer = undefined;
+    reportedAt = performance.now();
+    const list = [...changedImages];
+    changedImages.clear();
+    for (const listener of listeners) listener(list);
+  }, Math.max(0, reportedAt + REFRESH_MS - performance.now()));
+}
+
+export function addImage(fields) {
+  const image = { state: "waiting", text: "", code: "", ...fields, number: (added += 1) };
+  image.canceled = new AbortController();
+  image.row = element("tr");
+  images.push(image);
+  changed(image);
+  return image;
+}
+
+export function removeImages() {
+  for (const image of images.splice(0)) {
+    image.canceled.abort();
+    for (const url of [image.thumbnail, image.heatMap]) if (url) URL.revokeObjectURL(url);
+    changedImages.delete(image);
+  }
+  changed();
+}
+
+export function setState(image, state, text = "", code = "") {
+  Object.assign(image, { state, text, code });
+  changed(image);
+}
+
+// One of OUTCOMES, or "" while the image waits.
+export function outcomeOf(image) {
+  if (image.state === "done") return image.result.outcome;
+  return image.state === "failed" ? FAILED : "";
+}
+
+// {outcome: number of images}, also with `all` and `pending`.
+export function countOutcomes(list = images) {
+  const counts = { all: list.length, pending: 0, [REVIEW]: 0, [POSITIVE]: 0, [NEGATIVE]: 0, [FAILED]: 0 };
+  for (const image of list) counts[outcomeOf(image) || "pending"] += 1;
+  return counts;
+}
+
+// Two files with the same key are taken for the same file, whichever folder was chosen.
+export function fileKey({ name, size, modified }) {
+  return `${name.split("/").at(-1)}|${size}|${modified}`;
+}

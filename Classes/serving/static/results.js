@@ -1,0 +1,72 @@
+// Results in words.
+
+import { NEGATIVE, FAILED, POSITIVE, REVIEW } from "./images.js";
+import { server } from "./server.js";
+import { formatNumber, t } from "./translation.js";
+
+export function outcomeText(outcome) {
+  const texts = {
+    [REVIEW]: t("Needs review"),
+    [POSITIVE]: t("Signs of ALL"),
+    [NEGATIVE]: t("No signs of ALL"),
+    [FAILED]: t("Failed"),
+  };
+  return texts[outcome] ?? outcome;
+}
+
+// The codes are those of Classes/common/outcome.py; one of a newer server is shown as it is.
+export function reasonText(code) {
+  const texts = {
+    empty: t("The image shows no cell."),
+    not_a_photograph: t("The image does not look like a photograph of a stained smear."),
+    no_stained_nucleus: t("There is no stained nucleus in the middle of the image."),
+    not_one_cell: t("The image does not show one single cell, but several cells, a whole field or tissue."),
+    off_center: t("The cell is not in the middle of the image."),
+    out_of_focus: t("The image is out of focus."),
+    unlike_training: t("The image looks different from the training images."),
+    uncertain: t("The probability of ALL is in the uncertain range of the model."),
+    low_confidence: t("The confidence is low."),
+  };
+  return texts[code] ?? code;
+}
+
+export function reasonsText(result) {
+  return result.reasons.map(reasonText).join(" ");
+}
+
+// Which way the model leans if a person should decide.
+export function leaningText(result) {
+  const percent = formatPercent(result.confidence);
+  return result.detected ? t("leaning to ALL, {percent}", { percent }) : t("leaning to no ALL, {percent}", { percent });
+}
+
+// One digit; a probability is never shown as 100 %.
+export function formatPercent(fraction) {
+  return fraction > 0.9995 ? `> ${formatNumber(99.9, 1)} %` : `${formatNumber(100 * fraction, 1)} %`;
+}
+
+export function probabilityOfAll(result) {
+  return result.probabilities[server.info?.positive_class] ?? (result.detected ? result.confidence : 1 - result.confidence);
+}
+
+// What a person can do about an error of the API; for other codes the server's own message.
+export function errorText(code, message) {
+  const texts = {
+    unauthorized: t("Enter a valid API key above, then press Retry."),
+    not_an_image: t("Not a readable image. Supported: {formats}.", { formats: server.info?.formats.join(", ") ?? "" }),
+    damaged_image: t("The image file is damaged or incomplete."),
+    empty: t("The file is empty."),
+    no_content: t("The image has no content: all its pixels are the same."),
+    image_too_large: t("The image has too many pixels for this server."),
+    body_too_large: t("The file is too large for this server."),
+    several_pages: t("The file has several pages. Save the page with the cell as a file of its own."),
+    no_answer: t("The server is not responding."),
+    busy: t("The server is busy."),
+    too_many_requests: t("The server's rate limit is reached."),
+    unreadable_file: t(
+      "This file can't be read. If it is a folder, drop the folder again or choose the images in it.",
+    ),
+    reloaded: t("Not finished before the page was reloaded. Add the file again."),
+  };
+  return texts[code] ?? message;
+}

@@ -1,0 +1,49 @@
+// Small pictures of the images on the screen, and of all images for a report.
+
+import { changed, images } from "./images.js";
+
+// Pixels: enough for a cell of the gallery on a sharp screen, and for 5 cm on paper.
+const SIDE = 256;
+
+const worker = "OffscreenCanvas" in window ? new Worker("thumbnail-worker.js") : undefined;
+const finished = new Map();
+let busy = false;
+
+export async function requestVisibleThumbnails() {
+  if (busy) return;
+  busy = true;
+  for (let image = next(); image; image = next()) await makeThumbnail(image);
+  busy = false;
+}
+
+function next() {
+  return images.find((image) => image.visible && lacksThumbnail(image));
+}
+
+function lacksThumbnail(image) {
+  return image.file && !image.thumbnail && !image.noPreview;
+}
+
+export async function makeAllThumbnails(list) {
+  for (const image of list) if (lacksThumbnail(image)) await makeThumbnail(image);
+}
+
+async function makeThumbnail(image) {
+  if (worker) {
+    const blob = await new Promise((resolve) => {
+      finished.set(image.number, resolve);
+      worker.postMessage({ number: image.number, file: image.file, side: SIDE });
+    });
+    if (image.canceled.signal.aborted) return;
+    if (blob) image.thumbnail ??= URL.createObjectURL(blob);
+    else image.noPreview = true;
+  } else {
+    image.thumbnail = URL.createObjectURL(image.file);
+  }
+  changed(image);
+}
+
+worker?.addEventListener("message", ({ data: { number, blob } }) => {
+  finished.get(number)?.(blob);
+  finished.delete(number);
+});
