@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from Classes.common import errors, outcome, progress_bar, terminal
+from Classes.common.number_format import format_number
 from Classes.common.summary import MAX_NAMES, Summary
 from Classes.common.translation import gettext as _
 from Classes.common.translation import ngettext
@@ -54,7 +55,7 @@ class ImageLines:
             return
         texts = [outcome.outcome_text(each) for each in outcome.OUTCOMES]
         text = outcome.outcome_text(fields["outcome"]).ljust(max(map(len, texts)))
-        percent = _("{percent:5.1f} %").format(percent=100 * fields["confidence"])
+        percent = _("{percent} %").format(percent=format_number(100 * fields["confidence"], "5.1f"))
         wrong = _("wrong") if fields.get("correct") is False else ""
         terminal.say_fitted(f"{start}{text}  {percent}  {wrong}".rstrip(), STYLES[fields["outcome"]])
 

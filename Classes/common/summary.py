@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from Classes.common import outcome, wilson
+from Classes.common.number_format import format_number
 from Classes.common.translation import Message, localize
 from Classes.common.translation import gettext as _
 
@@ -111,8 +112,12 @@ class Summary:
         if self.accuracy is not None:
             found = self.accuracy
             low, high = found.interval()
-            yield _("Correct: {correct} of {total} ({share:.1%}, 95 % interval {low:.1%} to {high:.1%})").format(
-                correct=found.correct, total=found.total, share=found.correct / found.total, low=low, high=high
+            yield _("Correct: {correct} of {total} ({share}, 95 % interval {low} to {high})").format(
+                correct=found.correct,
+                total=found.total,
+                share=format_number(found.correct / found.total, ".1%"),
+                low=format_number(low, ".1%"),
+                high=format_number(high, ".1%"),
             )
             yield _(
                 "With ALL: {positive} images, detected in {found}. Without ALL: {negative} images, detected in {wrong}."

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from Classes.common import provenance
+from Classes.common.number_format import format_number
 from Classes.common.translation import gettext as _
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def shorten(text: str, length: int) -> str:
 def format_duration(seconds: float) -> str:
     """Return a duration for people: "0.42 s", "12.50 s", "6 min 28 s" or "2 h 5 min"."""
     if seconds < 59.995:
-        return _("{seconds:.2f} s").format(seconds=seconds)
+        return _("{seconds} s").format(seconds=format_number(seconds, ".2f"))
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return _("{minutes} min {seconds} s").format(minutes=minutes, seconds=rest)

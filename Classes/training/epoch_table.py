@@ -6,7 +6,9 @@ from collections.abc import Mapping
 import numpy
 
 from Classes.common import progress_bar, terminal
+from Classes.common.number_format import format_number
 from Classes.common.translation import gettext as _
+from Classes.common.translation import pgettext
 
 # Width of a column with a number.
 COLUMN = 8
@@ -26,7 +28,14 @@ class EpochTable:
         self._first, self._began = step, time.perf_counter()
         self._bar: progress_bar.ProgressBar = progress_bar.ProgressBar(total=steps_per_epoch)
         self._bar.restart(self._name(step), steps_per_epoch, step % steps_per_epoch)
-        columns = (_("loss"), _("val loss"), _("accuracy"), _("sens."), _("spec."), "AUC")
+        columns = (
+            _("loss"),
+            _("val loss"),
+            pgettext("heading of a narrow column", "accuracy"),
+            _("sens."),
+            _("spec."),
+            "AUC",
+        )
         names = "".join(f" {name:>{COLUMN}}" for name in columns)
         terminal.say_fitted(_("epoch").ljust(7) + names + "  " + _("time left"), "bold")
 
@@ -46,9 +55,9 @@ class EpochTable:
           val_loss: of the validation images.
           metrics: "accuracy", "sensitivity", "specificity" and "AUC" of the validation images; NaN if undefined.
         """
-        numbers = [f"{loss:.4f}", f"{val_loss:.4f}"]
+        numbers = [format_number(loss, ".4f"), format_number(val_loss, ".4f")]
         numbers += [
-            "-" if numpy.isnan(metrics[name]) else f"{metrics[name]:.4f}"
+            "-" if numpy.isnan(metrics[name]) else format_number(metrics[name], ".4f")
             for name in ("accuracy", "sensitivity", "specificity", "AUC")
         ]
         done = step - self._first
