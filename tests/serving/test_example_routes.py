@@ -3,13 +3,13 @@ import io
 import PIL.Image
 import pytest
 
-from Classes.serving import page_routes
+from Classes.serving import access_control, page_routes
 from tests.support import services
 
 
 @pytest.fixture
 def client(tmp_path):
-    found = services.client(tmp_path, key=b"k" * 16)
+    found = services.client(tmp_path, keys=access_control.ApiKeys({"": b"k" * 16}))
     yield found
     found.service.close()
 
