@@ -1,7 +1,9 @@
 // Renders openapi.json: endpoints with requests and responses, error codes, and the fields of the responses.
 
+import { t, tn } from "./translation.js";
+
 const SCHEMA = "#/components/schemas/";
-const KEY = "X-API-Key or Authorization: Bearer, if the server has a key";
+const KEY = t("X-API-Key or Authorization: Bearer, if the server has a key");
 
 const byId = (id) => document.getElementById(id);
 
@@ -43,12 +45,12 @@ function reference(schema) {
 function typeOf(schema) {
   if (schema.$ref) return reference(schema);
   if (schema.const !== undefined) return code(JSON.stringify(schema.const));
-  if (schema.enum) return schema.enum.flatMap((value, index) => [index ? " or " : "", code(JSON.stringify(value))]);
-  if (schema.items) return ["array of ", typeOf(schema.items)].flat();
-  if (schema.oneOf) return schema.oneOf.flatMap((each, index) => [index ? " or " : "", typeOf(each)].flat());
-  const from = schema.minimum === undefined ? "" : ` from ${schema.minimum}`;
-  const to = schema.maximum === undefined ? "" : ` to ${schema.maximum}`;
-  return `${schema.format ?? schema.type ?? "anything"}${from}${to}`;
+  if (schema.enum) return schema.enum.flatMap((value, index) => [index ? t(" or ") : "", code(JSON.stringify(value))]);
+  if (schema.items) return [t("array of "), typeOf(schema.items)].flat();
+  if (schema.oneOf) return schema.oneOf.flatMap((each, index) => [index ? t(" or ") : "", typeOf(each)].flat());
+  const from = schema.minimum === undefined ? "" : t(" from {minimum}", schema);
+  const to = schema.maximum === undefined ? "" : t(" to {maximum}", schema);
+  return `${schema.format ?? schema.type ?? t("anything")}${from}${to}`;
 }
 
 // [path, type, description] of every field; the fields of nested objects have paths such as `outer.inner`.
@@ -59,7 +61,7 @@ function fields(schema, prefix = "") {
   for (const one of inner) {
     for (const [name, part] of Object.entries(one.properties ?? {})) {
       const path = `${within}${name}`;
-      const optional = one.required?.includes(name) ? "" : " (optional)";
+      const optional = one.required?.includes(name) ? "" : t(" (optional)");
       if (!found.has(path)) found.set(path, [code(path), typeOf(part), `${part.description ?? ""}${optional}`]);
       for (const [deeper, line] of fields(part, path)) if (!found.has(deeper)) found.set(deeper, line);
     }
@@ -75,20 +77,20 @@ function operation(address, method, described) {
   if (described.description) parts.push(element("p", prose(described.description)));
   const inputs = (described.parameters ?? []).map((each) => [
     code(each.name),
-    `${each.in}${each.required ? ", required" : ""}`,
+    `${each.in}${each.required ? t(", required") : ""}`,
     typeOf(each.schema),
     each.description ?? "",
   ]);
   const ways = Object.entries(described.requestBody?.content ?? {});
   for (const [type, { schema }] of ways) {
     const lines = [...fields(schema).values()];
-    const form = lines.flatMap(([path, type_]) => ["field ", path.cloneNode(true), ": ", type_].flat());
-    const meaning = ways.length > 1 ? "one of the supported content types" : "the request body";
+    const form = lines.flatMap(([path, type_]) => [t("field "), path.cloneNode(true), ": ", type_].flat());
+    const meaning = ways.length > 1 ? t("one of the supported content types") : t("the request body");
     inputs.push([code(type), "body", form.length ? form : typeOf(schema), meaning]);
   }
   if (described.security) inputs.push([code("key"), "header", "string", KEY]);
-  if (inputs.length) parts.push(table("Request", ["Name", "In", "Type", "Description"], inputs));
-  parts.push(table("Responses", ["Status", "Content", "Description"], responses(described)));
+  if (inputs.length) parts.push(table(t("Request"), [t("Name"), t("In"), t("Type"), t("Description")], inputs));
+  parts.push(table(t("Responses"), [t("Status"), t("Content"), t("Description")], responses(described)));
   parts.push(element("pre", command(address, method, described)));
   return element("section", parts, { className: "operation" });
 }
@@ -110,14 +112,14 @@ function command(address, method, described) {
 
 function errorCodes(codes) {
   const lines = Object.entries(codes).map(([name, { status, when }]) => [code(name), `${status}`, when]);
-  const parts = [element("h2", "Error codes"), table("Error codes", ["Code", "Status", "When"], lines)];
+  const parts = [element("h2", t("Error codes")), table(t("Error codes"), [t("Code"), t("Status"), t("When")], lines)];
   return element("section", parts, { className: "operation" });
 }
 
 function schemaSection(name, schema) {
   const lines = [...fields(schema).values()];
-  const body = lines.length ? table(`Fields of ${name}`, ["Field", "Type", "Description"], lines) : schema.description;
-  return element("section", [element("h2", `Response ${name}`, { id: `schema-${name}` }), body], {
+  const body = lines.length ? table(t("Fields of {name}", { name }), [t("Field"), t("Type"), t("Description")], lines) : schema.description;
+  return element("section", [element("h2", t("Response {name}", { name }), { id: `schema-${name}` }), body], {
     className: "operation",
   });
 }
@@ -131,11 +133,13 @@ async function show() {
   );
   const schemas = Object.entries(components.schemas).map(([name, schema]) => schemaSection(name, schema));
   byId("operations").replaceChildren(...sections, errorCodes(codes), ...schemas);
-  byId("status").textContent = `${sections.length} endpoints.`;
+  byId("status").textContent = tn("{n} endpoint.", "{n} endpoints.", sections.length);
   // The section in the URL did not exist yet when the browser looked for it.
   document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
 show().catch((error) => {
-  byId("status").textContent = `openapi.json cannot be loaded (${error.message}). Is the server running?`;
+  byId("status").textContent = t("openapi.json cannot be loaded ({reason}). Is the server running?", {
+    reason: error.message,
+  });
 });
