@@ -79,6 +79,7 @@ make_venv() {
         return
     fi
     system=$(find_python)
+    [ ! -t 1 ] || say "Creating $venv"
     "$system" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
         fail "$system has no venv module; install it, for example: sudo apt install python3-venv"
     rm -rf "$venv"
@@ -100,7 +101,7 @@ install_visibly() {
     trap 'printf "\033[?7h\033[?25h"' EXIT
     trap 'exit 130' INT
     printf '\033[?7l'
-    if run_pip --requirement "Required/$1" --log Logs/Setup.log; then code=0; else code=$?; fi
+    if run_pip --requirement "$@" --log Logs/Setup.log; then code=0; else code=$?; fi
     printf '\033[?7h'
     trap - EXIT INT
     return "$code"
@@ -112,11 +113,14 @@ install() {
         return
     fi
     mkdir -p Logs
+    # Compiling takes 40 % of the time; what the page needs of it, its first start compiles in less than a second.
+    compile=--compile
+    [ "$1" != requirements-serving.txt ] || compile=--no-compile
     say "Installing Required/$1; this takes $2."
     if [ -t 1 ]; then
-        install_visibly "$1"
+        install_visibly "Required/$1" "$compile"
     else
-        run_pip --quiet --requirement "Required/$1" 2>Logs/Setup.log
+        run_pip --quiet --requirement "Required/$1" "$compile" 2>Logs/Setup.log
     fi || fail "pip could not install Required/$1, see Logs/Setup.log; check the network connection and the free disk space"
     cat Required/requirements*.txt >"$venv/$1.done"
 }

@@ -51,13 +51,13 @@ class ImageLines:
         shown = errors.escape_control_chars(terminal.shorten(pathlib.PurePath(name).name, room)).ljust(room)
         start = f"[{self._shown:>{len(total)}}/{total}] {shown}  "
         if fields.get("error"):
-            terminal.say_fitted(start + _("Not readable"), "magenta")
+            terminal.say_fitted((start, ""), (_("Not readable"), "magenta"))
             return
         texts = [outcome.outcome_text(each) for each in outcome.OUTCOMES]
         text = outcome.outcome_text(fields["outcome"]).ljust(max(map(len, texts)))
         percent = _("{percent} %").format(percent=format_number(100 * fields["confidence"], "5.1f"))
         wrong = _("wrong") if fields.get("correct") is False else ""
-        terminal.say_fitted(f"{start}{text}  {percent}  {wrong}".rstrip(), STYLES[fields["outcome"]])
+        terminal.say_fitted((start, ""), (text, STYLES[fields["outcome"]]), (f"  {percent}  ", ""), (wrong, "bold red"))
 
 
 def show_summary(

@@ -35,7 +35,7 @@ class _Formatter(logging.Formatter):
         return escape_control_chars(text)
 
 
-class _OutputHandler(logging.Handler):
+class OutputHandler(logging.Handler):
     """Writes the historic lines to standard output, or shows warnings and errors on a terminal.
 
     What else a terminal shows is not in the log but in calls of terminal.py.
@@ -91,7 +91,7 @@ def start_log(configuration: Configuration, name: str) -> logging.Logger:
       name: the script, such as "Trainer"; also the name of the logger that is returned.
     """
     translation.set_language(configuration.language)
-    handlers: list[logging.Handler] = [_OutputHandler(configuration.language)]
+    handlers: list[logging.Handler] = [OutputHandler(configuration.language)]
     problem = None
     try:
         file_system.make_folder(configuration.logs)

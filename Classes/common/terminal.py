@@ -75,12 +75,12 @@ def say(text: object, style: str = "") -> None:
         console().print(rich.text.Text(str(text), style=style))
 
 
-def say_fitted(text: str, style: str = "") -> None:
-    """Show a text on one line, shortened at its end; nothing if `is_active` is false."""
+def say_fitted(*parts: tuple[str, str]) -> None:
+    """Show (text, style) parts on one line, shortened at its end; nothing if `is_active` is false."""
     if is_active():
         import rich.text
 
-        console().print(rich.text.Text(text, style=style), no_wrap=True, overflow="ellipsis", crop=True)
+        console().print(rich.text.Text.assemble(*parts), no_wrap=True, overflow="ellipsis", crop=True)
 
 
 def show_end(

@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch):
     build(tmp_path, VALIDATION)
     yield tmp_path
     for handler in logging.getLogger().handlers[:]:
-        if isinstance(handler, (logging.FileHandler, logs._TqdmHandler)):
+        if isinstance(handler, (logging.FileHandler, logs.OutputHandler)):
             logging.getLogger().removeHandler(handler)
             handler.close()
 

@@ -40,6 +40,8 @@ esac
 TESTS = "-m pytest -n 2 --dist loadfile --no-loadscope-reorder"
 INSTALL = "-m pip install --disable-pip-version-check --quiet --requirement Required/"
 DEMO = " --set DepthMultiplier="
+INSTALL_ALL = INSTALL + "requirements.txt --compile"
+INSTALL_SERVING = INSTALL + "requirements-serving.txt --no-compile"
 DEMO_SERVER = "Server.py --demo --open"
 
 
@@ -90,7 +92,11 @@ def place(tmp_path):
 
 def test_it_installs_and_fetches(place):
     run = place.run()
-    assert run.calls == ["made by python3", INSTALL + "requirements.txt", "-m Classes.networks.download_weights"]
+    assert run.calls == [
+        "made by python3",
+        INSTALL_ALL,
+        "-m Classes.networks.download_weights",
+    ]
     assert (run.returncode, run.stderr) == (0, "")
     assert "Next: sh Setup.sh Run" in run.stdout
 
@@ -98,10 +104,14 @@ def test_it_installs_and_fetches(place):
 def test_where_there_is_a_graphics_processor_its_packages_are_installed(place):
     place._script("nvidia-smi", "#!/bin/sh\nexit 0\n")
     run = place.run()
-    assert run.calls == ["made by python3", INSTALL + "requirements-cuda.txt", "-m Classes.networks.download_weights"]
+    assert run.calls == [
+        "made by python3",
+        INSTALL + "requirements-cuda.txt --compile",
+        "-m Classes.networks.download_weights",
+    ]
     assert place.run().calls == ["-m Classes.networks.download_weights"]
     place._script("nvidia-smi", "#!/bin/sh\nexit 9\n")
-    assert place.run().calls[0] == INSTALL + "requirements.txt"
+    assert place.run().calls[0] == INSTALL_ALL
 
 
 def test_a_second_run_installs_nothing(place):
@@ -115,12 +125,12 @@ def test_other_requirements_are_installed(place):
     place.run()
     with open(place.project / "Required" / "requirements-serving.txt", "a") as file:
         file.write("six\n")
-    assert place.run().calls == [INSTALL + "requirements.txt", "-m Classes.networks.download_weights"]
+    assert place.run().calls == [INSTALL_ALL, "-m Classes.networks.download_weights"]
 
 
 def test_a_package_that_was_removed_is_installed_again(place):
     place.run()
-    assert place.run(FAKE_MISSING="1").calls[0] == INSTALL + "requirements.txt"
+    assert place.run(FAKE_MISSING="1").calls[0] == INSTALL_ALL
 
 
 @pytest.mark.parametrize("folder", [".", "..", "/"])
@@ -160,7 +170,11 @@ def test_words_can_be_written_in_any_case(place, word, last):
 
 def test_the_demo_installs_only_what_serving_needs(place):
     place._script("nvidia-smi", "#!/bin/sh\nexit 0\n")
-    assert place.run("Demo").calls == ["made by python3", INSTALL + "requirements-serving.txt", DEMO_SERVER]
+    assert place.run("Demo").calls == [
+        "made by python3",
+        INSTALL_SERVING,
+        DEMO_SERVER,
+    ]
     assert place.run("demo").calls == [DEMO_SERVER]
 
 
@@ -179,8 +193,8 @@ def test_only_the_last_script_of_a_run_says_what_is_next(place):
 def test_tests_need_their_own_packages_and_no_weights(place):
     assert place.run("Test").calls == [
         "made by python3",
-        INSTALL + "requirements.txt",
-        INSTALL + "requirements-dev.txt",
+        INSTALL_ALL,
+        INSTALL + "requirements-dev.txt --compile",
         TESTS,
     ]
     assert place.run("Test", "-x", "tests/inference/test_model_card.py").calls == [
@@ -227,7 +241,7 @@ def test_an_incomplete_environment_is_replaced(place):
 
 def test_an_environment_of_an_unsupported_python_is_replaced(place):
     place.run()
-    assert place.run(FAKE_INSIDE="1").calls[:2] == ["made by python3", INSTALL + "requirements.txt"]
+    assert place.run(FAKE_INSIDE="1").calls[:2] == ["made by python3", INSTALL_ALL]
 
 
 def test_the_python_of_an_active_environment_does_not_replace_it(place):
@@ -246,7 +260,7 @@ def test_a_failing_pip_is_one_line_and_installed_the_next_time(place):
     assert "Logs/Setup.log" in run.stderr
     assert (place.project / "Logs" / "Setup.log").read_text() == "pip: no route to host\n"
     assert run.returncode == 1
-    assert INSTALL + "requirements.txt" in place.run().calls
+    assert INSTALL_ALL in place.run().calls
 
 
 def test_without_a_network_the_set_up_goes_on(place):
