@@ -60,7 +60,16 @@ export function errorText(code, message) {
     image_too_large: t("The image has too many pixels for this server."),
     body_too_large: t("The file is too large for this server."),
     several_pages: t("The file has several pages. Save the page with the cell as a file of its own."),
+    unsupported_image: t(
+      "This variant of the image format is not supported. Save the image as RGB with 8 bits per channel.",
+    ),
+    unknown_bit_depth: t("The file does not state the camera's bit depth. Save the image with 8 bits per channel."),
     no_answer: t("The server is not responding."),
+    not_ready: t("The server is starting or stopping, or its device fails."),
+    engine_failed: t("The server's device failed."),
+    deadline: t("The server did not finish in time."),
+    request_timeout: t("The image did not arrive in time."),
+    internal_error: t("There is a fault in the server. Its log has the details."),
     busy: t("The server is busy."),
     too_many_requests: t("The server's rate limit is reached."),
     unreadable_file: t(
