@@ -6,6 +6,7 @@ python3 Trainer.py --set TrainableScopes=Mixed_7a   # train this block and all a
 python3 Trainer.py --set Pretrained=none            # all layers, from random weights
 python3 Trainer.py --set Network=AllCNN             # the small network instead of Inception V3
 python3 Trainer.py --set Network=AllCNN Import DIR  # its published weights (weights.h5, model.json), without training
+python3 Trainer.py WhiteCells                       # the model of white-cell types that comes with the project, again
 python3 Trainer.py Quantize                         # the same model in int8, faster, if its results stay the same
 python3 Trainer.py Export                           # the trained model for TensorFlow Serving and other model servers
 python3 Trainer.py Compile                          # the trained model for the Movidius stick, Model/ALL.graph
@@ -14,12 +15,14 @@ Reads the shards in Model/Data and the pretrained weights in Model/Pretrained. W
 and run.json to Model/_logs, the features of the images to Model/Features, the frozen graph to Model/ALLGraph.pb and its
 model card to Model/ALLGraph.json. Import writes only the last two. Quantize reads them and the shards, writes
 Model/ALLGraph.int8.xml and .bin, and needs NNCF (pip install -r Required/requirements-int8.txt). Export writes the next
-version to Model/Export. Compile runs the compiler of the stick, which writes Model/ALL.graph.
+version to Model/Export. WhiteCells reads Required/WhiteCells.json instead of Required/confs.json, and the images in
+WhiteCellsDir; see docs/white_cells.md. Compile runs the compiler of the stick, which writes Model/ALL.graph.
 """
 
 import sys
 
 from Classes.common import cli
+from Classes.common.paths import PROJECT
 from Classes.common.translation import gettext as _
 
 
@@ -28,7 +31,7 @@ def main(arguments=None) -> int:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=["Train", "Import", "Quantize", "Export", "Compile"],
+        choices=["Train", "Import", "WhiteCells", "Quantize", "Export", "Compile"],
         default="Train",
         help="what to do (default: Train)",
     )
@@ -38,7 +41,8 @@ def main(arguments=None) -> int:
         parser.error(_("Import needs the folder of the published weights; the other commands take no folder"))
     from Classes import Helpers
 
-    configuration = Helpers.load_config(options.confs, options.settings)
+    shipped = PROJECT / "Required" / "WhiteCells.json" if options.command == "WhiteCells" else None
+    configuration = Helpers.load_config(options.confs or shipped, options.settings)
     Helpers.start_log(configuration, "Trainer")
     if options.command == "Compile":
         from Classes.export import ncs1_compile
@@ -50,10 +54,11 @@ def main(arguments=None) -> int:
 
         return keras_import.import_keras_weights(configuration, options.folder)
     from Classes.export import int8_quantization, model_repository
-    from Classes.training import train
+    from Classes.training import train, white_cells
 
     commands = {
         "Train": train.train_and_freeze,
+        "WhiteCells": white_cells.train_white_cells,
         "Quantize": int8_quantization.quantize_model,
         "Export": model_repository.export_model_repository,
     }

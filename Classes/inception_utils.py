@@ -217,3 +217,38 @@ def fold_batch_norm(arrays: Mapping[str, numpy.ndarray]) -> dict[str, numpy.ndar
             folded[name] = kernel
             folded[f"{layer}/biases"] = arrays[f"{layer}/biases"]
     return folded
+
+
+def unfold_batch_norm(arrays: Mapping[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
+    """Return variables with batch norms of which `fold_batch_norm` makes the same network.
+
+    Batch norm removes the scale of a kernel, so the folded kernel serves as well as the original. What folding loses is
+    the mean before it, which matters only when the network is trained further.
+
+    Args:
+      arrays: {variable name: float32 array} of an inference network; `<layer>/BatchNorm/moving_mean` are the means of
+        the folded convolutions without bias, 0 if they are missing.
+    """
+    unfolded = {}
+    for name, values in arrays.items():
+        layer, _, kind = name.rpartition("/")
+        if kind != "biases" or layer == LOGITS_LAYER:
+            unfolded[name] = values
+            continue
+        norm = f"{layer}/BatchNorm/"
+        mean = arrays.get(norm + "moving_mean", numpy.zeros_like(values))
+        unfolded[norm + "beta"] = values + mean
+        unfolded[norm + "moving_mean"] = mean
+        unfolded[norm + "moving_variance"] = numpy.full_like(values, 1 - BATCH_NORM_EPSILON)
+    return unfolded
+
+
+def folded_moving_means(arrays: Mapping[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
+    """Return the means that `unfold_batch_norm` needs to restore `arrays`, {variable name: array} with batch norms."""
+    means = {}
+    for name, mean in arrays.items():
+        layer, _, kind = name.rpartition("/")
+        if kind == "moving_mean" and "/AuxLogits/" not in name:
+            variance = arrays[f"{layer}/moving_variance"].astype("float64")
+            means[name] = (mean / numpy.sqrt(variance + BATCH_NORM_EPSILON)).astype("float32")
+    return means

@@ -313,7 +313,7 @@ def _check_classes(
             ),
             "class_count",
         )
-    if positive not in names:
+    if positive and positive not in names:
         raise DataError(
             Message(
                 "{folder}: there is no class {positive} (PositiveClass). Set PositiveClass to the folder "
@@ -327,7 +327,7 @@ def _check_classes(
         )
     if empty:
         log.warning("Folders without images are not used as classes: %s.", ", ".join(empty[:MAX_LISTED]))
-    if len(names) > 2:
+    if len(names) > 2 and positive:
         log.warning(
             "Only class %s counts as ALL; %s count as not ALL. If one of these shows ALL too, merge their folders.",
             positive,

@@ -83,6 +83,11 @@ class Manifest:
         return [self.folder / shard["file"] for shard in self.shards if shard["split"] == split]
 
 
+def positive_label(configuration: Configuration, classes: Sequence[str]) -> int | None:
+    """Return the label of `PositiveClass`; None if no class means ALL."""
+    return classes.index(configuration["PositiveClass"]) if configuration["PositiveClass"] else None
+
+
 def interleave_by_class(configuration: Configuration, records: Sequence[ImageRecord]) -> list[ImageRecord]:
     """Return the records of a split in an order in which every shard gets its fraction of every class.
 
@@ -166,7 +171,7 @@ def load_manifest_for_training(configuration: Configuration) -> Manifest:
             ),
             "class_mismatch",
         )
-    if configuration["PositiveClass"] not in found.classes:
+    if configuration["PositiveClass"] and configuration["PositiveClass"] not in found.classes:
         raise ConfigurationError(
             Message(
                 "PositiveClass is {positive}, but the shards have the classes {listed}. Set PositiveClass to "

@@ -111,9 +111,11 @@ def choose_operating_point(
     if details["note"]:
         log.warning("Temperature and threshold were not fitted: %s.", details["note"])
         return OperatingPoint(), details
-    positive, seed = manifest.classes.index(configuration["PositiveClass"]), configuration["RandomSeed"]
+    positive, seed = tfrecords.positive_label(configuration, manifest.classes), configuration["RandomSeed"]
     rules = selection_rules(configuration)
     logits = numpy.asarray(compute_logits(), float)
+    if positive is None:
+        return _fit_temperature_only(logits, labels, details)
     chosen = fit_operating_point(logits, labels, positive, rules, groups)
     before = calibration.softmax_at_temperature(logits)
     after = calibration.softmax_at_temperature(logits, chosen.temperature)
@@ -129,6 +131,21 @@ def choose_operating_point(
     details["cross_fitted"] = cross_fitted and _measure(cross_fitted, labels, groups, positive)
     _log_choice(chosen, details)
     return chosen, details
+
+
+def _fit_temperature_only(
+    logits: numpy.ndarray, labels: numpy.ndarray, details: dict[str, Any]
+) -> tuple[OperatingPoint, dict[str, Any]]:
+    """Return what `choose_operating_point` returns for a model without a positive class."""
+    temperature = round(calibration.fit_temperature(logits, labels), 4)
+    for name, divisor in (("before", 1.0), ("after", temperature)):
+        probabilities = calibration.softmax_at_temperature(logits, divisor)
+        errors = calibration.calibration_errors(probabilities, labels)
+        details |= {f"{key}_{name}": value for key, value in errors.items()}
+    log.info(
+        "Temperature %g: calibration error %.4f, before %.4f.", temperature, details["ece_after"], details["ece_before"]
+    )
+    return OperatingPoint(temperature), details
 
 
 def cross_fit(

@@ -21,7 +21,7 @@ from Classes.evaluation import calibration, operating_point
 from Classes.export import ncs1_compile
 from Classes.imaging import decode
 from Classes.inference import model_card, openvino_backend
-from Classes.networks import checkpoint_files, registry
+from Classes.networks import checkpoint_files, compact_graph, registry
 
 # Number of real images on which checkpoint, frozen graph and backend have to agree, and the tolerance.
 PARITY_IMAGES = 4
@@ -72,6 +72,9 @@ def freeze_checkpoint(
     values = checkpoint_files.read_checkpoint(prefix)
     # If weights were averaged, the averages were evaluated.
     arrays = {name: values.get(f"average/{name}", values[name]) for name in network.variable_shapes(configuration)}
+    if configuration["CompactGraph"]:
+        # Before the calibration, which so applies to the weights that are published.
+        arrays = compact_graph.round_weights(network, arrays)
     point, fitted = operating_point.OperatingPoint(), None
     if logits is not None:
         point, fitted = operating_point.choose_operating_point(configuration, manifest, lambda: logits(arrays))
@@ -93,6 +96,7 @@ def freeze_checkpoint(
             "accuracy": progress.accuracy,
             # If it is above 0, the epoch was chosen on the validation images.
             "patience": configuration["Patience"],
+            "depth_multiplier": configuration["DepthMultiplier"],
             "run": run,
         },
         "colours": color_reference.training_color_reference(configuration, manifest, spec),
@@ -123,6 +127,8 @@ def publish_model(
     log.info("Exporting graph...")
     folded = calibration.fold_temperature(arrays, network.HEAD, point.temperature)
     definition = build_frozen_graph(configuration, folded)
+    if configuration["CompactGraph"]:
+        definition = compact_graph.compact_graph(definition, network, arrays)
     path = configuration.path("ALLGraph")
     # The card is complete before the graph is renamed, so that nothing can fail between the two renames.
     with (
@@ -146,7 +152,8 @@ def publish_model(
         "Checkpoint, frozen graph and backend agree on %d images within %.1e.", len(inputs), max(differences.values())
     )
     log.info("Wrote %s and %s.", path, configuration.card)
-    if node := ncs1_compile.unsupported_node(definition):
+    node = None if configuration["CompactGraph"] else ncs1_compile.unsupported_node(definition)
+    if node:
         log.warning("The graph cannot be compiled for the Movidius stick: TensorFlow 1.4 does not know %s.", node)
 
 

@@ -58,6 +58,18 @@ _SCHEMA = {
         },
         "data": {"type": "object"},
         "metrics": {"type": ["object", "null"]},
+        "cell_types": {
+            "type": ["object", "null"],
+            "required": ["names", "groups", "limits"],
+            "properties": {
+                "names": {"type": "object", "additionalProperties": {"type": "string"}},
+                "groups": {
+                    "type": "object",
+                    "additionalProperties": {"type": "array", "items": {"type": "string"}},
+                },
+                "limits": {"type": "array", "items": {"type": "string"}},
+            },
+        },
         "compiled": {"type": ["object", "null"]},
         "colours": {
             "type": ["object", "null"],
@@ -85,7 +97,7 @@ class ModelCard:
       graph: name of the frozen graph's file, in the same folder.
       graph_sha256: SHA-256 of that file, 64 hexadecimal digits.
       classes: class names in the order of the network's outputs.
-      positive: the class that means ALL.
+      positive: the class that means ALL; empty in a model of cell types.
       input: {"node"} and the fields of network_input.InputSpec; see `input_spec`.
       output: name of the output node.
       threshold: probability of the positive class from which ALL is detected.
@@ -97,6 +109,8 @@ class ModelCard:
       data, training, versions, commit, created, notice: where the model comes from.
       metrics: what Validation.py measured, or None.
       compiled: the file that Trainer.py Compile made for the stick, and its source graph; or None.
+      cell_types: names and groups of the types, source of the data, limits and metrics of a model of cell types, see
+        training.white_cells; or None.
       colours: colors of the training images, see color_stats.fit_reference; None in older cards.
     """
 
@@ -117,6 +131,7 @@ class ModelCard:
     training: dict = dataclasses.field(default_factory=dict)
     metrics: dict | None = None
     compiled: dict | None = None
+    cell_types: dict | None = None
     colours: dict | None = None
     versions: dict = dataclasses.field(default_factory=dict)
     commit: str | None = None
@@ -178,11 +193,14 @@ class ModelCard:
             )
 
 
-def load_model_card(path: str | os.PathLike) -> ModelCard:
+def load_model_card(path: str | os.PathLike, cell_types: bool = False) -> ModelCard:
     """Read and check a model card.
 
+    Args:
+      path: the card's file.
+      cell_types: accept a model of cell types too, which detects nothing.
     Raises:
-      GraphError: no card, or one that is damaged or of another version.
+      GraphError: no card, or one that is damaged or of another version; `cell_type_model` if it is one of cell types.
     """
     path = pathlib.Path(path)
     try:
@@ -223,7 +241,16 @@ def load_model_card(path: str | os.PathLike) -> ModelCard:
                 message=violation.message,
             )
         )
-    if values["positive"] not in values["classes"]:
+    if not values["positive"] and not cell_types:
+        raise GraphError(
+            Message(
+                "{path}: this model names cell types and cannot detect ALL. Use it with python3 Classifier.py --model, "
+                "or train a model of your own with python3 Trainer.py.",
+                path=path,
+            ),
+            "cell_type_model",
+        )
+    if values["positive"] and values["positive"] not in values["classes"]:
         raise GraphError(
             Message(
                 "{path}: positive is {positive}, the classes are {classes}",

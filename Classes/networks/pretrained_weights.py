@@ -1,4 +1,4 @@
-"""Read pretrained weights: a Slim checkpoint, its published archive, or a Keras file."""
+"""Read pretrained weights: a Slim checkpoint, its published archive, a Keras file, or a frozen graph."""
 
 import hashlib
 import logging
@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 import h5py
 import numpy
 
+from Classes.common import config_schema, json_files
 from Classes.common.config import Configuration
 from Classes.common.errors import CheckpointError
 from Classes.common.translation import Message
-from Classes.networks import checkpoint_files, download_weights, registry
+from Classes.networks import checkpoint_files, compact_graph, download_weights, registry
 
 log = logging.getLogger("Trainer")
 
@@ -89,13 +90,16 @@ def resolve_weights(configuration: Configuration) -> pathlib.Path | None:
         if path.is_dir():
             found = _candidates(path)
             if not found:
-                raise CheckpointError(Message("{path}: holds no checkpoint, .tar.gz or .h5", path=path))
+                raise CheckpointError(Message("{path}: holds no checkpoint, .tar.gz, .h5 or .pb", path=path))
             return found[0]
         if path.is_file() or path.with_name(path.name + ".index").is_file():
             return path
         raise CheckpointError(
             Message("{path}: there is nothing; set Pretrained to a file, to nothing, or to none", path=path)
         )
+    shipped = shipped_weights(configuration)
+    if shipped:
+        return shipped
     folder = registry.get_network(configuration).PRETRAINED
     found = _candidates(configuration.root / folder) if folder else []
     if len(found) > 1:
@@ -103,9 +107,65 @@ def resolve_weights(configuration: Configuration) -> pathlib.Path | None:
     return found[0] if found else None
 
 
+def shipped_weights(configuration: Configuration) -> pathlib.Path | None:
+    """Return the weights that come with the project, if the configuration's network has the same width."""
+    name = getattr(registry.get_network(configuration), "SHIPPED", None)
+    path = configuration.root / name if name else None
+    if path is None or not path.is_file():
+        return None
+    shape = _published_shape(path)
+    width = configuration["DepthMultiplier"]
+    return path if width in (shape.get("DepthMultiplier"), _default("DepthMultiplier")) else None
+
+
+def fit_to_weights(configuration: Configuration) -> Configuration:
+    """Return the configuration with the input size and width of the weights that training starts from.
+
+    Weights with a model card, such as those that come with the project, know both. A value that differs from the
+    default was chosen by the user and stays.
+
+    Raises:
+      CheckpointError: as `resolve_weights`.
+    """
+    path = resolve_weights(configuration)
+    shape = _published_shape(path) if path else {}
+    changes = {
+        key: value
+        for key, value in shape.items()
+        if configuration[key] == _default(key) and configuration[key] != value
+    }
+    if not changes:
+        return configuration
+    listed = ", ".join(f"{key}={value}" for key, value in changes.items())
+    log.info("Training starts from %s with %s.", path, listed)
+    return configuration.replace(**changes)
+
+
+def _published_shape(path: pathlib.Path) -> dict[str, float]:
+    """Return {"ImageSize", "DepthMultiplier"} of the model card beside a frozen graph; {} without one."""
+    card = path.with_suffix(".json")
+    if path.suffix != ".pb" or not card.is_file():
+        return {}
+    try:
+        values = json_files.read_json(card)
+        return {
+            "ImageSize": int(values["input"]["size"]),
+            "DepthMultiplier": float(values["training"]["depth_multiplier"]),
+        }
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointError(
+            Message("{card}: the model card cannot be read ({reason}).", card=card, reason=reason)
+        ) from error
+
+
+def _default(key: str) -> float:
+    return config_schema.keys()[key].rule["default"]
+
+
 def _candidates(folder: pathlib.Path) -> list[pathlib.Path]:
     indexes = [path.with_suffix("") for path in folder.glob("*.index")]
-    patterns = ("*.ckpt", "*.tar.gz", "*.tgz", "*.h5", "*.hdf5")
+    patterns = ("*.ckpt", "*.tar.gz", "*.tgz", "*.h5", "*.hdf5", "*.pb")
     return sorted(indexes) + [path for pattern in patterns for path in sorted(folder.glob(pattern))]
 
 
@@ -122,6 +182,8 @@ def _read(path: pathlib.Path, network: types.ModuleType, names: Sequence[str]) -
         raise CheckpointError(
             Message("{path}: damaged, not the file that Keras publishes; remove it and run sh Setup.sh", path=path)
         )
+    if path.suffix == ".pb":
+        return compact_graph.read_frozen_weights(path, network)
     if h5py.is_hdf5(path):
         return read_keras_file(path, network, names)
     if tarfile.is_tarfile(path):

@@ -40,6 +40,7 @@ def cross_validate(configuration: Configuration, count: int) -> int:
       ConfigurationError: the configuration trains more than the last layer, or there are too few groups.
       ALLError: the data or the weights are not valid.
     """
+    configuration = pretrained_weights.fit_to_weights(configuration)
     manifest = tfrecords.load_manifest_for_training(configuration)
     _require_last_layer_only(configuration)
     items = [item for split in tfrecords.SPLITS for item in manifest.splits[split]]

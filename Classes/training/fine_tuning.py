@@ -53,7 +53,7 @@ class FineTuner(trainers.Trainer):
                 code="batch_size",
             )
         log.info("Training in %s.", mixed_precision.DESCRIPTIONS[self.precision])
-        super().__init__(configuration, labels, manifest.classes.index(configuration["PositiveClass"]))
+        super().__init__(configuration, labels, tfrecords.positive_label(configuration, manifest.classes))
         self._manifest = manifest
         network = registry.get_network(configuration)
         self._input_spec = network.input_spec(configuration)

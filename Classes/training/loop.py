@@ -147,7 +147,7 @@ class _TrainingLoop:
     def _end_epoch(self, epoch: int) -> None:
         state = self._state
         state.accuracy = state.correct / state.seen
-        metrics = streaming_metrics.metrics_from_histogram(state.histogram)
+        metrics = self._trainer.metrics(state.histogram)
         self._write_scalars({f"Training_{name}": value for name, value in metrics.items()})
         self._write_scalars({"Waiting_For_Images": self._timer.wait_fraction()})
         self._validate(epoch)
@@ -201,7 +201,7 @@ class _TrainingLoop:
         state = self._state
         with self._trainer.averaged_weights():
             loss, accuracy, histogram = self._trainer.evaluate()
-        metrics = streaming_metrics.metrics_from_histogram(histogram)
+        metrics = self._trainer.metrics(histogram)
         log.info(
             "Epoch %d: training accuracy %.4f, validation loss %.4f, validation accuracy %.4f%s",
             epoch + 1,
@@ -210,7 +210,9 @@ class _TrainingLoop:
             accuracy,
             "".join(f", {name.lower() if name != 'AUC' else name} {value:.4f}" for name, value in metrics.items()),
         )
-        sensitivity, specificity = streaming_metrics.sensitivity_and_specificity(histogram)
+        sensitivity = specificity = numpy.nan
+        if self._trainer.positive is not None:
+            sensitivity, specificity = streaming_metrics.sensitivity_and_specificity(histogram)
         shown = {"accuracy": accuracy, "sensitivity": sensitivity, "specificity": specificity}
         self._table.end_epoch(epoch + 1, state.step, state.loss, loss, {**shown, "AUC": metrics.get("AUC", numpy.nan)})
         self._write_scalars({"Validation_losses/Total_Loss": loss, "Validation_Accuracy": accuracy})

@@ -18,7 +18,7 @@ from Classes.training import loop
 # another run.
 IDENTITY_SECTIONS = ("Training", "Augmentation")
 LENGTH_KEYS = ("Epochs", "Patience")
-OUTPUT_KEYS = ("ALLGraph", "EpochsDevCloud", "FeatureCache", "LogDir", "LogEvery", "SaveSeconds")
+OUTPUT_KEYS = ("ALLGraph", "CompactGraph", "EpochsDevCloud", "FeatureCache", "LogDir", "LogEvery", "SaveSeconds")
 
 # No key of these sections belongs to the identity. The last step of a run, calibration and freezing, is repeated every
 # time, and `Precision` counts through feature_extraction.cache_key.
@@ -41,7 +41,7 @@ HASHED_KEYS = (
     "ValidationSize",
     "ValidIType",
 )
-NEUTRAL_KEYS = ("Labels", "Logs", "PositiveClass", "ReportDir", "Workers")
+NEUTRAL_KEYS = ("Labels", "Logs", "PositiveClass", "ReportDir", "WhiteCellsDir", "Workers")
 
 log = logging.getLogger("Trainer")
 

@@ -39,6 +39,7 @@ def train_and_freeze(configuration: Configuration) -> int:
       ALLError: the data, the weights, the training or the frozen graph are not valid.
     """
     began = time.perf_counter()
+    configuration = pretrained_weights.fit_to_weights(configuration)
     strategy = distributed.open_strategy()
     with distributed.translate_peer_failure(strategy):
         if not distributed.is_chief(strategy):
@@ -159,8 +160,7 @@ def _create_linear_probe(
         )
         for split, found in records.items()
     }
-    positive = manifest.classes.index(configuration["PositiveClass"])
-    trainer = LinearProbe(configuration, splits, backbone, positive)
+    trainer = LinearProbe(configuration, splits, backbone, tfrecords.positive_label(configuration, manifest.classes))
     features_hash = feature_extraction.cache_key(configuration, weights_hash)
     return trainer, records["validation"][: freeze_graph.PARITY_IMAGES], features_hash
 

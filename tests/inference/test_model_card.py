@@ -118,3 +118,14 @@ def test_fields_of_a_later_writer_do_no_harm(path):
     change(path, calibration={"method": "temperature"})
 
     assert model_card.load_model_card(path).classes == ("0", "1")
+
+
+def test_a_model_of_cell_types_detects_nothing(path):
+    about = {"names": {"0": "zero", "1": "one"}, "groups": {"both": ["0", "1"]}, "limits": ["never seen a blast"]}
+    change(path, positive="", cell_types=about)
+
+    with pytest.raises(GraphError) as raised:
+        model_card.load_model_card(path)
+
+    assert raised.value.code == "cell_type_model"
+    assert model_card.load_model_card(path, cell_types=True).cell_types == about

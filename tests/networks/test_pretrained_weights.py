@@ -1,5 +1,6 @@
 import hashlib
 import io
+import json
 import logging
 import tarfile
 
@@ -7,7 +8,7 @@ import numpy
 import pytest
 import tensorflow as tf
 
-from Classes import inception_utils, inception_v3
+from Classes import Helpers, inception_utils, inception_v3
 from Classes.common.errors import CheckpointError
 from Classes.imaging import network_input
 from Classes.networks import checkpoint_files, download_weights, pretrained_weights, registry
@@ -193,3 +194,46 @@ def test_the_identity_is_of_the_backbone_alone():
 
     assert pretrained_weights.backbone_hash(other_head, inception_utils.LOGITS_LAYER) == identity
     assert pretrained_weights.backbone_hash(other_backbone, inception_utils.LOGITS_LAYER) != identity
+
+
+def ship(folder, size=96, width=0.2):
+    """Weights that come with the project, as far as the search for them looks."""
+    path = folder / "Model/WhiteCells/WhiteCells.pb"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    card = {"input": {"size": size}, "training": {"depth_multiplier": width}}
+    path.with_suffix(".json").write_text(json.dumps(card))
+    return path
+
+
+def test_the_weights_that_come_with_the_project_are_the_default_and_know_their_shape(tmp_path):
+    path = ship(tmp_path)
+    published = tmp_path / "Model/Pretrained/inception_v3.ckpt.index"
+    published.parent.mkdir()
+    published.touch()
+
+    def configuration(*settings):
+        return Helpers.load_config(None, [f"NetworkPath={tmp_path}", *settings])
+
+    fitted = pretrained_weights.fit_to_weights(configuration())
+    assert pretrained_weights.resolve_weights(fitted) == path
+    assert (fitted["ImageSize"], fitted["DepthMultiplier"]) == (96, 0.2)
+    assert pretrained_weights.fit_to_weights(fitted) is fitted
+    # What the user chose stays, and another width needs other weights.
+    assert pretrained_weights.fit_to_weights(configuration("ImageSize=160"))["ImageSize"] == 160
+    other = configuration("DepthMultiplier=0.5")
+    assert pretrained_weights.resolve_weights(other) == published.with_suffix("")
+    assert pretrained_weights.fit_to_weights(other) is other
+    for setting in ("Pretrained=Model/Pretrained", "Pretrained=none", "Network=AllCNN"):
+        chosen = configuration(setting)
+        assert pretrained_weights.fit_to_weights(chosen) is chosen
+        assert pretrained_weights.resolve_weights(chosen) != path
+    named = pretrained_weights.fit_to_weights(configuration("Pretrained=Model/WhiteCells"))
+    assert (named["ImageSize"], named["DepthMultiplier"]) == (96, 0.2)
+
+
+def test_a_damaged_card_of_shipped_weights_is_named(tmp_path):
+    ship(tmp_path).with_suffix(".json").write_text("{}")
+
+    with pytest.raises(CheckpointError, match=r"WhiteCells\.json"):
+        pretrained_weights.fit_to_weights(Helpers.load_config(None, [f"NetworkPath={tmp_path}"]))

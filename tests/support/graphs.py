@@ -153,6 +153,7 @@ def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **
         "training": {},
         "metrics": None,
         "compiled": None,
+        "cell_types": None,
         "colours": None,
         "versions": {},
         "commit": None,

@@ -19,7 +19,12 @@ HEAD = inception_utils.LOGITS_LAYER
 BLOCKS = inception_utils.BLOCKS
 HAS_GLOBAL_POOL = True
 PRETRAINED = download_weights.WEIGHTS_FOLDER
+SHIPPED = "Model/WhiteCells/WhiteCells.pb"
 SKIP_RESTORE = ("InceptionV3/Logits/", "InceptionV3/AuxLogits/Conv2d_2b_1x1/")
+
+fold_batch_norm = inception_utils.fold_batch_norm
+unfold_batch_norm = inception_utils.unfold_batch_norm
+folded_moving_means = inception_utils.folded_moving_means
 
 
 def input_spec(configuration: Configuration) -> network_input.InputSpec:

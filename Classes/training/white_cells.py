@@ -1,0 +1,186 @@
+"""Train the model of white-cell types that comes with the project: images, shards, training, freezing, measuring.
+
+Its weights are also the blood-cell backbone that other trainings start from.
+"""
+
+import dataclasses
+import logging
+import pathlib
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy
+
+from Classes import Data
+from Classes.common import atomic_files, html, json_files, logs
+from Classes.common.config import Configuration
+from Classes.common.errors import DataError
+from Classes.common.translation import Message
+from Classes.dataset import tfrecords
+from Classes.evaluation import cell_types
+from Classes.imaging import decode
+from Classes.inference import model_card, openvino_backend
+from Classes.training import train
+
+# Folders of a published split: the first is for training, the second stays unseen.
+TRAIN, HELD_OUT = "train", "val"
+
+SOURCE = {
+    "data": "Peripheral blood cells of healthy people, May-Grünwald-Giemsa stain, CellaVision DM96, Hospital Clínic of "
+    "Barcelona",
+    "attribution": "Acevedo A, Merino A, Alférez S, Molina Á, Boldú L, Rodellar J. A dataset of microscopic peripheral "
+    "blood cell images for development of automatic recognition systems. Data in Brief 30 (2020) 105474",
+    "doi": "10.17632/snkd93bnjr.1",
+    "licence": "CC BY 4.0",
+}
+LIMITS = (
+    "It has never seen a leukemic cell. It gives a blast the most similar normal type, so it cannot detect leukemia.",
+    "It has never seen another stain, another scanner or another laboratory, bone marrow, or a cell that is not one of "
+    "its types, such as a platelet, a plasma cell or a smudge cell.",
+    "All images are from one laboratory, and their patients are not known, so images of one patient can be in training "
+    "and in the test. The metrics of another laboratory will be lower.",
+    "An image must show one cell in its middle, about as large as in the training images.",
+    "Neighboring stages of maturation (promyelocyte, myelocyte, metamyelocyte, band, segmented) pass into each other, "
+    "and experts disagree on them too.",
+)
+
+log = logging.getLogger("Trainer")
+
+
+def train_white_cells(configuration: Configuration) -> int:
+    """Train, freeze and measure the model of white-cell types.
+
+    Args:
+      configuration: of Required/WhiteCells.json. `WhiteCellsDir` holds the published images, in any folders; images in
+        its folder `val` stay unseen and measure the model. Near duplicates of all images in `TestImagePath` stay unseen
+        too.
+    Returns:
+      exit code 0.
+    Raises:
+      ALLError: the images cannot be found or split, or the training fails.
+    """
+    if tfrecords.manifest_path(configuration).is_file():
+        log.info("Using the shards in %s.", configuration.path("DatasetDir"))
+    else:
+        collect_images(configuration)
+        Data.prepare_dataset(configuration)
+    train.train_and_freeze(configuration)
+    card = model_card.load_model_card(configuration.card, cell_types=True)
+    manifest = json_files.read_json(tfrecords.manifest_path(configuration))
+    metrics = measure(configuration, card, manifest)
+    for kind in ("types", "groups"):
+        print("", *cell_types.format_multiclass(metrics[kind]), "", sep="\n")
+    publish(configuration, card, manifest, metrics)
+    return 0
+
+
+def collect_images(configuration: Configuration) -> None:
+    """Copy the images of the fine types to class folders in `DatasetDir`, and the unseen ones to `TestImagePath`.
+
+    Raises:
+      DataError: `no_images`.
+    """
+    source = configuration.path("WhiteCellsDir")
+    has_split = (source / TRAIN).is_dir()
+    found = dict.fromkeys(cell_types.NAMES, 0)
+    for label, path in _labeled_images(source / TRAIN if has_split else source):
+        # Images of which only the group is known cannot teach a fine type.
+        if label in found:
+            found[label] += 1
+            _copy(path, configuration.path("DatasetDir") / label)
+    if not all(found.values()):
+        missing = ", ".join(name for name, count in found.items() if not count)
+        raise DataError(
+            Message(
+                "{folder}: no images of {missing}. Download doi {doi}, and set WhiteCellsDir to its folder.",
+                folder=source,
+                missing=missing,
+                doi=SOURCE["doi"],
+            ),
+            "no_images",
+        )
+    log.info("Images: %s.", ", ".join(f"{name} {count}" for name, count in found.items()))
+    if has_split:
+        for _, path in _labeled_images(source / HELD_OUT):
+            _copy(path, configuration.path("TestImagePath") / HELD_OUT)
+
+
+def measure(configuration: Configuration, card: model_card.ModelCard, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return evaluate_cell_types of the unseen images, or of the validation split if there are none.
+
+    Args:
+      configuration: Configuration.
+      card: of the frozen graph.
+      manifest: content of the manifest, which lists the test images with their groups of near duplicates.
+    """
+    prefix = f"/{configuration.path('TestImagePath').name}/"
+    rows = [
+        (configuration.path("TestImagePath") / row["file"].removeprefix(prefix), row["group"])
+        for row in manifest["tests"]
+        if row["file"].startswith(f"{prefix}{HELD_OUT}/")
+    ]
+    split = "held out"
+    if not rows:
+        split = "validation"
+        folder = configuration.path("DatasetDir")
+        rows = [(folder / row["file"], row["group"]) for row in manifest["splits"]["validation"]]
+    limits = decode.decode_limits(configuration)
+    probabilities = []
+    with openvino_backend.OpenVINOBackend(card, "CPU", "f32") as backend:
+        for path, _ in logs.progress(rows, desc="Measuring", unit="image"):
+            probabilities.append(backend.classify(card.input_spec.decode_and_resize(path, limits)[None])[0])
+    labels = [_label(path) or "" for path, _ in rows]
+    groups = [group for _, group in rows]
+    return {"split": split, **cell_types.evaluate_cell_types(labels, numpy.array(probabilities), card.classes, groups)}
+
+
+def publish(
+    configuration: Configuration, card: model_card.ModelCard, manifest: dict[str, Any], metrics: dict[str, Any]
+) -> None:
+    """Write names, groups, source, limits and metrics into the model card, and the card for people beside it."""
+    about = {
+        "names": {name: cell_types.NAMES[name] for name in card.classes},
+        "groups": {group: list(types) for group, types in cell_types.GROUPS.items()},
+        "source": SOURCE,
+        "limits": list(LIMITS),
+        "metrics": metrics,
+    }
+    card = dataclasses.replace(card, cell_types=about)
+    model_card.write_model_card(configuration.card, card)
+    text = html.render(
+        "Classes.evaluation",
+        "white_cells_card.md",
+        card=card,
+        about=about,
+        metrics=metrics,
+        counts={split: len(manifest["splits"][split]) for split in tfrecords.SPLITS},
+        held_out=len(manifest["held_out"]),
+        tests=len(manifest["tests"]),
+        settings=configuration.values["Training"],
+        size=configuration.path("ALLGraph").stat().st_size / 1e6,
+    )
+    path = configuration.card.with_name("MODEL_CARD.md")
+    atomic_files.write_atomic(path, text)
+    log.info("Wrote %s and %s.", configuration.card, path)
+
+
+def _labeled_images(folder: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
+    """Yield (label, path) of the published images in a folder; their names begin with the label."""
+    for path in sorted(folder.rglob("*.jpg")):
+        label = _label(path)
+        if label is not None:
+            yield label, path
+
+
+def _label(path: pathlib.Path) -> str | None:
+    match = re.match(r"([A-Z]+)_\d+", path.name)
+    known = {**cell_types.NAMES, **cell_types.COARSE}
+    return match[1] if match and match[1] in known else None
+
+
+def _copy(path: pathlib.Path, folder: pathlib.Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / path.name).exists():
+        shutil.copyfile(path, folder / path.name)
