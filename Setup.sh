@@ -20,6 +20,19 @@ demo_settings="$demo_settings --set EpochsBeforeDecay=3 --set LearningRateDecay=
 
 say() { printf '%s\n' "$*"; }
 
+# Print a text of the message catalogue in the language of the system; each %s in it is one of the further arguments. In
+# English, and without a Python that can read the catalogue, the text stays as it is.
+tell() {
+    text=$1
+    shift
+    case ${LC_ALL:-${LC_MESSAGES:-${LANG-}}} in
+    "" | C | C.* | POSIX | en*) ;;
+    *) text=$("${system:-python3}" -m Classes.common.translation "$text" 2>/dev/null || say "$text") ;;
+    esac
+    # shellcheck disable=SC2059 # the text has the places of the arguments
+    printf "$text\n" "$@"
+}
+
 # Print a word in lower case, with no other program, because PATH may have none yet.
 lower() {
     case $1 in
@@ -32,7 +45,8 @@ lower() {
 }
 
 fail() {
-    say "Error: $*" >&2
+    printf 'Error: ' >&2
+    tell "$@" >&2
     exit 1
 }
 
@@ -40,20 +54,20 @@ usage="usage: sh Setup.sh [Demo | Run | Test [pytest options]]"
 
 usage() {
     say "$usage" >&2
-    say "sh Setup.sh --help explains each word." >&2
+    tell "sh Setup.sh --help explains each word." >&2
     exit 2
 }
 
 help() {
     say "$usage"
     say ""
-    say "  (no word)  install all packages and download the pretrained weights"
-    say "  Demo       install what the page needs, start it with a demo model, open it"
-    say "  Run        install all, prepare the images, train, evaluate and classify"
-    say "  Test       install all and run the tests; further arguments go to pytest"
+    tell "  (no word)  install all packages and download the pretrained weights"
+    tell "  Demo       install what the page needs, start it with a demo model, open it"
+    tell "  Run        install all, prepare the images, train, evaluate and classify"
+    tell "  Test       install all and run the tests; further arguments go to pytest"
     say ""
-    say "The words can be written in any case. Everything is installed into $venv."
-    say "Demo needs no TensorFlow and about a minute; the others need some minutes more."
+    tell "The words can be written in any case. Everything is installed into %s." "$venv"
+    tell "Demo needs no TensorFlow and about a minute; the others need some minutes more."
 }
 
 is_supported() {
@@ -79,11 +93,11 @@ make_venv() {
         return
     fi
     system=$(find_python)
-    [ ! -t 1 ] || say "Creating $venv"
+    [ ! -t 1 ] || tell "Creating %s" "$venv"
     "$system" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
-        fail "$system has no venv module; install it, for example: sudo apt install python3-venv"
+        fail "%s has no venv module; install it, for example: sudo apt install python3-venv" "$system"
     rm -rf "$venv"
-    "$system" -m venv "$venv" || fail "could not create $PWD/$venv, see above"
+    "$system" -m venv "$venv" || fail "could not create %s, see above" "$PWD/$venv"
 }
 
 # Whether the same pinned versions were installed before and every package is still there.
@@ -107,7 +121,7 @@ install_visibly() {
     return "$code"
 }
 
-# Install a file of Required, unless that was done before. $2: how long that takes.
+# Install a file of Required, unless that was done before.
 install() {
     if is_installed "$1"; then
         return
@@ -116,12 +130,16 @@ install() {
     # Compiling takes 40 % of the time; what the page needs of it, its first start compiles in less than a second.
     compile=--compile
     [ "$1" != requirements-serving.txt ] || compile=--no-compile
-    say "Installing Required/$1; this takes $2."
+    if [ "$1" = requirements-serving.txt ]; then
+        tell "Installing %s; this takes about a minute." "Required/$1"
+    else
+        tell "Installing %s; this takes some minutes." "Required/$1"
+    fi
     if [ -t 1 ]; then
         install_visibly "Required/$1" "$compile"
     else
         run_pip --quiet --requirement "Required/$1" "$compile" 2>Logs/Setup.log
-    fi || fail "pip could not install Required/$1, see Logs/Setup.log; check the network connection and the free disk space"
+    fi || fail "pip could not install %s, see Logs/Setup.log; check the network connection and the free disk space" "Required/$1"
     cat Required/requirements*.txt >"$venv/$1.done"
 }
 
@@ -144,7 +162,7 @@ main_job() {
     settings=
     if [ "$weights" = none ] && [ -z "$(images 'Synthetic_*')" ]; then
         settings=$demo_settings
-        say "No pretrained weights: training a small network for some minutes."
+        tell "No pretrained weights: training a small network for some minutes."
     fi
     "$python" Data.py
     # shellcheck disable=SC2086 # several words
@@ -165,16 +183,16 @@ main() {
     esac
     make_venv
     if [ "$job" = demo ]; then
-        is_installed requirements.txt || install requirements-serving.txt "about a minute"
+        is_installed requirements.txt || install requirements-serving.txt
         exec "$python" Server.py --demo --open
     fi
     if nvidia-smi >/dev/null 2>&1; then
-        install requirements-cuda.txt "some minutes"
+        install requirements-cuda.txt
     else
-        install requirements.txt "some minutes"
+        install requirements.txt
     fi
     if [ "$job" = test ]; then
-        install requirements-dev.txt "some minutes"
+        install requirements-dev.txt
         # Two processes, since a test mostly waits or uses one core.
         exec "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
     fi
@@ -183,8 +201,8 @@ main() {
     if [ "$job" = run ]; then
         main_job
     else
-        say "Ready. Next: sh Setup.sh Run"
-        say "Or put your images into Model/Data/0 and Model/Data/1 and run python3 Data.py"
+        tell "Ready. Next: sh Setup.sh Run"
+        tell "Or put your images into Model/Data/0 and Model/Data/1 and run python3 Data.py"
     fi
 }
 

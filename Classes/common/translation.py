@@ -17,6 +17,7 @@ import gettext as catalogues
 import numbers
 import os
 import pathlib
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -175,3 +176,13 @@ def text_of(value: Any) -> str:
     if isinstance(value, BaseException) and len(value.args) == 1 and isinstance(value.args[0], Message):
         return value.args[0]
     return value if isinstance(value, str) else str(value)
+
+
+def main() -> None:
+    """Print a text in the language of the system, for Setup.sh."""
+    set_language(language_from_environment())
+    print(gettext(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

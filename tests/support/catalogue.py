@@ -13,7 +13,8 @@ import pathlib
 import re
 import string
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import BinaryIO
 
 from babel.messages import catalog, extract, mofile, pofile
 
@@ -23,10 +24,12 @@ from Classes.common.paths import PROJECT
 PYTHON = "python"
 JAVASCRIPT = "javascript"
 TEMPLATE = "jinja2"
+SHELL = "shell"
 # Files by their extractor. The model card and its table are English: they are published with the model.
 FILES = {
     PYTHON: ("*.py", "Classes/**/*.py"),
     JAVASCRIPT: ("Classes/serving/static/**/*.js",),
+    SHELL: ("Setup.sh",),
     TEMPLATE: ("Classes/*/templates/*.html", "Classes/serving/static/*.html"),
 }
 OPTIONS = {TEMPLATE: {"trimmed": "true", "trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}}
@@ -41,6 +44,7 @@ KEYWORDS = {
         "error": None,
     },
     TEMPLATE: LOOKUPS,
+    SHELL: {"tell": None, "fail": None},
     # See translation.js.
     JAVASCRIPT: {"t": None, "tn": (1, 2)},
 }
@@ -88,10 +92,19 @@ def extract_messages() -> Catalogue:
 def _messages(path: pathlib.Path, method: str) -> Iterator[tuple]:
     options = OPTIONS.get(method, {})
     with open(path, "rb") as file:
-        for found in extract.extract(method, file, KEYWORDS[method], COMMENTS, options, strip_comment_tags=True):
+        extractor = _extract_shell if method == SHELL else method
+        for found in extract.extract(extractor, file, KEYWORDS[method], COMMENTS, options, strip_comment_tags=True):
             # Such as "%s: %s", which has no words.
             if any(re.search(r"[A-Za-z]{2}", re.sub(PERCENT, "", text)) for text in forms(found[1])):
                 yield found
+
+
+def _extract_shell(file: BinaryIO, keywords: Collection[str], *_: object, **__: object) -> Iterator[tuple]:
+    """Extract the first argument of some functions of a shell script, as Babel's own extractors do."""
+    for number, line in enumerate(file, 1):
+        for function, text in re.findall(r'\b(\w+) "([^"]*)"', line.decode()):
+            if function in keywords:
+                yield number, function, text, []
 
 
 def po_path(language: str) -> pathlib.Path:
