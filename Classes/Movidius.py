@@ -48,7 +48,8 @@ class NCS1Backend(backend.InferenceBackend):
                 Message(
                     "Precision={precision}: a stick computes in f16 only; set Precision=AUTO",
                     precision=configuration["Precision"],
-                )
+                ),
+                "no_precision",
             )
         self._card = card
         self._graph = graph_file.load_graph(configuration.path("InceptionGraph"), card)
@@ -59,7 +60,7 @@ class NCS1Backend(backend.InferenceBackend):
         # Number of sticks to reconnect.
         self._lost = 0
         self._statistics: dict[str, dict] = {}
-        self._error = ""
+        self._error: tuple[str, str | None] = "", None
         self._reconnect_thread: threading.Thread | None = None
         self._starting: device_process.WorkerProcess | None = None
         self._closed = threading.Event()
@@ -105,6 +106,7 @@ class NCS1Backend(backend.InferenceBackend):
             ]
 
     def close(self) -> None:
+        """Close every stick; images in progress end with an EngineError."""
         self._closed.set()
         with self._changed:
             idle, self._idle = self._idle, []
@@ -122,7 +124,7 @@ class NCS1Backend(backend.InferenceBackend):
         self._close_failed()
 
     def _closed_error(self) -> EngineError:
-        return EngineError(Message("{name}: closed", name=self.name))
+        return EngineError(Message("{name}: closed", name=self.name), "backend_closed")
 
     def _classify_image(self, image: numpy.ndarray) -> numpy.ndarray:
         """Return the probabilities of one image, from the first stick that does not fail."""
@@ -148,7 +150,7 @@ class NCS1Backend(backend.InferenceBackend):
             if not self._idle:
                 self._start_reconnecting()
                 # A new exception each time: one that is raised again keeps the images of all earlier frames alive.
-                raise EngineError(self._error)
+                raise EngineError(*self._error)
             stick = self._idle.pop()
             self._busy.add(stick)
             return stick
@@ -172,7 +174,8 @@ class NCS1Backend(backend.InferenceBackend):
             self._busy.discard(stick)
             self._count(stick, "failures")
             self._failed.append(stick)
-            self._error, self._lost = str(error), self._lost + 1
+            self._error = str(error), getattr(error, "code", None)
+            self._lost += 1
             left = len(self._idle) + len(self._busy)
             self._start_reconnecting()
             self._changed.notify_all()

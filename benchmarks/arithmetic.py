@@ -20,9 +20,9 @@ CALLS = 3
 
 def main(arguments=None) -> int:
     cli.base_parser(__doc__).parse_args(arguments)
-    from Classes.inference import openvino_backend
+    from Classes.inference import openvino_devices
 
-    core, compiled = openvino_backend.new_core(), {}
+    core, compiled = openvino_devices.new_core(), {}
 
     def answer(question):
         """{"rate": operations a second} of one arithmetic: the best of CALLS, a multiplication and an addition each."""

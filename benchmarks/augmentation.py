@@ -4,7 +4,7 @@ python3 benchmarks/augmentation.py                          # 78 originals, then
 python3 benchmarks/augmentation.py --images 10000           # the audit in docs/data.md
 python3 benchmarks/augmentation.py --source CLASS_FOLDERS   # the first 39 real images of each class are augmented
 
-The audited images are drawn, 360x363 pixels, no two alike; PLANTED of each kind of copy are put among them. Works in
+The audited images are synthetic, 360x363 pixels, no two alike; PLANTED copies of each kind are added. Works in
 a temporary folder (see --folder) and removes it; 10,000 images take 0.4 GB there and some minutes to draw.
 """
 
@@ -40,7 +40,9 @@ COPIES = {
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2000, help="of the audit (default: 2000); 0 leaves it out")
-    parser.add_argument("--source", type=pathlib.Path, help="folder with class folders 0 and 1 (default: drawn smears)")
+    parser.add_argument(
+        "--source", type=pathlib.Path, help="folder with class folders 0 and 1 (default: synthetic smears)"
+    )
     parser.add_argument("--folder", type=pathlib.Path, help="where to work (default: the system's temporary folder)")
     options = parser.parse_args(arguments)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
@@ -53,7 +55,7 @@ def main(arguments=None) -> int:
 
 
 def _augment(folder, source):
-    """All 78 originals get their views: validation takes a share of them that rounds to none."""
+    """All 78 originals get their views: validation takes a fraction of them that rounds to none."""
     for label in "01":
         (folder / "Model/Data" / label).mkdir(parents=True)
         if source:

@@ -28,26 +28,28 @@ SIZES = {
     "40, of 1 to 9": [1 + number % 9 for number in range(40)],
     "20 x 4 and 1 x 40": [4] * 20 + [40],
 }
-SHARES = (0.5, 0.9, 0.97, 0.99)
+PROPORTIONS = (0.5, 0.9, 0.97, 0.99)
 CORRELATIONS = (0, 1 / 3)
 
 
-def drawn(generator, sizes, share, correlation):
+def sample_hits(generator, sizes, proportion, correlation):
     """Bool [N], hits of the images in groups of these sizes: beta-binomial with a correlation within groups."""
     if correlation:
         total = (1 - correlation) / correlation
-        chances = generator.beta(share * total, (1 - share) * total, len(sizes))
+        chances = generator.beta(proportion * total, (1 - proportion) * total, len(sizes))
     else:
-        chances = numpy.full(len(sizes), share)
+        chances = numpy.full(len(sizes), proportion)
     return generator.random(sum(sizes)) < numpy.repeat(chances, sizes)
 
 
-def coverage(interval, sizes, share, correlation, runs, seed=0):
-    """(Share of the intervals that hold `share`, their mean width); `interval` takes hits and groups."""
+def coverage(interval, sizes, proportion, correlation, runs, seed=0):
+    """(Fraction of the intervals that hold `proportion`, their mean width); `interval` takes hits and groups."""
     generator = numpy.random.default_rng(seed)
     groups = numpy.repeat(numpy.arange(len(sizes)), sizes)
-    ends = numpy.array([interval(drawn(generator, sizes, share, correlation), groups) for _ in range(runs)])
-    return float(((ends[:, 0] <= share) & (share <= ends[:, 1])).mean()), float((ends[:, 1] - ends[:, 0]).mean())
+    ends = numpy.array([interval(sample_hits(generator, sizes, proportion, correlation), groups) for _ in range(runs)])
+    return float(((ends[:, 0] <= proportion) & (proportion <= ends[:, 1])).mean()), float(
+        (ends[:, 1] - ends[:, 0]).mean()
+    )
 
 
 def area_coverage(sizes, correlation, runs, seed=0):
@@ -75,13 +77,13 @@ def main(arguments=None) -> int:
     heads = [f"{kind}, {correlation:.2g}" for correlation in CORRELATIONS for kind in kinds]
     print("| groups x images | proportion |", " | ".join(heads), "|\n|---|---|" + "---|" * len(heads))
     for name, sizes in SIZES.items():
-        for share in SHARES:
+        for proportion in PROPORTIONS:
             cells = [
-                "{:.3f} ({:.3f})".format(*coverage(interval, sizes, share, correlation, options.runs))
+                "{:.3f} ({:.3f})".format(*coverage(interval, sizes, proportion, correlation, options.runs))
                 for correlation in CORRELATIONS
                 for interval in kinds.values()
             ]
-            print(f"| {name} | {share:g} |", " | ".join(cells), "|", flush=True)
+            print(f"| {name} | {proportion:g} |", " | ".join(cells), "|", flush=True)
     print("\n| groups x images | ROC AUC, 0 | 0.33 |\n|---|---|---|")
     for name in ("40 x 5", "20 x 4", "8 x 10"):
         cells = (f"{area_coverage(SIZES[name], each, max(options.runs // 10, 1)):.3f}" for each in CORRELATIONS)

@@ -1,6 +1,6 @@
 """Speed and memory of Data.py: images a second, every one fully decoded, and the largest memory of the process.
 
-python3 benchmarks/data.py                                   # 1,000 and 5,000 drawn smears of 360x363 pixels
+python3 benchmarks/data.py                                   # 1,000 and 5,000 synthetic smears of 360x363 pixels
 python3 benchmarks/data.py --images 1000 50000               # the range in docs/benchmarks.md
 python3 benchmarks/data.py --source FOLDER_OF_JPEGS          # of real images instead
 python3 benchmarks/run.py data --sizes 1000 100000           # beside TensorFlow's plain writing and a bare read
@@ -60,7 +60,7 @@ print(count, decoded - began, imported - decoded, ended - imported, peak)
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 5000], help="sizes of the set")
-    parser.add_argument("--source", type=pathlib.Path, help="folder of JPEGs (default: 24 drawn smears)")
+    parser.add_argument("--source", type=pathlib.Path, help="folder of JPEGs (default: 24 synthetic smears)")
     parser.add_argument("--folder", type=pathlib.Path, help="where to work (default: the system's temporary folder)")
     options = parser.parse_args(arguments)
     sources = _sources(options.source, max(options.images))

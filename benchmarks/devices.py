@@ -2,7 +2,7 @@
 
 python3 benchmarks/devices.py                              # what the process around the library costs an image
 python3 benchmarks/devices.py --faults                     # also every failure at every call, with the CPU behind it
-python3 benchmarks/devices.py --set NetworkPath=FOLDER     # also the verdicts of the model trained there, in float16
+python3 benchmarks/devices.py --set NetworkPath=FOLDER     # also the predictions of the model trained there, in float16
 
 The stand-in computes the frozen graph with every result rounded to float16. It is no stick: it says nothing of the
 speed of one, and its rounding is not to the last bit that of one.
@@ -57,7 +57,7 @@ def main(arguments=None) -> int:
             faults(folder, card, sticks)
         sticks.plan(["1.1"])
         if options.settings:
-            verdicts(Helpers.load_config(None, options.settings), folder)
+            compare_predictions(Helpers.load_config(None, options.settings), folder)
     return 0
 
 
@@ -87,10 +87,10 @@ def faults(folder, card, sticks):
     longest, lost = 0, 0
     for number, call, fault, after in plans:
         sticks.plan(["1.1", "1.2"][:number], (call, fault, {"after": after}), silence=15)
-        waits, wrong, told = _waits(folder, card)
+        waits, wrong, used = _waits(folder, card)
         longest, lost = max(longest, *waits), lost + wrong
         moment = "after two images" if after else "at once"
-        print(f"  {number} {call:17}{fault:23}{moment:17}{max(waits):6.1f} s   {told}", flush=True)
+        print(f"  {number} {call:17}{fault:23}{moment:17}{max(waits):6.1f} s   {used}", flush=True)
     print(f"{len(plans)} failures: longest wait {longest:.1f} s, {lost} images lost")
 
 
@@ -104,11 +104,11 @@ def _waits(folder, card):
             began = time.perf_counter()
             lost += abs(engine.classify(graphs.red(red)[None])[0, 1] - expected) > 0.01
             waits.append(time.perf_counter() - began)
-        told, began = engine.name, time.perf_counter()
-    return [*waits, time.perf_counter() - began], lost, told
+        used, began = engine.name, time.perf_counter()
+    return [*waits, time.perf_counter() - began], lost, used
 
 
-def verdicts(configuration, folder):
+def compare_predictions(configuration, folder):
     """The test images of a trained model: the stand-in against the CPU in float32."""
     card = model_card.load_model_card(configuration.card)
     files = input_files.resolve_inputs(configuration, [])
@@ -128,7 +128,9 @@ def verdicts(configuration, folder):
     with Movidius.NCS1Backend(standin.configuration(folder / "real"), model, ["1.1"]) as engine:
         found = engine.classify(images)
     same = (found.argmax(1) == expected.argmax(1)).sum()
-    print(f"{same} of {len(files)} verdicts as on the CPU in float32; farthest {numpy.abs(found - expected).max():.5f}")
+    print(
+        f"{same} of {len(files)} predictions as on the CPU in float32; farthest {numpy.abs(found - expected).max():.5f}"
+    )
 
 
 def _seconds(function, *arguments):

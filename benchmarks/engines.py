@@ -79,9 +79,9 @@ def _inputs(configuration, card, files):
 
 def bare(configuration, card, files):
     """OpenVINO's own call on the int8 network, or on the graph where there is none."""
-    from Classes.inference import int8_files, openvino_backend
+    from Classes.inference import int8_files, openvino_backend, openvino_devices
 
-    core = openvino_backend.new_core()
+    core = openvino_devices.new_core()
     model = openvino_backend.read_model(core, *(int8_files.locate_int8(card) if card.int8 else [card.graph_path]))
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     request = core.compile_model(model, "CPU", options).create_infer_request()

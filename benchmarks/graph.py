@@ -67,7 +67,7 @@ def main(arguments=None) -> int:
             answers = numpy.load(f"{folder}/answers.npy")
             same = int((answers.argmax(1) == engine.argmax(1)).sum())
             print(
-                f"TensorFlow {done.stdout.split()[-1]}: {same} of {len(files)} verdicts as in the engine, "
+                f"TensorFlow {done.stdout.split()[-1]}: {same} of {len(files)} predictions as in OpenVINO, "
                 f"probabilities within {abs(answers - engine).max():.1e}"
             )
     return 0

@@ -2,8 +2,8 @@
 
 python3 benchmarks/run.py inference --set NetworkPath=FOLDER
 
-Ours is Classifier.py's whole way from an image file to a verdict; the others get their input ready-made. Each runs in a
-process of its own, in turns.
+Ours is everything that Classifier.py does from an image file to a prediction; the others get their input ready-made.
+Each runs in its own process, in turns.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ PEERS = {
 BATCHES = (1, 2, 4, 8, 16, 32)
 # Seconds an image on the Neural Compute Stick, in the documents of the first system.
 STICK = 0.33
-VERDICT = " - ALL "
+RESULT = " - ALL "
 
 
 def measure(context):
@@ -69,8 +69,8 @@ def _latency(context, times, rates):
         rows.append(timing.row(f"{name}: one image", seconds, "ms", 1000, **wanted))
     for precision, found in rates.items():
         rows.append(timing.row(f"matrix product, {precision}", found, "G operations/s", 1e-9))
-        shares = [100 * operations / second / rate for second, rate in zip(times[precision], found, strict=True)]
-        rows.append(timing.row(f"of which one image reaches, {precision}", shares, "%"))
+        percentages = [100 * operations / second / rate for second, rate in zip(times[precision], found, strict=True)]
+        rows.append(timing.row(f"of which one image reaches, {precision}", percentages, "%"))
     return rows
 
 
@@ -104,7 +104,7 @@ def _growth(context, peers):
 
 
 def _start(context):
-    """Seconds until Classifier.py, started anew, prints its first verdict."""
+    """Seconds until Classifier.py, from its start, prints its first result."""
     from Classes.common import input_files
 
     first = input_files.resolve_inputs(context.configuration, [])[0]
@@ -113,8 +113,8 @@ def _start(context):
     for _ in range(context.rounds):
         start = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            if not any(VERDICT in line for line in process.stdout):
-                raise SystemExit("Classifier.py gave no verdict; run it by itself to see why")
+            if not any(RESULT in line for line in process.stdout):
+                raise SystemExit("Classifier.py printed no result; run it by itself to see why")
             found.append(time.perf_counter() - start)
             process.stdout.read()
-    return timing.row("start of Classifier.py to its first verdict", found, "s", wanted="at most 2")
+    return timing.row("start of Classifier.py to its first result", found, "s", wanted="at most 2")

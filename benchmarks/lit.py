@@ -41,8 +41,8 @@ class Classifier(litserve.LitAPI):
         return self._engine.classify(image[None])[0]
 
     def encode_response(self, probabilities):
-        verdict = prediction.make_prediction(probabilities, self._card, self._configuration["InceptionThreshold"])
-        return {"verdict": verdict.description, "confidence": verdict.confidence, "notice": Helpers.DISCLAIMER}
+        result = prediction.make_prediction(probabilities, self._card, self._configuration["InceptionThreshold"])
+        return {"verdict": result.description, "confidence": result.confidence, "notice": Helpers.DISCLAIMER}
 
 
 def main(arguments=None) -> int:

@@ -3,7 +3,7 @@
 python3 benchmarks/pipeline.py CELLS WEIGHTS          # CELLS has folders 0, 1 and Test; WEIGHTS is as for Pretrained
 python3 benchmarks/pipeline.py CELLS WEIGHTS --runs 3
 
-Works in a temporary folder and removes it. Prints seconds of whole processes, the validation figures and the test.
+Works in a temporary folder and removes it. Prints seconds of whole processes, the validation metrics and the test.
 """
 
 import argparse

@@ -23,7 +23,7 @@ PARTS = {"inference": "One image", "serving": "Server", "training": "Training", 
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What the parts are told.
+    """The options of the parts.
 
     Attributes:
       configuration: Configuration.
@@ -43,17 +43,17 @@ class Context:
 
     def precisions(self, names):
         """Those of the arithmetics that this model and machine have."""
-        from Classes.inference import openvino_backend
+        from Classes.inference import openvino_devices
 
         missing = set() if self.card.int8 else {"int8"}
-        missing |= set() if openvino_backend.cpu_precision("AUTO") == "bf16" else {"bf16"}
+        missing |= set() if openvino_devices.cpu_precision("AUTO") == "bf16" else {"bf16"}
         return [name for name in names if name not in missing]
 
     def operations(self):
         """Multiplications and additions of the network for one image."""
-        from Classes.inference import openvino_backend
+        from Classes.inference import openvino_backend, openvino_devices
 
-        model = openvino_backend.read_model(openvino_backend.new_core(), self.card.graph_path)
+        model = openvino_backend.read_model(openvino_devices.new_core(), self.card.graph_path)
         total = 0
         for node in model.get_ordered_ops():
             if node.get_type_name() == "Convolution":

@@ -1,11 +1,11 @@
 """Try Server.py with the trained model: start, overload, its end, hostile images, memory; serving.py has its speed.
 
-python3 benchmarks/server.py Model/Test                       # every figure
-python3 benchmarks/server.py Model/Test --requests 20000      # the memory's figure over 20,000 requests
+python3 benchmarks/server.py Model/Test                       # every measurement
+python3 benchmarks/server.py Model/Test --requests 20000      # memory use over 20,000 requests
 python3 benchmarks/server.py Model/Test --only start stop     # some of them
 
-Prints each figure beside what it must reach; writes to the folder of --set NetworkPath what the server does, its logs.
-Needs Model/ALLGraph.pb and a quiet machine: the clients run on the same processor, and take their share of it.
+Prints each measurement with its target; writes to the folder of --set NetworkPath what the server does, its logs.
+Needs Model/ALLGraph.pb and a quiet machine: the clients run on the same processor, and use part of it.
 """
 
 import collections
@@ -36,7 +36,9 @@ CONCURRENCY = 8
 def main(arguments=None) -> int:
     parser = cli.base_parser(__doc__)
     parser.add_argument("folder", help="images to send")
-    parser.add_argument("--requests", type=int, default=2000, help="requests for the memory's figure (default: 2000)")
+    parser.add_argument(
+        "--requests", type=int, default=2000, help="requests for the memory measurement (default: 2000)"
+    )
     parser.add_argument("--cases", type=int, default=2000, help="hostile bodies (default: 2000)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run (default: all)")
     options = parser.parse_args(arguments)
@@ -155,19 +157,23 @@ def overload(passed, bodies, crowd=200):
 
 
 def heat_maps(passed, bodies, rounds=5, count=10):
-    """What a verdict costs beside eight clients that want verdicts, or heat maps, all the time; in turns."""
-    beside = {"alone": None, "eight who want verdicts": "/v1/classify", "eight who want heat maps": "/v1/heatmap"}
-    found = {name: [] for name in beside}
+    """Latency of a prediction while eight clients request predictions, or heat maps, without pause; in turns."""
+    load = {
+        "alone": None,
+        "eight clients for predictions": "/v1/classify",
+        "eight clients for heat maps": "/v1/heatmap",
+    }
+    found = {name: [] for name in load}
     with server(passed) as process:
         for path in ("/v1/classify", "/v1/heatmap"):
             post_all(process.port, bodies, 10, CONCURRENCY, path)
         for _ in range(rounds):
-            for name, path in beside.items():
+            for name, path in load.items():
                 with crowd(process.port, bodies, path):
                     found[name] += post_all(process.port, bodies, count, 1, "/v1/classify")[0]
     for name, times in found.items():
         low, middle, high = (1000 * each for each in statistics.quantiles(times, n=20)[::9])
-        print(f"a verdict, beside {name}: median {middle:.0f} ms (5 % {low:.0f}, 95 % {high:.0f})")
+        print(f"a prediction, with {name}: median {middle:.0f} ms (5 % {low:.0f}, 95 % {high:.0f})")
 
 
 @contextlib.contextmanager
@@ -221,7 +227,7 @@ def stop(passed, bodies):
 
 
 def hostile(passed, bodies, count):
-    """Damaged, hostile and odd bodies: statuses, JSON every time, and the same verdict before and after."""
+    """Damaged, hostile and odd bodies: statuses, JSON every time, and the same prediction before and after."""
     allowed = {200, 400, 413, 415, 422}
     with server(passed) as process:
         before = json.loads(send(process.port, bodies[0])[1])
@@ -235,7 +241,7 @@ def hostile(passed, bodies, count):
         alive = process.poll() is None
     same = before["probabilities"] == after["probabilities"]
     print(f"{count} hostile bodies: {dict(sorted(counts.items()))} (allowed: {sorted(allowed)}), others: {odd[:5]}")
-    print(f"alive afterwards: {alive}; the same verdict before and after: {same}")
+    print(f"alive afterwards: {alive}; the same prediction before and after: {same}")
 
 
 def corpus(good, count, seed=50):

@@ -107,13 +107,13 @@ def _lit(passed):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, str(HERE / "lit.py"), str(port), *passed]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, **quiet, start_new_session=True) as process:
+    no_output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **no_output, start_new_session=True) as process:
         try:
             _wait(port, process)
             yield port
         finally:
-            # All of its group: told to end, it leaves its workers behind.
+            # The whole group: a SIGTERM to the parent alone would leave its workers behind.
             os.killpg(process.pid, signal.SIGKILL)
 
 

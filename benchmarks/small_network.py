@@ -1,6 +1,6 @@
 """Time the small network on 1,180 training images of 100x100 pixels, as many as its historic document has.
 
-python3 benchmarks/small_network.py              # 10 epochs on drawn smears, a test on 200 more, the engine alone
+python3 benchmarks/small_network.py              # 10 epochs on synthetic smears, a test on 200 more, the backend alone
 python3 benchmarks/small_network.py --epochs 3
 
 Works in a temporary folder and removes it. An epoch is what lies between two of Trainer.py's lines, so with
@@ -35,10 +35,10 @@ def main(arguments=None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         _draw(pathlib.Path(folder))
         settings = [f"NetworkPath={folder}", "Network=AllCNN", "ValidationSize=0.255", f"Epochs={options.epochs}"]
-        words = [part for each in settings for part in ("--set", each)]
-        _run("Data.py", words)
+        settings_arguments = [part for each in settings for part in ("--set", each)]
+        _run("Data.py", settings_arguments)
         before = _processor()
-        trained = _run("Trainer.py", words)
+        trained = _run("Trainer.py", settings_arguments)
         spent = _processor() - before
         times = re.findall(r"^(\S+ \S+),\d+ - Trainer - INFO - Epoch \d+:", trained, re.MULTILINE)
         times = [datetime.datetime.fromisoformat(each) for each in times]
@@ -47,7 +47,7 @@ def main(arguments=None) -> int:
         print(f"epoch: median {statistics.median(epochs):.1f} s ({min(epochs):.0f} to {max(epochs):.0f})")
         print(f"processor time of Trainer.py, start and freezing included: {spent / options.epochs:.1f} s an epoch")
         print(re.findall(r"Epoch \d+: .*", trained)[-1])
-        print(re.search(r"Testing ended\. .*", _run("Classifier.py", words))[0])
+        print(re.search(r"Testing ended\. .*", _run("Classifier.py", settings_arguments))[0])
         _engine(settings)
     return 0
 
@@ -66,8 +66,8 @@ def _draw(folder):
             image.resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC).save(path)
 
 
-def _run(script, words):
-    command = [sys.executable, str(PROJECT / script), *words]
+def _run(script, settings_arguments):
+    command = [sys.executable, str(PROJECT / script), *settings_arguments]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 

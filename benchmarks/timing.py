@@ -95,9 +95,9 @@ def report(parts, started, folder):
       started: `machine()` before the first measurement.
       folder: pathlib.Path; benchmarks.json and benchmarks.md are written there. None: only printed.
     """
-    told = f"{started['processor']}, {started['cores']} cores; load {started['load'][0]} before and "
-    told += f"{machine()['load'][0]} after"
-    text = "\n\n".join([told, *(f"### {title}\n\n{table(rows)}" for title, rows in parts.items())])
+    conditions = f"{started['processor']}, {started['cores']} cores; load {started['load'][0]} before and "
+    conditions += f"{machine()['load'][0]} after"
+    text = "\n\n".join([conditions, *(f"### {title}\n\n{table(rows)}" for title, rows in parts.items())])
     print(text)
     if folder is not None:
         from Classes.common import atomic_files, json_files

@@ -1,11 +1,9 @@
 """Evaluate the frozen graph on the validation split with the backend that serves it."""
 
-import collections.abc
 import dataclasses
 import itertools
 import logging
 import math
-import pathlib
 import time
 from typing import Any
 
@@ -17,14 +15,13 @@ from Classes.common.config import Configuration
 from Classes.common.errors import DataError, GraphError
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
-from Classes.dataset import grouping, tfrecords
+from Classes.dataset import tfrecords
 from Classes.evaluation import (
-    calibration,
     classification_metrics,
     html_report,
-    operating_point,
     plots,
     tensorboard_events,
+    validation_metrics,
 )
 from Classes.imaging import content_check, decode
 from Classes.inference import backend, class_activation, device_selection, model_card, prediction
@@ -49,7 +46,7 @@ def evaluate_model(configuration: Configuration) -> int:
     with locks.folder_lock(folder), device_selection.open_backend(configuration, card) as inference_backend:
         # Now, because Trainer.py may publish another model while this runs.
         explainer = class_activation.Explainer(card, inference_backend)
-        _archive_events(folder)
+        tensorboard_events.archive_validation_events(folder)
         log.info(Helpers.DISCLAIMER)
         if card.synthetic:
             log.warning("This model was trained on synthetic smears: its metrics say nothing about real cells.")
@@ -124,14 +121,14 @@ def _run_batches(
     """Classify every record `EpochsTest` times, with the historic log lines and TensorBoard events.
 
     Returns:
-      (a row for each record of the first pass, result of `_all_metrics`).
+      (a row for each record of the first pass, result of `validation_metrics.all_metrics`).
     """
     passes, count = configuration["EpochsTest"], len(manifest.splits["validation"])
     rows: list[dict[str, Any]] = []
     step = correct = seen = 0
     patients = {item["sha256"]: item.get("patient", "") for item in manifest.splits["validation"]}
     with (
-        _EventWriter(configuration.path("LogDirEval")) as events,
+        tensorboard_events.ValidationWriter(configuration.path("LogDirEval")) as events,
         Helpers.progress(total=passes * count, unit="image") as bar,
     ):
         for number in range(passes):
@@ -158,7 +155,7 @@ def _run_batches(
                     count_2=count,
                 )
             )
-        metrics = _all_metrics(configuration, card, rows)
+        metrics = validation_metrics.all_metrics(configuration, card, rows)
         if seen:
             steps_log.info("Final Streaming Accuracy: %.4f", correct / seen)
         else:
@@ -205,91 +202,6 @@ def _classify_batch(
             }
         )
     return rows, sum(losses) / len(losses)
-
-
-def _all_metrics(
-    configuration: Configuration, card: model_card.ModelCard, rows: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """Return the metrics of all rows, cross-fitted if an operating point was chosen and there are enough groups.
-
-    Returns:
-      dict for JSON: result of `_metrics`, "basis" (a key of classification_metrics.BASES), "selected" (keys of
-      classification_metrics.SELECTED) and, if the basis is cross_fitted, "in_sample": the metrics of the deployed
-      operating point on the images on which it was chosen.
-    """
-    chosen = bool(card.calibration) and not (card.calibration or {}).get("note")
-    probabilities = numpy.array([[row["probabilities"][name] for name in card.classes] for row in rows])
-    detected, uncertain = (numpy.array([row[key] for row in rows], bool) for key in ("detected", "uncertain"))
-    deployed = operating_point.ThresholdedPredictions(
-        probabilities, numpy.full(len(rows), card.threshold), detected, uncertain
-    )
-    measured = _metrics(configuration, card, rows, deployed)
-    selected = ["epoch"] * bool(card.training.get("patience"))
-    selected += ["int8"] * any(row["precision"] == "int8" for row in rows)
-    cross_fitted = _cross_fit(configuration, card, rows, probabilities) if rows and chosen else None
-    if cross_fitted is None:
-        return {**measured, "basis": "in_sample" if chosen else "held_out", "selected": selected}
-    for row, *values in zip(rows, cross_fitted.detected.tolist(), cross_fitted.uncertain.tolist(), strict=True):
-        row["cross_fitted"] = dict(zip(("detected", "uncertain"), values, strict=True))
-    basis = {"basis": "cross_fitted", "selected": selected, "in_sample": measured}
-    return {**_metrics(configuration, card, rows, cross_fitted), **basis}
-
-
-def _cross_fit(
-    configuration: Configuration, card: model_card.ModelCard, rows: list[dict[str, Any]], probabilities: numpy.ndarray
-) -> operating_point.ThresholdedPredictions | None:
-    """Return the predictions at operating points chosen on other groups; None if there are too few groups."""
-    fitted = card.calibration or {}
-    rules = fitted.get("rules") or operating_point.selection_rules(configuration)._asdict()
-    # The graph has divided the logits by the temperature already.
-    logits = calibration.log_probabilities(probabilities) * card.temperature
-    return operating_point.cross_fit(
-        logits,
-        [card.classes.index(row["label"]) for row in rows],
-        [row["group"] for row in rows],
-        card.classes.index(card.positive),
-        operating_point.SelectionRules(**rules),
-        fitted.get("seed", configuration["RandomSeed"]),
-    )
-
-
-def _metrics(
-    configuration: Configuration,
-    card: model_card.ModelCard,
-    rows: list[dict[str, Any]],
-    predictions: operating_point.ThresholdedPredictions,
-) -> dict[str, Any]:
-    """Return the metrics per image, "patients" with those per patient, and "certainty"."""
-    labels, groups = [row["label"] == card.positive for row in rows], [row["group"] for row in rows]
-    seed, prevalence = configuration["RandomSeed"], configuration["Prevalence"]
-    # A temperature does not change the order of scores, so the areas are those of the deployed model.
-    scores = [row["probabilities"][card.positive] for row in rows]
-    images = classification_metrics.evaluate_predictions(labels, scores, predictions.detected, groups, seed, prevalence)
-    positive = predictions.probabilities[:, card.classes.index(card.positive)] if rows else numpy.zeros(0)
-    # Copies can merge the groups of two patients, whose results are counted separately.
-    names = [f"{grouping.PATIENT}{row['patient']}" if row.get("patient") else row["group"] for row in rows]
-    patients = classification_metrics.evaluate_by_patient(
-        labels, positive, names, predictions.thresholds, seed, prevalence
-    )
-    return {**images, "patients": patients, "certainty": _certainty(card, rows, predictions)}
-
-
-def _certainty(
-    card: model_card.ModelCard, rows: list[dict[str, Any]], predictions: operating_point.ThresholdedPredictions
-) -> dict[str, Any]:
-    """Return the calibration of the confidences and the effect of the uncertainty band: dict for JSON."""
-    labels = [card.classes.index(row["label"]) for row in rows]
-    truths, groups = [row["label"] == card.positive for row in rows], [row["group"] for row in rows]
-    before = None
-    if rows and card.calibration:
-        served = numpy.array([[row["probabilities"][name] for name in card.classes] for row in rows])
-        plain = calibration.softmax_at_temperature(calibration.log_probabilities(served), 1 / card.temperature)
-        before = calibration.reliability_bins(plain, labels, groups)
-    return {
-        "after": calibration.reliability_bins(predictions.probabilities, labels, groups),
-        "before": before,
-        **classification_metrics.selective_metrics(truths, predictions.detected, predictions.uncertain, groups),
-    }
 
 
 def _format_calibration(card: model_card.ModelCard, metrics: dict[str, Any]) -> list[str]:
@@ -376,34 +288,3 @@ def _record_in_card(configuration: Configuration, card: model_card.ModelCard, me
             log.warning(
                 "%s: a newer model was written in the meantime. Run python3 Validation.py again.", configuration.card
             )
-
-
-def _archive_events(folder: pathlib.Path) -> None:
-    """Move the events of earlier runs into their own folders, so that TensorBoard shows each run as its own curve."""
-    for path in tensorboard_events.event_files(folder, validation=True):
-        ended = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
-        (folder / ended).mkdir(exist_ok=True)
-        path.replace(folder / ended / path.name)
-
-
-class _EventWriter:
-    """Writes scalars of one run for TensorBoard."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> "_EventWriter":
-        import tensorflow as tf
-
-        self._scalar = tf.summary.scalar
-        self._writer = tf.summary.create_file_writer(str(self._folder), filename_suffix=tensorboard_events.VALIDATION)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-    def write(self, step: int, values: collections.abc.Mapping[str, float]) -> None:
-        """Write {tag: value} at a step."""
-        with self._writer.as_default(step):
-            for name, value in values.items():
-                self._scalar(name, value)

@@ -197,8 +197,8 @@ def _pictures(
     for record in tfrecords.iter_records(configuration, "validation"):
         if record.sha256 in wanted:
             image = card.input_spec.decode_and_resize(record.encoded, decode.decode_limits(configuration))
-            drawn = numpy.asarray(PIL.Image.open(io.BytesIO(explainer.draw(image))).convert("RGB"))
-            pictures[record.sha256] = _thumbnail(image), _thumbnail(drawn)
+            heat_map = numpy.asarray(PIL.Image.open(io.BytesIO(explainer.draw(image))).convert("RGB"))
+            pictures[record.sha256] = _thumbnail(image), _thumbnail(heat_map)
     return pictures
 
 

@@ -168,6 +168,8 @@ def _metric_text(metric: "Metric") -> str:
 
 
 def save_png(figure: "Figure", path: pathlib.Path) -> None:
+    """Write a figure as a PNG file."""
+    """Write a figure as a PNG file, atomically."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
     atomic_files.write_atomic(path, content.getvalue())

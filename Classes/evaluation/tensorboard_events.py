@@ -1,7 +1,9 @@
-"""Read the history of a training from its TensorBoard events."""
+"""TensorBoard events: read the history of a training, and write the metrics of a validation."""
 
+import collections.abc
 import logging
 import pathlib
+import time
 
 # Suffix of the event files of Validation.py, which may share a folder with those of Trainer.py.
 VALIDATION = ".validation"
@@ -41,3 +43,34 @@ def read_scalars(folder: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
             for event in events.Tensors(tag):
                 scalars.setdefault(tag, {})[event.step] = float(tensor_util.make_ndarray(event.tensor_proto))
     return {tag: sorted(values.items()) for tag, values in scalars.items()}
+
+
+def archive_validation_events(folder: pathlib.Path) -> None:
+    """Move the events of earlier runs into their own folders, so that TensorBoard shows each run as its own curve."""
+    for path in event_files(folder, validation=True):
+        ended = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
+        (folder / ended).mkdir(exist_ok=True)
+        path.replace(folder / ended / path.name)
+
+
+class ValidationWriter:
+    """Writes scalars of one run of Validation.py for TensorBoard."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> "ValidationWriter":
+        import tensorflow as tf
+
+        self._scalar = tf.summary.scalar
+        self._writer = tf.summary.create_file_writer(str(self._folder), filename_suffix=VALIDATION)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+    def write(self, step: int, values: collections.abc.Mapping[str, float]) -> None:
+        """Write {tag: value} at a step."""
+        with self._writer.as_default(step):
+            for name, value in values.items():
+                self._scalar(name, value)

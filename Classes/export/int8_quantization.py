@@ -20,7 +20,7 @@ from Classes.dataset import tfrecords
 from Classes.evaluation import evaluate, int8_acceptance
 from Classes.Helpers import Configuration
 from Classes.imaging import decode
-from Classes.inference import int8_files, model_card, openvino_backend
+from Classes.inference import int8_files, model_card, openvino_backend, openvino_devices
 
 # NNCF ranks the layers on the N_RANKING_IMAGES training images whose probabilities change most, out of at most
 # N_RANKING_CANDIDATES.
@@ -169,7 +169,7 @@ def quantized_candidates(
     nncf = _import_nncf()
     log.info("Quantizing with %d training images.", len(images))
     dataset = nncf.Dataset(images, lambda image: card.input_spec.normalize(image[None]))
-    core = openvino_backend.new_core()
+    core = openvino_devices.new_core()
     graph = openvino_backend.read_model(core, card.graph_path)
     model = nncf.quantize(graph, dataset, subset_size=len(images))
     yield model, float_layers(model)

@@ -114,8 +114,8 @@ def _parity_inputs(spec: network_input.InputSpec) -> numpy.ndarray:
 
     At full contrast, an overconfident network outputs 0 and 1 even if it is wrong.
     """
-    drawn = (synthetic_smears.draw_smear(bool(number % 2), number) for number in range(PARITY_IMAGES))
-    images = numpy.stack([network_input.center_crop_resize(image, spec.size, spec.crop) for image in drawn])
+    smears = (synthetic_smears.draw_smear(bool(number % 2), number) for number in range(PARITY_IMAGES))
+    images = numpy.stack([network_input.center_crop_resize(image, spec.size, spec.crop) for image in smears])
     return spec.normalize(images) * 2 ** -numpy.arange(PARITY_IMAGES, dtype="float32")[:, None, None, None]
 
 

@@ -13,7 +13,7 @@ from Classes.common import atomic_files, file_system, interrupts, locks, temp_fi
 from Classes.common.config import Configuration
 from Classes.common.errors import GraphError, tf_error_reason
 from Classes.common.translation import Message
-from Classes.inference import model_card, openvino_backend
+from Classes.inference import model_card, openvino_backend, openvino_devices
 
 # Names of the model, its input and its outputs on a server.
 MODEL_NAME, INPUT_NAME, PROBABILITIES_NAME, CLASSES_NAME = "all", "input", "probabilities", "classes"
@@ -95,6 +95,7 @@ def _write_version(folder: pathlib.Path, card: model_card.ModelCard) -> float:
 
 @interrupts.defer_signals()
 def save_saved_model(folder: pathlib.Path, card: model_card.ModelCard) -> None:
+    """Write a SavedModel for any number of images, with the class names as its second output."""
     definition = tf.compat.v1.GraphDef.FromString(card.graph_path.read_bytes())
     labels = tf.constant([list(card.classes)])
 
@@ -133,7 +134,8 @@ def save_saved_model(folder: pathlib.Path, card: model_card.ModelCard) -> None:
 
 
 def save_openvino_ir(path: pathlib.Path, card: model_card.ModelCard) -> None:
-    model = openvino_backend.read_model(openvino_backend.new_core(), card.graph_path)
+    """Write OpenVINO's form of the network for any number of images."""
+    model = openvino_backend.read_model(openvino_devices.new_core(), card.graph_path)
     model.reshape([-1, card.size, card.size, 3])
     model.inputs[0].get_tensor().set_names({INPUT_NAME})
     model.outputs[0].get_tensor().set_names({PROBABILITIES_NAME})
@@ -156,7 +158,7 @@ def _check_parity(folder: pathlib.Path, card: model_card.ModelCard) -> float:
     inputs = numpy.random.default_rng(0).uniform(-1, 1, (PARITY_IMAGES, card.size, card.size, 3)).astype("float32")
     expected = openvino_backend.reference_outputs(card.graph_path, inputs)
     served = tf.saved_model.load(str(folder)).signatures["serving_default"](tf.constant(inputs))
-    core = openvino_backend.new_core()
+    core = openvino_devices.new_core()
     compiled = core.compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     outputs = {"SavedModel": served[PROBABILITIES_NAME].numpy(), "OpenVINO IR": compiled(inputs)[PROBABILITIES_NAME]}
     differences = {name: float(numpy.abs(each - expected).max()) for name, each in outputs.items()}

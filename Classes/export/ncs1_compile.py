@@ -112,13 +112,13 @@ def compile_for_ncs1(configuration: Configuration) -> int:
 def run_compiler(folder: Path, command: str, card: model_card.ModelCard) -> tuple[bytes, graph_file.Header]:
     """Return content and header of the compiled graph; the folder is new, so that no older file is mistaken for it."""
     try:
-        words = [word.replace("{folder}", str(folder)) for word in shlex.split(command)]
+        command_line = [part.replace("{folder}", str(folder)) for part in shlex.split(command)]
     except ValueError as error:
         raise ConfigurationError(
             Message("StickCompiler={command}: {error}. Write it as in a shell.", command=command, error=error),
             "compiler_quotes",
         ) from error
-    if not words or shutil.which(words[0]) is None:
+    if not command_line or shutil.which(command_line[0]) is None:
         raise ConfigurationError(
             Message(
                 "{command}: not found. Install NCSDK 1 (https://github.com/movidius/ncsdk, Ubuntu 16.04), or "
@@ -129,8 +129,8 @@ def run_compiler(folder: Path, command: str, card: model_card.ModelCard) -> tupl
         )
     compiled = folder / "ALL.graph"
     arguments = ["-s", str(SHAVES), card.graph, f"-in={card.input['node']}", f"-on={card.output}", "-o", compiled.name]
-    log.info("Compiling: %s", shlex.join([*words, *arguments]))
-    lines = _run_command([*words, *arguments], folder)
+    log.info("Compiling: %s", shlex.join([*command_line, *arguments]))
+    lines = _run_command([*command_line, *arguments], folder)
     for line in lines:
         log.debug("%s", line)
     failure = next((match[0] for line in lines if (match := FAILURE_PATTERN.search(line))), None)

@@ -13,20 +13,17 @@ SUM_TOLERANCE = 1e-2
 
 
 class InferenceBackend(abc.ABC):
-    """A frozen graph on a device; also a context manager that closes it. device_selection.open_backend opens one.
-
-    Attributes:
-      name: such as "OpenVINO CPU".
-      precision: "f32", "bf16", "f16" or "int8".
-    """
+    """A frozen graph on a device; also a context manager that closes it. device_selection.open_backend opens one."""
 
     @property
     @abc.abstractmethod
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the device, such as "OpenVINO CPU"."""
 
     @property
     @abc.abstractmethod
-    def precision(self) -> str: ...
+    def precision(self) -> str:
+        """Arithmetic of the device: f32, bf16, f16 or int8."""
 
     @abc.abstractmethod
     def classify(self, batch: numpy.ndarray) -> numpy.ndarray:
@@ -85,7 +82,8 @@ def validate_probabilities(probabilities: numpy.ndarray, classes: int) -> None:
         raise EngineError(
             Message(
                 "device result invalid: shape {shape} where [N, {classes}] is expected", shape=shape, classes=classes
-            )
+            ),
+            "invalid_output",
         )
     # Comparisons with NaN are false, so NaN and infinity fail too.
     with numpy.errstate(invalid="ignore"):
@@ -94,7 +92,8 @@ def validate_probabilities(probabilities: numpy.ndarray, classes: int) -> None:
     if not valid.all():
         first = probabilities[~valid][0].tolist()
         raise EngineError(
-            Message("device result invalid: {first} are not probabilities; try Device=CPU Precision=f32", first=first)
+            Message("device result invalid: {first} are not probabilities; try Device=CPU Precision=f32", first=first),
+            "invalid_output",
         )
 
 

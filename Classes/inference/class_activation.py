@@ -15,10 +15,10 @@ import PIL.Image
 
 from Classes.common.errors import EngineError, GraphError
 from Classes.common.translation import Message
-from Classes.inference import backend, int8_files, openvino_backend
+from Classes.inference import backend, int8_files, openvino_backend, openvino_devices
 from Classes.inference.model_card import ModelCard
 
-OPERATIONS = importlib.import_module(f"{openvino_backend.openvino_api.__name__}.opset8")
+OPERATIONS = importlib.import_module(f"{openvino_devices.openvino_api.__name__}.opset8")
 
 # Red counts for ALL and blue against it; people with a color vision deficiency can distinguish them.
 POSITIVE_RGB, NEGATIVE_RGB = (214, 40, 40), (33, 102, 172)
@@ -87,13 +87,17 @@ class Explainer:
                 try:
                     self._request.infer([self._card.input_spec.normalize(image[None])])
                 except RuntimeError as error:
-                    raise EngineError(Message("the heat map's network failed on the CPU; run again")) from error
+                    raise EngineError(
+                        Message("the heat map's network failed on the CPU; run again"), "device_failed"
+                    ) from error
                 found.append([self._request.get_output_tensor(index).data[0].copy() for index in (0, 1)])
         probabilities, places = (numpy.stack(each) for each in zip(*found, strict=True))
         backend.validate_probabilities(probabilities, len(self._card.classes))
         maps = (places * self._kernel).sum(axis=self._axis, dtype="float32") + self._bias
         if not numpy.isfinite(maps).all():
-            raise EngineError(Message("device result invalid: a heat map with values that are not finite"))
+            raise EngineError(
+                Message("device result invalid: a heat map with values that are not finite"), "invalid_output"
+            )
         return probabilities, maps
 
     def maps(self, batch: numpy.ndarray) -> numpy.ndarray:
@@ -119,7 +123,7 @@ class Explainer:
                 if self.precision != int8_files.INT8:
                     raise
         self.predicts, self.precision = False, "f32"
-        core = openvino_backend.new_core()
+        core = openvino_devices.new_core()
         model = openvino_backend.read_model(core, self._card.graph_path)
         self._card.verify_graph()
         return self._add_map(openvino_backend.Source(core, model, "f32"))
@@ -139,7 +143,7 @@ class Explainer:
             kernel = numpy.ones(1, "float32")
         self._kernel, self._axis = kernel, head.axis
         outputs = [probabilities.input_value(0), output]
-        return source._replace(model=openvino_backend.openvino_api.Model(outputs, model.get_parameters()))
+        return source._replace(model=openvino_devices.openvino_api.Model(outputs, model.get_parameters()))
 
     def _compile(self) -> Any:
         core, model, precision = self._source
@@ -148,7 +152,8 @@ class Explainer:
             return core.compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as error:
             raise EngineError(
-                Message("{graph_path}: no heat maps from it on the CPU", graph_path=self._card.graph_path)
+                Message("{graph_path}: no heat maps from it on the CPU", graph_path=self._card.graph_path),
+                "no_heat_map",
             ) from error
 
 
@@ -183,7 +188,10 @@ def _dense(node: Any) -> Head:
     before = flattened.input_value(0) if flattened.get_type_name() == "Reshape" else None
     if before is None or len(before.get_shape()) != 4:
         raise GraphError(
-            Message("the dense layer of the graph has no weights per place of the image; there are no heat maps for it")
+            Message(
+                "the dense layer of the graph has no weights per place of the image; there are no heat maps for it"
+            ),
+            "no_heat_map",
         )
     kernel = _constant(node.input_value(1))
     weights = kernel if node.get_attributes()["transpose_b"] else kernel.T
@@ -199,10 +207,13 @@ def _pooled(pooled: Any) -> Head:
         node = _consumer(node)
     if node is None or node.get_type_name() != "Convolution":
         raise GraphError(
-            Message("the graph has no last layer right after its global pooling; there are no heat maps for it")
+            Message("the graph has no last layer right after its global pooling; there are no heat maps for it"),
+            "no_heat_map",
         )
     if list(node.input_value(1).get_shape())[2:] != [1, 1]:
-        raise GraphError(Message("the graph's last layer is not a 1x1 convolution; there are no heat maps for it"))
+        raise GraphError(
+            Message("the graph's last layer is not a 1x1 convolution; there are no heat maps for it"), "no_heat_map"
+        )
     return Head(pooled.input_value(0), _constant(node.input_value(1)), _biases(node), 1)
 
 
@@ -224,12 +235,12 @@ def _constant(port: Any) -> numpy.ndarray:
     if port.get_node().get_type_name() == "Constant":
         return port.get_node().data.astype("float32")
     try:
-        model = openvino_backend.openvino_api.Model([port], [])
-        compiled = openvino_backend.new_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        model = openvino_devices.openvino_api.Model([port], [])
+        compiled = openvino_devices.new_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         return compiled([])[0].astype("float32")
     except RuntimeError as error:
         raise GraphError(
-            Message("the weights of the graph's last layer are not constant; there are no heat maps")
+            Message("the weights of the graph's last layer are not constant; there are no heat maps"), "no_heat_map"
         ) from error
 
 
@@ -241,7 +252,7 @@ def _biases(layer: Any) -> numpy.ndarray:
     )
     found = [each.data.reshape(-1) for each in constants if each.get_type_name() == "Constant"]
     if not found:
-        raise GraphError(Message("the graph's last layer has no bias; there are no heat maps for it"))
+        raise GraphError(Message("the graph's last layer has no bias; there are no heat maps for it"), "no_heat_map")
     return found[0].astype("float32")
 
 

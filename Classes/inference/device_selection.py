@@ -37,7 +37,7 @@ def open_backend(configuration: Configuration, card: ModelCard) -> InferenceBack
 
 def list_devices(configuration: Configuration) -> int:
     """Print every device with its time per image, which needs a model; return exit code 0."""
-    from Classes.inference import openvino_backend
+    from Classes.inference import openvino_devices
 
     card = None
     try:
@@ -52,7 +52,7 @@ def list_devices(configuration: Configuration) -> int:
         rows.append(("NCS1", f"Movidius stick {', '.join(sticks)}", *_time_device(configuration, card, "NCS1")))
     except EngineError as error:
         rows.append(("NCS1", "not there", "", str(error)))
-    for name, description in openvino_backend.list_openvino_devices():
+    for name, description in openvino_devices.list_openvino_devices():
         rows.append((name, description, *_time_device(configuration, card, name)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
@@ -123,7 +123,7 @@ Rejected = list[tuple[str, Exception | str]]
 
 def _open_auto(configuration: Configuration, card: ModelCard) -> tuple[InferenceBackend, Rejected]:
     """Return (backend, [(device, why it was not chosen)])."""
-    from Classes.inference import openvino_backend
+    from Classes.inference import openvino_devices
 
     rejected: Rejected = []
     cpu: InferenceBackend | EngineError
@@ -146,7 +146,7 @@ def _open_auto(configuration: Configuration, card: ModelCard) -> tuple[Inference
         return FailoverBackend(primary, cpu), rejected
     if all(name == "NCS1" for name, _ in rejected):
         rejected.append(("GPU", "OpenVINO lists none"))
-    for name, _ in openvino_backend.list_openvino_devices():
+    for name, _ in openvino_devices.list_openvino_devices():
         if name.partition(".")[0] not in ("CPU", "GPU"):
             rejected.append((name, "saves power rather than time"))
     return cpu, rejected
@@ -154,9 +154,9 @@ def _open_auto(configuration: Configuration, card: ModelCard) -> tuple[Inference
 
 def _open_accelerator(configuration: Configuration, card: ModelCard, rejected: Rejected) -> InferenceBackend | None:
     """Open the first accelerator that works, and append the others to `rejected`; None if there is none."""
-    from Classes.inference import openvino_backend
+    from Classes.inference import openvino_devices
 
-    for device in ("NCS1", *openvino_backend.list_accelerators()):
+    for device in ("NCS1", *openvino_devices.list_accelerators()):
         try:
             if device == "NCS1":
                 return _open_ncs1(configuration, card)

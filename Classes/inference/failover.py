@@ -28,16 +28,20 @@ class FailoverBackend(InferenceBackend):
 
     @property
     def name(self) -> str:
+        """Name of the device that is in use."""
         return self._active.name
 
     @property
     def precision(self) -> str:
+        """Precision of the device that is in use."""
         return self._active.precision
 
     def classify(self, batch: numpy.ndarray) -> numpy.ndarray:
+        """Return class probabilities from the device that works."""
         return self.classify_with_source(batch)[0]
 
     def classify_with_source(self, batch: numpy.ndarray) -> tuple[numpy.ndarray, InferenceBackend]:
+        """Try the primary device, then the CPU; return probabilities and the backend that computed them."""
         retry_at = self._retry_at
         if retry_at is None or time.monotonic() >= retry_at:
             try:
@@ -52,9 +56,11 @@ class FailoverBackend(InferenceBackend):
         return self.fallback.classify(batch), self.fallback
 
     def telemetry(self) -> list[dict]:
+        """Return the telemetry of the primary device."""
         return self._primary.telemetry()
 
     def close(self) -> None:
+        """Close both devices."""
         self._primary.close()
         self.fallback.close()
 

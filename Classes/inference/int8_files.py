@@ -35,7 +35,8 @@ def locate_int8(card: ModelCard) -> tuple[pathlib.Path, pathlib.Path]:
         raise GraphError(
             Message(
                 "{path}: this model has no int8 form; run python3 Trainer.py Quantize, or set Precision", path=card.path
-            )
+            ),
+            "no_int8",
         )
     network, weights = (_verified_path(path, digest) for path, digest in _files(card))
     return network, weights
@@ -79,7 +80,8 @@ def stage_int8(card: ModelCard, model: "openvino.Model") -> ModelCard:
         openvino.save_model(model, staged[0], compress_to_fp16=False)
     except RuntimeError as error:
         raise ALLError(
-            Message("{staged}: cannot be written; is the disk full or the folder read-only?", staged=staged[0])
+            Message("{staged}: cannot be written; is the disk full or the folder read-only?", staged=staged[0]),
+            "write_failed",
         ) from error
     for path in (*staged, card.path.parent):
         file_system.fsync_path(path)
@@ -101,7 +103,8 @@ def commit_int8(card: ModelCard) -> None:
             raise GraphError(
                 Message(
                     "{path}: a newer model was written meanwhile; run python3 Trainer.py Quantize again", path=card.path
-                )
+                ),
+                "model_replaced",
             )
         write_model_card(card.path, dataclasses.replace(newest, int8=card.int8))
     recover_int8(card)
@@ -136,7 +139,8 @@ def _verified_path(path: pathlib.Path, digest: str | None) -> pathlib.Path:
     raise GraphError(
         Message(
             "{path}: {state}; copy it again with its card, or run python3 Trainer.py Quantize", path=path, state=state
-        )
+        ),
+        "int8_file",
     )
 
 

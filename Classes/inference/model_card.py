@@ -178,7 +178,8 @@ class ModelCard:
                 Message(
                     "{graph_path}: missing, although its card exists; run python3 Trainer.py",
                     graph_path=self.graph_path,
-                )
+                ),
+                "graph_missing",
             )
         found = provenance.sha256_file(self.graph_path)
         if found != self.graph_sha256:
@@ -189,7 +190,8 @@ class ModelCard:
                     graph_path=self.graph_path,
                     found=found[:12],
                     graph_sha256=self.graph_sha256[:12],
-                )
+                ),
+                "graph_changed",
             )
 
 
@@ -206,10 +208,13 @@ def load_model_card(path: str | os.PathLike, cell_types: bool = False) -> ModelC
     try:
         values = json_files.read_json(path)
     except FileNotFoundError as error:
-        raise GraphError(Message("{path}: there is no trained model yet; run python3 Trainer.py", path=path)) from error
+        raise GraphError(
+            Message("{path}: there is no trained model yet; run python3 Trainer.py", path=path), "no_model"
+        ) from error
     except (OSError, ValueError) as error:
         raise GraphError(
-            Message("{path}: the model card cannot be read ({error}); run python3 Trainer.py", path=path, error=error)
+            Message("{path}: the model card cannot be read ({error}); run python3 Trainer.py", path=path, error=error),
+            "card_unreadable",
         ) from error
     version = values.get("version") if isinstance(values, dict) else None
     if version != CARD_VERSION:
@@ -219,7 +224,8 @@ def load_model_card(path: str | os.PathLike, cell_types: bool = False) -> ModelC
                 path=path,
                 expected=CARD_VERSION,
                 version=repr(version),
-            )
+            ),
+            "card_version",
         )
     # One wrong bit in a threshold changes predictions.
     if not json_files.checksum_ok(values):
@@ -228,7 +234,8 @@ def load_model_card(path: str | os.PathLike, cell_types: bool = False) -> ModelC
                 "{path}: damaged, or changed after it was written; run python3 Trainer.py, or remove "
                 "content_sha256 if the change is intended",
                 path=path,
-            )
+            ),
+            "card_damaged",
         )
     violation = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_SCHEMA).iter_errors(values))
     if violation is not None:
@@ -239,7 +246,8 @@ def load_model_card(path: str | os.PathLike, cell_types: bool = False) -> ModelC
                 path=path,
                 where=where,
                 message=violation.message,
-            )
+            ),
+            "card_field",
         )
     if not values["positive"] and not cell_types:
         raise GraphError(
@@ -257,7 +265,8 @@ def load_model_card(path: str | os.PathLike, cell_types: bool = False) -> ModelC
                 path=path,
                 positive=repr(values["positive"]),
                 classes=values["classes"],
-            )
+            ),
+            "card_field",
         )
     known = {field.name for field in dataclasses.fields(ModelCard)} - {"path"}
     fields = {key: value for key, value in values.items() if key in known}

@@ -2,38 +2,18 @@
 
 import concurrent.futures
 import contextlib
-import ctypes
-import importlib
-import logging
-import os
 import pathlib
 import queue
-import re
-import shutil
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy
-import openvino
 
 from Classes.common.errors import EngineError, GraphError
 from Classes.common.translation import Message
-from Classes.inference import backend, int8_files
+from Classes.inference import backend, compiled_models, int8_files, openvino_devices
 from Classes.inference.model_card import ModelCard
-
-# 2022.3, the last release that supports the Neural Compute Stick 2, has everything in openvino.runtime.
-openvino_api = openvino if hasattr(openvino, "Core") else importlib.import_module("openvino.runtime")
-
-# Our names of precisions, and OpenVINO's.
-CAPABILITIES = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
-
-# Number of models whose compiled form is kept, and the extensions of its files.
-MAX_CACHED_MODELS = 8
-COMPILED_EXTENSIONS = {".blob", ".cl_cache"}
-
-log = logging.getLogger("OpenVINO")
 
 
 class Source(NamedTuple):
@@ -68,12 +48,12 @@ class OpenVINOBackend(backend.InferenceBackend):
     def __init__(
         self, card: ModelCard, device: str = "CPU", precision: str = "AUTO", cache: pathlib.Path | None = None
     ) -> None:
-        core = new_core()
+        core = openvino_devices.new_core()
         self._card = card
-        device = resolve_device(device, core.available_devices)
+        device = openvino_devices.resolve_device(device, core.available_devices)
         files = int8_files.select_int8(card, precision, device)
         # Few layers of an int8 network stay in float, and bf16 does not make them faster.
-        hint = "f32" if files else resolve_precision(precision, device, core)
+        hint = "f32" if files else openvino_devices.resolve_precision(precision, device, core)
         model = read_model(core, *(files or [card.graph_path]))
         if not files:
             # Another model may have been published after the caller verified the file and before it was read.
@@ -82,11 +62,11 @@ class OpenVINOBackend(backend.InferenceBackend):
         self.source = Source(core, model, hint) if device == "CPU" else None
         # LATENCY spreads one image over all cores; in float, one image per core is not faster for many images.
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
-        folder = _cache_folder(cache, card) if device != "CPU" else None
+        folder = compiled_models.compiled_model_folder(cache, card) if device != "CPU" else None
         try:
             if folder:
                 core.set_property({"CACHE_DIR": str(folder)})
-            compiled = core.compile_model(model, device, _supported(core, device, options))
+            compiled = core.compile_model(model, device, openvino_devices.supported_options(core, device, options))
             self._request = compiled.create_infer_request()
             self._pool = InferRequestPool(core, model) if files and device == "CPU" else None
         except RuntimeError as error:
@@ -95,14 +75,16 @@ class OpenVINOBackend(backend.InferenceBackend):
                     "{device}: cannot run {graph_path} ({reason}); try Device=CPU",
                     device=device,
                     graph_path=card.graph_path,
-                    reason=_last_line(error),
-                )
+                    reason=openvino_devices.last_line(error),
+                ),
+                "device_failed",
             ) from error
         self.name = f"OpenVINO {device}"
         self.precision = int8_files.INT8 if files else hint
         self._lock, self._calls_lock, self._calls = threading.Lock(), threading.Lock(), 0
 
     def classify(self, batch: numpy.ndarray) -> numpy.ndarray:
+        """Classify one image on all cores, or several at the same time if the network is int8."""
         backend.validate_batch(batch, self._card.size)
         with self._count_calls() as calls:
             pool = self._pool if len(batch) and calls + len(batch) > 2 else None
@@ -111,6 +93,7 @@ class OpenVINOBackend(backend.InferenceBackend):
         return probabilities
 
     def close(self) -> None:
+        """Release the model; a later `classify` raises an EngineError."""
         with self._lock:
             self._request = self._pool = self.source = None
 
@@ -132,8 +115,11 @@ class OpenVINOBackend(backend.InferenceBackend):
         except RuntimeError as error:
             raise EngineError(
                 Message(
-                    "{name}: failed ({reason}); run again or try Device=CPU", name=self.name, reason=_last_line(error)
-                )
+                    "{name}: failed ({reason}); run again or try Device=CPU",
+                    name=self.name,
+                    reason=openvino_devices.last_line(error),
+                ),
+                "device_failed",
             ) from error
 
     def _classify_sequential(self, batch: numpy.ndarray) -> numpy.ndarray:
@@ -141,7 +127,7 @@ class OpenVINOBackend(backend.InferenceBackend):
         # One image at a time: it uses all cores, and there is one request.
         with self._lock:
             if self._request is None:
-                raise EngineError(Message("{name}: closed", name=self.name))
+                raise EngineError(Message("{name}: closed", name=self.name), "backend_closed")
             try:
                 for index in range(len(batch)):
                     probabilities[index] = infer_in_place(
@@ -152,8 +138,9 @@ class OpenVINOBackend(backend.InferenceBackend):
                     Message(
                         "{name}: failed ({reason}); run again or try Device=CPU",
                         name=self.name,
-                        reason=_last_line(error),
-                    )
+                        reason=openvino_devices.last_line(error),
+                    ),
+                    "device_failed",
                 ) from error
         return probabilities
 
@@ -173,10 +160,11 @@ class OpenVINOBackend(backend.InferenceBackend):
                         path=path,
                         name=name,
                         ports=", ".join(sorted(ports)),
-                    )
+                    ),
+                    "graph_io",
                 )
             found = ports[name].get_partial_shape()
-            if found != openvino_api.PartialShape(shape):
+            if found != openvino_devices.openvino_api.PartialShape(shape):
                 raise GraphError(
                     Message(
                         "{path}: {name} is {found}, the card says {shape}; run python3 Trainer.py",
@@ -184,7 +172,8 @@ class OpenVINOBackend(backend.InferenceBackend):
                         name=name,
                         found=found,
                         shape=shape,
-                    )
+                    ),
+                    "graph_io",
                 )
 
 
@@ -240,37 +229,8 @@ def infer_in_place(request: Any, inputs: numpy.ndarray) -> numpy.ndarray:
     Returns:
       float32 [classes].
     """
-    request.infer([openvino_api.Tensor(inputs, shared_memory=True)])
+    request.infer([openvino_devices.openvino_api.Tensor(inputs, shared_memory=True)])
     return request.get_output_tensor().data.reshape(-1).copy()
-
-
-def new_core() -> Any:
-    """Return a Core with the CPU plugin loaded, and keep Ctrl-C working."""
-    core = openvino_api.Core()
-    with _restore_signal_stack(), contextlib.suppress(RuntimeError):
-        core.get_property("CPU", "FULL_DEVICE_NAME")
-    return core
-
-
-class _SignalStack(ctypes.Structure):
-    _fields_ = (("pointer", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
-
-
-@contextlib.contextmanager
-def _restore_signal_stack() -> Iterator[None]:
-    """Restore the signal stack of this thread.
-
-    The CPU plugin replaces the signal stack of the thread that loads it, and frees it in whichever thread releases the
-    plugin; the next signal, such as Ctrl-C, would then be handled in freed memory.
-    """
-    if sys.platform != "linux":
-        yield
-        return
-    former = _SignalStack()
-    library = ctypes.CDLL(None)
-    library.sigaltstack(None, ctypes.byref(former))
-    yield
-    library.sigaltstack(ctypes.byref(former), None)
 
 
 def read_model(core: Any, path: pathlib.Path, weights: pathlib.Path | None = None) -> Any:
@@ -289,86 +249,9 @@ def read_model(core: Any, path: pathlib.Path, weights: pathlib.Path | None = Non
         return core.read_model(path, weights) if weights else core.read_model(path)
     except RuntimeError as error:
         raise GraphError(
-            Message("{path}: not a readable frozen graph (damaged?); run python3 Trainer.py", path=path)
+            Message("{path}: not a readable frozen graph (damaged?); run python3 Trainer.py", path=path),
+            "graph_unreadable",
         ) from error
-
-
-def resolve_device(device: str, available: list[str]) -> str:
-    """Return the name in `available` that a configured name, such as "cpu" or "GPU", means.
-
-    Raises:
-      EngineError: there is no such device.
-    """
-    wanted = device.upper()
-    for name in available:
-        # OpenVINO numbers devices only if there are several: GPU means GPU.0.
-        if wanted in (name.upper(), name.upper().removesuffix(".0")):
-            return name
-    found = ", ".join(available) or "none"
-    raise EngineError(
-        Message("Device={device}: there is no such device; found: {found}; set Device=AUTO", device=device, found=found)
-    )
-
-
-def resolve_precision(wanted: str, device: str, core: Any = None) -> str:
-    """Return the precision in which a device runs a float graph: "f32", "bf16" or "f16".
-
-    Args:
-      wanted: AUTO (on the CPU bf16 if the processor supports it, else f32; elsewhere f16), f32, bf16 or f16; int8 does
-        not apply to a float graph and means AUTO.
-      device: a name that OpenVINO lists.
-      core: openvino.Core; by default a new one.
-    Raises:
-      EngineError: the device does not support the precision, and would silently use another; or its driver fails.
-    """
-    if (wanted, device) == ("f32", "CPU"):
-        return wanted
-    core = core or new_core()
-    try:
-        capable = set(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
-    except RuntimeError as error:
-        raise EngineError(
-            Message(
-                "{device}: its driver does not answer ({reason}); try Device=CPU",
-                device=device,
-                reason=_last_line(error),
-            )
-        ) from error
-    has = [name for name, capability in CAPABILITIES.items() if capability in capable]
-    if wanted in ("AUTO", int8_files.INT8):
-        order = ("bf16", "f32") if device == "CPU" else ("f16", "bf16", "f32")
-        return next((name for name in order if name in has), "f32")
-    if wanted not in has:
-        raise EngineError(
-            Message(
-                "Precision={wanted}: {device} has no {wanted} arithmetic, only {has}; set Precision=AUTO",
-                wanted=wanted,
-                device=device,
-                has=", ".join(has),
-            )
-        )
-    return wanted
-
-
-def cpu_precision(wanted: str) -> str:
-    """Return `resolve_precision` for the CPU."""
-    return resolve_precision(wanted, "CPU")
-
-
-def list_openvino_devices() -> list[tuple[str, str]]:
-    """Return (name, description) of each device that OpenVINO lists."""
-    core = new_core()
-    return [(name, _property(core, name, "FULL_DEVICE_NAME")) for name in core.available_devices]
-
-
-def list_accelerators() -> list[str]:
-    """Return the devices that AUTO prefers to the CPU: GPUs, those with memory of their own first.
-
-    NPU and MYRIAD are not among them: they save power, not time.
-    """
-    core = new_core()
-    found = [name for name in core.available_devices if name.partition(".")[0] == "GPU"]
-    return sorted(found, key=lambda name: "dGPU" not in _property(core, name, "FULL_DEVICE_NAME"))
 
 
 def reference_outputs(path: pathlib.Path, inputs: Iterable[numpy.ndarray]) -> numpy.ndarray:
@@ -382,7 +265,7 @@ def reference_outputs(path: pathlib.Path, inputs: Iterable[numpy.ndarray]) -> nu
     Raises:
       GraphError: not a readable graph.
     """
-    core = new_core()
+    core = openvino_devices.new_core()
     compiled = core.compile_model(read_model(core, path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return numpy.concatenate([compiled([image[None]])[0] for image in inputs])
 
@@ -399,58 +282,5 @@ def find_global_pool(model: Any) -> Any:
     """
     found = [node for node in model.get_ordered_ops() if node.get_type_name() == "AvgPool"]
     if not found or list(found[-1].get_output_shape(0))[2:] != [1, 1]:
-        raise GraphError(Message("the graph has no global average pooling; an Inception V3 has one"))
+        raise GraphError(Message("the graph has no global average pooling; an Inception V3 has one"), "graph_io")
     return found[-1]
-
-
-def _supported(core: Any, device: str, options: dict[str, str]) -> dict[str, str]:
-    """Return the options that a device supports: it rejects a model if one is unknown."""
-    known = {str(name) for name in core.get_property(device, "SUPPORTED_PROPERTIES")}
-    return {name: value for name, value in options.items() if name in known}
-
-
-def _property(core: Any, device: str, name: str) -> str:
-    try:
-        return str(core.get_property(device, name))
-    except RuntimeError:
-        return ""
-
-
-def _cache_folder(cache: pathlib.Path | None, card: ModelCard) -> pathlib.Path | None:
-    """Return the folder for a model's compiled form, and delete all but the last used; None if it is not writable."""
-    if cache is None:
-        return None
-    folder = cache / card.graph_sha256[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        os.utime(folder)
-        ours = [each for each in cache.iterdir() if re.fullmatch("[0-9a-f]{16}", each.name) and _is_ours(each)]
-        # Another process may remove the same folder at the same time.
-        for other in sorted(ours, key=_used, reverse=True)[MAX_CACHED_MODELS:]:
-            shutil.rmtree(other, ignore_errors=True)
-    except OSError as error:
-        log.warning("%s: %s; the model is compiled again at every start", folder, error.strerror)
-        return None
-    return folder
-
-
-def _is_ours(folder: pathlib.Path) -> bool:
-    """Return whether a folder contains only what OpenVINO compiled."""
-    return (
-        folder.is_dir()
-        and not folder.is_symlink()
-        and all(each.suffix in COMPILED_EXTENSIONS for each in folder.iterdir())
-    )
-
-
-def _used(folder: pathlib.Path) -> float:
-    try:
-        return folder.stat().st_mtime
-    except FileNotFoundError:
-        return 0
-
-
-def _last_line(error: Exception) -> str:
-    """Return the last line of OpenVINO's message; the lines before it name its source files and checks."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

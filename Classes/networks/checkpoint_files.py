@@ -60,7 +60,8 @@ def save_checkpoint(
                 "previous checkpoint is kept.",
                 prefix=prefix,
                 reason=tf_error_reason(error),
-            )
+            ),
+            "write_failed",
         ) from error
     finally:
         with interrupts.defer_signals():

@@ -53,7 +53,8 @@ def load_pretrained(configuration: Configuration, shapes: Mapping[str, Sequence[
                         name=name,
                         shape=arrays[name].shape,
                         expected=tuple(shapes[name]),
-                    )
+                    ),
+                    "weights_shape",
                 )
             restored[name] = arrays[name].astype("float32")
     missing = [name for name in wanted if name not in restored]
@@ -63,7 +64,8 @@ def load_pretrained(configuration: Configuration, shapes: Mapping[str, Sequence[
                 "{path}: holds none of the variables of {network}; give weights of it",
                 path=path,
                 network=configuration["Network"],
-            )
+            ),
+            "weights_of_another_network",
         )
     unused = len(set(arrays) - set(restored))
     log.info("Restored %d of %d variables from %s.", len(restored), len(shapes), path)
@@ -90,12 +92,15 @@ def resolve_weights(configuration: Configuration) -> pathlib.Path | None:
         if path.is_dir():
             found = _candidates(path)
             if not found:
-                raise CheckpointError(Message("{path}: holds no checkpoint, .tar.gz, .h5 or .pb", path=path))
+                raise CheckpointError(
+                    Message("{path}: holds no checkpoint, .tar.gz, .h5 or .pb", path=path), "weights_missing"
+                )
             return found[0]
         if path.is_file() or path.with_name(path.name + ".index").is_file():
             return path
         raise CheckpointError(
-            Message("{path}: there is nothing; set Pretrained to a file, to nothing, or to none", path=path)
+            Message("{path}: there is nothing; set Pretrained to a file, to nothing, or to none", path=path),
+            "weights_missing",
         )
     shipped = shipped_weights(configuration)
     if shipped:
@@ -180,7 +185,8 @@ def _read(path: pathlib.Path, network: types.ModuleType, names: Sequence[str]) -
     # HDF5 has no checksums, so a damaged value would not be noticed.
     if path.name == download_weights.WEIGHTS_FILE and not download_weights.checksum_ok(path):
         raise CheckpointError(
-            Message("{path}: damaged, not the file that Keras publishes; remove it and run sh Setup.sh", path=path)
+            Message("{path}: damaged, not the file that Keras publishes; remove it and run sh Setup.sh", path=path),
+            "weights_damaged",
         )
     if path.suffix == ".pb":
         return compact_graph.read_frozen_weights(path, network)
@@ -201,11 +207,12 @@ def _read_archive(path: pathlib.Path) -> dict[str, numpy.ndarray]:
         if getattr(error, "errno", None):
             raise
         raise CheckpointError(
-            Message("{path}: damaged archive ({error}); fetch it again", path=path, error=error)
+            Message("{path}: damaged archive ({error}); fetch it again", path=path, error=error), "weights_damaged"
         ) from error
     if found is None:
         raise CheckpointError(
-            Message("{path}: no .ckpt file in this archive; give the published Slim archive", path=path)
+            Message("{path}: no .ckpt file in this archive; give the published Slim archive", path=path),
+            "weights_missing",
         )
     return found
 
@@ -238,7 +245,8 @@ def read_keras_file(path: pathlib.Path, network: types.ModuleType, names: Sequen
         return network.read_keras_weights(path, names)
     except (OSError, KeyError, ValueError) as error:
         raise CheckpointError(
-            Message("{path}: no whole Keras weights of this network ({error})", path=path, error=error)
+            Message("{path}: no whole Keras weights of this network ({error})", path=path, error=error),
+            "weights_damaged",
         ) from error
 
 

@@ -32,6 +32,7 @@ class AccessLog(logging.handlers.RotatingFileHandler):
         self.handle(logging.LogRecord("Access", logging.INFO, "", 0, line, None, None))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 logging's name
+        """Stop logging and warn once: a full disk must not fail a request."""
         self._failed = True
         reason = sys.exc_info()[1]
         with contextlib.suppress(OSError):

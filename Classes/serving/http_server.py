@@ -9,14 +9,13 @@ gunicorn's gthread worker does not do this. Measured with version 27.0.1: SIGTER
 connections, slow headers and bodies did not end at the timeout, 20 of them delayed a health check by 4.5 s, and a
 client whose upload was rejected half-way could not read the response.
 
-This is the only module that imports waitress. It uses attributes that waitress does not document, so run
+Only this module and http_request.py import waitress. They use attributes that waitress does not document, so run
 tests/serving/test_http_server.py before changing the pinned version.
 """
 
 import functools
 import logging
 import socket
-import threading
 import time
 import uuid
 from typing import Any
@@ -24,13 +23,11 @@ from typing import Any
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import Error, RequestEntityTooLarge
 
 from Classes.common.config import Configuration
-from Classes.serving import api_errors, app
+from Classes.serving import api_errors, app, http_request
 from Classes.serving.ports import port_error
 
 # Threads besides those for running and waiting requests; they reject requests and answer health checks.
@@ -51,122 +48,11 @@ NEVER = 1 << 62
 log = logging.getLogger("ClassifierServer")
 
 
-class MemoryBudget:
-    """Bounds the memory that the bodies of all requests use together.
-
-    Attributes:
-      free: bytes that are not reserved.
-    """
-
-    def __init__(self, size: int):
-        self.free = size
-        self._lock = threading.Lock()
-
-    def reserve(self, size: int) -> bool:
-        """Reserve `size` bytes if they are free; return whether they were."""
-        with self._lock:
-            granted = size <= self.free
-            self.free -= size * granted
-        return granted
-
-    def release(self, size: int) -> None:
-        """Release reserved bytes."""
-        with self._lock:
-            self.free += size
-
-
-class RequestTimeoutError(Error):
-    """The headers of a request did not arrive in time."""
-
-    code, reason = 408, "Request Timeout"
-
-
-class RequestParser(HTTPRequestParser):
-    """Parses one request as it arrives, and lets the application check its headers before the body is read.
-
-    Attributes:
-      arrived: time.monotonic() when the first byte arrived.
-      header_check: see app.HEADER_CHECK; not set before the check.
-      discards_rest: whether the rest of the request is not read, and the connection is closed after the response.
-    """
-
-    header_check: Exception | None
-    discards_rest = False
-    # Of waitress: the first error, whether the request is complete, the body, and "Expect: 100-continue".
-    error: Error | None
-    completed: bool
-    body_rcv: Any
-    expect_continue: bool
-    _checked = False
-    _reserved = 0
-
-    def __init__(self, channel: "Connection", adjustments: Adjustments):
-        super().__init__(adjustments)
-        self.arrived = time.monotonic()
-        self._channel = channel
-
-    def received(self, data: bytes) -> int:
-        consumed = super().received(data)
-        if self.headers_finished and not self._checked:
-            self._checked = True
-            self._check_headers()
-        elif isinstance(self.error, RequestEntityTooLarge):
-            self.reject("body_too_large")
-        self._reserve_memory()
-        return len(data) if self.discards_rest else consumed
-
-    def reject(self, code: str, retry_after: int | None = None) -> None:
-        """Stop reading, and let the application answer with an error."""
-        self.header_check = api_errors.ApiError(code, api_errors.ERROR_CODES[code][1], retry_after)
-        self._discard_rest()
-
-    def expire(self) -> None:
-        """Reject a request that took too long to arrive."""
-        if self.headers_finished:
-            self.reject("request_timeout")
-        else:
-            self.parse_header(b"GET / HTTP/1.0\r\n")
-            self.error, self.completed = RequestTimeoutError(""), True
-
-    def close(self) -> None:
-        super().close()
-        self._channel.server.budget.release(self._reserved)
-        self._reserved = 0
-
-    def _check_headers(self) -> None:
-        """Let the application check a request with a body; one without a body is checked when it is its turn."""
-        if self.body_rcv is None or not isinstance(self.error, (type(None), RequestEntityTooLarge)):
-            return
-        environ = self._channel.task_class(self._channel, self).get_environment()
-        self.header_check, needs_body = self._channel.server.application.check_headers(environ)
-        if not needs_body:
-            self._discard_rest()
-
-    def _reserve_memory(self) -> None:
-        """Reserve memory for the body: at once if its size is known, otherwise as its chunks arrive."""
-        if self.body_rcv is None or self.error:
-            return
-        size = len(self.body_rcv)
-        if size > self._channel.server.max_body:
-            self.reject("body_too_large")
-            return
-        more = max(self.content_length, size) - self._reserved
-        if more > 0 and not self._channel.server.budget.reserve(more):
-            self.reject("busy", retry_after=1)
-        elif more > 0:
-            self._reserved += more
-
-    def _discard_rest(self) -> None:
-        self.close()
-        # Without a body the request is complete, even if the client waits for "100 Continue".
-        self.body_rcv, self.error, self.expect_continue = None, None, False
-        self.completed = self.discards_rest = True
-
-
 class ErrorResponseTask(ErrorTask):
     """Answers requests that waitress itself rejects, with the application's JSON."""
 
     def execute(self) -> None:
+        """Answer with the JSON error of the application."""
         error = self.request.error
         code = api_errors.api_error_from_status(error.code, "").code
         response = self.channel.server.application.render_error(code, uuid.uuid4().hex, self.channel.addr[0])
@@ -182,6 +68,7 @@ class RequestTask(WSGITask):
     """Passes a request to the application; closes the connection afterwards if the server stops."""
 
     def build_response_header(self) -> bytes:
+        """Close the connection after the response if the server stops or the request was not read to its end."""
         if self.request.discards_rest:
             self.channel.lingering_bytes = LINGERING_CLOSE_BYTES
         if self.request.discards_rest or self.channel.server.stopping:
@@ -189,6 +76,7 @@ class RequestTask(WSGITask):
         return super().build_response_header()
 
     def get_environment(self) -> dict[str, Any]:
+        """Add the arrival time, the result of the header check, and the original path."""
         environ = super().get_environment()
         # Waitress merges repeated slashes, but the application has to see the original path.
         environ["PATH_INFO"] = self.request.path
@@ -210,13 +98,13 @@ class Connection(HTTPChannel):
     lingering_bytes = 0
     # Of waitress: the request that arrives, and those that wait for their turn.
     request: Any
-    requests: list[RequestParser]
+    requests: list[http_request.RequestParser]
     _half_closed = False
     _half_closed_at = 0.0
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
-        self.parser_class = functools.partial(RequestParser, self)
+        self.parser_class = functools.partial(http_request.RequestParser, self)
 
     @property
     def idle(self) -> bool:
@@ -224,9 +112,11 @@ class Connection(HTTPChannel):
         return not self.requests and self.request is None and not self.total_outbufs_len and not self.close_when_flushed
 
     def readable(self) -> bool:
+        """Return whether to read; also after the response, to discard the rest of a rejected request."""
         return self._half_closed or super().readable()
 
     def handle_read(self) -> None:
+        """Read the request, or discard the rest of a rejected one."""
         if not self._half_closed:
             super().handle_read()
             return
@@ -259,6 +149,7 @@ class Connection(HTTPChannel):
                 self.server.add_task(self)
 
     def handle_close(self) -> None:
+        """Close the connection, after its unread bytes have been discarded."""
         if self.lingering_bytes > 0 and self.connected and not self._half_closed:
             self._half_closed, self._half_closed_at, self.will_close = True, time.monotonic(), False
             try:
@@ -290,11 +181,11 @@ class GracefulServer(TcpWSGIServer):
         capacity = configuration.server_workers + configuration.heat_map_workers + 2 * configuration["MaxQueued"]
         self.max_body, self.timeout = configuration["MaxBody"], configuration["RequestTimeout"]
         # Enough for the largest body of every request that can run or wait; more requests could not be answered.
-        self.budget = MemoryBudget(capacity * self.max_body)
+        self.budget = http_request.MemoryBudget(capacity * self.max_body)
         adjustments = Adjustments(
             sockets=[bound],
             threads=capacity + SPARE_THREADS,
-            # Includes the framing of chunks; RequestParser checks the size of the body itself.
+            # Includes the framing of chunks; http_request.RequestParser checks the size of the body itself.
             max_request_body_size=2 * self.max_body + (1 << 16),
             inbuf_overflow=NEVER,
             outbuf_overflow=NEVER,

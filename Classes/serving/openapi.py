@@ -127,7 +127,7 @@ def _responses(found: Documentation) -> dict[str, Any]:
     else:
         content = {found.response: {"schema": {"type": "string"}}}
     responses: dict[str, Any] = {"200": {"description": "Success", "content": content}}
-    error_content = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    error_content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     codes = [*COMMON_ERRORS, *found.errors, *(["unauthorized"] if found.secured else [])]
     for code, (status, when) in ERROR_CODES.items():
         if code in codes:

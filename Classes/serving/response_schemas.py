@@ -180,7 +180,7 @@ _HISTORY_ROW = _object(
 )
 
 SCHEMAS = {
-    "Refusal": _ERROR,
+    "Error": _ERROR,
     "Inference": _object({**_LEGACY, **_PREDICTION, **_PROVENANCE}),
     "Classified": _object({**_PREDICTION, **_MESSAGE, **_HEAT_MAP, **_PROVENANCE}, optional=tuple(_HEAT_MAP)),
     "HeatMap": _object({**_HEAT_MAP, **_PROVENANCE}),

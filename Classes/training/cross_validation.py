@@ -13,7 +13,7 @@ from Classes.common.errors import ConfigurationError
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.dataset import grouping, tfrecords
-from Classes.evaluation import calibration, classification_metrics, operating_point
+from Classes.evaluation import calibration, classification_metrics, threshold_selection
 from Classes.inference import prediction
 from Classes.networks import pretrained_weights, registry
 from Classes.training import feature_extraction, linear_probe, train
@@ -170,7 +170,7 @@ def _summarize(
         groups = [items[row]["group"] for row in rows]
         rest = groups, configuration["RandomSeed"], configuration["Prevalence"]
         return classification_metrics.evaluate_predictions(
-            truths, scores, prediction.apply_threshold(scores, operating_point.DEFAULT_THRESHOLD), *rest
+            truths, scores, prediction.apply_threshold(scores, threshold_selection.DEFAULT_THRESHOLD), *rest
         )
 
     folds = [measure(*each) for each in predictions]
@@ -184,7 +184,7 @@ def _summarize(
         "network": configuration["Network"],
         "manifest_sha256": manifest.sha256,
         "synthetic": manifest.synthetic,
-        "threshold": operating_point.DEFAULT_THRESHOLD,
+        "threshold": threshold_selection.DEFAULT_THRESHOLD,
         "created": provenance.utc_now_iso(),
         "folds": folds,
         "mean": {key: float(numpy.mean(each)) if each else None for key, each in values.items()},

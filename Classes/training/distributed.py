@@ -52,7 +52,7 @@ def open_strategy(environment: Mapping[str, str] = os.environ) -> tf.distribute.
         return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
     addresses, index = found
     logging.getLogger("tensorflow").addFilter(_filter_tf_logs)
-    _share_cores(addresses, index)
+    assign_cores(addresses, index)
     _set_heartbeat(addresses)
     log.info("Worker %d of %d, at %s.", index + 1, len(addresses), addresses[index])
     cluster = tf.train.ClusterSpec({"worker": addresses})
@@ -202,15 +202,15 @@ def translate_peer_failure(strategy: tf.distribute.Strategy) -> Iterator[None]:
         ) from error
 
 
-def _share_cores(addresses: Sequence[str], index: int) -> None:
+def assign_cores(addresses: Sequence[str], index: int) -> None:
     """Give each worker on one machine its own cores; with shared cores a step takes a sixth longer."""
     hosts = [address.rpartition(":")[0] for address in addresses]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    share = len(cores) // hosts.count(hosts[index])
+    per_worker = len(cores) // hosts.count(hosts[index])
     # If the process may not use all cores, the job scheduler has already divided them.
-    if share and len(cores) == os.cpu_count():
-        first = share * hosts[:index].count(hosts[index])
-        os.sched_setaffinity(0, cores[first : first + share])
+    if per_worker and len(cores) == os.cpu_count():
+        first = per_worker * hosts[:index].count(hosts[index])
+        os.sched_setaffinity(0, cores[first : first + per_worker])
 
 
 def _set_heartbeat(addresses: Sequence[str]) -> None:

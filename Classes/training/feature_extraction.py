@@ -27,7 +27,7 @@ from Classes.common.config import Configuration
 from Classes.common.translation import gettext as _
 from Classes.dataset.tfrecords import Record
 from Classes.imaging import decode
-from Classes.inference import openvino_backend
+from Classes.inference import openvino_backend, openvino_devices
 from Classes.networks import registry
 from Classes.training import distributed
 
@@ -55,7 +55,7 @@ def cache_key(configuration: Configuration, weights_hash: str) -> str:
         "backbone": weights_hash,
         "network": configuration["Network"],
         "view": dataclasses.asdict(registry.get_network(configuration).input_spec(configuration)),
-        "precision": openvino_backend.cpu_precision(configuration["Precision"]),
+        "precision": openvino_devices.cpu_precision(configuration["Precision"]),
         # The other limits of the decoder refuse an image or leave its pixels unchanged.
         "sample_bits": configuration["SampleBits"],
         # The source code, because a version number is easily forgotten, and then outdated features would be used.
@@ -83,7 +83,7 @@ def extract_features(
     Returns:
       {SHA-256: float32 [F]}, the globally averaged activations below the last layer.
     """
-    precision = openvino_backend.cpu_precision(configuration["Precision"])
+    precision = openvino_devices.cpu_precision(configuration["Precision"])
     folder = configuration.path("FeatureCache") / cache_key(configuration, weights_hash)[:32]
     known = _read_cache(folder)
     index, workers = distributed.rank_and_world_size(strategy) if strategy else (0, 1)
@@ -137,7 +137,7 @@ class _Backbone:
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "backbone.pb"
             path.write_bytes(graph.as_graph_def().SerializeToString())
-            core = openvino_backend.new_core()
+            core = openvino_devices.new_core()
             model = core.read_model(path)
             pooled = openvino_backend.find_global_pool(model).output(0)
             model = openvino.Model([pooled], model.get_parameters(), "backbone")

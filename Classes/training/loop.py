@@ -77,6 +77,7 @@ class _TrainingLoop:
         self._signals: list[int] = []
 
     def close(self) -> None:
+        """Close the table and the event file."""
         self._table.close()
         self._writer.close()
 
@@ -87,6 +88,7 @@ class _TrainingLoop:
             tf.summary.text("Settings", f"| Setting | Value |\n|---|---|\n{rows}")
 
     def train(self) -> None:
+        """Train until the last epoch, and save if a signal stops it."""
         if distributed.rank_and_world_size(self._trainer.strategy)[1] == 1:
             self._train_epochs()
             return

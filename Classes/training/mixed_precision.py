@@ -12,7 +12,7 @@ import tf_keras
 
 from Classes.common.errors import ConfigurationError
 from Classes.common.translation import Message
-from Classes.inference import openvino_backend
+from Classes.inference import openvino_devices
 from Classes.training import distributed
 
 # TensorFlow's graph rewriter supports only f16 on GPUs and only bf16 on CPUs.
@@ -53,7 +53,7 @@ def _resolve_local(wanted: str) -> str:
                 Message("TrainingPrecision is f16, but TensorFlow finds no GPU. Use AUTO, bf16 or f32."),
                 code="training_precision",
             )
-        return openvino_backend.cpu_precision(wanted)
+        return openvino_devices.cpu_precision(wanted)
     able = all(_compute_capability(gpu) >= COMPUTE_CAPABILITY for gpu in gpus)
     if wanted == "bf16" or (wanted == "f16" and not able):
         if wanted == "bf16":

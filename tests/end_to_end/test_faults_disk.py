@@ -13,13 +13,13 @@ def printed(capsys):
     return capsys
 
 
-def told(call):
+def error_line(call):
     with pytest.raises(Exception) as caught:
         call()
     return faults.line(caught.value)
 
 
-# (what is run, bytes that a file may have once the disk is full: with some room a file is cut, not empty)
+# (what is run, bytes that a file may have once the disk is full: with some a file is cut, not empty)
 WRITERS = [
     (["Data", "--set", "RandomSeed=7"], 0),
     (["Data", "Augment"], 0),
@@ -36,23 +36,23 @@ WRITERS = [
 ]
 
 
-@pytest.mark.parametrize(("words", "room"), WRITERS)
-def test_a_full_disk(project, monkeypatch, words, room):
+@pytest.mark.parametrize(("arguments", "free_bytes"), WRITERS)
+def test_a_full_disk(project, monkeypatch, arguments, free_bytes):
     monkeypatch.chdir(project)
     # Where a log cannot be written the run goes on.
     known, failures = {("os.mkdir", "Logs")}, 0
 
     while True:
         before, met = faults.tree(project), len(known)
-        with changes.disk_full_at_the_next(project, known, room):
+        with changes.disk_full_at_the_next(project, known, free_bytes):
             try:
-                code = faults.main(project, *words)
+                code = faults.main(project, *arguments)
             except Exception as error:
                 code, line = 1, faults.line(error)
         if code == 0 and len(known) == met:
             break
         if code == 0:
-            # There was room enough for all that came after it.
+            # There was enough space for all that came after it.
             continue
         failures += 1
         assert "File too large" in line
@@ -70,7 +70,7 @@ def test_a_full_disk(project, monkeypatch, words, room):
 
 def test_synthetic_smears_on_a_full_disk(tmp_path):
     with faults.full_disk(1000):
-        line = told(lambda: faults.main(tmp_path, "Data", "Demo"))
+        line = error_line(lambda: faults.main(tmp_path, "Data", "Demo"))
 
     assert "Model/Data/0/Synthetic_0001_0.jpg: File too large" in line
     assert faults.tree(tmp_path) == {}

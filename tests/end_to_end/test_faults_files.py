@@ -42,14 +42,14 @@ READERS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "words", "chosen", "ends"), READERS)
-def test_damage_is_told_or_does_no_harm(project, capsys, name, words, chosen, ends):
+@pytest.mark.parametrize(("name", "arguments", "chosen", "ends"), READERS)
+def test_damage_is_reported_or_harmless(project, capsys, name, arguments, chosen, ends):
     path = project / name
     whole = path.read_bytes()
     for content in list(damages(whole, 6))[chosen]:
         path.write_bytes(content)
         try:
-            code = faults.main(project, *words)
+            code = faults.main(project, *arguments)
         except Exception as error:
             line = faults.line(error)
             assert path.name in line or path.with_suffix(".pb").name in line, "the line names the file"
@@ -66,8 +66,8 @@ def test_a_damaged_checkpoint_costs_what_was_done_since_the_one_before(project, 
         step: checkpoint_files.read_checkpoint(folder / f"{checkpoint_files.PREFIX}{step}")
         for step in checkpoint_files.saved_steps(folder)
     }
-    for ending in (".index", checkpoint_files.DATA_SUFFIX):
-        path = folder / f"{checkpoint_files.PREFIX}{newest}{ending}"
+    for suffix in (".index", checkpoint_files.DATA_SUFFIX):
+        path = folder / f"{checkpoint_files.PREFIX}{newest}{suffix}"
         whole = path.read_bytes()
         for content in damages(whole, 3):
             path.write_bytes(content)

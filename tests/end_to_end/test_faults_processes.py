@@ -26,7 +26,7 @@ def leftovers(folder):
     return [path for path in folder.rglob(".*") if path.name.endswith(".tmp") or path.name.endswith("-moving")]
 
 
-def signalled(project, tmp_path, number, script, *words, settings=(), **how):
+def signalled(project, tmp_path, number, script, *arguments, settings=(), **how):
     """Yield each faults.Run that was sent a signal, at one change after the other; the last one was sent none.
 
     Args:
@@ -38,7 +38,7 @@ def signalled(project, tmp_path, number, script, *words, settings=(), **how):
     before = functools.partial(changes.signalled_at_the_next, number, project, noted, **how)
     while True:
         met = noted.read_text()
-        yield faults.run(project, script, *words, settings=settings, before=before)
+        yield faults.run(project, script, *arguments, settings=settings, before=before)
         if noted.read_text() == met:
             assert met != "[]"
             return
@@ -75,7 +75,7 @@ def test_a_trainer_killed_before_every_change(project, tmp_path):
     settings = ["RandomSeed=1", "Epochs=1"]
     for run in signalled(project, tmp_path, signal.SIGKILL, "Trainer", operations=SHOWN, settings=settings):
         codes.append(run.code)
-        # A graph and a card of different models would be told, never served.
+        # A graph and a card of different models would be an error, never served.
         try:
             model_card.load_model_card(configuration.card).verify_graph()
         except Exception as error:
@@ -90,7 +90,7 @@ def test_a_trainer_killed_before_every_change(project, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "folders"),
+    ("arguments", "folders"),
     [
         (["Data"], ["Model/Data"]),
         (["Data", "Check"], ["Model/Report"]),
@@ -100,7 +100,7 @@ def test_a_trainer_killed_before_every_change(project, tmp_path):
         (["Validation"], ["Model/_logs_eval", "Model/Report", "Model"]),
     ],
 )
-def test_the_next_run_sweeps_what_a_killed_one_left(project, words, folders):
+def test_the_next_run_sweeps_what_a_killed_one_left(project, arguments, folders):
     (project / "Model/Export/all").mkdir(parents=True)
     found = [path for name in folders for path in project.glob(name)]
     assert len(found) >= len(folders)
@@ -113,13 +113,13 @@ def test_the_next_run_sweeps_what_a_killed_one_left(project, words, folders):
     for path in project.glob("Model/Features/*/*.npz"):
         path.unlink()
 
-    assert faults.run(project, *words).code == 0
+    assert faults.run(project, *arguments).code == 0
 
     assert {path for folder in found for path in folder.glob(".*.tmp")} == {folder / ".me.tmp" for folder in found}
 
 
 @pytest.mark.parametrize(
-    ("script", "words"),
+    ("script", "arguments"),
     [
         ("Data", []),
         ("Data", ["Augment"]),
@@ -130,9 +130,11 @@ def test_the_next_run_sweeps_what_a_killed_one_left(project, words, folders):
         ("Classifier", []),
     ],
 )
-def test_ctrl_c_at_changes_of_every_kind(project, tmp_path, script, words):
+def test_ctrl_c_at_changes_of_every_kind(project, tmp_path, script, arguments):
     kind = operator.itemgetter(0)
-    for run in signalled(project, tmp_path, signal.SIGINT, script, *words, distinct=kind, settings=["RandomSeed=3"]):
+    for run in signalled(
+        project, tmp_path, signal.SIGINT, script, *arguments, distinct=kind, settings=["RandomSeed=3"]
+    ):
         # It may have been all but done.
         assert (run.code == 130 and run.said.endswith("\nStopped.\n")) or run.code == 0, run.said
         assert "Traceback" not in run.said, run.said
@@ -161,27 +163,27 @@ def test_a_stopped_and_continued_trainer_ends_as_one_that_never_was(project):
     assert checkpoint_files.saved_steps(folder)[-1] == 100
 
 
-@pytest.mark.parametrize("words", [["Data"], ["Data", "Check"], ["Trainer"], ["Validation"]])
-def test_a_clock_that_is_set_back(project, words):
-    settings = ["SaveSeconds=0", "Epochs=4"] if words == ["Trainer"] else []
+@pytest.mark.parametrize("arguments", [["Data"], ["Data", "Check"], ["Trainer"], ["Validation"]])
+def test_a_clock_that_is_set_back(project, arguments):
+    settings = ["SaveSeconds=0", "Epochs=4"] if arguments == ["Trainer"] else []
     before = tfrecords.load_manifest(small_networks.configuration(project)).sha256
-    if words == ["Trainer"]:
+    if arguments == ["Trainer"]:
         # Two checkpoints to choose from.
         assert faults.run(project, "Trainer", settings=["SaveSeconds=0", "Epochs=3"]).code == 0
     faults.clock_back(project)
 
-    run = faults.run(project, *words, settings=settings)
+    run = faults.run(project, *arguments, settings=settings)
 
     assert run.code == 0, run.said
     assert tfrecords.load_manifest(small_networks.configuration(project)).sha256 == before
-    if words == ["Trainer"]:
+    if arguments == ["Trainer"]:
         # From the newest checkpoint, which is not the one with the newest date.
         assert "step 15 " in run.said
         assert checkpoint_files.saved_steps(project / "Model/_logs")[-1] == 20
 
 
 @pytest.mark.parametrize(
-    ("script", "words", "named"),
+    ("script", "arguments", "named"),
     [
         ("Data", [], "Model/Data"),
         ("Data", ["Augment"], "Model/Data"),
@@ -193,15 +195,15 @@ def test_a_clock_that_is_set_back(project, words):
         ("Classifier", ["--json", "rows.json"], "rows.json"),
     ],
 )
-def test_a_folder_that_may_not_be_written(project, script, words, named):
+def test_a_folder_that_may_not_be_written(project, script, arguments, named):
     before = faults.tree(project)
-    words = [str(project / word) if word.endswith(".json") else word for word in words]
+    arguments = [str(project / word) if word.endswith(".json") else word for word in arguments]
     folders = [path for path in (project, *project.rglob("*")) if path.is_dir() and path.name != "Logs"]
     settings = ["TestImagePath=Model/Data/1"] if script == "Classifier" else []
     for path in folders:
         path.chmod(0o555)
     try:
-        run = faults.run(project, script, *words, settings=settings, before=faults.no_override)
+        run = faults.run(project, script, *arguments, settings=settings, before=faults.no_override)
     finally:
         for path in folders:
             path.chmod(0o755)

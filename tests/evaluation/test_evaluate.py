@@ -315,7 +315,7 @@ def test_calibration_and_uncertainty_are_reported(folder, capsys):
     assert found["accuracy_of_rest"]["of"] == [5, 6]
     assert sum(each["images"] for each in found["after"]["bins"]) == 7
     # Without a temperature of 2 the odds are squared.
-    odds = [max(share, 1 - share) / min(share, 1 - share) for share in (graphs.RED[red] for _, red in VALIDATION)]
+    odds = [max(score, 1 - score) / min(score, 1 - score) for score in (graphs.RED[red] for _, red in VALIDATION)]
     confidence = sum(each["confidence"] * each["images"] for each in found["before"]["bins"])
     assert confidence == pytest.approx(sum(each**2 / (1 + each**2) for each in odds), abs=1e-4)
     out = capsys.readouterr().out

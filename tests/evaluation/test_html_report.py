@@ -108,8 +108,8 @@ def test_names_and_findings_are_escaped(measured):
 
 @pytest.mark.slow
 def test_only_folds_of_this_data_set_are_shown(measured):
-    figure = {"value": 0.9, "interval": None, "of": None, "note": None}
-    fold = dict.fromkeys(classification_metrics.FOLD_METRICS, figure)
+    metric = {"value": 0.9, "interval": None, "of": None, "note": None}
+    fold = dict.fromkeys(classification_metrics.FOLD_METRICS, metric)
     rest = {
         "mean": dict.fromkeys(classification_metrics.FOLD_METRICS, 0.9),
         "spread": dict.fromkeys(classification_metrics.FOLD_METRICS, 0.0125),

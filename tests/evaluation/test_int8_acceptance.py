@@ -120,7 +120,7 @@ def test_a_different_number_of_probabilities_is_an_error(card):
 def test_the_line_contains_every_metric(card):
     found = compare(card, [1, 1, 0, 0], [SURE, FAIR, swapped(FAIR), swapped(SURE)], [SURE, FAIR, CLOSE, swapped(SURE)])
 
-    words = int8_acceptance.format_comparison(found)
+    text = int8_acceptance.format_comparison(found)
 
     for part in (
         "4 images",
@@ -130,7 +130,7 @@ def test_the_line_contains_every_metric(card):
         "1 predictions change, 0 of them",
         "0.350",
     ):
-        assert part in words
+        assert part in text
 
 
 def compare_many(card, count, worse=0, better=0, groups=None):

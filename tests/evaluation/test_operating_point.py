@@ -4,7 +4,7 @@ import numpy
 import pytest
 from scipy import special
 
-from Classes.evaluation import calibration, classification_metrics, operating_point
+from Classes.evaluation import calibration, classification_metrics, operating_point, threshold_selection
 from Classes.inference import prediction
 from tests.support import graphs
 
@@ -48,7 +48,7 @@ TRUTHS = numpy.array([True] * 8 + [False] * 4)
     ],
 )
 def test_the_threshold_reaches_the_target_sensitivity(target, threshold):
-    found = operating_point.threshold_at_sensitivity(SCORES, TRUTHS, target)
+    found = threshold_selection.threshold_at_sensitivity(SCORES, TRUTHS, target)
 
     assert found == pytest.approx(threshold)
     assert (SCORES[TRUTHS] >= found).mean() >= target
@@ -60,8 +60,10 @@ def test_the_threshold_reaches_the_target_sensitivity(target, threshold):
     [(0.24, 0.5), (0.25, 0.425), (0.4, 0.275), (0.5, 0.15), (0.7, 0.075), (0.8, 0.15)],
 )
 def test_the_lower_limit_reaches_the_target_if_possible(target, threshold):
-    # With 0.8 not even eight of eight would do, so that the share itself counts: seven of eight.
-    assert operating_point.threshold_at_sensitivity(SCORES, TRUTHS, target, confidence=0.95) == pytest.approx(threshold)
+    # With 0.8 not even eight of eight would do, so the sensitivity itself counts: seven of eight.
+    assert threshold_selection.threshold_at_sensitivity(SCORES, TRUTHS, target, confidence=0.95) == pytest.approx(
+        threshold
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_the_lower_limit_reaches_the_target_if_possible(target, threshold):
     [(0, 0.075), (0.25, 0.075), (0.26, 0.275), (0.5, 0.275), (0.51, 0.425), (0.75, 0.425), (0.76, 0.5), (1, 0.5)],
 )
 def test_the_threshold_keeps_the_minimum_specificity(specificity, threshold):
-    assert operating_point.threshold_at_sensitivity(SCORES, TRUTHS, 1, specificity) == pytest.approx(threshold)
+    assert threshold_selection.threshold_at_sensitivity(SCORES, TRUTHS, 1, specificity) == pytest.approx(threshold)
 
 
 def test_a_threshold_is_not_lowered_without_gain():
@@ -78,15 +80,15 @@ def test_a_threshold_is_not_lowered_without_gain():
     scores = numpy.array([0.9, 0.8, 0.01, *[0.4, 0.3, 0.2], *[0.05] * 7])
     truths = numpy.arange(13) < 3
 
-    assert operating_point.threshold_at_sensitivity(scores, truths, 0.95, 0.65) == 0.5
+    assert threshold_selection.threshold_at_sensitivity(scores, truths, 0.95, 0.65) == 0.5
 
 
 def test_images_of_one_patient_count_as_fewer_images():
     scores = numpy.repeat([0.9] * 39 + [0.3], 5)
     truths, patients = numpy.ones(200, bool), numpy.repeat(range(40), 5)
     # 195 of 200 are 0.975; one-sided 95 % limit 0.949 of independent images, 0.91 of 40 groups that agree.
-    assert operating_point.threshold_at_sensitivity(scores, truths, 0.93, confidence=0.95) == 0.5
-    assert operating_point.threshold_at_sensitivity(
+    assert threshold_selection.threshold_at_sensitivity(scores, truths, 0.93, confidence=0.95) == 0.5
+    assert threshold_selection.threshold_at_sensitivity(
         scores, truths, 0.93, confidence=0.95, groups=patients
     ) == pytest.approx(0.15)
 
@@ -144,24 +146,24 @@ def test_low_specificity_causes_a_warning(tmp_path):
 
 
 @pytest.mark.parametrize(
-    # The whole band, from 0.15 to 0.775, holds eight of twelve; at a share of 0.25 from 0.25 to 0.5 four.
-    ("limit", "share"),
+    # The whole band, from 0.15 to 0.775, holds eight of twelve; at a fraction of 0.25 from 0.25 to 0.5 four.
+    ("limit", "fraction"),
     [(1, 0.2), (8 / 12, 0.2), (0.6, 0.25), (4 / 12, 0.25)],
 )
-def test_the_band_keeps_to_the_limit(limit, share):
-    found = operating_point.bounded_uncertainty_band(SCORES, TRUTHS, 0.5, 0.2, limit)
+def test_the_band_keeps_to_the_limit(limit, fraction):
+    found = threshold_selection.bounded_uncertainty_band(SCORES, TRUTHS, 0.5, 0.2, limit)
 
-    assert found == operating_point.uncertainty_band(SCORES, TRUTHS, 0.5, share)
+    assert found == threshold_selection.uncertainty_band(SCORES, TRUTHS, 0.5, fraction)
 
 
 def test_a_band_that_cannot_be_narrowed_contains_the_nearest_scores():
-    # Every ALL image lies below every other: the narrowest band of a share holds 0.48 and 0.6.
+    # Every ALL image lies below every other: the narrowest band of a fraction holds 0.48 and 0.6.
     scores, truths = numpy.array([0.1, 0.2, 0.3, 0.48, 0.6, 0.7, 0.8, 0.9]), numpy.arange(8) < 4
 
-    assert operating_point.bounded_uncertainty_band(scores, truths, 0.5, 0, 0.25) == pytest.approx((0.39, 0.65))
+    assert threshold_selection.bounded_uncertainty_band(scores, truths, 0.5, 0, 0.25) == pytest.approx((0.39, 0.65))
     # One of eight: half-way between the distances 0.02 and 0.1.
-    assert operating_point.bounded_uncertainty_band(scores, truths, 0.5, 0, 0.13) == pytest.approx((0.44, 0.56))
-    assert operating_point.bounded_uncertainty_band(numpy.full(8, 0.5), truths, 0.5, 0, 0.25) is None
+    assert threshold_selection.bounded_uncertainty_band(scores, truths, 0.5, 0, 0.13) == pytest.approx((0.44, 0.56))
+    assert threshold_selection.bounded_uncertainty_band(numpy.full(8, 0.5), truths, 0.5, 0, 0.25) is None
 
 
 @pytest.mark.parametrize("limit", [0.05, 0.1, 0.3, 0.5])
@@ -170,7 +172,7 @@ def test_the_band_keeps_to_any_limit(limit):
     truths = numpy.arange(200) % 2 == 1
     scores = 1 / (1 + numpy.exp(-generator.normal(truths * 1.0 - 0.5, 2)))
 
-    found = operating_point.bounded_uncertainty_band(scores, truths, 0.4, 0.02, limit)
+    found = threshold_selection.bounded_uncertainty_band(scores, truths, 0.4, 0.02, limit)
 
     uncertain = (scores >= found[0]) & (scores < found[1]) if found else numpy.zeros(200, bool)
     assert limit - 0.05 < uncertain.mean() <= limit
@@ -195,17 +197,17 @@ def test_fitting_and_serving_apply_a_threshold_alike(threshold):
 def test_19_of_20_reach_a_target_of_95_percent():
     scores = numpy.linspace(0.02, 0.40, 20)
 
-    assert operating_point.threshold_at_sensitivity(scores, numpy.ones(20, bool), 0.95) == pytest.approx(0.03)
+    assert threshold_selection.threshold_at_sensitivity(scores, numpy.ones(20, bool), 0.95) == pytest.approx(0.03)
 
 
 def test_equal_scores_are_detected_together():
     scores = numpy.array([0.3, 0.3, 0.3, 0.9])
 
-    assert operating_point.threshold_at_sensitivity(scores, numpy.ones(4, bool), 0.5) == pytest.approx(0.15)
+    assert threshold_selection.threshold_at_sensitivity(scores, numpy.ones(4, bool), 0.5) == pytest.approx(0.15)
 
 
 @pytest.mark.parametrize(
-    ("share", "limits"),
+    ("fraction", "limits"),
     [
         # No ALL below, and no other image at or above.
         (0, ((0.1 + 0.05) / 2, (0.75 + 0.8) / 2)),
@@ -215,18 +217,18 @@ def test_equal_scores_are_detected_together():
         (1, None),
     ],
 )
-def test_outside_the_band_at_most_the_stated_fraction_is_wrong(share, limits):
-    found = operating_point.uncertainty_band(SCORES, TRUTHS, 0.5, share)
+def test_outside_the_band_at_most_the_stated_fraction_is_wrong(fraction, limits):
+    found = threshold_selection.uncertainty_band(SCORES, TRUTHS, 0.5, fraction)
 
     assert (found is None) if limits is None else found == pytest.approx(limits)
     if found:
-        assert (SCORES[TRUTHS] < found[0]).mean() <= share
-        assert (SCORES[~TRUTHS] >= found[1]).mean() <= share
+        assert (SCORES[TRUTHS] < found[0]).mean() <= fraction
+        assert (SCORES[~TRUTHS] >= found[1]).mean() <= fraction
 
 
 def test_separated_classes_have_no_uncertainty_band():
     assert (
-        operating_point.uncertainty_band(numpy.array([0.9, 0.8, 0.1, 0.2]), numpy.array([1, 1, 0, 0], bool), 0.5, 0)
+        threshold_selection.uncertainty_band(numpy.array([0.9, 0.8, 0.1, 0.2]), numpy.array([1, 1, 0, 0], bool), 0.5, 0)
         is None
     )
 

@@ -174,8 +174,8 @@ def test_metrics_at_another_operating_point_are_not_kept(tmp_path, field, value)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("room", [0, 100])
-def test_a_full_disk_leaves_graph_and_card_of_one_model(tmp_path, capsys, room):
+@pytest.mark.parametrize("free_bytes", [0, 100])
+def test_a_full_disk_leaves_graph_and_card_of_one_model(tmp_path, capsys, free_bytes):
     # What is printed is kept in memory by `capsys`: pytest's own file would be the first to be full.
     configuration = freeze(tmp_path, small_networks.arrays())
     before = faults.tree(tmp_path / "Model")
@@ -184,7 +184,7 @@ def test_a_full_disk_leaves_graph_and_card_of_one_model(tmp_path, capsys, room):
     known, met = set(), None
     while met != len(known):
         met = len(known)
-        with changes.disk_full_at_the_next(tmp_path / "Model", known, room):
+        with changes.disk_full_at_the_next(tmp_path / "Model", known, free_bytes):
             try:
                 freeze_graph.freeze_checkpoint(configuration, MANIFEST, prefix, records(), PROGRESS)
             except OSError as error:

@@ -14,9 +14,10 @@ from Classes.common.errors import ALLError, DataError, GraphError
 from Classes.dataset import tfrecords
 from Classes.evaluation import int8_acceptance
 from Classes.export import freeze_graph, int8_quantization
-from Classes.inference import device_selection, int8_files, model_card, openvino_backend
+from Classes.inference import device_selection, int8_files, model_card, openvino_backend, openvino_devices
 from tests.evaluation.test_evaluate import VALIDATION, build, item
 from tests.support import graphs, small_networks, smears
+from tests.support.errors import raises
 from tests.support.processes import held
 
 needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="NNCF, which is optional, is missing")
@@ -188,7 +189,7 @@ def test_only_one_run_at_a_time(folder, offered):
     offered(SAME)
     with (
         held(folder / "Model" / "_logs"),
-        pytest.raises(ALLError, match="another run is writing here"),
+        raises(ALLError, "folder_in_use"),
     ):
         quantize(folder)
 
@@ -222,8 +223,8 @@ def test_without_training_images_nothing_is_quantized(folder, offered):
     assert error.value.code == "no_images"
 
 
-def test_without_a_model_the_message_names_the_command(folder):
-    with pytest.raises(GraphError, match=r"python3 Trainer\.py"):
+def test_without_a_model(folder):
+    with raises(GraphError, "no_model"):
         quantize(folder / "elsewhere")
 
 
@@ -295,7 +296,7 @@ def test_nncf_quantizes_the_real_network(small):
     assert int8_quantization.quantize_model(small) == 0
 
     card = model_card.load_model_card(small.card)
-    model = openvino_backend.read_model(openvino_backend.new_core(), *int8_files.locate_int8(card))
+    model = openvino_backend.read_model(openvino_devices.new_core(), *int8_files.locate_int8(card))
     kinds = {
         str(node.get_output_element_type(0)) for node in model.get_ordered_ops() if node.get_type_name() == "Constant"
     }
@@ -314,7 +315,7 @@ def test_float_layers_are_recognized(tmp_path):
             small_networks.configuration(tmp_path), small_networks.arrays()
         ).SerializeToString()
     )
-    model = openvino_backend.read_model(openvino_backend.new_core(), path)
+    model = openvino_backend.read_model(openvino_devices.new_core(), path)
 
     names = int8_quantization.float_layers(model)
 

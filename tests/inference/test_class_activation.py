@@ -17,9 +17,11 @@ from Classes.inference import (
     int8_files,
     model_card,
     openvino_backend,
+    openvino_devices,
 )
 from Classes.serving import predictor
 from tests.support import graphs, services, smears
+from tests.support.errors import raises
 
 
 def card(folder, content=None, **fields):
@@ -89,7 +91,7 @@ def test_a_dense_layer_weighs_each_place_by_itself(tmp_path):
 
 @pytest.mark.parametrize("content", [lambda: graphs.frozen(size=graphs.SIZE), lambda: graphs.pooled(middle=1)])
 def test_a_graph_of_another_form_has_no_maps(tmp_path, content):
-    with pytest.raises(GraphError, match="graph"):
+    with raises(GraphError, "no_heat_map"):
         class_activation.Explainer(card(tmp_path, content())).maps(planted()[None])
 
 
@@ -104,25 +106,25 @@ def test_the_overlay_is_red_for_and_blue_against(tmp_path):
     values = numpy.zeros((9, 9), "float32")
     values[1, 1], values[7, 7] = 3.0, -3.0
 
-    drawn = picture(class_activation.render_overlay(grey, values))
+    rendered = picture(class_activation.render_overlay(grey, values))
 
-    assert drawn.shape == (90, 90, 3)
+    assert rendered.shape == (90, 90, 3)
     # In the middle of a place 0.6 of the full colour, somewhat less since its neighbours are smoothed in.
-    assert drawn[15, 15] == pytest.approx(0.4 * 100 + 0.6 * numpy.array(class_activation.POSITIVE_RGB), abs=6)
-    assert drawn[75, 75] == pytest.approx(0.4 * 100 + 0.6 * numpy.array(class_activation.NEGATIVE_RGB), abs=6)
-    assert (drawn[45, 45] == 100).all()
+    assert rendered[15, 15] == pytest.approx(0.4 * 100 + 0.6 * numpy.array(class_activation.POSITIVE_RGB), abs=6)
+    assert rendered[75, 75] == pytest.approx(0.4 * 100 + 0.6 * numpy.array(class_activation.NEGATIVE_RGB), abs=6)
+    assert (rendered[45, 45] == 100).all()
 
 
 def test_a_map_of_nothing_is_the_picture_in_grey():
     image = numpy.zeros((50, 50, 3), "uint8")
     image[10:20] = (100, 0, 0)
 
-    drawn = picture(class_activation.render_overlay(image, numpy.zeros((8, 8), "float32")))
+    rendered = picture(class_activation.render_overlay(image, numpy.zeros((8, 8), "float32")))
 
     # Rec. 601: red counts 0.299.
-    assert (drawn[10:20] == 30).all()
-    assert (drawn[:10] == 0).all()
-    assert (drawn[20:] == 0).all()
+    assert (rendered[10:20] == 30).all()
+    assert (rendered[:10] == 0).all()
+    assert (rendered[20:] == 0).all()
 
 
 def test_the_service_draws_it_on_request(tmp_path):
@@ -138,8 +140,8 @@ def test_the_service_draws_it_on_request(tmp_path):
     assert head == "data:image/png;base64"
     assert picture(base64.b64decode(data)).shape == (graphs.SIZE, graphs.SIZE, 3)
     assert "heat_map" not in client.post("/v1/classify?heatmap=0", data=content).get_json()
-    refused = client.post("/v1/classify?heatmap=on", data=content)
-    assert (refused.status_code, refused.get_json()["code"]) == (400, "bad_request")
+    rejected = client.post("/v1/classify?heatmap=on", data=content)
+    assert (rejected.status_code, rejected.get_json()["code"]) == (400, "bad_request")
     client.service.close()
 
 
@@ -188,7 +190,7 @@ def test_a_graph_that_is_not_the_cards_draws_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("content", [graphs.pooled, graphs.dense])
-def test_the_probabilities_beside_a_map_are_the_engines(tmp_path, content):
+def test_the_probabilities_beside_a_map_are_those_of_the_backend(tmp_path, content):
     # AUTO: bf16 where the processor has it.
     loaded = card(tmp_path, content())
     with device_selection.open_backend(graphs.configuration(tmp_path, "Precision=AUTO"), loaded) as engine:
@@ -245,7 +247,7 @@ def quantised(folder, loaded):
     answer = operations.softmax(operations.squeeze(logits, operations.constant(numpy.array([2, 3]))), 1)
     answer.output(0).get_tensor().set_names({f"{graphs.OUTPUT}:0"})
     int8_files.commit_int8(
-        int8_files.stage_int8(loaded, openvino_backend.openvino_api.Model([answer], [inputs], "int8"))
+        int8_files.stage_int8(loaded, openvino_devices.openvino_api.Model([answer], [inputs], "int8"))
     )
     return model_card.load_model_card(loaded.path)
 
@@ -293,43 +295,43 @@ def held(tmp_path, monkeypatch):
 @pytest.mark.parametrize("address", ["/v1/classify?heatmap=1", "/v1/heatmap"])
 def test_nobody_waits_for_the_heat_maps_of_others(held, address):
     send, entered, free = held
-    drawn = [send(address) for _ in range(8)]
+    rendered = [send(address) for _ in range(8)]
     assert entered.acquire(timeout=30)
 
     plain = [send("/v1/classify").result(30).status_code for _ in range(3)]
 
     assert plain == [200, 200, 200]
-    assert not any(each.done() for each in drawn)
+    assert not any(each.done() for each in rendered)
     free.set()
-    assert [each.result(30).status_code for each in drawn] == [200] * 8
+    assert [each.result(30).status_code for each in rendered] == [200] * 8
 
 
 def test_there_are_so_many_places_for_heat_maps_and_no_more(held):
     send, _, free = held
     sent = [send("/v1/heatmap") for _ in range(12)]
-    refused = list(itertools.islice(concurrent.futures.as_completed(sent, 30), 3))
+    rejected = list(itertools.islice(concurrent.futures.as_completed(sent, 30), 3))
 
-    assert {each.result().get_json()["code"] for each in refused} == {"busy"}
+    assert {each.result().get_json()["code"] for each in rejected} == {"busy"}
     assert send("/v1/classify").result(30).status_code == 200
     free.set()
-    # One is drawn and eight wait.
+    # One is rendered and eight wait.
     assert sorted(each.result(30).status_code for each in sent) == [200] * 9 + [503] * 3
 
 
-def test_a_heat_map_alone_is_no_verdict(tmp_path):
+def test_a_heat_map_alone_is_not_a_prediction(tmp_path):
     loaded = card(tmp_path / "Model")
-    told, content = [], smears.png(planted())
-    events = types.SimpleNamespace(publish=told.append, close=lambda: None)
+    published, content = [], smears.png(planted())
+    events = types.SimpleNamespace(publish=published.append, close=lambda: None)
     with device_selection.open_backend(graphs.configuration(tmp_path), loaded) as engine:
         client = services.client(tmp_path, backend=engine, card=loaded, publisher=events)
 
         alone = client.post("/v1/heatmap", data=content).get_json()
         both = client.post("/v1/classify?heatmap=1", data=content).get_json()
-        refused = client.post("/v1/heatmap", data=b"no image")
+        rejected = client.post("/v1/heatmap", data=b"no image")
 
     assert alone["heat_map"] == both["heat_map"]
     assert (alone["heat_map_engine"], alone["heat_map_precision"]) == ("OpenVINO CPU", "f32")
     assert "verdict" not in alone
-    assert [event["sha256"] for event in told] == [both["sha256"]]
-    assert refused.get_json()["code"] == "not_an_image"
+    assert [event["sha256"] for event in published] == [both["sha256"]]
+    assert rejected.get_json()["code"] == "not_an_image"
     client.service.close()

@@ -7,10 +7,11 @@ import numpy
 import pytest
 
 from Classes.common.errors import EngineError, GraphError
-from Classes.inference import device_selection, failover, model_card, openvino_backend
+from Classes.inference import device_selection, failover, model_card, openvino_backend, openvino_devices
 from Classes.inference.backend import InferenceBackend
 from tests.support import graphs, waiting
 from tests.support import sticks as standin
+from tests.support.errors import raises
 
 
 def opened(folder, *settings):
@@ -23,7 +24,7 @@ def choice(caplog):
     return line
 
 
-def test_auto_takes_the_stick_where_everything_is_there(tmp_path, sticks, caplog):
+def test_auto_takes_the_stick_if_everything_is_available(tmp_path, sticks, caplog):
     caplog.set_level("INFO")
     standin.write(tmp_path)
     with opened(tmp_path) as engine:
@@ -45,7 +46,7 @@ def test_auto_without_the_package_says_why_it_took_the_cpu(tmp_path, caplog):
 def test_auto_says_why_it_took_no_device_of_another_kind(tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
     monkeypatch.setattr(
-        openvino_backend, "list_openvino_devices", lambda: [("CPU", "Xeon"), ("NPU", "AI Boost"), ("MYRIAD", "Stick 2")]
+        openvino_devices, "list_openvino_devices", lambda: [("CPU", "Xeon"), ("NPU", "AI Boost"), ("MYRIAD", "Stick 2")]
     )
     graphs.write(tmp_path / "Model")
     opened(tmp_path).close()
@@ -59,7 +60,7 @@ def test_auto_takes_a_stick_whose_precision_the_cpu_lacks(tmp_path, sticks, monk
 
     def without_f16(card, device, precision, cache):
         if precision == "f16":
-            raise EngineError("Precision=f16: CPU has no f16 arithmetic, only f32; set Precision=AUTO")
+            raise EngineError("Precision=f16: CPU has no f16 arithmetic, only f32; set Precision=AUTO", "no_precision")
         return openvino_engine(card, device, precision, cache)
 
     monkeypatch.setattr(openvino_backend, "OpenVINOBackend", without_f16)
@@ -69,7 +70,7 @@ def test_auto_takes_a_stick_whose_precision_the_cpu_lacks(tmp_path, sticks, monk
     assert choice(caplog).endswith("; not CPU: Precision=f16: CPU has no f16 arithmetic, only f32")
 
     sticks.plan([])
-    with pytest.raises(EngineError, match="CPU has no f16 arithmetic"):
+    with raises(EngineError, "no_precision"):
         opened(tmp_path, "Precision=f16")
 
 
@@ -83,14 +84,14 @@ def test_auto_does_not_take_a_stick_for_another_models_graph(tmp_path, sticks, c
 
 def test_a_named_stick_without_its_graph_is_an_error(tmp_path, sticks):
     graphs.write(tmp_path / "Model")
-    with pytest.raises(GraphError, match=r"Trainer\.py Compile"):
+    with raises(GraphError, "graph_missing"):
         opened(tmp_path, "Device=ncs1")
 
 
 @pytest.mark.parametrize("name", ["MYRIAD", "NPU", "Toaster"])
 def test_a_named_device_that_is_not_there_names_what_was_found(tmp_path, name):
     graphs.write(tmp_path / "Model")
-    with pytest.raises(EngineError, match=f"Device={name}: .* found: CPU"):
+    with raises(EngineError, "no_device"):
         opened(tmp_path, f"Device={name}")
 
 
@@ -128,7 +129,7 @@ class Fake(InferenceBackend):
         return numpy.full((len(batch), 2), 0.5, "float32")
 
     def close(self):
-        self.error = EngineError("closed")
+        self.error = EngineError("closed", "backend_closed")
 
 
 def test_a_device_rests_after_a_failure_and_is_tried_again(caplog, monkeypatch):
@@ -168,11 +169,11 @@ def test_a_failure_that_strikes_several_images_at_once_is_one_line(caplog):
     assert caplog.messages == ["GPU: failed; continuing on OpenVINO CPU"]
 
 
-def test_where_both_fail_the_cpus_error_is_told():
+def test_if_both_fail_the_error_is_that_of_the_cpu():
     device, cpu = Fake("OpenVINO GPU"), Fake("OpenVINO CPU")
     with failover.FailoverBackend(device, cpu) as engine:
         pass
-    with pytest.raises(EngineError, match="closed"):
+    with raises(EngineError, "backend_closed"):
         engine.classify(numpy.zeros((1, 8, 8, 3), "uint8"))
 
 
@@ -197,10 +198,10 @@ class Core:
 
 
 def test_accelerators_are_graphics_processors_with_own_memory_first(monkeypatch):
-    monkeypatch.setattr(openvino_backend, "new_core", Core)
+    monkeypatch.setattr(openvino_devices, "new_core", Core)
 
-    assert openvino_backend.list_accelerators() == ["GPU.1", "GPU.0"]
-    assert openvino_backend.list_openvino_devices()[0] == ("CPU", "Xeon")
+    assert openvino_devices.list_accelerators() == ["GPU.1", "GPU.0"]
+    assert openvino_devices.list_openvino_devices()[0] == ("CPU", "Xeon")
 
 
 @pytest.mark.parametrize(
@@ -208,18 +209,18 @@ def test_accelerators_are_graphics_processors_with_own_memory_first(monkeypatch)
     [("AUTO", "GPU.0", "f16"), ("f32", "GPU.0", "f32"), ("AUTO", "NPU", "f16"), ("AUTO", "CPU", "f32")],
 )
 def test_a_device_computes_in_what_it_has(wanted, device, found):
-    assert openvino_backend.resolve_precision(wanted, device, Core()) == found
+    assert openvino_devices.resolve_precision(wanted, device, Core()) == found
 
 
 @pytest.mark.parametrize(("wanted", "device"), [("f32", "NPU"), ("bf16", "GPU.0"), ("f16", "CPU"), ("f32", "MYRIAD")])
-def test_a_precision_that_a_device_lacks_is_refused(wanted, device):
-    with pytest.raises(EngineError, match=f"Precision={wanted}: {device} has no {wanted}"):
-        openvino_backend.resolve_precision(wanted, device, Core())
+def test_a_precision_that_a_device_lacks_is_rejected(wanted, device):
+    with raises(EngineError, "no_precision"):
+        openvino_devices.resolve_precision(wanted, device, Core())
 
 
-def test_a_device_whose_driver_is_broken_is_told_and_auto_does_without(tmp_path, monkeypatch, caplog):
+def test_a_device_with_a_broken_driver_is_an_error_and_auto_skips_it(tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
-    core = openvino_backend.new_core()
+    core = openvino_devices.new_core()
 
     class Broken:
         def __init__(self):
@@ -233,13 +234,13 @@ def test_a_device_whose_driver_is_broken_is_told_and_auto_does_without(tmp_path,
                 raise RuntimeError("Exception from src/core.cpp:1:\nclGetPlatformIDs error -1001")
             return "GPU" if device == "GPU" else core.get_property(device, name)
 
-    monkeypatch.setattr(openvino_backend, "new_core", Broken)
+    monkeypatch.setattr(openvino_devices, "new_core", Broken)
     graphs.write(tmp_path / "Model")
 
     with opened(tmp_path) as engine:
         assert engine.name == "OpenVINO CPU"
     assert "not GPU: GPU: its driver does not answer (clGetPlatformIDs error -1001)" in choice(caplog)
-    with pytest.raises(EngineError, match=r"GPU: its driver does not answer .*try Device=CPU"):
+    with raises(EngineError, "device_driver"):
         opened(tmp_path, "Device=GPU")
 
 
@@ -247,7 +248,7 @@ class Disguised:
     """OpenVINO with a graphics processor that is this processor."""
 
     def __init__(self):
-        self._core = openvino_backend.openvino_api.Core()
+        self._core = openvino_devices.openvino_api.Core()
         self.available_devices = ["CPU", "GPU"]
         self.read_model, self.set_property = self._core.read_model, self._core.set_property
 
@@ -259,7 +260,7 @@ class Disguised:
 
 
 def test_what_a_device_compiled_is_kept_for_the_next_start(tmp_path, monkeypatch):
-    monkeypatch.setattr(openvino_backend, "new_core", Disguised)
+    monkeypatch.setattr(openvino_devices, "new_core", Disguised)
     card = model_card.load_model_card(graphs.write(tmp_path / "Model"))
     cache = tmp_path / "Cache"
     former = [cache / f"{number:016x}" for number in range(12)]
@@ -285,7 +286,7 @@ def test_what_a_device_compiled_is_kept_for_the_next_start(tmp_path, monkeypatch
 
 def test_two_models_share_a_cache_folder(tmp_path, monkeypatch):
     pytest.importorskip("tensorflow", reason="graphs of two sizes are built by TensorFlow")
-    monkeypatch.setattr(openvino_backend, "new_core", Disguised)
+    monkeypatch.setattr(openvino_devices, "new_core", Disguised)
     cards = [
         model_card.load_model_card(graphs.write(tmp_path / name, size=size)) for name, size in (("a", 32), ("b", 48))
     ]
@@ -301,7 +302,7 @@ def test_two_models_share_a_cache_folder(tmp_path, monkeypatch):
 
 
 def test_a_cache_that_cannot_be_written_costs_a_line(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(openvino_backend, "new_core", Disguised)
+    monkeypatch.setattr(openvino_devices, "new_core", Disguised)
     card = model_card.load_model_card(graphs.write(tmp_path / "Model"))
     (tmp_path / "Cache").write_text("a file")
 

@@ -39,7 +39,7 @@ def no_rest(monkeypatch):
     monkeypatch.setattr(failover, "RETRY_INTERVAL", 0)
 
 
-def test_who_answered_is_told_with_the_answer(no_rest):
+def test_the_source_is_returned_with_the_result(no_rest):
     stick, processor = Fake("stick", RIGHT, fails, RIGHT), Fake("processor", OTHER)
     engine = failover.FailoverBackend(stick, processor)
 
@@ -49,7 +49,7 @@ def test_who_answered_is_told_with_the_answer(no_rest):
     assert [float(answers[0, 0]) for answers, _ in found] == [0.25, 0.5, 0.25]
 
 
-def test_an_engine_that_stands_for_itself_answered():
+def test_a_single_backend_is_its_own_source():
     stick = Fake("stick", RIGHT)
 
     assert stick.classify_with_source(IMAGE) == (RIGHT, stick)

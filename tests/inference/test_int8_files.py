@@ -12,8 +12,9 @@ from Classes.common import provenance
 from Classes.common.errors import ALLError, EngineError, GraphError
 from Classes.export import model_repository
 from Classes.Helpers import PROJECT
-from Classes.inference import device_selection, int8_files, model_card, openvino_backend
+from Classes.inference import device_selection, int8_files, model_card, openvino_backend, openvino_devices
 from tests.support import faults, graphs, services
+from tests.support.errors import raises
 
 SIZE = graphs.SIZE
 IMAGES = numpy.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype="uint8")
@@ -28,7 +29,7 @@ def network(folder, middle=0):
     """A network that answers otherwise than the graph; whether in int8 makes no difference to its files."""
     path = folder / f"other{middle}.pb"
     path.write_bytes(graphs.pooled(2, middle))
-    return openvino_backend.read_model(openvino_backend.new_core(), path)
+    return openvino_backend.read_model(openvino_devices.new_core(), path)
 
 
 def publish(card, middle=0):
@@ -57,7 +58,7 @@ def files(card):
 def test_without_an_int8_form_nothing_changes(card):
     assert int8_files.select_int8(card, "AUTO", "CPU") is None
     assert opened(card, "Precision=AUTO")[0] in ("f32", "bf16")
-    with pytest.raises(GraphError, match=r"no int8 form; run python3 Trainer\.py Quantize"):
+    with raises(GraphError, "no_int8"):
         opened(card, "Precision=int8")
 
 
@@ -77,7 +78,7 @@ def test_once_there_it_speaks_and_says_so(card, precision):
     }
 
 
-def test_one_and_several_and_many_callers_get_the_same_answers(card):
+def test_one_and_several_and_many_clients_get_the_same_answers(card):
     with (
         openvino_backend.OpenVINOBackend(publish(card), "CPU", "int8") as engine,
         concurrent.futures.ThreadPoolExecutor(8) as pool,
@@ -92,14 +93,14 @@ def test_one_and_several_and_many_callers_get_the_same_answers(card):
     numpy.testing.assert_array_equal(alone, together)
     numpy.testing.assert_array_equal(crowd, numpy.tile(together, (30, 1)))
     for count in (1, 2):
-        with pytest.raises(EngineError, match="closed"):
+        with raises(EngineError, "backend_closed"):
             engine.classify(IMAGES[:count])
 
 
-def test_a_stream_that_fails_is_told_and_goes_on(card, monkeypatch):
+def test_a_stream_that_fails_is_reported_and_the_next_image_works(card, monkeypatch):
     with openvino_backend.OpenVINOBackend(publish(card), "CPU", "int8") as engine:
         expected = engine.classify(IMAGES)
-        with monkeypatch.context() as broken, pytest.raises(EngineError, match="OpenVINO CPU: failed"):
+        with monkeypatch.context() as broken, raises(EngineError, "device_failed"):
             broken.setattr(engine._card.__class__, "input_spec", property(lambda card: Broken()))
             engine.classify(IMAGES)
 
@@ -128,7 +129,7 @@ def test_auto_means_int8_on_the_cpu_only(card):
 def test_other_tools_read_the_two_files_by_themselves(card):
     publish(card)
 
-    model = openvino_backend.new_core().read_model(int8_files.int8_paths(card)[0])
+    model = openvino_devices.new_core().read_model(int8_files.int8_paths(card)[0])
 
     assert [list(port.get_shape()) for port in model.outputs] == [[1, 2]]
 
@@ -152,7 +153,7 @@ def test_a_damaged_file_is_named_and_never_speaks(card, caplog, kind, damage):
     else:
         path.write_bytes(content if damage == "flip" else content[:-1])
 
-    with pytest.raises(GraphError, match=rf"ALLGraph\.int8\.{kind}: (missing|not the file that was accepted)"):
+    with raises(GraphError, "int8_file"):
         opened(card, "Precision=int8")
     assert opened(card, "Precision=AUTO")[0] in ("f32", "bf16")
     assert f"ALLGraph.int8.{kind}: " in caplog.text
@@ -185,7 +186,7 @@ def test_a_model_trained_meanwhile_gets_no_int8_form_of_the_old_one(card):
     staged = int8_files.stage_int8(card, network(card.path.parent.parent))
     graphs.write(card.path.parent, content=graphs.frozen("double", 2, SIZE))
 
-    with pytest.raises(GraphError, match="a newer model was written meanwhile"):
+    with raises(GraphError, "model_replaced"):
         int8_files.commit_int8(staged)
 
     assert model_card.load_model_card(card.path).int8 is None
@@ -200,29 +201,29 @@ def test_what_was_measured_meanwhile_stays_in_the_card(card):
     assert model_card.load_model_card(card.path).metrics == {"engine": "OpenVINO CPU"}
 
 
-@pytest.mark.parametrize("room", [0, 1000])
-def test_a_full_disk_is_told_and_the_old_form_stays(card, room):
+@pytest.mark.parametrize("free_bytes", [0, 1000])
+def test_a_full_disk_is_reported_and_the_old_form_stays(card, free_bytes):
     card = publish(card, 0)
     model = network(card.path.parent.parent, 1)
-    failure = pytest.raises(ALLError, match=r"ALLGraph\.int8\.next\.xml: cannot be written; is the disk full")
-    with faults.full_disk(room), failure:
+    failure = raises(ALLError, "write_failed")
+    with faults.full_disk(free_bytes), failure:
         int8_files.stage_int8(card, model)
 
     numpy.testing.assert_allclose(opened(card, "Precision=int8")[1], other(card, 0), atol=1e-6)
 
 
-def test_a_card_with_a_wrong_digest_is_refused(card):
+def test_a_card_with_a_wrong_digest_is_rejected(card):
     model_card.write_model_card(card.path, dataclasses.replace(card, int8={"xml_sha256": "0", "bin_sha256": "0" * 64}))
 
-    with pytest.raises(GraphError, match=r"int8\.xml_sha256"):
+    with raises(GraphError, "card_field"):
         model_card.load_model_card(card.path)
 
 
 KILLED = """
 import pathlib, sys
-from Classes.inference import model_card, int8_files, openvino_backend
+from Classes.inference import model_card, int8_files, openvino_backend, openvino_devices
 folder = pathlib.Path(sys.argv[1])
-models = [openvino_backend.read_model(openvino_backend.new_core(), folder / f"other{number}.pb") for number in (0, 1)]
+models = [openvino_backend.read_model(openvino_devices.new_core(), folder / f"other{number}.pb") for number in (0, 1)]
 print("begun", flush=True)
 while True:
     for model in models:
@@ -258,10 +259,10 @@ def test_the_service_says_int8_everywhere(card):
         picture = services.image(192, SIZE)
 
         historic, model = client.post("/Inference", data=picture), client.get("/v1/model").get_json()
-        figures = client.get("/metrics").text
+        metrics = client.get("/metrics").text
 
     assert historic.get_json()["precision"] == model["precision"] == "int8"
-    assert 'precision="int8"' in figures
+    assert 'precision="int8"' in metrics
     assert model["int8"]["bin_sha256"] == provenance.sha256_file(int8_files.int8_paths(card)[1])
 
 

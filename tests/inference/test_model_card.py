@@ -6,6 +6,7 @@ from Classes.common.errors import GraphError
 from Classes.imaging import network_input
 from Classes.inference import model_card
 from tests.support import graphs
+from tests.support.errors import raises
 
 
 @pytest.fixture
@@ -36,31 +37,31 @@ def test_writing_a_card_keeps_every_field(path):
     assert json.loads(path.read_text()) == before
 
 
-def test_a_threshold_that_is_not_the_one_written_is_refused(path):
+def test_a_threshold_that_is_not_the_one_written_is_rejected(path):
     path.write_text(path.read_text().replace('"threshold": 0.5', '"threshold": 0.7'))
 
-    with pytest.raises(GraphError, match=r"ALLGraph\.json: damaged, or changed after it was written"):
+    with raises(GraphError, "card_damaged"):
         model_card.load_model_card(path)
     change(path)
     assert model_card.load_model_card(path).threshold == 0.7, "a change that says it is one is taken"
 
 
-def test_a_changed_graph_is_refused(path):
+def test_a_changed_graph_is_rejected(path):
     path.with_name("ALLGraph.pb").write_bytes(b"another graph")
 
-    with pytest.raises(GraphError, match="not the graph of its card"):
+    with raises(GraphError, "graph_changed"):
         model_card.load_model_card(path).verify_graph()
 
 
-def test_a_missing_graph_is_refused(path):
+def test_a_missing_graph_is_rejected(path):
     path.with_name("ALLGraph.pb").unlink()
 
-    with pytest.raises(GraphError, match=r"ALLGraph\.pb: missing"):
+    with raises(GraphError, "graph_missing"):
         model_card.load_model_card(path).verify_graph()
 
 
-def test_without_a_model_the_message_says_what_to_run(tmp_path):
-    with pytest.raises(GraphError, match=r"no trained model yet; run python3 Trainer\.py"):
+def test_without_a_model(tmp_path):
+    with raises(GraphError, "no_model"):
         model_card.load_model_card(tmp_path / "ALLGraph.json")
 
 
@@ -78,32 +79,32 @@ def test_a_damaged_card_is_one_line(path, content):
 def test_another_version_is_named(path, content):
     path.write_text(content)
 
-    with pytest.raises(GraphError, match="version 1 is expected"):
+    with raises(GraphError, "card_version"):
         model_card.load_model_card(path)
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "named"),
+    ("field", "value"),
     [
-        ("graph", "../../etc/passwd", "graph"),
-        ("graph", "..", "graph"),
-        ("graph_sha256", "0", "graph_sha256"),
-        ("classes", ["1"], "classes"),
-        ("classes", ["1", "1"], "classes"),
-        ("positive", "ALL", "positive is 'ALL'"),
-        ("threshold", 1.5, "threshold"),
-        ("synthetic", "no", "synthetic"),
-        ("input", {"node": "input", "size": 299, "mean": 0}, "input.mean"),
-        ("input", {"node": "input", "mean": 128}, "input"),
-        ("input", {"node": "input", "size": 299, "mean": 0, "scale": 0}, "input.scale: 0"),
-        ("input", {"node": "input", "size": 299, "mean": 128, "channels": "GBR"}, "input.channels: 'GBR'"),
-        ("input", {"node": "input", "size": 299, "mean": 128, "crop": 1.5}, "input.crop: 1.5 is greater"),
+        ("graph", "../../etc/passwd"),
+        ("graph", ".."),
+        ("graph_sha256", "0"),
+        ("classes", ["1"]),
+        ("classes", ["1", "1"]),
+        ("positive", "ALL"),
+        ("threshold", 1.5),
+        ("synthetic", "no"),
+        ("input", {"node": "input", "size": 299, "mean": 0}),
+        ("input", {"node": "input", "mean": 128}),
+        ("input", {"node": "input", "size": 299, "mean": 0, "scale": 0}),
+        ("input", {"node": "input", "size": 299, "mean": 128, "channels": "GBR"}),
+        ("input", {"node": "input", "size": 299, "mean": 128, "crop": 1.5}),
     ],
 )
-def test_a_wrong_field_is_named(path, field, value, named):
+def test_a_wrong_field_is_rejected(path, field, value):
     change(path, **{field: value})
 
-    with pytest.raises(GraphError, match=named):
+    with raises(GraphError, "card_field"):
         model_card.load_model_card(path)
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 SUITES = ("tests/inference/test_openvino_backend.py", "tests/inference/test_device_selection.py")
 
 
-def test_the_engine_passes_its_tests_on_openvino_2022(tmp_path, monkeypatch):
+def test_the_backend_passes_its_tests_on_openvino_2022(tmp_path, monkeypatch):
     interpreter = os.environ.get("ALL_OPENVINO_2022")
     if not interpreter:
         pytest.skip("ALL_OPENVINO_2022 names no Python with OpenVINO 2022.3")

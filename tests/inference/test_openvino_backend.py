@@ -5,8 +5,9 @@ import pytest
 
 from Classes.common.errors import EngineError, GraphError
 from Classes.imaging import network_input
-from Classes.inference import backend, device_selection, model_card, openvino_backend
+from Classes.inference import backend, device_selection, model_card, openvino_backend, openvino_devices
 from tests.support import graphs, processes
+from tests.support.errors import raises
 
 
 def opened(folder, *settings, **graph):
@@ -28,7 +29,7 @@ def test_probabilities_are_the_ones_worked_out_by_hand(tmp_path):
     assert answers.sum(axis=1) == pytest.approx(1)
 
 
-def test_an_image_alone_and_in_a_batch_answer_alike(tmp_path):
+def test_an_image_alone_and_in_a_batch_get_the_same_result(tmp_path):
     images = numpy.random.default_rng(3).integers(0, 256, (7, 299, 299, 3), dtype="uint8")
     with opened(tmp_path) as engine:
         together = engine.classify(images)
@@ -38,7 +39,7 @@ def test_an_image_alone_and_in_a_batch_answer_alike(tmp_path):
     assert len(set(together[:, 1].tolist())) == 7
 
 
-def test_eight_threads_get_their_own_answers(tmp_path):
+def test_eight_threads_get_their_own_results(tmp_path):
     values = [value for value in graphs.RED for _ in range(20)]
     with opened(tmp_path) as engine, concurrent.futures.ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda value: engine.classify(batch(value, 255 - value, value)), values))
@@ -47,7 +48,7 @@ def test_eight_threads_get_their_own_answers(tmp_path):
         assert answer[[0, 2], 1] == pytest.approx([graphs.RED[value]] * 2, abs=1e-6)
 
 
-def test_an_empty_batch_has_no_answers(tmp_path):
+def test_an_empty_batch_has_no_results(tmp_path):
     with opened(tmp_path) as engine:
         assert engine.classify(numpy.zeros((0, 299, 299, 3), "uint8")).shape == (0, 2)
 
@@ -61,8 +62,8 @@ def test_more_than_two_classes(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["nan", "double", "negative"])
-def test_an_answer_that_is_no_probability_is_refused(tmp_path, kind):
-    with opened(tmp_path, kind=kind) as engine, pytest.raises(EngineError, match="device result invalid"):
+def test_an_answer_without_valid_probabilities_is_rejected(tmp_path, kind):
+    with opened(tmp_path, kind=kind) as engine, raises(EngineError, "invalid_output"):
         engine.classify(batch(0))
 
 
@@ -70,8 +71,8 @@ def test_an_answer_that_is_no_probability_is_refused(tmp_path, kind):
     "answer",
     [[numpy.nan, 1], [numpy.inf, 0], [numpy.inf, -numpy.inf], [-0.001, 1.001], [0.5, 0.489], [0.5, 0.511], [0, 0]],
 )
-def test_the_check_refuses(answer):
-    with pytest.raises(EngineError, match="device result invalid"):
+def test_the_check_rejects_it(answer):
+    with raises(EngineError, "invalid_output"):
         backend.validate_probabilities(numpy.array([[0.5, 0.5], answer], "float32"), 2)
 
 
@@ -81,7 +82,7 @@ def test_the_check_accepts_what_bf16_rounds(answer):
 
 
 def test_the_check_counts_classes():
-    with pytest.raises(EngineError, match=r"\[1, 3\] where \[N, 2\]"):
+    with raises(EngineError, "invalid_output"):
         backend.validate_probabilities(numpy.full((1, 3), 1 / 3, "float32"), 2)
 
 
@@ -94,17 +95,17 @@ def test_the_check_counts_classes():
         numpy.zeros((1, 299, 299, 4), "uint8"),
     ],
 )
-def test_a_wrong_batch_is_the_callers_mistake(tmp_path, wrong):
+def test_a_wrong_batch_is_a_value_error(tmp_path, wrong):
     with opened(tmp_path) as engine, pytest.raises(ValueError, match="uint8"):
         engine.classify(wrong)
 
 
-def test_a_closed_engine_says_so(tmp_path):
+def test_a_closed_backend_is_an_error(tmp_path):
     engine = opened(tmp_path)
     engine.close()
     engine.close()
 
-    with pytest.raises(EngineError, match="closed"):
+    with raises(EngineError, "backend_closed"):
         engine.classify(batch(0))
 
 
@@ -113,8 +114,8 @@ def test_name_and_precision(tmp_path):
         assert (engine.name, engine.precision) == ("OpenVINO CPU", "f32")
 
 
-def test_bf16_answers_nearly_the_same(tmp_path):
-    if "BF16" not in openvino_backend.new_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+def test_bf16_differs_little(tmp_path):
+    if "BF16" not in openvino_devices.new_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this processor has no bf16")
     with opened(tmp_path, "Precision=AUTO") as engine:
         assert engine.precision == "bf16"
@@ -127,9 +128,9 @@ class OldProcessor:
 
 
 def test_a_processor_without_bf16_gets_float32_unless_bf16_is_demanded():
-    assert openvino_backend.resolve_precision("AUTO", "CPU", OldProcessor()) == "f32"
-    with pytest.raises(EngineError, match="CPU has no bf16"):
-        openvino_backend.resolve_precision("bf16", "CPU", OldProcessor())
+    assert openvino_devices.resolve_precision("AUTO", "CPU", OldProcessor()) == "f32"
+    with raises(EngineError, "no_precision"):
+        openvino_devices.resolve_precision("bf16", "CPU", OldProcessor())
 
 
 @pytest.mark.parametrize(
@@ -137,24 +138,25 @@ def test_a_processor_without_bf16_gets_float32_unless_bf16_is_demanded():
     [("cpu", "CPU"), ("GPU", "GPU.0"), ("GPU.1", "GPU.1"), ("npu", "NPU")],
 )
 def test_devices_are_chosen_by_name(wanted, found):
-    assert openvino_backend.resolve_device(wanted, ["CPU", "GPU.0", "GPU.1", "NPU"]) == found
+    assert openvino_devices.resolve_device(wanted, ["CPU", "GPU.0", "GPU.1", "NPU"]) == found
 
 
 @pytest.mark.parametrize("wanted", ["MYRIAD", "GPU", ""])
-def test_an_unknown_device_names_what_was_found(wanted):
-    with pytest.raises(EngineError, match=f"Device={wanted}: .* found: CPU"):
-        openvino_backend.resolve_device(wanted, ["CPU"])
+def test_an_unknown_device_is_an_error(wanted):
+    with raises(EngineError, "no_device"):
+        openvino_devices.resolve_device(wanted, ["CPU"])
 
 
 @pytest.mark.parametrize("end", [0, 1, 300, -20])
 def test_a_damaged_graph_is_one_line(tmp_path, end):
-    with pytest.raises(GraphError, match=r"ALLGraph\.pb: ") as caught:
+    with pytest.raises(GraphError) as caught:
         opened(tmp_path, content=graphs.frozen()[:end])
+    assert caught.value.code in ("graph_unreadable", "graph_io")
     assert "\n" not in str(caught.value)
 
 
-def test_bytes_that_are_no_graph_are_refused(tmp_path):
-    with pytest.raises(GraphError, match="readable frozen graph"):
+def test_bytes_that_are_not_a_graph_are_rejected(tmp_path):
+    with raises(GraphError, "graph_unreadable"):
         opened(tmp_path, content=b"\x89PNG not a graph at all")
 
 
@@ -162,7 +164,7 @@ def test_a_graph_that_is_not_the_cards_is_never_opened(tmp_path):
     path = graphs.write(tmp_path)
     path.with_name("ALLGraph.pb").write_bytes(graphs.frozen("double"))
 
-    with pytest.raises(GraphError, match="not the graph of its card"):
+    with raises(GraphError, "graph_changed"):
         device_selection.open_backend(graphs.configuration(tmp_path), model_card.load_model_card(path))
 
 
@@ -174,18 +176,18 @@ def test_a_graph_that_is_not_the_cards_is_never_opened(tmp_path):
         {"input": {"node": "input", "size": 224, "mean": 128}},
     ],
 )
-def test_a_graph_that_does_not_fit_its_card_is_refused(tmp_path, fields):
-    with pytest.raises(GraphError, match=r"run python3 Trainer\.py"):
+def test_a_graph_that_does_not_fit_its_card_is_rejected(tmp_path, fields):
+    with raises(GraphError, "graph_io"):
         opened(tmp_path, **fields)
 
 
-def test_a_graph_with_other_classes_than_its_card_is_refused(tmp_path):
-    with pytest.raises(GraphError, match="the card says"):
+def test_a_graph_with_other_classes_than_its_card_is_rejected(tmp_path):
+    with raises(GraphError, "graph_io"):
         opened(tmp_path, content=graphs.frozen(classes=3))
 
 
-def test_answers_for_comparisons_read_a_file_of_any_name(tmp_path):
-    if openvino_backend.openvino_api.__name__ != "openvino":
+def test_reference_outputs_read_a_file_of_any_name(tmp_path):
+    if openvino_devices.openvino_api.__name__ != "openvino":
         pytest.skip("2022.3 reads .pb alone; only Trainer.py, which has today's, asks for more")
     path = tmp_path / ".ALLGraph.pb.x7.tmp"
     path.write_bytes(graphs.frozen())
@@ -214,7 +216,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.slow
-def test_ctrl_c_after_another_thread_let_the_engine_go(tmp_path):
+def test_ctrl_c_after_another_thread_released_the_backend(tmp_path):
     process = processes.python(INTERRUPTED, arguments=[str(tmp_path)])
 
     assert process.stdout.strip().endswith("in order"), process.stderr

@@ -72,7 +72,7 @@ def test_they_are_not_fetched_twice(weights, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_damaged_ones_are_fetched_anew(weights, tmp_path):
+def test_damaged_ones_are_downloaded_again(weights, tmp_path):
     (tmp_path / "Pretrained").mkdir()
     (tmp_path / "Pretrained" / download_weights.WEIGHTS_FILE).write_bytes(CONTENT[:-1])
     assert download_weights.download_weights(tmp_path / "Pretrained") == 0
@@ -94,7 +94,7 @@ def test_an_address_without_them_is_one_line(weights, tmp_path, capsys):
     assert "404" in line
 
 
-def test_a_refusal_without_a_reason_is_one_line(tmp_path, monkeypatch, capsys):
+def test_an_error_without_a_reason_is_one_line(tmp_path, monkeypatch, capsys):
     class Refusing(QuietHandler):
         def do_GET(self):
             self.wfile.write(b"HTTP/1.0 503 \r\n\r\n")
@@ -124,7 +124,7 @@ def test_damaged_ones_and_no_network_say_what_to_remove(no_network, tmp_path, ca
     assert path.read_bytes() == b"half"
 
 
-def test_a_server_that_never_answers_does_not_hold_the_set_up(tmp_path, monkeypatch, capsys):
+def test_a_server_that_never_answers_does_not_block_the_setup(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(download_weights, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(

@@ -22,17 +22,17 @@ def test_a_view_has_the_networks_size_and_the_seed_decides_it():
     assert not numpy.array_equal(first, other)
 
 
-def test_a_crop_keeps_its_share():
-    # A ramp from left to right and top to bottom tells which part of the image a crop shows.
+def test_a_crop_keeps_its_fraction_of_the_area():
+    # A ramp from left to right and top to bottom shows which part of the image a crop has.
     ramp = numpy.stack([*numpy.meshgrid(numpy.arange(100), numpy.arange(100)), numpy.zeros((100, 100))], 2)
-    shares = []
+    fractions = []
     for seed in range(30):
         crop = inception_preprocessing._crop(tf.constant(ramp), 0.6, [0, seed]).numpy()
         extents = [numpy.ptp(crop[..., axis]) + 1 for axis in (0, 1)]
-        shares.append(numpy.prod(extents) / 100**2)
+        fractions.append(numpy.prod(extents) / 100**2)
 
-    assert min(shares) > 0.57  # whole pixels: a side may lose one
-    assert max(shares) > 0.8
+    assert min(fractions) > 0.57  # whole pixels: a side may lose one
+    assert max(fractions) > 0.8
 
 
 def test_views_of_a_grey_image_stay_grey_in_the_mean():

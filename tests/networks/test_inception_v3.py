@@ -29,7 +29,7 @@ def test_two_classes_make_378_variables_under_slim_names():
 
 
 @pytest.mark.slow
-def test_folded_graph_and_module_answer_alike():
+def test_folded_graph_and_module_give_the_same_result():
     arrays, images = small_networks.arrays(), small_networks.images(3)
     module = inception_v3.InceptionV3(2, small_networks.DEPTH)
     inputs = network_input.normalize(images, 128)

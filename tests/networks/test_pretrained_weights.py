@@ -13,6 +13,7 @@ from Classes.common.errors import CheckpointError
 from Classes.imaging import network_input
 from Classes.networks import checkpoint_files, download_weights, pretrained_weights, registry
 from tests.support import small_networks
+from tests.support.errors import raises
 
 
 def shapes():
@@ -76,7 +77,7 @@ def test_a_damaged_archive_is_named(tmp_path):
         if place is not None:
             damaged[place] ^= 16
         archive.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match=r"a\.tar\.gz"):
+        with raises(CheckpointError, "weights_damaged"):
             pretrained_weights.load_pretrained(small_networks.configuration(tmp_path, "Pretrained=a.tar.gz"), shapes())
 
 
@@ -85,7 +86,7 @@ def test_an_archive_without_a_checkpoint(tmp_path):
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("readme"), io.BytesIO())
 
-    with pytest.raises(CheckpointError, match=r"^\S+a\.tar\.gz: no \.ckpt file in this archive; give [^;]+$"):
+    with raises(CheckpointError, "weights_missing"):
         pretrained_weights.load_pretrained(small_networks.configuration(tmp_path, "Pretrained=a.tar.gz"), shapes())
 
 
@@ -138,17 +139,15 @@ def test_published_weights_with_a_flipped_byte_are_named(tmp_path, monkeypatch):
     content[-100] ^= 1
     path.write_bytes(content)
 
-    with pytest.raises(
-        CheckpointError, match=f"{download_weights.WEIGHTS_FILE}: damaged, not the file that Keras publishes; remove it"
-    ):
+    with raises(CheckpointError, "weights_damaged"):
         pretrained_weights.load_pretrained(setting, shapes)
 
 
 @pytest.mark.slow
-def test_weights_of_another_width_are_refused(tmp_path):
+def test_weights_of_another_width_are_rejected(tmp_path):
     prefix = checkpoint(tmp_path, small_networks.arrays())
 
-    with pytest.raises(CheckpointError, match=r"has the shape .* the network needs .*DepthMultiplier"):
+    with raises(CheckpointError, "weights_shape"):
         pretrained_weights.load_pretrained(
             small_networks.configuration(tmp_path, f"Pretrained={prefix}"), inception_v3.variable_shapes(2, 75, 1.0)
         )
@@ -158,20 +157,19 @@ def test_weights_of_another_width_are_refused(tmp_path):
 def test_a_file_that_is_no_checkpoint(tmp_path, name):
     (tmp_path / name).write_bytes(b"no weights at all")
 
-    with pytest.raises(CheckpointError, match=name) as raised:
+    with raises(CheckpointError, "damaged_checkpoint"):
         pretrained_weights.load_pretrained(small_networks.configuration(tmp_path, f"Pretrained={name}"), shapes())
-    assert raised.value.code == "damaged_checkpoint"
 
 
 def test_a_checkpoint_of_another_network(tmp_path):
     prefix = checkpoint(tmp_path, {"resnet/weights": numpy.zeros(3, "float32")})
 
-    with pytest.raises(CheckpointError, match="holds none of the variables of InceptionV3"):
+    with raises(CheckpointError, "weights_of_another_network"):
         pretrained_weights.load_pretrained(small_networks.configuration(tmp_path, f"Pretrained={prefix}"), shapes())
 
 
 def test_a_path_that_leads_nowhere(tmp_path):
-    with pytest.raises(CheckpointError, match="nowhere: there is nothing"):
+    with raises(CheckpointError, "weights_missing"):
         pretrained_weights.resolve_weights(small_networks.configuration(tmp_path, "Pretrained=nowhere"))
 
 

@@ -102,11 +102,11 @@ def test_the_whole_way_with_another_network(tmp_path, third, caplog, name, epoch
     assert (tmp_path / "Model/Report/Report.html").is_file()
     assert f"({name})" in (tmp_path / "Model/MODEL_CARD.md").read_text()
     assert card.metrics["accuracy"]["value"] >= 0.9
-    figures = {f"{split}_{name}" for split in ("Training", "Validation") for name in ("Precision", "Recall", "AUC")}
+    metrics = {f"{split}_{name}" for split in ("Training", "Validation") for name in ("Precision", "Recall", "AUC")}
     curves = scalars(setting.path("LogDir"))
-    assert {"Training_Accuracy", "Validation_Accuracy", *figures} <= set(curves)
-    assert all(0 <= share < 1 for share in curves["Waiting_For_Images"])
-    assert all(len(curves[name]) >= epochs - 2 and max(curves[name]) > 0.9 for name in figures)
+    assert {"Training_Accuracy", "Validation_Accuracy", *metrics} <= set(curves)
+    assert all(0 <= fraction < 1 for fraction in curves["Waiting_For_Images"])
+    assert all(len(curves[name]) >= epochs - 2 and max(curves[name]) > 0.9 for name in metrics)
 
 
 def scalars(folder):
@@ -159,7 +159,7 @@ def test_cross_validation_needs_a_network_with_a_global_pool(tmp_path):
     assert raised.value.code == "last_layer_only"
 
 
-def test_channels_and_scaling_of_the_card_reach_the_engine(tmp_path):
+def test_channels_and_scaling_of_the_card_reach_the_backend(tmp_path):
     """The graph's logit of class 1 is four times what it sees first: blue where the card says BGR."""
     seen = {"size": 299, "mean": 0, "scale": 255, "channels": "BGR"}
     card = model_card.load_model_card(graphs.write(tmp_path, input={"node": "input", **seen}))
@@ -172,7 +172,7 @@ def test_channels_and_scaling_of_the_card_reach_the_engine(tmp_path):
     assert answer[1] == pytest.approx(1 / (1 + numpy.exp(-4 * 0.2)), abs=1e-4)
 
 
-def test_maps_of_the_small_network_add_up_to_its_answer(tmp_path):
+def test_maps_of_the_small_network_add_up_to_its_result(tmp_path):
     setting = configuration(tmp_path, "AllCNN")
     network = registry.get_network(setting)
     tf.random.set_seed(1)

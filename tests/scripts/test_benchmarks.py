@@ -1,4 +1,4 @@
-"""The way the benchmarks measure, and that each of ours still runs; the figures themselves are no test's matter."""
+"""The way the benchmarks measure, and that each of ours still runs; no test checks the measured values."""
 
 import importlib
 import importlib.util
@@ -107,7 +107,7 @@ def test_our_training_is_measured(small, kind):
 
 
 @pytest.mark.slow
-def test_our_features_are_measured_anew_each_time(small):
+def test_our_features_are_measured_again_each_time(small):
     from benchmarks import trainers
 
     found = trainers.KINDS["features"](small)(3)

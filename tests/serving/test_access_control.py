@@ -137,9 +137,9 @@ class Clock:
         return self.seconds
 
 
-def wait_after(rate, caller, images=1):
+def wait_after(rate, client, images=1):
     try:
-        rate.consume(caller, images)
+        rate.consume(client, images)
     except ApiError as error:
         assert error.code == "too_many_requests"
         return error.retry_after

@@ -98,13 +98,13 @@ def test_requests_run_in_the_order_of_arrival(queue, monkeypatch):
         concurrent.futures.ThreadPoolExecutor, "submit", lambda *work: (submit(*work), queued.append(work))[0]
     )
     works = ((free.wait, waiting.LIMIT), (order.append, 1), (order.append, 2))
-    callers = [threading.Thread(target=through, args=(queue, *work)) for work in works]
-    for number, caller in enumerate(callers, 1):
-        caller.start()
+    threads = [threading.Thread(target=through, args=(queue, *work)) for work in works]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
         waiting.until(lambda number=number: len(queued) == number)
     free.set()
-    for caller in callers:
-        caller.join()
+    for thread in threads:
+        thread.join()
 
     assert order == [1, 2]
 

@@ -390,14 +390,14 @@ def test_an_image_with_different_colors_gets_a_remark_and_is_counted(tmp_path):
             client.post("/v1/classify", data=services.image(value)).get_json()["remark"] for value in (192, 120)
         )
         historic = client.post("/Inference", data=services.image(120)).get_json()["remark"]
-        figures = client.get("/metrics").get_data(as_text=True)
+        metrics = client.get("/metrics").get_data(as_text=True)
     finally:
         client.service.close()
 
     assert usual is None
     assert isinstance(strange, str)
     assert historic == strange
-    assert "all_images_outside_total 2.0" in figures
+    assert "all_images_outside_total 2.0" in metrics
 
 
 # Encoded images and forms with several files

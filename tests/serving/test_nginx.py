@@ -155,11 +155,11 @@ def test_errors_of_the_proxy_are_json(alone):
 
     by_server = session.post(f"{address}/Inference", bytes(3_000_000))
     by_proxy = session.post(f"{address}/Inference", bytes(18 << 20))
-    figures = session.get(f"{address}/metrics")
+    metrics = session.get(f"{address}/metrics")
     server.kill()
     server.wait()
     nobody = session.post(f"{address}/Inference", services.image(192))
 
-    assert [answer.status_code for answer in (by_server, by_proxy, figures, nobody)] == [413, 413, 404, 503]
+    assert [answer.status_code for answer in (by_server, by_proxy, metrics, nobody)] == [413, 413, 404, 503]
     assert by_server.json()["code"] == by_proxy.json()["code"] == "body_too_large"
     assert nobody.json()["code"] == "not_ready" and nobody.headers["Retry-After"] == "2"

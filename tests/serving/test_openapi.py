@@ -176,7 +176,7 @@ def test_the_first_code_of_a_status_is_used_for_library_errors():
     assert api_errors.api_error_from_status(413, "").code == "body_too_large"
     assert api_errors.api_error_from_status(418, "").code == "bad_request"
     assert api_errors.api_error_from_status(505, "").code == "internal_error"
-    assert all(400 <= status <= 599 and words for status, words in api_errors.ERROR_CODES.values())
+    assert all(400 <= status <= 599 and text for status, text in api_errors.ERROR_CODES.values())
 
 
 def test_an_undocumented_route_is_left_out(tmp_path):

@@ -14,7 +14,7 @@ def client(tmp_path):
     found.service.close()
 
 
-def figures(client):
+def read_metrics(client):
     """{(name, labels as sorted pairs): value}."""
     text = client.get("/metrics").get_data(as_text=True)
     families = prometheus_client.parser.text_string_to_metric_families(text)
@@ -31,7 +31,7 @@ def test_requests_are_counted_by_endpoint_and_outcome(client):
     client.get("/made/up")
     client.get("/another")
 
-    found = figures(client)
+    found = read_metrics(client)
 
     assert found["all_requests_total", labels(address="/v1/classify", outcome="ok")] == 2
     assert found["all_requests_total", labels(address="/v1/classify", outcome="not_an_image")] == 1
@@ -44,7 +44,7 @@ def test_predictions_scores_and_image_properties_are_counted(client):
     for red, side in ((192, 40), (160, 600), (64, 40)):
         client.post("/Inference", data=services.image(red, side))
 
-    found = figures(client)
+    found = read_metrics(client)
 
     assert found["all_verdicts_total", labels(verdict="ALL detected", confidence="normal")] == 1
     assert found["all_verdicts_total", labels(verdict="ALL detected", confidence="low")] == 1
@@ -64,11 +64,11 @@ def test_metrics_count_each_readable_image_of_a_batch(client):
     files = [(io.BytesIO(content), "a") for content in (services.image(192, 40), services.image(64, 40), b"no image")]
     client.post("/v1/batch", data={"file": files})
 
-    assert figures(client)["all_score_count", ()] == 2
+    assert read_metrics(client)["all_score_count", ()] == 2
 
 
 def test_metrics_of_the_queue_and_the_model(client):
-    found = figures(client)
+    found = read_metrics(client)
 
     assert found["all_places", ()] == 18
     assert found["all_requests_inside", ()] == 0
@@ -80,15 +80,15 @@ def test_metrics_of_the_queue_and_the_model(client):
         "graph_sha256": client.service.card.graph_sha256,
     }
     client.service.stop()
-    assert figures(client)["all_ready", ()] == 0
+    assert read_metrics(client)["all_ready", ()] == 0
 
 
 def test_two_services_do_not_share_metrics(tmp_path):
     first, second = services.client(tmp_path / "a"), services.client(tmp_path / "b")
     first.post("/Inference", data=services.image(192, 40))
 
-    assert figures(first)["all_score_count", ()] == 1
-    assert figures(second)["all_score_count", ()] == 0
+    assert read_metrics(first)["all_score_count", ()] == 1
+    assert read_metrics(second)["all_score_count", ()] == 0
     for each in (first, second):
         each.service.close()
 

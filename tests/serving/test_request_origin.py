@@ -231,7 +231,7 @@ def test_images_from_a_foreign_origin_are_not_stored(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("proxies", "peer", "forwarded", "caller"),
+    ("proxies", "peer", "forwarded", "client"),
     [
         ("", "192.0.2.1", "198.51.100.1", "192.0.2.1"),
         ("192.0.2.1", "192.0.2.1", "198.51.100.1", "198.51.100.1"),
@@ -248,12 +248,12 @@ def test_images_from_a_foreign_origin_are_not_stored(tmp_path):
         ("192.0.2.1", "192.0.2.1", "", "192.0.2.1"),
     ],
 )
-def test_the_client_behind_proxies(proxies, peer, forwarded, caller):
+def test_the_client_behind_proxies(proxies, peer, forwarded, client):
     environ = {"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": forwarded}
 
     request_origin.TrustedProxies(proxies).apply_forwarded_headers(environ)
 
-    assert environ["REMOTE_ADDR"] == caller
+    assert environ["REMOTE_ADDR"] == client
 
 
 @pytest.mark.parametrize(("peer", "expected"), [("192.0.2.1", "ok"), ("192.0.2.2", "host_not_allowed")])

@@ -110,20 +110,20 @@ def test_the_real_server_with_its_device(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "reason"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-9]), "not the graph of its card"),
         (lambda path: path.unlink(), "ALLGraph.pb: missing"),
         (lambda path: path.with_suffix(".json").write_text("{"), "the model card cannot be read"),
     ],
 )
-def test_a_damaged_model_is_a_one_line_error(tmp_path, damage, told):
+def test_a_damaged_model_is_a_one_line_error(tmp_path, damage, reason):
     graphs.write(tmp_path / "Model", content=b"a graph that is never read")
     damage(tmp_path / "Model/ALLGraph.pb")
     result = servers.run(tmp_path, real=True)
 
     assert result.returncode == 1
-    assert told in result.stderr
+    assert reason in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert "Running" not in result.stdout
 
@@ -415,30 +415,26 @@ def _is_open(port):
     return True
 
 
-def test_work_that_never_ends_does_not_delay_the_stop_beyond_its_timeout(tmp_path):
-    with (
-        servers.running(tmp_path, "ShutdownTimeout=0.5", hold=600) as server,
-        concurrent.futures.ThreadPoolExecutor(1) as pool,
-    ):
-        lost = pool.submit(servers.request, server.port, body=IMAGE)
+@contextlib.contextmanager
+def _stopping_server(folder, setting):
+    """A server that has got SIGTERM during a request that never ends, and the future of that request."""
+    with servers.running(folder, setting, hold=600) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        request = pool.submit(servers.request, server.port, body=IMAGE)
         while b"all_requests_inside 1.0" not in _metrics(server.port):
             time.sleep(0.01)
         server.send_signal(signal.SIGTERM)
+        yield server, request
 
+
+def test_work_that_never_ends_does_not_delay_the_stop_beyond_its_timeout(tmp_path):
+    with _stopping_server(tmp_path, "ShutdownTimeout=0.5") as (server, lost):
         assert server.wait(timeout=waiting.LIMIT) == 0
         assert "1 requests were not answered within ShutdownTimeout" in server.stdout.read()
         assert isinstance(lost.exception(), (http.client.HTTPException, ConnectionError))
 
 
 def test_a_second_signal_stops_the_server_at_once(tmp_path):
-    with (
-        servers.running(tmp_path, "ShutdownTimeout=600", hold=600) as server,
-        concurrent.futures.ThreadPoolExecutor(1) as pool,
-    ):
-        lost = pool.submit(servers.request, server.port, body=IMAGE)
-        while b"all_requests_inside 1.0" not in _metrics(server.port):
-            time.sleep(0.01)
-        server.send_signal(signal.SIGTERM)
+    with _stopping_server(tmp_path, "ShutdownTimeout=600") as (server, lost):
         while _is_open(server.port):
             time.sleep(0.01)
         server.send_signal(signal.SIGTERM)
@@ -458,13 +454,13 @@ def test_ctrl_c_stops_the_server_in_order(tmp_path):
 # Behind a proxy
 
 
-@pytest.mark.parametrize(("settings", "caller"), [(["TrustedProxy=127.0.0.1"], "203.0.113.9"), ([], "127.0.0.1")])
-def test_only_a_trusted_proxy_sets_the_client_address(tmp_path, settings, caller):
+@pytest.mark.parametrize(("settings", "client"), [(["TrustedProxy=127.0.0.1"], "203.0.113.9"), ([], "127.0.0.1")])
+def test_only_a_trusted_proxy_sets_the_client_address(tmp_path, settings, client):
     with servers.running(tmp_path, *settings) as server:
         servers.request(server.port, "GET", "/health/live", X_Forwarded_For="203.0.113.9")
 
     (line,) = (tmp_path / "Logs" / "Access.log").read_text().splitlines()
-    assert json.loads(line)["caller"] == caller
+    assert json.loads(line)["caller"] == client
 
 
 def test_captured_images_and_a_key_from_the_environment(tmp_path):

@@ -49,17 +49,17 @@ def watched(folder, reached):
     _listen()
     folder = os.path.realpath(folder) + os.sep
 
-    def told(event, path):
+    def on_event(event, path):
         path = os.path.abspath(path)  # noqa: PTH100 (Path.resolve would follow a link that is written or removed)
         if path.startswith(folder) and "/Logs/" not in path and not path.endswith(".lock"):
             name = str(temp_files.final_path(path.removeprefix(folder)))
             reached(event, re.sub(r"\d+", "0", re.sub(r"__\w+", "__view", name)))
 
-    _watching.append(told)
+    _watching.append(on_event)
     try:
         yield
     finally:
-        _watching.remove(told)
+        _watching.remove(on_event)
 
 
 def whole(change):
@@ -91,17 +91,17 @@ def at_the_next(folder, known, act, distinct=whole, operations=("open", *CHANGES
 
 
 @contextlib.contextmanager
-def disk_full_at_the_next(folder, known, room):
+def disk_full_at_the_next(folder, known, free_bytes):
     """A disk that is full from the next file or folder on that is made, see `at_the_next`.
 
     Args:
       folder, known: see `at_the_next`.
-      room: bytes that a file may have from then on; with some it is cut, not empty.
+      free_bytes: bytes that a file may have from then on; with some it is cut, not empty.
     """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(*_):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (free_bytes, before[1]))
 
     try:
         # Something is written into what is opened, and by TensorFlow into folders.

@@ -54,7 +54,7 @@ def started(folder, script, *arguments, settings=(), before=None):
     Args:
       folder: the project folder that it works on.
       script: "Data", "Trainer", …
-      arguments: its words, such as "Augment".
+      arguments: its arguments, such as "Augment".
       settings: Key=value, in addition to QUICK.
       before: what its process does first; a function of this module, or a partial of one.
     Yields:
@@ -115,8 +115,8 @@ def prepare(folder):
     smears.fill(folder, per_class=20, test=1)
     checkpoint_files.save_checkpoint(folder / "Model/Pretrained", 1, small_networks.arrays(classes=7))
     (folder / "Model/Data/groups.csv").write_text("file,patient\nToy001_0.png,a\n")
-    for words in (["Data"], ["Data", "Check"], ["Trainer"], ["Validation", "Folds", "2"], ["Validation"]):
-        assert main(folder, *words) == 0
+    for arguments in (["Data"], ["Data", "Check"], ["Trainer"], ["Validation", "Folds", "2"], ["Validation"]):
+        assert main(folder, *arguments) == 0
     return folder
 
 
@@ -135,7 +135,7 @@ def _script(script, arguments, output, before):
 
 @contextlib.contextmanager
 def full_disk(most=0):
-    """A disk with room for files of `most` bytes: the one full disk that needs neither root nor a mount."""
+    """A disk with space for files of `most` bytes: the one full disk that needs neither root nor a mount."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
     try:
@@ -146,9 +146,9 @@ def full_disk(most=0):
 
 def line(error):
     """What Entry tells the user of an error; it must be one that is meant for him."""
-    words = escape_control_chars(error_messages.error_message(error)[0])
-    assert "this is a defect" not in words, words
-    return words
+    text = escape_control_chars(error_messages.error_message(error)[0])
+    assert "this is a defect" not in text, text
+    return text
 
 
 def clock_back(folder):

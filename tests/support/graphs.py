@@ -28,8 +28,8 @@ def _kept(build):
             return build(*arguments, **named)
         bound = inspect.signature(build).bind(*arguments, **named)
         bound.apply_defaults()
-        words = [build.__name__, *map(str, bound.arguments.values())]
-        path = pathlib.Path(os.environ["ALL_GRAPHS"], "-".join(words) + ".pb")
+        parts = [build.__name__, *map(str, bound.arguments.values())]
+        path = pathlib.Path(os.environ["ALL_GRAPHS"], "-".join(parts) + ".pb")
         if not path.exists():
             path.write_bytes(build(*arguments, **named))
         return path.read_bytes()

@@ -58,7 +58,7 @@ def test_every_image_and_every_group_is_in_one_fold(count):
 
 
 @pytest.mark.parametrize("count", [7, 1])
-def test_more_folds_than_groups_of_the_smallest_class_are_refused(count):
+def test_more_folds_than_groups_of_the_smallest_class_are_rejected(count):
     with pytest.raises(ConfigurationError) as raised:
         cross_validation.stratified_group_folds(
             numpy.array([0] * 20 + [1] * 12), [f"g{number // 2}" for number in range(32)], count, 50
@@ -118,7 +118,7 @@ def test_augmented_views_are_used_for_training_only(tmp_path, monkeypatch):
         assert (len(others), len(rows)) == (20, 10)
 
 
-def test_more_than_the_last_layer_is_refused(tmp_path, monkeypatch):
+def test_more_than_the_last_layer_is_rejected(tmp_path, monkeypatch):
     use_shards(monkeypatch, [("0/a.png", 0, "a"), ("1/b.png", 1, "b")])
 
     with pytest.raises(ConfigurationError) as raised:

@@ -173,7 +173,7 @@ def test_a_worker_that_dies_ends_the_others_in_one_line_and_all_go_on_at_the_las
     assert checkpoint_files.saved_steps(tmp_path / "log")[-1] == epochs * 3
 
 
-def test_a_batch_that_the_images_do_not_fill_is_refused_by_several_devices(prepared, tmp_path):
+def test_a_batch_that_the_images_do_not_fill_is_rejected_by_several_devices(prepared, tmp_path):
     more = settings(prepared, tmp_path, "Network=AllCNN", "BatchSize=64")
     done = processes.python(MIRRORED, more, timeout=5 * waiting.LIMIT)
 
@@ -252,14 +252,14 @@ def test_a_chief_is_the_first_of_the_workers(kind, index, place):
         '{"cluster": {"worker": 3}, "task": {"index": 0}}',
     ],
 )
-def test_an_invalid_tf_config_is_refused(text):
+def test_an_invalid_tf_config_is_rejected(text):
     with pytest.raises(ConfigurationError) as raised:
         distributed.worker_addresses({"TF_CONFIG": text})
 
     assert raised.value.code == "tf_config"
 
 
-def test_an_index_outside_the_cluster_is_refused():
+def test_an_index_outside_the_cluster_is_rejected():
     text = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"index": 2}})
 
     with pytest.raises(ConfigurationError) as raised:
@@ -295,7 +295,7 @@ def test_pbs_names_the_workers(tmp_path):
     assert raised.value.code == "pbs_nodefile"
 
 
-def test_workers_on_one_machine_share_its_cores(monkeypatch):
+def test_workers_on_one_machine_divide_its_cores(monkeypatch):
     given, taken = set(range(5)), []
     monkeypatch.setattr(os, "cpu_count", lambda: 5)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: given, raising=False)
@@ -303,11 +303,11 @@ def test_workers_on_one_machine_share_its_cores(monkeypatch):
     addresses = ["a:1", "b:1", "a:2"]
 
     for index in range(3):
-        distributed._share_cores(addresses, index)
+        distributed.assign_cores(addresses, index)
 
     assert taken == [[0, 1], [0, 1, 2, 3, 4], [2, 3]]
     given.remove(4)
-    distributed._share_cores(addresses, 0)
+    distributed.assign_cores(addresses, 0)
     assert len(taken) == 3, "a queue has given this worker its cores"
 
 
@@ -319,7 +319,7 @@ class Sharing:
         self.cluster_resolver = None
 
 
-def test_a_batch_that_cannot_be_shared_evenly_is_refused():
+def test_a_batch_that_cannot_be_divided_evenly_is_rejected():
     assert distributed.local_rows(Sharing(5), 10) == (0, 10)
     with pytest.raises(ConfigurationError) as raised:
         distributed.local_rows(Sharing(3), 10)

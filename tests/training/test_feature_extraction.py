@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from Classes import inception_utils, inception_v3
 from Classes.imaging import network_input
-from Classes.inference import openvino_backend
+from Classes.inference import openvino_devices
 from Classes.networks import pretrained_weights, registry
 from Classes.networks.architectures import inceptionv3
 from Classes.training import feature_extraction
@@ -103,7 +103,7 @@ def test_backbone_precision_decoder_and_libraries_are_part_of_the_key(tmp_path, 
     configuration = small_networks.configuration(tmp_path)
     keys = [feature_extraction.cache_key(configuration, identity) for identity in ("a", "a", "b")]
     for owner, name, value in (
-        (openvino_backend, "cpu_precision", lambda wanted: "bf16"),
+        (openvino_devices, "cpu_precision", lambda wanted: "bf16"),
         (PIL, "__version__", "0"),
         (openvino, "__version__", "0"),
         (inspect, "getsource", lambda module: "another decoder"),
@@ -117,13 +117,13 @@ def test_backbone_precision_decoder_and_libraries_are_part_of_the_key(tmp_path, 
 
 
 def test_precisions_that_mean_the_same_arithmetic_share_the_features(tmp_path):
-    names = ("f32", "AUTO", "int8", *(["bf16"] if openvino_backend.cpu_precision("AUTO") == "bf16" else []))
+    names = ("f32", "AUTO", "int8", *(["bf16"] if openvino_devices.cpu_precision("AUTO") == "bf16" else []))
     keys = {
         name: feature_extraction.cache_key(small_networks.configuration(tmp_path, f"Precision={name}"), "a")
         for name in names
     }
 
-    assert keys["AUTO"] == keys["int8"] == keys[openvino_backend.cpu_precision("AUTO")]
+    assert keys["AUTO"] == keys["int8"] == keys[openvino_devices.cpu_precision("AUTO")]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from tensorflow.python.framework import meta_graph
 from tensorflow.python.grappler import cluster, tf_optimizer
 
 from Classes.common.errors import ConfigurationError
-from Classes.inference import openvino_backend
+from Classes.inference import openvino_devices
 from Classes.training import distributed, fine_tuning, linear_probe, mixed_precision
 from tests.support import small_networks
 from tests.training import test_trainers
@@ -48,12 +48,12 @@ def test_the_arithmetic_is_what_the_machine_gains_by(gpus, capabilities, wanted,
 
 def test_a_processor_trains_in_what_it_has(gpus, monkeypatch):
     gpus()
-    monkeypatch.setattr(openvino_backend, "cpu_precision", {"AUTO": "bf16"}.get)
+    monkeypatch.setattr(openvino_devices, "cpu_precision", {"AUTO": "bf16"}.get)
     assert mixed_precision.resolve_precision("AUTO", ALONE) == "bf16"
 
 
 @pytest.mark.parametrize(("capabilities", "wanted"), [([], "f16"), ([(8, 0)], "bf16"), ([(6, 1)], "f16")])
-def test_a_precision_that_the_machine_does_not_support_is_refused(gpus, capabilities, wanted):
+def test_a_precision_that_the_machine_does_not_support_is_rejected(gpus, capabilities, wanted):
     gpus(*capabilities)
     with pytest.raises(ConfigurationError) as raised:
         mixed_precision.resolve_precision(wanted, ALONE)

@@ -82,7 +82,7 @@ def test_certainty_itself_has_a_place():
         ([0, 0], [0.1, 0.9], {"Precision": 0.0}),
     ],
 )
-def test_figures_without_meaning_are_left_out(labels, said, expected):
+def test_undefined_metrics_are_left_out(labels, said, expected):
     histogram = streaming_metrics.score_histogram(numpy.array(labels, "int64"), logits(said).reshape(-1, 2), 1)
 
     assert streaming_metrics.metrics_from_histogram(histogram) == expected

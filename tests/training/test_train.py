@@ -20,7 +20,7 @@ from Classes.dataset import input_pipeline, tfrecords
 from Classes.evaluation import operating_point
 from Classes.export import freeze_graph
 from Classes.imaging import network_input
-from Classes.inference import device_selection, model_card, openvino_backend
+from Classes.inference import device_selection, model_card, openvino_devices
 from Classes.networks import checkpoint_files, registry
 from Classes.training import linear_probe, loop, mixed_precision, run_identity, streaming_metrics, train
 from tests.support import small_networks, smears, waiting
@@ -62,7 +62,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.slow
-def test_transfer_learning_from_shards_to_an_answer(project, caplog):
+def test_transfer_learning_from_shards_to_a_prediction(project, caplog):
     caplog.set_level("INFO")
     configuration = project("Epochs=40")
 
@@ -148,7 +148,7 @@ def test_every_configuration_key_is_declared_to_change_the_run_or_not():
 def test_a_last_layer_does_not_go_on_on_features_of_another_precision(project, monkeypatch):
     train.train_and_freeze(project("Epochs=1"))
     first = weights(project())
-    monkeypatch.setattr(openvino_backend, "cpu_precision", lambda wanted: "bf16")
+    monkeypatch.setattr(openvino_devices, "cpu_precision", lambda wanted: "bf16")
 
     train.train_and_freeze(project("Epochs=1", "Precision=AUTO"))
 
@@ -346,7 +346,7 @@ def in_the_validation(trainer, call):
     ("method", "stop", "at"),
     [("train_step", before_a_step, 7), ("train_step", within_a_step, 7), ("evaluate", in_the_validation, 10)],
 )
-def test_ctrl_c_saves_and_the_next_run_goes_on(project, monkeypatch, caplog, method, stop, at):
+def test_ctrl_c_saves_and_the_next_run_continues(project, monkeypatch, caplog, method, stop, at):
     caplog.set_level("INFO")
     call = getattr(linear_probe.LinearProbe, method)
     stopped, unbroken = f"LogDir={stop.__name__}", f"LogDir=not_{stop.__name__}"
@@ -395,7 +395,7 @@ def test_training_from_nothing_trains_everything(project, caplog):
 
 
 def served_loss(configuration):
-    """Cross-entropy of the frozen graph over the validation split, worked out anew."""
+    """Cross-entropy of the frozen graph over the validation split, computed independently."""
     records = list(tfrecords.iter_records(configuration, "validation"))
     images = numpy.stack(
         [network_input.InputSpec(small_networks.SIZE).decode_and_resize(record.encoded) for record in records]
@@ -435,7 +435,7 @@ def test_the_comparison_after_training_in_bf16_is_float32(project, monkeypatch):
     def note(*_):
         seen.append(tf.config.optimizer.get_experimental_options().get(key, False))
 
-    monkeypatch.setattr(openvino_backend, "cpu_precision", lambda wanted: wanted)
+    monkeypatch.setattr(openvino_devices, "cpu_precision", lambda wanted: wanted)
     monkeypatch.setattr(
         loop, "run_training_loop", lambda *_: note() or project().root / "Model/Pretrained/model.ckpt-1"
     )
@@ -446,7 +446,7 @@ def test_the_comparison_after_training_in_bf16_is_float32(project, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_gpu_goes_on_where_a_processor_began(project, monkeypatch):
+def test_a_gpu_continues_what_a_cpu_began(project, monkeypatch):
     train.train_and_freeze(project("Network=AllCNN", "Epochs=1"))
     first = weights(project())["global_step"]
     assert "loss_scale" not in weights(project())
@@ -473,7 +473,7 @@ def test_two_trainers_on_one_folder(project):
         ("PositiveClass=leukemic", "PositiveClass is leukemic, but the shards have the classes 0, 1"),
     ],
 )
-def test_shards_of_other_classes_are_refused_before_anything_is_trained(project, setting, message):
+def test_shards_of_other_classes_are_rejected_before_anything_is_trained(project, setting, message):
     with pytest.raises(ConfigurationError, match=message):
         train.train_and_freeze(project(setting))
     assert not project().path("ALLGraph").exists()
@@ -515,7 +515,7 @@ def test_no_shards(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_trainer_killed_at_any_moment_goes_on(project, prepared):
+def test_a_trainer_killed_at_any_moment_continues(project, prepared):
     configuration = project("LogDir=killed", "Epochs=400", "SaveSeconds=0")
     keys = [key for section in configuration.values.values() for key in section]
     options = [f"{key}={json.dumps(configuration[key])}" for key in keys]

@@ -168,7 +168,7 @@ def test_a_clipped_step_is_as_long_as_allowed(tmp_path):
     assert math.sqrt(sum(float((gradient.numpy() ** 2).sum()) for gradient in seen)) == pytest.approx(0.001, rel=1e-4)
 
 
-def test_averages_are_measured_and_exported_and_training_goes_on_without_them(tmp_path):
+def test_averages_are_measured_and_exported_and_training_continues_without_them(tmp_path):
     trainer = last_layer(tmp_path, "EmaDecay=0.9", "DropoutRate=0", "LearningRate=0.01")
     expected = [variable.numpy() for variable in trainer.trained]
     for step, batch in enumerate(trainer.batches(0, 0)):

@@ -73,14 +73,21 @@ WORKER_SCRIPT += "main(int(sys.argv[2]))"
 
 
 class NCS1Error(EngineError):
-    """A stick failed; `kind` is a key of ERROR_MESSAGES or an unknown status of mvnc."""
+    """A stick failed.
+
+    Attributes:
+      kind: a key of ERROR_MESSAGES or an unknown status of mvnc; the code is "ncs1_" and the kind in lower case.
+      details: what the message adds, such as the seconds of a timeout.
+    """
 
     def __init__(self, name: str, kind: str, details: str = "") -> None:
         template = ERROR_MESSAGES.get(kind, translation.mark("the stick failed ({kind} {details}); {replug}"))
         install, replug = Message(INSTALL_HINT), Message(REPLUG_HINT)
         failure = Message(template, kind=kind, details=details, install=install, replug=replug)
-        super().__init__(Message("{name}: {failure}, or set Device=CPU", name=name, failure=failure))
-        self.kind = kind
+        super().__init__(
+            Message("{name}: {failure}, or set Device=CPU", name=name, failure=failure), f"ncs1_{kind.lower()}"
+        )
+        self.kind, self.details = kind, details
 
 
 class WorkerProcess:
@@ -109,6 +116,7 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
+        """Process id."""
         return self._process.pid
 
     def call(self, method: str, *arguments: Any) -> Any:

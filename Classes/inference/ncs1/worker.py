@@ -26,6 +26,7 @@ class Tensor(numpy.ndarray):
     """An array with `tostring`, which mvnc calls and numpy has removed."""
 
     def tostring(self) -> bytes:
+        """Return the bytes of the array."""
         return self.tobytes()
 
 

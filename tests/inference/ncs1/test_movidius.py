@@ -15,6 +15,7 @@ from Classes.inference import device_selection
 from Classes.inference.ncs1 import device_process, worker
 from tests.support import graphs, processes, waiting
 from tests.support import sticks as standin
+from tests.support.errors import raises
 from tests.support.sticks import drivers, wait_until_none_drives
 
 STATUSES = ("ERROR", "OUT_OF_MEMORY", "DEVICE_NOT_FOUND", "INVALID_PARAMETERS", "TIMEOUT", "GONE", "MYRIAD_ERROR")
@@ -32,7 +33,7 @@ def expected(*values):
     return pytest.approx([graphs.RED[value] for value in values], abs=0.005)
 
 
-def test_the_stick_answers_what_was_worked_out_by_hand(tmp_path, sticks, caplog):
+def test_the_stick_computes_the_value_worked_out_by_hand(tmp_path, sticks, caplog):
     caplog.set_level("DEBUG")
     with opened(tmp_path, standin.write(tmp_path)) as engine:
         answers = engine.classify(batch(*graphs.RED))
@@ -53,7 +54,7 @@ def test_the_stick_answers_what_was_worked_out_by_hand(tmp_path, sticks, caplog)
     wait_until_none_drives()
 
 
-def test_an_empty_batch_has_no_answers_and_a_wrong_one_is_the_callers_mistake(tmp_path, sticks):
+def test_an_empty_batch_has_no_results_and_a_wrong_one_is_a_value_error(tmp_path, sticks):
     with opened(tmp_path, standin.write(tmp_path)) as engine:
         assert engine.classify(numpy.zeros((0, 299, 299, 3), "uint8")).shape == (0, 2)
         with pytest.raises(ValueError, match="uint8"):
@@ -61,46 +62,46 @@ def test_an_empty_batch_has_no_answers_and_a_wrong_one_is_the_callers_mistake(tm
 
 
 @pytest.mark.slow
-def test_eight_threads_get_their_own_answers_from_two_sticks(tmp_path, sticks):
+def test_eight_threads_get_their_own_results_from_two_sticks(tmp_path, sticks):
     sticks.plan(["1.1", "1.2"])
     values = [value for value in graphs.RED for _ in range(6)]
     with opened(tmp_path, standin.write(tmp_path)) as engine, concurrent.futures.ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda value: engine.classify(batch(value, 128)), values))
-        shares = [each["inferences"] for each in engine.telemetry()]
+        counts = [each["inferences"] for each in engine.telemetry()]
 
     for value, answer in zip(values, answers, strict=True):
         assert answer[:, 1] == expected(value, 128)
-    assert sum(shares) == 72
-    assert min(shares) > 0
+    assert sum(counts) == 72
+    assert min(counts) > 0
 
 
-def test_a_closed_engine_says_so(tmp_path, sticks):
+def test_a_closed_backend_is_an_error(tmp_path, sticks):
     engine = opened(tmp_path, standin.write(tmp_path))
     engine.close()
     engine.close()
 
-    with pytest.raises(EngineError, match="closed"):
+    with raises(EngineError, "backend_closed"):
         engine.classify(batch(0))
 
 
-def test_a_precision_that_no_stick_has_is_refused(tmp_path, sticks):
-    with pytest.raises(EngineError, match=r"Precision=f32: a stick computes in f16"):
+def test_a_precision_that_no_stick_has_is_rejected(tmp_path, sticks):
+    with raises(EngineError, "no_precision"):
         opened(tmp_path, standin.write(tmp_path), "Precision=f32")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("plan", "message"),
+    ("plan", "code"),
     [
-        ({"sticks": []}, "no stick was found; plug one in"),
-        ({"sticks": ["1.1"], "missing": "library"}, r"no libmvnc\.so .*install the API of the NCSDK, version 1"),
-        ({"sticks": ["1.1"], "missing": "v2"}, "mvnc is of another version, NCAPI v1 is needed"),
+        ({"sticks": []}, "ncs1_absent"),
+        ({"sticks": ["1.1"], "missing": "library"}, "ncs1_library"),
+        ({"sticks": ["1.1"], "missing": "v2"}, "ncs1_version"),
     ],
 )
-def test_what_is_missing_is_told_with_the_remedy(tmp_path, sticks, plan, message):
+def test_a_missing_part_is_an_error(tmp_path, sticks, plan, code):
     sticks.plan(**plan)
 
-    with pytest.raises(EngineError, match=message) as caught:
+    with raises(EngineError, code) as caught:
         opened(tmp_path, standin.write(tmp_path))
     assert "\n" not in str(caught.value)
 
@@ -108,33 +109,33 @@ def test_what_is_missing_is_told_with_the_remedy(tmp_path, sticks, plan, message
 def test_without_the_package_no_process_is_started(tmp_path, monkeypatch):
     monkeypatch.setattr(device_process, "WorkerProcess", None)
 
-    with pytest.raises(EngineError, match="the mvnc package is not installed; install the API"):
+    with raises(EngineError, "ncs1_package"):
         opened(tmp_path, standin.write(tmp_path))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("call", "fault", "message"),
+    ("call", "fault", "code"),
     [
-        ("EnumerateDevices", "ERROR", r"does not answer \(ERROR\)"),
-        ("OpenDevice", "BUSY", "the stick is in use; stop the program"),
-        ("OpenDevice", "ERROR", r"the stick does not open \(ERROR\); stop the program that uses it, or unplug it"),
-        ("OpenDevice", "MVCMD_NOT_FOUND", r"firmware file MvNCAPI\.mvcmd is missing"),
-        ("OpenDevice", "DEVICE_NOT_FOUND", "the stick is gone"),
-        ("OpenDevice", "hang", "no answer within 18 s"),
-        ("LoadTensor", "hang", "no answer within 6 s"),
-        ("OpenDevice", "die", "SIGSEGV"),
-        ("AllocateGraph", "OUT_OF_MEMORY", "out of memory"),
-        ("AllocateGraph", "UNSUPPORTED_GRAPH_FILE", "refuses the graph's version"),
-        ("LoadTensor", "MYRIAD_ERROR", "MYRIAD_ERROR stage 7: out of slices"),
-        ("GetResult", "nan", r"device result invalid: \[nan, nan\]"),
+        ("EnumerateDevices", "ERROR", "ncs1_error"),
+        ("OpenDevice", "BUSY", "ncs1_busy"),
+        ("OpenDevice", "ERROR", "ncs1_unopened"),
+        ("OpenDevice", "MVCMD_NOT_FOUND", "ncs1_mvcmd_not_found"),
+        ("OpenDevice", "DEVICE_NOT_FOUND", "ncs1_device_not_found"),
+        ("OpenDevice", "hang", "ncs1_timeout"),
+        ("LoadTensor", "hang", "ncs1_timeout"),
+        ("OpenDevice", "die", "ncs1_exited"),
+        ("AllocateGraph", "OUT_OF_MEMORY", "ncs1_out_of_memory"),
+        ("AllocateGraph", "UNSUPPORTED_GRAPH_FILE", "ncs1_unsupported_graph_file"),
+        ("LoadTensor", "MYRIAD_ERROR", "ncs1_myriad_error"),
+        ("GetResult", "nan", "ncs1_invalid_output"),
     ],
 )
-def test_a_stick_that_fails_at_the_start_is_one_clear_error(tmp_path, sticks, call, fault, message):
+def test_a_stick_that_fails_at_the_start_is_one_clear_error(tmp_path, sticks, call, fault, code):
     card = standin.write(tmp_path)
     sticks.plan(["1.1"], (call, fault))
 
-    with pytest.raises(EngineError, match=message):
+    with raises(EngineError, code):
         opened(tmp_path, card)
     wait_until_none_drives()
 
@@ -168,13 +169,13 @@ def test_with_auto_a_failing_stick_costs_no_image_and_one_line(tmp_path, sticks,
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("call", "fault"), [("GetDeviceOption", "ERROR"), ("GetGraphOption", "ERROR")])
-def test_a_stick_that_keeps_its_figures_to_itself_works_all_the_same(tmp_path, sticks, call, fault):
+def test_a_stick_without_telemetry_works(tmp_path, sticks, call, fault):
     sticks.plan(["1.1"], (call, fault))
     with opened(tmp_path, standin.write(tmp_path)) as engine:
         assert engine.classify(batch(64))[:, 1] == expected(64)
-        figures = engine.telemetry()[0]
+        telemetry = engine.telemetry()[0]
 
-    assert None in (figures["milliseconds"], figures["celsius"])
+    assert None in (telemetry["milliseconds"], telemetry["celsius"])
 
 
 @pytest.mark.slow
@@ -187,11 +188,11 @@ def test_a_stick_that_does_not_close_is_ended(tmp_path, sticks, fault):
 
 
 @pytest.mark.slow
-def test_without_auto_the_failure_is_the_answer(tmp_path, sticks):
+def test_without_auto_the_failure_is_an_error(tmp_path, sticks):
     sticks.plan(["1.1"], ("GetResult", "TIMEOUT", {"after": 1}))
     with opened(tmp_path, standin.write(tmp_path)) as engine:
         for _ in range(2):
-            with pytest.raises(EngineError, match="TIMEOUT"):
+            with raises(EngineError, "ncs1_timeout"):
                 engine.classify(batch(0, 64))
 
 
@@ -214,9 +215,9 @@ def test_a_stick_that_stays_away_keeps_none_of_the_images_it_was_asked_for(tmp_p
     with Movidius.NCS1Backend(standin.configuration(tmp_path), card, ["1.1"]) as engine:
         sticks.plan([])
         for _ in range(5):
-            with pytest.raises(EngineError, match="unplugged") as told:
+            with raises(EngineError, "ncs1_error") as caught:
                 engine.classify(batch(0))
-            frames.append(len(told.traceback))
+            frames.append(len(caught.traceback))
 
     assert len(set(frames[1:])) == 1
 
@@ -227,7 +228,7 @@ def test_a_stick_that_is_plugged_in_again_elsewhere_is_used_again(tmp_path, stic
     card = standin.write(tmp_path)
     with Movidius.NCS1Backend(standin.configuration(tmp_path), card, ["1.1"]) as engine:
         sticks.plan([])
-        with pytest.raises(EngineError, match="unplugged"):
+        with raises(EngineError, "ncs1_error"):
             engine.classify(batch(0))
         sticks.plan(["1.4"])
         waiting.until(lambda: [each["connected"] for each in engine.telemetry()] == [False, True])
@@ -250,21 +251,8 @@ def test_a_stopped_driver_is_late_not_a_hang(tmp_path, sticks):
     with opened(tmp_path, standin.write(tmp_path)) as engine:
         for process in drivers():
             os.kill(process, signal.SIGSTOP)
-        with pytest.raises(EngineError, match="no answer within 6 s"):
+        with raises(EngineError, "ncs1_timeout"):
             engine.classify(batch(0))
-
-
-def test_closing_does_not_wait_for_a_stick_that_hangs(tmp_path, sticks):
-    sticks.clock.stands = True
-    sticks.plan(["1.1"], ("GetResult", "hang", {"after": 1}))
-    engine = opened(tmp_path, standin.write(tmp_path))
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        job = pool.submit(engine.classify, batch(0))
-        waiting.until(sticks.hanging)
-        engine.close()
-        with pytest.raises(EngineError):
-            job.result()
-    wait_until_none_drives()
 
 
 @pytest.mark.slow
@@ -274,7 +262,7 @@ def test_closing_does_not_wait_for_a_lost_stick_that_hangs_on_its_return(tmp_pat
     monkeypatch.setattr(Movidius, "RETRY_INTERVAL", 0.1)
     engine = opened(tmp_path, standin.write(tmp_path))
     sticks.plan(["1.1"], ("GetResult", "GONE", {"after": 1}), (call, "hang"))
-    with pytest.raises(EngineError, match="GONE"):
+    with raises(EngineError, "ncs1_gone"):
         engine.classify(batch(0))
     waiting.until(sticks.hanging)
     engine.close()
@@ -295,13 +283,14 @@ def test_a_working_stick_is_let_go_in_order(tmp_path, sticks, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", ["OpenDevice", "AllocateGraph", "LoadTensor", "GetResult"])
-def test_sticks_that_hang_at_the_start_share_one_time(tmp_path, sticks, call):
+def test_sticks_that_hang_at_the_start_have_one_time_limit(tmp_path, sticks, call):
     sticks.plan(["1.1", "1.2", "1.3"], (call, "hang"))
 
     # Each is given a third of 18 s.
-    with pytest.raises(EngineError, match=r"1\.1: no answer within 6 s, was it unplugged"):
+    with raises(EngineError, "ncs1_timeout") as caught:
         opened(tmp_path, standin.write(tmp_path))
 
+    assert caught.value.details == "6"
     assert sticks.clock.now == 18
     wait_until_none_drives()
 
@@ -321,7 +310,7 @@ def test_several_sticks_that_hang_cost_an_image_no_more_than_its_patience(tmp_pa
     names = ["1.1", "1.2", "1.3", "1.4"]
     sticks.plan(names, ("GetResult", "hang", {"after": 1}))
     with opened(tmp_path, standin.write(tmp_path)) as engine:
-        with pytest.raises(EngineError, match="no answer within 6 s"):
+        with raises(EngineError, "ncs1_timeout"):
             engine.classify(batch(0))
         # After 6 s it is tried on another one, after 12 s no more.
         assert sum(each["failures"] for each in engine.telemetry()) == 2
@@ -353,7 +342,7 @@ def test_a_driver_that_is_killed_is_noticed_at_once_even_where_a_child_of_its_li
             # An image is more than its socket holds, and its child holds the other end open.
             waiting.until(sticks.hanging if moment == "inference" else sending.is_set)
             os.kill(driver, signal.SIGKILL)
-        with pytest.raises(EngineError, match="SIGKILL"):
+        with raises(EngineError, "ncs1_exited"):
             job.result(timeout=waiting.LIMIT)
         assert [standin.state(child) for child in sticks.forked()] in (["S"], ["R"])
     sticks.plan([])
@@ -376,7 +365,7 @@ def test_a_driver_that_cannot_be_started_is_an_error_and_with_auto_the_cpus_work
     card = standin.write(tmp_path)
     monkeypatch.setattr(socket if name == "socketpair" else subprocess, name, refuse)
 
-    with pytest.raises(EngineError, match=r"cannot be started \(Too many open files\); close other programs"):
+    with raises(EngineError, "ncs1_start"):
         opened(tmp_path, card)
     with opened(tmp_path, card, "Device=AUTO") as engine:
         assert engine.name == "OpenVINO CPU"
@@ -398,7 +387,7 @@ def test_a_driver_that_cannot_be_watched_is_an_error_and_with_auto_the_cpus_work
     card = standin.write(tmp_path)
     refuse_threads(monkeypatch, "stick watcher")
 
-    with pytest.raises(EngineError, match=r"cannot be started \(can't start new thread\); close other programs"):
+    with raises(EngineError, "ncs1_start"):
         opened(tmp_path, card)
     wait_until_none_drives()
     with opened(tmp_path, card, "Device=AUTO") as engine:
@@ -412,29 +401,30 @@ def test_a_lost_stick_is_looked_for_as_soon_as_a_thread_can_be_had(tmp_path, sti
         sticks.plan(["1.1"], ("GetResult", "GONE", {"after": 1}))
         with monkeypatch.context() as limited:
             refuse_threads(limited, "stick reconnect")
-            with pytest.raises(EngineError, match="GONE"):
+            with raises(EngineError, "ncs1_gone"):
                 engine.classify(batch(0))
         sticks.plan(["1.1"])
-        with pytest.raises(EngineError, match="GONE"):
+        with raises(EngineError, "ncs1_gone"):
             engine.classify(batch(0))
         waiting.until(lambda: any(each["connected"] for each in engine.telemetry()))
         assert engine.classify(batch(0)).shape == (1, 2)
 
 
-def test_an_image_that_still_waits_when_the_engine_is_closed_is_told(tmp_path, sticks):
+def test_closing_does_not_wait_for_a_stick_that_hangs_or_an_image_that_waits(tmp_path, sticks):
     sticks.clock.stands = True
     sticks.plan(["1.1"], ("GetResult", "hang", {"after": 1}))
     engine = opened(tmp_path, standin.write(tmp_path))
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         first = pool.submit(engine.classify, batch(0))
         waiting.until(sticks.hanging)
-        # Whether it has come to wait before the engine is closed or comes after: it is told.
+        # It gets the error whether it waits before the backend is closed or arrives after.
         second = pool.submit(engine.classify, batch(0))
         waiting.until(second.running)
         engine.close()
         for job in (first, second):
             with pytest.raises(EngineError):
                 job.result()
+    wait_until_none_drives()
 
 
 @pytest.mark.slow
@@ -444,7 +434,7 @@ def test_a_start_that_cannot_even_be_killed_takes_no_longer_than_it_may(tmp_path
     started, kill = [], device_process.WorkerProcess.kill
     with monkeypatch.context() as unkillable:
         unkillable.setattr(device_process.WorkerProcess, "kill", lambda process: started.append(process))
-        with pytest.raises(EngineError, match="no answer within 18 s"):
+        with raises(EngineError, "ncs1_timeout"):
             opened(tmp_path, card)
         # Nobody has waited for its end, which does not come.
         assert drivers()
@@ -459,7 +449,7 @@ def test_a_driver_that_cannot_even_be_killed_is_left_alone(tmp_path, sticks, mon
     with opened(tmp_path, standin.write(tmp_path)) as engine:
         with monkeypatch.context() as unkillable:
             unkillable.setattr(device_process.WorkerProcess, "kill", lambda process: None)
-            with pytest.raises(EngineError, match="no answer within 6 s"):
+            with raises(EngineError, "ncs1_timeout"):
                 engine.classify(batch(0))
         for driver in drivers():
             os.kill(driver, signal.SIGKILL)
@@ -476,8 +466,9 @@ def test_a_driver_that_cannot_even_be_killed_is_left_alone(tmp_path, sticks, mon
     ],
 )
 def test_no_other_tensor_reaches_the_stick(tensor):
-    with pytest.raises(worker.DriverError, match=r"float16 \[299, 299, 3\] is expected"):
+    with pytest.raises(worker.DriverError) as caught:
         worker.validate_tensor(tensor, 299)
+    assert caught.value.args[0] == "tensor"
 
 
 KILLED = """

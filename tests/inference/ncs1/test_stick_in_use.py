@@ -77,7 +77,7 @@ def test_a_stick_that_comes_back_is_used_again_and_no_request_fails(served, stic
     waiting.until(back, "the return of the stick")
 
 
-def test_the_figures_tell_of_the_stick(served, sticks):
+def test_metrics_of_the_stick(served, sticks):
     ask(served, 64)
     text = served.get("/metrics").get_data(as_text=True)
 
@@ -91,7 +91,7 @@ def test_the_figures_tell_of_the_stick(served, sticks):
         assert line in text.splitlines()
 
 
-def test_without_a_stick_there_are_no_figures_of_one(tmp_path):
+def test_no_metrics_without_a_stick(tmp_path):
     client = services.client(tmp_path)
 
     assert "all_stick" not in client.get("/metrics").get_data(as_text=True)
@@ -161,7 +161,7 @@ def test_the_validation_works_on_a_stick_unchanged(project, sticks):
     assert all(one["probabilities"]["1"] == pytest.approx(two["probabilities"]["1"], abs=0.05) for one, two in pairs)
 
 
-def test_a_validation_that_lost_its_stick_says_which_device_answered_what(project, sticks):
+def test_a_validation_that_lost_its_stick_records_the_device_of_each_image(project, sticks):
     on_a_stick(project)
     sticks.plan(["1.1"], ("GetResult", "TIMEOUT", {"after": 5}))
 
