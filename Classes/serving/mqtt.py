@@ -55,6 +55,8 @@ class MqttPublisher:
 
     Attributes:
       connected: whether the broker is connected.
+      outage: why not, since the last connection: "unreachable", "rejected", "disconnected", or None.
+      lost: number of events that were dropped since the last connection.
     """
 
     def __init__(self, configuration: Configuration, password: str | None = None):
@@ -64,8 +66,9 @@ class MqttPublisher:
         self._changed = threading.Condition()
         # A full deque drops its oldest item.
         self._pending: collections.deque[dict[str, Any]] = collections.deque(maxlen=configuration["MqttBuffer"])
-        self._in_flight = self._lost = 0
-        self.connected = self._closing = self._outage_logged = False
+        self._in_flight = self.lost = 0
+        self.connected = self._closing = False
+        self.outage: str | None = None
         self._client = self._create_client(configuration, password)
         self._client.connect_async(configuration["MqttBroker"], port)
         self._client.loop_start()
@@ -85,13 +88,13 @@ class MqttPublisher:
         now = provenance.utc_now_iso("milliseconds")
         with self._changed:
             if len(self._pending) == self._pending.maxlen:
-                if not self._lost:
+                if not self.lost:
                     log.warning(
                         "MQTT: %d results wait for %s. From now on the oldest are lost.",
                         self._pending.maxlen,
                         self._broker,
                     )
-                self._lost += 1
+                self.lost += 1
             self._pending.append({"time": now, **event})
             self._changed.notify_all()
 
@@ -105,8 +108,8 @@ class MqttPublisher:
         self._sender.join()
         self._client.disconnect()
         self._client.loop_stop()
-        if left or self._lost:
-            log.warning("MQTT: %d results did not reach %s", left + self._lost, self._broker)
+        if left or self.lost:
+            log.warning("MQTT: %d results did not reach %s", left + self.lost, self._broker)
 
     @property
     def idle(self) -> bool:
@@ -161,18 +164,18 @@ class MqttPublisher:
 
     def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._log_outage(f"refuses the connection ({reason}); see MqttUser and MqttPasswordFile")
+            self._log_outage("rejected", f"refuses the connection ({reason}); see MqttUser and MqttPasswordFile")
             return
         with self._changed:
             log.info("MQTT: connected to %s; results are published to %s", self._broker, self._topic)
-            if self._lost:
-                log.warning("MQTT: %d results were lost while %s was not connected", self._lost, self._broker)
-            self.connected, self._lost, self._outage_logged = True, 0, False
+            if self.lost:
+                log.warning("MQTT: %d results were lost while %s was not connected", self.lost, self._broker)
+            self.connected, self.lost, self.outage = True, 0, None
             self._changed.notify_all()
 
     def _on_connect_fail(self, client: Any, userdata: Any) -> None:
         # The client does not pass the error, but calls this method while it handles it.
-        self._log_outage(f"cannot be reached ({sys.exc_info()[1]})")
+        self._log_outage("unreachable", f"cannot be reached ({sys.exc_info()[1]})")
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         with self._changed:
@@ -180,15 +183,15 @@ class MqttPublisher:
             self.connected = False
             self._changed.notify_all()
         if not self._closing:
-            self._log_outage("closed the connection")
+            self._log_outage("disconnected", "closed the connection")
 
     def _on_publish(self, *_: Any) -> None:
         with self._changed:
             self._in_flight -= 1
             self._changed.notify_all()
 
-    def _log_outage(self, reason: str) -> None:
+    def _log_outage(self, outage: str, reason: str) -> None:
         """Log once per outage rather than once per attempt to connect."""
-        if not self._outage_logged:
-            self._outage_logged = True
+        if self.outage is None:
+            self.outage = outage
             log.warning("MQTT: %s %s. Results wait until it is connected.", self._broker, reason)

@@ -1,5 +1,6 @@
 """Tests of MQTT with a real broker, if mosquitto is installed."""
 
+import collections
 import contextlib
 import gc
 import importlib
@@ -95,7 +96,7 @@ def test_a_password_file_readable_by_others_is_rejected(tmp_path):
 
 @pytest.mark.parametrize("topic", ["", "ALL/#", "ALL/+/x"])
 def test_topics_with_wildcards_are_rejected(tmp_path, topic):
-    with pytest.raises(ConfigurationError, match="MqttTopic"):
+    with pytest.raises(ConfigurationError):
         graphs.configuration(tmp_path, f"MqttTopic={topic}")
 
 
@@ -141,6 +142,11 @@ def test_an_outage_of_the_broker_loses_nothing(tmp_path, port):
     assert after == list(range(5, 55))
 
 
+def times_logged(caplog):
+    """How often each warning was logged, whatever its values."""
+    return collections.Counter(record.msg for record in caplog.records if record.levelname == "WARNING")
+
+
 @pytest.mark.slow
 @brokers.needed
 def test_a_full_buffer_drops_the_oldest_and_logs_it_once(tmp_path, port, caplog):
@@ -148,26 +154,22 @@ def test_a_full_buffer_drops_the_oldest_and_logs_it_once(tmp_path, port, caplog)
     with opened(tmp_path, port, "MqttBuffer=3") as publisher:
         for number in range(8):
             publisher.publish({"number": number})
-        waiting = [event["number"] for event in publisher.pending]
+        waiting, lost = [event["number"] for event in publisher.pending], publisher.lost
         with brokers.running(tmp_path, port):
             until(lambda: publisher.idle)
 
-    assert waiting == [5, 6, 7]
-    assert sum("the oldest are lost" in line for line in caplog.messages) == 1
-    assert "MQTT: 5 results were lost" in caplog.text
+    assert (waiting, lost) == ([5, 6, 7], 5)
+    assert set(times_logged(caplog).values()) == {1}
 
 
-def test_a_broker_that_is_down_costs_no_time_and_is_logged_once(tmp_path, port, caplog):
+def test_a_broker_that_is_down_blocks_nothing_and_is_logged_once(tmp_path, port, caplog):
     with opened(tmp_path, port) as publisher:
-        started = time.process_time()
         for number in range(2000):
             publisher.publish({"number": number})
-        spent = time.process_time() - started
-        until(lambda: "cannot be reached" in caplog.text)
+        until(lambda: publisher.outage == "unreachable")
 
-    assert spent < 1, "half a millisecond each"
-    assert sum("cannot be reached" in line for line in caplog.messages) == 1
-    assert f"MQTT: 2000 results did not reach localhost:{port}" in caplog.messages[-1]
+    assert set(times_logged(caplog).values()) == {1}
+    assert caplog.records[-1].args == (2000, f"localhost:{port}")
 
 
 @brokers.needed
@@ -231,7 +233,7 @@ def test_an_event_that_is_not_json_does_not_stop_the_others(tmp_path, port, capl
         event = json.loads(arrived.get(timeout=waiting.LIMIT)[1])
 
     assert event["number"] == 1 and "heat_map" not in event
-    assert "a result cannot be sent" in caplog.text
+    assert [record.levelname for record in caplog.records if record.levelname != "INFO"] == ["ERROR"]
 
 
 @brokers.needed
@@ -258,18 +260,17 @@ def test_tls_and_a_password(tmp_path, port, monkeypatch):
 
 
 @brokers.needed
-def test_a_wrong_password_is_logged(tmp_path, port, caplog):
+def test_a_wrong_password_is_an_outage_and_is_not_logged(tmp_path, port, caplog):
     passwords = tmp_path / "passwords"
     subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "all", "secret"], check=True, capture_output=True)
 
     with (
         brokers.running(tmp_path, port, f"password_file {passwords}", "allow_anonymous false"),
-        opened(tmp_path, port, "MqttUser=all", environment={"ALL_MQTT_PASSWORD": "wrong"}),
+        opened(tmp_path, port, "MqttUser=all", environment={"ALL_MQTT_PASSWORD": "forgotten"}) as publisher,
     ):
-        until(lambda: "refuses the connection" in caplog.text)
+        until(lambda: publisher.outage == "rejected")
 
-    assert "see MqttUser and MqttPasswordFile" in caplog.text
-    assert "wrong" not in caplog.text
+    assert "forgotten" not in caplog.text
 
 
 @pytest.mark.slow
@@ -285,7 +286,7 @@ def test_an_unknown_certificate_is_not_trusted(tmp_path, port, caplog):
         brokers.running(tmp_path, port, f"certfile {certificate}", f"keyfile {key}", "allow_anonymous true"),
         opened(tmp_path, port, "MqttTls=true") as publisher,
     ):
-        until(lambda: "cannot be reached" in caplog.text)
+        until(lambda: publisher.outage == "unreachable")
         connected = publisher.connected
     gc.collect()
 
