@@ -15,6 +15,7 @@ from Classes.inference import class_activation, classify_files, device_selection
 from Classes.networks import architectures, checkpoint_files, pretrained_weights, registry
 from Classes.training import cross_validation, train
 from tests.support import graphs, small_networks, smears
+from tests.support.errors import raises
 
 THIRD = pathlib.Path(__file__).parents[1] / "support" / "third"
 SMALL = ("ImageSize=75", "DepthMultiplier=0.1", "Precision=f32", "TrainingPrecision=f32", "Shards=2")
@@ -48,7 +49,7 @@ def test_an_unknown_network(tmp_path):
 
 @pytest.mark.parametrize("name", ["../Data", "os.path", ""])
 def test_a_name_that_is_none(tmp_path, name):
-    with pytest.raises(ConfigurationError, match=r"Network is .*; allowed: a text that matches"):
+    with raises(ConfigurationError, "invalid_value"):
         configuration(tmp_path, name)
 
 

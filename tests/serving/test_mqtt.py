@@ -19,6 +19,7 @@ from Classes.common import cli
 from Classes.common.errors import ConfigurationError
 from Classes.serving import mqtt
 from tests.support import brokers, graphs, servers, services, waiting
+from tests.support.errors import raises
 
 TOPIC = "Ward/3/ALL"
 
@@ -96,7 +97,7 @@ def test_a_password_file_readable_by_others_is_rejected(tmp_path):
 
 @pytest.mark.parametrize("topic", ["", "ALL/#", "ALL/+/x"])
 def test_topics_with_wildcards_are_rejected(tmp_path, topic):
-    with pytest.raises(ConfigurationError):
+    with raises(ConfigurationError, "invalid_value"):
         graphs.configuration(tmp_path, f"MqttTopic={topic}")
 
 

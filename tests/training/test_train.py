@@ -24,6 +24,7 @@ from Classes.inference import device_selection, model_card, openvino_devices
 from Classes.networks import checkpoint_files, registry
 from Classes.training import linear_probe, loop, mixed_precision, run_identity, streaming_metrics, train
 from tests.support import small_networks, smears, waiting
+from tests.support.errors import raises
 from tests.support.processes import held
 
 QUICK = ("Epochs=6", "LearningRate=0.01", "Shards=2", "BatchSize=5")
@@ -466,15 +467,9 @@ def test_two_trainers_on_one_folder(project):
     assert refused.value.code == "folder_in_use"
 
 
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("NumClasses=3", "NumClasses is 3, but the shards have the classes 0, 1"),
-        ("PositiveClass=leukemic", "PositiveClass is leukemic, but the shards have the classes 0, 1"),
-    ],
-)
-def test_shards_of_other_classes_are_rejected_before_anything_is_trained(project, setting, message):
-    with pytest.raises(ConfigurationError, match=message):
+@pytest.mark.parametrize("setting", ["NumClasses=3", "PositiveClass=leukemic"])
+def test_shards_of_other_classes_are_rejected_before_anything_is_trained(project, setting):
+    with raises(ConfigurationError, "class_mismatch"):
         train.train_and_freeze(project(setting))
     assert not project().path("ALLGraph").exists()
 
@@ -510,7 +505,7 @@ def test_the_last_layer_alone_needs_something_under_it(project):
 
 
 def test_no_shards(tmp_path):
-    with pytest.raises(DataError, match=r"python3 Data\.py"):
+    with raises(DataError, "no_shards"):
         train.train_and_freeze(small_networks.configuration(tmp_path))
 
 
