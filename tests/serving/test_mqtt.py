@@ -144,8 +144,8 @@ def test_an_outage_of_the_broker_loses_nothing(tmp_path, port):
 
 
 def times_logged(caplog):
-    """How often each warning was logged, whatever its values."""
-    return collections.Counter(record.msg for record in caplog.records if record.levelname == "WARNING")
+    """How often each warning was logged."""
+    return collections.Counter(record.getMessage() for record in caplog.records if record.levelname == "WARNING")
 
 
 @pytest.mark.slow
