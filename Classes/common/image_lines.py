@@ -81,7 +81,9 @@ def show_summary(
     result = ngettext("{count} image: {parts}.", "{count} images: {parts}.", summary.read + len(summary.failed))
     text = result.format(count=summary.read + len(summary.failed), parts=", ".join(parts))
     found = [(name, path) for name, path in files if path]
-    terminal.show_end(" ".join(filter(None, [text, extra])), found, next_command)
+    if extra:
+        terminal.say(extra, "bold")
+    terminal.show_end(text, found, next_command)
 
 
 def _show_names(summary: Summary) -> None:

@@ -6,7 +6,6 @@ import logging.handlers
 import numbers
 import sys
 from collections.abc import Iterable
-from typing import Any
 
 from Classes.common import file_system, output_targets, progress_bar, terminal, translation
 from Classes.common.config import Configuration
@@ -119,6 +118,8 @@ def start_log(configuration: Configuration, name: str) -> logging.Logger:
     return log
 
 
-def progress(iterable: Iterable | None = None, **options: Any) -> progress_bar.ProgressBar:
+def progress(
+    iterable: Iterable | None = None, *, total: int | None = None, desc: str = "", unit: str = ""
+) -> progress_bar.ProgressBar:
     """Return a progress bar with the time left, see ProgressBar; it is silent if the output is not a terminal."""
-    return progress_bar.ProgressBar(iterable, **options)
+    return progress_bar.ProgressBar(iterable, total=total, desc=desc, unit=unit)

@@ -133,10 +133,14 @@ def shorten(text: str, length: int) -> str:
     return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
 
 
-def format_duration(seconds: float) -> str:
-    """Return a duration for people: "0.42 s", "12.50 s", "6 min 28 s" or "2 h 5 min"."""
-    if seconds < 59.995:
-        return _("{seconds} s").format(seconds=format_number(seconds, ".2f"))
+def format_duration(seconds: float, digits: int = 2) -> str:
+    """Return a duration for people: "0.42 s", "12.50 s", "6 min 28 s" or "2 h 5 min".
+
+    Args:
+      digits: of seconds below a minute, after the decimal mark.
+    """
+    if round(seconds, digits) < 60:
+        return _("{seconds} s").format(seconds=format_number(seconds, f".{digits}f"))
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return _("{minutes} min {seconds} s").format(minutes=minutes, seconds=rest)

@@ -12,7 +12,7 @@ import numpy
 import tensorflow as tf
 
 from Classes import Helpers
-from Classes.common import atomic_files, interrupts, locks, provenance
+from Classes.common import atomic_files, interrupts, locks, logs, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import GraphError
 from Classes.common.translation import Message
@@ -154,7 +154,12 @@ def publish_model(
     log.info("Wrote %s and %s.", path, configuration.card)
     node = None if configuration["CompactGraph"] else ncs1_compile.unsupported_node(definition)
     if node:
-        log.warning("The graph cannot be compiled for the Movidius stick: TensorFlow 1.4 does not know %s.", node)
+        # Of no interest to most people; Trainer.py Compile says it again.
+        log.warning(
+            "The graph cannot be compiled for the Movidius stick: TensorFlow 1.4 does not know %s.",
+            node,
+            extra=logs.LOG_ONLY,
+        )
 
 
 def _fields_to_keep(path: pathlib.Path, values: dict[str, Any]) -> dict[str, Any]:

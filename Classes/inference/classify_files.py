@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from Classes import Helpers
-from Classes.common import image_lines, input_files, known_classes, logs, result_table, summary
+from Classes.common import image_lines, input_files, known_classes, logs, result_table, summary, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
 from Classes.common.translation import gettext as _
@@ -64,7 +64,12 @@ def classify_files(
             found = summary.summarize(rows, len(files), skipped, known.note)
             result_table.log_summary(rows, found, log)
             tables = [(_("Table"), csv_path), (_("JSON"), json_path)]
-            image_lines.show_summary(found, tables, "python3 Server.py --open")
+            validation = ""
+            if os.environ.get(terminal.STEP):
+                # The end of `sh Setup.sh Run`: also what Validation.py found.
+                tables.append((_("Report"), configuration.path("ReportDir") / "Report.html"))
+                validation = _describe_validation(card)
+            image_lines.show_summary(found, tables, "python3 Server.py --open", validation)
     return 1 if any(row["error"] for row in rows) else 0
 
 
@@ -108,6 +113,19 @@ def _classify_file(
     }
     result_table.log_warnings(row, log)
     return row
+
+
+def _describe_validation(card: ModelCard) -> str:
+    """Return in one sentence what Validation.py measured, or "" if it has not."""
+    if not card.metrics:
+        return ""
+    counts = card.metrics["counts"]
+    return _("Validation: {right} of {images} images right, {missed} of {positive} ALL missed.").format(
+        right=counts["true_positives"] + counts["true_negatives"],
+        images=card.metrics["images"],
+        missed=counts["false_negatives"],
+        positive=counts["true_positives"] + counts["false_negatives"],
+    )
 
 
 def _model_fields(card: ModelCard) -> dict:

@@ -13,7 +13,8 @@ import sys
 import requests
 
 from Classes import Helpers
-from Classes.common import atomic_files, cli, locks
+from Classes.common import atomic_files, cli, locks, terminal
+from Classes.common.translation import gettext as _
 
 WEIGHTS_FOLDER = "Model/Pretrained"
 
@@ -51,7 +52,8 @@ def download_weights(folder: pathlib.Path) -> int:
     # requests raises its own subclasses of OSError; atomic_files and _download raise OSError and ValueError.
     except (OSError, ValueError) as error:
         damaged = f" Remove {path}, it is damaged." if path.exists() else ""
-        print(f"The pretrained weights could not be downloaded ({_reason(error)}); continuing without them.{damaged}")
+        text = f"The pretrained weights could not be downloaded ({_reason(error)}); continuing without them.{damaged}"
+        terminal.print_lines([text])
         return 1
     print(f"Downloaded the pretrained weights: {path}")
     return 0
@@ -70,7 +72,7 @@ def _download(path: pathlib.Path) -> None:
     with requests.get(WEIGHTS_URL, stream=True, timeout=TIMEOUT) as response:
         response.raise_for_status()
         size = int(response.headers.get("Content-Length", 0))
-        with open(path, "wb") as file, Helpers.progress(total=size, unit="B", unit_scale=True, desc="Weights") as bar:
+        with open(path, "wb") as file, Helpers.progress(total=size or None, unit="B", desc=_("Weights")) as bar:
             for block in response.iter_content(BLOCK_BYTES):
                 file.write(block)
                 bar.update(len(block))

@@ -63,7 +63,7 @@ class EpochTable:
         done = step - self._first
         left = (time.perf_counter() - self._began) / done * (self._epochs * self._steps - step) if done else 0
         row = f"{epoch:>3}/{self._epochs:<3}" + "".join(f" {number:>{COLUMN}}" for number in numbers)
-        terminal.say_fitted((f"{row}  {terminal.format_duration(left)}", ""))
+        terminal.say_fitted((f"{row}  {terminal.format_duration(left, digits=0)}", ""))
 
     def close(self) -> None:
         """Remove the bar."""
