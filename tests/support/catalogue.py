@@ -95,14 +95,14 @@ def _messages(path: pathlib.Path, method: str) -> Iterator[tuple]:
         extractor = _extract_shell if method == SHELL else method
         for found in extract.extract(extractor, file, KEYWORDS[method], COMMENTS, options, strip_comment_tags=True):
             # Such as "%s: %s", which has no words.
-            if any(re.search(r"[A-Za-z]{2}", re.sub(PERCENT, "", text)) for text in forms(found[1])):
+            if not all(re.fullmatch(r"\W*", re.sub(PERCENT, "", text)) and "%" in text for text in forms(found[1])):
                 yield found
 
 
 def _extract_shell(file: BinaryIO, keywords: Collection[str], *_: object, **__: object) -> Iterator[tuple]:
     """Extract the first argument of some functions of a shell script, as Babel's own extractors do."""
     for number, line in enumerate(file, 1):
-        for function, text in re.findall(r'\b(\w+) "([^"]*)"', line.decode()):
+        for function, text in re.findall(r'\b(\w+) "([^"$]*)"', line.decode()):
             if function in keywords:
                 yield number, function, text, []
 
