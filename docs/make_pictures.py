@@ -9,6 +9,7 @@ Writes PNG files to docs/images. Needs chromium, chromedriver and Required/requi
 import contextlib
 import html
 import io
+import itertools
 import os
 import pathlib
 import shutil
@@ -27,7 +28,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.support import browser
+from tests.support import browser, terminals
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 IMAGES = PROJECT / "docs" / "images"
@@ -40,7 +41,11 @@ DEMO_SETTINGS = (
 )  # fmt: skip
 TERMINAL_PAGE = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: #1d2230; color: #dde3ee; font: 13px/1.5 "DejaVu Sans Mono", monospace }}
-pre {{ margin: 0; padding: 16px; font: inherit; white-space: pre-wrap }}</style><pre>{}</pre>"""
+pre {{ margin: 0; padding: 16px; font: inherit }}</style><pre>{}</pre>"""
+# The names of pyte; it calls yellow brown.
+TERMINAL_COLORS = {
+    "red": "#ff7b72", "green": "#6bd68a", "brown": "#e8c268", "cyan": "#67c9e0", "magenta": "#d69be8",
+}  # fmt: skip
 
 
 def run_script(folder: pathlib.Path, *arguments: str) -> str:
@@ -146,14 +151,30 @@ def take_file(driver: Chrome, folder: pathlib.Path, filename: str, name: str, he
     save(driver, name)
 
 
-def take_terminal(driver: Chrome, text: str, temporary: pathlib.Path) -> None:
-    """Output of a script as it looks in a terminal."""
+def take_terminal(driver: Chrome, folder: pathlib.Path, temporary: pathlib.Path) -> None:
+    """Classifier.py in a terminal of 80 columns."""
+    command = [sys.executable, "Classifier.py", "--set", f"NetworkPath={folder}"]
+    recording = terminals.record(command, cwd=PROJECT)
+    lines = ["$ python3 Classifier.py", *terminal_lines(recording.screen)]
     path = temporary / "terminal.html"
-    path.write_text(TERMINAL_PAGE.format(html.escape(text)), encoding="utf-8")
-    set_screen(driver, (860, 100))
+    path.write_text(TERMINAL_PAGE.format("\n".join(lines).replace(f"{folder}/", "")), encoding="utf-8")
+    set_screen(driver, (700, 100))
     driver.get(path.as_uri())
-    set_screen(driver, (860, int(page_height(driver))))
+    set_screen(driver, (700, int(page_height(driver))))
     save(driver, "terminal")
+
+
+def terminal_lines(screen: terminals.Screen) -> Iterator[str]:
+    """Yield the lines of a terminal as HTML."""
+    for row in range(len(screen.text())):
+        line = ""
+        for style, cells in itertools.groupby(
+            (screen.buffer[row][column] for column in range(screen.columns)), lambda cell: (cell.fg, cell.bold)
+        ):
+            text = html.escape("".join(cell.data for cell in cells))
+            color = TERMINAL_COLORS.get(style[0], "inherit")
+            line += f'<span style="color: {color}; font-weight: {"bold" if style[1] else "normal"}">{text}</span>'
+        yield line
 
 
 def take_tensorboard(driver: Chrome, folder: pathlib.Path) -> None:
@@ -180,14 +201,12 @@ def main(arguments: list[str]) -> int:
         audited = temporary / "audited"
         plant_duplicates(folder, audited)
         run_script(audited, "Data.py", "Check")
-        results = run_script(folder, "Classifier.py")
         with browser.opened(temporary) as driver:
             set_screen(driver, DESKTOP)
             take_web_page(driver, folder, example_images(folder, temporary))
             take_file(driver, folder, "Report.html", "report", 1000)
             take_file(driver, audited, "Data.html", "audit", 950)
-            lines = ("$ python3 Classifier.py", "…", *results.splitlines()[-10:])
-            take_terminal(driver, "\n".join(lines), temporary)
+            take_terminal(driver, folder, temporary)
             take_tensorboard(driver, folder)
     return 0
 

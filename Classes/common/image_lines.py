@@ -42,22 +42,31 @@ class ImageLines:
           name: of the file.
           fields: "outcome" and "confidence", or "error"; "correct" is None if the true class is not known.
         """
-        self._bar.update()
-        self._shown += 1
-        if not terminal.is_active():
-            return
-        total = str(len(self._names))
-        room = min(MAX_NAME_LENGTH, max(map(len, self._names), default=0), max(8, terminal.width() // 2))
-        shown = errors.escape_control_chars(terminal.shorten(pathlib.PurePath(name).name, room)).ljust(room)
-        start = f"[{self._shown:>{len(total)}}/{total}] {shown}  "
         if fields.get("error"):
-            terminal.say_fitted((start, ""), (_("Not readable"), "magenta"))
+            self.show_error(name)
             return
         texts = [outcome.outcome_text(each) for each in outcome.OUTCOMES]
         text = outcome.outcome_text(fields["outcome"]).ljust(max(map(len, texts)))
-        percent = _("{percent} %").format(percent=format_number(100 * fields["confidence"], "5.1f"))
         wrong = _("wrong") if fields.get("correct") is False else ""
-        terminal.say_fitted((start, ""), (text, STYLES[fields["outcome"]]), (f"  {percent}  ", ""), (wrong, "bold red"))
+        self.show_text(name, text, STYLES[fields["outcome"]], fields["confidence"], wrong)
+
+    def show_error(self, name: str) -> None:
+        """Show that the next image cannot be read."""
+        self._show(name, (_("Not readable"), "magenta"))
+
+    def show_text(self, name: str, text: str, style: str, confidence: float, note: str = "") -> None:
+        """Show the next image with a text and a confidence."""
+        percent = _("{percent} %").format(percent=format_number(100 * confidence, "5.1f"))
+        self._show(name, (text, style), (f"  {percent}  ", ""), (note, "bold red"))
+
+    def _show(self, name: str, *parts: tuple[str, str]) -> None:
+        self._bar.update()
+        self._shown += 1
+        if terminal.is_active():
+            total = str(len(self._names))
+            room = min(MAX_NAME_LENGTH, max(map(len, self._names), default=0), max(8, terminal.width() // 2))
+            shown = errors.escape_control_chars(terminal.shorten(pathlib.PurePath(name).name, room)).ljust(room)
+            terminal.say_fitted((f"[{self._shown:>{len(total)}}/{total}] {shown}  ", ""), *parts)
 
 
 def show_summary(

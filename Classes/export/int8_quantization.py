@@ -13,9 +13,10 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import locks, provenance, translation
+from Classes.common import locks, provenance, terminal, translation
 from Classes.common.errors import ALLError, DataError, GraphError
 from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
 from Classes.dataset import tfrecords
 from Classes.evaluation import evaluate, int8_acceptance
 from Classes.Helpers import Configuration
@@ -55,6 +56,11 @@ def quantize_model(configuration: Configuration) -> int:
             int8_files.recover_int8(model_card.load_model_card(configuration.card))
     log.info("Wrote %s and %s, which Precision AUTO and int8 use from now on.", *int8_files.int8_paths(card))
     log.info("Next: python3 Validation.py, which evaluates the int8 model")
+    terminal.show_end(
+        _("The int8 model is accepted. It is used from now on."),
+        [(_("Model"), path) for path in int8_files.int8_paths(card)],
+        "python3 Validation.py",
+    )
     return 0
 
 
@@ -168,12 +174,14 @@ def quantized_candidates(
     """
     nncf = _import_nncf()
     log.info("Quantizing with %d training images.", len(images))
+    terminal.say(_("Quantizing with {count} training images.").format(count=len(images)))
     dataset = nncf.Dataset(images, lambda image: card.input_spec.normalize(image[None]))
     core = openvino_devices.new_core()
     graph = openvino_backend.read_model(core, card.graph_path)
     model = nncf.quantize(graph, dataset, subset_size=len(images))
     yield model, float_layers(model)
     log.info("Looking for the layers to keep in float. This takes some minutes.")
+    terminal.say(_("Looking for the layers to keep in float. This takes some minutes."))
     records = ranking_records(configuration)
     labels, before = backend_outputs(configuration, card, "f32", records)
 

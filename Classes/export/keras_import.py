@@ -10,10 +10,11 @@ from typing import Any
 import numpy
 import tf_keras
 
-from Classes.common import provenance
+from Classes.common import provenance, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import CheckpointError, ConfigurationError, GraphError, escape_control_chars
 from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
 from Classes.dataset import synthetic_smears
 from Classes.evaluation import operating_point
 from Classes.export import freeze_graph
@@ -78,6 +79,11 @@ def import_keras_weights(configuration: Configuration, source: str | pathlib.Pat
     log.info("The outputs are the classes %s; class %s is ALL.", ", ".join(names), configuration["PositiveClass"])
     log.warning("The training data of these weights is unknown. Evaluate them on your own images.")
     log.info("Next: python3 Validation.py, or python3 Classifier.py")
+    terminal.show_end(
+        _("Imported the weights; class {name} is ALL.").format(name=configuration["PositiveClass"]),
+        [(_("Model"), configuration.path("ALLGraph")), (_("Model card"), configuration.card)],
+        "python3 Validation.py",
+    )
     return 0
 
 

@@ -9,10 +9,11 @@ import numpy
 import openvino
 import tensorflow as tf
 
-from Classes.common import atomic_files, file_system, interrupts, locks, temp_files
+from Classes.common import atomic_files, file_system, interrupts, locks, temp_files, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import GraphError, tf_error_reason
 from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
 from Classes.inference import model_card, openvino_backend, openvino_devices
 
 # Names of the model, its input and its outputs on a server.
@@ -55,6 +56,9 @@ def export_model_repository(configuration: Configuration) -> int:
     spec = card.input_spec
     values = (spec.size, spec.size, spec.channels, spec.mean, spec.scale)
     log.info("Its input is float32 [N, %d, %d, 3], %s, (pixel - %g) / %g.", *values)
+    terminal.show_end(
+        _("Exported version {version} of the model.").format(version=version.name), [(_("Folder"), version)]
+    )
     return 0
 
 

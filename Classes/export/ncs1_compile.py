@@ -17,10 +17,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from Classes.common import atomic_files, locks, provenance
+from Classes.common import atomic_files, locks, provenance, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, GraphError, system_reason
 from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
 from Classes.inference import model_card
 from Classes.inference.ncs1 import graph_file
 
@@ -106,6 +107,9 @@ def compile_for_ncs1(configuration: Configuration) -> int:
             _record_in_card(newest, path, content, header)
     log.info("Wrote %s: %d stages, %d outputs, %d bytes.", path, header.stages, header.outputs, len(content))
     log.info("Next: python3 Classifier.py --device NCS1, on a machine with the stick")
+    terminal.show_end(
+        _("Compiled the model for the Movidius stick."), [(_("Graph"), path)], "python3 Classifier.py --device NCS1"
+    )
     return 0
 
 

@@ -8,6 +8,7 @@ import time
 import numpy
 
 from Classes import Movidius
+from Classes.common import terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError, EngineError, GraphError
 from Classes.inference.backend import InferenceBackend
@@ -57,7 +58,7 @@ def list_devices(configuration: Configuration) -> int:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)]
-        print("  ".join(cells).rstrip())
+        terminal.print_lines(["  ".join(cells).rstrip()])
     return 0
 
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy
 
 from Classes import Helpers
-from Classes.common import input_files, result_table
+from Classes.common import image_lines, input_files, logs, result_table, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, ImageError
-from Classes.common.translation import Message
+from Classes.common.translation import Message, ngettext
 from Classes.imaging import content_check, decode
 from Classes.inference import device_selection, image_review, prediction
 from Classes.inference.backend import InferenceBackend
@@ -75,9 +75,16 @@ def type_files(
         log.info(Helpers.DISCLAIMER)
         for limit in (card.cell_types or {})["limits"][:2]:
             log.info(limit)
+            terminal.say(limit)
         try:
-            for path in files:
-                rows.append(_type_file(configuration, card, backend, path))
+            with image_lines.ImageLines(map(str, files)) as lines:
+                for path in files:
+                    row = _type_file(configuration, card, backend, path)
+                    rows.append(row)
+                    if row["error"]:
+                        lines.show_error(path.name)
+                    else:
+                        lines.show_text(path.name, row["name"], "yellow" if row["low"] else "", row["confidence"])
         finally:
             # Keep what is done, also after Ctrl-C.
             model = {"graph_sha256": card.graph_sha256, "cell_types": card.cell_types}
@@ -98,7 +105,7 @@ def _type_file(
         image = card.input_spec.decode_and_resize(path, decode.decode_limits(configuration))
         content_check.require_content(image, name)
     except ImageError as error:
-        log.error("%s", error)
+        log.error("%s", error, extra=logs.LOG_ONLY)
         return {**row, "error": str(error)}
     start = time.perf_counter()
     [probabilities], source = backend.classify_with_source(image[None])
@@ -140,7 +147,8 @@ def _describe(card: ModelCard, probabilities: numpy.ndarray, threshold: float) -
 def _log_counts(card: ModelCard, rows: Sequence[result_table.Row]) -> None:
     typed = [row for row in rows if not row["error"]]
     counts = collections.Counter(row["group"] for row in typed)
-    log.info("%d images: %s", len(typed), ", ".join(f"{count} {group}" for group, count in counts.most_common()))
+    groups = ", ".join(f"{count} {group}" for group, count in counts.most_common())
+    log.info("%d images: %s", len(typed), groups)
     low, unlike = sum(bool(row["low"]) for row in typed), sum(bool(row["remark"]) for row in typed)
     if low:
         log.warning("%d images have a low confidence; a person should look at them", low)
@@ -149,3 +157,5 @@ def _log_counts(card: ModelCard, rows: Sequence[result_table.Row]) -> None:
     failed = len(rows) - len(typed)
     if failed:
         log.error("%d images have no result; they are named above", failed)
+    text = ngettext("{count} image: {parts}.", "{count} images: {parts}.", len(typed))
+    terminal.show_end(text.format(count=len(typed), parts=groups or "-"), next_command="python3 Classifier.py FOLDER")

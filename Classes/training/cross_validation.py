@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import json_files, locks, logs, provenance, statistics
+from Classes.common import json_files, locks, logs, provenance, statistics, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
 from Classes.common.translation import Message
@@ -57,10 +57,15 @@ def cross_validate(configuration: Configuration, count: int) -> int:
             predictions.append((rows, _train_fold(configuration, features, labels, others, rows)))
             log.info("Fold %d of %d: %d source images evaluated.", number, count, len(rows))
         summary = _summarize(configuration, manifest, items, predictions)
-        print("", *format_table(summary), "", sep="\n")
+        terminal.print_lines(["", *format_table(summary), ""])
         json_files.write_json(folder / "folds.json", json_files.with_checksum(summary))
     log.info("Wrote %s", folder / "folds.json")
     log.info("Next: python3 Validation.py, which adds the folds to the report")
+    terminal.show_end(
+        _("Cross-validated the last layer with {count} folds.").format(count=count),
+        [(_("Folds"), folder / "folds.json")],
+        "python3 Validation.py",
+    )
     return 0
 
 
