@@ -17,10 +17,10 @@ EXAMPLES_FOLDER = PROJECT / "Model" / "Demo" / "Images"
 # Folder of the addresses of the practice images; relative, so that it also works under a path prefix of a proxy.
 EXAMPLES = "examples"
 
-_PAGES = {"index.html": "/", "docs.html": "/docs"}
+_PAGES = {"index.html": "/", "docs.html": "/docs", "history.html": "/history"}
 
 # Endpoints of the pages that other sites may link to.
-PAGE_ENDPOINTS = ("pages.index_html", "pages.docs_html")
+PAGE_ENDPOINTS = ("pages.index_html", "pages.docs_html", "pages.history_html")
 
 # A choice in the page's language menu, and where it is kept.
 LANGUAGE = "language"
@@ -49,9 +49,10 @@ def example_images() -> list[pathlib.Path]:
 
 
 def _send_page(path: pathlib.Path) -> flask.Response:
+    service = flask.current_app.extensions["prediction_service"]
     chosen = flask.request.args.get(LANGUAGE, "")
     language = _language(chosen)
-    response = flask.make_response(render_page(path, language))
+    response = flask.make_response(render_page(path, language, service.history is not None))
     response.headers["Content-Language"] = language
     response.headers["Cache-Control"] = "no-cache"
     response.vary.update(["Accept-Language", "Cookie"])
@@ -72,11 +73,15 @@ def _language(chosen: str) -> str:
 
 
 @functools.cache
-def render_page(path: pathlib.Path, language: str) -> str:
-    """Return a page of static/ in a language."""
+def render_page(path: pathlib.Path, language: str, history: bool = False) -> str:
+    """Return a page of static/ in a language; `history`: with a link to the history."""
     with translation.use_language(language):
         return html.render_file(
-            path, language=language, languages=translation.language_names(), messages=_page_messages(language)
+            path,
+            language=language,
+            languages=translation.language_names(),
+            messages=_page_messages(language),
+            history=history,
         )
 
 

@@ -27,7 +27,7 @@ def server(driver, tmp_path_factory):
     """Server.py with its device; depends on `driver`, so that it is not started without a browser."""
     known = [color_stats.color_features(graphs.red(value, size=graphs.SIZE)) for value in (64, 65, 191, 192)]
     model = {"content": graphs.pooled(), "size": graphs.SIZE, "colours": color_stats.fit_reference(known)}
-    settings = ("RateLimitPerMinute=0", "SiteName=Ward 7")
+    settings = ("RateLimitPerMinute=0", "SiteName=Ward 7", "HistoryDays=7")
     with servers.running(tmp_path_factory.mktemp("server"), *settings, real=True, model=model) as found:
         yield found
 

@@ -53,6 +53,24 @@ def test_every_operation_is_described(document):
             assert "200" in operation["responses"]
 
 
+def test_sample_answers_match_their_schemas(document):
+    contents = [
+        content
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for response in operation["responses"].values()
+        for content in response["content"].values()
+    ]
+    samples = [content for content in contents if "example" in content]
+
+    without = {content["schema"].get("$ref", "").split("/")[-1] for content in contents if "example" not in content}
+    # The model card and this document depend on the model; metrics are plain text.
+    assert without == {"Model", "Document", ""}
+    for content in samples:
+        schema = {**content["schema"], "components": document["components"]}
+        jsonschema.Draft202012Validator(schema).validate(content["example"])
+
+
 def test_schemas_are_valid_and_references_resolve(document):
     for schema in document["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)

@@ -31,7 +31,7 @@ def language_of(response):
     return re.search(r'<html lang="(\w+)">', response.get_data(as_text=True))[1]
 
 
-@pytest.mark.parametrize("path", ["/", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/history"])
 def test_a_page_is_in_the_language_of_the_browser(client, path):
     english, spanish = client.get(path), client.get(path, headers=SPANISH)
 

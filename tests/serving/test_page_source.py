@@ -10,7 +10,7 @@ from Classes.common import outcome
 from Classes.serving import page_routes
 from tests.support import services
 
-PAGES = ("index.html", "docs.html")
+PAGES = ("index.html", "docs.html", "history.html")
 
 
 class Elements(html.parser.HTMLParser):

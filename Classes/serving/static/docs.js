@@ -1,17 +1,12 @@
 // Renders openapi.json: endpoints with requests and responses, error codes, and the fields of the responses.
 
+import { byId, element } from "./dom.js";
+import { loadInfo, server } from "./server.js";
 import { t, tn } from "./translation.js";
+import { scrolling, tryOut } from "./try.js";
 
 const SCHEMA = "#/components/schemas/";
 const KEY = t("X-API-Key or Authorization: Bearer, if the server has a key");
-
-const byId = (id) => document.getElementById(id);
-
-function element(name, content = "", fields = {}) {
-  const made = Object.assign(document.createElement(name), fields);
-  made.append(...[content].flat());
-  return made;
-}
 
 const code = (text) => element("code", text);
 
@@ -19,7 +14,7 @@ const code = (text) => element("code", text);
 const prose = (text) => text.split("`").map((part, index) => (index % 2 ? code(part) : part));
 
 // In its own frame, so that a narrow screen scrolls the table rather than the page.
-function table(caption, header, rows) {
+function table(caption, header, rows, name = caption) {
   const heads = header.map((text) => element("th", text, { scope: "col" }));
   const lines = rows.map(([first, ...others]) =>
     element("tr", [element("th", first, { scope: "row" }), ...others.map((content) => element("td", content))]),
@@ -31,7 +26,7 @@ function table(caption, header, rows) {
   ]);
   const frame = element("div", made, { className: "scroll", tabIndex: 0 });
   frame.setAttribute("role", "region");
-  frame.setAttribute("aria-label", caption);
+  frame.setAttribute("aria-label", name);
   return frame;
 }
 
@@ -89,10 +84,27 @@ function operation(address, method, described) {
     inputs.push([code(type), "body", form.length ? form : typeOf(schema), meaning]);
   }
   if (described.security) inputs.push([code("key"), "header", "string", KEY]);
-  if (inputs.length) parts.push(table(t("Request"), [t("Name"), t("In"), t("Type"), t("Description")], inputs));
-  parts.push(table(t("Responses"), [t("Status"), t("Content"), t("Description")], responses(described)));
-  parts.push(element("pre", command(address, method, described)));
-  return element("section", parts, { className: "operation" });
+  if (inputs.length) parts.push(table(t("Request"), [t("Name"), t("In"), t("Type"), t("Description")], inputs, `${t("Request")} ${address}`));
+  parts.push(table(t("Responses"), [t("Status"), t("Content"), t("Description")], responses(described), `${t("Responses")} ${address}`));
+  parts.push(scrolling(command(address, method, described)));
+  const sample = Object.values(described.responses["200"].content)[0].example;
+  if (sample) {
+    const shown = scrolling(JSON.stringify(sample, null, 2));
+    parts.push(element("details", [element("summary", t("Sample answer")), shown]));
+  }
+  parts.push(tryOut(address, method, described));
+  return element("section", parts, { className: "operation", id: sectionId(address, method) });
+}
+
+const sectionId = (address, method) => `${method}-${address.slice(1).replaceAll(/[^A-Za-z0-9]/g, "-")}`;
+
+function contents(operations) {
+  const links = operations.map(([address, method]) =>
+    element("li", element("a", `${method.toUpperCase()} ${address}`, { href: `#${sectionId(address, method)}` })),
+  );
+  const made = element("nav", element("ul", links));
+  made.setAttribute("aria-label", t("Endpoints"));
+  return made;
 }
 
 function responses(described) {
@@ -125,14 +137,18 @@ function schemaSection(name, schema) {
 }
 
 async function show() {
+  await loadInfo().catch(() => {});
+  byId("key-field").addEventListener("submit", (event) => event.preventDefault());
+  byId("key-field").hidden = !server.info?.key_required;
   const response = await fetch("openapi.json");
   if (!response.ok) throw new Error(`HTTP ${response.status}`);
   const { paths, components, "x-error-codes": codes } = await response.json();
-  const sections = Object.entries(paths).flatMap(([address, methods]) =>
-    Object.entries(methods).map(([method, described]) => operation(address, method, described)),
+  const operations = Object.entries(paths).flatMap(([address, methods]) =>
+    Object.entries(methods).map(([method, described]) => [address, method, described]),
   );
+  const sections = operations.map((each) => operation(...each));
   const schemas = Object.entries(components.schemas).map(([name, schema]) => schemaSection(name, schema));
-  byId("operations").replaceChildren(...sections, errorCodes(codes), ...schemas);
+  byId("operations").replaceChildren(contents(operations), ...sections, errorCodes(codes), ...schemas);
   byId("status").textContent = tn("{n} endpoint.", "{n} endpoints.", sections.length);
   // The section in the URL did not exist yet when the browser looked for it.
   document.getElementById(location.hash.slice(1))?.scrollIntoView();

@@ -1,0 +1,104 @@
+"""Sample answers of the API for the OpenAPI document, one per schema of response_schemas.SCHEMAS with fields."""
+
+from typing import Any
+
+from Classes import Helpers
+
+_IMAGE_SHA256 = "4f6f2f9c6b1d0c4c53a1f0d2c9be41d3b5a2e7c80f6a95d14e3b7c2a90d8f165"
+_PROVENANCE: dict[str, Any] = {
+    "engine": "OpenVINO CPU",
+    "precision": "f32",
+    "model": "9b1c7f2e5a804d63c1f7b2a9e6d05834f7c9a1b3d5e8f0246813579bdf02468a",
+    "synthetic": False,
+    "request_id": "5f0c1c5a0d6f4f3b8f8f7f6a3f3d2b1c",
+    "notice": Helpers.DISCLAIMER,
+}
+_PREDICTION = {
+    "verdict": "ALL detected",
+    "detected": True,
+    "class": "1",
+    "low_confidence": False,
+    "uncertain": False,
+    "probabilities": {"0": 0.0271, "1": 0.9729},
+    "seconds": 0.0346,
+    "remark": None,
+    "outcome": "positive",
+    "reasons": [],
+    "sha256": _IMAGE_SHA256,
+    "image": {"format": "jpg", "width": 360, "height": 363},
+}
+_MESSAGE = {"confidence": 0.9729, "message": "ALL detected with a confidence of 0.9729 in 0.0346"}
+_HEAT_MAP = {
+    "heat_map": "data:image/png;base64,iVBORw0KGgo…",
+    "heat_map_engine": "OpenVINO CPU",
+    "heat_map_precision": "f32",
+}
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "Inference": {
+        "Response": "OK",
+        "Classification": "ALL detected",
+        "aClassification": "1",
+        "Confidence": "0.9729",
+        "Message": _MESSAGE["message"],
+        **_PREDICTION,
+        **_PROVENANCE,
+    },
+    "Classified": {**_PREDICTION, **_MESSAGE, **_PROVENANCE},
+    "HeatMap": {**_HEAT_MAP, **_PROVENANCE},
+    "Batch": {
+        "results": [
+            {"index": 0, "name": "cell.jpg", **_PREDICTION, **_MESSAGE},
+            {"index": 1, "name": "notes.txt", "error": {"code": "not_an_image", "message": "notes.txt: a text file."}},
+        ],
+        "failed": 1,
+        **_PROVENANCE,
+    },
+    "Info": {
+        "software": "ALL detection",
+        "version": "2.0.0",
+        "site_name": "Hematology, ward 7",
+        "network": "InceptionV3",
+        "model": _PROVENANCE["model"][:12],
+        "classes": ["0", "1"],
+        "positive_class": "1",
+        "synthetic": False,
+        "key_required": True,
+        "input_crop": 1.0,
+        "formats": ["JPEG", "PNG", "TIFF"],
+        "limits": {
+            "body_bytes": 16777216,
+            "batch_images": 32,
+            "image_pixels": 40000000,
+            "image_side": 20000,
+            "images_per_minute": 6000,
+        },
+        "notice": Helpers.DISCLAIMER,
+    },
+    "History": {
+        "results": [
+            {
+                "id": 812,
+                "time": "2026-11-26T18:03:11.482+00:00",
+                "sha256": _IMAGE_SHA256,
+                "outcome": "positive",
+                "reasons": [],
+                "verdict": "ALL detected",
+                "class": "1",
+                "confidence": 0.9729,
+                "key": "ward-7",
+                "model": _PROVENANCE["model"],
+                "request_id": _PROVENANCE["request_id"],
+            }
+        ],
+        "days": 90,
+        **_PROVENANCE,
+    },
+    "Examples": {"examples": [{"name": "practice_1.jpg", "url": "examples/practice_1.jpg"}]},
+    "Health": {"status": "ok"},
+    "Error": {
+        "code": "damaged_image",
+        "message": "The image file is damaged: it ends after 2048 of 48210 bytes. Send it again.",
+        "request_id": _PROVENANCE["request_id"],
+    },
+}
