@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from Classes.common import provenance
 from Classes.common.number_format import format_number
 from Classes.common.translation import gettext as _
+from Classes.common.translation import localize
 
 if TYPE_CHECKING:
     import rich.console
@@ -117,10 +118,10 @@ def show_rows(text: str, rows: Sequence[tuple[str, str]], style: str = "bold") -
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print lines; on a terminal wrapped at words."""
+    """Print lines; on a terminal wrapped at words, and those that are a Message in the reader's language."""
     for line in lines:
         if is_active():
-            say(line)
+            say(localize(line))
         else:
             print(line)
 

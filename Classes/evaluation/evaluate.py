@@ -19,6 +19,7 @@ from Classes.dataset import tfrecords
 from Classes.evaluation import (
     classification_metrics,
     html_report,
+    operating_point,
     plots,
     tensorboard_events,
     validation_metrics,
@@ -224,7 +225,7 @@ def _format_calibration(card: model_card.ModelCard, metrics: dict[str, Any]) -> 
             "In-sample, optimistic (the deployed operating point was chosen on these images): "
             f"{values}, calibration error {same['certainty']['after']['ece']:.4f}, uncertain {_format_uncertain(same)}"
         )
-    return [*lines, *(warning["text"] for warning in (card.calibration or {}).get("warnings", ()))]
+    return [*lines, *map(operating_point.warning_message, (card.calibration or {}).get("warnings", ()))]
 
 
 def _format_uncertain(metrics: dict[str, Any]) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy
 
-from Classes.common import statistics
+from Classes.common import statistics, translation
 from Classes.common.config import Configuration
+from Classes.common.translation import Message
 from Classes.dataset import tfrecords
 from Classes.evaluation import calibration, classification_metrics, threshold_selection
 from Classes.inference import prediction
@@ -22,6 +23,29 @@ MIN_PER_CLASS = 10
 # Folds of the validation images for cross-fitting.
 N_FOLDS = 5
 
+
+# {code: text} of `selection_warnings`.
+WARNINGS = {
+    "sensitivity_not_reached": translation.mark(
+        "TargetSensitivity={target:g} cannot be reached with MinimumSpecificity={specificity:g}: the sensitivity is "
+        "{sensitivity:.3f} at a threshold of {threshold:.3f}, with a lower limit of {limit:.3f}. Check the labels of "
+        "the missed ALL images, or change one of the two keys."
+    ),
+    "too_few_positives": translation.mark(
+        "{images} ALL images of {groups} source images or patients are too few to prove a sensitivity of {target:g}: "
+        "it is {sensitivity:.3f} at a threshold of {threshold:.3f}, with a lower limit of {limit:.3f}. Add validation "
+        "images of ALL."
+    ),
+    "specificity_below_minimum": translation.mark(
+        "The specificity is {specificity:.3f} at a threshold of {threshold:.3f}, below MinimumSpecificity={minimum:g}. "
+        "Check the labels, or train longer or on more images."
+    ),
+    "band_narrowed": translation.mark(
+        "UncertainErrorRate={share:g} would make {before:.0%} of the predictions uncertain, so the band was narrowed "
+        "to {after:.0%} (UncertainLimit={limit:g}). Outside of the band, {wrong_positive:.1%} of the ALL images and "
+        "{wrong_negative:.1%} of the other images are wrong."
+    ),
+}
 
 log = logging.getLogger("Trainer")
 
@@ -207,7 +231,7 @@ def fit_operating_point(
 
 def selection_warnings(
     point: OperatingPoint, scores: numpy.ndarray, truths: numpy.ndarray, rules: SelectionRules, groups: Any = None
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     """Return which rules an operating point does not satisfy.
 
     Args:
@@ -217,65 +241,71 @@ def selection_warnings(
       rules: constraints.
       groups: [N] names of source images or patients; None: each image is its own group.
     Returns:
-      list of {"code", "text"}; the codes are sensitivity_not_reached, too_few_positives, specificity_below_minimum and
-      band_narrowed.
+      list of {"code", "text", "values"}: a key of WARNINGS, its text, and the values in the text.
     """
     detected = prediction.apply_threshold(scores, point.threshold)
     groups = statistics.group_numbers(groups, len(scores))[truths]
-    texts = {
+    found = {
         **_sensitivity_warning(point, detected[truths], groups, rules),
         **_specificity_warning(point, 1 - detected[~truths].mean(), rules),
         **_band_warning(point, scores, truths, rules),
     }
-    return [{"code": code, "text": text} for code, text in texts.items()]
+    return [
+        {"code": code, "text": str(Message(WARNINGS[code], **values)), "values": values}
+        for code, values in found.items()
+    ]
+
+
+def warning_message(entry: dict[str, Any]) -> str:
+    """Return the text of an entry of `selection_warnings`, as a Message if it has values.
+
+    Model cards of earlier versions have the text only.
+    """
+    template = WARNINGS.get(entry["code"])
+    return Message(template, **entry["values"]) if template and "values" in entry else entry["text"]
 
 
 def _sensitivity_warning(
     point: OperatingPoint, detected: numpy.ndarray, groups: numpy.ndarray, rules: SelectionRules
-) -> dict[str, str]:
+) -> dict[str, dict[str, float]]:
     sensitivity, limit = detected.mean(), threshold_selection.lower_confidence_limit(detected, groups, rules.confidence)
-    measured = f"{sensitivity:.3f} at a threshold of {point.threshold:.3f}, with a lower limit of {limit:.3f}"
+    values = {"target": rules.target, "sensitivity": float(sensitivity), "limit": float(limit)}
+    values["threshold"] = point.threshold
     if sensitivity < rules.target - threshold_selection.ROUNDING or (
         threshold_selection.can_prove_sensitivity(groups, rules.target, rules.confidence) and limit < rules.target
     ):
-        text = (
-            f"TargetSensitivity={rules.target:g} cannot be reached with MinimumSpecificity={rules.specificity:g}: the "
-            f"sensitivity is {measured}. Check the labels of the missed ALL images, or change one of the two keys."
-        )
-        return {"sensitivity_not_reached": text}
+        return {"sensitivity_not_reached": {**values, "specificity": rules.specificity}}
     if rules.target and limit < rules.target:
-        text = (
-            f"{len(detected)} ALL images of {len(numpy.unique(groups))} source images or patients are too few to prove "
-            f"a sensitivity of {rules.target:g}: it is {measured}. Add validation images of ALL."
-        )
-        return {"too_few_positives": text}
+        return {"too_few_positives": {**values, "images": len(detected), "groups": len(numpy.unique(groups))}}
     return {}
 
 
-def _specificity_warning(point: OperatingPoint, specificity: float, rules: SelectionRules) -> dict[str, str]:
+def _specificity_warning(
+    point: OperatingPoint, specificity: float, rules: SelectionRules
+) -> dict[str, dict[str, float]]:
     if specificity >= rules.specificity - threshold_selection.ROUNDING:
         return {}
-    text = (
-        f"The specificity is {specificity:.3f} at a threshold of {point.threshold:.3f}, below "
-        f"MinimumSpecificity={rules.specificity:g}. Check the labels, or train longer or on more images."
-    )
-    return {"specificity_below_minimum": text}
+    values = {"specificity": float(specificity), "threshold": point.threshold, "minimum": rules.specificity}
+    return {"specificity_below_minimum": values}
 
 
 def _band_warning(
     point: OperatingPoint, scores: numpy.ndarray, truths: numpy.ndarray, rules: SelectionRules
-) -> dict[str, str]:
+) -> dict[str, dict[str, float]]:
     wanted = threshold_selection.uncertainty_band(scores, truths, point.threshold, rules.share)
     if wanted is None or wanted == point.uncertain:
         return {}
     before, after = (prediction.in_band(scores, band) for band in (wanted, point.uncertain))
     wrong = (prediction.apply_threshold(scores, point.threshold) != truths) & ~after
-    text = (
-        f"UncertainErrorRate={rules.share:g} would make {before.mean():.0%} of the predictions uncertain, so the band "
-        f"was narrowed to {after.mean():.0%} (UncertainLimit={rules.limit:g}). Outside of the band, "
-        f"{wrong[truths].mean():.1%} of the ALL images and {wrong[~truths].mean():.1%} of the other images are wrong."
-    )
-    return {"band_narrowed": text}
+    values = {
+        "share": rules.share,
+        "before": float(before.mean()),
+        "after": float(after.mean()),
+        "limit": rules.limit,
+        "wrong_positive": float(wrong[truths].mean()),
+        "wrong_negative": float(wrong[~truths].mean()),
+    }
+    return {"band_narrowed": values}
 
 
 def _measure(
@@ -311,7 +341,7 @@ def _log_choice(point: OperatingPoint, details: dict[str, Any]) -> None:
     band = "from {:.3f} to {:.3f}".format(*point.uncertain) if point.uncertain else "none"
     log.info("Threshold of ALL %.3f, uncertainty band %s.", point.threshold, band)
     for warning in details["warnings"]:
-        log.warning("%s", warning["text"])
+        log.warning("%s", warning_message(warning))
     if details["cross_fitted"]:
         metrics = details["cross_fitted"]
         log.info(
