@@ -83,6 +83,8 @@ def show_summary(
     if summary.stopped:
         done = summary.read + len(summary.failed)
         terminal.say(_("Stopped after {done} of {given} images.").format(done=done, given=summary.given), "yellow")
+    if summary.review:
+        terminal.say(outcome.outcome_text(outcome.REVIEW), "bold")
     _show_names(summary)
     for line in summary.accuracy_lines():
         terminal.say(line)
@@ -96,8 +98,16 @@ def show_summary(
 
 
 def _show_names(summary: Summary) -> None:
-    """Show which images need review, and why; each image is one paragraph."""
-    for line in summary.review_lines():
+    """Show which images need review, and why, one line each."""
+    found = [(pathlib.PurePath(name).name, reasons) for name, reasons in summary.review[:MAX_NAMES]]
+    # At 80 columns, most reasons fit beside it.
+    room = min(MAX_NAME_LENGTH // 2 + 5, max((len(name) for name, _reasons in found), default=0))
+    for name, reasons in found:
+        shown = errors.escape_control_chars(terminal.shorten(name, room)).ljust(room)
+        texts = " ".join(map(outcome.reason_text, reasons))
+        terminal.say_fitted((f"{shown}  ", ""), (texts, STYLES[outcome.REVIEW]))
+    # The line that counts the others.
+    for line in list(summary.review_lines())[MAX_NAMES:]:
         terminal.say(line, STYLES[outcome.REVIEW])
     if summary.failed:
         names = ", ".join(summary.failed[:MAX_NAMES]) + (", …" if len(summary.failed) > MAX_NAMES else "")
