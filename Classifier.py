@@ -6,7 +6,7 @@ python3 Classifier.py --device NCS1              # on the Movidius stick; see do
 python3 Classifier.py Devices                    # the available devices, with the time per image
 python3 Classifier.py smear.png Slides/          # any files and folders, with all subfolders
 python3 Classifier.py --model WhiteCells img.jpg # the type of each white cell (shipped model, no training needed)
-python3 Classifier.py --csv out.csv Slides/      # also one row per image as CSV; --json PATH for JSON
+python3 Classifier.py --csv out.csv Slides/      # also one row per image as CSV; or --json, --xlsx, --parquet
 
 If all file names end in _0 or _1, such as Im047_1.jpg, they state the true class, and results are counted as correct
 or not. Reads Model/ALLGraph.pb and its model card; writes Logs/Classifier.log. The exit code is 1 if an image could
@@ -29,7 +29,7 @@ def main(arguments=None) -> int:
     )
     table_options.add_table_options(parser)
     options = parser.parse_args(arguments)
-    if options.sources[:1] == ["Devices"] and (len(options.sources) > 1 or options.csv or options.json):
+    if options.sources[:1] == ["Devices"] and (len(options.sources) > 1 or table_options.writes_tables(options)):
         parser.error(_("Devices takes no images and writes no rows"))
     from Classes import Helpers
     from Classes.inference import classify_files, device_selection, type_cells
@@ -46,7 +46,7 @@ def main(arguments=None) -> int:
         card = load_model_card(configuration.card, cell_types=True)
         if card.cell_types:
             return type_cells.type_files(configuration, card, sources, options.csv, options.json)
-    return classify_files.classify_files(configuration, sources, options.csv, options.json, options.labels)
+    return classify_files.classify_files(configuration, sources, **table_options.table_arguments(options))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 python3 Client.py Test                              # the test images in Model/Test
 python3 Client.py Send smear.png Slides/            # files and folders, including their sub-folders
-python3 Client.py Send --csv out.csv Slides/        # also write one row per image as CSV (--json PATH: as JSON)
+python3 Client.py Send --csv out.csv Slides/        # also one row per image as CSV; or --json, --xlsx, --parquet
 python3 Client.py Test --server https://lab.example.org --concurrency 8
 
 Sends each file unchanged, and repeats a request if the server is busy or down. If all file names end in _0 (healthy) or
@@ -59,9 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         concurrency=options.concurrency,
         timeout=options.timeout,
         retries=options.retries,
-        csv_path=options.csv,
-        json_path=options.json,
-        labels=options.labels,
+        **table_options.table_arguments(options),
     )
 
 

@@ -18,7 +18,7 @@ from Classes.common.config import Configuration
 from Classes.common.errors import ALLError, escape_control_chars
 from Classes.common.translation import Message
 
-ENDPOINT = "/Inference"
+ENDPOINT, INFO = "/Inference", "/v1/info"
 
 # Classifying an image changes nothing on the server, so requests with these statuses can be repeated.
 RETRY_STATUS = (429, 502, 503, 504)
@@ -44,7 +44,8 @@ class Sender:
     """
 
     def __init__(self, configuration: Configuration, server: str, timeout: float, retries: int):
-        self._url = server.rstrip("/") + ENDPOINT
+        self._server = server.rstrip("/")
+        self._url = self._server + ENDPOINT
         self._timeout = timeout
         self._low_below = configuration["InceptionThreshold"]
         key = secret_files.read_key(configuration)
@@ -82,6 +83,14 @@ class Sender:
                 ),
                 code="no_server",
             ) from error
+
+    def server_version(self) -> str | None:
+        """Return the version of the server's software; None if it is old or does not answer."""
+        try:
+            with _Session(0) as session, session.get(self._server + INFO, timeout=self._timeout, stream=True) as answer:
+                return response.parse_version(answer.raw.read1(1 << 16, decode_content=True))
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
+            return None
 
     def send(self, path: pathlib.Path) -> dict[str, Any]:
         """Send a file and return the result, see response.parse_response; never raise for one file's errors."""

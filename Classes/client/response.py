@@ -39,6 +39,14 @@ def parse_response(path: object, status: int, body: bytes, low_below: float) -> 
     return {"error": f"{path}: {reason} (HTTP {status})"}
 
 
+def parse_version(body: bytes) -> str | None:
+    """Return the software version in the body of /v1/info; None if there is none."""
+    try:
+        return _text(json.loads(body)["version"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
 def _check_fields(fields: dict[str, Any], low_below: float) -> dict[str, Any]:
     confidence = fields["Confidence"]
     confidence = _fraction(float(confidence) if isinstance(confidence, str) else confidence)

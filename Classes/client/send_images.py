@@ -12,10 +12,9 @@ from typing import Any
 from Classes import Helpers
 from Classes.client.connection import Sender
 from Classes.client.response import MAX_TEXT_LENGTH
-from Classes.common import image_lines, input_files, known_classes, logs, result_table, summary
+from Classes.common import image_lines, input_files, known_classes, logs, result_table, summary, table_files
 from Classes.common.config import Configuration
 from Classes.common.errors import escape_control_chars
-from Classes.common.translation import gettext as _
 
 # Seconds for the transmission, in addition to the server's request timeout.
 TIMEOUT_MARGIN = 5
@@ -37,6 +36,9 @@ def send_images(
     csv_path: str | os.PathLike[str] | None = None,
     json_path: str | os.PathLike[str] | None = None,
     labels: str = known_classes.AUTO,
+    xlsx_path: str | os.PathLike[str] | None = None,
+    parquet_path: str | os.PathLike[str] | None = None,
+    csv_locale: str = table_files.ENGLISH,
 ) -> int:
     """Send images, log the results, and compare them with the classes in the file names.
 
@@ -47,14 +49,15 @@ def send_images(
       concurrency: number of images sent at the same time.
       timeout: seconds to wait for a response; None: `RequestTimeout` and TIMEOUT_MARGIN.
       retries: number of times that one image is sent again.
-      csv_path, json_path: where to write the result table, or None.
+      csv_path, json_path, xlsx_path, parquet_path: where to write the result table, or None.
       labels: where the true classes are known from, one of known_classes.SOURCES.
+      csv_locale: see table_files.TableFiles.
     Returns:
       exit code: 0, or 1 if an image has no result.
     Raises:
       ALLError: there is nothing to send, or no server.
     """
-    result_table.check_writable(csv_path, json_path)
+    tables = table_files.TableFiles(csv_path, json_path, xlsx_path, parquet_path, csv_locale).prepared()
     files, skipped = input_files.find_inputs(configuration, sources)
     timeout = timeout or configuration["RequestTimeout"] + TIMEOUT_MARGIN
     sender = Sender(configuration, server or server_url(configuration), timeout, retries)
@@ -65,18 +68,21 @@ def send_images(
     with contextlib.closing(sender):
         sender.check_reachable()
         results, interrupt = _send_all(sender, files, concurrency)
+        version = sender.server_version()
     # All files, because a name without a class counts although the image was not sent before Ctrl-C.
     classes = _class_names(results)
     known = known_classes.find_known_classes(files, classes, configuration["PositiveClass"], labels)
     rows = _table_rows(configuration, classes, dict(zip(files, known.classes, strict=True)), results)
     if any(result.get("synthetic") for _, result in results):
         log.warning(Helpers.SYNTHETIC)
-    result_table.write_tables(rows, _model_fields(results), csv_path, json_path, log)
+    for row in rows:
+        row["software_version"] = None if row["error"] else version
     found = summary.summarize(rows, len(files), skipped, known.note)
+    table_files.write_tables(tables, rows, _model_fields(results), found, log)
     result_table.log_summary(rows, found, log)
-    tables = [(_("Table"), csv_path), (_("JSON"), json_path)]
+    shown = [(kind.upper(), path) for kind, path in tables.paths.items()]
     # The server's page has the same results as pictures.
-    image_lines.show_summary(found, tables, f"{server or server_url(configuration)}/")
+    image_lines.show_summary(found, shown, f"{server or server_url(configuration)}/")
     if interrupt is not None:
         log.warning("%d of %d images were not sent", len(files) - len(results), len(files), extra=logs.LOG_ONLY)
         raise interrupt
@@ -158,6 +164,8 @@ def _table_row(
         **{name: result[name] for name in copied},
         "outcome": result["outcome"],
         "reasons": result["reasons"],
+        "all_probability": result["probabilities"].get(configuration["PositiveClass"]),
+        "model": result_table.model_name(None, result["model"]) if result["model"] else None,
         **{f"probability_{name}": result["probabilities"].get(name) for name in classes},
         "correct": None if truth is None else detected == (truth == configuration["PositiveClass"]),
     }

@@ -7,7 +7,17 @@ import time
 from collections.abc import Sequence
 
 from Classes import Helpers
-from Classes.common import image_lines, input_files, known_classes, logs, result_table, summary, terminal
+from Classes.common import (
+    image_lines,
+    input_files,
+    known_classes,
+    logs,
+    provenance,
+    result_table,
+    summary,
+    table_files,
+    terminal,
+)
 from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
 from Classes.common.translation import gettext as _
@@ -26,23 +36,27 @@ log = logging.getLogger("Classifier")
 def classify_files(
     configuration: Configuration,
     sources: Sequence[str] = (),
-    csv_path: str | os.PathLike | None = None,
-    json_path: str | os.PathLike | None = None,
+    csv_path: str | os.PathLike[str] | None = None,
+    json_path: str | os.PathLike[str] | None = None,
     labels: str = known_classes.AUTO,
+    xlsx_path: str | os.PathLike[str] | None = None,
+    parquet_path: str | os.PathLike[str] | None = None,
+    csv_locale: str = table_files.ENGLISH,
 ) -> int:
     """Classify images and log how many results are correct.
 
     Args:
       configuration: Configuration.
       sources: files and folders; by default `TestImagePath`.
-      csv_path, json_path: files to write, with one row per image, or None.
+      csv_path, json_path, xlsx_path, parquet_path: files to write, with one row per image, or None.
       labels: where the true classes are known from, one of known_classes.SOURCES.
+      csv_locale: see table_files.TableFiles.
     Returns:
       exit code: 0, or 1 if an image could not be read.
     Raises:
       ALLError: no images, no model, or no device.
     """
-    result_table.check_writable(csv_path, json_path)
+    tables = table_files.TableFiles(csv_path, json_path, xlsx_path, parquet_path, csv_locale).prepared()
     files, skipped = input_files.find_inputs(configuration, sources)
     card = load_model_card(configuration.card)
     known = known_classes.find_known_classes(files, card.classes, card.positive, labels)
@@ -60,16 +74,16 @@ def classify_files(
                     lines.show(path.name, rows[-1])
         finally:
             # Keep what is done, also after Ctrl-C.
-            result_table.write_tables(rows, _model_fields(card), csv_path, json_path, log)
             found = summary.summarize(rows, len(files), skipped, known.note)
+            table_files.write_tables(tables, rows, _model_fields(card), found, log)
             result_table.log_summary(rows, found, log)
-            tables = [(_("Table"), csv_path), (_("JSON"), json_path)]
+            shown = [(kind.upper(), path) for kind, path in tables.paths.items()]
             validation = ""
             if os.environ.get(terminal.STEP):
                 # The end of `sh Setup.sh Run`: also what Validation.py found.
-                tables.append((_("Report"), configuration.path("ReportDir") / "Report.html"))
+                shown.append((_("Report"), configuration.path("ReportDir") / "Report.html"))
                 validation = _describe_validation(card)
-            image_lines.show_summary(found, tables, "python3 Server.py --open", validation)
+            image_lines.show_summary(found, shown, "python3 Server.py --open", validation)
     return 1 if any(row["error"] for row in rows) else 0
 
 
@@ -110,6 +124,9 @@ def _classify_file(
         "remark": review.remark,
         "outcome": prediction.outcome,
         "reasons": list(prediction.reasons),
+        "all_probability": prediction.probabilities[card.positive],
+        "model": result_table.model_name(card.network, card.graph_sha256),
+        "software_version": provenance.version(),
     }
     result_table.log_warnings(row, log)
     return row

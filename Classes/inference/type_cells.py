@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy
 
 from Classes import Helpers
-from Classes.common import image_lines, input_files, logs, result_table, terminal
+from Classes.common import image_lines, input_files, logs, result_table, table_files, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, ImageError
 from Classes.common.translation import Message, ngettext
@@ -68,7 +68,7 @@ def type_files(
     Raises:
       ALLError: no images, or no device.
     """
-    result_table.check_writable(csv_path, json_path)
+    tables = table_files.TableFiles(csv_path, json_path).prepared()
     files = input_files.resolve_inputs(configuration, sources)
     rows: list[result_table.Row] = []
     with device_selection.open_backend(configuration, card) as backend:
@@ -88,7 +88,7 @@ def type_files(
         finally:
             # Keep what is done, also after Ctrl-C.
             model = {"graph_sha256": card.graph_sha256, "cell_types": card.cell_types}
-            result_table.write_tables(rows, model, csv_path, json_path, log)
+            table_files.write_plain_tables(tables, rows, model, log)
     _log_counts(card, rows)
     return 1 if any(row["error"] for row in rows) else 0
 

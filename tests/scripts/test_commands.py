@@ -139,14 +139,18 @@ def test_each_word_goes_where_it_belongs(monkeypatch):
     monkeypatch.setattr(
         send_images, "send_images", lambda *given, **named: got.update(client=(given, named["csv_path"]))
     )
-    monkeypatch.setattr(classify_files, "classify_files", lambda *given: got.update(classifier=given))
+    monkeypatch.setattr(
+        classify_files,
+        "classify_files",
+        lambda *given, **named: got.update(classifier=(given, named["csv_path"], named["labels"])),
+    )
     monkeypatch.setattr(cross_validation, "cross_validate", lambda *given: got.update(folds=given))
     importlib.import_module("Client").main(["Send", "--csv", "out.csv", "a", "--set", "Port=1", "b"])
     importlib.import_module("Classifier").main(["a", "--csv", "o", "--", "-b"])
     importlib.import_module("Validation").main(["Folds", "--set", "Epochs=2", "7"])
 
     assert got["client"] == ((("Port=1",), ["a", "b"]), "out.csv")
-    assert got["classifier"] == ((), ["a", "./-b"], "o", None, "auto")
+    assert got["classifier"] == (((), ["a", "./-b"]), "o", "auto")
     assert got["folds"] == (("Epochs=2",), 7)
 
 

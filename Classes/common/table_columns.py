@@ -1,0 +1,77 @@
+"""The columns of a result table: first those that people read, then the technical ones that programs read."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from Classes.common import outcome
+from Classes.common.translation import gettext as _
+from Classes.common.translation import localize
+
+Row = dict[str, Any]
+
+# Keys of a row that people read under another name, or that are for JSON only.
+_SHOWN = ("file", "class", "correct", "date", "model", "software_version", "all_probability")
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+      name: English name, the same in every language, by which programs find the column.
+      heading: the name in the language of the reader.
+      value: the cell of a row: text, number, bool or None.
+      width: in characters, for a spreadsheet.
+    """
+
+    name: str
+    heading: Callable[[], str]
+    value: Callable[[Row], Any]
+    width: int = 12
+
+
+def people_columns() -> list[Column]:
+    """Return the columns for people; the web page has the same, see app.js."""
+    return [
+        Column("file", lambda: _("file"), lambda row: row["file"], 32),
+        Column("result", lambda: _("result"), _result, 18),
+        Column("ALL probability (%)", lambda: _("ALL probability (%)"), _percent, 20),
+        Column("needs review", lambda: _("needs review"), _needs_review, 14),
+        Column("reasons", lambda: _("reasons"), _reasons, 48),
+        Column("class", lambda: _("class"), lambda row: row["class"], 12),
+        Column("known class", lambda: _("known class"), lambda row: row["truth"], 14),
+        Column("correct", lambda: _("correct"), lambda row: row["correct"], 10),
+        Column("date", lambda: _("date"), lambda row: row["date"], 20),
+        Column("model", lambda: _("model"), lambda row: row["model"], 28),
+        Column("software version", lambda: _("software version"), lambda row: row["software_version"], 18),
+    ]
+
+
+def technical_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return the columns for programs: the keys of the rows, under the names that older tables have too."""
+    keys = [key for key in rows[0] if key not in _SHOWN and key != "reasons"] if rows else []
+    columns = [Column(key, lambda key=key: key, lambda row, key=key: row[key]) for key in keys]  # type: ignore[misc]
+    codes = Column("reason_codes", lambda: "reason_codes", lambda row: " ".join(row["reasons"]))
+    return [*columns, codes] if rows else []
+
+
+def _result(row: Row) -> str:
+    return _("No result") if row["outcome"] is None else outcome.outcome_text(row["outcome"])
+
+
+def _percent(row: Row) -> float | None:
+    # Two digits: a validation set of 1,000 images cannot tell more apart.
+    return None if row["all_probability"] is None else round(100 * row["all_probability"], 2)
+
+
+def _needs_review(row: Row) -> str | None:
+    if row["outcome"] is None:
+        return None
+    return _("yes") if row["outcome"] == outcome.REVIEW else _("no")
+
+
+def _reasons(row: Row) -> str | None:
+    if row["error"]:
+        return localize(row["error"])
+    return " ".join(map(outcome.reason_text, row["reasons"])) or None

@@ -1,0 +1,268 @@
+"""Write a result table as CSV, JSON, Excel workbook and Parquet."""
+
+import csv
+import dataclasses
+import datetime
+import io
+import json
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from Classes import Helpers
+from Classes.common import atomic_files, errors, json_files, output_targets, translation
+from Classes.common.errors import ConfigurationError, escape_control_chars
+from Classes.common.summary import Summary
+from Classes.common.table_columns import Column, Row, people_columns, technical_columns
+from Classes.common.translation import Message
+from Classes.common.translation import gettext as _
+
+# A spreadsheet runs a cell that begins with one of these as a formula, and anybody can choose a file's name.
+FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
+
+# Languages and regions with a decimal comma, and the regions of these languages with a point (Unicode CLDR 47). Where
+# the comma separates decimals, spreadsheets separate the columns of a CSV file by semicolons.
+COMMA_LANGUAGES = (
+    "af az be bg bs ca cs da de el es et eu fi fr gl hr hu hy id is it ka kk ky lt lv mk nb nl nn no pl pt ro ru sk sl "
+    "sq sr sv tr uk uz vi"
+)
+POINT_REGIONS = "de_CH de_LI es_419 es_BZ es_CU es_DO es_GT es_HN es_MX es_NI es_PA es_PE es_PR es_SV es_US it_CH"
+ENGLISH = "en"
+AUTO = "auto"
+
+# Fill colors of a workbook, light enough for black text.
+FILLS = {"positive": "FBD5D0", "negative": "D5EFD9", "review": "FCE8B2", None: "E3E3E3"}
+
+
+@dataclasses.dataclass(frozen=True)
+class TableFiles:
+    """Where to write a result table; a path that is None is not written.
+
+    Attributes:
+      csv, json, xlsx, parquet: paths. "auto" is a new file in the working folder, named by the time.
+      csv_locale: such as "es" or "de_CH", for separators and language of the CSV file; "auto" is that of the system.
+    """
+
+    csv: str | os.PathLike[str] | None = None
+    json: str | os.PathLike[str] | None = None
+    xlsx: str | os.PathLike[str] | None = None
+    parquet: str | os.PathLike[str] | None = None
+    csv_locale: str = ENGLISH
+
+    @property
+    def paths(self) -> dict[str, str | os.PathLike[str]]:
+        """The paths that are given, by kind."""
+        found = {"csv": self.csv, "json": self.json, "xlsx": self.xlsx, "parquet": self.parquet}
+        return {kind: path for kind, path in found.items() if path is not None}
+
+    def prepared(self, now: datetime.datetime | None = None) -> "TableFiles":
+        """Return the same with names for the empty paths, after checking that all of them can be written.
+
+        Raises:
+          ConfigurationError: `not_writable`, or `package_missing` for openpyxl or pyarrow.
+        """
+        named: dict[str, Any] = {
+            kind: _dated_name(kind, now) if path == AUTO else path for kind, path in self.paths.items()
+        }
+        for path in named.values():
+            reason = _why_not_writable(path)
+            if reason:
+                raise ConfigurationError(Message("{path}: {reason}", path=path, reason=reason), code="not_writable")
+        for kind, package in (("xlsx", "openpyxl"), ("parquet", "pyarrow")):
+            if kind in named:
+                _require(package, kind)
+        return dataclasses.replace(self, **named)
+
+
+def write_tables(
+    files: TableFiles, rows: Sequence[Row], model: dict[str, Any] | None, summary: Summary, log: logging.Logger
+) -> None:
+    """Write all files of a table.
+
+    Args:
+      rows: result_table rows.
+      model: JSON object that identifies the model.
+      summary: for the workbook.
+    """
+    if files.csv:
+        atomic_files.write_atomic(files.csv, csv_text(rows, files.csv_locale), into=True)
+    if files.json:
+        content = {"notice": Helpers.DISCLAIMER, "model": model, "images": rows}
+        json_files.write_json(files.json, content, into=True)
+    if files.xlsx:
+        atomic_files.write_atomic(files.xlsx, _workbook(rows, model, summary), into=True)
+    if files.parquet:
+        atomic_files.write_atomic(files.parquet, _parquet(rows, model), into=True)
+    for path in files.paths.values():
+        log.info("Wrote %d rows to %s", len(rows), path)
+
+
+def write_plain_tables(
+    files: TableFiles, rows: Sequence[Row], model: dict[str, Any] | None, log: logging.Logger
+) -> None:
+    """Write rows of any keys as CSV, with the keys as columns, and as JSON."""
+    if files.csv:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(rows[0]) if rows else ["file"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: _csv_cell(value, False) for key, value in row.items()} for row in rows)
+        atomic_files.write_atomic(files.csv, text.getvalue(), into=True)
+    if files.json:
+        json_files.write_json(files.json, {"notice": Helpers.DISCLAIMER, "model": model, "images": rows}, into=True)
+    for path in files.paths.values():
+        log.info("Wrote %d rows to %s", len(rows), path)
+
+
+def csv_text(rows: Sequence[Row], locale: str = ENGLISH) -> str:
+    """Return a table as CSV.
+
+    In another locale than "en", headings and texts are in its language, numbers have its decimal separator, and the
+    columns are separated as its spreadsheets expect it.
+    """
+    locale = _system_locale() if locale == AUTO else locale
+    comma = has_decimal_comma(locale)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=";" if comma else ",", lineterminator="\n")
+    with translation.use_language(locale):
+        people, technical = people_columns(), technical_columns(rows)
+        writer.writerow([column.heading() for column in people] + [column.name for column in technical])
+        for row in rows:
+            values = [column.value(row) if locale == ENGLISH else _plain(column, row) for column in people]
+            values += [column.value(row) for column in technical]
+            writer.writerow([_csv_cell(value, comma) for value in values])
+    # Spreadsheets recognize UTF-8 by the byte order mark. A table in ASCII does not need it, and a program would find
+    # it in the name of the first column.
+    mark = "" if locale == ENGLISH and text.getvalue().isascii() else "\ufeff"
+    return mark + text.getvalue()
+
+
+def has_decimal_comma(locale: str) -> bool:
+    """Return whether a locale, such as "de", "es-MX" or "pt_BR.UTF-8", writes decimals with a comma."""
+    tag = locale.partition(".")[0].partition("@")[0].replace("-", "_")
+    language, _separator, region = tag.partition("_")
+    found = f"{language.lower()}_{region.upper()}"
+    return language.lower() in COMMA_LANGUAGES.split() and found not in POINT_REGIONS.split()
+
+
+def _csv_cell(value: Any, comma: bool) -> Any:
+    if isinstance(value, float) and comma:
+        return str(value).replace(".", ",")
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_PREFIXES) else value
+
+
+def _system_locale(environment: Mapping[str, str] = os.environ) -> str:
+    found = next(filter(None, map(environment.get, ("LC_ALL", "LC_NUMERIC", "LANG"))), ENGLISH)
+    return ENGLISH if found.partition(".")[0] in ("C", "POSIX") else found
+
+
+def _workbook(rows: Sequence[Row], model: dict[str, Any] | None, summary: Summary) -> bytes:
+    """Return an Excel workbook: results in color, technical columns, and a summary."""
+    import openpyxl
+    from openpyxl import styles, utils
+
+    book = openpyxl.Workbook()
+    results = book.active
+    results.title = _("Results")
+    technical = book.create_sheet(_("Technical"))
+    people = people_columns()
+    for sheet, columns in ((results, people), (technical, [people[0], *technical_columns(rows)])):
+        for place, column in enumerate(columns, 1):
+            _set(sheet.cell(1, place), column.heading()).font = styles.Font(bold=True)
+            sheet.column_dimensions[utils.get_column_letter(place)].width = column.width
+        sheet.freeze_panes = "B2"
+        for number, row in enumerate(rows, 2):
+            for place, column in enumerate(columns, 1):
+                _set(sheet.cell(number, place), _plain(column, row))
+        sheet.auto_filter.ref = sheet.dimensions
+    for number, row in enumerate(rows, 2):
+        color = FILLS[row["outcome"]]
+        for place in range(1, len(people) + 1):
+            results.cell(number, place).fill = styles.PatternFill("solid", fgColor=color)
+            results.cell(number, place).alignment = styles.Alignment(wrap_text=place == 5, vertical="top")
+        results.cell(number, 3).number_format = "0.00"
+    about = book.create_sheet(_("Summary"))
+    about.column_dimensions["A"].width, about.column_dimensions["B"].width = 28, 80
+    lines = [*summary.counts(), *(("", line) for line in summary.accuracy_lines())]
+    lines += [(key, json.dumps(value)) for key, value in (model or {}).items()]
+    for number, (name, value) in enumerate([("", translation.localize(Helpers.DISCLAIMER)), *lines], 1):
+        _set(about.cell(number, 1), name)
+        _set(about.cell(number, 2), value)
+    made = io.BytesIO()
+    book.save(made)
+    return made.getvalue()
+
+
+def _plain(column: Column, row: Row) -> Any:
+    value = column.value(row)
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return " ".join(value) if isinstance(value, list) else value
+
+
+def _set(cell: Any, value: Any) -> Any:
+    """Write a value into a cell; a text never becomes a formula."""
+    cell.value = escape_control_chars(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        cell.data_type = "s"
+        cell.quotePrefix = value.startswith(FORMULA_PREFIXES)
+    return cell
+
+
+def _parquet(rows: Sequence[Row], model: dict[str, Any] | None) -> bytes:
+    """Return the rows as Parquet, with the columns of the JSON file."""
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.Table.from_pylist([dict(row) for row in rows])
+    notes = {"notice": Helpers.DISCLAIMER, "model": json.dumps(model)}
+    made = io.BytesIO()
+    parquet.write_table(table.replace_schema_metadata(notes), made)
+    return made.getvalue()
+
+
+def _require(package: str, kind: str) -> None:
+    try:
+        __import__(package)
+    except ImportError as error:
+        raise ConfigurationError(
+            Message(
+                "--{kind} needs the package {package} ({error}). Install it with {python} -m pip install -r "
+                "Required/requirements-tables.txt",
+                kind=kind,
+                package=package,
+                error=error,
+                python=sys.executable,
+            ),
+            code="package_missing",
+        ) from error
+
+
+def _dated_name(kind: str, now: datetime.datetime | None = None) -> str:
+    """Return a new name such as ALL-results-2026-11-26-1803.csv."""
+    stem = f"ALL-results-{now or datetime.datetime.now():%Y-%m-%d-%H%M}"
+    names = [f"{stem}.{kind}", *(f"{stem}-{number}.{kind}" for number in range(2, 1000))]
+    return next((name for name in names if not os.path.lexists(name)), names[0])
+
+
+def _why_not_writable(path: str | os.PathLike[str]) -> Message | None:
+    try:
+        target = output_targets.replaceable_target(path)
+    except OSError as error:
+        return Message("{reason}; give the name of a file to write", reason=errors.system_reason(error))
+    if target is None:
+        return (
+            None if output_targets.is_writable_in_place(path) else Message("cannot be written; give the name of a file")
+        )
+    if target.is_dir():
+        return Message("is a folder; give the name of a file to write")
+    parent = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
+    if not parent.is_dir():
+        return Message("{parent} is not a folder; give the name of a file in a folder", parent=parent)
+    if pathlib.Path(path).is_symlink() and parent != target.parent:
+        return Message("links to a file in {folder}, which is missing; make that folder", folder=target.parent)
+    if not os.access(parent, os.W_OK | os.X_OK) and not (target.exists() and os.access(target, os.W_OK)):
+        return Message("permission denied in {parent}; choose another folder", parent=parent)
+    return None
