@@ -30,6 +30,8 @@ _REASON_TEXTS: dict[str, Callable[[], str]] = {
     LOW_CONFIDENCE: lambda: _("The confidence is low."),
 }
 REASONS = tuple(_REASON_TEXTS)
+# Reasons that the check of the image gives, whatever the model says about it.
+IMAGE_REASONS = REASONS[:6]
 
 
 def decide(detected: bool, reasons: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from Classes.common import logs, translation
+from Classes.common import logs, outcome, translation
 from Classes.common.summary import Summary
 
 Row = dict[str, Any]
@@ -32,6 +32,11 @@ def log_warnings(row: Row, log: logging.Logger) -> None:
     """Log one line for each reason why a person should check the image of a filled row."""
     if row["uncertain"]:
         log.warning("%s: uncertain; a person should look at this image", row["file"], extra=logs.LOG_ONLY)
+    about_image = [code for code in row["reasons"] if code in outcome.IMAGE_REASONS]
+    if about_image:
+        with translation.use_language(translation.ENGLISH):
+            text = " ".join(map(outcome.reason_text, about_image))
+        log.warning("%s: needs review. %s", row["file"], text, extra=logs.LOG_ONLY)
     if row["remark"]:
         log.warning("%s: %s", row["file"], row["remark"], extra=logs.LOG_ONLY)
 

@@ -99,7 +99,7 @@ def freeze_checkpoint(
             "depth_multiplier": configuration["DepthMultiplier"],
             "run": run,
         },
-        "colours": color_reference.training_color_reference(configuration, manifest, spec),
+        **color_reference.training_references(configuration, manifest, spec),
     }
     publish_model(configuration, arrays, spec.normalize(images), origin, point)
 
@@ -117,8 +117,8 @@ def publish_model(
       configuration: Configuration.
       arrays: {variable name: float32 array} of the network, with batch norms.
       inputs: float32 [N, S, S, 3], on which checkpoint, frozen graph and backend have to agree.
-      origin: fields of the model card about the weights: classes, input, calibration, synthetic, data, training and
-        colours.
+      origin: fields of the model card about the weights: classes, input, calibration, synthetic, data, training,
+        colours and image_check.
       point: operating point.
     Raises:
       GraphError: `parity`, if they disagree.

@@ -5,7 +5,7 @@ import dataclasses
 import numpy
 
 from Classes.common import outcome
-from Classes.imaging import color_stats
+from Classes.imaging import color_stats, image_check
 from Classes.inference.model_card import ModelCard
 
 
@@ -30,4 +30,12 @@ def review_image(image: numpy.ndarray, card: ModelCard) -> ImageReview:
       card: the model, which knows what its training images looked like.
     """
     remark = color_stats.domain_shift_warning(image, card.colours)
-    return ImageReview((outcome.UNLIKE_TRAINING,) if remark else (), remark)
+    found = image_check.check_image(image, _limit(card))
+    return ImageReview((*found, *[outcome.UNLIKE_TRAINING] * bool(remark)), remark)
+
+
+def _limit(card: ModelCard) -> float:
+    if card.image_check:
+        return card.image_check["limit"]
+    # An older card. A model of drawings cannot ask for photographs.
+    return 0.0 if card.synthetic else image_check.DEFAULT_LIMIT

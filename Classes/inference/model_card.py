@@ -83,6 +83,11 @@ _SCHEMA = {
                 "limit": {"type": "number", "minimum": 0},
             },
         },
+        "image_check": {
+            "type": ["object", "null"],
+            "required": ["limit"],
+            "properties": {"limit": {"type": "number", "minimum": 0, "maximum": 1}},
+        },
     },
 }
 
@@ -112,6 +117,7 @@ class ModelCard:
       cell_types: names and groups of the types, source of the data, limits and metrics of a model of cell types, see
         training.white_cells; or None.
       colours: colors of the training images, see color_stats.fit_reference; None in older cards.
+      image_check: how cell-like the training images are, see image_check.fit_reference; None in older cards.
     """
 
     path: pathlib.Path
@@ -133,6 +139,7 @@ class ModelCard:
     compiled: dict | None = None
     cell_types: dict | None = None
     colours: dict | None = None
+    image_check: dict | None = None
     versions: dict = dataclasses.field(default_factory=dict)
     commit: str | None = None
     created: str | None = None

@@ -155,7 +155,7 @@ def test_of_the_training_split_without_views(tmp_path):
     trained = [row["file"] for row in manifest["splits"]["train"] if not row["file"].endswith("gray.jpg")]
 
     spec = network_input.InputSpec(75)
-    colours = color_reference.training_color_reference(setting, tfrecords.load_manifest(setting), spec)
+    colours = color_reference.training_references(setting, tfrecords.load_manifest(setting), spec)["colours"]
 
     measured = [
         color_stats.color_features(network_input.InputSpec(75).decode_and_resize(tmp_path / "Model/Data" / name))

@@ -2,11 +2,13 @@
 
 import base64
 import csv
+import datetime
 import io
 
 import pytest
 
 from Classes import Helpers
+from Classes.common import table_columns
 from Classes.serving import api_errors, page_routes
 from tests.support import browser, servers
 from tests.support.browser import by_id, choose, fits, rows, visit, wait
@@ -144,7 +146,15 @@ def test_the_saved_csv(page, folder):
     assert float(sick["probability_0"]) == pytest.approx(1 - SICK, abs=1e-4)
     assert sick["remark"] == "" and "colors" in lines["'=1+1.png"]["remark"]
     assert (sick["engine"], sick["notice"]) == ("OpenVINO CPU", Helpers.DISCLAIMER)
-    assert (lines["well, blue.png"]["outcome"], lines["well, blue.png"]["reasons"]) == ("review", "low_confidence")
+    well = lines["well, blue.png"]
+    assert (well["outcome"], well["reason_codes"]) == ("review", "low_confidence")
+    assert (well["result"], well["needs review"], well["reasons"]) == ("Needs review", "yes", "The confidence is low.")
+    assert (sick["result"], sick["needs review"]) == ("Signs of ALL", "no")
+    assert float(sick["ALL probability (%)"]) == pytest.approx(100 * SICK, abs=0.01)
+    assert datetime.datetime.fromisoformat(sick["date"]) and sick["software version"]
+    assert (broken["result"], broken["reasons"]) == ("No result", broken["error"])
+    # The same as Classifier.py writes.
+    assert list(sick)[:11] == [column.name for column in table_columns.people_columns()]
     assert broken["verdict"] == broken["confidence"] == ""
     assert broken["error"].endswith("(not_an_image)")
     assert not leaving_asks(page)

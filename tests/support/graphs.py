@@ -155,6 +155,8 @@ def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **
         "compiled": None,
         "cell_types": None,
         "colours": None,
+        # Images of one color are no cells.
+        "image_check": {"images": 0, "limit": 0.0},
         "versions": {},
         "commit": None,
         "created": "2026-01-01T00:00:00+00:00",

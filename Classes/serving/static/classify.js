@@ -1,5 +1,6 @@
 // Sends the waiting images, a few at a time, and asks for heat maps.
 
+import { localTime } from "./csv.js";
 import { byId } from "./dom.js";
 import { changed, images, setState } from "./images.js";
 import { errorText } from "./results.js";
@@ -41,7 +42,7 @@ async function classify(image) {
   const response = await sendFile(image.file, "v1/classify", "verdict", image.canceled.signal, onRetry);
   if (!response) return;
   if (response.status === 200) {
-    image.result = response.body;
+    image.result = { ...response.body, date: localTime(new Date()) };
     setState(image, "done");
     requestVisibleHeatMaps();
     return;

@@ -1,41 +1,92 @@
-// The table as a file.
+// The table as a file: first the columns for people, as in Classes/common/table_columns.py, then those for programs.
 
 import { element } from "./dom.js";
+import { outcomeText, probabilityOfAll, reasonText } from "./results.js";
+import { server } from "./server.js";
+import { formatNumber, t } from "./translation.js";
 
 // Until the browser has certainly started the download.
 const URL_LIFETIME_MS = 60_000;
 
 // A spreadsheet runs a cell that begins with one of these as a formula, and anybody can choose a file's name.
 const FORMULA = /^[=+\-@\t\r]/;
-const COLUMNS = ["file", "class", "verdict", "confidence", "low", "uncertain", "outcome", "reasons"];
-const LAST_COLUMNS = ["seconds", "error", "remark", "sha256", "engine", "precision", "model", "request_id", "notice"];
+
+// Programs find these by name, in every language.
+const TECHNICAL = ["verdict", "confidence", "low", "uncertain", "outcome", "reason_codes"];
+const LAST_TECHNICAL = ["seconds", "error", "remark", "sha256", "engine", "precision", "request_id", "notice"];
 
 export function saveCsv(images) {
   // Spreadsheets recognize UTF-8 by the byte order mark.
   const content = new Blob(["\ufeff", csv(images)], { type: "text/csv;charset=utf-8" });
-  const link = element("a", "", { href: URL.createObjectURL(content), download: "ALL results.csv" });
+  const name = `ALL-results-${localTime(new Date()).replace(" ", "-").replaceAll(":", "").slice(0, -2)}.csv`;
+  const link = element("a", "", { href: URL.createObjectURL(content), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), URL_LIFETIME_MS);
 }
 
 function csv(images) {
   const classes = Object.keys(images.find((each) => each.result)?.result.probabilities ?? {});
-  const header = [...COLUMNS, ...classes.map((name) => `probability_${name}`), ...LAST_COLUMNS];
-  const lines = [header, ...images.map((image) => row(image, classes))];
-  return lines.map((line) => `${line.map(field).join(",")}\r\n`).join("");
+  const technical = [...TECHNICAL, ...classes.map((name) => `probability_${name}`), ...LAST_TECHNICAL];
+  // Where the comma separates decimals, spreadsheets separate the columns by semicolons.
+  const decimal = formatNumber(0.5, 1)[1];
+  const separator = decimal === "," ? ";" : ",";
+  const lines = [[...headings(), ...technical], ...images.map((image) => row(image, technical, decimal))];
+  return lines.map((line) => `${line.map((value) => field(value, separator)).join(separator)}\r\n`).join("");
 }
 
-function row(image, classes) {
-  const result = image.result ?? {};
+function headings() {
+  return [
+    t("file"),
+    t("result"),
+    t("ALL probability (%)"),
+    t("needs review"),
+    t("reasons"),
+    t("class"),
+    t("known class"),
+    t("correct"),
+    t("date"),
+    t("model"),
+    t("software version"),
+  ];
+}
+
+function row(image, technical, decimal) {
+  const { result } = image;
   const error = image.state === "done" ? "" : `${image.text}${image.code ? ` (${image.code})` : ""}`;
-  const reasons = result.reasons?.join(" ");
-  const values = { ...result, file: image.name, low: result.low_confidence, reasons, error };
-  const take = (names) => names.map((name) => values[name]);
-  return [...take(COLUMNS), ...classes.map((name) => result.probabilities?.[name]), ...take(LAST_COLUMNS)];
+  const people = result
+    ? [
+        image.name,
+        outcomeText(result.outcome),
+        formatNumber(100 * probabilityOfAll(result), 2),
+        result.outcome === "review" ? t("yes") : t("no"),
+        result.reasons.map(reasonText).join(" "),
+        result.class,
+        // The page does not know the true classes.
+        "",
+        "",
+        result.date ?? "",
+        result.model,
+        server.info?.version,
+      ]
+    : [image.name, t("No result"), "", "", error, "", "", "", "", "", ""];
+  const values = { ...result, low: result?.low_confidence, reason_codes: result?.reasons?.join(" "), error };
+  for (const [name, value] of Object.entries(result?.probabilities ?? {})) values[`probability_${name}`] = value;
+  return [...people, ...technical.map((name) => localNumber(values[name], decimal))];
 }
 
-function field(value) {
+function localNumber(value, decimal) {
+  return typeof value === "number" ? String(value).replace(".", decimal) : value;
+}
+
+// The local time as 2026-11-26 18:03:22, which spreadsheets read as a date.
+export function localTime(date) {
+  const part = (value) => String(value).padStart(2, "0");
+  const day = [date.getFullYear(), date.getMonth() + 1, date.getDate()].map(part).join("-");
+  return `${day} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map(part).join(":")}`;
+}
+
+function field(value, separator) {
   const text = String(value ?? "");
   const safe = FORMULA.test(text) ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  return safe.includes(separator) || /["\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
