@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from Classes.common import provenance
-from Classes.common.number_format import format_number
+from Classes.common.number_format import format_number, localize_numbers
 from Classes.common.translation import gettext as _
 from Classes.common.translation import localize
 
@@ -117,11 +117,16 @@ def show_rows(text: str, rows: Sequence[tuple[str, str]], style: str = "bold") -
             _show_row(name.ljust(column), value)
 
 
+def shown(text: str) -> str:
+    """Return a text as it is printed: on a terminal in the reader's language, elsewhere in English."""
+    return localize_numbers(localize(text)) if is_active() else str(text)
+
+
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines; on a terminal wrapped at words, and those that are a Message in the reader's language."""
     for line in lines:
         if is_active():
-            say(localize(line))
+            say(shown(line))
         else:
             print(line)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy
 
-from Classes.common import statistics
+from Classes.common import statistics, terminal, translation
+from Classes.common.translation import Message
 from Classes.dataset import grouping
 from Classes.inference import prediction
 
@@ -55,13 +56,13 @@ SELECTED = {
 
 _COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
 
-ONE_CLASS = "needs images of both classes"
+ONE_CLASS = translation.mark("needs images of both classes")
 
 # Metrics with a bootstrap interval, each with the note if it is undefined.
 _UNDEFINED = {
     "balanced_accuracy": ONE_CLASS,
-    "f1": "no image is ALL or predicted ALL",
-    "mcc": "needs images and predictions of both classes",
+    "f1": translation.mark("no image is ALL or predicted ALL"),
+    "mcc": translation.mark("needs images and predictions of both classes"),
     "roc_auc": ONE_CLASS,
     "pr_auc": ONE_CLASS,
 }
@@ -157,7 +158,7 @@ def confusion_metrics(labels: numpy.ndarray, detections: numpy.ndarray, groups: 
         return proportion_metric(correct[selected], groups[selected], note)
 
     return {
-        "accuracy": proportion_metric(correct, groups, "no images"),
+        "accuracy": proportion_metric(correct, groups, translation.mark("no images")),
         "sensitivity": among(labels, "no images of the positive class"),
         "specificity": among(~labels, "no images of another class"),
         "precision": among(detections, "no image is predicted ALL"),
@@ -176,7 +177,9 @@ def selective_metrics(labels: Any, detections: Any, uncertain: Any, groups: Any 
     """
     labels, detections, uncertain = (numpy.asarray(each, bool) for each in (labels, detections, uncertain))
     groups, rest = statistics.group_numbers(groups, len(labels)), ~uncertain
-    accuracy = proportion_metric((labels == detections)[rest], groups[rest], "every prediction is uncertain")
+    accuracy = proportion_metric(
+        (labels == detections)[rest], groups[rest], translation.mark("every prediction is uncertain")
+    )
     return {"uncertain": proportion_metric(uncertain, groups, "no images"), "accuracy_of_rest": accuracy}
 
 
@@ -185,7 +188,7 @@ def proportion_metric(hits: numpy.ndarray, groups: Any, note: str) -> Metric:
     if not len(hits):
         return _metric(None, note=note)
     interval = statistics.proportion_interval(hits, groups)
-    missing = None if interval else "a single source image or patient has no interval"
+    missing = None if interval else translation.mark("a single source image or patient has no interval")
     return _metric(float(numpy.mean(hits)), interval, missing, [int(numpy.sum(hits)), len(hits)])
 
 
@@ -197,19 +200,26 @@ def format_table(metrics: dict[str, Any], unit: str = "images") -> list[str]:
       unit: what was counted.
     """
     counts = metrics["counts"]
-    groups = f" of {metrics['groups']} source images or patients" if unit == "images" else ""
+    title = Message("{count} patients", count=metrics["images"])
+    if unit == "images":
+        title = Message(
+            "{count} images of {groups} source images or patients", count=metrics["images"], groups=metrics["groups"]
+        )
+    heads: list[tuple[str, ...]] = [("", Message("value"), Message("95 % interval"), "")]
+    rows = [tuple(map(terminal.shown, row)) for row in [*heads, *metric_rows(metrics)]]
+    width = max(18, *(len(row[0]) + 1 for row in rows))
+    yes, no = terminal.shown(Message("predicted ALL")), terminal.shown(Message("predicted not ALL"))
     lines = [
-        f"{metrics['images']} {unit}{groups}",
+        terminal.shown(title),
         "",
-        f"{'':18}{'predicted ALL':>14}{'predicted not ALL':>19}",
-        f"{'ALL':18}{counts['true_positives']:>14}{counts['false_negatives']:>19}",
-        f"{'not ALL':18}{counts['false_positives']:>14}{counts['true_negatives']:>19}",
+        f"{'':{width}}{yes:>14}{no:>19}",
+        f"{terminal.shown(Message('ALL')):{width}}{counts['true_positives']:>14}{counts['false_negatives']:>19}",
+        f"{terminal.shown(Message('not ALL')):{width}}{counts['false_positives']:>14}{counts['true_negatives']:>19}",
         "",
     ]
-    rows = [("", "value", "95 % interval", ""), *metric_rows(metrics)]
-    lines += ["{:18}{:>8}   {:17} {}".format(*row).rstrip() for row in rows]
+    lines += [f"{name:{width}}{value:>8}   {interval:17} {details}".rstrip() for name, value, interval, details in rows]
     if metrics["groups"] < metrics["images"]:
-        lines += ["", "The intervals account for similar images of one source image or patient."]
+        lines += ["", Message("The intervals account for similar images of one source image or patient.")]
     return lines
 
 
@@ -233,15 +243,22 @@ def fold_rows(folds: dict[str, Any]) -> list[tuple[str, ...]]:
     values = {
         str(number): {key: fold[key]["value"] for key in FOLD_METRICS} for number, fold in enumerate(folds["folds"], 1)
     }
-    values |= {"mean": folds["mean"], "spread": folds["spread"]}
+    values |= {Message("mean"): folds["mean"], Message("spread"): folds["spread"]}
     return [(name, *(format_value(each[key]) for key in FOLD_METRICS)) for name, each in values.items()]
 
 
 def format_metric(metric: Metric) -> tuple[str, str, str]:
     """Return value, interval and details of a metric as text."""
-    interval = "{:.4f} to {:.4f}".format(*metric["interval"]) if metric["interval"] else "-"
-    counts = "{} of {}".format(*metric["of"]) if metric["of"] else ""
-    return format_value(metric["value"]), interval, "; ".join(part for part in (counts, metric["note"]) if part)
+    interval: str = "-"
+    if metric["interval"]:
+        low, high = metric["interval"]
+        interval = Message("{low:.4f} to {high:.4f}", low=low, high=high)
+    details = []
+    if metric["of"]:
+        details.append(Message("{count} of {total}", count=metric["of"][0], total=metric["of"][1]))
+    if metric["note"]:
+        details.append(Message(metric["note"]))
+    return format_value(metric["value"]), interval, translation.join("; ", details)
 
 
 def format_value(value: float | None) -> str:
@@ -284,7 +301,7 @@ def _predictive_values(sensitivity: Metric, specificity: Metric, prevalence: flo
         points += zip(sensitivity["interval"], specificity["interval"], strict=True)
     positive = [predictive_value(detected, 1 - rejected, prevalence) for detected, rejected in points]
     negative = [predictive_value(rejected, 1 - detected, 1 - prevalence) for detected, rejected in points]
-    missing = _metric(None, note="no such prediction")
+    missing = _metric(None, note=translation.mark("no such prediction"))
     note = f"if {prevalence:g} of all are ALL"
     return {
         name: missing if value is None else _metric(value, ends or None, note)

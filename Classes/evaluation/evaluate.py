@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import file_system, json_files, locks, provenance, terminal
+from Classes.common import file_system, json_files, locks, provenance, terminal, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, GraphError
 from Classes.common.translation import Message
@@ -210,29 +210,55 @@ def _format_calibration(card: model_card.ModelCard, metrics: dict[str, Any]) -> 
     after, before = metrics["certainty"]["after"], metrics["certainty"]["before"]
     if after["ece"] is None:
         return []
-    line = f"Expected calibration error {after['ece']:.4f}; {after['chance']:.4f} is expected by chance."
-    lines = [line + (f" Without the temperature {card.temperature:g}, it is {before['ece']:.4f}." if before else "")]
+    lines = [
+        Message(
+            "Expected calibration error {error:.4f}; {chance:.4f} is expected by chance.",
+            error=after["ece"],
+            chance=after["chance"],
+        )
+    ]
+    if before:
+        without = Message(
+            "Without the temperature {temperature:g}, it is {error:.4f}.",
+            temperature=card.temperature,
+            error=before["ece"],
+        )
+        lines = [translation.join(" ", [*lines, without])]
     if card.uncertain:
         low, high = card.uncertain
-        lines.append(f"Uncertain (ALL from {low:.3f} to {high:.3f}): {_format_uncertain(metrics)}")
+        lines.append(
+            Message(
+                "Uncertain (ALL from {low:.3f} to {high:.3f}): {uncertain}.",
+                low=low,
+                high=high,
+                uncertain=_format_uncertain(metrics),
+            )
+        )
     if "in_sample" in metrics:
         same = metrics["in_sample"]
-        values = ", ".join(
-            f"{key} {classification_metrics.format_value(same[key]['value'])}"
-            for key in ("accuracy", "sensitivity", "specificity")
-        )
         lines.append(
-            "In-sample, optimistic (the deployed operating point was chosen on these images): "
-            f"{values}, calibration error {same['certainty']['after']['ece']:.4f}, uncertain {_format_uncertain(same)}"
+            Message(
+                "In-sample, optimistic (the deployed operating point was chosen on these images): accuracy {accuracy}, "
+                "sensitivity {sensitivity}, specificity {specificity}, calibration error {error:.4f}, uncertain "
+                "{uncertain}.",
+                accuracy=classification_metrics.format_value(same["accuracy"]["value"]),
+                sensitivity=classification_metrics.format_value(same["sensitivity"]["value"]),
+                specificity=classification_metrics.format_value(same["specificity"]["value"]),
+                error=same["certainty"]["after"]["ece"],
+                uncertain=_format_uncertain(same),
+            )
         )
     return [*lines, *map(operating_point.warning_message, (card.calibration or {}).get("warnings", ()))]
 
 
-def _format_uncertain(metrics: dict[str, Any]) -> str:
+def _format_uncertain(metrics: dict[str, Any]) -> Message:
     """Return how many predictions are uncertain, and the accuracy of the rest, as text."""
     (count, images), rest = metrics["certainty"]["uncertain"]["of"], metrics["certainty"]["accuracy_of_rest"]
-    accuracy = rest["note"] if rest["value"] is None else f"accuracy of the rest {rest['value']:.4f}"
-    return f"{count} of {images}; {accuracy}."
+    if rest["value"] is None:
+        return Message("{count} of {images}; {note}", count=count, images=images, note=Message(rest["note"]))
+    return Message(
+        "{count} of {images}; accuracy of the rest {accuracy:.4f}", count=count, images=images, accuracy=rest["value"]
+    )
 
 
 def _write_results(
