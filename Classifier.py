@@ -45,6 +45,8 @@ def main(arguments=None) -> int:
     if options.model:
         card = load_model_card(configuration.card, cell_types=True)
         if card.cell_types:
+            if options.xlsx or options.parquet:
+                parser.error(_("A model of cell types writes --csv and --json only"))
             return type_cells.type_files(configuration, card, sources, options.csv, options.json)
     return classify_files.classify_files(configuration, sources, **table_options.table_arguments(options))
 

@@ -32,13 +32,18 @@ def log_warnings(row: Row, log: logging.Logger) -> None:
     """Log one line for each reason why a person should check the image of a filled row."""
     if row["uncertain"]:
         log.warning("%s: uncertain; a person should look at this image", row["file"], extra=logs.LOG_ONLY)
-    about_image = [code for code in row["reasons"] if code in outcome.IMAGE_REASONS]
-    if about_image:
-        with translation.use_language(translation.ENGLISH):
-            text = " ".join(map(outcome.reason_text, about_image))
-        log.warning("%s: needs review. %s", row["file"], text, extra=logs.LOG_ONLY)
+    log_image_reasons(row["file"], row["reasons"], log)
     if row["remark"]:
         log.warning("%s: %s", row["file"], row["remark"], extra=logs.LOG_ONLY)
+
+
+def log_image_reasons(name: str, reasons: Sequence[str], log: logging.Logger) -> None:
+    """Log what the check of the image found, if anything."""
+    found = [code for code in reasons if code in outcome.IMAGE_REASONS]
+    if found:
+        with translation.use_language(translation.ENGLISH):
+            text = " ".join(map(outcome.reason_text, found))
+        log.warning("%s: needs review. %s", name, text, extra=logs.LOG_ONLY)
 
 
 def log_summary(rows: Sequence[Row], summary: Summary, log: logging.Logger) -> None:

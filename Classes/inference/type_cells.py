@@ -84,7 +84,9 @@ def type_files(
                     if row["error"]:
                         lines.show_error(path.name)
                     else:
-                        lines.show_text(path.name, row["name"], "yellow" if row["low"] else "", row["confidence"])
+                        lines.show_text(
+                            path.name, row["name"], "yellow" if row["low"] or row["reasons"] else "", row["confidence"]
+                        )
         finally:
             # Keep what is done, also after Ctrl-C.
             model = {"graph_sha256": card.graph_sha256, "cell_types": card.cell_types}
@@ -100,7 +102,7 @@ def _type_file(
     name = input_files.display_path(path)
     row: result_table.Row = dict.fromkeys(("file", "type", "name", "confidence", "group", "group_confidence", "low"))
     row |= {f"probability_{each}": None for each in card.classes}
-    row |= dict.fromkeys(("seconds", "engine", "precision", "remark", "error")) | {"file": name}
+    row |= dict.fromkeys(("seconds", "engine", "precision", "remark", "reasons", "error")) | {"file": name}
     try:
         image = card.input_spec.decode_and_resize(path, decode.decode_limits(configuration))
         content_check.require_content(image, name)
@@ -112,12 +114,14 @@ def _type_file(
     row["seconds"] = time.perf_counter() - start
     row |= _describe(card, probabilities, configuration["InceptionThreshold"])
     row |= {"engine": source.name, "precision": source.precision}
-    row["remark"] = image_review.review_image(image, card).remark
+    review = image_review.review_image(image, card)
+    row |= {"remark": review.remark, "reasons": " ".join(review.reasons)}
     low = "LOW " if row["low"] else ""
     log.info(
         "%s: %s (%s) with a %sconfidence of %s; %s %s",
         *(name, row["name"], row["type"], low, row["confidence"], row["group"], row["group_confidence"]),
     )
+    result_table.log_image_reasons(name, review.reasons, log)
     if row["remark"]:
         log.warning("%s: %s", name, row["remark"])
     return row

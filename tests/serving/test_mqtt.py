@@ -116,6 +116,7 @@ def test_a_result_of_the_service_is_published(tmp_path, port):
     event = json.loads(payload)
     assert (topic, quality) == (TOPIC, 1)
     assert event["verdict"] == "ALL detected"
+    assert (event["outcome"], event["reasons"]) == ("positive", [])
     assert event["probabilities"]["1"] == pytest.approx(graphs.RED[192], abs=1e-5)
     assert event["request_id"] == answer["request_id"]
     assert event["notice"].startswith("Research use only")
