@@ -209,12 +209,13 @@ def format_table(metrics: dict[str, Any], unit: str = "images") -> list[str]:
     rows = [tuple(map(terminal.shown, row)) for row in [*heads, *metric_rows(metrics)]]
     width = max(18, *(len(row[0]) + 1 for row in rows))
     yes, no = terminal.shown(Message("predicted ALL")), terminal.shown(Message("predicted not ALL"))
+    positive, negative = terminal.shown(Message("ALL")), terminal.shown(Message("not ALL"))
     lines = [
         terminal.shown(title),
         "",
         f"{'':{width}}{yes:>14}{no:>19}",
-        f"{terminal.shown(Message('ALL')):{width}}{counts['true_positives']:>14}{counts['false_negatives']:>19}",
-        f"{terminal.shown(Message('not ALL')):{width}}{counts['false_positives']:>14}{counts['true_negatives']:>19}",
+        f"{positive:{width}}{counts['true_positives']:>14}{counts['false_negatives']:>19}",
+        f"{negative:{width}}{counts['false_positives']:>14}{counts['true_negatives']:>19}",
         "",
     ]
     lines += [f"{name:{width}}{value:>8}   {interval:17} {details}".rstrip() for name, value, interval, details in rows]
