@@ -74,10 +74,9 @@ def _new_progress(unit: str) -> Any:
     """
     if not terminal.is_active() and (sys.stdout.isatty() or not sys.stderr.isatty()):
         return None
-    import rich.console
     from rich import progress
 
-    screen = terminal.console() if terminal.is_active() else rich.console.Console(stderr=True, markup=False)
+    screen = terminal.console(errors=not terminal.is_active())
     amount = progress.DownloadColumn() if unit == "B" else progress.MofNCompleteColumn()
     columns = (
         progress.TextColumn("{task.description}", markup=False),

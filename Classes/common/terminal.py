@@ -53,10 +53,11 @@ def show_start(script: str) -> None:
         )
 
 
-def console() -> "rich.console.Console":
-    """Return the console of standard output; also its bars and texts share the screen through it."""
-    # A bar replaces sys.stdout while it is shown.
-    return _console_of(getattr(sys.stdout, "rich_proxied_file", sys.stdout))
+def console(errors: bool = False) -> "rich.console.Console":
+    """Return the console of standard output, or of standard error; bars and texts share the screen through it."""
+    stream = sys.stderr if errors else sys.stdout
+    # A bar replaces these while it is shown.
+    return _console_of(getattr(stream, "rich_proxied_file", stream))
 
 
 def width() -> int:
@@ -154,7 +155,7 @@ def format_duration(seconds: float, digits: int = 2) -> str:
     return _("{hours} h {minutes} min").format(hours=hours, minutes=minutes)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)
 def _console_of(stream: Any) -> "rich.console.Console":
     import rich.console
 
