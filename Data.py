@@ -50,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "Augment":
         return offline_augmentation.augment_dataset(configuration, options.folder, options.strict)
     cli.import_tensorflow()
-    return Data.prepare_dataset(configuration, options.strict)
+    code = Data.prepare_dataset(configuration, options.strict)
+    audit.audit_if_outdated(configuration)
+    return code
 
 
 if __name__ == "__main__":

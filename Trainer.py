@@ -10,10 +10,12 @@ python3 Trainer.py WhiteCells                       # the model of white-cell ty
 python3 Trainer.py Quantize                         # the same model in int8, faster, if its results stay the same
 python3 Trainer.py Export                           # the trained model for TensorFlow Serving and other model servers
 python3 Trainer.py Compile                          # the trained model for the Movidius stick, Model/ALL.graph
+python3 Trainer.py Board                            # the curves of all runs in TensorBoard
 
 Reads the shards in Model/Data and the pretrained weights in Model/Pretrained. Writes checkpoints, TensorBoard events
 and run.json to Model/_logs, the features of the images to Model/Features, the frozen graph to Model/ALLGraph.pb and its
-model card to Model/ALLGraph.json. Import writes only the last two. Quantize reads them and the shards, writes
+model card to Model/ALLGraph.json. Settings, curves and model of the run are kept in Model/Runs; Model/latest is the
+newest run. Import writes only the graph and its card. Quantize reads them and the shards, writes
 Model/ALLGraph.int8.xml and .bin, and needs NNCF (pip install -r Required/requirements-int8.txt). Export writes the next
 version to Model/Export. WhiteCells reads Required/WhiteCells.json instead of Required/confs.json, and the images in
 WhiteCellsDir; see docs/white_cells.md. Compile runs the compiler of the stick, which writes Model/ALL.graph.
@@ -31,7 +33,7 @@ def main(arguments=None) -> int:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=["Train", "Import", "WhiteCells", "Quantize", "Export", "Compile"],
+        choices=["Train", "Import", "WhiteCells", "Quantize", "Export", "Compile", "Board"],
         default="Train",
         help="what to do (default: Train)",
     )
@@ -44,6 +46,10 @@ def main(arguments=None) -> int:
     shipped = PROJECT / "Required" / "WhiteCells.json" if options.command == "WhiteCells" else None
     configuration = Helpers.load_config(options.confs or shipped, options.settings)
     Helpers.start_log(configuration, "Trainer")
+    if options.command == "Board":
+        from Classes.evaluation import board
+
+        board.run_tensorboard(configuration)
     if options.command == "Compile":
         from Classes.export import ncs1_compile
 

@@ -5,11 +5,14 @@ python3 Validation.py Folds 5                   # cross-validation of the last l
 python3 Validation.py --set Prevalence=0.01     # predictive values if 1 % of the images are ALL
 python3 Validation.py --set Precision=f32       # in float32 instead of the default precision of this machine
 python3 Validation.py --device NCS1             # on the Movidius stick
-tensorboard --logdir=Model/_logs_eval           # the curves
+python3 Validation.py Compare                   # all runs in Model/Runs: a table, and a page with their curves
+python3 Validation.py Compare 3 latest          # two of them, by number, name or path
+python3 Trainer.py Board                        # the curves in TensorBoard
 
 Reads the shards in Model/Data, Model/ALLGraph.pb and its model card. Folds reads the pretrained weights instead of the
 graph and its card. Writes TensorBoard events, metrics.json with the probabilities of every image, folds.json and plots
-to Model/_logs_eval, the metrics to Model/ALLGraph.json, the report to Model/Report, and Model/MODEL_CARD.md.
+to Model/_logs_eval, the metrics to Model/ALLGraph.json, the report to Model/Report, and Model/MODEL_CARD.md. Copies
+are kept with the run in Model/Runs. Compare reads only that folder and writes Model/Runs/Compare.html.
 """
 
 import argparse
@@ -22,28 +25,45 @@ from Classes.common.translation import gettext as _
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = cli.base_parser(__doc__, "Validation", device=True)
-    parser.add_argument("command", nargs="?", choices=["Folds"], help="cross-validation instead of the frozen graph")
-    parser.add_argument("count", nargs="?", type=_count, default=5, help="number of folds (default: 5)")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=["Folds", "Compare"],
+        help="instead of measuring the frozen graph: Folds: cross-validation; Compare: compare the runs that are kept",
+    )
+    parser.add_argument(
+        "values",
+        nargs="*",
+        metavar="COUNT | RUN",
+        help="Folds: number of folds (default: 5); Compare: numbers, names or paths of runs (default: all)",
+    )
     options = parser.parse_args(arguments)
-    if options.command and any(text.startswith("Device=") for text in options.settings):
+    if len(options.values) > (1 if options.command == "Folds" else 0) and options.command != "Compare":
+        parser.error(_("unrecognized arguments: {arguments}").format(arguments=" ".join(options.values)))
+    count = _count(parser, *options.values) if options.command == "Folds" else 0
+    if options.command == "Folds" and any(text.startswith("Device=") for text in options.settings):
         parser.error(_("--device is for the frozen graph. Folds trains and evaluates in TensorFlow."))
     from Classes import Helpers
 
     configuration = Helpers.load_config(options.confs, options.settings)
     Helpers.start_log(configuration, "Validation")
+    if options.command == "Compare":
+        from Classes.evaluation import run_comparison
+
+        return run_comparison.compare_runs(configuration, options.values)
     cli.import_tensorflow()
     if options.command:
         from Classes.training import cross_validation
 
-        return cross_validation.cross_validate(configuration, options.count)
+        return cross_validation.cross_validate(configuration, count)
     from Classes.evaluation import evaluate
 
     return evaluate.evaluate_model(configuration)
 
 
-def _count(text: str) -> int:
+def _count(parser: argparse.ArgumentParser, text: str = "5") -> int:
     if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(_("{count} folds; at least two are needed").format(count=text))
+        parser.error(_("{count} folds; at least two are needed").format(count=text))
     return int(text)
 
 

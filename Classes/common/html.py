@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import hashlib
 import pathlib
 from typing import Any
 
@@ -34,6 +35,16 @@ def data_uri(content: bytes, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
+def page_script() -> str:
+    """Return the script of pages that extend `page.html`: enlarged pictures, copied commands, the threshold slider."""
+    return (pathlib.Path(__file__).parent / "templates" / "page.js").read_text(encoding="utf-8")
+
+
+def script_hash(script: str) -> str:
+    """Return the source of an inline script for a content security policy, such as 'sha256-…'."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
 @functools.cache
 def _environment(package: str) -> jinja2.Environment:
     return _create_environment(jinja2.PackageLoader(package))
@@ -57,6 +68,14 @@ def _create_environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
     environment.policies["ext.i18n.trimmed"] = True
     # {{ value | number(".3f") }}, {{ text | numbers }}
     environment.filters |= {"number": number_format.format_number, "numbers": number_format.localize_numbers}
+    environment.globals |= {
+        "current_language": translation.current_language,
+        "localize": translation.localize,
+        # A line end inside a value would be shown as a number.
+        "newline": markupsafe.Markup("\n"),
+        "page_script": markupsafe.Markup(page_script()),
+        "page_script_hash": script_hash(page_script()),
+    }
     return environment
 
 

@@ -13,9 +13,11 @@ import numpy
 from Classes import Helpers
 from Classes.common import atomic_files, input_files, json_files, locks, provenance, terminal
 from Classes.common.config import Configuration
+from Classes.common.errors import ALLError
+from Classes.common.translation import Message, ngettext
 from Classes.common.translation import gettext as _
-from Classes.common.translation import ngettext
 from Classes.dataset import (
+    audit_problems,
     audit_report,
     discovery,
     grouping,
@@ -36,21 +38,12 @@ SIMILARITY_REPORTED = 0.85
 # Largest ratio of a side or an aspect ratio to the usual one.
 OUTLIER_RATIO = 1.5
 
-# Smallest ratio of the source images of the smallest and the largest class.
-MIN_BALANCE = 0.5
-
 # What the comparison of images does not find; docs/data.md has the measured shares.
-NOT_FOUND = (
+NOT_FOUND = Message(
     "Crops are found if both show the same prominent nucleus far enough from their borders: nearly all up to a shift "
     "of a twentieth of the side, fewer beyond a tenth. Crops that share only a cut nucleus or only red cells, crops of "
     "less than 0.7 of the other's magnification, cells cut out on a plain background and images below 32 pixels are "
     "not found."
-)
-
-LEAK_KINDS = (
-    ("across_splits", "Leak between the splits", "run python3 Data.py again, which keeps them in one split"),
-    ("across_test", "Leak into the test images", "python3 Data.py excludes images that belong to test images"),
-    ("across_classes", "One image in several classes", "correct the labels; python3 Data.py leaves them out"),
 )
 
 log = logging.getLogger("Data")
@@ -69,27 +62,81 @@ def audit_dataset(configuration: Configuration, strict: bool = False) -> int:
     Raises:
       DataError: the folders do not have the expected layout.
     """
+    findings = _write_audit(configuration)
+    for problem in findings["problems"]:
+        log.warning("%s: %s. %s", problem["title"], problem["text"], problem["advice"])
+    images, count = findings["images"] + findings["tests"], len(findings["problems"])
+    page = configuration.path("ReportDir") / "Data.html"
+    log.info("%d images audited, %d findings.", images, count)
+    log.info("Wrote %s and Data.json", page)
+    result = ngettext("{images} images audited, {count} finding.", "{images} images audited, {count} findings.", count)
+    terminal.show_end(result.format(images=images, count=count), [(_("Audit"), page)], "python3 Data.py")
+    return 1 if strict and findings["problems"] else 0
+
+
+def audit_if_outdated(configuration: Configuration) -> None:
+    """Audit the images if there are at most `AuditImages`, and the last audit is not of these images and this split.
+
+    Without images, for example on a machine that has only the shards, or if the report cannot be written, a line in the
+    log is all that happens.
+    """
+    try:
+        manifest = tfrecords.load_manifest(configuration)
+        images = sum(map(len, manifest.splits.values()))
+        if images > configuration["AuditImages"] or not why_outdated(manifest, read_audit(configuration)):
+            return
+        count = len(_write_audit(configuration)["problems"])
+        page = configuration.path("ReportDir") / "Data.html"
+        log.info("Audited the images, %d findings: see %s", count, page)
+    except (ALLError, OSError) as error:
+        log.info("The images were not audited: %s", error)
+
+
+def read_audit(configuration: Configuration) -> dict[str, Any] | None:
+    """Return the content of Data.json; None if it is missing or, with a warning, if it is damaged."""
+    path = configuration.path("ReportDir") / "Data.json"
+    try:
+        findings = json_files.read_json(path)
+        if not json_files.checksum_ok(findings):
+            raise ValueError("changed after it was written")
+        return findings
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("%s: damaged (%s). It is left out. Run python3 Data.py Check.", path, error)
+        return None
+
+
+def why_outdated(manifest: tfrecords.Manifest, findings: dict[str, Any] | None) -> Message | None:
+    """Return why an audit is not of the images and the split of a data set; None if it is."""
+    if findings is None:
+        return Message("The images were not audited.")
+    images, split = findings.get("images_sha256"), findings.get("manifest_sha256")
+    if images is None or images != manifest.images_sha256:
+        return Message("The audit of {created} is of other images.", created=str(findings.get("created")))
+    if split not in (None, manifest.sha256):
+        return Message(
+            "The audit of {created} is of another split (data set {split}).",
+            created=str(findings.get("created")),
+            split=str(split),
+        )
+    return None
+
+
+def _write_audit(configuration: Configuration) -> dict[str, Any]:
+    """Audit the images, write Data.html and Data.json, and return the content of Data.json."""
     files, ignored = discovery.find_class_images(configuration)
     records, unreadable = scan_images(configuration, files)
     findings = summarize(configuration, records)
     findings |= {"unreadable": unreadable, "ignored": ignored, "notice": Helpers.DISCLAIMER}
     findings |= _audited_data(configuration, records)
-    findings["problems"] = list_problems(findings)
+    findings["problems"] = audit_problems.list_problems(configuration, findings)
     folder = configuration.path("ReportDir")
     page = audit_report.render_audit(configuration, findings, records)
     with locks.folder_lock(folder, wait=True):
         json_files.write_json(folder / "Data.json", json_files.with_checksum(findings))
         atomic_files.write_atomic(folder / "Data.html", page)
-    for problem in findings["problems"]:
-        log.warning("%s: %s", problem["title"], problem["text"])
-    log.info("%d images audited, %d findings.", len(records), len(findings["problems"]))
-    log.info("Wrote %s and Data.json", folder / "Data.html")
-    count = len(findings["problems"])
-    result = ngettext("{images} images audited, {count} finding.", "{images} images audited, {count} findings.", count)
-    terminal.show_end(
-        result.format(images=len(records), count=count), [(_("Audit"), folder / "Data.html")], "python3 Data.py"
-    )
-    return 1 if strict and findings["problems"] else 0
+    return findings
 
 
 def scan_images(
@@ -293,50 +340,3 @@ def _probes(configuration: Configuration, records: Iterable[AuditRecord]) -> dic
     positive = [record.class_name == configuration["PositiveClass"] for record in records]
     groups = [record.group for record in records]
     return {name: leakage_probe.predict_class_from_artifacts(rows, positive, groups) for name, rows in kinds.items()}
-
-
-def list_problems(findings: dict[str, Any]) -> list[dict[str, str]]:
-    """Return [{"title", "text"}] of what a person should check, the most serious first."""
-    duplicates = findings["exact"] + [
-        pair for pair in findings["alike"] if pair["similarity"] >= perceptual_hash.MATCH_THRESHOLD
-    ]
-    found = []
-    for border, title, advice in LEAK_KINDS:
-        # Crops of one slide can show different cells, so their classes may differ.
-        crops = [] if border == "across_classes" else findings["crops"]
-        crossing = [each["files"] for each in duplicates + crops if each[border]]
-        if crossing:
-            found.append((title, f"{len(crossing)} found, for example {' and '.join(crossing[0][:2])}; {advice}"))
-    found += _bias_problems(findings["probes"])
-    rest = [
-        pair for pair in findings["alike"] if pair not in duplicates or not any(pair[each[0]] for each in LEAK_KINDS)
-    ]
-    counted = (
-        ("Unreadable", findings["unreadable"], "files cannot be read or are blank; Data.py leaves them out"),
-        ("Exact duplicates", findings["exact"], "images exist under several names; Data.py uses each once"),
-        ("Near duplicates", rest, "pairs of images look the same; check whether they are"),
-        ("Overlapping crops", findings["crops"], "pairs of images overlap; Data.py keeps each pair in one split"),
-        ("Unusual sizes", findings["odd_sizes"], "images are much larger or smaller than the others, or too small"),
-        (
-            "Unusual modes",
-            findings["odd_modes"],
-            "images have another mode than the others, such as grayscale",
-        ),
-    )
-    found += [(title, f"{len(rows)} {text}") for title, rows, text in counted if rows]
-    sizes = [row["originals"] for name, row in findings["classes"].items() if name != TEST]
-    if sizes and min(sizes) < MIN_BALANCE * max(sizes):
-        text = f"the smallest class has {min(sizes)} source images, the largest {max(sizes)}"
-        found.append(("Class imbalance", f"{text}; rely on sensitivity and specificity, not on accuracy"))
-    return [{"title": title, "text": text} for title, text in found]
-
-
-def _bias_problems(probes: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
-    found = []
-    for name, probe in probes.items():
-        # The compression depends on the content of an image, so bytes per pixel are shown, but are not a problem.
-        if name != "bytes per pixel" and (leakage_probe.lowest(probe) or 0) >= leakage_probe.WARN_AUC:
-            interval = "{:.3f} to {:.3f}".format(*probe["interval"]) if probe["interval"] else probe["note"]
-            text = f"the {name} alone predicts the class with ROC AUC {probe['auc']:.3f} ({interval})"
-            found.append(("Possible dataset bias", f"{text}; take both classes from the same sources"))
-    return found

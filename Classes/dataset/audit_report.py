@@ -7,8 +7,11 @@ from typing import Any
 
 import PIL.Image
 
-from Classes.common import errors, html
+from Classes.common import class_names, errors, html
 from Classes.common.config import Configuration
+from Classes.common.translation import Message, ngettext
+from Classes.common.translation import gettext as _
+from Classes.dataset import audit_problems
 from Classes.dataset.audit_record import TEST, AuditRecord
 from Classes.imaging import decode
 
@@ -16,9 +19,14 @@ from Classes.imaging import decode
 MAX_SHOWN = 40
 SAMPLES_PER_CLASS = 6
 MAX_SWATCHES = 120
-THUMBNAIL_SIDE = 120
+# Stored twice as large as shown, for sharp and enlarged pictures.
+THUMBNAIL_SIDE, STORED_SIDE = 120, 240
 
-BORDERS = {"across_classes": "classes", "across_splits": "splits", "across_test": "test images"}
+BORDERS = {
+    "across_classes": Message("across classes"),
+    "across_splits": Message("across splits"),
+    "across_test": Message("across test images"),
+}
 
 
 def render_audit(configuration: Configuration, findings: dict[str, Any], records: Sequence[AuditRecord]) -> str:
@@ -40,11 +48,19 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
     colors = {name: values for name, values in findings["colours"].items() if name != TEST}
     outliers = [(each["file"], f"{each['size']}: {', '.join(each['reasons'])}") for each in findings["odd_sizes"]]
     left_out = [(each["file"], each["reason"]) for each in findings["unreadable"]]
-    ignored = "skipped: not an image by its extension (ValidIType), hidden, or not in a class folder"
+    ignored = _("skipped: not an image by its extension (ValidIType), hidden, or not in a class folder")
+
+    def label(name: str) -> str:
+        title = class_names.class_title(name, configuration["PositiveClass"])
+        return name if title == name else f"{name} ({title})"
+
     return html.render(
         "Classes.dataset",
         "audit.html",
-        title="Data audit",
+        title=_("Data audit"),
+        headline=_headline(findings),
+        class_label=label,
+        probe_names=audit_problems.PROBE_NAMES,
         folder=str(configuration.path("DatasetDir")),
         findings=findings,
         thumbnail=functools.cache(lambda name: _thumbnail(by_name.get(name), limits)),
@@ -53,7 +69,7 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
         max_shown=MAX_SHOWN,
         samples_per_class=SAMPLES_PER_CLASS,
         class_rows=[
-            (name, counts["images"], counts["originals"], counts["groups"], _splits(counts["splits"]))
+            (label(name), counts["images"], counts["originals"], counts["groups"], _splits(counts["splits"]))
             for name, counts in classes.items()
         ],
         stored="; ".join(f"{key}: {_counts(findings[key])}" for key in ("sizes", "modes", "formats")),
@@ -63,7 +79,7 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
         swatches={
             name: [record.background for record in _spaced(found, MAX_SWATCHES)] for name, found in by_class.items()
         },
-        color_head=("levels of 0 to 255", *(f"class {name}" for name in colors)),
+        color_head=(_("levels of 0 to 255"), *map(label, colors)),
         color_rows=[
             (feature, *("{1} ({0} to {2})".format(*values[feature]) for values in colors.values()))
             for feature in next(iter(colors.values()), ())
@@ -79,18 +95,37 @@ def _thumbnail(record: AuditRecord | None, limits: decode.DecodeLimits) -> dict[
         return {"src": "", "size": ""}
     size = f"{record.width}x{record.height}"
     try:
-        image = PIL.Image.fromarray(decode.decode_image(record.path, limits, at_least=THUMBNAIL_SIDE))
+        image = PIL.Image.fromarray(decode.decode_image(record.path, limits, at_least=STORED_SIDE))
     except errors.ImageError:
         return {"src": "", "size": size}
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    image.thumbnail((STORED_SIDE, STORED_SIDE))
+    shown = THUMBNAIL_SIDE / max(image.size)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)
     src = html.data_uri(file.getvalue(), "jpeg")
-    return {"src": src, "width": image.width, "height": image.height, "size": size}
+    return {
+        "src": src,
+        "width": max(1, round(image.width * shown)),
+        "height": max(1, round(image.height * shown)),
+        "size": size,
+    }
+
+
+def _headline(findings: dict[str, Any]) -> str:
+    """Return the result of the audit in one sentence."""
+    count, images = len(findings["problems"]), findings["images"] + findings["tests"]
+    if not count:
+        return _("{images} images were checked. There is nothing to do.").format(images=images)
+    text = ngettext(
+        "{images} images were checked. There is {count} finding, with what to do about it.",
+        "{images} images were checked. There are {count} findings, each with what to do about it.",
+        count,
+    )
+    return text.format(images=images, count=count)
 
 
 def _splits(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {split}" for split, count in counts.items()) or "not split yet"
+    return ", ".join(f"{count} {split}" for split, count in counts.items()) or _("not split yet")
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -23,7 +23,7 @@ SPLIT_PART = re.compile(rf"(?i)(?<![a-z]){SPLIT}(?:set|data|images)?(?![a-z])")
 ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 
 # Configuration keys of folders that can be inside DatasetDir without being classes.
-OUTPUTS = ("CaptureDir", "CacheDir", "LogDir", "LogDirEval", "ReportDir")
+OUTPUTS = ("CaptureDir", "CacheDir", "LogDir", "LogDirEval", "ReportDir", "RunsDir")
 
 # Largest number of folders in a message.
 MAX_LISTED = 8

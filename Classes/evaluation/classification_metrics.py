@@ -12,18 +12,18 @@ from Classes.dataset import grouping
 from Classes.inference import prediction
 
 METRIC_NAMES = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "precision": "Precision (PPV)",
-    "negative_predictive_value": "NPV",
-    "ppv_at_prevalence": "PPV at prevalence",
-    "npv_at_prevalence": "NPV at prevalence",
-    "f1": "F1",
-    "mcc": "MCC",
-    "roc_auc": "ROC AUC",
-    "pr_auc": "PR AUC",
+    "accuracy": Message("Accuracy"),
+    "balanced_accuracy": Message("Balanced accuracy"),
+    "sensitivity": Message("Sensitivity"),
+    "specificity": Message("Specificity"),
+    "precision": Message("Precision (PPV)"),
+    "negative_predictive_value": Message("NPV"),
+    "ppv_at_prevalence": Message("PPV at prevalence"),
+    "npv_at_prevalence": Message("NPV at prevalence"),
+    "f1": Message("F1"),
+    "mcc": Message("MCC"),
+    "roc_auc": Message("ROC AUC"),
+    "pr_auc": Message("PR AUC"),
 }
 
 # Metrics shown for each fold of a cross-validation.
@@ -31,12 +31,12 @@ FOLD_METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "
 
 # How the images of a measurement relate to the choice of the operating point: "basis" in metrics.json.
 BASES = {
-    "held_out": "Held out: neither temperature nor threshold was chosen on these images.",
-    "cross_fitted": (
+    "held_out": Message("Held out: neither temperature nor threshold was chosen on these images."),
+    "cross_fitted": Message(
         "Cross-fitted: the temperature, threshold and uncertainty band for each image were chosen on images of other "
         "source images or patients."
     ),
-    "in_sample": (
+    "in_sample": Message(
         "In-sample: temperature, threshold and uncertainty band were chosen on these same images, which come from too "
         "few source images or patients for cross-fitting. The metrics are optimistic."
     ),
@@ -44,11 +44,11 @@ BASES = {
 
 # Other choices made on these images, which cross-fitting does not undo: "selected" in metrics.json.
 SELECTED = {
-    "epoch": (
+    "epoch": Message(
         "The number of epochs was chosen on these images (Patience), so every metric is optimistic. python3 "
         "Validation.py Folds measures without that choice."
     ),
-    "int8": (
+    "int8": Message(
         "The int8 model was accepted for its predictions on these images, so its metrics may be optimistic. "
         "--set Precision=f32 measures without that choice."
     ),
@@ -226,7 +226,7 @@ def format_table(metrics: dict[str, Any], unit: str = "images") -> list[str]:
 
 def describe_basis(metrics: dict[str, Any]) -> list[str]:
     """Return sentences about the choices that were made on the measured images; `metrics` is as in metrics.json."""
-    basis = [BASES[metrics["basis"]]] if metrics.get("basis") else []
+    basis: list[str] = [BASES[metrics["basis"]]] if metrics.get("basis") else []
     return basis + [SELECTED[name] for name in metrics.get("selected", ())]
 
 

@@ -15,12 +15,13 @@ from Classes.common.config import Configuration
 from Classes.common.errors import DataError, GraphError
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
-from Classes.dataset import tfrecords
+from Classes.dataset import audit, tfrecords
 from Classes.evaluation import (
     classification_metrics,
     html_report,
     operating_point,
     plots,
+    run_evaluation,
     tensorboard_events,
     validation_metrics,
 )
@@ -59,9 +60,12 @@ def evaluate_model(configuration: Configuration) -> int:
         if measured["patients"]:
             terminal.print_lines([*classification_metrics.format_table(measured["patients"], "patients"), ""])
         metrics = _write_results(configuration, card, manifest, inference_backend, rows, measured)
+        # The report links to the audit, which has to be of these images.
+        audit.audit_if_outdated(configuration)
         html_report.write_report(configuration, card, manifest, metrics, explainer)
+        run_evaluation.keep_evaluation(configuration, card, manifest, metrics, explainer)
     log.info("Wrote metrics.json and its plots to %s", folder)
-    log.info("Next: python3 Classifier.py, or tensorboard --logdir=%s", configuration["LogDirEval"])
+    log.info("Next: python3 Classifier.py, python3 Validation.py Compare, or python3 Trainer.py Board")
     terminal.show_end(
         _end_sentence(measured),
         [(_("Report"), configuration.path("ReportDir") / "Report.html")],

@@ -1,20 +1,24 @@
 """Write the HTML report of a model: its data, its metrics, its errors, and where it comes from."""
 
+import functools
 import io
 import logging
 import pathlib
 from typing import Any
 
+import markupsafe
 import numpy
 import PIL.Image
 
-from Classes.common import atomic_files, file_system, html, json_files, locks
+from Classes.common import atomic_files, class_names, file_system, html, json_files, locks, statistics
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError
-from Classes.dataset import tfrecords
-from Classes.evaluation import classification_metrics, model_card_markdown, plots, tensorboard_events
+from Classes.common.translation import Message, localize
+from Classes.common.translation import gettext as _
+from Classes.dataset import audit, audit_problems, tfrecords
+from Classes.evaluation import classification_metrics, headline, model_card_markdown, plots, tensorboard_events
 from Classes.imaging import decode
-from Classes.inference import class_activation, model_card
+from Classes.inference import class_activation, model_card, prediction
 
 # Number of examples in a gallery.
 N_ERRORS, N_CORRECT = 12, 6
@@ -22,13 +26,25 @@ N_ERRORS, N_CORRECT = 12, 6
 # Side of an example in pixels, as stored and as shown.
 STORED_SIDE, SHOWN_SIDE = 240, 120
 
+# Steps of the threshold slider.
+N_THRESHOLDS = 100
+
 # Findings of the audit that are counted: what the page calls them, and their keys in Data.json.
 AUDIT_LISTS = {
-    "copies": "exact",
-    "near copies": "alike",
-    "unusual sizes": "odd_sizes",
-    "unusual modes": "odd_modes",
-    "unreadable": "unreadable",
+    Message("Exact duplicates"): "exact",
+    Message("Near duplicates"): "alike",
+    Message("Overlapping crops"): "crops",
+    Message("Unusual sizes"): "odd_sizes",
+    Message("Unusual modes"): "odd_modes",
+    Message("Unreadable"): "unreadable",
+}
+
+PLOTS = {
+    "confusion.png": Message("Confusion matrix"),
+    "roc.png": Message("ROC curve"),
+    "precision_recall.png": Message("Precision and sensitivity"),
+    "reliability.png": Message("Reliability: accuracy by confidence"),
+    "curves.png": Message("Training"),
 }
 
 log = logging.getLogger("Validation")
@@ -58,7 +74,9 @@ def write_report(
     page = html.render(
         "Classes.evaluation",
         "report.html",
-        title="ALL detection: report",
+        title=_("ALL detection: report"),
+        headline=headline.describe_result(card, metrics),
+        threshold_points=_threshold_points(card, metrics),
         card=card,
         calibration=card.calibration or {},
         metrics=metrics,
@@ -66,13 +84,16 @@ def write_report(
         calibration_table=_calibration_table(metrics) if metrics["images"] else None,
         plots=_plots(configuration, card, metrics),
         folds=folds,
-        fold_head=("fold", *(classification_metrics.METRIC_NAMES[key] for key in classification_metrics.FOLD_METRICS)),
+        fold_head=(
+            _("fold"),
+            *(classification_metrics.METRIC_NAMES[key] for key in classification_metrics.FOLD_METRICS),
+        ),
         explainer=explainer,
         metric_rows=classification_metrics.metric_rows,
         fold_rows=classification_metrics.fold_rows,
         versions=model_card_markdown.format_versions(card),
         **_examples(configuration, card, metrics["predictions"], explainer),
-        **_data(manifest, _read_json(folder / "Data.json")),
+        **_data(manifest, audit.read_audit(configuration)),
     )
     with locks.folder_lock(folder, wait=True):
         atomic_files.write_atomic(folder / "Report.html", page)
@@ -127,27 +148,21 @@ def _calibration_table(metrics: dict[str, Any]) -> tuple[tuple[str, ...], list[t
     return ("", *columns), rows
 
 
-def _plots(configuration: Configuration, card: model_card.ModelCard, metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return (title, source of an <img>) of each plot; draws those that only the report shows."""
+def _plots(
+    configuration: Configuration, card: model_card.ModelCard, metrics: dict[str, Any]
+) -> list[tuple[str, markupsafe.Markup]]:
+    """Return (title, <svg> element) of each plot; draws those that only the report shows."""
     folder = configuration.path("LogDirEval")
     labels = [row["label"] == metrics["positive"] for row in metrics["predictions"]]
     scores = [row["probabilities"][metrics["positive"]] for row in metrics["predictions"]]
     plots.plot_precision_recall(folder / "precision_recall.png", labels, scores, "Validation")
-    titles = {
-        "confusion.png": "Confusion matrix",
-        "roc.png": "ROC curve",
-        "precision_recall.png": "Precision and sensitivity",
-        "reliability.png": "Reliability: accuracy by confidence",
-    }
+    names = [name for name in PLOTS if name != "curves.png"]
     history = {} if card.imported else tensorboard_events.read_scalars(configuration.path("LogDir"))
     if history and _is_run_of(card, configuration.path("LogDir")):
         plots.plot_training_curves(folder / "curves.png", history)
-        titles["curves.png"] = "Training"
-    return [
-        (title, html.data_uri((folder / name).read_bytes()))
-        for name, title in titles.items()
-        if (folder / name).is_file()
-    ]
+        names.append("curves.png")
+    titles = {name: localize(PLOTS[name]) for name in names if (folder / name).is_file()}
+    return [(title, markupsafe.Markup(plots.inline_svg(folder / name, title))) for name, title in titles.items()]
 
 
 def _is_run_of(card: model_card.ModelCard, folder: pathlib.Path) -> bool:
@@ -167,15 +182,12 @@ def _examples(
 ) -> dict[str, Any]:
     """Return the galleries of errors and of the least and most confident correct predictions, with their pictures."""
 
-    def confidence(row: dict[str, Any]) -> float:
-        return max(row["probabilities"].values())
-
-    errors = sorted((row for row in rows if not row["correct"]), key=confidence, reverse=True)
-    correct = sorted((row for row in rows if row["correct"]), key=confidence)
+    correct = sorted((row for row in rows if row["correct"]), key=_confidence)
+    count = sum(not row["correct"] for row in rows)
     galleries = {
-        f"Errors, most confident first ({len(errors)} in all)": errors[:N_ERRORS],
-        "Correct, least confident": correct[:N_CORRECT],
-        "Correct, most confident": correct[-N_CORRECT:],
+        _("Errors, most confident first ({count} in all)").format(count=count): worst_errors(rows),
+        _("Correct, least confident"): correct[:N_CORRECT],
+        _("Correct, most confident"): correct[-N_CORRECT:],
     }
     shown = {row["sha256"] for gallery in galleries.values() for row in gallery}
     pictures, error = {}, None
@@ -183,7 +195,66 @@ def _examples(
         pictures = _pictures(configuration, card, shown, explainer)
     except ALLError as problem:
         error = str(problem)
-    return {"galleries": galleries.items(), "pictures": pictures, "gallery_error": error, "width": SHOWN_SIDE}
+    return {
+        "galleries": galleries.items(),
+        "pictures": pictures,
+        "gallery_error": error,
+        "width": SHOWN_SIDE,
+        "describe_example": functools.partial(_describe_example, card),
+    }
+
+
+def worst_errors(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the N_ERRORS most confident errors among the predictions of metrics.json, the most confident first."""
+    return sorted((row for row in rows if not row["correct"]), key=_confidence, reverse=True)[:N_ERRORS]
+
+
+def _confidence(row: dict[str, Any]) -> float:
+    return max(row["probabilities"].values())
+
+
+def _describe_example(card: model_card.ModelCard, row: dict[str, Any]) -> str:
+    """Return the prediction and the label of an image in words."""
+    texts = {
+        "percent": f"{100 * row['probabilities'][card.positive]:.1f} %",
+        "label": class_names.class_title(row["label"], card.positive),
+    }
+    if row["uncertain"] and row["detected"]:
+        return _("Predicted: ALL, uncertain. Probability of ALL: {percent}. Label: {label}.").format(**texts)
+    if row["uncertain"]:
+        return _("Predicted: not ALL, uncertain. Probability of ALL: {percent}. Label: {label}.").format(**texts)
+    if row["detected"]:
+        return _("Predicted: ALL. Probability of ALL: {percent}. Label: {label}.").format(**texts)
+    return _("Predicted: not ALL. Probability of ALL: {percent}. Label: {label}.").format(**texts)
+
+
+def _threshold_points(card: model_card.ModelCard, metrics: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what the threshold slider shows; None unless there are images of both classes.
+
+    Returns:
+      {"deployed": index of the deployed threshold, "points": [[threshold, sensitivity, specificity, accuracy, fraction
+      of images called ALL]]}, each of these four as [hits, images, ends of the 95 % interval or None, None].
+    """
+    rows = metrics["predictions"]
+    labels = numpy.array([row["label"] == card.positive for row in rows], bool)
+    if not labels.any() or labels.all():
+        return None
+    scores = numpy.array([row["probabilities"][card.positive] for row in rows], float)
+    groups = statistics.group_numbers([row["group"] for row in rows], len(rows))
+    thresholds = sorted({*(step / N_THRESHOLDS for step in range(N_THRESHOLDS + 1)), card.threshold})
+
+    def count(hits: numpy.ndarray, selected: Any) -> list[float | None]:
+        interval = statistics.proportion_interval(hits[selected], groups[selected]) or (None, None)
+        ends = [None if end is None else round(end, 4) for end in interval]
+        return [int(hits[selected].sum()), len(hits[selected]), *ends]
+
+    points = []
+    for threshold in thresholds:
+        detected = prediction.apply_threshold(scores, threshold)
+        every = slice(None)
+        counts = [count(detected, labels), count(~detected, ~labels), count(detected == labels, every)]
+        points.append([threshold, *counts, count(detected, every)])
+    return {"deployed": thresholds.index(card.threshold), "points": points}
 
 
 def _pictures(
@@ -208,39 +279,41 @@ def _thumbnail(image: numpy.ndarray) -> str:
     return html.data_uri(file.getvalue(), "jpeg")
 
 
-def _data(manifest: tfrecords.Manifest, audit: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what the report says about the data set and its audit."""
+def _data(manifest: tfrecords.Manifest, found: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what the report says about the data set and its audit, `found`."""
     groups = {split: {item["group"] for item in items} for split, items in manifest.splits.items()}
-    probes = [
-        (
-            name,
-            f"{probe['auc']:.3f}",
-            "{:.3f} to {:.3f}".format(*probe["interval"]) if probe["interval"] else probe["note"],
-        )
-        for name, probe in (audit or {}).get("probes", {}).items()
-        if probe.get("auc") is not None
+    shared = len(groups["train"] & groups["validation"])
+    images = {split: len(items) for split, items in manifest.splits.items()}
+    sentences = [
+        _("{images} training images of {groups} source images or patients.").format(
+            images=images["train"], groups=len(groups["train"])
+        ),
+        _("{images} validation images of {groups} source images or patients.").format(
+            images=images["validation"], groups=len(groups["validation"])
+        ),
+        _("{shared} of them are in both splits.").format(shared=shared),
+        _("The patient is known for {known} of {images} images.").format(
+            known=model_card_markdown.known_patients(manifest), images=sum(images.values())
+        ),
     ]
-    audit_left_out = _audit_left_out(manifest, audit)
     return {
-        "audit_left_out": audit_left_out,
-        "counts": {split: len(items) for split, items in manifest.splits.items()},
-        "group_counts": [len(names) for names in groups.values()],
-        "shared_groups": len(groups["train"] & groups["validation"]),
-        "known_patients": model_card_markdown.known_patients(manifest),
-        "audit": audit,
-        "audit_lists": AUDIT_LISTS,
-        "audit_probes": probes,
+        "data_summary": " ".join(sentences),
+        "shared_groups": shared,
+        "audit": found,
+        "audit_outdated": audit.why_outdated(manifest, found),
+        "audit_lists": [(title, len((found or {}).get(key, ()))) for title, key in AUDIT_LISTS.items()],
+        "audit_probes": _probes(found or {}),
     }
 
 
-def _audit_left_out(manifest: tfrecords.Manifest, audit: dict[str, Any] | None) -> str:
-    """Return why an audit is not of the data set on which the model was evaluated; "" if it is or if there is none."""
-    if audit is None:
-        return ""
-    images, split = audit.get("images_sha256"), audit.get("manifest_sha256")
-    made = f"The audit of {audit.get('created', 'an unknown date')} is left out"
-    if images is None or images != manifest.images_sha256:
-        return f"{made}: it is not known to be of these images."
-    if split not in (None, manifest.sha256):
-        return f"{made}: it is of another split (data set {split})."
-    return ""
+def _probes(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return a row for each value from which the audit predicted the class: (value, ROC AUC, interval)."""
+    return [
+        (
+            localize(audit_problems.PROBE_NAMES.get(name, name)),
+            f"{probe['auc']:.3f}",
+            "{:.3f} to {:.3f}".format(*probe["interval"]) if probe["interval"] else probe["note"],
+        )
+        for name, probe in found.get("probes", {}).items()
+        if probe.get("auc") is not None
+    ]

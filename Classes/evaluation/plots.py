@@ -1,7 +1,9 @@
-"""Draw the plots of an evaluation as PNG files, without a display."""
+"""Draw the plots of an evaluation as PNG and SVG files, without a display."""
 
+import html
 import io
 import pathlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -66,10 +68,10 @@ def plot_roc(path: pathlib.Path, labels: Any, scores: Any, metrics: dict[str, An
 
         RocCurveDisplay.from_predictions(labels, scores, ax=axes, name="all thresholds", plot_chance_level=True)
         sensitivity, specificity = metrics["sensitivity"]["value"], metrics["specificity"]["value"]
-        label = f"predictions: sensitivity {sensitivity:.3f}, specificity {specificity:.3f}"
+        label = f"predictions: sensitivity {sensitivity:.3f},\nspecificity {specificity:.3f}"
         axes.plot(1 - specificity, sensitivity, "o", color="C3", label=label)
         axes.legend(loc="lower right")
-    _set_unit_axes(axes, "1 - specificity", "sensitivity")
+    _set_unit_axes(axes, "false positive rate (1 - specificity)", "sensitivity")
     save_png(figure, path)
 
 
@@ -99,7 +101,7 @@ def plot_reliability(path: pathlib.Path, certainty: dict[str, Any], title: str) 
     """
     count = sum(each["images"] for each in certainty["after"]["bins"])
     figure, axes = _new_figure(f"{title}\n{count} images, {NOTICE}")
-    axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label="perfectly calibrated")
+    axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label="perfect calibration")
     for key, label in (("before", "before calibration"), ("after", "deployed")):
         bins = certainty[key]["bins"] if certainty[key] else []
         if not bins:
@@ -127,7 +129,7 @@ def plot_training_curves(path: pathlib.Path, history: dict[str, list[tuple[int, 
     """
     figure, axes = _new_figure("")
     axes.remove()
-    figure.suptitle(f"Training, {NOTICE}", fontsize=11)
+    figure.suptitle(f"Training, {NOTICE}", fontsize=10.5)
     tags = {
         "loss": ("Training_losses/Total_Loss", "Validation_losses/Total_Loss"),
         "accuracy": ("Training_Accuracy", "Validation_Accuracy"),
@@ -142,15 +144,39 @@ def plot_training_curves(path: pathlib.Path, history: dict[str, list[tuple[int, 
     save_png(figure, path)
 
 
+def plot_curves(
+    path: pathlib.Path, curves: dict[str, list[tuple[float, float]]], xlabel: str, ylabel: str, unit: bool = False
+) -> None:
+    """Draw curves of several runs.
+
+    Args:
+      path: PNG file to write.
+      curves: {run: points}.
+      xlabel, ylabel: of the axes.
+      unit: both axes go from 0 to 1.
+    """
+    figure, axes = _new_figure(NOTICE)
+    for name, points in curves.items():
+        axes.plot(*zip(*points, strict=True), label=name, marker="o" if len(points) == 1 else None)
+    if unit:
+        _set_unit_axes(axes, xlabel, ylabel)
+    else:
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.locator_params(axis="x", integer=True)
+        axes.grid(alpha=0.3)
+    axes.legend()
+    save_png(figure, path)
+
+
 def _new_figure(title: str) -> tuple["Figure", "Axes"]:
     # A Figure without pyplot has no global state, and the Agg canvas needs no display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 6.4), dpi=120, layout="constrained")
+    figure = Figure(figsize=(4.8, 5.12), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=11)
+    axes.set_title(title, fontsize=10.5)
     return figure, axes
 
 
@@ -168,8 +194,32 @@ def _metric_text(metric: "Metric") -> str:
 
 
 def save_png(figure: "Figure", path: pathlib.Path) -> None:
-    """Write a figure as a PNG file."""
-    """Write a figure as a PNG file, atomically."""
+    """Write a figure as a PNG file, and as an SVG file of the same name for `inline_svg`."""
+    import matplotlib
+
     content = io.BytesIO()
     figure.savefig(content, format="png")
     atomic_files.write_atomic(path, content.getvalue())
+    content = io.BytesIO()
+    # Text stays text, and the salt makes the names of the parts the same every time, but different in each plot.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.stem}):
+        figure.savefig(content, format="svg", metadata={"Date": None}, transparent=True)
+    atomic_files.write_atomic(path.with_suffix(".svg"), content.getvalue())
+
+
+def inline_svg(path: pathlib.Path, title: str) -> str:
+    """Return a plot as an <svg> element for a page, whose text color it takes, also in dark mode.
+
+    Args:
+      path: file that `save_png` wrote.
+      title: for readers who do not see the plot.
+    """
+    text = path.with_suffix(".svg").read_text(encoding="utf-8")
+    start, rest = text[text.index("<svg") :].split(">", 1)
+    rest = re.sub(r"<metadata>.*?</metadata>", "", rest, flags=re.DOTALL)
+    # Names of parts must be unique in a page with several plots.
+    rest = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{path.stem}-", rest)
+    rest = rest.replace("#000000", "currentColor").replace("#ffffff", "var(--back, #ffffff)")
+    view = re.search(r'viewBox="[^"]+"', start)
+    name = html.escape(title, quote=True)
+    return f'<svg {view[0] if view else ""} role="img" aria-label="{name}" data-zoom>{rest}'

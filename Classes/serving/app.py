@@ -23,6 +23,7 @@ from Classes.serving import (
     operation_routes,
     page_routes,
     prediction_routes,
+    report_routes,
     request_origin,
     uploads,
 )
@@ -85,6 +86,7 @@ class Application(flask.Flask):
         self.register_blueprint(operation_routes.blueprint)
         self.register_blueprint(example_routes.blueprint)
         self.register_blueprint(page_routes.create_blueprint())
+        self.register_blueprint(report_routes.blueprint)
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         self._proxies.apply_forwarded_headers(environ)
@@ -138,6 +140,10 @@ class Application(flask.Flask):
     def _end(self, response: flask.Response) -> flask.Response:
         request, record = flask.request, flask.g
         response.headers.update(SECURITY_HEADERS)
+        if request.endpoint in report_routes.ENDPOINTS:
+            response.headers["Content-Security-Policy"] = report_routes.security_policy()
+            if response.status_code == 401:
+                response.headers["WWW-Authenticate"] = report_routes.CHALLENGE
         response.headers["X-Request-ID"] = record.request_id
         response.headers.setdefault("Cache-Control", "no-store")
         self._set_cors_headers(response)
@@ -191,7 +197,10 @@ class Application(flask.Flask):
         _check_address(request)
         host = request.headers.get("Host")
         self._hosts.check(host)
-        opens_page = request.method == "GET" and request.endpoint in page_routes.PAGE_ENDPOINTS
+        opens_page = request.method == "GET" and request.endpoint in (
+            *page_routes.PAGE_ENDPOINTS,
+            *report_routes.ENDPOINTS,
+        )
         request_origin.check_origin(request.headers, host, self._allowed_origins, opens_page)
         if request.routing_exception is not None:
             raise request.routing_exception
@@ -207,6 +216,8 @@ class Application(flask.Flask):
         Raises:
           ApiError: `unauthorized`.
         """
+        if request.endpoint in report_routes.ENDPOINTS:
+            return self.service.keys.identify(report_routes.key_headers(request))
         found = self._documentation(request)
         secured = found is not None and found.secured and request.method != "OPTIONS"
         return self.service.keys.identify(request.headers) if secured else ""

@@ -7,7 +7,9 @@ import pathlib
 import flask
 
 from Classes.common import html, translation
+from Classes.common.config import Configuration
 from Classes.common.paths import PROJECT
+from Classes.serving import report_routes
 
 STATIC_FOLDER = pathlib.Path(__file__).with_name("static")
 
@@ -52,7 +54,8 @@ def _send_page(path: pathlib.Path) -> flask.Response:
     service = flask.current_app.extensions["prediction_service"]
     chosen = flask.request.args.get(LANGUAGE, "")
     language = _language(chosen)
-    response = flask.make_response(render_page(path, language, service.history is not None))
+    has_report = report_routes.has_report(service.configuration)
+    response = flask.make_response(render_page(path, language, service.history is not None, has_report))
     response.headers["Content-Language"] = language
     response.headers["Cache-Control"] = "no-cache"
     response.vary.update(["Accept-Language", "Cookie"])
@@ -68,13 +71,17 @@ def _language(chosen: str) -> str:
     for each in (chosen, flask.request.cookies.get(LANGUAGE, "")):
         if each in translation.languages():
             return each
-    fallback = flask.current_app.extensions["prediction_service"].configuration.language
+    fallback = _configuration().language
     return translation.language_for_request(flask.request.headers.get("Accept-Language"), fallback)
 
 
+def _configuration() -> Configuration:
+    return flask.current_app.extensions["prediction_service"].configuration
+
+
 @functools.cache
-def render_page(path: pathlib.Path, language: str, history: bool = False) -> str:
-    """Return a page of static/ in a language; `history`: with a link to the history."""
+def render_page(path: pathlib.Path, language: str, history: bool = False, has_report: bool = False) -> str:
+    """Return a page of static/ in a language; `history` and `has_report`: with a link to the history, the report."""
     with translation.use_language(language):
         return html.render_file(
             path,
@@ -82,6 +89,7 @@ def render_page(path: pathlib.Path, language: str, history: bool = False) -> str
             languages=translation.language_names(),
             messages=_page_messages(language),
             history=history,
+            has_report=has_report,
         )
 
 

@@ -16,7 +16,7 @@ from Classes.common.errors import TrainingError
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.networks import checkpoint_files
-from Classes.training import distributed, epoch_table, step_timer, streaming_metrics
+from Classes.training import distributed, epoch_table, run_recorder, step_timer, streaming_metrics
 from Classes.training.train_state import TrainState
 from Classes.training.trainers import Trainer
 
@@ -28,7 +28,12 @@ steps_log = logging.getLogger("tensorflow")
 
 
 def run_training_loop(
-    trainer: Trainer, configuration: Configuration, folder: pathlib.Path, state: TrainState, settings: Mapping[str, Any]
+    trainer: Trainer,
+    configuration: Configuration,
+    folder: pathlib.Path,
+    state: TrainState,
+    settings: Mapping[str, Any],
+    run: pathlib.Path | None = None,
 ) -> pathlib.Path | None:
     """Train until `Epochs` are complete or `Patience` runs out.
 
@@ -38,12 +43,14 @@ def run_training_loop(
       folder: of the checkpoints and TensorBoard events.
       state: of the resumed run, or a new one; it is changed in place.
       settings: {key: value} that TensorBoard shows beside the curves.
+      run: folder of the run, see evaluation.runs; None: only the chief has one, if `RunsDir` is set.
     Returns:
       Path of the checkpoint to freeze: the last, or with `Patience` the best; None on a worker that is not the chief.
     Raises:
       TrainingError: the loss is not finite.
     """
-    loop = _TrainingLoop(trainer, configuration, folder, state)
+    recorder = run_recorder.RunRecorder(run, settings)
+    loop = _TrainingLoop(trainer, configuration, folder, state, recorder)
     try:
         loop.write_settings(settings)
         loop.train()
@@ -65,8 +72,16 @@ def run_training_loop(
 class _TrainingLoop:
     """One run of the loop; for the arguments see `run_training_loop`."""
 
-    def __init__(self, trainer: Trainer, configuration: Configuration, folder: pathlib.Path, state: TrainState) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        configuration: Configuration,
+        folder: pathlib.Path,
+        state: TrainState,
+        recorder: run_recorder.RunRecorder,
+    ) -> None:
         self._trainer, self._configuration, self._folder, self._state = trainer, configuration, folder, state
+        self._recorder = recorder
         self._total_steps = trainer.steps_per_epoch * configuration["Epochs"]
         self._log_interval = configuration["LogEvery"] or trainer.log_interval
         # Only the chief writes.
@@ -80,6 +95,7 @@ class _TrainingLoop:
         """Close the table and the event file."""
         self._table.close()
         self._writer.close()
+        self._recorder.close()
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write the settings to TensorBoard as a table."""
@@ -119,6 +135,8 @@ class _TrainingLoop:
         """Write a checkpoint and return its path; None on a worker that is not the chief."""
         if not self._chief:
             return None
+        # A resumed run records only the epochs after the checkpoint.
+        self._recorder.flush()
         variables = {**self._trainer.network(), **self._trainer.variables()}
         values = {name: distributed.local_value(each) for name, each in variables.items()}
         return checkpoint_files.save_checkpoint(
@@ -152,7 +170,7 @@ class _TrainingLoop:
         metrics = self._trainer.metrics(state.histogram)
         self._write_scalars({f"Training_{name}": value for name, value in metrics.items()})
         self._write_scalars({"Waiting_For_Images": self._timer.wait_fraction()})
-        self._validate(epoch)
+        self._validate(epoch, metrics)
         state.start_epoch()
         if self._timer.checkpoint_due():
             self.save()
@@ -199,7 +217,7 @@ class _TrainingLoop:
             }
         )
 
-    def _validate(self, epoch: int) -> None:
+    def _validate(self, epoch: int, training_metrics: Mapping[str, float]) -> None:
         state = self._state
         with self._trainer.averaged_weights():
             loss, accuracy, histogram = self._trainer.evaluate()
@@ -220,6 +238,13 @@ class _TrainingLoop:
         self._write_scalars({"Validation_losses/Total_Loss": loss, "Validation_Accuracy": accuracy})
         self._write_scalars({f"Validation_{name}": value for name, value in metrics.items()})
         self._writer.flush()
+        self._recorder.record_epoch(
+            epoch + 1,
+            state.step,
+            self._trainer.learning_rate(state.step - 1),
+            {"loss": state.mean_loss, "accuracy": state.accuracy, **_lower(training_metrics)},
+            {"loss": loss, "accuracy": accuracy, **_lower(metrics)},
+        )
         if loss < state.best_loss:
             state.best_loss, state.best_epoch = loss, epoch + 1
             if self._configuration["Patience"]:
@@ -229,3 +254,7 @@ class _TrainingLoop:
         with self._writer.as_default(self._state.step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
+
+
+def _lower(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name.lower(): value for name, value in metrics.items()}

@@ -18,7 +18,17 @@ from Classes.training import loop
 # another run.
 IDENTITY_SECTIONS = ("Training", "Augmentation")
 LENGTH_KEYS = ("Epochs", "Patience")
-OUTPUT_KEYS = ("ALLGraph", "CompactGraph", "EpochsDevCloud", "FeatureCache", "LogDir", "LogEvery", "SaveSeconds")
+OUTPUT_KEYS = (
+    "ALLGraph",
+    "CompactGraph",
+    "EpochsDevCloud",
+    "FeatureCache",
+    "LogDir",
+    "LogEvery",
+    "RunsDir",
+    "RunsWithModel",
+    "SaveSeconds",
+)
 
 # No key of these sections belongs to the identity. The last step of a run, calibration and freezing, is repeated every
 # time, and `Precision` counts through feature_extraction.cache_key.
@@ -41,7 +51,16 @@ HASHED_KEYS = (
     "ValidationSize",
     "ValidIType",
 )
-NEUTRAL_KEYS = ("Labels", "Logs", "PositiveClass", "ReportDir", "WhiteCellsDir", "Workers")
+NEUTRAL_KEYS = (
+    "AuditImages",
+    "Labels",
+    "Language",
+    "Logs",
+    "PositiveClass",
+    "ReportDir",
+    "WhiteCellsDir",
+    "Workers",
+)
 
 log = logging.getLogger("Trainer")
 

@@ -18,7 +18,7 @@ from Classes.common.translation import gettext as _
 from Classes.dataset import held_out, tfrecords
 from Classes.export import freeze_graph
 from Classes.networks import checkpoint_files, pretrained_weights, registry
-from Classes.training import distributed, feature_extraction, loop, mixed_precision, run_identity
+from Classes.training import distributed, feature_extraction, loop, mixed_precision, run_folder, run_identity
 from Classes.training.fine_tuning import FineTuner
 from Classes.training.linear_probe import LinearProbe
 from Classes.training.train_state import TrainState
@@ -98,11 +98,14 @@ def _run_chief(configuration: Configuration, strategy: tf.distribute.Strategy) -
     # Only now, because a setting that is refused must not move the run in LogDir.
     identity = run_identity.archive_other_run(configuration, manifest, folder, weights_hash)
     state = _resume(trainer, folder)
+    kept = run_folder.open_run(configuration, manifest, identity, state, trainer.steps_per_epoch)
     run = {"identity": identity, "manifest_sha256": manifest.sha256, **provenance.run_metadata(configuration)}
-    json_files.write_json(folder / "run.json", run)
-    prefix = _train(trainer, configuration, folder, state)
+    json_files.write_json(folder / run_folder.RUN, {**run, "folder": kept and kept.name})
+    prefix = _train(trainer, configuration, folder, state, kept)
     frozen = TrainState(checkpoint_files.read_checkpoint(prefix))
     freeze_graph.freeze_checkpoint(configuration, manifest, prefix, list(records), frozen, trainer.logits, identity)
+    if kept:
+        run_folder.finish_run(configuration, kept, prefix, frozen)
 
 
 def _run_worker(configuration: Configuration, strategy: tf.distribute.Strategy) -> None:
@@ -113,11 +116,17 @@ def _run_worker(configuration: Configuration, strategy: tf.distribute.Strategy) 
         _train(trainer, configuration, folder, _resume(trainer, folder))
 
 
-def _train(trainer: Trainer, configuration: Configuration, folder: pathlib.Path, state: TrainState) -> Any:
+def _train(
+    trainer: Trainer,
+    configuration: Configuration,
+    folder: pathlib.Path,
+    state: TrainState,
+    kept: pathlib.Path | None = None,
+) -> Any:
     settings = run_identity.identity_settings(configuration)
     settings |= {key: configuration[key] for key in run_identity.LENGTH_KEYS}
     with mixed_precision.graph_rewrite_scope(trainer.precision):
-        return loop.run_training_loop(trainer, configuration, folder, state, settings)
+        return loop.run_training_loop(trainer, configuration, folder, state, settings, kept)
 
 
 def _create_trainer(

@@ -1,9 +1,13 @@
+import re
+from html import unescape
+
 import jinja2
 import pytest
 
 from Classes.common import html
 
 TEMPLATES = {
+    "commands.html": "{% from 'macros.html' import command with context %}{{ command('a', 'Do it', text) }}",
     "page_of_it.html": "{% extends 'page.html' %}{% from 'macros.html' import table %}"
     "{% block body %}{{ table(('name',), [('<b>',), ('a\\nb',)]) }}{% endblock %}",
     "text.md": "{{ name }}\n",
@@ -28,8 +32,8 @@ def test_a_page_escapes_its_values_and_extends_the_common_page(package):
     assert text.startswith("<!DOCTYPE html>")
     assert "<h1>A &amp; B</h1>" in text
     assert '<th scope="col">name</th>' in text
-    assert "<td>&lt;b&gt;</td>" in text
-    assert "<td>a\\x0ab</td>" in text
+    assert '<th scope="row">&lt;b&gt;</th>' in text
+    assert '<th scope="row">a\\x0ab</th>' in text
 
 
 def test_markdown_is_not_escaped_as_html(package):
@@ -39,3 +43,11 @@ def test_markdown_is_not_escaped_as_html(package):
 def test_a_missing_value_is_an_error(package):
     with pytest.raises(jinja2.UndefinedError):
         html.render(package, "text.md")
+
+
+def test_a_command_is_copied_line_by_line_as_it_is(package):
+    text = html.render(package, "commands.html", text="one 'x' <\ntwo")
+
+    [shown] = re.findall(r'<pre id="a"[^>]*>(.*?)</pre>', text, re.DOTALL)
+    assert unescape(shown) == "one 'x' <\ntwo"
+    assert 'data-for="a"' in text

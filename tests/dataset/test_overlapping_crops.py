@@ -7,7 +7,15 @@ import PIL.Image
 import pytest
 
 from Classes import Data
-from Classes.dataset import audit, crop_descriptors, discovery, overlapping_crops, perceptual_hash, synthetic_smears
+from Classes.dataset import (
+    audit,
+    audit_problems,
+    crop_descriptors,
+    discovery,
+    overlapping_crops,
+    perceptual_hash,
+    synthetic_smears,
+)
 from Classes.imaging import decode
 from tests.support import smears
 from tests.support.folders import configuration, manifest, put, sides
@@ -144,7 +152,10 @@ def test_the_audit_shows_them_and_says_what_it_misses(tmp_path, drawn):
     pairs = {frozenset(pair["files"]): pair for pair in findings["crops"]}
     assert set(pairs) == {frozenset({"0/Cell004.png", "1/other.png"}), frozenset({"0/Cell020.png", "Test/unknown.png"})}
     assert [pair["across_test"] for pair in pairs.values()].count(True) == 1
-    titles = [problem["title"] for problem in audit.list_problems({**findings, "unreadable": []})]
+    titles = [
+        problem["title"]
+        for problem in audit_problems.list_problems(configuration(tmp_path), {**findings, "unreadable": []})
+    ]
     assert "Leak into the test images" in titles and "One picture in several classes" not in titles
     assert findings["not_found"]
 

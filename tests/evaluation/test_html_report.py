@@ -1,11 +1,14 @@
+import base64
 import dataclasses
+import hashlib
+import html
 import json
 import re
 
 import numpy
 import pytest
 
-from Classes.common import json_files
+from Classes.common import json_files, statistics
 from Classes.dataset import tfrecords
 from Classes.dataset.image_records import ImageRecord
 from Classes.evaluation import (
@@ -53,10 +56,39 @@ def page(configuration):
 def test_the_page_is_self_contained(measured):
     text = page(measured)
 
-    assert not re.search(r'(?:src|href)="(?!data:|Data\.html)', text)
-    assert "<script" not in text
+    assert not re.search(r'(?:src|href)="(?!data:|Data\.html|#)', text)
     assert "not a diagnosis" in text
-    assert text.count('class="plot"') == 4, "no training, so no curves"
+    assert text.count('<figure class="plot">') == 4, "no training, so no curves"
+    identifiers = re.findall(r'\bid="([^"]+)"', text)
+    assert len(identifiers) == len(set(identifiers))
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= set(identifiers)
+
+
+def test_only_the_script_of_the_page_may_run(measured):
+    text = page(measured)
+
+    [script] = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html.unescape(text)
+
+
+def test_the_threshold_slider_has_the_counts_of_every_threshold(measured):
+    metrics = json.loads((measured.path("LogDirEval") / "metrics.json").read_text())
+    [content] = re.findall(r'id="threshold-points">(.*?)</script>', page(measured))
+    found = json.loads(content)
+
+    assert found["points"][found["deployed"]][0] == model_card.load_model_card(measured.card).threshold
+    for threshold, sensitivity, specificity, accuracy, called in found["points"]:
+        scores = {row["sha256"]: row["probabilities"]["1"] for row in metrics["predictions"]}
+        positive = [scores[row["sha256"]] >= threshold for row in metrics["predictions"] if row["label"] == "1"]
+        negative = [scores[row["sha256"]] < threshold for row in metrics["predictions"] if row["label"] == "0"]
+        assert sensitivity[:2] == [sum(positive), 2]
+        assert specificity[:2] == [sum(negative), 2]
+        assert accuracy[:2] == [sum(positive) + sum(negative), 4]
+        assert called[0] == sum(positive) + 2 - sum(negative)
+        # Wilson's interval, as for the metrics; rounded for the page.
+        low, high = statistics.wilson_interval(sensitivity[0] / 2, 2)
+        assert sensitivity[2:] == pytest.approx([low, high], abs=1e-4)
 
 
 def test_the_page_shows_the_measured_metrics(measured):
@@ -64,24 +96,25 @@ def test_the_page_shows_the_measured_metrics(measured):
     text = page(measured)
 
     assert metrics["accuracy"]["of"] == [3, 4]
-    assert "<td>Accuracy</td><td>0.7500</td>" in text
+    assert '<th scope="row">Accuracy</th><td>0.7500</td>' in text
     assert "<td>3 of 4</td>" in text
-    assert "2 true positives, 0 false negatives,\n1 true negatives, 1 false positives" in text
+    assert "2 true positives, 0 false negatives, 1 true negatives, 1 false positives" in text
 
 
 @pytest.mark.slow
 def test_an_error_is_shown_with_its_class_activation_map(measured):
     errors = page(measured).split("Errors, most confident first (1 in all)")[1].split("<h3>")[0]
 
-    assert errors.count("<figure>") == 1
-    assert errors.count('<img alt="image"') == errors.count('<img alt="map"') == 1
+    assert errors.count('<figure class="example">') == 1
+    assert errors.count('alt="Image c.png"') == errors.count('alt="Class activation map of c.png"') == 1
     assert "c.png" in errors
-    assert re.search(r"predicted ALL with\s0\.\d{3}; labeled class 0", errors)
+    assert re.search(r"Predicted: ALL\. Probability of ALL: \d+\.\d %\. Label: not ALL", errors)
 
 
 @pytest.mark.slow
 def test_the_page_counts_source_images_in_both_splits(measured):
-    assert "1 and 4 source images or patients; 0 of them are in both splits" in page(measured)
+    assert "1 training images of 1 source images or patients. 4 validation images of 4" in page(measured)
+    assert "0 of them are in both splits" in page(measured)
 
 
 @pytest.mark.slow
@@ -100,10 +133,11 @@ def test_names_and_findings_are_escaped(measured):
     )
     write(measured)
 
-    assert "<li>&lt;b&gt;copies&lt;/b&gt;: a &amp; b</li>" in page(measured)
-    assert "2 copies, 0 near copies" in page(measured)
-    assert "<td>size</td><td>0.500</td><td>0.250 to 0.750</td>" in page(measured)
-    assert "<td>none</td>" not in page(measured)
+    assert "<li><strong>&lt;b&gt;copies&lt;/b&gt;</strong>: a &amp; b</li>" in page(measured)
+    assert '<th scope="row">Exact duplicates</th><td>2</td>' in page(measured)
+    assert '<th scope="row">Near duplicates</th><td>0</td>' in page(measured)
+    assert '<th scope="row">size</th><td>0.500</td><td>0.250 to 0.750</td>' in page(measured)
+    assert ">none</th>" not in page(measured)
 
 
 @pytest.mark.slow
@@ -119,8 +153,8 @@ def test_only_folds_of_this_data_set_are_shown(measured):
     for digest, shown in ((tfrecords.load_manifest(measured).sha256, True), ("0" * 64, False)):
         path.write_text(json.dumps({"manifest_sha256": digest, "folds": [fold, fold], **rest}))
         write(measured)
-        assert ("<td>2</td><td>0.9000</td>" in page(measured)) == shown
-        assert ("<td>spread</td><td>0.0125</td>" in page(measured)) == shown
+        assert ('<th scope="row">2</th><td>0.9000</td>' in page(measured)) == shown
+        assert ('<th scope="row">spread</th><td>0.0125</td>' in page(measured)) == shown
         assert ("2 folds: 0.9000, 0.9000; mean 0.9000, spread 0.0125." in markdown(measured)) == shown
 
 
@@ -170,7 +204,7 @@ def test_curves_of_another_run_are_left_out(measured, monkeypatch, run, shown):
 
     write(measured)
 
-    assert ('alt="Training"' in page(measured)) == shown
+    assert ('aria-label="Training"' in page(measured)) == shown
 
 
 @pytest.mark.slow
@@ -278,7 +312,7 @@ def test_metrics_per_patient_are_reported_if_patients_are_known(measured):
 
     html_report.write_report(measured, card, manifest, metrics, class_activation.Explainer(card))
 
-    assert "<p>2 patients; 1 with images of both classes are left out.</p>" in page(measured)
+    assert "1 with images of both classes is left out." in page(measured)
     assert "2 patients, 1 with images of both classes are left out." in markdown(measured)
 
 
@@ -288,7 +322,7 @@ def test_a_graph_without_class_activation_maps_gets_a_report(measured, tmp_path)
     write(measured)
 
     assert "No pictures: " in page(measured)
-    assert "<figure>" not in page(measured)
+    assert '<figure class="example">' not in page(measured)
 
 
 def test_curves_of_a_resumed_run_are_read_as_one(tmp_path):

@@ -21,7 +21,10 @@ COMMAND = re.compile(rf"(?:python3?|\.venv/bin/python|\"\$python\") ({'|'.join(m
 PLACEHOLDERS = {"%i": "9001", "$epochs": "5", "${ALL_OPTIONS-}": "", "$settings": "", "FOLDER": "a", "DIR": "a"}
 
 # After a command, a message goes on in prose: only these words and options belong to the command.
-WORDS = r"(?: (?:Augment|Check|Demo|Devices|InceptionTest|Test|Send|Import FOLDER|Quantize|Export|Compile|Folds \d+))?"
+WORDS = (
+    r"(?: (?:Augment|Check|Demo|Devices|InceptionTest|Test|Send|Import FOLDER|Quantize|Export|Compile|Board|Compare"
+    r"|Folds \d+))?"
+)
 OPTIONS = r"(?: --(?:set [A-Za-z.]+=[^\s,;)`\"']+|device [A-Z0-9]+|strict|remove|csv \S+|json \S+))*"
 
 

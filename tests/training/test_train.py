@@ -17,7 +17,7 @@ from tensorboard.util import tensor_util
 from Classes import Data, Helpers
 from Classes.common.errors import ALLError, ConfigurationError, DataError, TrainingError
 from Classes.dataset import input_pipeline, tfrecords
-from Classes.evaluation import operating_point
+from Classes.evaluation import operating_point, runs
 from Classes.export import freeze_graph
 from Classes.imaging import network_input
 from Classes.inference import device_selection, model_card, openvino_devices
@@ -122,6 +122,25 @@ def test_a_longer_run_continues_and_ends_as_one_that_never_stopped(project, capl
 
     assert "Continuing after step" in caplog.text
     assert_same(weights(project("LogDir=twice")), weights(project("LogDir=once")))
+
+
+@pytest.mark.slow
+def test_a_run_is_kept_and_a_longer_one_starts_with_its_results(project, tmp_path):
+    folder = f"RunsDir={tmp_path / 'Runs'}"
+    train.train_and_freeze(project("Epochs=2", folder))
+    train.train_and_freeze(project("Epochs=2", folder))
+    configuration = project("Epochs=3", folder)
+    train.train_and_freeze(configuration)
+
+    first, second = runs.list_runs(tmp_path / "Runs")
+    assert [row["epoch"] for row in runs.read_results(first)] == [1, 2]
+    assert [row["epoch"] for row in runs.read_results(second)] == [1, 2, 3]
+    assert runs.read_results(second)[:2] == runs.read_results(first)
+    assert runs.read_run(second)["continues"] == first.name
+    assert runs.read_settings(first)["Epochs"] == 2
+    assert (second / "ALLGraph.pb").read_bytes() == configuration.path("ALLGraph").read_bytes()
+    kept = checkpoint_files.read_checkpoint(second / f"model.ckpt-{runs.read_run(second)['step']}")
+    assert_same(kept, weights(configuration))
 
 
 @pytest.mark.slow
@@ -365,6 +384,16 @@ def test_ctrl_c_saves_and_the_next_run_continues(project, monkeypatch, caplog, m
     # Every epoch is validated once in both runs.
     assert caplog.text.count("Epoch 2: training accuracy") == 2
     assert_same(weights(project(stopped)), weights(project(unbroken)))
+    tables = [results(project(each)) for each in (stopped, unbroken)]
+    assert tables[0] == tables[1]
+    assert [row["epoch"] for row in tables[0]] == [1, 2, 3, 4, 5, 6]
+
+
+def results(configuration):
+    """The rows of results.csv of the run in LogDir, without the time they took."""
+    name = json.loads((configuration.path("LogDir") / "run.json").read_text())["folder"]
+    rows = runs.read_results(configuration.path("RunsDir") / name)
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
 @pytest.mark.slow

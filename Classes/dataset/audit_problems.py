@@ -1,0 +1,260 @@
+"""What a person should check in the images, the most serious first, each with the commands that help."""
+
+import itertools
+import pathlib
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from Classes.common.config import Configuration
+from Classes.common.paths import PROJECT
+from Classes.common.translation import Message
+from Classes.dataset import leakage_probe, perceptual_hash
+from Classes.dataset.audit_record import TEST
+
+# Smallest ratio of the source images of the smallest and the largest class.
+MIN_BALANCE = 0.5
+
+# Beside DatasetDir, so that Data.py does not take it for a class.
+SET_ASIDE = "SetAside"
+
+# Key of a pair in Data.json, code, title, advice.
+LEAK_KINDS = (
+    (
+        "across_splits",
+        "leak_between_splits",
+        Message("Leak between the splits"),
+        Message("Make the split again. Data.py keeps such images in one split. Then train again."),
+    ),
+    (
+        "across_test",
+        "leak_into_test",
+        Message("Leak into the test images"),
+        Message("Make the split again. Data.py leaves out images that belong to test images. Then train again."),
+    ),
+    (
+        "across_classes",
+        "several_classes",
+        Message("One image in several classes"),
+        Message(
+            "Set the copies in the wrong class aside; only a person knows which they are. Until then, Data.py leaves "
+            "all of them out."
+        ),
+    ),
+)
+
+SPLIT_AGAIN = (Message("Make the split again and train"), "python3 Data.py\npython3 Trainer.py\npython3 Validation.py")
+
+
+def list_problems(configuration: Configuration, findings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a person should check.
+
+    Args:
+      configuration: Configuration.
+      findings: from audit.summarize, with `unreadable`.
+    Returns:
+      list for JSON of {"code", "title", "text", "advice", "commands": [{"title", "command"}]}; a command is text for a
+      shell in the project's folder.
+    """
+    return [
+        *_leaks(configuration, findings),
+        *_biases(findings["probes"]),
+        *_copies(configuration, findings),
+        *_unusual(configuration, findings),
+        *_imbalance(findings["classes"]),
+    ]
+
+
+def set_aside_commands(configuration: Configuration, names: Iterable[str]) -> str:
+    """Return shell commands that move images to a folder beside `DatasetDir`; "" if there is none to move.
+
+    Args:
+      configuration: Configuration.
+      names: "class/file", or "Test/file" for a test image. A name that cannot be copied from a page, because it has
+        control characters or is not UTF-8, is left out.
+    """
+    lines = []
+    names = [name for name in set(names) if name.isprintable() and image_path(configuration, name).is_file()]
+    for folder, group in itertools.groupby(sorted(names), lambda name: str(pathlib.PurePosixPath(name).parent)):
+        target = shlex.quote(_shown(configuration.path("DatasetDir").parent / SET_ASIDE / folder) + "/")
+        lines.append(f"mkdir -p {target}")
+        lines += [f"mv -n -- {shlex.quote(_shown(image_path(configuration, name)))} {target}" for name in group]
+    return "\n".join(lines)
+
+
+def image_path(configuration: Configuration, name: str) -> pathlib.Path:
+    """Return the path of an image that the audit calls "class/file" or "Test/file"."""
+    folder, _, rest = name.partition("/")
+    return configuration.path("TestImagePath") / rest if folder == TEST else configuration.path("DatasetDir") / name
+
+
+def _shown(path: pathlib.Path) -> str:
+    return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
+
+
+def _problem(
+    code: str, title: Message, text: Message, advice: Message, *commands: tuple[Message, str]
+) -> dict[str, Any]:
+    found = [{"title": name, "command": command} for name, command in commands if command]
+    return {"code": code, "title": title, "text": text, "advice": advice, "commands": found}
+
+
+def _duplicates(findings: dict[str, Any]) -> list[dict[str, Any]]:
+    similar = [pair for pair in findings["alike"] if pair["similarity"] >= perceptual_hash.MATCH_THRESHOLD]
+    return [*findings["exact"], *similar]
+
+
+def _leaks(configuration: Configuration, findings: dict[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    for border, code, title, advice in LEAK_KINDS:
+        # Crops of one slide can show different cells, so their classes may differ.
+        crops = [] if border == "across_classes" else findings["crops"]
+        crossing = [each["files"] for each in _duplicates(findings) + crops if each[border]]
+        if not crossing:
+            continue
+        first, second = crossing[0][:2]
+        text = Message(
+            "{count} found, for example {first} and {second}", count=len(crossing), first=first, second=second
+        )
+        commands = [SPLIT_AGAIN]
+        if border == "across_classes":
+            files = {file for pair in crossing for file in pair}
+            commands = [
+                (
+                    Message("Set the copies in class {name} aside", name=name),
+                    set_aside_commands(configuration, (file for file in files if file.startswith(f"{name}/"))),
+                )
+                for name in findings["classes"]
+            ]
+        found.append(_problem(code, title, text, advice, *commands))
+    return found
+
+
+def _biases(probes: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    for name, probe in probes.items():
+        # The compression depends on the content of an image, so bytes per pixel are shown, but are not a problem.
+        if name == "bytes per pixel" or (leakage_probe.lowest(probe) or 0) < leakage_probe.WARN_AUC:
+            continue
+        interval = "{:.3f} to {:.3f}".format(*probe["interval"]) if probe["interval"] else probe["note"]
+        text = Message(
+            "the {name} alone predicts the class with ROC AUC {auc:.3f} ({interval})",
+            name=PROBE_NAMES.get(name, name),
+            auc=probe["auc"],
+            interval=interval,
+        )
+        commands = [
+            (Message("After you added images, check again"), "python3 Data.py Check"),
+        ]
+        advice = Message("No command can repair this. Take both classes from the same slides, cameras and programs.")
+        if name == "background colour":
+            advice = Message(
+                "No command can repair this. Take both classes from the same slides and cameras. Training with random "
+                "stain and color changes makes the model depend less on color."
+            )
+            varied = "python3 Trainer.py --set TrainableScopes=Mixed_7a --set DistortionStain=0.2"
+            commands.append((Message("Train with random stain changes (slower)"), varied))
+        found.append(_problem("dataset_bias", Message("Possible dataset bias"), text, advice, *commands))
+    return found
+
+
+PROBE_NAMES = {
+    "background colour": Message("background color"),
+    "image size": Message("image size"),
+    "file format": Message("file format"),
+    "file format and metadata": Message("file format and metadata"),
+    "bytes per pixel": Message("bytes per pixel"),
+}
+
+
+def _copies(configuration: Configuration, findings: dict[str, Any]) -> list[dict[str, Any]]:
+    duplicates, borders = _duplicates(findings), [border for border, *_ in LEAK_KINDS]
+    rest = [pair for pair in findings["alike"] if pair not in duplicates or not any(pair[border] for border in borders)]
+    aside = Message("Set them aside")
+
+    def second_files(pairs: Sequence[dict[str, Any]]) -> str:
+        return set_aside_commands(configuration, (file for pair in pairs for file in pair["files"][1:]))
+
+    kinds = (
+        (
+            "unreadable",
+            Message("Unreadable"),
+            findings["unreadable"],
+            Message("{count} files cannot be read or are blank", count=len(findings["unreadable"])),
+            Message("Data.py leaves them out. Replace them with intact copies, or set them aside."),
+            (aside, set_aside_commands(configuration, (row["file"] for row in findings["unreadable"]))),
+        ),
+        (
+            "exact_duplicates",
+            Message("Exact duplicates"),
+            findings["exact"],
+            Message("{count} images exist under several names", count=len(findings["exact"])),
+            Message("Data.py uses each once, so nothing has to be done."),
+            (Message("Set all but the first copy aside"), second_files(findings["exact"])),
+        ),
+        (
+            "near_duplicates",
+            Message("Near duplicates"),
+            rest,
+            Message("{count} pairs of images look the same", count=len(rest)),
+            Message("Check below whether they are. Data.py keeps both images of a pair in one split."),
+            (Message("Set the second image of each pair aside"), second_files(rest)),
+        ),
+        (
+            "overlapping_crops",
+            Message("Overlapping crops"),
+            findings["crops"],
+            Message("{count} pairs of images overlap", count=len(findings["crops"])),
+            Message("Data.py keeps each pair in one split, so nothing has to be done."),
+            (Message("Set the second image of each pair aside"), second_files(findings["crops"])),
+        ),
+    )
+    return [_problem(code, title, text, advice, fix) for code, title, found, text, advice, fix in kinds if found]
+
+
+def _unusual(configuration: Configuration, findings: dict[str, Any]) -> list[dict[str, Any]]:
+    sizes, modes = findings["odd_sizes"], findings["odd_modes"]
+    kinds = (
+        (
+            "unusual_sizes",
+            Message("Unusual sizes"),
+            sizes,
+            Message("{count} images are much larger or smaller than the others, or too small", count=len(sizes)),
+            Message("Cut them out again at the size of the others, or set them aside."),
+        ),
+        (
+            "unusual_modes",
+            Message("Unusual modes"),
+            modes,
+            Message("{count} images have another mode than the others, such as grayscale", count=len(modes)),
+            Message("Save them again as the others are saved, or set them aside."),
+        ),
+    )
+    return [
+        _problem(
+            code,
+            title,
+            text,
+            advice,
+            (Message("Set them aside"), set_aside_commands(configuration, (row["file"] for row in found))),
+        )
+        for code, title, found, text, advice in kinds
+        if found
+    ]
+
+
+def _imbalance(classes: dict[str, Any]) -> list[dict[str, Any]]:
+    sizes = [row["originals"] for name, row in classes.items() if name != TEST]
+    if not sizes or min(sizes) >= MIN_BALANCE * max(sizes):
+        return []
+    text = Message(
+        "the smallest class has {smallest} source images, the largest {largest}",
+        smallest=min(sizes),
+        largest=max(sizes),
+    )
+    advice = Message(
+        "Add images of the smaller class, or give it more weight in training. Rely on sensitivity and specificity, not "
+        "on accuracy."
+    )
+    weighted = (Message("Train with class weights"), "python3 Trainer.py --set ClassWeights=balanced")
+    return [_problem("class_imbalance", Message("Class imbalance"), text, advice, weighted)]
