@@ -2,7 +2,7 @@
 # Install the toolkit into .venv and run it.
 #
 #   sh Setup.sh Demo     try the page in a minute: a demo model and practice images, without TensorFlow
-#   sh Setup.sh          install the packages, download the pretrained weights
+#   sh Setup.sh          install the packages; download ImageNet weights if the blood-cell weights are missing
 #   sh Setup.sh Run      also run Data.py, Trainer.py, Validation.py and Classifier.py
 #   sh Setup.sh Test     install and run the tests; further arguments go to pytest
 #   sh Setup.sh --help   explain these words, which can be written in any case
@@ -13,7 +13,7 @@ set -eu
 venv=.venv
 python=$venv/bin/python
 
-# Without pretrained weights, the whole network is trained on the synthetic smears. This narrow network learns them in
+# Without any pretrained weights, the whole network is trained on the synthetic smears. This narrow network learns them in
 # about two minutes on two cores.
 demo_settings="--set DepthMultiplier=0.25 --set Epochs=15 --set LearningRate=0.001"
 demo_settings="$demo_settings --set EpochsBeforeDecay=3 --set LearningRateDecay=0.6"
@@ -61,7 +61,7 @@ usage() {
 help() {
     say "$usage"
     say ""
-    tell "  (no word)  install all packages and download the pretrained weights"
+    tell "  (no word)  install all packages"
     tell "  Demo       install what the page needs, start it with a demo model, open it"
     tell "  Run        install all, prepare the images, train, evaluate and classify"
     tell "  Test       install all and run the tests; further arguments go to pytest"
@@ -198,7 +198,10 @@ main() {
         exec "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
     fi
     weights=there
-    "$python" -m Classes.networks.download_weights || weights=none
+    # Training starts from these weights of the project, which need no download.
+    if [ ! -f Model/WhiteCells/WhiteCells.pb ]; then
+        "$python" -m Classes.networks.download_weights || weights=none
+    fi
     if [ "$job" = run ]; then
         main_job
     else

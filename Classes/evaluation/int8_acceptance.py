@@ -37,23 +37,19 @@ def compare_predictions(
     before, after = numpy.asarray(before, float), numpy.asarray(after, float)
     if not len(labels) == len(before) == len(after) or before.shape != after.shape:
         raise ValueError(f"{len(labels)} labels, {before.shape} and {after.shape} probabilities")
-    positive = card.classes.index(card.positive)
-    truths = numpy.asarray(labels) == positive
-    predictions = [
-        [prediction.make_prediction(row, card, CONFIDENT_PROBABILITY) for row in rows] for rows in (before, after)
-    ]
-    wrong = [numpy.array([each.detected for each in rows], bool) != truths for rows in predictions]
+    truths, (old, new) = _truths(card, labels), (_decisions(card, rows) for rows in (before, after))
+    wrong = [numpy.array([decision for decision, _ in rows], truths.dtype) != truths for rows in (old, new)]
     differences = wrong[1].astype(int) - wrong[0]
     interval = statistics.paired_difference(differences, groups)
-    flips = [(old, new) for old, new in zip(*predictions, strict=True) if old.detected != new.detected]
+    flips = [pair for pair in zip(old, new, strict=True) if pair[0][0] != pair[1][0]]
     return {
         "images": len(labels),
         "accuracy": [float((~each).mean()) if len(each) else 0.0 for each in wrong],
-        "roc_auc": [_roc_auc(truths, each[:, positive]) for each in (before, after)],
+        "roc_auc": [_roc_auc(card, truths, each) for each in (before, after)],
         "error_difference": float(differences.mean()) if len(labels) else None,
         "error_interval": interval and list(interval),
         "flips": len(flips),
-        "confident_flips": sum(not (old.low_confidence and new.low_confidence) for old, new in flips),
+        "confident_flips": sum(not (low_before and low_after) for (_, low_before), (_, low_after) in flips),
         "largest_difference": float(numpy.abs(after - before).max(initial=0)),
     }
 
@@ -143,5 +139,21 @@ def format_comparison(comparison: dict[str, Any]) -> str:
     return ", ".join([*parts, f"probabilities differ by up to {comparison['largest_difference']:.3f}"])
 
 
-def _roc_auc(truths: numpy.ndarray, scores: numpy.ndarray) -> float | None:
-    return statistics.roc_auc(truths, scores) if truths.any() and not truths.all() else None
+def _truths(card: model_card.ModelCard, labels: Any) -> numpy.ndarray:
+    """Return whether each image is ALL, bool [N]; of a model of cell types the labels themselves, int [N]."""
+    labels = numpy.asarray(labels, int)
+    return labels == card.classes.index(card.positive) if card.positive else labels
+
+
+def _decisions(card: model_card.ModelCard, rows: numpy.ndarray) -> list[tuple[int, bool]]:
+    """Return (what `_truths` is compared with, whether the confidence is low) of probabilities, float [N, classes]."""
+    if not card.positive:
+        return [(int(row.argmax()), float(row.max()) < CONFIDENT_PROBABILITY) for row in rows]
+    made = (prediction.make_prediction(row, card, CONFIDENT_PROBABILITY) for row in rows)
+    return [(each.detected, each.low_confidence) for each in made]
+
+
+def _roc_auc(card: model_card.ModelCard, truths: numpy.ndarray, rows: numpy.ndarray) -> float | None:
+    if not card.positive or not truths.any() or truths.all():
+        return None
+    return statistics.roc_auc(truths, rows[:, card.classes.index(card.positive)])

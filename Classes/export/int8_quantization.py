@@ -42,7 +42,7 @@ def quantize_model(configuration: Configuration) -> int:
       GraphError: no model, a model of other shards, or `int8_rejected`.
     """
     check_nncf_installed()
-    card = model_card.load_model_card(configuration.card)
+    card = model_card.load_model_card(configuration.card, cell_types=True)
     card.verify_graph()
     manifest = tfrecords.load_manifest(configuration)
     evaluate.check_split_matches_model(card, manifest)
@@ -53,7 +53,7 @@ def quantize_model(configuration: Configuration) -> int:
             int8_files.commit_int8(accepted)
         finally:
             # Remove the files of a rejected model; keep those that the card names.
-            int8_files.recover_int8(model_card.load_model_card(configuration.card))
+            int8_files.recover_int8(model_card.load_model_card(configuration.card, cell_types=True))
     log.info("Wrote %s and %s, which Precision AUTO and int8 use from now on.", *int8_files.int8_paths(card))
     log.info("Next: python3 Validation.py, which evaluates the int8 model")
     terminal.show_end(

@@ -98,7 +98,7 @@ def commit_int8(card: ModelCard) -> None:
       GraphError: another graph was frozen meanwhile.
     """
     with locks.folder_lock(card.path.parent, wait=True):
-        newest = load_model_card(card.path)
+        newest = load_model_card(card.path, cell_types=True)
         if newest.graph_sha256 != card.graph_sha256:
             raise GraphError(
                 Message(
