@@ -48,6 +48,8 @@ class ServiceMetrics:
             "all_inference_seconds", "Inference time in seconds", buckets=LATENCY_BUCKETS, registry=registry
         )
         self._predictions = counter("all_verdicts", "Predictions", ["verdict", "confidence"], registry=registry)
+        self._outcomes = counter("all_outcomes", "Results by outcome", ["outcome"], registry=registry)
+        self._reasons = counter("all_review_reasons", "Why images need review", ["reason"], registry=registry)
         self._score = prometheus_client.Summary(
             "all_score", "Probability of ALL; its mean is sum divided by count", registry=registry
         )
@@ -87,6 +89,9 @@ class ServiceMetrics:
         self._score.observe(prediction.probabilities[prediction.positive])
         self._brightness.observe(result.brightness)
         self._remarks.inc(result.remark is not None)
+        self._outcomes.labels(prediction.outcome).inc()
+        for reason in prediction.reasons:
+            self._reasons.labels(reason).inc()
         self._side.observe(min(result.image_info.width, result.image_info.height))
 
     def render(self) -> bytes:

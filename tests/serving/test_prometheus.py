@@ -49,6 +49,9 @@ def test_predictions_scores_and_image_properties_are_counted(client):
     assert found["all_verdicts_total", labels(verdict="ALL detected", confidence="normal")] == 1
     assert found["all_verdicts_total", labels(verdict="ALL detected", confidence="low")] == 1
     assert found["all_verdicts_total", labels(verdict="ALL not detected", confidence="normal")] == 1
+    outcomes = [found["all_outcomes_total", labels(outcome=each)] for each in ("positive", "negative", "review")]
+    assert outcomes == [1, 1, 1]
+    assert found["all_review_reasons_total", labels(reason="low_confidence")] == 1
     expected = graphs.RED[192] + graphs.RED[160] + graphs.RED[64]
     assert found["all_score_sum", ()] == pytest.approx(expected, abs=1e-5)
     assert found["all_score_count", ()] == 3
