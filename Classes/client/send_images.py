@@ -111,7 +111,7 @@ def _send_all(
         with image_lines.ImageLines(map(str, files)) as lines:
             for future in concurrent.futures.as_completed(futures):
                 path = futures[future]
-                results[path] = result = _future_result(path, future)
+                results[path] = result = {**_future_result(path, future), "date": result_table.local_time()}
                 lines.show(path.name, result)
                 if "error" in result:
                     log.error("%s", result["error"], extra=logs.LOG_ONLY)
@@ -156,6 +156,7 @@ def _table_row(
     configuration: Configuration, classes: list[str], path: pathlib.Path, truth: str | None, result: dict[str, Any]
 ) -> result_table.Row:
     row = result_table.new_row(input_files.display_path(path), truth, classes)
+    row["date"] = result["date"]
     if "error" in result:
         return row | {"error": result["error"]}
     detected = result["class"] == configuration["PositiveClass"]

@@ -20,7 +20,12 @@ def new_row(name: str, truth: str | None, classes: Sequence[str]) -> Row:
     # Per row, because a run can change to another device half-way.
     row |= {"engine": None, "precision": None, "remark": None, "error": None}
     row |= {"outcome": None, "reasons": [], "all_probability": None}
-    return row | {"date": f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}", "model": None, "software_version": None}
+    return row | {"date": local_time(), "model": None, "software_version": None}
+
+
+def local_time() -> str:
+    """Return the time now as 2026-11-26 18:03:22, which spreadsheets read as a date."""
+    return f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}"
 
 
 def model_name(network: str | None, graph_sha256: str) -> str:

@@ -545,3 +545,18 @@ def test_outcome_of_old_and_new_servers(fields, outcome, reasons):
     answer = response.parse_response("a.png", 200, json.dumps(NEW | fields).encode(), 0.8)
 
     assert (answer["outcome"], answer["reasons"]) == (outcome, reasons)
+
+
+def test_a_folder_without_classes_in_its_names_is_summarized(tmp_path, configuration, caplog):
+    caplog.set_level("INFO")
+    for name in ("healthy/a.png", "ALL/b.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True)
+        (tmp_path / "photos" / name).write_bytes(b"image")
+    with serving((200, NEW), (200, NEW | {"outcome": "review", "reasons": ["out_of_focus"]})) as server:
+        for labels in ("auto", "folders"):
+            assert send(server, configuration, sources=[tmp_path / "photos"], concurrency=1, labels=labels) == 0
+
+    said = [record.getMessage() for record in caplog.records]
+    assert "Read: 2, Signs of ALL: 1, No signs of ALL: 0, Needs review: 1, Failed: 0" in said
+    assert [line for line in said if line.startswith("True Positives")] == ["True Positives: 0", "True Positives: 1"]
+    assert any("b.png" in line or "a.png" in line for line in said if line.startswith("Needs review"))
