@@ -67,7 +67,11 @@ def _create_environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
     )
     environment.policies["ext.i18n.trimmed"] = True
     # {{ value | number(".3f") }}, {{ text | numbers }}
-    environment.filters |= {"number": number_format.format_number, "numbers": number_format.localize_numbers}
+    environment.filters |= {
+        "number": number_format.format_number,
+        "numbers": number_format.localize_numbers,
+        "moment": number_format.format_moment,
+    }
     environment.globals |= {
         "current_language": translation.current_language,
         "localize": translation.localize,

@@ -37,3 +37,15 @@ def format_date(moment: datetime.date | datetime.datetime) -> str:
     # Translators: a form of Python's strftime.
     date = pgettext("form of a date", "%Y-%m-%d")
     return moment.strftime(time if isinstance(moment, datetime.datetime) else date)
+
+
+def format_moment(text: str) -> str:
+    """Return a moment in ISO 8601, such as "2026-11-26T18:03:59+00:00", in the form of the current language.
+
+    The time zone is that of the text. A text that is no moment is returned unchanged.
+    """
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return " ".join(filter(None, [format_date(moment), moment.tzname()]))

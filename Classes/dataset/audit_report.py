@@ -7,7 +7,7 @@ from typing import Any
 
 import PIL.Image
 
-from Classes.common import class_names, errors, html
+from Classes.common import class_names, errors, html, translation
 from Classes.common.config import Configuration
 from Classes.common.translation import Message, ngettext
 from Classes.common.translation import gettext as _
@@ -72,7 +72,10 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
             (label(name), counts["images"], counts["originals"], counts["groups"], _splits(counts["splits"]))
             for name, counts in classes.items()
         ],
-        stored="; ".join(f"{key}: {_counts(findings[key])}" for key in ("sizes", "modes", "formats")),
+        stored="; ".join(
+            f"{_(key)}: {_counts(findings[key])}"
+            for key in (translation.mark("sizes"), translation.mark("modes"), translation.mark("formats"))
+        ),
         samples={
             name: [record.filename for record in _spaced(by_class.get(name, []), SAMPLES_PER_CLASS)] for name in classes
         },
@@ -81,7 +84,7 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
         },
         color_head=(_("levels of 0 to 255"), *map(label, colors)),
         color_rows=[
-            (feature, *("{1} ({0} to {2})".format(*values[feature]) for values in colors.values()))
+            (Message(feature), *map(_median_and_range, (values[feature] for values in colors.values())))
             for feature in next(iter(colors.values()), ())
         ],
         outliers=outliers + [(each["file"], f"mode {each['mode']}") for each in findings["odd_modes"]],
@@ -124,8 +127,15 @@ def _headline(findings: dict[str, Any]) -> str:
     return text.format(images=images, count=count)
 
 
+def _median_and_range(values: Sequence[float]) -> Message:
+    """Return (5th percentile, median, 95th percentile) as text."""
+    low, median, high = values
+    return Message("{median} ({low} to {high})", median=median, low=low, high=high)
+
+
 def _splits(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {split}" for split, count in counts.items()) or _("not split yet")
+    names = {"train": _("training"), "validation": _("validation")}
+    return ", ".join(f"{count} {names.get(split, split)}" for split, count in counts.items()) or _("not split yet")
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -93,7 +93,7 @@ def predict_class_from_artifacts(rows: Any, positive: Any, groups: Sequence[str]
         few = f"needs {MIN_GROUPS} source images or patients per class, the smaller class has {fewest}"
         return {**found, "note": few}
     if (rows == rows[0]).all():
-        return {**found, "auc": 0.5, "note": "the same for all images"}
+        return {**found, "auc": 0.5, "note": translation.mark("the same for all images")}
     scores = _neighbor_scores(rows, positive, members, seed)
     # With MIN_GROUPS per class, a bootstrap sample without one of them is very unlikely, but possible.
     areas = [

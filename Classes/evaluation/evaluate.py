@@ -294,8 +294,10 @@ def _write_results(
     json_files.write_json(folder / "metrics.json", metrics)
     labels = numpy.array([row["label"] == card.positive for row in rows], bool)
     scores = numpy.array([row["probabilities"][card.positive] for row in rows], float)
-    title = "Validation on synthetic smears" if card.synthetic else "Validation"
-    title += {"cross_fitted": ", cross-fitted", "in_sample": ", in-sample (optimistic)"}.get(measured["basis"], "")
+    title = _("Validation on synthetic smears") if card.synthetic else _("Validation")
+    title += {"cross_fitted": _(", cross-fitted"), "in_sample": _(", in-sample (optimistic)")}.get(
+        measured["basis"], ""
+    )
     plots.plot_confusion_matrix(folder / "confusion.png", measured, title)
     plots.plot_roc(folder / "roc.png", labels, scores, measured, title)
     plots.plot_reliability(folder / "reliability.png", measured["certainty"], title)

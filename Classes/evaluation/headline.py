@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from Classes.common.number_format import format_number
 from Classes.common.translation import gettext as _
 from Classes.common.translation import ngettext
 from Classes.inference import model_card
@@ -65,4 +66,4 @@ def format_with_interval(metric: dict[str, Any]) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+    return f"{format_number(100 * value, '.1f')} %"

@@ -13,10 +13,18 @@ import PIL.Image
 from Classes.common import atomic_files, class_names, file_system, html, json_files, locks, statistics
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError
+from Classes.common.number_format import format_number
 from Classes.common.translation import Message, localize
 from Classes.common.translation import gettext as _
 from Classes.dataset import audit, audit_problems, tfrecords
-from Classes.evaluation import classification_metrics, headline, model_card_markdown, plots, tensorboard_events
+from Classes.evaluation import (
+    classification_metrics,
+    headline,
+    model_card_markdown,
+    operating_point,
+    plots,
+    tensorboard_events,
+)
 from Classes.imaging import decode
 from Classes.inference import class_activation, model_card, prediction
 
@@ -89,6 +97,7 @@ def write_report(
             *(classification_metrics.METRIC_NAMES[key] for key in classification_metrics.FOLD_METRICS),
         ),
         explainer=explainer,
+        warning_message=operating_point.warning_message,
         metric_rows=classification_metrics.metric_rows,
         fold_rows=classification_metrics.fold_rows,
         versions=model_card_markdown.format_versions(card),
@@ -126,7 +135,7 @@ def _read_json(path: pathlib.Path) -> dict[str, Any] | None:
 
 def _calibration_table(metrics: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return head and rows of the calibration table; one column for each basis of measurement."""
-    names = {**model_card_markdown.BASIS_NAMES, "in_sample": "In-sample, as deployed (optimistic)"}
+    names = {**model_card_markdown.BASIS_NAMES, "in_sample": Message("In-sample, as deployed (optimistic)")}
     columns = {names[metrics.get("basis", "held_out")]: metrics}
     if "in_sample" in metrics:
         columns[names["in_sample"]] = metrics["in_sample"]
@@ -134,17 +143,21 @@ def _calibration_table(metrics: dict[str, Any]) -> tuple[tuple[str, ...], list[t
     before = certainty["before"] and certainty["before"]["ece"]
     errors = (classification_metrics.format_value(each["certainty"]["after"]["ece"]) for each in columns.values())
     rows: list[tuple[str, ...]] = [
-        ("Calibration error without the temperature", classification_metrics.format_value(before), *empty),
-        ("Expected calibration error", *errors),
+        (Message("Calibration error without the temperature"), classification_metrics.format_value(before), *empty),
+        (Message("Expected calibration error"), *errors),
         (
-            "The same, if confidences were perfectly calibrated",
+            Message("The same, if confidences were perfectly calibrated"),
             classification_metrics.format_value(certainty["after"]["chance"]),
             *empty,
         ),
     ]
     for key, name in model_card_markdown.OPERATING_POINT_METRICS.items():
         cells = (classification_metrics.format_metric({**each, **each["certainty"]}[key]) for each in columns.values())
-        rows.append((name, *(f"{value} [{interval}] ({details})" for value, interval, details in cells)))
+        texts = (
+            Message("{value} [{interval}] ({details})", value=value, interval=interval, details=details)
+            for value, interval, details in cells
+        )
+        rows.append((name, *texts))
     return ("", *columns), rows
 
 
@@ -155,7 +168,7 @@ def _plots(
     folder = configuration.path("LogDirEval")
     labels = [row["label"] == metrics["positive"] for row in metrics["predictions"]]
     scores = [row["probabilities"][metrics["positive"]] for row in metrics["predictions"]]
-    plots.plot_precision_recall(folder / "precision_recall.png", labels, scores, "Validation")
+    plots.plot_precision_recall(folder / "precision_recall.png", labels, scores, _("Validation"))
     names = [name for name in PLOTS if name != "curves.png"]
     history = {} if card.imported else tensorboard_events.read_scalars(configuration.path("LogDir"))
     if history and _is_run_of(card, configuration.path("LogDir")):
@@ -216,7 +229,7 @@ def _confidence(row: dict[str, Any]) -> float:
 def _describe_example(card: model_card.ModelCard, row: dict[str, Any]) -> str:
     """Return the prediction and the label of an image in words."""
     texts = {
-        "percent": f"{100 * row['probabilities'][card.positive]:.1f} %",
+        "percent": f"{format_number(100 * row['probabilities'][card.positive], '.1f')} %",
         "label": class_names.class_title(row["label"], card.positive),
     }
     if row["uncertain"] and row["detected"]:
@@ -312,7 +325,9 @@ def _probes(found: dict[str, Any]) -> list[tuple[str, str, str]]:
         (
             localize(audit_problems.PROBE_NAMES.get(name, name)),
             f"{probe['auc']:.3f}",
-            "{:.3f} to {:.3f}".format(*probe["interval"]) if probe["interval"] else probe["note"],
+            Message("{low:.3f} to {high:.3f}", low=probe["interval"][0], high=probe["interval"][1])
+            if probe["interval"]
+            else Message(probe["note"]),
         )
         for name, probe in found.get("probes", {}).items()
         if probe.get("auc") is not None

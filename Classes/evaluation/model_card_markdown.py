@@ -4,22 +4,23 @@ import itertools
 from typing import Any
 
 from Classes.common import html
+from Classes.common.translation import Message
 from Classes.dataset import grouping, tfrecords
 from Classes.evaluation import classification_metrics, int8_acceptance
 from Classes.inference import model_card
 
 # Metrics that depend on the operating point.
 OPERATING_POINT_METRICS = {
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "uncertain": "Fraction of uncertain results",
-    "accuracy_of_rest": "Accuracy of the rest",
+    "sensitivity": Message("Sensitivity"),
+    "specificity": Message("Specificity"),
+    "uncertain": Message("Fraction of uncertain results"),
+    "accuracy_of_rest": Message("Accuracy of the rest"),
 }
 
 BASIS_NAMES = {
-    "held_out": "Held out",
-    "cross_fitted": "Cross-fitted",
-    "in_sample": "In-sample (optimistic)",
+    "held_out": Message("Held out"),
+    "cross_fitted": Message("Cross-fitted"),
+    "in_sample": Message("In-sample (optimistic)"),
 }
 
 

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from Classes.common import atomic_files
+from Classes.common import atomic_files, translation
+from Classes.common.number_format import format_number
+from Classes.common.translation import Message, localize
+from Classes.common.translation import gettext as _
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
     from Classes.evaluation.classification_metrics import Metric
 
-NOTICE = "research use only"
+NOTICE = translation.mark("research use only")
 
 
 def plot_confusion_matrix(path: pathlib.Path, metrics: dict[str, Any], title: str) -> None:
@@ -37,14 +40,20 @@ def plot_confusion_matrix(path: pathlib.Path, metrics: dict[str, Any], title: st
         ]
     )
     figure, axes = _new_figure(
-        f"{title}\nAccuracy {_metric_text(metrics['accuracy'])}\n{metrics['images']} images, {NOTICE}"
+        _title(title, _("Accuracy {value}").format(value=_metric_text(metrics["accuracy"])), metrics["images"])
     )
-    display = ConfusionMatrixDisplay(cells, display_labels=["ALL", "not ALL"])
+    display = ConfusionMatrixDisplay(cells, display_labels=[_("ALL"), _("not ALL")])
     display.plot(ax=axes, cmap="Blues", colorbar=False, im_kw={"vmin": 0}, text_kw={"fontsize": 14})
     for row, total in enumerate(cells.sum(1)):
         for text, count in zip(display.text_[row], cells[row], strict=True):
-            text.set_text(f"{count}\n{count / total:.1%} of {total}" if total else str(count))
-    axes.set(xlabel="predicted", ylabel="label")
+            text.set_text(
+                _("{count}\n{share} of {total}").format(
+                    count=count, share=format_number(count / total, ".1%"), total=total
+                )
+                if total
+                else str(count)
+            )
+    axes.set(xlabel=_("predicted"), ylabel=_("label"))
     save_png(figure, path)
 
 
@@ -59,35 +68,37 @@ def plot_roc(path: pathlib.Path, labels: Any, scores: Any, metrics: dict[str, An
       title: first line of the title.
     """
     figure, axes = _new_figure(
-        f"{title}\nROC AUC {_metric_text(metrics['roc_auc'])}\n{metrics['images']} images, {NOTICE}"
+        _title(title, _("ROC AUC {value}").format(value=_metric_text(metrics["roc_auc"])), metrics["images"])
     )
     if metrics["roc_auc"]["value"] is None:
-        axes.text(0.5, 0.5, metrics["roc_auc"]["note"], ha="center", va="center")
+        axes.text(0.5, 0.5, _(metrics["roc_auc"]["note"]), ha="center", va="center")
     else:
         from sklearn.metrics import RocCurveDisplay
 
-        RocCurveDisplay.from_predictions(labels, scores, ax=axes, name="all thresholds", plot_chance_level=True)
+        RocCurveDisplay.from_predictions(labels, scores, ax=axes, name=_("all thresholds"), plot_chance_level=True)
         sensitivity, specificity = metrics["sensitivity"]["value"], metrics["specificity"]["value"]
-        label = f"predictions: sensitivity {sensitivity:.3f},\nspecificity {specificity:.3f}"
+        label = _("predictions: sensitivity {sensitivity},\nspecificity {specificity}").format(
+            sensitivity=format_number(sensitivity, ".3f"), specificity=format_number(specificity, ".3f")
+        )
         axes.plot(1 - specificity, sensitivity, "o", color="C3", label=label)
         axes.legend(loc="lower right")
-    _set_unit_axes(axes, "false positive rate (1 - specificity)", "sensitivity")
+    _set_unit_axes(axes, _("false positive rate (1 - specificity)"), _("sensitivity"))
     save_png(figure, path)
 
 
 def plot_precision_recall(path: pathlib.Path, labels: Any, scores: Any, title: str) -> None:
     """Draw the precision-recall curve; the arguments are those of `plot_roc`."""
-    figure, axes = _new_figure(f"{title}\n{len(labels)} images, {NOTICE}")
+    figure, axes = _new_figure(_title(title, "", len(labels)))
     if any(labels) and not all(labels):
         from sklearn.metrics import PrecisionRecallDisplay
 
         PrecisionRecallDisplay.from_predictions(
-            numpy.asarray(labels), scores, ax=axes, name="all thresholds", plot_chance_level=True
+            numpy.asarray(labels), scores, ax=axes, name=_("all thresholds"), plot_chance_level=True
         )
         axes.legend(loc="lower left")
     else:
-        axes.text(0.5, 0.5, "needs images of both classes", ha="center", va="center")
-    _set_unit_axes(axes, "sensitivity (recall)", "precision (PPV)")
+        axes.text(0.5, 0.5, _("needs images of both classes"), ha="center", va="center")
+    _set_unit_axes(axes, _("sensitivity (recall)"), _("precision (PPV)"))
     save_png(figure, path)
 
 
@@ -100,9 +111,9 @@ def plot_reliability(path: pathlib.Path, certainty: dict[str, Any], title: str) 
       title: first line of the title.
     """
     count = sum(each["images"] for each in certainty["after"]["bins"])
-    figure, axes = _new_figure(f"{title}\n{count} images, {NOTICE}")
-    axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label="perfect calibration")
-    for key, label in (("before", "before calibration"), ("after", "deployed")):
+    figure, axes = _new_figure(_title(title, "", count))
+    axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label=_("perfect calibration"))
+    for key, label in (("before", _("before calibration")), ("after", _("deployed"))):
         bins = certainty[key]["bins"] if certainty[key] else []
         if not bins:
             continue
@@ -114,7 +125,7 @@ def plot_reliability(path: pathlib.Path, certainty: dict[str, Any], title: str) 
         # Two intervals at one place would hide each other.
         bars = errors if key == "after" else None
         axes.errorbar(confidences, accuracies, yerr=bars, fmt="o-", capsize=3, label=label, clip_on=False)
-    axes.set(xlim=(0.45, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy, with 95 % intervals")
+    axes.set(xlim=(0.45, 1), ylim=(0, 1), xlabel=_("confidence"), ylabel=_("accuracy, with 95 % intervals"))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     save_png(figure, path)
@@ -129,16 +140,19 @@ def plot_training_curves(path: pathlib.Path, history: dict[str, list[tuple[int, 
     """
     figure, axes = _new_figure("")
     axes.remove()
-    figure.suptitle(f"Training, {NOTICE}", fontsize=10.5)
+    figure.suptitle(f"{_('Training')}, {_(NOTICE)}", fontsize=10.5)
     tags = {
-        "loss": ("Training_losses/Total_Loss", "Validation_losses/Total_Loss"),
-        "accuracy": ("Training_Accuracy", "Validation_Accuracy"),
+        _("loss"): ("Training_losses/Total_Loss", "Validation_losses/Total_Loss"),
+        _("accuracy of training and validation"): ("Training_Accuracy", "Validation_Accuracy"),
     }
     for axes, (name, curves) in zip(figure.subplots(2, 1), tags.items(), strict=True):
         for tag in curves:
             if tag in history:
-                axes.plot(*zip(*history[tag], strict=True), label=tag.split("_")[0].lower())
-        axes.set(ylabel=name, xlabel="step")
+                axes.plot(
+                    *zip(*history[tag], strict=True),
+                    label=_("training") if tag.startswith("Training") else _("validation"),
+                )
+        axes.set(ylabel=name, xlabel=_("step"))
         axes.grid(alpha=0.3)
         axes.legend()
     save_png(figure, path)
@@ -155,7 +169,7 @@ def plot_curves(
       xlabel, ylabel: of the axes.
       unit: both axes go from 0 to 1.
     """
-    figure, axes = _new_figure(NOTICE)
+    figure, axes = _new_figure(_(NOTICE))
     for name, points in curves.items():
         axes.plot(*zip(*points, strict=True), label=name, marker="o" if len(points) == 1 else None)
     if unit:
@@ -166,6 +180,12 @@ def plot_curves(
         axes.grid(alpha=0.3)
     axes.legend()
     save_png(figure, path)
+
+
+def _title(title: str, metric: str, images: int) -> str:
+    """Return the lines above a plot: what was measured, a metric, the number of images and the notice."""
+    count = _("{count} images, {notice}").format(count=images, notice=_(NOTICE))
+    return "\n".join(filter(None, [title, metric, count]))
 
 
 def _new_figure(title: str) -> tuple["Figure", "Axes"]:
@@ -187,10 +207,14 @@ def _set_unit_axes(axes: "Axes", xlabel: str, ylabel: str) -> None:
 
 def _metric_text(metric: "Metric") -> str:
     """Return a metric with its interval for a title."""
+    note = localize(Message(str(metric["note"] or "")))
     if metric["value"] is None:
-        return f"unknown: {metric['note']}"
-    interval = "95 % interval {:.3f} to {:.3f}".format(*metric["interval"]) if metric["interval"] else metric["note"]
-    return f"{metric['value']:.4f}" + (f" ({interval})" if interval else "")
+        return _("unknown: {reason}").format(reason=note)
+    interval = note
+    if metric["interval"]:
+        low, high = (format_number(end, ".3f") for end in metric["interval"])
+        interval = _("95 % interval {low} to {high}").format(low=low, high=high)
+    return format_number(metric["value"], ".4f") + (f" ({interval})" if interval else "")
 
 
 def save_png(figure: "Figure", path: pathlib.Path) -> None:

@@ -5,18 +5,20 @@ from typing import Any
 
 import numpy
 
+from Classes.common import translation
+
 # ITU-R BT.601: the brightness of red, green and blue.
 LUMA = numpy.array([0.299, 0.587, 0.114], "float32")
 
 # The features of an image, and the words for values below or above those of the training images.
 FEATURES = {
-    "background brightness": ("darker background", "brighter background"),
-    "background red-blue": ("bluer background", "redder background"),
-    "background green-magenta": ("more magenta background", "less magenta background"),
-    "nuclei brightness": ("darker nuclei", "paler nuclei"),
-    "nuclei red-blue": ("bluer nuclei", "redder nuclei"),
-    "nuclei green-magenta": ("more magenta nuclei", "less magenta nuclei"),
-    "contrast": ("less contrast", "more contrast"),
+    translation.mark("background brightness"): ("darker background", "brighter background"),
+    translation.mark("background red-blue"): ("bluer background", "redder background"),
+    translation.mark("background green-magenta"): ("more magenta background", "less magenta background"),
+    translation.mark("nuclei brightness"): ("darker nuclei", "paler nuclei"),
+    translation.mark("nuclei red-blue"): ("bluer nuclei", "redder nuclei"),
+    translation.mark("nuclei green-magenta"): ("more magenta nuclei", "less magenta nuclei"),
+    translation.mark("contrast"): ("less contrast", "more contrast"),
 }
 
 # Chosen on 600 real cells: 2 of 163 validation images and none of 20 test images get a warning, but nearly all of them

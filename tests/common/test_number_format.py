@@ -51,3 +51,10 @@ def test_dates():
     with translation.use_language("es"):
         assert number_format.format_date(moment) == "26/11/2026 18:03"
         assert number_format.format_date(moment.date()) == "26/11/2026"
+
+
+def test_moments_of_json_files():
+    assert number_format.format_moment("2026-11-26T18:03:59+00:00") == "2026-11-26 18:03 UTC"
+    assert number_format.format_moment("an unknown date") == "an unknown date"
+    with translation.use_language("es"):
+        assert number_format.format_moment("2026-11-26T18:03:59+00:00") == "26/11/2026 18:03 UTC"
