@@ -10,8 +10,11 @@ from tests.support import waiting
 
 
 @contextlib.contextmanager
-def opened(folder):
-    """Run a browser that saves files to `folder`; skip the test if there is none."""
+def opened(folder, traced=""):
+    """Run a browser that saves files to `folder`; skip the test if there is none.
+
+    `traced` has categories of Chromium's trace, which get_log("performance") then returns.
+    """
     # Otherwise selenium would download a browser.
     program, service = shutil.which("chromium"), shutil.which("chromedriver")
     if not program or not service:
@@ -24,7 +27,9 @@ def opened(folder):
         options.add_argument(argument)
     if os.geteuid() == 0:
         options.add_argument("--no-sandbox")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", **({"performance": "ALL"} if traced else {})})
+    if traced:
+        options.add_experimental_option("perfLoggingPrefs", {"traceCategories": traced})
     options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(service))
     try:

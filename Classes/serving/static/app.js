@@ -17,6 +17,9 @@ import { openViewer, refreshViewer } from "./viewer.js";
 // Files that are added at once; more would make the page stop for a moment.
 const ADDED_AT_ONCE = 200;
 
+// Rows that are rendered at once, for the same reason.
+const RENDERED_AT_ONCE = 60;
+
 // Names of skipped files that are shown.
 const SHOWN_NAMES = 3;
 
@@ -44,7 +47,10 @@ function skippedText(skipped) {
 }
 
 onChange((changedImages) => {
-  for (const image of changedImages) renderRow(image);
+  // Results before images that wait.
+  changedImages.sort((one, other) => (other.state === "done") - (one.state === "done"));
+  for (const image of changedImages.slice(0, RENDERED_AT_ONCE)) renderRow(image);
+  for (const image of changedImages.slice(RENDERED_AT_ONCE)) changed(image);
   keepResults(changedImages);
   shown = selectImages(images, filter, byId("order").value);
   showRows(shown);

@@ -71,7 +71,10 @@ export function showRows(images) {
 
 const visibility = new IntersectionObserver(
   (entries) => {
-    for (const entry of entries) imageOfRow.get(entry.target).visible = entry.isIntersecting;
+    for (const { target, isIntersecting } of entries) {
+      const image = imageOfRow.get(target);
+      image.visible = isIntersecting;
+    }
     requestVisibleThumbnails();
     requestVisibleHeatMaps();
   },

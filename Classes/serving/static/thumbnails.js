@@ -2,8 +2,8 @@
 
 import { changed, images } from "./images.js";
 
-// Pixels: enough for a cell of the gallery on a sharp screen, and for 5 cm on paper.
-const SIDE = 256;
+// Pixels: about a cell of the gallery, because browsers keep many decoded pictures.
+const SIDE = 160;
 
 const worker = "OffscreenCanvas" in window ? new Worker("thumbnail-worker.js") : undefined;
 const finished = new Map();
@@ -28,14 +28,22 @@ export async function makeAllThumbnails(list) {
   for (const image of list) if (lacksThumbnail(image)) await makeThumbnail(image);
 }
 
-async function makeThumbnail(image) {
+// The list and a report may ask for the same picture.
+function makeThumbnail(image) {
+  image.making ??= fetchThumbnail(image).finally(() => {
+    image.making = undefined;
+  });
+  return image.making;
+}
+
+async function fetchThumbnail(image) {
   if (worker) {
     const blob = await new Promise((resolve) => {
       finished.set(image.number, resolve);
       worker.postMessage({ number: image.number, file: image.file, side: SIDE });
     });
     if (image.canceled.signal.aborted) return;
-    if (blob) image.thumbnail ??= URL.createObjectURL(blob);
+    if (blob) image.thumbnail = URL.createObjectURL(blob);
     else image.noPreview = true;
   } else {
     image.thumbnail = URL.createObjectURL(image.file);

@@ -20,7 +20,11 @@ export function tn(singular, plurals, n, values = {}) {
   return fill(text, { n: formatNumber(n), ...values });
 }
 
+const formats = {};
+
 // A number with the decimal mark of the language.
 export function formatNumber(value, digits = 0) {
-  return value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  // One format per number of digits, because making one takes longer than using it.
+  formats[digits] ??= new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return formats[digits].format(value);
 }
