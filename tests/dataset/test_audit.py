@@ -12,7 +12,7 @@ import tifffile
 
 import Data as Script
 from Classes import Data
-from Classes.dataset import audit, leakage_probe, synthetic_smears
+from Classes.dataset import audit, audit_problems, leakage_probe, synthetic_smears
 from Classes.dataset.offline_augmentation import render_view
 from tests.support import smears
 from tests.support.folders import configuration, put
@@ -203,7 +203,7 @@ def test_a_planted_leak_is_found(folder, plant, kind):
     _, findings, _ = check(folder)
 
     assert titles(findings) == ["Possible dataset bias"]
-    assert kind in findings["problems"][0]["text"]
+    assert audit_problems.PROBE_NAMES[kind] in findings["problems"][0]["text"]
     assert leakage_probe.lowest(findings["probes"][kind]) > 0.8
     others = {name for name, probe in findings["probes"].items() if probe["auc"] > 0.75} - {"bytes per pixel"}
     assert others == {kind}

@@ -5,12 +5,10 @@ import html
 import json
 import re
 
-import numpy
 import pytest
 
 from Classes.common import json_files, statistics
 from Classes.dataset import tfrecords
-from Classes.dataset.image_records import ImageRecord
 from Classes.evaluation import (
     classification_metrics,
     evaluate,
@@ -20,32 +18,13 @@ from Classes.evaluation import (
     tensorboard_events,
 )
 from Classes.inference import class_activation, model_card
-from tests.support import graphs, smears
+from tests.support import evaluations, graphs
 
 
 @pytest.fixture
 def measured(tmp_path):
     """A project whose model has been validated on four planted images, one of them answered wrongly."""
-    folder = tmp_path / "Model" / "Data"
-    folder.mkdir(parents=True)
-    configuration = graphs.configuration(tmp_path, "Shards=1", "Precision=f32")
-    images = {"a": ("1", 255), "b": ("0", 0), "c": ("0", 255), "d": ("1", 250), "train": ("1", 9)}
-    items = [item(tmp_path, name, *image) for name, image in images.items()]
-    splits = {"train": items[4:], "validation": items[:4]}
-    manifest = tfrecords.write_shards(configuration, splits, {"classes": ["0", "1"], "synthetic": False})
-    data = {"manifest_sha256": manifest.sha256}
-    graphs.write(tmp_path / "Model", content=graphs.pooled(), size=graphs.SIZE, data=data)
-    evaluate.evaluate_model(configuration)
-    return configuration
-
-
-def item(folder, name, label, red):
-    import hashlib
-
-    content = smears.png(numpy.concatenate([graphs.red(red, 40), graphs.red(0, 40)[:, : ord(name[0]) - 96]], axis=1))
-    path = folder / f"{name}.png"
-    path.write_bytes(content)
-    return ImageRecord(path, label, int(label), name, hashlib.sha256(content).hexdigest(), len(content), "png", 40, 41)
+    return evaluations.measured_project(tmp_path)
 
 
 def page(configuration):
@@ -106,7 +85,7 @@ def test_an_error_is_shown_with_its_class_activation_map(measured):
     errors = page(measured).split("Errors, most confident first (1 in all)")[1].split("<h3>")[0]
 
     assert errors.count('<figure class="example">') == 1
-    assert errors.count('alt="Image c.png"') == errors.count('alt="Class activation map of c.png"') == 1
+    assert errors.count('alt="Image 0/c.png"') == errors.count('alt="Class activation map of 0/c.png"') == 1
     assert "c.png" in errors
     assert re.search(r"Predicted: ALL\. Probability of ALL: \d+\.\d %\. Label: not ALL", errors)
 
