@@ -14,7 +14,7 @@ from Classes import Helpers
 from Classes.common import atomic_files, input_files, json_files, locks, provenance, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError
-from Classes.common.translation import Message, ngettext
+from Classes.common.translation import Message, mark, ngettext
 from Classes.common.translation import gettext as _
 from Classes.dataset import (
     audit_problems,
@@ -243,9 +243,11 @@ def _unusual_sizes(configuration: Configuration, records: Sequence[AuditRecord])
     for record in records:
         short, long = sorted((record.width, record.height))
         upscaled = short * network_input.CROP_FRACTION < configuration["ImageSize"] / OUTLIER_RATIO
-        reasons = ["larger"] * (short > usual * OUTLIER_RATIO) + ["smaller"] * (short < usual / OUTLIER_RATIO)
-        reasons += ["other aspect ratio"] * (not aspect / OUTLIER_RATIO <= long / short <= aspect * OUTLIER_RATIO)
-        reasons += ["upscaled for the network"] * upscaled
+        reasons = [mark("larger")] * (short > usual * OUTLIER_RATIO) + [mark("smaller")] * (
+            short < usual / OUTLIER_RATIO
+        )
+        reasons += [mark("other aspect ratio")] * (not aspect / OUTLIER_RATIO <= long / short <= aspect * OUTLIER_RATIO)
+        reasons += [mark("upscaled for the network")] * upscaled
         if reasons:
             found.append({"file": record.filename, "size": f"{record.width}x{record.height}", "reasons": reasons})
     return found
@@ -317,7 +319,8 @@ def _borders_crossed(records: Sequence[AuditRecord]) -> dict[str, bool]:
 def _color_percentiles(records: Sequence[AuditRecord]) -> dict[str, list[float]]:
     """Return {feature: [5th percentile, median, 95th percentile]} of a class."""
     features = numpy.array([[*record.colors, *record.means] for record in records])
-    names = (*color_stats.FEATURES, "mean red", "mean green", "mean blue")
+    means = (mark("mean red"), mark("mean green"), mark("mean blue"))
+    names = (*color_stats.FEATURES, *means)
     percentiles = numpy.quantile(features, [0.05, 0.5, 0.95], axis=0).T
     return {name: [round(float(each), 1) for each in row] for name, row in zip(names, percentiles, strict=True)}
 

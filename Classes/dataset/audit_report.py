@@ -46,7 +46,9 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
             by_class.setdefault(record.class_name, []).append(record)
     classes = {name: counts for name, counts in findings["classes"].items() if name != TEST}
     colors = {name: values for name, values in findings["colours"].items() if name != TEST}
-    outliers = [(each["file"], f"{each['size']}: {', '.join(each['reasons'])}") for each in findings["odd_sizes"]]
+    outliers = [
+        (each["file"], f"{each['size']}: {', '.join(map(_, each['reasons']))}") for each in findings["odd_sizes"]
+    ]
     left_out = [(each["file"], each["reason"]) for each in findings["unreadable"]]
     ignored = _("skipped: not an image by its extension (ValidIType), hidden, or not in a class folder")
 
@@ -87,7 +89,8 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
             (Message(feature), *map(_median_and_range, (values[feature] for values in colors.values())))
             for feature in next(iter(colors.values()), ())
         ],
-        outliers=outliers + [(each["file"], f"mode {each['mode']}") for each in findings["odd_modes"]],
+        outliers=outliers
+        + [(each["file"], _("mode {mode}").format(mode=each["mode"])) for each in findings["odd_modes"]],
         left_out=left_out + [(name, ignored) for name in findings["ignored"]],
     )
 
