@@ -9,8 +9,9 @@ import re
 
 from Classes.common.translation import pgettext
 
-# A decimal point between digits, but not in a version such as 2.21.0, in an address or in a date.
-_DECIMAL_POINT = re.compile(r"(?<![\w.])(\d+)\.(\d+)(?![.\w]*\.?\d)")
+# A decimal point between digits, but not in a version such as 2.21.0, in an address, in a date, or in a setting such as
+# TargetSensitivity=0.95, which is typed like that.
+_DECIMAL_POINT = re.compile(r"(?<![\w.=])(\d+)\.(\d+)(?![.\w]*\.?\d)")
 
 
 def format_number(value: float, layout: str = "") -> str:

@@ -34,6 +34,7 @@ def test_numbers(value, layout, english, spanish):
         ("10.0.0.1:8080", "10.0.0.1:8080"),
         ("Im001_1.5x.png", "Im001_1.5x.png"),
         ("v1.2", "v1.2"),
+        ("TargetSensitivity=0.95", "TargetSensitivity=0.95"),
         ("it ends in 3.", "it ends in 3."),
     ],
 )

@@ -1,9 +1,11 @@
+import json
 import types
 
 import numpy
 import pytest
 from scipy import special
 
+from Classes.common import translation
 from Classes.evaluation import calibration, classification_metrics, operating_point, threshold_selection
 from Classes.inference import prediction
 from tests.support import graphs
@@ -292,3 +294,17 @@ def test_too_few_images_keep_the_default_operating_point(tmp_path, caplog, label
     assert choice == operating_point.OperatingPoint(1.0, 0.5, None)
     assert about["note"] in caplog.text
     assert about["images"] == len(labels)
+
+
+def test_a_warning_of_the_model_card_is_shown_in_the_readers_language():
+    values = {"specificity": 0.8, "threshold": 0.25, "minimum": 0.9}
+    text = "The specificity is 0.800 at a threshold of 0.250, below MinimumSpecificity=0.9. Check the labels."
+    warning = {"code": "specificity_below_minimum", "text": text, "values": values}
+
+    with translation.use_language("es"):
+        shown = translation.localize(operating_point.warning_message(json.loads(json.dumps(warning))))
+        # Of a model card without the values.
+        older = translation.localize(operating_point.warning_message({"code": warning["code"], "text": text}))
+
+    assert shown.startswith("La especificidad es 0.800 con un umbral de 0.250")
+    assert older == text
