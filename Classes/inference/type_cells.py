@@ -84,9 +84,7 @@ def type_files(
                     if row["error"]:
                         lines.show_error(path.name)
                     else:
-                        lines.show_text(
-                            path.name, row["name"], "yellow" if row["low"] or row["reasons"] else "", row["confidence"]
-                        )
+                        _show_type(lines, card, row)
         finally:
             # Keep what is done, also after Ctrl-C.
             model = {"graph_sha256": card.graph_sha256, "cell_types": card.cell_types}
@@ -123,8 +121,15 @@ def _type_file(
     )
     result_table.log_image_reasons(name, review.reasons, log)
     if row["remark"]:
-        log.warning("%s: %s", name, row["remark"])
+        log.warning("%s: %s", name, row["remark"], extra=logs.LOG_ONLY)
     return row
+
+
+def _show_type(lines: image_lines.ImageLines, card: ModelCard, row: result_table.Row) -> None:
+    """Show the line of an image; yellow, if a person should look at it."""
+    width = max(map(len, (card.cell_types or {})["names"].values()))
+    style = "yellow" if row["low"] or row["reasons"] else ""
+    lines.show_text(row["file"], row["name"].ljust(width), style, row["confidence"])
 
 
 def _describe(card: ModelCard, probabilities: numpy.ndarray, threshold: float) -> result_table.Row:
