@@ -42,7 +42,9 @@ export function leaningText(result) {
 
 // One digit; a probability is never shown as 100 %.
 export function formatPercent(fraction) {
-  return fraction > 0.9995 ? `> ${formatNumber(99.9, 1)} %` : `${formatNumber(100 * fraction, 1)} %`;
+  const text = fraction > 0.9995 ? `> ${formatNumber(99.9, 1)}` : formatNumber(100 * fraction, 1);
+  // A line never ends between the number and its sign.
+  return `${text}\u00a0%`;
 }
 
 export function probabilityOfAll(result) {
