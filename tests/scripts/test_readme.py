@@ -164,6 +164,7 @@ def test_pictures_are_small_and_used():
     pictures = list((PROJECT / "docs" / "images").iterdir())
     text = "".join(map(text_of, PAGES))
 
+    assert [picture.name for picture in pictures if picture.stat().st_size >= 150_000] == []
     assert sum(picture.stat().st_size for picture in pictures) < 1_500_000
     assert [picture.name for picture in pictures if f"images/{picture.name}" not in text] == []
 

@@ -42,9 +42,7 @@ export function leaningText(result) {
 
 // One digit; a probability is never shown as 100 %.
 export function formatPercent(fraction) {
-  const text = fraction > 0.9995 ? `> ${formatNumber(99.9, 1)}` : formatNumber(100 * fraction, 1);
-  // A line never ends between the number and its sign.
-  return `${text}\u00a0%`;
+  return fraction > 0.9995 ? `> ${formatNumber(99.9, 1)} %` : `${formatNumber(100 * fraction, 1)} %`;
 }
 
 export function probabilityOfAll(result) {
