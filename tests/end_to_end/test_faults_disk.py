@@ -60,7 +60,15 @@ def test_a_full_disk(project, monkeypatch, arguments, free_bytes):
         assert "Model/" in line or "rows." in line
         after = faults.tree(project)
         # Another run is moved aside; of what a run says of itself the newest counts.
-        renewed = ("Data.json", "run.json", "metrics.json", "ALLGraph.json", "Report.html", "MODEL_CARD.md")
+        renewed = (
+            "Data.json",
+            "run.json",
+            "results.csv",
+            "metrics.json",
+            "ALLGraph.json",
+            "Report.html",
+            "MODEL_CARD.md",
+        )
         assert {content for name, content in before.items() if not name.endswith(renewed)} <= set(after.values())
         assert not [name for name in after if name.endswith(".tmp")]
 
