@@ -335,6 +335,7 @@ def test_the_api_key(driver, folder, tmp_path):
             focused = page.switch_to.active_element.get_attribute("id")
             by_id(page, "heat-maps").click()
             by_id(page, "key").send_keys(KEY, "\n")
+            wait(page, lambda shown=page: "failed" not in rows(shown)["sick.png"])
             after = rows(page)
             wait(page, lambda shown=page: not by_id(shown, "heat-maps").is_selected())
             kept = page.execute_script("return JSON.stringify([localStorage, sessionStorage, document.cookie])")
