@@ -68,8 +68,9 @@ def run_script(folder: pathlib.Path, *arguments: str) -> str:
 
 
 def train_models(folder: pathlib.Path) -> None:
-    """Make synthetic smears, train two models on them and evaluate each, unless `folder` already has a model."""
+    """Make synthetic smears, train two models on them and evaluate each; only evaluate if `folder` has a model."""
     if (folder / "Model" / "ALLGraph.pb").exists():
+        run_script(folder, "Validation.py")
         return
     for arguments in (["Data.py", "Demo"], ["Data.py"]):
         run_script(folder, *arguments)
