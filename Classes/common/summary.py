@@ -9,6 +9,7 @@ from Classes.common import outcome, wilson
 from Classes.common.number_format import format_number
 from Classes.common.translation import Message, localize
 from Classes.common.translation import gettext as _
+from Classes.common.translation import ngettext
 
 # Images that need review, and skipped files, that are named at the end of a run.
 MAX_NAMES = 20
@@ -127,9 +128,12 @@ class Summary:
                 wrong=found.false_positives,
                 negative=found.false_positives + found.true_negatives,
             )
-            yield _("Of the {wrong} wrong results, {reviewed} need review.").format(
-                wrong=found.total - found.correct, reviewed=found.reviewed_wrong
-            )
+            if wrong := found.total - found.correct:
+                yield ngettext(
+                    "{reviewed} of {wrong} wrong result needs review.",
+                    "{reviewed} of {wrong} wrong results need review.",
+                    wrong,
+                ).format(wrong=wrong, reviewed=found.reviewed_wrong)
 
 
 def summarize(
