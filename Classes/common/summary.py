@@ -7,9 +7,8 @@ from typing import Any
 
 from Classes.common import outcome, wilson
 from Classes.common.number_format import format_number
-from Classes.common.translation import Message, localize
+from Classes.common.translation import Message, localize, ngettext
 from Classes.common.translation import gettext as _
-from Classes.common.translation import ngettext
 
 # Images that need review, and skipped files, that are named at the end of a run.
 MAX_NAMES = 20
