@@ -63,7 +63,7 @@ def finish_run(configuration: Configuration, folder: pathlib.Path, prefix: pathl
       prefix: of the checkpoint that was frozen.
       frozen: its progress.
     """
-    card = model_card.load_model_card(configuration.card)
+    card = model_card.load_model_card(configuration.card, cell_types=True)
     for path in folder.glob(f"{checkpoint_files.PREFIX}*"):
         path.unlink()
     files = [prefix.with_name(prefix.name + suffix) for suffix in (checkpoint_files.DATA_SUFFIX, ".index")]

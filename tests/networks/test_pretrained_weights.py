@@ -77,8 +77,11 @@ def test_a_damaged_archive_is_named(tmp_path):
         if place is not None:
             damaged[place] ^= 16
         archive.write_bytes(damaged)
-        with raises(CheckpointError, "weights_damaged"):
+        with pytest.raises(CheckpointError) as error:
             pretrained_weights.load_pretrained(small_networks.configuration(tmp_path, "Pretrained=a.tar.gz"), shapes())
+        # It depends on the place whether it still looks like an archive, and like one with a checkpoint.
+        assert error.value.code in ("weights_damaged", "weights_missing", "damaged_checkpoint")
+        assert "a.tar.gz" in str(error.value)
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def test_a_taken_port_is_a_one_line_error(tmp_path):
         result = servers.run(tmp_path, f"Port={port}")
 
     assert result.returncode == 2
-    assert result.stderr.startswith(f"Error: 127.0.0.1:{port}: address already in use")
+    assert f"127.0.0.1:{port}" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
