@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files, input_files, json_files, locks, provenance, terminal
+from Classes.common import atomic_files, input_files, json_files, locks, provenance, temp_files, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError
 from Classes.common.translation import Message, mark, ngettext
@@ -80,6 +80,8 @@ def audit_if_outdated(configuration: Configuration) -> None:
     Without images, for example on a machine that has only the shards, or if the report cannot be written, a line in the
     log is all that happens.
     """
+    # A killed Data.py Check leaves files here even if the audit before it is still valid.
+    temp_files.remove_stale_temp_files(configuration.path("ReportDir"))
     try:
         manifest = tfrecords.load_manifest(configuration)
         images = sum(map(len, manifest.splits.values()))
@@ -134,8 +136,9 @@ def _write_audit(configuration: Configuration) -> dict[str, Any]:
     folder = configuration.path("ReportDir")
     page = audit_report.render_audit(configuration, findings, records)
     with locks.folder_lock(folder, wait=True):
-        json_files.write_json(folder / "Data.json", json_files.with_checksum(findings))
+        # Data.json is last: it decides whether the audit is outdated, so a run that is killed in between is repeated.
         atomic_files.write_atomic(folder / "Data.html", page)
+        json_files.write_json(folder / "Data.json", json_files.with_checksum(findings))
     return findings
 
 

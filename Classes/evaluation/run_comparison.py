@@ -11,7 +11,7 @@ import markupsafe
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files, config_schema, html, provenance, statistics, terminal
+from Classes.common import atomic_files, config_schema, html, provenance, statistics, temp_files, terminal
 from Classes.common.config import Configuration
 from Classes.common.translation import gettext as _
 from Classes.common.translation import localize, ngettext
@@ -44,6 +44,7 @@ def compare_runs(configuration: Configuration, names: Sequence[str]) -> int:
     differing = differing_settings(compared)
     terminal.print_lines(["", *format_table(compared, differing, shutil.get_terminal_size().columns), ""])
     folder = runs.runs_folder(configuration) or configuration.path("ReportDir")
+    temp_files.remove_stale_temp_files(folder)
     atomic_files.write_atomic(folder / PAGE, render_page(compared, differing))
     log.info("Wrote %s", folder / PAGE)
     count = len(compared)

@@ -45,6 +45,7 @@ def keep_evaluation(
     folder = runs.find_run(configuration, card.graph_sha256) or _adopt(configuration, card, manifest)
     if folder is None:
         return
+    runs.remove_stale_temp_files(folder.parent)
     measured, report = configuration.path("LogDirEval"), configuration.path("ReportDir")
     plots = [measured / name for plot in html_report.PLOTS for name in (plot, f"{plot.removesuffix('.png')}.svg")]
     texts = [report / "Report.html", report / "Data.html", report / "Data.json"]

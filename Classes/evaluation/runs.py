@@ -63,12 +63,23 @@ def create_run(configuration: Configuration, about: Mapping[str, Any]) -> pathli
 
 
 def update_run(configuration: Configuration, folder: pathlib.Path, about: Mapping[str, Any]) -> None:
-    """Write run.json and settings.json of a run that starts or continues, and point `latest` to it."""
+    """Write run.json and settings.json of a run that starts or continues, and point `latest` to it.
+
+    Temporary files that killed runs left in the folders of runs are removed.
+    """
+    remove_stale_temp_files(folder.parent)
     metadata = provenance.run_metadata(configuration)
     json_files.write_json(folder / SETTINGS, metadata.pop("configuration"))
     started = read_run(folder).get("created")
     json_files.write_json(folder / RUN, {**metadata, **about, "created": started or metadata["created"]})
     _point_latest(folder)
+
+
+def remove_stale_temp_files(runs: pathlib.Path) -> None:
+    """Remove temporary files of killed runs from `RunsDir`, the folders of all runs, and the folder of `latest`."""
+    # All of them: a run that was killed before it had a run.json is never continued.
+    for folder in (runs.parent, runs, *list_runs(runs)):
+        temp_files.remove_stale_temp_files(folder)
 
 
 def amend_run(folder: pathlib.Path, **changes: Any) -> None:

@@ -311,3 +311,13 @@ def test_an_audit_states_its_images_and_its_split(tmp_path):
     assert {each["images_sha256"] for each in (before, after, with_captured)} == {values["images_sha256"]}
     assert grown["images_sha256"] != after["images_sha256"]
     assert before["created"] <= after["created"]
+
+
+def test_without_its_page_an_audit_does_not_count_as_done(folder):
+    # As after a kill between the two files: the next run must audit again, not take the findings for complete.
+    put(folder, "Report/Data.html/mine", content=b"")
+
+    with pytest.raises(OSError, match=r"Data\.html"):
+        check(folder)
+
+    assert audit.read_audit(configuration(folder)) is None

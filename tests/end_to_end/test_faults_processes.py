@@ -92,12 +92,13 @@ def test_a_trainer_killed_before_every_change(project, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "folders"),
     [
-        (["Data"], ["Model/Data"]),
+        (["Data"], ["Model/Data", "Model/Report"]),
         (["Data", "Check"], ["Model/Report"]),
-        (["Trainer"], ["Model/_logs", "Model/Features/*", "Model"]),
+        (["Trainer"], ["Model/_logs", "Model/Features/*", "Model", "Model/Runs", "Model/Runs/*"]),
         (["Trainer", "Export"], ["Model/Export/all"]),
         (["Validation", "Folds", "2"], ["Model/_logs_eval"]),
-        (["Validation"], ["Model/_logs_eval", "Model/Report", "Model"]),
+        (["Validation"], ["Model/_logs_eval", "Model/Report", "Model", "Model/Runs/*"]),
+        (["Validation", "Compare"], ["Model/Runs"]),
     ],
 )
 def test_the_next_run_sweeps_what_a_killed_one_left(project, arguments, folders):
@@ -188,7 +189,9 @@ def test_a_clock_that_is_set_back(project, arguments):
         ("Data", [], "Model/Data"),
         ("Data", ["Augment"], "Model/Data"),
         ("Data", ["Check"], "Model/Report"),
-        ("Trainer", [], "Model/_logs"),
+        # The folder of the run is the first that is written; without it, that of the checkpoints is.
+        ("Trainer", [], "Model/Runs/001-"),
+        ("Trainer", ["--set", "RunsDir="], "Model/_logs"),
         ("Trainer", ["Export"], "Model/Export"),
         ("Validation", [], "Model/_logs_eval"),
         ("Validation", ["Folds", "2"], "Model/_logs_eval"),

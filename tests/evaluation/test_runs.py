@@ -123,6 +123,21 @@ def test_old_runs_lose_only_their_model(configuration, keep, with_model):
     assert all((folder / "metrics.json").exists() and (folder / "run.json").exists() for folder in folders)
 
 
+def test_a_new_run_sweeps_what_killed_runs_left(configuration, tmp_path):
+    killed = runs.create_run(configuration, {})
+    folders = [tmp_path / "Model", tmp_path / "Model/Runs", killed]
+    for folder in folders:
+        (folder / ".run.json.0123456789ab.tmp").write_text("half")
+        (folder / ".mine.tmp").write_text("mine")
+    (killed / "run.json").unlink()
+    before = {path.name for path in killed.iterdir()}
+
+    runs.create_run(configuration, {})
+
+    assert [[path.name for path in folder.glob(".*.tmp")] for folder in folders] == [[".mine.tmp"]] * 3
+    assert {path.name for path in killed.iterdir()} == before - {".run.json.0123456789ab.tmp"}
+
+
 def test_a_run_is_found_by_its_model_and_its_metrics_are_of_that_model(configuration):
     folder = runs.create_run(configuration, {})
     runs.amend_run(folder, graph_sha256="a" * 64)
