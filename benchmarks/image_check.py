@@ -218,7 +218,7 @@ def report(
     return sum(flagged), len(images)
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--photos", type=pathlib.Path, nargs="+", required=True)
@@ -226,7 +226,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--fit", action="store_true")
     parser.add_argument("--save", type=pathlib.Path)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     found = [
         [
             path
