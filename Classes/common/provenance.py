@@ -34,8 +34,11 @@ def run_metadata(configuration: "Configuration") -> dict[str, Any]:
 
 
 def version() -> str:
-    """Return the version in pyproject.toml."""
-    text = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    """Return the version in pyproject.toml; "unknown" in a copy of the project without that file."""
+    try:
+        text = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return "unknown"
     # Python 3.10 has no tomllib.
     found = re.search(r'^version = "(.+)"$', text, re.MULTILINE)
     return found[1] if found else "unknown"

@@ -20,6 +20,14 @@ def test_a_run_says_what_it_was_made_with():
     assert abs(datetime.datetime.now(datetime.timezone.utc) - moment) < datetime.timedelta(minutes=1)
 
 
+def test_a_copy_without_the_project_file_has_no_version(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "PROJECT", tmp_path)
+    assert provenance.version() == "unknown"
+
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "other"\nversion = "3.1.4"\n')
+    assert provenance.version() == "3.1.4"
+
+
 def test_no_git_is_no_error(monkeypatch):
     def missing(*_, **__):
         raise FileNotFoundError("git")

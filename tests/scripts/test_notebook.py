@@ -41,7 +41,9 @@ def ran(tmp_path_factory):
 def _copy(project):
     """The files a clone has, an installed .venv, and a configuration that trains in seconds."""
     project.mkdir()
-    for path in (*PROJECT.glob("*.py"), PROJECT / "Setup.sh", PROJECT / "Trainer.ipynb"):
+    for name in ("pyproject.toml", "Setup.sh", "Trainer.ipynb"):
+        shutil.copy(PROJECT / name, project)
+    for path in PROJECT.glob("*.py"):
         shutil.copy(path, project)
     for name in ("Classes", "Required"):
         shutil.copytree(PROJECT / name, project / name)
