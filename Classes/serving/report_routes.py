@@ -1,5 +1,6 @@
 """The report and the audit that Validation.py wrote, as pages behind the API key."""
 
+import gzip
 from collections.abc import Mapping
 
 import flask
@@ -42,9 +43,16 @@ def _send_report() -> flask.Response:
     folder = flask.current_app.extensions["prediction_service"].configuration.path("ReportDir")
     name = FILES[str(flask.request.url_rule)]
     try:
-        return flask.Response((folder / name).read_bytes(), mimetype="text/html")
+        content = (folder / name).read_bytes()
     except FileNotFoundError as error:
         raise ApiError("not_found", f"There is no {name}. Run python3 Validation.py on the server.") from error
+    response = flask.Response(content, mimetype="text/html")
+    response.vary.add("Accept-Encoding")
+    # Plots and pictures are inside the page as text, so it is twice as fast on a slow phone.
+    if flask.request.accept_encodings["gzip"]:
+        response.set_data(gzip.compress(content))
+        response.content_encoding = "gzip"
+    return response
 
 
 for _address in FILES:

@@ -1,4 +1,5 @@
 import base64
+import gzip
 
 import pytest
 
@@ -36,6 +37,17 @@ def test_the_report_is_shown_to_whoever_has_the_key(client, path, name, headers)
     assert response.headers["Cache-Control"] == "no-store"
     policy = response.headers["Content-Security-Policy"]
     assert f"script-src {html.script_hash(html.page_script())};" in policy
+
+
+@pytest.mark.parametrize(("accepted", "encoding"), [("gzip, br", "gzip"), ("identity", None), ("gzip;q=0", None)])
+def test_the_report_is_compressed_if_the_browser_accepts_it(client, accepted, encoding):
+    response = client.get("/report", headers={**basic(KEY), "Accept-Encoding": accepted})
+
+    content = gzip.decompress(response.data) if encoding else response.data
+    assert content == b"<p>Report.html"
+    assert response.headers.get("Content-Encoding") == encoding
+    assert response.content_length == len(response.data)
+    assert "Accept-Encoding" in response.headers["Vary"]
 
 
 @pytest.mark.parametrize("headers", [{}, basic(b"wrong"), {"Authorization": "Basic !"}, {"X-API-Key": "wrong"}])

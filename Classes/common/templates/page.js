@@ -91,4 +91,5 @@
   // On a narrow screen, the contents start closed.
   const contents = document.querySelector("nav details");
   if (contents && matchMedia("(max-width: 40rem)").matches) contents.open = false;
+  document.body.classList.add("ready");
 })();
