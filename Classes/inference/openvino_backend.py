@@ -113,14 +113,7 @@ class OpenVINOBackend(backend.InferenceBackend):
         try:
             return pool.classify(self._card.input_spec.normalize(image[None]) for image in batch)
         except RuntimeError as error:
-            raise EngineError(
-                Message(
-                    "{name}: failed ({reason}); run again or try Device=CPU",
-                    name=self.name,
-                    reason=openvino_devices.last_line(error),
-                ),
-                "device_failed",
-            ) from error
+            raise self._device_failed(error) from error
 
     def _classify_sequential(self, batch: numpy.ndarray) -> numpy.ndarray:
         probabilities = numpy.empty((len(batch), len(self._card.classes)), "float32")
@@ -134,15 +127,18 @@ class OpenVINOBackend(backend.InferenceBackend):
                         self._request, self._card.input_spec.normalize(batch[index : index + 1])
                     )
             except RuntimeError as error:
-                raise EngineError(
-                    Message(
-                        "{name}: failed ({reason}); run again or try Device=CPU",
-                        name=self.name,
-                        reason=openvino_devices.last_line(error),
-                    ),
-                    "device_failed",
-                ) from error
+                raise self._device_failed(error) from error
         return probabilities
+
+    def _device_failed(self, error: RuntimeError) -> EngineError:
+        return EngineError(
+            Message(
+                "{name}: failed ({reason}); run again or try Device=CPU",
+                name=self.name,
+                reason=openvino_devices.last_line(error),
+            ),
+            "device_failed",
+        )
 
     def _check_io(self, model: Any) -> None:
         """Raise GraphError unless the model has the inputs and outputs that the card describes."""
