@@ -25,8 +25,8 @@ def render(package: str, template: str, **context: Any) -> str:
 
 
 def render_file(path: pathlib.Path, **context: Any) -> str:
-    """Render a template that does not belong to a package's `templates`, such as a page of the server."""
-    loader = jinja2.FileSystemLoader(path.parent)
+    """Render a template beside a package's `templates`, such as a page of the server; it can include those."""
+    loader = jinja2.FileSystemLoader([path.parent, path.parent.with_name("templates")])
     return _create_environment(loader).get_template(path.name).render(context)
 
 

@@ -90,6 +90,7 @@ def render_page(path: pathlib.Path, language: str, history: bool = False, has_re
             messages=_page_messages(language),
             history=history,
             has_report=has_report,
+            current=path.name,
         )
 
 
