@@ -43,7 +43,7 @@ def format_date(moment: datetime.date | datetime.datetime) -> str:
 def format_moment(text: str) -> str:
     """Return a moment in ISO 8601, such as "2026-11-26T18:03:59+00:00", in the form of the current language.
 
-    The time zone is that of the text. A text that is no moment is returned unchanged.
+    Keep the time zone of the text. Return a text that is not a date unchanged.
     """
     try:
         moment = datetime.datetime.fromisoformat(text)

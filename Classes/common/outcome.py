@@ -58,5 +58,5 @@ def outcome_text(outcome: str) -> str:
 
 
 def reason_text(code: str) -> str:
-    """Return a reason as a sentence in the language of the reader; a code of a newer server is returned as it is."""
+    """Return a reason as a sentence in the reader's language; return an unknown code unchanged."""
     return _REASON_TEXTS[code]() if code in _REASON_TEXTS else code

@@ -39,7 +39,7 @@ class ResultHistory:
     def __init__(self, path: pathlib.Path, days: int):
         file_system.make_folder(path.parent)
         self._path, self._days, self._lock = path, days, threading.Lock()
-        # Only the owner may read which results a laboratory got.
+        # The file shows which results a laboratory got, so only its owner may read it.
         os.close(os.open(self._path, os.O_CREAT, 0o600))
         self._next_purge, self._failed = 0.0, False
         try:

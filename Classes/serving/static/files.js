@@ -6,7 +6,7 @@ import { loadExamples, server } from "./server.js";
 // Endings of the formats that the server reads.
 const EXTENSIONS = { JPEG: ["jpg", "jpeg", "jpe", "jfif"], TIFF: ["tif", "tiff"], PPM: ["ppm", "pgm", "pbm", "pnm"] };
 
-// `onFiles(files, skipped)` gets [{file, name}] and the names of the files that are no images.
+// `onFiles(files, skipped)` receives [{file, name}] and the names of the files that are not images.
 export function listenForFiles(onFiles) {
   const add = (found) => onFiles(...separateImages(found));
   for (const id of ["files", "folder"]) {

@@ -14,7 +14,7 @@ export function outcomeText(outcome) {
   return texts[outcome] ?? outcome;
 }
 
-// The codes are those of Classes/common/outcome.py; one of a newer server is shown as it is.
+// The codes are those of Classes/common/outcome.py. A code that this page does not know is shown unchanged.
 export function reasonText(code) {
   const texts = {
     empty: t("The image shows no cell."),
