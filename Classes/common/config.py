@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 
-from Classes.common import config_schema, json_files, translation
+from Classes.common import conditions, config_schema, json_files, translation
 from Classes.common.errors import ConfigurationError, system_reason
 from Classes.common.paths import PROJECT
 from Classes.common.translation import Message
@@ -64,6 +64,11 @@ class Configuration:
         return translation.language_from_environment() if chosen == "auto" else chosen
 
     @property
+    def condition(self) -> conditions.Condition:
+        """What is detected: `Condition`. For a result, that of the model card counts."""
+        return conditions.from_configuration(self["Condition"])
+
+    @property
     def workers(self) -> int:
         """Threads for work on files: `Workers`; 0 means one per processor core."""
         return self["Workers"] or CORES
@@ -112,6 +117,7 @@ def load_config(path: str | os.PathLike | None = None, settings: Iterable[str] =
             for name, key in keys.items()
             if key.has_effect
         }
+    _fill_in_condition(values)
     languages = ("auto", *translation.languages())
     if values["Settings"]["Language"] not in languages:
         message = Message(
@@ -121,6 +127,15 @@ def load_config(path: str | os.PathLike | None = None, settings: Iterable[str] =
         )
         raise ConfigurationError(message, code="invalid_value")
     return Configuration(values, [name for name in given if not config_schema.keys()[name].has_effect])
+
+
+def _fill_in_condition(values: dict[str, dict[str, Any]]) -> None:
+    """Replace {condition}, in the names of files and of the MQTT topic, by the short name of the condition."""
+    name = conditions.from_configuration(values["Data"]["Condition"]).file_name
+    for section, keys in config_schema.sections().items():
+        for key, found in keys.items():
+            if found.names_condition:
+                values[section][key] = values[section][key].replace(config_schema.CONDITION, name)
 
 
 def _as_typed(value: Any, rule: dict[str, Any]) -> Any:
@@ -306,6 +321,8 @@ def _suggest(name: str, known: Iterable[str]) -> Message:
 
 def _describe_constraint(rule: dict[str, Any]) -> Message:
     """Return a schema rule in words."""
+    if "anyOf" in rule:
+        return translation.join("; ", map(_describe_constraint, rule["anyOf"]))
     if "enum" in rule:
         return translation.join(", ", map(json.dumps, rule["enum"]))
     types = {
@@ -328,4 +345,6 @@ def _describe_constraint(rule: dict[str, Any]) -> Message:
         "format": translation.mark("that is a {limit}"),
     }
     words += [Message(form, limit=rule[name]) for name, form in limits.items() if name in rule]
+    if "required" in rule:
+        words.append(Message("with {limit}", limit=", ".join(rule["required"])))
     return translation.join(" ", words)

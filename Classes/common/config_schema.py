@@ -11,6 +11,9 @@ from typing import Any
 
 from Classes.common.paths import PROJECT
 
+# In the default of a key: the short name of `Condition`.
+CONDITION = "{condition}"
+
 SCHEMA = PROJECT / "Required" / "confs.schema.json"
 
 
@@ -31,6 +34,11 @@ class Key:
     def has_effect(self) -> bool:
         """False for a key that older configurations hold and nothing reads."""
         return not self.rule.get("deprecated", False)
+
+    @property
+    def names_condition(self) -> bool:
+        """Whether the value may contain {condition}."""
+        return CONDITION in str(self.rule.get("default"))
 
 
 @functools.cache

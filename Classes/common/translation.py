@@ -76,9 +76,26 @@ class Message(str):
 
     template: str
     values: dict[str, Any]
+    # Texts by language that the catalogue does not have.
+    own: Mapping[str, str] = {}
 
     def __reduce__(self) -> Any:
-        return functools.partial(Message, self.template, **self.values), ()
+        return functools.partial(_restore, self.template, self.values, self.own), ()
+
+
+def _restore(template: str, values: dict[str, Any], own: Mapping[str, str]) -> Message:
+    message = Message(template, **values)
+    message.own = own
+    return message
+
+
+def with_translations(text: str, own: Mapping[str, str]) -> Message:
+    """Return a text as a Message with translations of its own; the catalogue has those of other languages.
+
+    Args:
+      own: {language: text}, such as those that a configuration gives.
+    """
+    return _restore(text, {}, own)
 
 
 def join(separator: str, parts: Iterable[str]) -> Message:
@@ -93,7 +110,7 @@ def localize(text: Any) -> str:
     if not isinstance(text, Message):
         return str(text)
     values = {name: localize(value) if isinstance(value, str) else value for name, value in text.values.items()}
-    translated = gettext(text.template)
+    translated = text.own.get(current_language()) or gettext(text.template)
     return translated.format(**values) if values else translated
 
 

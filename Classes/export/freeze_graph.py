@@ -314,6 +314,7 @@ def _common_fields(configuration: Configuration, digest: str) -> dict[str, Any]:
         "graph": configuration.path("ALLGraph").name,
         "graph_sha256": digest,
         "positive": configuration["PositiveClass"],
+        "condition": configuration.condition.to_json(),
         "output": registry.get_network(configuration).OUTPUT,
         "metrics": None,
         "versions": provenance.package_versions(),

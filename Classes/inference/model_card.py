@@ -7,7 +7,8 @@ from typing import Any
 
 import jsonschema
 
-from Classes.common import json_files, provenance
+from Classes.common import conditions, json_files, provenance
+from Classes.common.conditions import Condition
 from Classes.common.errors import GraphError
 from Classes.common.translation import Message
 from Classes.imaging.network_input import InputSpec
@@ -24,6 +25,19 @@ _SCHEMA = {
         "graph_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         "classes": {"type": "array", "minItems": 2, "uniqueItems": True, "items": {"type": "string", "minLength": 1}},
         "positive": {"type": "string"},
+        "condition": {
+            "type": ["object", "null"],
+            "required": ["short", "long"],
+            "properties": {
+                "short": {"type": "string", "minLength": 1},
+                "long": {"type": "string", "minLength": 1},
+                **{key: {"type": "string"} for key in ("source", "affected_cells", "normal_cells")},
+                "translations": {
+                    "type": "object",
+                    "additionalProperties": {"type": "object", "additionalProperties": {"type": "string"}},
+                },
+            },
+        },
         "input": {
             "type": "object",
             "required": ["node", "size", "mean"],
@@ -103,6 +117,7 @@ class ModelCard:
       graph_sha256: SHA-256 of that file, 64 hexadecimal digits.
       classes: class names in the order of the network's outputs.
       positive: the class that means ALL; empty in a model of cell types.
+      condition: what the model detects; ALL in older cards.
       input: {"node"} and the fields of network_input.InputSpec; see `input_spec`.
       output: name of the output node.
       threshold: probability of the positive class from which ALL is detected.
@@ -129,6 +144,7 @@ class ModelCard:
     output: str
     threshold: float
     synthetic: bool
+    condition: Condition = conditions.ALL
     temperature: float = 1.0
     uncertain: list | None = None
     calibration: dict | None = None
@@ -277,7 +293,8 @@ def load_model_card(path: str | os.PathLike, cell_types: bool = False) -> ModelC
         )
     known = {field.name for field in dataclasses.fields(ModelCard)} - {"path"}
     fields = {key: value for key, value in values.items() if key in known}
-    return ModelCard(**{**fields, "path": path, "classes": tuple(values["classes"])})
+    condition = conditions.from_card(values.get("condition"))
+    return ModelCard(**{**fields, "path": path, "classes": tuple(values["classes"]), "condition": condition})
 
 
 def write_model_card(path: str | os.PathLike, card: ModelCard | dict[str, Any]) -> None:

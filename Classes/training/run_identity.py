@@ -53,6 +53,7 @@ HASHED_KEYS = (
 )
 NEUTRAL_KEYS = (
     "AuditImages",
+    "Condition",
     "Labels",
     "Language",
     "Logs",

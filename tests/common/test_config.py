@@ -110,7 +110,52 @@ def test_the_shipped_configuration_gives_no_key_without_effect():
 
 def test_the_schemas_defaults_are_the_shipped_values(tmp_path):
     shipped = json.loads(Helpers.CONFIGURATION.read_text(encoding="utf-8"))
-    assert Helpers.load_config(write(tmp_path, {})).values == shipped
+    defaults = Helpers.load_config(write(tmp_path, {})).values
+    assert defaults == Helpers.load_config().values
+    assert {section: set(keys) for section, keys in defaults.items()} == {
+        section: set(keys) for section, keys in shipped.items()
+    }
+
+
+NAMES = ("ALLGraph", "InceptionGraph", "TFRecordFile", "MqttTopic")
+AML_NAMES = ["Model/AMLGraph.pb", "Model/AML.graph", "AML", "AML/Verdicts"]
+
+
+def test_names_of_files_follow_the_condition(tmp_path):
+    configuration = Helpers.load_config(write(tmp_path, {}), ["Condition=AML"])
+    assert [configuration[key] for key in NAMES] == AML_NAMES
+    assert configuration.card.name == "AMLGraph.json"
+    shipped = Helpers.load_config(None, ["Condition=AML"])
+    assert [shipped[key] for key in NAMES] == AML_NAMES
+
+
+def test_an_explicit_name_takes_precedence_over_the_condition(tmp_path):
+    given = {"Classifier": {"Condition": "AML", "ALLGraph": "Model/ALLGraph.pb", "TFRecordFile": "ALL"}}
+    configuration = Helpers.load_config(write(tmp_path, given), ["InceptionGraph=old_{condition}.graph"])
+    assert [configuration[key] for key in NAMES] == ["Model/ALLGraph.pb", "old_AML.graph", "ALL", "AML/Verdicts"]
+
+
+def test_a_condition_can_be_described(tmp_path):
+    condition = {"short": "Chagas/T. cruzi", "long": "Chagas disease", "source": "ICD-11 1F53"}
+    configuration = Helpers.load_config(write(tmp_path, {"Data": {"Condition": condition}}))
+    assert configuration.condition.detected_text(False) == "Chagas/T. cruzi not detected"
+    assert configuration["MqttTopic"] == "Chagas_T._cruzi/Verdicts"
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "CML",
+        5,
+        {},
+        {"short": "X"},
+        {"short": "X", "long": ""},
+        {"short": "X\n", "long": "x"},
+        {"short": "X", "long": "x", "y": 1},
+    ],
+)
+def test_a_condition_needs_a_short_and_a_long_name(tmp_path, condition):
+    assert error(write(tmp_path, {"Data": {"Condition": condition}})).code == "invalid_value"
 
 
 def test_the_shipped_configuration_satisfies_the_schema():

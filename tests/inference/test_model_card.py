@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from Classes.common import conditions
 from Classes.common.errors import GraphError
 from Classes.imaging import network_input
 from Classes.inference import model_card
@@ -35,6 +36,20 @@ def test_writing_a_card_keeps_every_field(path):
     model_card.write_model_card(path, model_card.load_model_card(path))
 
     assert json.loads(path.read_text()) == before
+
+
+def test_a_card_names_the_condition(path):
+    change(path, condition=conditions.AML.to_json())
+
+    assert model_card.load_model_card(path).condition == conditions.AML
+
+
+def test_a_card_without_a_condition_is_of_a_model_for_all(path):
+    values = json.loads(path.read_text())
+    del values["content_sha256"], values["condition"]
+    path.write_text(json.dumps(values))
+
+    assert model_card.load_model_card(path).condition == conditions.ALL
 
 
 def test_a_threshold_that_is_not_the_one_written_is_rejected(path):

@@ -9,7 +9,7 @@ import pathlib
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files
+from Classes.common import atomic_files, conditions
 from Classes.inference import model_card
 
 OUTPUT = "InceptionV3/Predictions/Softmax"
@@ -141,6 +141,7 @@ def write(folder, kind="softmax", classes=("0", "1"), size=299, content=None, **
         "graph_sha256": hashlib.sha256(content).hexdigest(),
         "classes": list(classes),
         "positive": "1",
+        "condition": conditions.ALL.to_json(),
         "input": {"node": "input", "size": size, "mean": 128.0, "channels": "RGB"},
         "output": OUTPUT,
         "threshold": 0.5,
