@@ -116,6 +116,8 @@ class Explainer:
 
     def _open(self, source: openvino_backend.Source | None) -> openvino_backend.Source:
         """Return the network with a second output: the map, or the activations that it is a sum of."""
+        if not self._card.positive:
+            raise GraphError(Message("this model detects nothing; there are no heat maps for it"), "no_heat_map")
         if source is not None:
             try:
                 return self._add_map(source)

@@ -14,6 +14,8 @@ ERROR_CODES = {
     "host_not_allowed": (403, "the Host header names another server; see AllowedHosts"),
     "origin_not_allowed": (403, "the request comes from a web page of another origin; see AllowedOrigins"),
     "not_found": (404, "there is no such endpoint"),
+    "unknown_model": (404, "the server has no model with this name; /v1/models lists them"),
+    "no_model": (404, "the model is not available, such as the own model before the first training; see /v1/models"),
     "no_history": (404, "the server keeps no history; see HistoryDays"),
     "method_not_allowed": (405, "the endpoint does not accept this method"),
     "request_timeout": (408, "the request did not arrive within RequestTimeout"),

@@ -164,6 +164,7 @@ class Application(flask.Flask):
                 seconds=round(seconds, 6),
                 agent=escape_control_chars(request.user_agent.string)[:255],
                 verdicts=record.predictions,
+                model=record.model or None,
             )
         return response
 
@@ -189,7 +190,7 @@ class Application(flask.Flask):
     def _start_record(request_id: str, outcome: str) -> None:
         """Set what the access log and the metrics need of a request."""
         flask.g.request_id, flask.g.outcome, flask.g.predictions = request_id, outcome, []
-        flask.g.key_name = ""
+        flask.g.key_name = flask.g.model = ""
         flask.g.start = time.perf_counter()
 
     def _check_request(self, request: flask.Request) -> None:
@@ -206,6 +207,7 @@ class Application(flask.Flask):
             raise request.routing_exception
         self._identify(request)
         if self._accepts_images(request):
+            self.service.models.find(request.args.get("model", ""))
             if (request.content_length or 0) > self.config["MAX_CONTENT_LENGTH"]:
                 raise werkzeug.exceptions.RequestEntityTooLarge
             self.service.rate_limiter.consume(request.remote_addr or "")

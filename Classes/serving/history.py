@@ -18,8 +18,11 @@ _PURGE_INTERVAL = 3600
 # {column: SQL type}
 _COLUMNS = {
     "time": "TEXT", "sha256": "TEXT", "outcome": "TEXT", "reasons": "TEXT", "verdict": "TEXT", "class": "TEXT",
-    "confidence": "REAL", "key": "TEXT", "model": "TEXT", "request_id": "TEXT",
+    "confidence": "REAL", "key": "TEXT", "model": "TEXT", "request_id": "TEXT", "model_name": "TEXT",
 }  # fmt: skip
+
+# Columns that the files of older versions lack.
+_ADDED = ("model_name",)
 
 log = logging.getLogger("ClassifierServer")
 
@@ -46,28 +49,30 @@ class ResultHistory:
             self._database = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
-            columns = ", ".join(f"{name} {kind} NOT NULL" for name, kind in _COLUMNS.items())
+            columns = ", ".join(f"{name} {kind} NOT NULL DEFAULT ''" for name, kind in _COLUMNS.items())
             self._database.execute(
                 f"CREATE TABLE IF NOT EXISTS results (id INTEGER PRIMARY KEY AUTOINCREMENT, {columns})"
             )
+            self._add_columns()
             self._database.execute("CREATE INDEX IF NOT EXISTS by_key ON results (key, id)")
             self._purge()
         except sqlite3.Error as error:
             raise OSError(0, str(error)) from error
 
-    def add(self, result: PredictionResult, model: str, request_id: str, key: str) -> None:
+    def add(self, result: PredictionResult, model_name: str, model: str, request_id: str, key: str) -> None:
         """Append a row; after the first error, such as a full disk, log a warning and do nothing.
 
         Args:
           result: the prediction and the hash of its image.
-          model: SHA-256 of the graph.
+          model_name: name of the model.
+          model: SHA-256 of its graph.
           request_id: as in the access log.
           key: name of the client's API key, or "".
         """
         prediction = result.prediction
         row = (
             provenance.utc_now_iso("milliseconds"), result.sha256, prediction.outcome, " ".join(prediction.reasons),
-            prediction.description, prediction.label, prediction.confidence, key, model, request_id,
+            prediction.description, prediction.label, prediction.confidence, key, model, request_id, model_name,
         )  # fmt: skip
         with self._lock:
             if self._failed:
@@ -114,6 +119,17 @@ class ResultHistory:
         with self._lock, contextlib.suppress(sqlite3.Error):
             self._failed = True
             self._database.close()
+
+    def _add_columns(self) -> None:
+        """Add the columns that an older version did not have; their rows get an empty text."""
+        known = {name for _, name, *_ in self._database.execute("PRAGMA table_info(results)")}
+        for name in _ADDED:
+            if name not in known:
+                # Another server that shares the file may add it at the same time.
+                with contextlib.suppress(sqlite3.OperationalError):
+                    self._database.execute(
+                        f"ALTER TABLE results ADD COLUMN {name} {_COLUMNS[name]} NOT NULL DEFAULT ''"
+                    )
 
     def _purge(self) -> None:
         now = time.time()

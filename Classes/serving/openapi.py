@@ -19,6 +19,10 @@ from Classes.serving.response_examples import EXAMPLES
 IMAGE_SCHEMA = {"type": "string", "format": "binary", "minLength": 1}
 FORM_SCHEMA = {"type": "object", "required": ["file"]}
 
+# The parameter that chooses a model, and its errors.
+MODEL_QUERY = {"model": ({"type": "string"}, "Name of the model, from /v1/models; without it, the default model")}
+MODEL_ERRORS = ("unknown_model", "no_model")
+
 # Errors that every endpoint can answer with.
 COMMON_ERRORS = (
     "bad_request",

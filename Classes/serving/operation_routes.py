@@ -4,9 +4,10 @@ from typing import Any
 
 import flask
 
-from Classes.serving import response_schemas
+from Classes import Helpers
+from Classes.serving import prediction_routes, server_description
 from Classes.serving.api_errors import ApiError
-from Classes.serving.openapi import documented, openapi_document
+from Classes.serving.openapi import MODEL_ERRORS, MODEL_QUERY, documented, openapi_document
 from Classes.serving.prediction_service import PredictionService
 
 # Rows of one response of /v1/history.
@@ -22,14 +23,31 @@ def info() -> dict[str, Any]:
 
     This endpoint needs no key.
     """
-    return response_schemas.info_json(_service().configuration, _service().card, bool(_service().keys))
+    service = _service()
+    return server_description.info_json(service.configuration, service.models, bool(service.keys))
+
+
+@blueprint.get("/v1/models")
+@documented(response="Models")
+def models() -> dict[str, Any]:
+    """List the models: what each one detects, its classes, metrics and limits, and whether it is the default.
+
+    A request chooses one of them with `?model=NAME`. This endpoint needs no key.
+    """
+    service = _service()
+    return {
+        **server_description.models_json(service.models, service.is_ready),
+        "request_id": flask.g.request_id,
+        "notice": Helpers.DISCLAIMER,
+    }
 
 
 @blueprint.get("/v1/model")
-@documented(response="Model", secured=True)
+@documented(response="Model", errors=MODEL_ERRORS, query=MODEL_QUERY, secured=True)
 def model() -> dict[str, Any]:
     """Return the model card: classes, input, threshold, data, metrics, versions and hashes."""
-    return {**_service().card_json(), **_service().provenance(flask.g.request_id)}
+    found = prediction_routes.requested_model()
+    return {**server_description.card_json(found.card), **found.provenance(flask.g.request_id)}
 
 
 @blueprint.get("/v1/history")
@@ -52,7 +70,8 @@ def history() -> dict[str, Any]:
         raise ApiError("no_history", "The server keeps no history. Its operator can set HistoryDays.")
     limit = _query_integer("limit", 1, MAX_HISTORY_ROWS) or 100
     rows = service.history.read(limit, _query_integer("before", 1, 2**63 - 1), flask.g.key_name)
-    return {"results": rows, "days": service.configuration["HistoryDays"], **service.provenance(flask.g.request_id)}
+    days = service.configuration["HistoryDays"]
+    return {"results": rows, "days": days, **service.models.first.provenance(flask.g.request_id)}
 
 
 @blueprint.get("/health/live")
@@ -63,14 +82,17 @@ def live() -> dict[str, str]:
 
 
 @blueprint.get("/health/ready")
-@documented(response="Health", errors=("not_ready",))
+@documented(response="Health", errors=("not_ready", *MODEL_ERRORS), query=MODEL_QUERY)
 def ready() -> dict[str, str]:
     """Report whether the server can classify images.
 
     It cannot before the first inference, while it stops, and after its device failed until the device works again.
+    Without `?model=NAME`, the default model counts, or the first one if there is no default.
     """
-    _service().probe_backend()
-    if not _service().ready:
+    service, name = _service(), flask.request.args.get("model", "")
+    model = service.models.find(name) if name else service.models.first
+    service.probe_backend(model)
+    if not service.is_ready(model):
         raise ApiError("not_ready", "The server is starting or stopping, or its device fails.", retry_after=1)
     return {"status": "ok"}
 

@@ -1,14 +1,16 @@
 """The endpoints that take images: /Inference, /v1/classify, /v1/heatmap and /v1/batch."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import flask
 
-from Classes.serving import response_schemas, uploads
+from Classes.serving import openapi, response_schemas, uploads
 from Classes.serving.admission import Ticket
 from Classes.serving.api_errors import ApiError
-from Classes.serving.openapi import ONE_IMAGE_BODY, SEVERAL_IMAGES_BODY, documented
+from Classes.serving.models import ServedModel
+from Classes.serving.openapi import MODEL_QUERY, ONE_IMAGE_BODY, SEVERAL_IMAGES_BODY, documented
 from Classes.serving.prediction_service import PredictionService
 from Classes.serving.predictor import PredictionResult
 
@@ -21,7 +23,7 @@ _IMAGE_ERRORS = (
     "empty", "several_images", "image_too_large", "not_an_image", "damaged_image", "no_content", "unknown_bit_depth",
     "several_pages", "unsupported_image",
 )  # fmt: skip
-_LOAD_ERRORS = ("too_many_requests", "busy", "engine_failed", "deadline")
+_LOAD_ERRORS = (*openapi.MODEL_ERRORS, "too_many_requests", "busy", "engine_failed", "deadline")
 _HEAT_MAP_QUERY = {"heatmap": ({"type": "string", "enum": ["0", "1"]}, "1: also return a heat map")}
 
 T = TypeVar("T")
@@ -30,14 +32,17 @@ blueprint = flask.Blueprint("predictions", __name__)
 
 
 @blueprint.post(LEGACY_ENDPOINT)
-@documented(response="Inference", errors=_IMAGE_ERRORS + _LOAD_ERRORS, body=ONE_IMAGE_BODY, secured=True)
+@documented(
+    response="Inference", errors=_IMAGE_ERRORS + _LOAD_ERRORS, body=ONE_IMAGE_BODY, query=MODEL_QUERY, secured=True
+)
 def inference() -> dict[str, Any]:
     """Classify one image, with the response format of the first version.
 
     The image is the request body or the form field `file`. The content type is ignored.
     """
-    result = _predict_one()
-    return {**response_schemas.to_legacy_json(result), **_service().provenance(flask.g.request_id, result)}
+    model = requested_model()
+    result = _predict_one(model)
+    return {**response_schemas.to_legacy_json(result), **model.provenance(flask.g.request_id, result)}
 
 
 @blueprint.post("/v1/classify")
@@ -45,7 +50,7 @@ def inference() -> dict[str, Any]:
     response="Classified",
     errors=(*_IMAGE_ERRORS, *_LOAD_ERRORS, "no_heat_map"),
     body=ONE_IMAGE_BODY,
-    query=_HEAT_MAP_QUERY,
+    query={**MODEL_QUERY, **_HEAT_MAP_QUERY},
     secured=True,
 )
 def classify() -> dict[str, Any]:
@@ -53,21 +58,27 @@ def classify() -> dict[str, Any]:
 
     The image is the request body or the form field `file`. The content type is ignored.
     """
-    result = _predict_one(_parse_flag("heatmap"))
-    return {**response_schemas.to_json(result), **_service().provenance(flask.g.request_id, result)}
+    model = requested_model()
+    result = _predict_one(model, _parse_flag("heatmap"))
+    return {**response_schemas.to_json(result), **model.provenance(flask.g.request_id, result)}
 
 
 @blueprint.post("/v1/heatmap")
 @documented(
-    response="HeatMap", errors=(*_IMAGE_ERRORS, *_LOAD_ERRORS, "no_heat_map"), body=ONE_IMAGE_BODY, secured=True
+    response="HeatMap",
+    errors=(*_IMAGE_ERRORS, *_LOAD_ERRORS, "no_heat_map"),
+    body=ONE_IMAGE_BODY,
+    query=MODEL_QUERY,
+    secured=True,
 )
 def heat_map() -> dict[str, Any]:
     """Return the heat map of one image, without a result.
 
     The image is sent as for /v1/classify. Nothing is counted as a result, stored or published.
     """
-    found = _run_on_image(_service().render_heat_map, heat_map=True)
-    return {**response_schemas.heat_map_json(found), **_service().provenance(flask.g.request_id)}
+    model = requested_model()
+    found = _run_on_image(functools.partial(_service().render_heat_map, model), heat_map=True)
+    return {**response_schemas.heat_map_json(found), **model.provenance(flask.g.request_id)}
 
 
 @blueprint.post("/v1/batch")
@@ -75,6 +86,7 @@ def heat_map() -> dict[str, Any]:
     response="Batch",
     errors=("empty", "several_images", "too_many_images", *_LOAD_ERRORS),
     body=SEVERAL_IMAGES_BODY,
+    query=MODEL_QUERY,
     secured=True,
 )
 def batch() -> dict[str, Any]:
@@ -83,7 +95,7 @@ def batch() -> dict[str, Any]:
     Each image is a form field `file`. The response has one result per image, in the same order. An image that cannot
     be classified has `error` in place of a result and does not affect the others.
     """
-    service, request = _service(), flask.request
+    service, request, model = _service(), flask.request, requested_model()
     max_images = service.configuration["MaxBatch"]
     with service.admission.admit(request.environ.get(ARRIVED)) as ticket:
         images = uploads.all_images(request)
@@ -93,9 +105,9 @@ def batch() -> dict[str, Any]:
             )
         service.rate_limiter.consume(request.remote_addr or "", len(images), already_counted=1)
         results = [
-            uploads.add_hint(result, content, request) if isinstance(result, ApiError) else _record(result)
+            uploads.add_hint(result, content, request) if isinstance(result, ApiError) else _record(model, result)
             for result, (_, content) in zip(
-                service.predict_batch(ticket, [content for _, content in images]), images, strict=True
+                service.predict_batch(model, ticket, [content for _, content in images]), images, strict=True
             )
         ]
     items = [
@@ -106,14 +118,26 @@ def batch() -> dict[str, Any]:
     return {
         "results": items,
         "failed": len(items) - len(succeeded),
-        **service.provenance(flask.g.request_id, *succeeded),
+        **model.provenance(flask.g.request_id, *succeeded),
     }
 
 
-def _predict_one(heat_map: bool = False) -> PredictionResult:
-    return _run_on_image(
-        lambda ticket, content: _record(_service().predict(ticket, content, heat_map)), heat_map=heat_map
-    )
+def requested_model() -> ServedModel:
+    """Return the model that the query names, otherwise the default one.
+
+    Raises:
+      ApiError: `unknown_model` or `no_model`.
+    """
+    model = _service().models.find(flask.request.args.get("model", ""))
+    flask.g.model = model.name
+    return model
+
+
+def _predict_one(model: ServedModel, heat_map: bool = False) -> PredictionResult:
+    def work(ticket: Ticket, content: bytes) -> PredictionResult:
+        return _record(model, _service().predict(model, ticket, content, heat_map))
+
+    return _run_on_image(work, heat_map)
 
 
 def _run_on_image(work: Callable[[Ticket, bytes], T], heat_map: bool) -> T:
@@ -128,10 +152,10 @@ def _run_on_image(work: Callable[[Ticket, bytes], T], heat_map: bool) -> T:
             raise uploads.add_hint(error, content, request) from error
 
 
-def _record(result: PredictionResult) -> PredictionResult:
+def _record(model: ServedModel, result: PredictionResult) -> PredictionResult:
     verdict, outcome = result.prediction.description, result.prediction.outcome
     flask.g.predictions.append({"sha256": result.sha256, "verdict": verdict, "outcome": outcome})
-    _service().record(result, flask.g.request_id, flask.g.key_name)
+    _service().record(model, result, flask.g.request_id, flask.g.key_name)
     return result
 
 

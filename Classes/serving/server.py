@@ -15,8 +15,7 @@ from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, system_reason
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
-from Classes.inference import device_selection, model_card
-from Classes.serving import access_control, app, http_server, mqtt, ports, request_origin
+from Classes.serving import access_control, app, http_server, model_loading, mqtt, ports, request_origin
 from Classes.serving.access_log import AccessLog
 from Classes.serving.history import ResultHistory
 from Classes.serving.prediction_service import PredictionService
@@ -45,16 +44,14 @@ def serve(configuration: Configuration, open_page: bool = False) -> int:
 
 def _serve(configuration: Configuration, open_page: bool) -> int:
     keys = access_control.load_keys(configuration)
-    card = model_card.load_model_card(configuration.card)
     with (
         stderr_capture.logged(),
         ports.bind_port(configuration.address, configuration["Port"]) as bound,
-        device_selection.open_backend(configuration, card) as opened,
+        contextlib.ExitStack() as opened,
     ):
         service = PredictionService(
             configuration,
-            card,
-            opened,
+            model_loading.open_models(configuration, opened),
             keys,
             _open_access_log(configuration),
             _open_upload_store(configuration),
@@ -105,7 +102,7 @@ def _run_until_stopped(service: PredictionService, server: http_server.GracefulS
 def _print_banner(service: PredictionService, server: http_server.GracefulServer) -> None:
     log.info("Classifier server class initialization complete.")
     log.info(Helpers.DISCLAIMER)
-    if service.card.synthetic:
+    if any(model.card.synthetic for model in service.models):
         log.warning(Helpers.SYNTHETIC)
     if not service.keys and not request_origin.is_loopback(service.configuration.address):
         log.warning("AllowWithoutApiKey: everybody who can reach this port can use the server.")

@@ -60,14 +60,15 @@ class UploadStore:
         self._writer = threading.Thread(target=self._write_loop, name="upload store", daemon=True)
         self._writer.start()
 
-    def add(self, result: PredictionResult, model: str, request_id: str) -> None:
+    def add(self, result: PredictionResult, model_name: str, model: str, request_id: str) -> None:
         """Queue a log line for a result, and its image unless it is stored already; never block.
 
         If the queue is full because the disk is slow, log a warning and store nothing.
 
         Args:
           result: the prediction and the uploaded bytes.
-          model: SHA-256 of the graph.
+          model_name: name of the model.
+          model: SHA-256 of its graph.
           request_id: as in the access log.
         """
         line = {
@@ -80,6 +81,7 @@ class UploadStore:
             "engine": result.backend,
             "precision": result.precision,
             "model": model,
+            "model_name": model_name,
             "request_id": request_id,
         }
         size = len(result.content)

@@ -79,7 +79,7 @@ def test_the_legacy_endpoint_also_returns_the_new_fields(client):
     assert answer["uncertain"] is False
     assert answer["seconds"] >= 0
     assert answer["engine"] == "OpenVINO CPU"
-    assert answer["model"] == client.service.card.graph_sha256
+    assert answer["model"] == client.service.models.default.card.graph_sha256
     assert answer["notice"] == Helpers.DISCLAIMER
     assert answer["image"] == {"format": "png", "width": 300, "height": 300}
     assert len({name.lower() for name in answer}) == len(answer), "some readers take names that differ in case for one"
@@ -255,7 +255,7 @@ def test_a_method_that_is_not_allowed(client):
 
 
 def test_an_unexpected_exception_is_reported_without_details(client, monkeypatch, caplog):
-    monkeypatch.setattr(client.service.predictor, "predict", lambda *_: 1 / 0)
+    monkeypatch.setattr(client.service.models.default.predictor, "predict", lambda *_: 1 / 0)
 
     body = assert_error(client.post("/v1/classify", data=services.image(64)), "internal_error")
 
@@ -359,14 +359,14 @@ def test_ready_only_after_the_first_inference(tmp_path):
 
 
 def test_a_failed_device_gives_an_error_and_makes_the_server_not_ready_until_it_recovers(client):
-    client.service.backend.error = EngineError("device result invalid: [nan, nan]")
+    client.service.models.default.backend.error = EngineError("device result invalid: [nan, nan]")
 
     response = client.post("/v1/classify", data=services.image(64))
 
     assert_error(response, "engine_failed")
     assert int(response.headers["Retry-After"]) > 0
     assert_error(client.get("/health/ready"), "not_ready")
-    client.service.backend.error = None
+    client.service.models.default.backend.error = None
     assert client.get("/health/ready").status_code == 200
 
 
@@ -397,7 +397,7 @@ def test_an_image_with_different_colors_gets_a_remark_and_is_counted(tmp_path):
     assert usual is None
     assert isinstance(strange, str)
     assert historic == strange
-    assert "all_images_outside_total 2.0" in metrics
+    assert 'all_images_outside_total{model="ALLGraph"} 2.0' in metrics
 
 
 # Encoded images and forms with several files

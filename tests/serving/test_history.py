@@ -1,3 +1,4 @@
+import contextlib
 import datetime
 import io
 import json
@@ -161,3 +162,31 @@ def test_two_servers_share_a_file(client, tmp_path):
 
     assert [row["verdict"] for row in rows(client, ALL_KEY)] == ["ALL not detected", "ALL detected"]
     other.service.close()
+
+
+def test_results_name_their_model(client):
+    classify(client, 220, WARD_KEY)
+
+    assert [row["model_name"] for row in rows(client, WARD_KEY)] == ["ALLGraph"]
+
+
+def test_a_file_without_the_newer_columns_keeps_its_results(tmp_path):
+    path = tmp_path / FILE
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute(
+            "CREATE TABLE results (id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL, sha256 TEXT NOT NULL, "
+            "outcome TEXT NOT NULL, reasons TEXT NOT NULL, verdict TEXT NOT NULL, class TEXT NOT NULL, "
+            "confidence REAL NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL, request_id TEXT NOT NULL)"
+        )
+        old = ("2999-01-01T00:00:00.000+00:00", "a" * 64, "positive", "", "ALL detected", "1", 0.9, "", "b" * 64, "old")
+        marks = ", ".join("?" * len(old))
+        database.execute(f"INSERT INTO results VALUES (NULL, {marks})", old)
+    kept = history.ResultHistory(path, 30)
+    client = services.client(tmp_path, history=kept)
+    client.post("/v1/classify", data=services.image(220))
+
+    found = client.get("/v1/history").json["results"]
+
+    assert [(row["model_name"], row["request_id"] == "old") for row in found] == [("ALLGraph", False), ("", True)]
+    client.service.close()

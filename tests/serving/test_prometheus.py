@@ -6,6 +6,8 @@ import pytest
 from Classes.serving import access_log
 from tests.support import graphs, services
 
+OWN = {"model": "ALLGraph"}
+
 
 @pytest.fixture
 def client(tmp_path):
@@ -46,19 +48,19 @@ def test_predictions_scores_and_image_properties_are_counted(client):
 
     found = read_metrics(client)
 
-    assert found["all_verdicts_total", labels(verdict="ALL detected", confidence="normal")] == 1
-    assert found["all_verdicts_total", labels(verdict="ALL detected", confidence="low")] == 1
-    assert found["all_verdicts_total", labels(verdict="ALL not detected", confidence="normal")] == 1
-    outcomes = [found["all_outcomes_total", labels(outcome=each)] for each in ("positive", "negative", "review")]
+    assert found["all_verdicts_total", labels(verdict="ALL detected", confidence="normal", **OWN)] == 1
+    assert found["all_verdicts_total", labels(verdict="ALL detected", confidence="low", **OWN)] == 1
+    assert found["all_verdicts_total", labels(verdict="ALL not detected", confidence="normal", **OWN)] == 1
+    outcomes = [found["all_outcomes_total", labels(outcome=each, **OWN)] for each in ("positive", "negative", "review")]
     assert outcomes == [1, 1, 1]
-    assert found["all_review_reasons_total", labels(reason="low_confidence")] == 1
+    assert found["all_review_reasons_total", labels(reason="low_confidence", **OWN)] == 1
     expected = graphs.RED[192] + graphs.RED[160] + graphs.RED[64]
-    assert found["all_score_sum", ()] == pytest.approx(expected, abs=1e-5)
-    assert found["all_score_count", ()] == 3
+    assert found["all_score_sum", labels(**OWN)] == pytest.approx(expected, abs=1e-5)
+    assert found["all_score_count", labels(**OWN)] == 3
     assert found["all_image_brightness_sum", ()] == pytest.approx((192 + 160 + 64) / 3 + 150 / 36 / 0.875**2, abs=1)
     assert found["all_image_side_pixels_bucket", labels(le="64.0")] == 2
     assert found["all_image_side_pixels_bucket", labels(le="1024.0")] == 3
-    assert found["all_inference_seconds_count", ()] == 3
+    assert found["all_inference_seconds_count", labels(**OWN)] == 3
 
 
 def test_metrics_count_each_readable_image_of_a_batch(client):
@@ -67,7 +69,7 @@ def test_metrics_count_each_readable_image_of_a_batch(client):
     files = [(io.BytesIO(content), "a") for content in (services.image(192, 40), services.image(64, 40), b"no image")]
     client.post("/v1/batch", data={"file": files})
 
-    assert read_metrics(client)["all_score_count", ()] == 2
+    assert read_metrics(client)["all_score_count", labels(**OWN)] == 2
 
 
 def test_metrics_of_the_queue_and_the_model(client):
@@ -75,12 +77,13 @@ def test_metrics_of_the_queue_and_the_model(client):
 
     assert found["all_places", ()] == 18
     assert found["all_requests_inside", ()] == 0
-    assert found["all_ready", ()] == 1
+    assert found["all_ready", ()] == found["all_model_ready", labels(**OWN)] == 1
     model = {name: dict(pairs) for name, pairs in found if name == "all_model_info"}["all_model_info"]
     assert model == {
+        "model": "ALLGraph",
         "engine": "OpenVINO CPU",
         "precision": "f32",
-        "graph_sha256": client.service.card.graph_sha256,
+        "graph_sha256": client.service.models.default.card.graph_sha256,
     }
     client.service.stop()
     assert read_metrics(client)["all_ready", ()] == 0
@@ -90,8 +93,8 @@ def test_two_services_do_not_share_metrics(tmp_path):
     first, second = services.client(tmp_path / "a"), services.client(tmp_path / "b")
     first.post("/Inference", data=services.image(192, 40))
 
-    assert read_metrics(first)["all_score_count", ()] == 1
-    assert read_metrics(second)["all_score_count", ()] == 0
+    assert read_metrics(first)["all_score_count", labels(**OWN)] == 1
+    assert read_metrics(second)["all_score_count", labels(**OWN)] == 0
     for each in (first, second):
         each.service.close()
 

@@ -69,7 +69,8 @@ def test_the_result_of_a_new_model_is_logged_for_a_stored_image(tmp_path, open_c
     content = services.image(64, 40)
     open_client().post("/Inference", data=content)
     client = open_client()
-    client.service.card = dataclasses.replace(client.service.card, graph_sha256="f" * 64)
+    model = client.service.models.default
+    model.card = dataclasses.replace(model.card, graph_sha256="f" * 64)
     client.post("/Inference", data=content)
 
     first, second = rows(tmp_path / "Captured")
@@ -130,7 +131,7 @@ def test_other_files_in_the_folder_are_neither_counted_nor_deleted(tmp_path):
     (tmp_path / f"{'0' * 64}.jpg").write_bytes(bytes(900))
     captured = upload_store.UploadStore(tmp_path, 1000)
 
-    captured.add(finding(bytes(200)), "model", "request")
+    captured.add(finding(bytes(200)), "ALLGraph", "f" * 64, "request")
     captured.close()
 
     found = {path.name for path in tmp_path.iterdir()} - {upload_store.LOG_NAME}

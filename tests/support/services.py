@@ -1,6 +1,7 @@
 """The service around a fake backend with known results, for tests."""
 
 import io
+import pathlib
 import threading
 
 import numpy
@@ -9,6 +10,7 @@ from PIL import Image
 from Classes.inference import model_card
 from Classes.inference.backend import InferenceBackend
 from Classes.serving import app
+from Classes.serving.models import ModelRegistry, ServedModel
 from Classes.serving.prediction_service import PredictionService
 from tests.support import graphs, smears
 
@@ -51,13 +53,34 @@ def image(red, size=300, kind="PNG"):
     return buffer.getvalue()
 
 
-def create_service(folder, *settings, backend=None, warm=True, card=None, **parts):
-    """Create a PredictionService; by default with a model card whose graph is never read."""
-    card = card or model_card.load_model_card(graphs.write(folder / "Model", content=b""))
-    found = PredictionService(graphs.configuration(folder, *settings), card, backend or FakeBackend(), **parts)
+def create_service(folder, *settings, backend=None, warm=True, card=None, others=(), unavailable=None, **parts):
+    """Create a PredictionService; by default with a model card whose graph is never read.
+
+    Args:
+      folder: where the card is written and relative paths start.
+      settings: of the configuration.
+      backend, card: of the default model, ALLGraph; `card` may be a path.
+      warm: whether each model has classified an image.
+      others: (name, card, backend) of further models.
+      unavailable: {name: why}; if ALLGraph is in it, `others` are the only models.
+      parts: further arguments of PredictionService.
+    """
+    configuration = graphs.configuration(folder, *settings)
+    own = ("ALLGraph", card or graphs.write(folder / "Model", content=b""), backend or FakeBackend())
+    unavailable = unavailable or {}
+    opened = [
+        ServedModel(name, configuration, _load(card), backend)
+        for name, card, backend in [own, *others]
+        if name not in unavailable
+    ]
+    found = PredictionService(configuration, ModelRegistry(opened, unavailable, "ALLGraph"), **parts)
     if warm:
         found.warm_up()
     return found
+
+
+def _load(card):
+    return model_card.load_model_card(card, cell_types=True) if isinstance(card, pathlib.Path) else card
 
 
 def client(folder, *settings, **parts):
