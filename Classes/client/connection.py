@@ -84,13 +84,13 @@ class Sender:
                 code="no_server",
             ) from error
 
-    def server_version(self) -> str | None:
-        """Return the version of the server's software; None if it is old or does not answer."""
+    def server_info(self) -> response.ServerInfo:
+        """Return what the server says about itself; nothing if it is old or does not answer."""
         try:
             with _Session(0) as session, session.get(self._server + INFO, timeout=self._timeout, stream=True) as answer:
-                return response.parse_version(answer.raw.read1(1 << 16, decode_content=True))
+                return response.parse_info(answer.raw.read1(1 << 16, decode_content=True))
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
-            return None
+            return response.ServerInfo()
 
     def send(self, path: pathlib.Path) -> dict[str, Any]:
         """Send a file and return the result, see response.parse_response; never raise for one file's errors."""

@@ -1,11 +1,13 @@
 """Parse and check the API's responses: whatever a server sends may cost one image, but never the run."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
 from typing import Any
 
-from Classes.common import outcome
+from Classes.common import conditions, outcome
+from Classes.common.conditions import Condition
 from Classes.common.errors import escape_control_chars
 
 # Characters of a text, and number of classes and reasons, far above what this API sends.
@@ -39,12 +41,36 @@ def parse_response(path: object, status: int, body: bytes, low_below: float) -> 
     return {"error": f"{path}: {reason} (HTTP {status})"}
 
 
-def parse_version(body: bytes) -> str | None:
-    """Return the software version in the body of /v1/info; None if there is none."""
+@dataclasses.dataclass(frozen=True)
+class ServerInfo:
+    """What /v1/info says.
+
+    Attributes:
+      version: of the software; None if there is none.
+      conditions: what its model detects; empty if it does not say so.
+    """
+
+    version: str | None = None
+    conditions: tuple[Condition, ...] = ()
+
+
+def parse_info(body: bytes) -> ServerInfo:
+    """Parse the body of /v1/info; never raise."""
     try:
-        return _text(json.loads(body)["version"])
+        fields = json.loads(body)
+        version = _text(fields["version"])
     except (ValueError, LookupError, TypeError, RecursionError):
-        return None
+        return ServerInfo()
+    try:
+        condition = fields["condition"]
+        texts = {name: _text(condition[name]) for name in ("short", "long")}
+        translations = {
+            _text(language): {_text(name): _text(text) for name, text in own.items()}
+            for language, own in condition.get("translations", {}).items()
+        }
+        return ServerInfo(version, (Condition(**texts, translations=translations),))
+    except (LookupError, TypeError, AttributeError):
+        return ServerInfo(version)
 
 
 def _check_fields(fields: dict[str, Any], low_below: float) -> dict[str, Any]:
@@ -73,7 +99,7 @@ def _add_outcome(result: dict[str, Any]) -> None:
     """Derive outcome and reasons from the older fields, for servers that do not send them."""
     remark = [outcome.UNLIKE_TRAINING] if result["remark"] else []
     reasons = outcome.collect_reasons(result["low"], bool(result["uncertain"]), remark)
-    detected = result["verdict"] == "ALL detected"
+    detected = conditions.is_detected(result["verdict"])
     result |= {"reasons": list(reasons), "outcome": outcome.decide(detected, reasons)}
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from Classes import Helpers
 from Classes.client.connection import Sender
 from Classes.client.response import MAX_TEXT_LENGTH
-from Classes.common import image_lines, input_files, known_classes, logs, result_table, summary, table_files
+from Classes.common import conditions, image_lines, input_files, known_classes, logs, result_table, summary, table_files
+from Classes.common.conditions import Condition
 from Classes.common.config import Configuration
 from Classes.common.errors import escape_control_chars
 
@@ -57,7 +58,8 @@ def send_images(
     Raises:
       ALLError: there is nothing to send, or no server.
     """
-    tables = table_files.TableFiles(csv_path, json_path, xlsx_path, parquet_path, csv_locale).prepared()
+    tables = table_files.TableFiles(csv_path, json_path, xlsx_path, parquet_path, csv_locale)
+    tables = tables.prepared(configuration.condition)
     files, skipped = input_files.find_inputs(configuration, sources)
     timeout = timeout or configuration["RequestTimeout"] + TIMEOUT_MARGIN
     sender = Sender(configuration, server or server_url(configuration), timeout, retries)
@@ -67,17 +69,18 @@ def send_images(
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     with contextlib.closing(sender):
         sender.check_reachable()
-        results, interrupt = _send_all(sender, files, concurrency)
-        version = sender.server_version()
+        info = sender.server_info()
+        results, interrupt = _send_all(sender, files, concurrency, info.conditions)
     # All files, because a name without a class counts although the image was not sent before Ctrl-C.
     classes = _class_names(results)
     known = known_classes.find_known_classes(files, classes, configuration["PositiveClass"], labels)
-    rows = _table_rows(configuration, classes, dict(zip(files, known.classes, strict=True)), results)
+    condition = _condition(configuration, results, info.conditions)
+    rows = _table_rows(configuration, condition, classes, dict(zip(files, known.classes, strict=True)), results)
     if any(result.get("synthetic") for _, result in results):
         log.warning(Helpers.SYNTHETIC)
     for row in rows:
-        row["software_version"] = None if row["error"] else version
-    found = summary.summarize(rows, len(files), skipped, known.note)
+        row["software_version"] = None if row["error"] else info.version
+    found = summary.summarize(rows, len(files), skipped, known.note, condition=condition)
     table_files.write_tables(tables, rows, _model_fields(results), found, log)
     result_table.log_summary(rows, found, log)
     shown = [(kind.upper(), path) for kind, path in tables.paths.items()]
@@ -100,7 +103,7 @@ def server_url(configuration: Configuration) -> str:
 
 
 def _send_all(
-    sender: Sender, files: Sequence[pathlib.Path], concurrency: int
+    sender: Sender, files: Sequence[pathlib.Path], concurrency: int, described: Sequence[Condition]
 ) -> tuple[list[Result], KeyboardInterrupt | None]:
     """Send files; return the results in the order of the files, and the exception if Ctrl-C ended the run early."""
     results: dict[pathlib.Path, dict[str, Any]] = {}
@@ -112,7 +115,7 @@ def _send_all(
             for future in concurrent.futures.as_completed(futures):
                 path = futures[future]
                 results[path] = result = {**_future_result(path, future), "date": result_table.local_time()}
-                lines.show(path.name, result)
+                lines.show(path.name, result, conditions.from_result(result.get("verdict", ""), described))
                 if "error" in result:
                     log.error("%s", result["error"], extra=logs.LOG_ONLY)
                 else:
@@ -134,6 +137,14 @@ def _future_result(path: pathlib.Path, future: concurrent.futures.Future[dict[st
         return {"error": f"{path}: {type(error).__name__}: {escape_control_chars(error)[:MAX_TEXT_LENGTH]}"}
 
 
+def _condition(configuration: Configuration, results: Sequence[Result], described: Sequence[Condition]) -> Condition:
+    """Return the condition of the first result; without results, that of the server or of the configuration."""
+    for _, result in results:
+        if "error" not in result:
+            return conditions.from_result(result["verdict"], described)
+    return described[0] if described else configuration.condition
+
+
 def _class_names(results: Sequence[Result]) -> list[str]:
     # The most frequent classes, so that a single odd response does not decide the columns.
     counts = collections.Counter(tuple(result["probabilities"]) for _, result in results if result.get("probabilities"))
@@ -142,13 +153,14 @@ def _class_names(results: Sequence[Result]) -> list[str]:
 
 def _table_rows(
     configuration: Configuration,
+    condition: Condition,
     classes: list[str],
     truths: dict[pathlib.Path, str | None],
     results: Sequence[Result],
 ) -> list[result_table.Row]:
     rows = [_table_row(configuration, classes, path, truths[path], result) for path, result in results]
     for row in rows:
-        result_table.log_warnings(row, log)
+        result_table.log_warnings(row, condition, log)
     return rows
 
 

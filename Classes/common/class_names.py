@@ -1,15 +1,16 @@
 """What people read instead of the name of a class folder."""
 
-from Classes.common.translation import gettext as _
+from Classes.common.conditions import Condition
 
 
-def class_title(name: str, positive: str) -> str:
+def class_title(name: str, positive: str, condition: Condition) -> str:
     """Return the title of a class: its name, or "ALL" or "not ALL" for a folder that is only numbered.
 
     Args:
       name: of the class, such as "0" or "healthy".
-      positive: name of the class that means ALL.
+      positive: name of the class that means the condition.
+      condition: what is detected.
     """
     if not name.isdecimal():
         return name
-    return _("ALL") if name == positive else _("not ALL")
+    return condition.class_title(name == positive)

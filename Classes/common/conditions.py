@@ -7,7 +7,7 @@ for a result, that of the configuration (`Condition`) before there is a model. S
 import dataclasses
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from Classes.common import translation
@@ -131,6 +131,21 @@ def from_configuration(value: str | Mapping[str, Any]) -> Condition:
             )
             raise ConfigurationError(message, code="invalid_value")
     return found
+
+
+def from_result(text: str, described: Iterable[Condition] = ()) -> Condition:
+    """Return the condition of a result such as "AML not detected".
+
+    Args:
+      described: conditions that a server describes; others are known by their short name only.
+    """
+    short = re.sub(r"( not)? detected$", "", text)
+    return next((each for each in (*described, ALL, AML) if each.short == short), Condition(short, short))
+
+
+def is_detected(text: str | None) -> bool:
+    """Return whether a result such as "AML not detected" states that the condition is detected."""
+    return text is not None and text.endswith(" detected") and not text.endswith(" not detected")
 
 
 def from_card(value: Mapping[str, Any] | None) -> Condition:

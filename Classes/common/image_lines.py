@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from Classes.common import errors, outcome, progress_bar, terminal
+from Classes.common.conditions import Condition
 from Classes.common.number_format import format_number
 from Classes.common.summary import MAX_NAMES, Summary
 from Classes.common.translation import gettext as _
@@ -35,18 +36,19 @@ class ImageLines:
     def __exit__(self, *_raised: object) -> None:
         self._bar.close()
 
-    def show(self, name: str, fields: dict[str, Any]) -> None:
+    def show(self, name: str, fields: dict[str, Any], condition: Condition) -> None:
         """Show the line of the next image.
 
         Args:
           name: of the file.
           fields: "outcome" and "confidence", or "error"; "correct" is None if the true class is not known.
+          condition: what is detected.
         """
         if fields.get("error"):
             self.show_error(name)
             return
-        texts = [outcome.outcome_text(each) for each in outcome.OUTCOMES]
-        text = outcome.outcome_text(fields["outcome"]).ljust(max(map(len, texts)))
+        texts = [outcome.outcome_text(each, condition) for each in outcome.OUTCOMES]
+        text = outcome.outcome_text(fields["outcome"], condition).ljust(max(map(len, texts)))
         wrong = _("wrong") if fields.get("correct") is False else ""
         self.show_text(name, text, STYLES[fields["outcome"]], fields["confidence"], wrong)
 
@@ -84,7 +86,7 @@ def show_summary(
         done = summary.read + len(summary.failed)
         terminal.say(_("Stopped after {done} of {given} images.").format(done=done, given=summary.given), "yellow")
     if summary.review:
-        terminal.say(outcome.outcome_text(outcome.REVIEW), "bold")
+        terminal.say(outcome.outcome_text(outcome.REVIEW, summary.condition), "bold")
     _show_names(summary)
     for line in summary.accuracy_lines():
         terminal.say(line)
@@ -104,7 +106,7 @@ def _show_names(summary: Summary) -> None:
     room = min(MAX_NAME_LENGTH // 2 + 5, max((len(name) for name, _reasons in found), default=0))
     for name, reasons in found:
         shown = errors.escape_control_chars(terminal.shorten(name, room)).ljust(room)
-        texts = " ".join(map(outcome.reason_text, reasons))
+        texts = " ".join(outcome.reason_text(each, summary.condition) for each in reasons)
         terminal.say_fitted((f"{shown}  ", ""), (texts, STYLES[outcome.REVIEW]))
     # The line that counts the others.
     for line in list(summary.review_lines())[MAX_NAMES:]:

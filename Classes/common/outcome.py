@@ -1,7 +1,8 @@
-"""What a result means for people: signs of ALL, no signs of ALL, or needs review, and the reasons for a review."""
+"""What a result means for people: signs of the condition, no signs of it, or needs review; and why."""
 
 from collections.abc import Callable, Iterable, Sequence
 
+from Classes.common.conditions import Condition
 from Classes.common.translation import gettext as _
 
 POSITIVE, NEGATIVE, REVIEW = "positive", "negative", "review"
@@ -14,8 +15,8 @@ UNLIKE_TRAINING, UNCERTAIN, LOW_CONFIDENCE = "unlike_training", "uncertain", "lo
 
 # Functions, because the language is chosen after this module is imported.
 _OUTCOME_TEXTS: dict[str, Callable[[], str]] = {
-    POSITIVE: lambda: _("Signs of ALL"),
-    NEGATIVE: lambda: _("No signs of ALL"),
+    POSITIVE: lambda: _("Signs of {condition}"),
+    NEGATIVE: lambda: _("No signs of {condition}"),
     REVIEW: lambda: _("Needs review"),
 }
 _REASON_TEXTS: dict[str, Callable[[], str]] = {
@@ -26,7 +27,7 @@ _REASON_TEXTS: dict[str, Callable[[], str]] = {
     OFF_CENTER: lambda: _("The cell is not in the middle of the image."),
     OUT_OF_FOCUS: lambda: _("The image is out of focus."),
     UNLIKE_TRAINING: lambda: _("The image looks different from the training images."),
-    UNCERTAIN: lambda: _("The probability of ALL is in the uncertain range of the model."),
+    UNCERTAIN: lambda: _("The probability of {condition} is in the uncertain range of the model."),
     LOW_CONFIDENCE: lambda: _("The confidence is low."),
 }
 REASONS = tuple(_REASON_TEXTS)
@@ -52,11 +53,11 @@ def collect_reasons(low_confidence: bool, uncertain: bool, image_reasons: Iterab
     return tuple(code for code in REASONS if code in found)
 
 
-def outcome_text(outcome: str) -> str:
+def outcome_text(outcome: str, condition: Condition) -> str:
     """Return an outcome in the language of the reader: "Signs of ALL", "No signs of ALL" or "Needs review"."""
-    return _OUTCOME_TEXTS[outcome]()
+    return _OUTCOME_TEXTS[outcome]().format(condition=condition.label)
 
 
-def reason_text(code: str) -> str:
+def reason_text(code: str, condition: Condition) -> str:
     """Return a reason as a sentence in the reader's language; return an unknown code unchanged."""
-    return _REASON_TEXTS[code]() if code in _REASON_TEXTS else code
+    return _REASON_TEXTS[code]().format(condition=condition.label) if code in _REASON_TEXTS else code

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from Classes.common import logs, outcome, translation
+from Classes.common import conditions, logs, outcome, translation
+from Classes.common.conditions import Condition
 from Classes.common.summary import Summary
 
 Row = dict[str, Any]
@@ -33,21 +34,21 @@ def model_name(network: str | None, graph_sha256: str) -> str:
     return f"{network or ''} {graph_sha256[:12]}".strip()
 
 
-def log_warnings(row: Row, log: logging.Logger) -> None:
+def log_warnings(row: Row, condition: Condition, log: logging.Logger) -> None:
     """Log one line for each reason why a person should check the image of a filled row."""
     if row["uncertain"]:
         log.warning("%s: uncertain; a person should look at this image", row["file"], extra=logs.LOG_ONLY)
-    log_image_reasons(row["file"], row["reasons"], log)
+    log_image_reasons(row["file"], row["reasons"], condition, log)
     if row["remark"]:
         log.warning("%s: %s", row["file"], row["remark"], extra=logs.LOG_ONLY)
 
 
-def log_image_reasons(name: str, reasons: Sequence[str], log: logging.Logger) -> None:
+def log_image_reasons(name: str, reasons: Sequence[str], condition: Condition, log: logging.Logger) -> None:
     """Log what the check of the image found, if anything."""
     found = [code for code in reasons if code in outcome.IMAGE_REASONS]
     if found:
         with translation.use_language(translation.ENGLISH):
-            text = " ".join(map(outcome.reason_text, found))
+            text = " ".join(outcome.reason_text(each, condition) for each in found)
         log.warning("%s: needs review. %s", name, text, extra=logs.LOG_ONLY)
 
 
@@ -56,7 +57,7 @@ def log_summary(rows: Sequence[Row], summary: Summary, log: logging.Logger) -> N
     judged = [row for row in rows if row["correct"] is not None]
     right = collections.Counter(row["correct"] for row in judged)
     low = collections.Counter(row["correct"] for row in judged if row["low"])
-    counts = collections.Counter((row["correct"], row["verdict"] == "ALL detected") for row in judged)
+    counts = collections.Counter((row["correct"], conditions.is_detected(row["verdict"])) for row in judged)
     log.info(
         "Testing ended. %d correct, %d incorrect, %d low confidence: (%d correct, %d incorrect)",
         right[True],

@@ -5,7 +5,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from Classes.common import outcome, wilson
+from Classes.common import conditions, outcome, wilson
+from Classes.common.conditions import Condition
 from Classes.common.number_format import format_number
 from Classes.common.translation import Message, localize, ngettext
 from Classes.common.translation import gettext as _
@@ -54,6 +55,7 @@ class Summary:
       skipped: names of the files that were not used, each with the reason.
       accuracy: None if no image with a result has a known class.
       note: what the results are compared with, or why they are not.
+      condition: what is detected.
     """
 
     given: int
@@ -63,6 +65,7 @@ class Summary:
     skipped: Sequence[tuple[str, str]]
     accuracy: Accuracy | None
     note: Message | None
+    condition: Condition
 
     @property
     def read(self) -> int:
@@ -78,7 +81,7 @@ class Summary:
         """Return (what, number of images) for a table, in the language of the reader."""
         return [
             (_("Read"), self.read),
-            *((outcome.outcome_text(each), self.outcomes[each]) for each in outcome.OUTCOMES),
+            *((outcome.outcome_text(each, self.condition), self.outcomes[each]) for each in outcome.OUTCOMES),
             (_("Failed"), len(self.failed)),
         ]
 
@@ -98,7 +101,7 @@ class Summary:
     def review_lines(self) -> Iterator[str]:
         """Yield one line for each of the first images that need review."""
         for name, reasons in self.review[:MAX_NAMES]:
-            texts = " ".join(map(outcome.reason_text, reasons))
+            texts = " ".join(outcome.reason_text(each, self.condition) for each in reasons)
             yield _("Needs review: {name}: {reasons}").format(name=name, reasons=texts)
         if len(self.review) > MAX_NAMES:
             yield _("Needs review: {count} more images; a table names all (--csv PATH).").format(
@@ -120,8 +123,10 @@ class Summary:
                 high=format_number(high, ".1%"),
             )
             yield _(
-                "With ALL: {positive} images, detected in {found}. Without ALL: {negative} images, detected in {wrong}."
+                "With {condition}: {positive} images, detected in {found}. "
+                "Without {condition}: {negative} images, detected in {wrong}."
             ).format(
+                condition=self.condition.label,
                 found=found.true_positives,
                 positive=found.true_positives + found.false_negatives,
                 wrong=found.false_positives,
@@ -140,6 +145,8 @@ def summarize(
     given: int,
     skipped: Sequence[tuple[str, str]] = (),
     note: Message | None = None,
+    *,
+    condition: Condition,
 ) -> Summary:
     """Return the summary of a run.
 
@@ -147,7 +154,7 @@ def summarize(
       rows: result_table rows of the images that the run has tried.
       given: number of images that it was to try.
       skipped: (name, reason) of files that were not used.
-      note: see Summary.
+      note, condition: see Summary.
     """
     done = [row for row in rows if not row["error"]]
     outcomes = collections.Counter(row["outcome"] for row in done)
@@ -159,13 +166,14 @@ def summarize(
         skipped=skipped,
         accuracy=_accuracy([row for row in done if row["correct"] is not None]),
         note=note,
+        condition=condition,
     )
 
 
 def _accuracy(rows: Sequence[dict[str, Any]]) -> Accuracy | None:
     if not rows:
         return None
-    counts = collections.Counter((row["correct"], row["verdict"] == "ALL detected") for row in rows)
+    counts = collections.Counter((row["correct"], conditions.is_detected(row["verdict"])) for row in rows)
     wrong = [row for row in rows if not row["correct"]]
     return Accuracy(
         true_positives=counts[True, True],

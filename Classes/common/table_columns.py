@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from Classes.common import outcome
+from Classes.common.conditions import Condition
 from Classes.common.translation import gettext as _
 from Classes.common.translation import localize
 
@@ -31,14 +32,19 @@ class Column:
     width: int = 12
 
 
-def people_columns() -> list[Column]:
-    """Return the columns for people; the web page has the same, see app.js."""
+def people_columns(condition: Condition) -> list[Column]:
+    """Return the columns for people; the web page has the same, see csv.js."""
     return [
         Column("file", lambda: _("file"), lambda row: row["file"], 32),
-        Column("result", lambda: _("result"), _result, 18),
-        Column("ALL probability (%)", lambda: _("ALL probability (%)"), _percent, 20),
+        Column("result", lambda: _("result"), lambda row: _result(row, condition), 18),
+        Column(
+            f"{condition.short} probability (%)",
+            lambda: _("{condition} probability (%)").format(condition=condition.label),
+            _percent,
+            20,
+        ),
         Column("needs review", lambda: _("needs review"), _needs_review, 14),
-        Column("reasons", lambda: _("reasons"), _reasons, 48),
+        Column("reasons", lambda: _("reasons"), lambda row: _reasons(row, condition), 48),
         Column("class", lambda: _("class"), lambda row: row["class"], 12),
         Column("known class", lambda: _("known class"), lambda row: row["truth"], 14),
         Column("correct", lambda: _("correct"), lambda row: row["correct"], 10),
@@ -56,8 +62,8 @@ def technical_columns(rows: Sequence[Row]) -> list[Column]:
     return [*columns, codes] if rows else []
 
 
-def _result(row: Row) -> str:
-    return _("No result") if row["outcome"] is None else outcome.outcome_text(row["outcome"])
+def _result(row: Row, condition: Condition) -> str:
+    return _("No result") if row["outcome"] is None else outcome.outcome_text(row["outcome"], condition)
 
 
 def _percent(row: Row) -> float | None:
@@ -71,7 +77,7 @@ def _needs_review(row: Row) -> str | None:
     return _("yes") if row["outcome"] == outcome.REVIEW else _("no")
 
 
-def _reasons(row: Row) -> str | None:
+def _reasons(row: Row, condition: Condition) -> str | None:
     if row["error"]:
         return localize(row["error"])
-    return " ".join(map(outcome.reason_text, row["reasons"])) or None
+    return " ".join(outcome.reason_text(each, condition) for each in row["reasons"]) or None

@@ -14,6 +14,7 @@ from typing import Any
 
 from Classes import Helpers
 from Classes.common import atomic_files, errors, json_files, output_targets, translation
+from Classes.common.conditions import Condition
 from Classes.common.errors import ConfigurationError, escape_control_chars
 from Classes.common.summary import Summary
 from Classes.common.table_columns import Column, Row, people_columns, technical_columns
@@ -58,14 +59,18 @@ class TableFiles:
         found = {"csv": self.csv, "json": self.json, "xlsx": self.xlsx, "parquet": self.parquet}
         return {kind: path for kind, path in found.items() if path is not None}
 
-    def prepared(self, now: datetime.datetime | None = None) -> "TableFiles":
+    def prepared(self, condition: Condition, now: datetime.datetime | None = None) -> "TableFiles":
         """Return the same with names for the empty paths, after checking that all of them can be written.
+
+        Args:
+          condition: what is detected, for the names.
+          now: time, for the names.
 
         Raises:
           ConfigurationError: `not_writable`, or `package_missing` for openpyxl or pyarrow.
         """
         named: dict[str, Any] = {
-            kind: _dated_name(kind, now) if path == AUTO else path for kind, path in self.paths.items()
+            kind: _dated_name(kind, condition, now) if path == AUTO else path for kind, path in self.paths.items()
         }
         for path in named.values():
             reason = _why_not_writable(path)
@@ -88,7 +93,7 @@ def write_tables(
       summary: for the workbook.
     """
     if files.csv:
-        atomic_files.write_atomic(files.csv, csv_text(rows, files.csv_locale), into=True)
+        atomic_files.write_atomic(files.csv, csv_text(rows, summary.condition, files.csv_locale), into=True)
     if files.json:
         content = {"notice": Helpers.DISCLAIMER, "model": model, "images": rows}
         json_files.write_json(files.json, content, into=True)
@@ -116,7 +121,7 @@ def write_plain_tables(
         log.info("Wrote %d rows to %s", len(rows), path)
 
 
-def csv_text(rows: Sequence[Row], locale: str = ENGLISH) -> str:
+def csv_text(rows: Sequence[Row], condition: Condition, locale: str = ENGLISH) -> str:
     """Return a table as CSV.
 
     In another locale than "en", headings and texts are in its language, numbers have its decimal separator, and the
@@ -127,7 +132,7 @@ def csv_text(rows: Sequence[Row], locale: str = ENGLISH) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=";" if comma else ",", lineterminator="\n")
     with translation.use_language(locale):
-        people, technical = people_columns(), technical_columns(rows)
+        people, technical = people_columns(condition), technical_columns(rows)
         writer.writerow([column.heading() for column in people] + [column.name for column in technical])
         for row in rows:
             values = [column.value(row) if locale == ENGLISH else _plain(column, row) for column in people]
@@ -167,7 +172,7 @@ def _workbook(rows: Sequence[Row], model: dict[str, Any] | None, summary: Summar
     results = book.active
     results.title = _("Results")
     technical = book.create_sheet(_("Technical"))
-    people = people_columns()
+    people = people_columns(summary.condition)
     for sheet, columns in ((results, people), (technical, [people[0], *technical_columns(rows)])):
         for place, column in enumerate(columns, 1):
             _set(sheet.cell(1, place), column.heading()).font = styles.Font(bold=True)
@@ -240,9 +245,9 @@ def _require(package: str, kind: str) -> None:
         ) from error
 
 
-def _dated_name(kind: str, now: datetime.datetime | None = None) -> str:
+def _dated_name(kind: str, condition: Condition, now: datetime.datetime | None = None) -> str:
     """Return a new name such as ALL-results-2026-11-26-1803.csv."""
-    stem = f"ALL-results-{now or datetime.datetime.now():%Y-%m-%d-%H%M}"
+    stem = f"{condition.file_name}-results-{now or datetime.datetime.now():%Y-%m-%d-%H%M}"
     names = [f"{stem}.{kind}", *(f"{stem}-{number}.{kind}" for number in range(2, 1000))]
     return next((name for name in names if not os.path.lexists(name)), names[0])
 

@@ -23,7 +23,7 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             f"--{kind}",
             metavar="PATH",
-            help=f"write one row per image as {name}; auto: to ALL-results-DATE-TIME.{kind}",
+            help=f"write one row per image as {name}; auto: to a name such as ALL-results-DATE-TIME.{kind}",
         )
     group.add_argument(
         "--csv-locale",

@@ -53,7 +53,7 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
     ignored = _("skipped: not an image by its extension (ValidIType), hidden, or not in a class folder")
 
     def label(name: str) -> str:
-        title = class_names.class_title(name, configuration["PositiveClass"])
+        title = class_names.class_title(name, configuration["PositiveClass"], configuration.condition)
         return name if title == name else f"{name} ({title})"
 
     return html.render(

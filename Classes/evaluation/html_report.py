@@ -230,15 +230,20 @@ def _describe_example(card: model_card.ModelCard, row: dict[str, Any]) -> str:
     """Return the prediction and the label of an image in words."""
     texts = {
         "percent": f"{format_number(100 * row['probabilities'][card.positive], '.1f')} %",
-        "label": class_names.class_title(row["label"], card.positive),
+        "label": class_names.class_title(row["label"], card.positive, card.condition),
+        "condition": card.condition.label,
     }
     if row["uncertain"] and row["detected"]:
-        return _("Predicted: ALL, uncertain. Probability of ALL: {percent}. Label: {label}.").format(**texts)
+        return _("Predicted: {condition}, uncertain. Probability of {condition}: {percent}. Label: {label}.").format(
+            **texts
+        )
     if row["uncertain"]:
-        return _("Predicted: not ALL, uncertain. Probability of ALL: {percent}. Label: {label}.").format(**texts)
+        return _(
+            "Predicted: not {condition}, uncertain. Probability of {condition}: {percent}. Label: {label}."
+        ).format(**texts)
     if row["detected"]:
-        return _("Predicted: ALL. Probability of ALL: {percent}. Label: {label}.").format(**texts)
-    return _("Predicted: not ALL. Probability of ALL: {percent}. Label: {label}.").format(**texts)
+        return _("Predicted: {condition}. Probability of {condition}: {percent}. Label: {label}.").format(**texts)
+    return _("Predicted: not {condition}. Probability of {condition}: {percent}. Label: {label}.").format(**texts)
 
 
 def _threshold_points(card: model_card.ModelCard, metrics: dict[str, Any]) -> dict[str, Any] | None:

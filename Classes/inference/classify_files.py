@@ -56,9 +56,10 @@ def classify_files(
     Raises:
       ALLError: no images, no model, or no device.
     """
-    tables = table_files.TableFiles(csv_path, json_path, xlsx_path, parquet_path, csv_locale).prepared()
+    tables = table_files.TableFiles(csv_path, json_path, xlsx_path, parquet_path, csv_locale)
     files, skipped = input_files.find_inputs(configuration, sources)
     card = load_model_card(configuration.card)
+    tables = tables.prepared(card.condition)
     known = known_classes.find_known_classes(files, card.classes, card.positive, labels)
     rows: list[result_table.Row] = []
     with device_selection.open_backend(configuration, card) as backend:
@@ -71,10 +72,10 @@ def classify_files(
             with image_lines.ImageLines(map(str, files)) as lines:
                 for path, truth in zip(files, known.classes, strict=True):
                     rows.append(_classify_file(configuration, card, backend, path, truth))
-                    lines.show(path.name, rows[-1])
+                    lines.show(path.name, rows[-1], card.condition)
         finally:
             # Keep what is done, also after Ctrl-C.
-            found = summary.summarize(rows, len(files), skipped, known.note)
+            found = summary.summarize(rows, len(files), skipped, known.note, condition=card.condition)
             table_files.write_tables(tables, rows, _model_fields(card), found, log)
             result_table.log_summary(rows, found, log)
             shown = [(kind.upper(), path) for kind, path in tables.paths.items()]
@@ -128,7 +129,7 @@ def _classify_file(
         "model": result_table.model_name(card.network, card.graph_sha256),
         "software_version": provenance.version(),
     }
-    result_table.log_warnings(row, log)
+    result_table.log_warnings(row, card.condition, log)
     return row
 
 
@@ -137,7 +138,8 @@ def _describe_validation(card: ModelCard) -> str:
     if not card.metrics:
         return ""
     counts = card.metrics["counts"]
-    return _("Validation: {right} of {images} images right, {missed} of {positive} ALL missed.").format(
+    return _("Validation: {right} of {images} images right, {missed} of {positive} {condition} missed.").format(
+        condition=card.condition.label,
         right=counts["true_positives"] + counts["true_negatives"],
         images=card.metrics["images"],
         missed=counts["false_negatives"],

@@ -7,7 +7,8 @@ from typing import Any
 import numpy
 from numpy.typing import ArrayLike
 
-from Classes.common import outcome
+from Classes.common import conditions, outcome
+from Classes.common.conditions import Condition
 from Classes.inference.model_card import ModelCard
 
 
@@ -16,14 +17,15 @@ class Prediction:
     """The prediction for one image.
 
     Attributes:
-      detected: whether ALL is detected.
+      detected: whether the condition is detected.
       label: the predicted class.
       confidence: probability of that class, rounded to four digits.
       low_confidence: whether that probability is below `InceptionThreshold`.
-      uncertain: whether the probability of ALL lies in the card's uncertainty band; a person should decide then.
+      uncertain: whether its probability lies in the card's uncertainty band; a person should decide then.
       probabilities: {class name: probability}.
-      positive: the class that means ALL.
+      positive: the class that means the condition.
       image_reasons: codes of outcome.REASONS that the image itself gives, see image_review.review_image.
+      condition: what is detected.
     """
 
     detected: bool
@@ -34,6 +36,7 @@ class Prediction:
     probabilities: dict[str, float]
     positive: str
     image_reasons: tuple[str, ...] = ()
+    condition: Condition = conditions.ALL
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -48,7 +51,7 @@ class Prediction:
     @property
     def description(self) -> str:
         """The prediction as text: "ALL detected" or "ALL not detected"."""
-        return "ALL detected" if self.detected else "ALL not detected"
+        return self.condition.detected_text(self.detected)
 
     def is_correct(self, truth: str | None) -> bool | None:
         """Return whether the prediction is correct; None if `truth`, a class name, is None.
@@ -62,9 +65,9 @@ class Prediction:
         found = "detected" if self.detected else "not detected"
         low = "LOW " if self.low_confidence else ""
         if truth is None:
-            return f"ALL {found} with a {low}confidence of {self.confidence} in {seconds}"
+            return f"{self.condition.short} {found} with a {low}confidence of {self.confidence} in {seconds}"
         correctly = "correctly" if self.is_correct(truth) else "incorrectly"
-        return f"ALL {correctly} {found} with {low}confidence of {self.confidence} in {seconds}"
+        return f"{self.condition.short} {correctly} {found} with {low}confidence of {self.confidence} in {seconds}"
 
 
 def make_prediction(
@@ -95,6 +98,7 @@ def make_prediction(
         probabilities={name: float(value) for name, value in zip(card.classes, probabilities, strict=True)},
         positive=card.positive,
         image_reasons=tuple(image_reasons),
+        condition=card.condition,
     )
 
 

@@ -68,7 +68,7 @@ def type_files(
     Raises:
       ALLError: no images, or no device.
     """
-    tables = table_files.TableFiles(csv_path, json_path).prepared()
+    tables = table_files.TableFiles(csv_path, json_path).prepared(card.condition)
     files = input_files.resolve_inputs(configuration, sources)
     rows: list[result_table.Row] = []
     with device_selection.open_backend(configuration, card) as backend:
@@ -119,7 +119,7 @@ def _type_file(
         "%s: %s (%s) with a %sconfidence of %s; %s %s",
         *(name, row["name"], row["type"], low, row["confidence"], row["group"], row["group_confidence"]),
     )
-    result_table.log_image_reasons(name, review.reasons, log)
+    result_table.log_image_reasons(name, review.reasons, card.condition, log)
     if row["remark"]:
         log.warning("%s: %s", name, row["remark"], extra=logs.LOG_ONLY)
     return row

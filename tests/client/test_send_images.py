@@ -107,6 +107,38 @@ def send(server, configuration, **options):
     )
 
 
+AML = {"Classification": "AML detected", "Message": "AML detected with a confidence of 0.948 in 0.33"}
+
+
+def test_results_name_the_condition_of_the_server(images, configuration, tmp_path, caplog):
+    caplog.set_level("INFO")
+    with serving((200, NEW | AML)) as server:
+        assert send(server, configuration, csv_path=tmp_path / "rows.csv") == 0
+
+    found = next(csv.DictReader((tmp_path / "rows.csv").read_text(encoding="utf-8").splitlines()))
+    assert (found["result"], found["AML probability (%)"], found["verdict"]) == ("Signs of AML", "94.8", "AML detected")
+    assert "True Positives: 2" in caplog.messages and "False Positives: 2" in caplog.messages
+    assert "ALL" not in "".join([*found, *found.values()])
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (None, []),
+        ("AML", []),
+        ({"short": "AML"}, []),
+        ({"short": "AML", "long": 5}, []),
+        ({"short": "AML", "long": "Acute", "translations": []}, []),
+        ({"short": "A\nML", "long": "Acute", "source": "x"}, ["A\\x0aML"]),
+    ],
+)
+def test_whatever_a_server_says_about_its_condition_is_safe(condition, expected):
+    info = response.parse_info(json.dumps({"version": "2.1.0", "condition": condition}).encode())
+
+    assert info.version == "2.1.0"
+    assert [each.short for each in info.conditions] == expected
+
+
 def test_files_are_sent_unchanged_and_counted(images, configuration, tmp_path, caplog):
     caplog.set_level("INFO")
     with serving((200, NEW)) as server:

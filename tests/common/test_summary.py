@@ -1,12 +1,16 @@
 import pytest
 
-from Classes.common import known_classes, result_table, summary, translation
+from Classes.common import conditions, known_classes, result_table, summary, translation
 
 
 def row(name, outcome="negative", truth=None, correct=None, error=None, reasons=()):
     found = result_table.new_row(name, truth, ["0", "1"])
     found |= {"outcome": outcome, "reasons": list(reasons), "correct": correct, "error": error}
     return found | {"verdict": "ALL detected" if outcome == "positive" else "ALL not detected"}
+
+
+def summarize(*arguments):
+    return summary.summarize(*arguments, condition=conditions.ALL)
 
 
 def text(found):
@@ -17,7 +21,7 @@ def test_two_hundred_images_without_known_classes():
     rows = [row(f"a{n}.png", "positive") for n in range(100)] + [row(f"b{n}.png") for n in range(87)]
     rows += [row(f"c{n}.png", "review", reasons=["low_confidence"]) for n in range(13)]
 
-    found = summary.summarize(rows, 200)
+    found = summarize(rows, 200)
 
     assert found.counts() == [
         ("Read", 200),
@@ -33,13 +37,13 @@ def test_two_hundred_images_without_known_classes():
 def test_images_without_a_result_are_failed_and_in_no_other_count():
     rows = [row("a.png", outcome=None, error="a.png: damaged"), row("b.png")]
 
-    found = summary.summarize(rows, 2)
+    found = summarize(rows, 2)
 
     assert (found.read, list(found.failed), found.outcomes["negative"]) == (1, ["a.png"], 1)
 
 
 def test_a_stopped_run_says_after_how_many_images():
-    found = summary.summarize([row("a.png")] * 14, 200)
+    found = summarize([row("a.png")] * 14, 200)
 
     assert found.stopped
     assert "14" in text(found) and "200" in text(found)
@@ -48,7 +52,7 @@ def test_a_stopped_run_says_after_how_many_images():
 def test_at_most_twenty_images_are_named():
     rows = [row(f"c{n:02}.png", "review", reasons=["uncertain"]) for n in range(25)]
 
-    lines = list(summary.summarize(rows, 25).review_lines())
+    lines = list(summarize(rows, 25).review_lines())
 
     assert [f"c{n:02}.png" in line for n, line in enumerate(lines[:20])] == [True] * 20
     assert len(lines) == 21 and "5" in lines[20]
@@ -59,7 +63,7 @@ def test_accuracy_of_the_images_with_a_known_class():
     rows += [row("c_0.png", "negative", "0", True)] * 9 + [row("d_0.png", "positive", "0", False)]
     rows += [row("e_1.png", "review", "1", False), row("f.png")]
 
-    found = summary.summarize(rows, len(rows)).accuracy
+    found = summarize(rows, len(rows)).accuracy
 
     counts = (found.true_positives, found.false_negatives, found.true_negatives, found.false_positives)
     assert counts == (8, 3, 9, 1)
@@ -69,11 +73,11 @@ def test_accuracy_of_the_images_with_a_known_class():
 
 
 def test_skipped_files_are_named():
-    assert "notes.txt" in text(summary.summarize([row("a.png")], 1, [("notes.txt", "with another extension")]))
+    assert "notes.txt" in text(summarize([row("a.png")], 1, [("notes.txt", "with another extension")]))
 
 
 def test_the_summary_is_in_the_language_of_the_reader():
-    found = summary.summarize([row("a.png", "review", reasons=["out_of_focus"])], 1)
+    found = summarize([row("a.png", "review", reasons=["out_of_focus"])], 1)
 
     with translation.use_language("es"):
         assert "Requiere revisión: a.png: La imagen está desenfocada." in text(found)
@@ -84,7 +88,7 @@ def test_the_log_is_english_in_every_language(caplog):
     rows = [row("a.png", "review", reasons=["out_of_focus"])]
 
     with translation.use_language("es"):
-        result_table.log_summary(rows, summary.summarize(rows, 1), result_table.logging.getLogger("test"))
+        result_table.log_summary(rows, summarize(rows, 1), result_table.logging.getLogger("test"))
 
     assert "Needs review" in caplog.text and "revisión" not in caplog.text
 

@@ -10,7 +10,7 @@ import pytest
 from babel import numbers
 from pyarrow import parquet
 
-from Classes.common import result_table, summary, table_files, translation
+from Classes.common import conditions, result_table, summary, table_files, translation
 from Classes.common.errors import ConfigurationError
 
 log = logging.getLogger("test")
@@ -32,8 +32,9 @@ REVIEW = row("b.png", outcome="review", reasons=["out_of_focus", "low_confidence
 
 def write(rows, folder, **files):
     paths = {kind: folder / name for kind, name in files.items()}
-    found = table_files.TableFiles(**paths).prepared()
-    table_files.write_tables(found, rows, {"graph_sha256": "f" * 64}, summary.summarize(rows, len(rows)), log)
+    files = table_files.TableFiles(**paths).prepared(conditions.ALL)
+    found = summary.summarize(rows, len(rows), condition=conditions.ALL)
+    table_files.write_tables(files, rows, {"graph_sha256": "f" * 64}, found, log)
 
 
 def read_csv(text, **options):
@@ -41,7 +42,7 @@ def read_csv(text, **options):
 
 
 def test_columns_for_people_come_first_and_those_for_programs_keep_their_names():
-    names = table_files.csv_text([row()]).splitlines()[0].split(",")
+    names = table_files.csv_text([row()], conditions.ALL).splitlines()[0].split(",")
 
     assert names[:11] == [
         "file", "result", "ALL probability (%)", "needs review", "reasons", "class", "known class", "correct", "date",
@@ -55,7 +56,7 @@ def test_columns_for_people_come_first_and_those_for_programs_keep_their_names()
 
 def test_cells_for_people_and_for_programs():
     first, second, third = read_csv(
-        table_files.csv_text([row(), REVIEW, row("c.png", error="c.png: damaged", **FAILED)])
+        table_files.csv_text([row(), REVIEW, row("c.png", error="c.png: damaged", **FAILED)], conditions.ALL)
     )
 
     assert (first["result"], first["ALL probability (%)"], first["needs review"]) == ("Signs of ALL", "97.17", "no")
@@ -68,7 +69,7 @@ def test_cells_for_people_and_for_programs():
 
 
 def test_a_table_in_another_locale():
-    text = table_files.csv_text([REVIEW], "es")
+    text = table_files.csv_text([REVIEW], conditions.ALL, "es")
 
     [found] = read_csv(text.removeprefix("\ufeff"), delimiter=";")
     assert text.startswith("\ufeff")
@@ -78,9 +79,22 @@ def test_a_table_in_another_locale():
     assert found["probability_1"] == "0,97171"
 
 
+def test_the_columns_name_the_condition():
+    [found] = read_csv(table_files.csv_text([row(verdict="AML detected")], conditions.AML))
+
+    assert (found["result"], found["AML probability (%)"], found["verdict"]) == (
+        "Signs of AML",
+        "97.17",
+        "AML detected",
+    )
+    assert "ALL" not in "".join([*found, *found.values()])
+    [spanish] = read_csv(table_files.csv_text([row()], conditions.AML, "es").removeprefix("\ufeff"), delimiter=";")
+    assert spanish["resultado"] == "Signos de LMA"
+
+
 def test_the_byte_order_mark_is_written_if_a_spreadsheet_needs_it():
-    assert table_files.csv_text([row("a.png")]).startswith("file,")
-    assert table_files.csv_text([row("á.png")]).startswith("\ufefffile,")
+    assert table_files.csv_text([row("a.png")], conditions.ALL).startswith("file,")
+    assert table_files.csv_text([row("á.png")], conditions.ALL).startswith("\ufefffile,")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +159,7 @@ def test_a_missing_package_is_told_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setitem(table_files.sys.modules, "openpyxl", None)
 
     with pytest.raises(ConfigurationError) as error:
-        table_files.TableFiles(xlsx=tmp_path / "a.xlsx").prepared()
+        table_files.TableFiles(xlsx=tmp_path / "a.xlsx").prepared(conditions.ALL)
 
     assert error.value.code == "package_missing"
 
@@ -154,21 +168,21 @@ def test_a_table_without_a_name_is_named_by_the_time(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     now = datetime.datetime(2026, 11, 26, 18, 3)
 
-    first = table_files.TableFiles(csv="auto").prepared(now).csv
+    first = table_files.TableFiles(csv="auto").prepared(conditions.ALL, now).csv
     (tmp_path / first).touch()
 
     assert first == "ALL-results-2026-11-26-1803.csv"
-    assert table_files.TableFiles(csv="auto").prepared(now).csv == "ALL-results-2026-11-26-1803-2.csv"
+    assert table_files.TableFiles(csv="auto").prepared(conditions.ALL, now).csv == "ALL-results-2026-11-26-1803-2.csv"
 
 
 def test_devices_pipes_and_the_output_are_places_for_rows(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "real").mkdir()
     (tmp_path / "link.csv").symlink_to(tmp_path / "real" / "rows.csv")
-    table_files.TableFiles(csv=tmp_path / "pipe", json=tmp_path / "link.csv").prepared()
+    table_files.TableFiles(csv=tmp_path / "pipe", json=tmp_path / "link.csv").prepared(conditions.ALL)
     # In a container the output is often a pipe of another user's, open for writing all the same.
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    table_files.TableFiles(csv="/dev/stdout", json="/dev/fd/1").prepared()
+    table_files.TableFiles(csv="/dev/stdout", json="/dev/fd/1").prepared(conditions.ALL)
 
 
 @pytest.mark.parametrize("name", ["folder", "loop", "into-nowhere", "nowhere/rows.csv", "file/rows.csv"])
@@ -179,4 +193,4 @@ def test_places_where_no_rows_can_be_written(tmp_path, name):
     (tmp_path / "into-nowhere").symlink_to(tmp_path / "not-mounted" / "rows.csv")
     (tmp_path / "nowhere").symlink_to(tmp_path / "not-mounted")
     with pytest.raises(ConfigurationError):
-        table_files.TableFiles(csv=tmp_path / name).prepared()
+        table_files.TableFiles(csv=tmp_path / name).prepared(conditions.ALL)

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from Classes.common import image_lines, outcome, progress_bar, summary, terminal
+from Classes.common import conditions, image_lines, outcome, progress_bar, summary, terminal
 from tests.support import terminals
 
 
@@ -156,10 +156,10 @@ def test_an_image_has_one_line_whatever_its_name(monkeypatch):
     output = attach(monkeypatch)
     names = ["a.jpg", "n" * 200 + ".jpg", "zwei\x1b[2J\n.jpg", "d.jpg"]
     with image_lines.ImageLines(names) as lines:
-        lines.show(names[0], {"outcome": outcome.NEGATIVE, "confidence": 0.992})
-        lines.show(names[1], {"outcome": outcome.POSITIVE, "confidence": 1.0, "correct": False})
-        lines.show(names[2], {"outcome": outcome.REVIEW, "confidence": 0.5, "correct": True})
-        lines.show(names[3], {"error": "d.jpg: damaged"})
+        lines.show(names[0], {"outcome": outcome.NEGATIVE, "confidence": 0.992}, conditions.ALL)
+        lines.show(names[1], {"outcome": outcome.POSITIVE, "confidence": 1.0, "correct": False}, conditions.ALL)
+        lines.show(names[2], {"outcome": outcome.REVIEW, "confidence": 0.5, "correct": True}, conditions.ALL)
+        lines.show(names[3], {"error": "d.jpg: damaged"}, conditions.ALL)
 
     texts, screen = shown(output)
     assert screen.wrapped == 0
@@ -179,7 +179,9 @@ def test_a_summary_ends_with_the_counts_of_all_images(monkeypatch, tmp_path):
     table = tmp_path / "t.csv"
     table.touch()
 
-    image_lines.show_summary(summary.summarize(rows, 9), [("Table", table), ("JSON", None)], "python3 Server.py")
+    image_lines.show_summary(
+        summary.summarize(rows, 9, condition=conditions.ALL), [("Table", table), ("JSON", None)], "python3 Server.py"
+    )
 
     lines, _screen = shown(output)
     assert lines[0] == "Stopped after 5 of 9 images."

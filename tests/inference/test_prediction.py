@@ -3,12 +3,14 @@ import types
 import numpy
 import pytest
 
-from Classes.common import input_files
+from Classes.common import conditions, input_files
 from Classes.inference import prediction
 
 
-def card(classes=("0", "1"), threshold=0.5, positive="1", uncertain=None):
-    return types.SimpleNamespace(classes=classes, threshold=threshold, positive=positive, uncertain=uncertain)
+def card(classes=("0", "1"), threshold=0.5, positive="1", uncertain=None, condition=conditions.ALL):
+    return types.SimpleNamespace(
+        classes=classes, threshold=threshold, positive=positive, uncertain=uncertain, condition=condition
+    )
 
 
 def predict(*probabilities, low=0.8, **fields):
@@ -29,6 +31,14 @@ def predict(*probabilities, low=0.8, **fields):
 )
 def test_historic_messages(probabilities, truth, words):
     assert predict(*probabilities).message(0.33, truth) == words
+
+
+def test_messages_name_the_condition():
+    result = predict(0.052, 0.948, condition=conditions.AML)
+
+    assert result.description == "AML detected"
+    assert result.message(0.33) == "AML detected with a confidence of 0.948 in 0.33"
+    assert result.message(0.33, "0") == "AML incorrectly detected with confidence of 0.948 in 0.33"
 
 
 def test_fields():

@@ -8,7 +8,7 @@ import io
 import pytest
 
 from Classes import Helpers
-from Classes.common import table_columns
+from Classes.common import conditions, table_columns
 from Classes.serving import api_errors, page_routes
 from tests.support import browser, servers
 from tests.support.browser import by_id, choose, fits, rows, visit, wait
@@ -154,7 +154,7 @@ def test_the_saved_csv(page, folder):
     assert datetime.datetime.fromisoformat(sick["date"]) and sick["software version"]
     assert (broken["result"], broken["reasons"]) == ("No result", broken["error"])
     # The same as Classifier.py writes.
-    assert list(sick)[:11] == [column.name for column in table_columns.people_columns()]
+    assert list(sick)[:11] == [column.name for column in table_columns.people_columns(conditions.ALL)]
     assert broken["verdict"] == broken["confidence"] == ""
     assert broken["error"].endswith("(not_an_image)")
     assert not leaving_asks(page)
