@@ -1,4 +1,4 @@
-"""Report for each image whether Acute Lymphoblastic Leukemia (ALL) is detected. Research use only.
+"""Report for each image whether the condition of the model, such as ALL or AML, is detected. Research use only.
 
 python3 Classifier.py                            # the test images in Model/Test
 python3 Classifier.py InceptionTest              # the same, as in older documents

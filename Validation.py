@@ -2,7 +2,7 @@
 
 python3 Validation.py                           # cross-fitted accuracy, sensitivity, ... with 95 % intervals
 python3 Validation.py Folds 5                   # cross-validation of the last layer with five folds of all images
-python3 Validation.py --set Prevalence=0.01     # predictive values if 1 % of the images are ALL
+python3 Validation.py --set Prevalence=0.01     # predictive values if 1 % of the images are positive
 python3 Validation.py --set Precision=f32       # in float32 instead of the default precision of this machine
 python3 Validation.py --device NCS1             # on the Movidius stick
 python3 Validation.py Compare                   # all runs in Model/Runs: a table, and a page with their curves

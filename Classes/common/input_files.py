@@ -214,9 +214,10 @@ def find_inputs(
         where = ", ".join(map(str, paths))
         raise DataError(
             Message(
-                "{where}: {found}. Put images ({accepted}) named like Im047_0.jpg (_0 healthy, _1 ALL) there, or name "
-                "a FILE-OR-FOLDER after the command",
+                "{where}: {found}. Put images ({accepted}) named like Im047_0.jpg (_0 healthy, _1 {condition}) there, "
+                "or name a FILE-OR-FOLDER after the command",
                 where=where,
+                condition=configuration.condition.name,
                 found=Message("found no image, only skipped files: {files}", files=translation.join(", ", reasons))
                 if reasons
                 else Message("found no image"),

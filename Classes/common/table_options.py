@@ -17,13 +17,13 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
         choices=LABELS,
         default="auto",
         help="the true classes, for the accuracy: names, file names that end in _0 or _1; folders, named 0 and 1, or "
-        "healthy and ALL; none; auto, names if all names end in a class (default: auto)",
+        "healthy and the short name of the condition; none; auto, names if all names end in a class (default: auto)",
     )
     for kind, name in KINDS.items():
         group.add_argument(
             f"--{kind}",
             metavar="PATH",
-            help=f"write one row per image as {name}; auto: to a name such as ALL-results-DATE-TIME.{kind}",
+            help=f"write one row per image as {name}; auto: to CONDITION-results-DATE-TIME.{kind}",
         )
     group.add_argument(
         "--csv-locale",

@@ -46,7 +46,7 @@ def show_start(script: str) -> None:
     if is_active():
         version = provenance.version()
         say(
-            _("ALL toolkit {version} · {script} · research use only, not a diagnosis").format(
+            _("Leukemia toolkit {version} · {script} · research use only, not a diagnosis").format(
                 version=version, script=script
             ),
             "bold",

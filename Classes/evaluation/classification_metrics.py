@@ -7,6 +7,7 @@ from typing import Any
 import numpy
 
 from Classes.common import statistics, terminal, translation
+from Classes.common.conditions import Condition
 from Classes.common.translation import Message
 from Classes.dataset import grouping
 from Classes.inference import prediction
@@ -61,7 +62,7 @@ ONE_CLASS = translation.mark("needs images of both classes")
 # Metrics with a bootstrap interval, each with the note if it is undefined.
 _UNDEFINED = {
     "balanced_accuracy": ONE_CLASS,
-    "f1": translation.mark("no image is ALL or predicted ALL"),
+    "f1": translation.mark("no image is positive or predicted positive"),
     "mcc": translation.mark("needs images and predictions of both classes"),
     "roc_auc": ONE_CLASS,
     "pr_auc": ONE_CLASS,
@@ -129,7 +130,7 @@ def evaluate_by_patient(
     Args:
       labels, scores, seed, prevalence: as for `evaluate_predictions`.
       groups: [N]; patients are groups named "patient ...".
-      threshold: a patient is ALL if the score is at least this; a number, or [N] with one value per patient.
+      threshold: a patient is positive if the score is at least this; a number, or [N] with one value per patient.
     Returns:
       as `evaluate_predictions`, where "images" counts patients, and "mixed": the number of patients that were left out
       because they have images of both classes. None if no group is a patient.
@@ -161,8 +162,8 @@ def confusion_metrics(labels: numpy.ndarray, detections: numpy.ndarray, groups: 
         "accuracy": proportion_metric(correct, groups, translation.mark("no images")),
         "sensitivity": among(labels, "no images of the positive class"),
         "specificity": among(~labels, "no images of another class"),
-        "precision": among(detections, "no image is predicted ALL"),
-        "negative_predictive_value": among(~detections, "no image is predicted not ALL"),
+        "precision": among(detections, "no image is predicted positive"),
+        "negative_predictive_value": among(~detections, "no image is predicted negative"),
     }
 
 
@@ -192,11 +193,12 @@ def proportion_metric(hits: numpy.ndarray, groups: Any, note: str) -> Metric:
     return _metric(float(numpy.mean(hits)), interval, missing, [int(numpy.sum(hits)), len(hits)])
 
 
-def format_table(metrics: dict[str, Any], unit: str = "images") -> list[str]:
+def format_table(metrics: dict[str, Any], condition: Condition, unit: str = "images") -> list[str]:
     """Return counts and metrics as lines of text for a terminal.
 
     Args:
       metrics: from `evaluate_predictions`.
+      condition: what is detected.
       unit: what was counted.
     """
     counts = metrics["counts"]
@@ -207,15 +209,18 @@ def format_table(metrics: dict[str, Any], unit: str = "images") -> list[str]:
         )
     heads: list[tuple[str, ...]] = [("", Message("value"), Message("95 % interval"), "")]
     rows = [tuple(map(terminal.shown, row)) for row in [*heads, *metric_rows(metrics)]]
-    width = max(18, *(len(row[0]) + 1 for row in rows))
-    yes, no = terminal.shown(Message("predicted ALL")), terminal.shown(Message("predicted not ALL"))
-    positive, negative = terminal.shown(Message("ALL")), terminal.shown(Message("not ALL"))
+    yes = terminal.shown(Message("predicted {condition}", condition=condition.name))
+    no = terminal.shown(Message("predicted not {condition}", condition=condition.name))
+    positive = terminal.shown(condition.name)
+    negative = terminal.shown(Message("not {condition}", condition=condition.name))
+    width = max(18, len(negative) + 1, *(len(row[0]) + 1 for row in rows))
+    left, right = max(14, len(yes) + 1), max(19, len(no) + 2)
     lines = [
         terminal.shown(title),
         "",
-        f"{'':{width}}{yes:>14}{no:>19}",
-        f"{positive:{width}}{counts['true_positives']:>14}{counts['false_negatives']:>19}",
-        f"{negative:{width}}{counts['false_positives']:>14}{counts['true_negatives']:>19}",
+        f"{'':{width}}{yes:>{left}}{no:>{right}}",
+        f"{positive:{width}}{counts['true_positives']:>{left}}{counts['false_negatives']:>{right}}",
+        f"{negative:{width}}{counts['false_positives']:>{left}}{counts['true_negatives']:>{right}}",
         "",
     ]
     lines += [f"{name:{width}}{value:>8}   {interval:17} {details}".rstrip() for name, value, interval, details in rows]
@@ -303,7 +308,7 @@ def _predictive_values(sensitivity: Metric, specificity: Metric, prevalence: flo
     positive = [predictive_value(detected, 1 - rejected, prevalence) for detected, rejected in points]
     negative = [predictive_value(rejected, 1 - detected, 1 - prevalence) for detected, rejected in points]
     missing = _metric(None, note=translation.mark("no such prediction"))
-    note = f"if {prevalence:g} of all are ALL"
+    note = f"if {prevalence:g} of all are positive"
     return {
         name: missing if value is None else _metric(value, ends or None, note)
         for name, (value, *ends) in zip(names, (positive, negative), strict=True)

@@ -55,10 +55,17 @@ def evaluate_model(configuration: Configuration) -> int:
         rows, measured = _run_batches(configuration, card, manifest, inference_backend)
         terminal.print_lines(["", *classification_metrics.describe_basis(measured), ""])
         terminal.print_lines(
-            [*classification_metrics.format_table(measured), "", *_format_calibration(card, measured), ""]
+            [
+                *classification_metrics.format_table(measured, card.condition),
+                "",
+                *_format_calibration(card, measured),
+                "",
+            ]
         )
         if measured["patients"]:
-            terminal.print_lines([*classification_metrics.format_table(measured["patients"], "patients"), ""])
+            terminal.print_lines(
+                [*classification_metrics.format_table(measured["patients"], card.condition, "patients"), ""]
+            )
         metrics = _write_results(configuration, card, manifest, inference_backend, rows, measured)
         # The report links to the audit, which has to be of these images.
         audit.audit_if_outdated(configuration)
@@ -67,17 +74,18 @@ def evaluate_model(configuration: Configuration) -> int:
     log.info("Wrote metrics.json and its plots to %s", folder)
     log.info("Next: python3 Classifier.py, python3 Validation.py Compare, or python3 Trainer.py Board")
     terminal.show_end(
-        _end_sentence(measured),
+        _end_sentence(card, measured),
         [(_("Report"), configuration.path("ReportDir") / "Report.html")],
         "python3 Classifier.py FOLDER",
     )
     return 0
 
 
-def _end_sentence(measured: dict[str, Any]) -> str:
+def _end_sentence(card: model_card.ModelCard, measured: dict[str, Any]) -> str:
     """Return the result in one sentence; cross-fitted, as the tables above it."""
     counts = measured["counts"]
-    return _("{right} of {images} validation images right, {missed} of {positive} ALL missed.").format(
+    return _("{right} of {images} validation images right, {missed} of {positive} {condition} missed.").format(
+        condition=card.condition.label,
         right=counts["true_positives"] + counts["true_negatives"],
         images=measured["images"],
         missed=counts["false_negatives"],
@@ -232,7 +240,8 @@ def _format_calibration(card: model_card.ModelCard, metrics: dict[str, Any]) -> 
         low, high = card.uncertain
         lines.append(
             Message(
-                "Uncertain (ALL from {low:.3f} to {high:.3f}): {uncertain}.",
+                "Uncertain ({condition} from {low:.3f} to {high:.3f}): {uncertain}.",
+                condition=card.condition.name,
                 low=low,
                 high=high,
                 uncertain=_format_uncertain(metrics),
@@ -252,7 +261,8 @@ def _format_calibration(card: model_card.ModelCard, metrics: dict[str, Any]) -> 
                 uncertain=_format_uncertain(same),
             )
         )
-    return [*lines, *map(operating_point.warning_message, (card.calibration or {}).get("warnings", ()))]
+    warnings = (card.calibration or {}).get("warnings", ())
+    return [*lines, *(operating_point.warning_message(warning, card.condition) for warning in warnings)]
 
 
 def _format_uncertain(metrics: dict[str, Any]) -> Message:
@@ -282,6 +292,7 @@ def _write_results(
     run = {
         "split": "validation",
         "positive": card.positive,
+        "condition": card.condition.to_json(),
         "threshold": card.threshold,
         "engine": name,
         # "precision" is a metric.
@@ -298,7 +309,7 @@ def _write_results(
     title += {"cross_fitted": _(", cross-fitted"), "in_sample": _(", in-sample (optimistic)")}.get(
         measured["basis"], ""
     )
-    plots.plot_confusion_matrix(folder / "confusion.png", measured, title)
+    plots.plot_confusion_matrix(folder / "confusion.png", measured, title, card.condition)
     plots.plot_roc(folder / "roc.png", labels, scores, measured, title)
     plots.plot_reliability(folder / "reliability.png", measured["certainty"], title)
     try:

@@ -26,10 +26,17 @@ def describe_result(card: model_card.ModelCard, metrics: dict[str, Any]) -> str:
         accuracy=format_with_interval(accuracy),
     )
     second = ngettext(
-        "It missed {missed} of {positive} ALL image and called {wrong} of {negative} other images ALL.",
-        "It missed {missed} of {positive} ALL images and called {wrong} of {negative} other images ALL.",
+        "It missed {missed} of {positive} {condition} image and called {wrong} of {negative} other images {condition}.",
+        "It missed {missed} of {positive} {condition} images and called {wrong} of {negative} other images "
+        "{condition}.",
         positive,
-    ).format(missed=counts["false_negatives"], positive=positive, wrong=counts["false_positives"], negative=negative)
+    ).format(
+        condition=card.condition.label,
+        missed=counts["false_negatives"],
+        positive=positive,
+        wrong=counts["false_positives"],
+        negative=negative,
+    )
     return f"{first} {second}"
 
 

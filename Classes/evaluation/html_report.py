@@ -82,7 +82,7 @@ def write_report(
     page = html.render(
         "Classes.evaluation",
         "report.html",
-        title=_("ALL detection: report"),
+        title=_("{condition} detection: report").format(condition=card.condition.label),
         headline=headline.describe_result(card, metrics),
         threshold_points=_threshold_points(card, metrics),
         card=card,
@@ -251,7 +251,7 @@ def _threshold_points(card: model_card.ModelCard, metrics: dict[str, Any]) -> di
 
     Returns:
       {"deployed": index of the deployed threshold, "points": [[threshold, sensitivity, specificity, accuracy, fraction
-      of images called ALL]]}, each of these four as [hits, images, ends of the 95 % interval or None, None].
+      of positive images]]}, each of these four as [hits, images, ends of the 95 % interval or None, None].
     """
     rows = metrics["predictions"]
     labels = numpy.array([row["label"] == card.positive for row in rows], bool)

@@ -140,7 +140,7 @@ def format_comparison(comparison: dict[str, Any]) -> str:
 
 
 def _truths(card: model_card.ModelCard, labels: Any) -> numpy.ndarray:
-    """Return whether each image is ALL, bool [N]; of a model of cell types the labels themselves, int [N]."""
+    """Return whether each image is positive, bool [N]; of a model of cell types the labels themselves, int [N]."""
     labels = numpy.asarray(labels, int)
     return labels == card.classes.index(card.positive) if card.positive else labels
 

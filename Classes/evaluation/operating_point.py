@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy
 
-from Classes.common import statistics, translation
+from Classes.common import conditions, statistics, translation
+from Classes.common.conditions import Condition
 from Classes.common.config import Configuration
 from Classes.common.translation import Message
 from Classes.dataset import tfrecords
@@ -29,12 +30,12 @@ WARNINGS = {
     "sensitivity_not_reached": translation.mark(
         "TargetSensitivity={target:g} cannot be reached with MinimumSpecificity={specificity:g}: the sensitivity is "
         "{sensitivity:.3f} at a threshold of {threshold:.3f}, with a lower limit of {limit:.3f}. Check the labels of "
-        "the missed ALL images, or change one of the two keys."
+        "the missed {condition} images, or change one of the two keys."
     ),
     "too_few_positives": translation.mark(
-        "{images} ALL images of {groups} source images or patients are too few to prove a sensitivity of {target:g}: "
-        "it is {sensitivity:.3f} at a threshold of {threshold:.3f}, with a lower limit of {limit:.3f}. Add validation "
-        "images of ALL."
+        "{images} {condition} images of {groups} source images or patients are too few to prove a sensitivity of "
+        "{target:g}: it is {sensitivity:.3f} at a threshold of {threshold:.3f}, with a lower limit of {limit:.3f}. Add "
+        "validation images of {condition}."
     ),
     "specificity_below_minimum": translation.mark(
         "The specificity is {specificity:.3f} at a threshold of {threshold:.3f}, below MinimumSpecificity={minimum:g}. "
@@ -42,8 +43,8 @@ WARNINGS = {
     ),
     "band_narrowed": translation.mark(
         "UncertainErrorRate={share:g} would make {before:.0%} of the predictions uncertain, so the band was narrowed "
-        "to {after:.0%} (UncertainLimit={limit:g}). Outside of the band, {wrong_positive:.1%} of the ALL images and "
-        "{wrong_negative:.1%} of the other images are wrong."
+        "to {after:.0%} (UncertainLimit={limit:g}). Outside of the band, {wrong_positive:.1%} of the {condition} "
+        "images and {wrong_negative:.1%} of the other images are wrong."
     ),
 }
 
@@ -55,7 +56,7 @@ class OperatingPoint(typing.NamedTuple):
 
     Attributes:
       temperature: divisor of the logits.
-      threshold: an image is ALL if the probability of the positive class is at least this.
+      threshold: an image is positive if the probability of the positive class is at least this.
       uncertain: (low, high): a prediction is uncertain from low to below high; None: no prediction is uncertain.
     """
 
@@ -137,7 +138,9 @@ def choose_operating_point(
     before = calibration.softmax_at_temperature(logits)
     after = calibration.softmax_at_temperature(logits, chosen.temperature)
     details |= {"rules": rules._asdict(), "seed": seed}
-    details["warnings"] = selection_warnings(chosen, after[:, positive], labels == positive, rules, groups)
+    details["warnings"] = selection_warnings(
+        chosen, after[:, positive], labels == positive, rules, groups, configuration.condition
+    )
     for name, probabilities in (("before", before), ("after", after)):
         errors = calibration.calibration_errors(probabilities, labels)
         details |= {f"{key}_{name}": value for key, value in errors.items()}
@@ -146,7 +149,7 @@ def choose_operating_point(
     details["target_sensitivity"] = rules.target
     details["same_images"] = _measure(in_sample, labels, groups, positive)
     details["cross_fitted"] = cross_fitted and _measure(cross_fitted, labels, groups, positive)
-    _log_choice(chosen, details)
+    _log_choice(chosen, details, configuration.condition)
     return chosen, details
 
 
@@ -174,7 +177,7 @@ def cross_fit(
       logits: float [N, classes].
       labels: int [N].
       groups: [N] names of source images or patients.
-      positive: the label that means ALL.
+      positive: the label that means the condition.
       rules: constraints of the operating point.
       seed: of the folds.
     Returns:
@@ -195,7 +198,7 @@ def cross_fit(
 
 
 def apply_operating_point(point: OperatingPoint, logits: numpy.ndarray, positive: int) -> ThresholdedPredictions:
-    """Classify logits, float [N, classes], at an operating point; `positive` is the label that means ALL."""
+    """Classify logits, float [N, classes], at an operating point; `positive` is the label that means the condition."""
     probabilities = calibration.softmax_at_temperature(logits, point.temperature)
     scores = probabilities[:, positive]
     detected = prediction.apply_threshold(scores, point.threshold)
@@ -230,7 +233,12 @@ def fit_operating_point(
 
 
 def selection_warnings(
-    point: OperatingPoint, scores: numpy.ndarray, truths: numpy.ndarray, rules: SelectionRules, groups: Any = None
+    point: OperatingPoint,
+    scores: numpy.ndarray,
+    truths: numpy.ndarray,
+    rules: SelectionRules,
+    groups: Any = None,
+    condition: Condition = conditions.ALL,
 ) -> list[dict[str, Any]]:
     """Return which rules an operating point does not satisfy.
 
@@ -240,6 +248,7 @@ def selection_warnings(
       truths: bool [N], with both classes.
       rules: constraints.
       groups: [N] names of source images or patients; None: each image is its own group.
+      condition: what is detected.
     Returns:
       list of {"code", "text", "values"}: a key of WARNINGS, its text, and the values in the text.
     """
@@ -251,18 +260,22 @@ def selection_warnings(
         **_band_warning(point, scores, truths, rules),
     }
     return [
-        {"code": code, "text": str(Message(WARNINGS[code], **values)), "values": values}
+        {"code": code, "text": str(Message(WARNINGS[code], condition=condition.name, **values)), "values": values}
         for code, values in found.items()
     ]
 
 
-def warning_message(entry: dict[str, Any]) -> str:
+def warning_message(entry: dict[str, Any], condition: Condition) -> str:
     """Return the text of an entry of `selection_warnings`, as a Message if it has values.
 
     Model cards of earlier versions have the text only.
     """
     template = WARNINGS.get(entry["code"])
-    return Message(template, **entry["values"]) if template and "values" in entry else entry["text"]
+    return (
+        Message(template, condition=condition.name, **entry["values"])
+        if template and "values" in entry
+        else entry["text"]
+    )
 
 
 def _sensitivity_warning(
@@ -330,7 +343,7 @@ def group_folds(
     return folds if all(set(labels[others]) == set(labels) for others, _ in folds) else []
 
 
-def _log_choice(point: OperatingPoint, details: dict[str, Any]) -> None:
+def _log_choice(point: OperatingPoint, details: dict[str, Any], condition: Condition) -> None:
     log.info(
         "Temperature %g, fitted on %d validation images: expected calibration error %.4f before, %.4f after.",
         point.temperature,
@@ -339,9 +352,9 @@ def _log_choice(point: OperatingPoint, details: dict[str, Any]) -> None:
         details["ece_after"],
     )
     band = "from {:.3f} to {:.3f}".format(*point.uncertain) if point.uncertain else "none"
-    log.info("Threshold of ALL %.3f, uncertainty band %s.", point.threshold, band)
+    log.info("Threshold of %s %.3f, uncertainty band %s.", condition.short, point.threshold, band)
     for warning in details["warnings"]:
-        log.warning("%s", warning_message(warning))
+        log.warning("%s", warning_message(warning, condition))
     if details["cross_fitted"]:
         metrics = details["cross_fitted"]
         log.info(

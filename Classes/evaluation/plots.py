@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from Classes.common import atomic_files, translation
+from Classes.common.conditions import Condition
 from Classes.common.number_format import format_number
 from Classes.common.translation import Message, localize
 from Classes.common.translation import gettext as _
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 NOTICE = translation.mark("research use only")
 
 
-def plot_confusion_matrix(path: pathlib.Path, metrics: dict[str, Any], title: str) -> None:
+def plot_confusion_matrix(path: pathlib.Path, metrics: dict[str, Any], title: str, condition: Condition) -> None:
     """Draw the confusion matrix.
 
     Args:
       path: PNG file to write.
       metrics: from classification_metrics.evaluate_predictions.
       title: first line of the title.
+      condition: what is detected.
     """
     from sklearn.metrics import ConfusionMatrixDisplay
 
@@ -42,7 +44,9 @@ def plot_confusion_matrix(path: pathlib.Path, metrics: dict[str, Any], title: st
     figure, axes = _new_figure(
         _title(title, _("Accuracy {value}").format(value=_metric_text(metrics["accuracy"])), metrics["images"])
     )
-    display = ConfusionMatrixDisplay(cells, display_labels=[_("ALL"), _("not ALL")])
+    display = ConfusionMatrixDisplay(
+        cells, display_labels=[condition.class_title(positive) for positive in (True, False)]
+    )
     display.plot(ax=axes, cmap="Blues", colorbar=False, im_kw={"vmin": 0}, text_kw={"fontsize": 14})
     for row, total in enumerate(cells.sum(1)):
         for text, count in zip(display.text_[row], cells[row], strict=True):

@@ -12,6 +12,7 @@ import numpy
 
 from Classes import Helpers
 from Classes.common import atomic_files, config_schema, html, provenance, statistics, temp_files, terminal
+from Classes.common.conditions import Condition
 from Classes.common.config import Configuration
 from Classes.common.translation import gettext as _
 from Classes.common.translation import localize, ngettext
@@ -45,7 +46,7 @@ def compare_runs(configuration: Configuration, names: Sequence[str]) -> int:
     terminal.print_lines(["", *format_table(compared, differing, shutil.get_terminal_size().columns), ""])
     folder = runs.runs_folder(configuration) or configuration.path("ReportDir")
     temp_files.remove_stale_temp_files(folder)
-    atomic_files.write_atomic(folder / PAGE, render_page(compared, differing))
+    atomic_files.write_atomic(folder / PAGE, render_page(compared, differing, configuration.condition))
     log.info("Wrote %s", folder / PAGE)
     count = len(compared)
     result = ngettext("{count} run compared.", "{count} runs compared.", count).format(count=count)
@@ -171,7 +172,7 @@ def state(run: dict[str, Any]) -> str:
     return _("not evaluated: run Validation.py while it is the model")
 
 
-def render_page(compared: Sequence[dict[str, Any]], differing: dict[str, list[str]]) -> str:
+def render_page(compared: Sequence[dict[str, Any]], differing: dict[str, list[str]], condition: Condition) -> str:
     """Return the comparison as an HTML page that contains its plots."""
     measured = [run for run in compared if run["metrics"]]
     metric_rows = [
@@ -183,7 +184,7 @@ def render_page(compared: Sequence[dict[str, Any]], differing: dict[str, list[st
     return html.render(
         "Classes.evaluation",
         "compare.html",
-        title=_("ALL detection: comparison of runs"),
+        title=_("{condition} detection: comparison of runs").format(condition=condition.label),
         created=provenance.utc_now_iso(),
         disclaimer=Helpers.DISCLAIMER,
         compared=compared,

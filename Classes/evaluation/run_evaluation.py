@@ -125,8 +125,9 @@ def _worst_errors(
             image = card.input_spec.decode_and_resize(record.encoded, decode.decode_limits(configuration))
             with PIL.Image.open(io.BytesIO(explainer.draw(image))) as heat_map:
                 drawn = numpy.asarray(heat_map.convert("RGB").resize(image.shape[1::-1]))
+            short = card.condition.short
             text = (
-                f"{row['filename']}: predicted {'ALL' if row['detected'] else 'not ALL'}, probability of ALL "
+                f"{row['filename']}: predicted {'' if row['detected'] else 'not '}{short}, probability of {short} "
                 f"{row['probabilities'][card.positive]:.3f}, label {row['label']}"
             )
             name = f"worst_errors/{number:02} {row['filename']}"

@@ -42,7 +42,7 @@ def threshold_at_sensitivity(
       confidence: of the lower limit; 0.5 makes the limit the sensitivity itself.
       groups: [N] names of source images or patients; None: each image is its own group.
     Returns:
-      float, at most 0.5. A higher threshold would reject images that are more likely ALL than not.
+      float, at most 0.5. A higher threshold would reject images that are more likely positive than not.
     """
     groups = statistics.group_numbers(groups, len(scores))[truths]
     provable = can_prove_sensitivity(groups, target, confidence)

@@ -8,6 +8,7 @@ import numpy
 
 from Classes import Helpers
 from Classes.common import json_files, locks, logs, provenance, statistics, terminal
+from Classes.common.conditions import Condition
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
 from Classes.common.translation import Message
@@ -57,7 +58,7 @@ def cross_validate(configuration: Configuration, count: int) -> int:
             predictions.append((rows, _train_fold(configuration, features, labels, others, rows)))
             log.info("Fold %d of %d: %d source images evaluated.", number, count, len(rows))
         summary = _summarize(configuration, manifest, items, predictions)
-        terminal.print_lines(["", *format_table(summary), ""])
+        terminal.print_lines(["", *format_table(summary, configuration.condition), ""])
         json_files.write_json(folder / "folds.json", json_files.with_checksum(summary))
     log.info("Wrote %s", folder / "folds.json")
     log.info("Next: python3 Validation.py, which adds the folds to the report")
@@ -119,7 +120,7 @@ def stratified_group_folds(labels: numpy.ndarray, groups: Sequence[str], count: 
     return statistics.stratified_group_folds(labels, groups, count, seed)
 
 
-def format_table(folds: dict[str, Any]) -> list[str]:
+def format_table(folds: dict[str, Any], condition: Condition) -> list[str]:
     """Return the metrics of each fold and of all folds pooled as lines of text; `folds` is as in folds.json."""
     names = [classification_metrics.METRIC_NAMES[key] for key in classification_metrics.FOLD_METRICS]
     rows = [("fold", *names), *classification_metrics.fold_rows(folds)]
@@ -129,7 +130,7 @@ def format_table(folds: dict[str, Any]) -> list[str]:
         "",
         "All folds pooled, with one prediction per source image:",
         "",
-        *classification_metrics.format_table(folds["together"]),
+        *classification_metrics.format_table(folds["together"], condition),
     ]
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from Classes.common import statistics
+from Classes.common import conditions, statistics
 from Classes.evaluation import classification_metrics
 
 # Twelve images: 4 of 5 ALL found, 2 of 7 others called ALL.
@@ -167,7 +167,7 @@ def test_predictive_values_at_another_prevalence():
         right = sensitivity * 0.1
         assert ppv["interval"][end] == pytest.approx(right / (right + (1 - specificity) * 0.9))
     assert npv["interval"][0] < npv["value"] < npv["interval"][1]
-    assert ppv["note"] == "if 0.1 of all are ALL"
+    assert ppv["note"] == "if 0.1 of all are positive"
     assert "ppv_at_prevalence" not in evaluate()
 
 
@@ -215,7 +215,7 @@ def test_metrics_per_patient():
     assert metrics["counts"] == {"true_positives": 1, "false_positives": 1, "true_negatives": 1, "false_negatives": 1}
     # Of the pairs a-c, a-d, b-c, b-d two are ranked right.
     assert metrics["roc_auc"]["value"] == pytest.approx(0.5)
-    assert classification_metrics.format_table(metrics, "patients")[0] == "4 patients"
+    assert classification_metrics.format_table(metrics, conditions.ALL, "patients")[0] == "4 patients"
 
 
 def test_without_patients_there_are_no_metrics_per_patient():
@@ -257,7 +257,7 @@ def test_an_undefined_metric_is_none_with_a_note(labels, scores, missing):
     assert {name for name in ALWAYS if metrics[name]["value"] is None} == missing
     assert all(metrics[name]["note"] and metrics[name]["interval"] is None for name in missing)
     json.dumps(metrics, allow_nan=False)
-    assert len(classification_metrics.format_table(metrics)) >= 7 + len(ALWAYS)
+    assert len(classification_metrics.format_table(metrics, conditions.ALL)) >= 7 + len(ALWAYS)
 
 
 def test_a_single_source_image_has_no_interval():
@@ -268,11 +268,13 @@ def test_a_single_source_image_has_no_interval():
         assert metrics[name]["interval"] is None, name
         assert metrics[name]["note"], name
     assert metrics["accuracy"]["of"] == [9, 12]
-    classification_metrics.format_table(metrics)
+    classification_metrics.format_table(metrics, conditions.ALL)
 
 
 def test_the_table_shows_counts_values_and_intervals():
-    lines = classification_metrics.format_table(evaluate(groups=[f"Im{number // 2}" for number in range(12)]))
+    lines = classification_metrics.format_table(
+        evaluate(groups=[f"Im{number // 2}" for number in range(12)]), conditions.ALL
+    )
 
     assert lines[0] == "12 images of 6 source images or patients"
     assert lines[3].split() == ["ALL", "4", "1"]

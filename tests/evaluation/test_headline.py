@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from Classes.common import conditions
 from Classes.evaluation import classification_metrics, headline
 from Classes.inference import model_card
 from tests.support import graphs
@@ -37,3 +38,13 @@ def test_synthetic_and_imported_models_are_named_as_such(card):
 
 def test_without_images_nothing_is_claimed(card):
     assert "0" not in headline.describe_result(card, metrics([], []))
+
+
+def test_the_result_names_the_condition_of_the_card(tmp_path):
+    card = model_card.load_model_card(graphs.write(tmp_path, content=b"a graph", condition=conditions.AML.to_json()))
+    found = metrics([True, True, False, False], [True, False, False, False])
+
+    text = headline.describe_result(card, found)
+
+    assert "missed 1 of 2 AML images and called 0 of 2 other images AML" in text
+    assert "ALL" not in text

@@ -5,7 +5,7 @@ import numpy
 import pytest
 from scipy import special
 
-from Classes.common import translation
+from Classes.common import conditions, translation
 from Classes.evaluation import calibration, classification_metrics, operating_point, threshold_selection
 from Classes.inference import prediction
 from tests.support import graphs
@@ -302,9 +302,11 @@ def test_a_warning_of_the_model_card_is_shown_in_the_readers_language():
     warning = {"code": "specificity_below_minimum", "text": text, "values": values}
 
     with translation.use_language("es"):
-        shown = translation.localize(operating_point.warning_message(json.loads(json.dumps(warning))))
+        shown = translation.localize(operating_point.warning_message(json.loads(json.dumps(warning)), conditions.ALL))
         # Of a model card without the values.
-        older = translation.localize(operating_point.warning_message({"code": warning["code"], "text": text}))
+        older = translation.localize(
+            operating_point.warning_message({"code": warning["code"], "text": text}, conditions.ALL)
+        )
 
     assert shown.startswith("La especificidad es 0.800 con un umbral de 0.250")
     assert older == text

@@ -2,6 +2,7 @@ import numpy
 import pytest
 from PIL import Image
 
+from Classes.common import conditions
 from Classes.evaluation import calibration, classification_metrics, plots
 
 LABELS = numpy.array([True] * 5 + [False] * 7)
@@ -27,7 +28,7 @@ def drawn(monkeypatch):
 
 
 def test_the_confusion_matrix_shows_counts_fractions_and_interval(tmp_path, drawn):
-    plots.plot_confusion_matrix(tmp_path / "confusion.png", evaluate(), "Validation")
+    plots.plot_confusion_matrix(tmp_path / "confusion.png", evaluate(), "Validation", conditions.ALL)
 
     axes = drawn[0].axes[0]
     texts = [text.get_text() for text in axes.texts]
@@ -58,7 +59,7 @@ def test_images_of_one_class_are_plotted_without_a_curve(tmp_path, drawn, labels
     found = evaluate(labels, scores)
 
     plots.plot_roc(tmp_path / "roc.png", labels, scores, found, "Validation")
-    plots.plot_confusion_matrix(tmp_path / "confusion.png", found, "Validation")
+    plots.plot_confusion_matrix(tmp_path / "confusion.png", found, "Validation", conditions.ALL)
 
     assert "ROC AUC unknown" in drawn[0].axes[0].get_title()
     assert (tmp_path / "confusion.png").stat().st_size > 1000

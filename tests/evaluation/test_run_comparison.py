@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from Classes.common import config
+from Classes.common import conditions, config
 from Classes.evaluation import classification_metrics, run_comparison, runs
 
 NAMES = [f"image{number}" for number in range(8)]
@@ -97,4 +97,4 @@ def test_runs_without_metrics_are_shown_as_such(configuration):
     lines = run_comparison.format_table([run], {}, 80)
 
     assert run_comparison.state(run) in lines[1]
-    assert "<svg" not in run_comparison.render_page([run], {})
+    assert "<svg" not in run_comparison.render_page([run], {}, conditions.AML)

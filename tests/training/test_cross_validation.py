@@ -5,6 +5,7 @@ import numpy
 import pytest
 
 from Classes import Data
+from Classes.common import conditions
 from Classes.common.errors import ConfigurationError
 from Classes.dataset import grouping, tfrecords
 from Classes.evaluation import classification_metrics
@@ -135,7 +136,9 @@ def test_an_undefined_metric_is_shown_as_a_dash():
     nothing = classification_metrics.evaluate_predictions([1, 1], [0.9, 0.8], [1, 1])
     mean = dict.fromkeys(classification_metrics.FOLD_METRICS)
 
-    lines = cross_validation.format_table({"folds": [nothing], "mean": mean, "spread": mean, "together": nothing})
+    lines = cross_validation.format_table(
+        {"folds": [nothing], "mean": mean, "spread": mean, "together": nothing}, conditions.ALL
+    )
 
     assert lines[1].split() == ["1", "1.0000", "-", "1.0000", "-", "-"]
     assert lines[2].split() == ["mean", "-", "-", "-", "-", "-"]
