@@ -54,6 +54,9 @@ def main(arguments=None) -> int:
         from Classes.export import ncs1_compile
 
         return ncs1_compile.compile_for_ncs1(configuration)
+    from Classes.dataset.presets import settings
+
+    configuration = settings.adopt_from_manifest(configuration)
     cli.import_tensorflow()
     if options.command == "Import":
         from Classes.export import keras_import

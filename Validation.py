@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from Classes.evaluation import run_comparison
 
         return run_comparison.compare_runs(configuration, options.values)
+    from Classes.dataset.presets import settings
+
+    configuration = settings.adopt_from_manifest(configuration)
     cli.import_tensorflow()
     if options.command:
         from Classes.training import cross_validation

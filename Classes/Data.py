@@ -16,12 +16,15 @@ from Classes.dataset import (
     grouping,
     held_out,
     image_records,
+    image_source,
     leakage_probe,
     near_duplicates,
     splitting,
     tfrecords,
 )
 from Classes.dataset.image_records import ImageRecord
+from Classes.dataset.presets import existing_split
+from Classes.dataset.presets.existing_split import ExistingSplit
 
 log = logging.getLogger("Data")
 
@@ -35,21 +38,28 @@ def prepare_dataset(configuration: Configuration, strict: bool = False) -> int:
     Returns:
       exit code.
     Raises:
-      DataError: the images cannot be found, read, grouped or split.
+      DataError: the images cannot be found, read, grouped or split, or DatasetDir cannot be written.
     """
-    folder = configuration.path("DatasetDir")
-    files, ignored = discovery.find_class_images(configuration)
-    synthetic = discovery.is_synthetic(folder, files)
-    with locks.folder_lock(folder):
-        splits, about = build_splits(configuration, files, grouping.load_patient_map(folder))
-        about = {"classes": list(files), "synthetic": synthetic, "ignored": ignored, **about}
+    configuration, source = image_source.find_images(configuration)
+    image_source.announce(source)
+    image_source.require_writable(configuration)
+    files = source.files
+    synthetic = discovery.is_synthetic(source.folder, files)
+    with locks.folder_lock(configuration.path("DatasetDir")):
+        splits, about = build_splits(configuration, files, grouping.load_patient_map(source.folder), source.split)
+        about = {"classes": list(files), "synthetic": synthetic, "ignored": source.ignored, **about}
+        if data_set := source.describe():
+            about["data_set"] = data_set
         manifest = tfrecords.write_shards(configuration, splits, about)
     _report(configuration, manifest, about)
     return 1 if strict and about["unreadable"] else 0
 
 
 def build_splits(
-    configuration: Configuration, files: dict[str, list[pathlib.Path]], patient_map: dict[str, str]
+    configuration: Configuration,
+    files: dict[str, list[pathlib.Path]],
+    patient_map: dict[str, str],
+    existing: ExistingSplit | None = None,
 ) -> tuple[dict[str, list[ImageRecord]], dict[str, Any]]:
     """Decide which images are used for training and for validation.
 
@@ -57,26 +67,32 @@ def build_splits(
       configuration: Configuration.
       files: {class: [paths]}.
       patient_map: from grouping.load_patient_map.
+      existing: a split that is kept; None: make one.
     Returns:
       ({"train" and "validation": records in the order of the shards}, the manifest's values: what was left out and why,
       counts of the splits, seed, configuration, versions).
     Raises:
-      DataError: the images cannot be grouped or split.
+      DataError: the images cannot be grouped or split; `split_leak`: the existing split cannot be kept.
     """
-    assignment = held_out.group_images(configuration, files, patient_map)
+    assignment = held_out.group_images(configuration, files, patient_map, existing)
     images = image_records.class_images(files)
     records, unreadable = image_records.decode_all(configuration, ImageRecord, images, assignment)
     for row in unreadable:
         log.warning("Left out: %s", row["reason"])
     images_sha256 = image_records.hash_images(records)
     tests = held_out.read_test_records(configuration, assignment)
-    pairs = near_duplicates.relate(records, tests, configuration["GroupPattern"])
+    pairs = near_duplicates.relate(records, tests, "" if existing else configuration["GroupPattern"])
     pairs += near_duplicates.relate_crops(configuration, records, tests)
+    if existing:
+        existing_split.require_apart(records, tests, existing.roles)
     records, conflicts = near_duplicates.without_conflicts(records)
     records, duplicates = image_records.drop_exact_duplicates(records)
     records, of_tests = held_out.exclude_test_groups(configuration, records, tests)
     _check_classes(files, records)
-    splits, unused = splitting.split_records(records, configuration["ValidationSize"], configuration["RandomSeed"])
+    if existing and "validation" in existing.folders:
+        splits, unused = existing_split.split_records(records, existing, list(files))
+    else:
+        splits, unused = splitting.split_records(records, configuration["ValidationSize"], configuration["RandomSeed"])
     splits = {split: tfrecords.interleave_by_class(configuration, splits[split]) for split in splits}
     for record in (*records, *tests):
         record.patient = record.patient or grouping.patient_of(record.group)

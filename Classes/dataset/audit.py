@@ -23,6 +23,7 @@ from Classes.dataset import (
     grouping,
     held_out,
     image_records,
+    image_source,
     leakage_probe,
     near_duplicates,
     perceptual_hash,
@@ -127,10 +128,11 @@ def why_outdated(manifest: tfrecords.Manifest, findings: dict[str, Any] | None) 
 
 def _write_audit(configuration: Configuration) -> dict[str, Any]:
     """Audit the images, write Data.html and Data.json, and return the content of Data.json."""
-    files, ignored = discovery.find_class_images(configuration)
-    records, unreadable = scan_images(configuration, files)
+    configuration, source = image_source.find_images(configuration)
+    records, unreadable = scan_images(configuration, source.files)
     findings = summarize(configuration, records)
-    findings |= {"unreadable": unreadable, "ignored": ignored, "notice": Helpers.DISCLAIMER}
+    findings |= {"unreadable": unreadable, "ignored": source.ignored, "notice": Helpers.DISCLAIMER}
+    findings["data_set"] = source.describe()
     findings |= _audited_data(configuration, records)
     findings["problems"] = audit_problems.list_problems(configuration, findings)
     folder = configuration.path("ReportDir")
@@ -155,7 +157,7 @@ def scan_images(
     """
     tests, skipped = input_files.walk(configuration, configuration.path("TestImagePath"))
     skipped.report(log, configuration.path("TestImagePath"))
-    patient_map = grouping.load_patient_map(configuration.path("DatasetDir"))
+    patient_map = grouping.load_patient_map(discovery.image_folder(configuration))
     assignment = held_out.group_images(configuration, files, patient_map)
     images = [*image_records.class_images(files), *((path, TEST, -1) for path in tests)]
     records, unreadable = image_records.decode_all(configuration, AuditRecord, images, assignment)

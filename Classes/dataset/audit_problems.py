@@ -9,13 +9,13 @@ from typing import Any
 from Classes.common.config import Configuration
 from Classes.common.paths import PROJECT
 from Classes.common.translation import Message
-from Classes.dataset import leakage_probe, perceptual_hash
+from Classes.dataset import discovery, leakage_probe, perceptual_hash
 from Classes.dataset.audit_record import TEST
 
 # Smallest ratio of the source images of the smallest and the largest class.
 MIN_BALANCE = 0.5
 
-# Beside DatasetDir, so that Data.py does not take it for a class.
+# Beside the folder of the images, so that Data.py does not take it for a class.
 SET_ASIDE = "SetAside"
 
 # Key of a pair in Data.json, code, title, advice.
@@ -66,7 +66,7 @@ def list_problems(configuration: Configuration, findings: dict[str, Any]) -> lis
 
 
 def set_aside_commands(configuration: Configuration, names: Iterable[str]) -> str:
-    """Return shell commands that move images to a folder beside `DatasetDir`; "" if there is none to move.
+    """Return shell commands that move images to a folder beside that of the images; "" if there is none to move.
 
     Args:
       configuration: Configuration.
@@ -76,7 +76,7 @@ def set_aside_commands(configuration: Configuration, names: Iterable[str]) -> st
     lines = []
     names = [name for name in set(names) if name.isprintable() and image_path(configuration, name).is_file()]
     for folder, group in itertools.groupby(sorted(names), lambda name: str(pathlib.PurePosixPath(name).parent)):
-        target = shlex.quote(_shown(configuration.path("DatasetDir").parent / SET_ASIDE / folder) + "/")
+        target = shlex.quote(_shown(discovery.image_folder(configuration).parent / SET_ASIDE / folder) + "/")
         lines.append(f"mkdir -p {target}")
         lines += [f"mv -n -- {shlex.quote(_shown(image_path(configuration, name)))} {target}" for name in group]
     return "\n".join(lines)
@@ -85,7 +85,9 @@ def set_aside_commands(configuration: Configuration, names: Iterable[str]) -> st
 def image_path(configuration: Configuration, name: str) -> pathlib.Path:
     """Return the path of an image that the audit calls "class/file" or "Test/file"."""
     folder, _, rest = name.partition("/")
-    return configuration.path("TestImagePath") / rest if folder == TEST else configuration.path("DatasetDir") / name
+    return (
+        configuration.path("TestImagePath") / rest if folder == TEST else discovery.image_folder(configuration) / name
+    )
 
 
 def _shown(path: pathlib.Path) -> str:
@@ -122,7 +124,7 @@ def _leaks(configuration: Configuration, findings: dict[str, Any]) -> list[dict[
             commands = [
                 (
                     Message("Set the copies in class {name} aside", name=name),
-                    set_aside_commands(configuration, (file for file in files if file.startswith(f"{name}/"))),
+                    set_aside_commands(configuration, (file for file in files if f"/{name}/" in f"/{file}")),
                 )
                 for name in findings["classes"]
             ]

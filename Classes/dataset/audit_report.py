@@ -11,7 +11,7 @@ from Classes.common import class_names, errors, html, translation
 from Classes.common.config import Configuration
 from Classes.common.translation import Message, ngettext
 from Classes.common.translation import gettext as _
-from Classes.dataset import audit_problems
+from Classes.dataset import audit_problems, discovery
 from Classes.dataset.audit_record import TEST, AuditRecord
 from Classes.imaging import decode
 
@@ -63,7 +63,7 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
         headline=_headline(findings),
         class_label=label,
         probe_names=audit_problems.PROBE_NAMES,
-        folder=str(configuration.path("DatasetDir")),
+        folder=str(discovery.image_folder(configuration)),
         findings=findings,
         thumbnail=functools.cache(lambda name: _thumbnail(by_name.get(name), limits)),
         crossing_first=lambda found: sorted(found, key=lambda each: not any(each[key] for key in BORDERS)),

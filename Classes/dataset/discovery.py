@@ -41,14 +41,14 @@ def find_class_images(
 
     Args:
       configuration: Configuration.
-      folder: contains the class folders; None is DatasetDir.
+      folder: contains the class folders; None is ImageDir or DatasetDir.
     Returns:
       ({class: [paths, ordered by name]} in the order of the labels, names of skipped files as class/file).
     Raises:
       DataError: the folder is missing or has another layout: `no_folder`, `no_images`, `split_folders`,
         `nested_folders`, `flat_folder`, `one_class`, `class_count`, `positive_class`.
     """
-    folder = folder or configuration.path("DatasetDir")
+    folder = folder or image_folder(configuration)
     if not folder.is_dir():
         raise DataError(
             Message("{folder}: no such folder. Create it with one folder of images per class", folder=folder),
@@ -371,3 +371,24 @@ def is_synthetic(folder: pathlib.Path, files: Mapping[str, list[pathlib.Path]]) 
 def relative_name(class_name: str, path: pathlib.Path) -> str:
     """Return "class/file"; bytes that are not UTF-8 are replaced, because they can be neither logged nor written."""
     return input_files.readable(f"{class_name}/{path.name}")
+
+
+def image_folder(configuration: Configuration) -> pathlib.Path:
+    """Return the folder that contains the images: ImageDir, or DatasetDir if that is empty."""
+    return configuration.path("ImageDir" if configuration["ImageDir"] else "DatasetDir")
+
+
+def image_name(configuration: Configuration, class_name: str, path: pathlib.Path, test: bool = False) -> str:
+    """Return the name of an image: its path below the folder of the images, such as "1/Im001_1.jpg".
+
+    Args:
+      configuration: Configuration.
+      class_name: begins the name of a test image, and of an image that is elsewhere ("class/file").
+      path: the file.
+      test: whether it is a test image, "class/path below TestImagePath".
+    """
+    folder = configuration.path("TestImagePath") if test else image_folder(configuration)
+    if not path.is_relative_to(folder):
+        return relative_name(class_name, path)
+    inside = path.relative_to(folder).as_posix()
+    return input_files.readable(f"{class_name}/{inside}" if test else inside)

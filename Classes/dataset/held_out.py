@@ -12,6 +12,8 @@ from Classes.common.errors import DataError, ImageError
 from Classes.common.translation import Message
 from Classes.dataset import crop_descriptors, discovery, grouping, perceptual_hash, tfrecords
 from Classes.dataset.image_records import THUMBNAIL_SIDE, ImageRecord
+from Classes.dataset.presets import existing_split
+from Classes.dataset.presets.existing_split import ExistingSplit
 from Classes.imaging import content_check, decode, network_input
 
 log = logging.getLogger("Data")
@@ -67,7 +69,10 @@ def test_name(configuration: Configuration, path: pathlib.Path) -> str:
 
 
 def group_images(
-    configuration: Configuration, files: dict[str, list[pathlib.Path]], patient_map: dict[str, str]
+    configuration: Configuration,
+    files: dict[str, list[pathlib.Path]],
+    patient_map: dict[str, str],
+    existing: ExistingSplit | None = None,
 ) -> grouping.Assignment:
     """Assign groups and patients to the images of the class folders and to the test images, and log what is unclear.
 
@@ -75,12 +80,14 @@ def group_images(
       configuration: Configuration.
       files: {class: [paths]}.
       patient_map: from grouping.load_patient_map of DatasetDir; a table in the test folder applies to the images there.
+      existing: a split that is kept; equal names in two of its folders do not make a group.
     Returns:
       Assignment; test images have the names that `test_name` gives.
     Raises:
       DataError: `groups_match_nothing`: groups.csv has rows, but none of them matches an image.
     """
-    names = [discovery.relative_name(name, path) for name, paths in files.items() for path in paths]
+    images = {path: discovery.image_name(configuration, name, path) for name, paths in files.items() for path in paths}
+    names = list(images.values())
     test_names = [test_name(configuration, path) for path in list_test_files(configuration)]
     folder = configuration.path("TestImagePath")
     of_test_images = grouping.load_patient_map(folder)
@@ -99,6 +106,9 @@ def group_images(
             code="groups_match_nothing",
         )
     grouping.log_doubts(assignment, names)
+    if existing:
+        roles = {**dict.fromkeys(test_names, "test"), **{name: existing.roles[path] for path, name in images.items()}}
+        return existing_split.separate_names(assignment, roles)
     return assignment
 
 

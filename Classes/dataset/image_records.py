@@ -38,6 +38,7 @@ class ImageRecord:
       fingerprint: see perceptual_hash.descriptor; None if the file is not an image or the value was released.
       crops: see crop_descriptors.describe; None in the cases of `fingerprint`.
       patient: "" if unknown. A group can hold several patients if they share a copy of an image.
+      name: path below the folder of the images; "": its class folder and file name.
       picture: number that all copies and views of one source image share, see near_duplicates.relate.
     """
 
@@ -53,13 +54,14 @@ class ImageRecord:
     background: tuple[int, int, int] | None = None
     fingerprint: numpy.ndarray | None = None
     patient: str = ""
+    name: str = ""
     picture: int = -1
     crops: numpy.ndarray | None = None
 
     @property
     def filename(self) -> str:
         """Class folder and file name; unlike the path, it does not change if the data folder moves."""
-        return discovery.relative_name(self.class_name, self.path)
+        return self.name or discovery.relative_name(self.class_name, self.path)
 
     def measure(self, data: bytes, image: numpy.ndarray) -> None:
         """Compute the attributes that depend on pixels.
@@ -114,7 +116,7 @@ def decode_all(
     limits = decode.decode_limits(configuration)
 
     def read(path: pathlib.Path, class_name: str, label: int) -> Record | dict[str, str]:
-        filename = discovery.relative_name(class_name, path)
+        filename = discovery.image_name(configuration, class_name, path, test=label < 0)
         try:
             data = path.read_bytes()
             info, image = decode.decode_thumbnail(data, THUMBNAIL_SIDE, limits, name=filename)
@@ -134,6 +136,7 @@ def decode_all(
             width=info.width,
             height=info.height,
             patient=assignment.patients.get(filename, ""),
+            name=filename,
         )
         record.measure(data, image)
         return record

@@ -35,7 +35,7 @@ def relate(records: Sequence[ImageRecord], tests: Sequence[ImageRecord], pattern
     Args:
       records: images of the class folders; `group` and `picture` are changed in place.
       tests: test images; changed too, so that whatever belongs to a test image is in its group.
-      pattern: configuration key `GroupPattern`.
+      pattern: configuration key `GroupPattern`; "": equal names of a test image and another mean nothing.
     Returns:
       [{"files", "similarity"}] of pairs of `records` that are near duplicates and were in different groups; only as
       many as connect all images of a picture.
@@ -102,9 +102,9 @@ def _merge_groups(records: Sequence[ImageRecord], tests: Sequence[ImageRecord], 
     of_picture, of_source = collections.defaultdict(set), collections.defaultdict(set)
     for record in (*records, *tests):
         of_picture[record.picture].add(record.group)
-    for record in records:
+    for record in records if pattern else ():
         of_source[grouping.source_image_key(record.filename, pattern)].add(record.group)
-    for test in tests:
+    for test in tests if pattern else ():
         of_picture[test.picture] |= of_source.get(grouping.source_image_key(test.filename, pattern), set())
     merged = grouping.merge_groups(of_picture.values())
     for record in (*records, *tests):

@@ -67,6 +67,7 @@ class Manifest:
       sha256: of the classes and splits; equal data sets have equal hashes.
       tests: SHA-256 of the test images that were held out; None if the manifest does not list them.
       images_sha256: of all images before any was left out, see image_records.hash_images; None in older manifests.
+      data_set: what is known of a published data set, see image_source.ImageSource.describe; None for class folders.
     """
 
     folder: pathlib.Path
@@ -77,6 +78,7 @@ class Manifest:
     sha256: str
     tests: frozenset[str] | None = None
     images_sha256: str | None = None
+    data_set: dict[str, Any] | None = None
 
     def paths(self, split: str) -> list[pathlib.Path]:
         """Return the shards of a split, in order."""
@@ -202,7 +204,8 @@ def load_manifest(configuration: Configuration) -> Manifest:
         valid = valid and all(counts[split] == len(splits[split]) for split in SPLITS)
         tests = frozenset(test["sha256"] for test in values["tests"]) if "tests" in values else None
         images = values.get("images_sha256")
-        found = Manifest(file.parent, classes, splits, shards, values["synthetic"], content, tests, images)
+        about = values.get("data_set")
+        found = Manifest(file.parent, classes, splits, shards, values["synthetic"], content, tests, images, about)
         hashes = [(file.parent / shard["file"], shard["sha256"]) for shard in shards]
     except FileNotFoundError as error:
         raise DataError(

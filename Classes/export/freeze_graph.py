@@ -89,6 +89,7 @@ def freeze_checkpoint(
             "manifest_sha256": manifest.sha256,
             "train": len(manifest.splits["train"]),
             "validation": len(manifest.splits["validation"]),
+            **_data_set_fields(manifest),
         },
         "training": {
             "step": progress.step,
@@ -102,6 +103,12 @@ def freeze_checkpoint(
         **color_reference.training_references(configuration, manifest, spec),
     }
     publish_model(configuration, arrays, spec.normalize(images), origin, point)
+
+
+def _data_set_fields(manifest: tfrecords.Manifest) -> dict[str, Any]:
+    """Return what the model card keeps of a published data set."""
+    known = manifest.data_set or {}
+    return {"data_set": {key: known[key] for key in ("title", "source", "limits")}} if known.get("title") else {}
 
 
 def publish_model(

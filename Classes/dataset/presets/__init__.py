@@ -1,0 +1,1 @@
+"""Published data sets: their folders, classes, patients and known problems."""
