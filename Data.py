@@ -3,6 +3,7 @@
 python3 Data.py                               # the images in Model/Data/0 and Model/Data/1
 python3 Data.py --strict                      # the same, exit code 1 if an image cannot be read
 python3 Data.py --set ValidationSize=0.2      # with another fraction for validation
+python3 Data.py --set ImageDir=/data/C-NMC   # a published data set as it was unpacked (docs/datasets.md)
 python3 Data.py Augment                       # write 27 augmented views of every training image
 python3 Data.py Augment ALL_IDB/              # the same for images in another folder, which are copied too
 python3 Data.py Check                         # audit the images: duplicates, leaks, colors; writes a report

@@ -20,6 +20,7 @@ PROGRESS = types.SimpleNamespace(step=3, loss=0.5, accuracy=0.75)
 MANIFEST = types.SimpleNamespace(
     classes=["0", "1"],
     synthetic=False,
+    data_set=None,
     sha256="0" * 64,
     splits={"train": [1, 2], "validation": [3]},
     paths=lambda split: [],
