@@ -19,10 +19,13 @@ _PURGE_INTERVAL = 3600
 _COLUMNS = {
     "time": "TEXT", "sha256": "TEXT", "outcome": "TEXT", "reasons": "TEXT", "verdict": "TEXT", "class": "TEXT",
     "confidence": "REAL", "key": "TEXT", "model": "TEXT", "request_id": "TEXT", "model_name": "TEXT",
+    "class_confidence": "REAL", "group": "TEXT",
 }  # fmt: skip
 
 # Columns that the files of older versions lack.
-_ADDED = ("model_name",)
+_ADDED = ("model_name", "class_confidence", "group")
+
+_EMPTY = {"TEXT": "''", "REAL": "0"}
 
 log = logging.getLogger("ClassifierServer")
 
@@ -49,7 +52,7 @@ class ResultHistory:
             self._database = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
-            columns = ", ".join(f"{name} {kind} NOT NULL DEFAULT ''" for name, kind in _COLUMNS.items())
+            columns = ", ".join(map(_defined, _COLUMNS))
             self._database.execute(
                 f"CREATE TABLE IF NOT EXISTS results (id INTEGER PRIMARY KEY AUTOINCREMENT, {columns})"
             )
@@ -71,48 +74,52 @@ class ResultHistory:
         """
         prediction = result.prediction
         row = (
-            provenance.utc_now_iso("milliseconds"), result.sha256, prediction.outcome, " ".join(prediction.reasons),
+            provenance.utc_now_iso("milliseconds"),
+            result.sha256, prediction.outcome or "", " ".join(prediction.reasons),
             prediction.description, prediction.label, prediction.confidence, key, model, request_id, model_name,
+            prediction.confidence, prediction.label,
         )  # fmt: skip
         with self._lock:
             if self._failed:
                 return
             try:
-                self._database.execute(
-                    f"INSERT INTO results ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})", row
-                )
+                columns, marks = ", ".join(map(_quoted, _COLUMNS)), ", ".join("?" * len(_COLUMNS))
+                self._database.execute(f"INSERT INTO results ({columns}) VALUES ({marks})", row)
                 self._purge()
             except sqlite3.Error as error:
                 self._failed = True
                 log.warning("%s: %s. Results are no longer added to the history.", self._path, error)
 
-    def read(self, limit: int, before: int | None = None, key: str = "") -> list[dict[str, Any]]:
+    def read(self, limit: int, before: int | None = None, key: str = "", model_name: str = "") -> list[dict[str, Any]]:
         """Return rows as dicts, newest first, with "id".
 
         Args:
           limit: maximum number of rows.
           before: only rows with a smaller id; None: from the newest.
           key: only rows of this API key; "": of all.
+          model_name: only rows of the model with this name; "": of all.
         Raises:
           OSError: the file cannot be read.
         """
         conditions = ["id < ?"] if before is not None else []
         values: list[Any] = [before] if before is not None else []
-        if key:
-            conditions.append("key = ?")
-            values.append(key)
+        for column, wanted in (("key", key), ("model_name", model_name)):
+            if wanted:
+                conditions.append(f"{column} = ?")
+                values.append(wanted)
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         columns = ("id", *_COLUMNS)
         try:
             with self._lock:
                 self._purge()
                 rows = self._database.execute(
-                    f"SELECT {', '.join(columns)} FROM results {where} ORDER BY id DESC LIMIT ?", (*values, limit)
+                    f"SELECT {', '.join(map(_quoted, columns))} FROM results {where} ORDER BY id DESC LIMIT ?",
+                    (*values, limit),
                 ).fetchall()
         except sqlite3.Error as error:
             raise OSError(0, f"{self._path}: {error}") from error
         found = [dict(zip(columns, row, strict=True)) for row in rows]
-        return [{**row, "reasons": row["reasons"].split()} for row in found]
+        return [{**row, "reasons": row["reasons"].split(), "outcome": row["outcome"] or None} for row in found]
 
     def close(self) -> None:
         """Close the file."""
@@ -128,7 +135,7 @@ class ResultHistory:
                 # Another server that shares the file may add it at the same time.
                 with contextlib.suppress(sqlite3.OperationalError):
                     self._database.execute(
-                        f"ALTER TABLE results ADD COLUMN {name} {_COLUMNS[name]} NOT NULL DEFAULT ''"
+                        f"ALTER TABLE results ADD COLUMN {_defined(name)}"
                     )
 
     def _purge(self) -> None:
@@ -138,3 +145,12 @@ class ResultHistory:
         self._next_purge = now + _PURGE_INTERVAL
         oldest = provenance.utc_iso(now - self._days * 86400, "milliseconds")
         self._database.execute("DELETE FROM results WHERE time < ?", (oldest,))
+
+
+def _quoted(name: str) -> str:
+    # "group" is a word of SQL.
+    return f'"{name}"'
+
+
+def _defined(name: str) -> str:
+    return f"{_quoted(name)} {_COLUMNS[name]} NOT NULL DEFAULT {_EMPTY[_COLUMNS[name]]}"

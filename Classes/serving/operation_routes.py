@@ -57,6 +57,7 @@ def model() -> dict[str, Any]:
     query={
         "limit": ({"type": "integer", "minimum": 1, "maximum": MAX_HISTORY_ROWS, "default": 100}, "Number of results"),
         "before": ({"type": "integer", "minimum": 1}, "Only results with a smaller id, for the next page"),
+        "model": ({"type": "string"}, "Only results of the model with this name, which need not be served any more"),
     },
     secured=True,
 )
@@ -69,7 +70,8 @@ def history() -> dict[str, Any]:
     if service.history is None:
         raise ApiError("no_history", "The server keeps no history. Its operator can set HistoryDays.")
     limit = _query_integer("limit", 1, MAX_HISTORY_ROWS) or 100
-    rows = service.history.read(limit, _query_integer("before", 1, 2**63 - 1), flask.g.key_name)
+    before = _query_integer("before", 1, 2**63 - 1)
+    rows = service.history.read(limit, before, flask.g.key_name, flask.request.args.get("model", ""))
     days = service.configuration["HistoryDays"]
     return {"results": rows, "days": days, **service.models.first.provenance(flask.g.request_id)}
 

@@ -6,9 +6,11 @@ import pathlib
 
 import flask
 
-from Classes.common import html, translation
+from Classes.common import conditions, html, translation
+from Classes.common.conditions import Condition
 from Classes.common.config import Configuration
 from Classes.common.paths import PROJECT
+from Classes.common.translation import gettext as _
 from Classes.serving import report_routes
 
 STATIC_FOLDER = pathlib.Path(__file__).with_name("static")
@@ -55,7 +57,10 @@ def _send_page(path: pathlib.Path) -> flask.Response:
     chosen = flask.request.args.get(LANGUAGE, "")
     language = _language(chosen)
     has_report = report_routes.has_report(service.configuration)
-    response = flask.make_response(render_page(path, language, service.history is not None, has_report))
+    # A model that detects nothing has the condition of the configuration only by default.
+    card = service.models.first.card
+    condition = card.condition if card.positive else None
+    response = flask.make_response(render_page(path, language, service.history is not None, has_report, condition))
     response.headers["Content-Language"] = language
     response.headers["Cache-Control"] = "no-cache"
     response.vary.update(["Accept-Language", "Cookie"])
@@ -80,9 +85,26 @@ def _configuration() -> Configuration:
 
 
 @functools.cache
-def render_page(path: pathlib.Path, language: str, history: bool = False, has_report: bool = False) -> str:
-    """Return a page of static/ in a language; `history` and `has_report`: with a link to the history, the report."""
+def render_page(
+    path: pathlib.Path,
+    language: str,
+    history: bool = False,
+    has_report: bool = False,
+    condition: Condition | None = conditions.ALL,
+) -> str:
+    """Return a page of static/ in a language.
+
+    Args:
+      path: the page.
+      language: a key of translation.languages().
+      history, has_report: with a link to the history, the report.
+      condition: what the default model detects; None: nothing.
+    """
     with translation.use_language(language):
+        title = heading = _("Types of white blood cells")
+        if condition is not None:
+            title = _("{condition} detection").format(condition=condition.label)
+            heading = _("{condition} detection").format(condition=condition.title)
         return html.render_file(
             path,
             language=language,
@@ -91,6 +113,8 @@ def render_page(path: pathlib.Path, language: str, history: bool = False, has_re
             history=history,
             has_report=has_report,
             current=path.name,
+            title=title,
+            heading=heading,
         )
 
 

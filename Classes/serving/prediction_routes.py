@@ -78,7 +78,7 @@ def heat_map() -> dict[str, Any]:
     """
     model = requested_model()
     found = _run_on_image(functools.partial(_service().render_heat_map, model), heat_map=True)
-    return {**response_schemas.heat_map_json(found), **model.provenance(flask.g.request_id)}
+    return {**response_schemas.heat_map_json(found, model.card.positive), **model.provenance(flask.g.request_id)}
 
 
 @blueprint.post("/v1/batch")
@@ -154,7 +154,8 @@ def _run_on_image(work: Callable[[Ticket, bytes], T], heat_map: bool) -> T:
 
 def _record(model: ServedModel, result: PredictionResult) -> PredictionResult:
     verdict, outcome = result.prediction.description, result.prediction.outcome
-    flask.g.predictions.append({"sha256": result.sha256, "verdict": verdict, "outcome": outcome})
+    label = result.prediction.label
+    flask.g.predictions.append({"sha256": result.sha256, "verdict": verdict, "outcome": outcome, "class": label})
     _service().record(model, result, flask.g.request_id, flask.g.key_name)
     return result
 

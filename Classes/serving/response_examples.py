@@ -3,6 +3,7 @@
 from typing import Any
 
 from Classes import Helpers
+from Classes.common import conditions
 
 _IMAGE_SHA256 = "4f6f2f9c6b1d0c4c53a1f0d2c9be41d3b5a2e7c80f6a95d14e3b7c2a90d8f165"
 _PROVENANCE: dict[str, Any] = {
@@ -18,9 +19,14 @@ _PREDICTION = {
     "verdict": "ALL detected",
     "detected": True,
     "class": "1",
+    "class_confidence": 0.9729,
+    "group": "1",
+    "group_confidence": 0.9729,
     "low_confidence": False,
     "uncertain": False,
     "probabilities": {"0": 0.0271, "1": 0.9729},
+    "group_probabilities": {"0": 0.0271, "1": 0.9729},
+    "positive_probability": 0.9729,
     "seconds": 0.0346,
     "remark": None,
     "outcome": "positive",
@@ -31,6 +37,7 @@ _PREDICTION = {
 _MESSAGE = {"confidence": 0.9729, "message": "ALL detected with a confidence of 0.9729 in 0.0346"}
 _HEAT_MAP = {
     "heat_map": "data:image/png;base64,iVBORw0KGgo…",
+    "heat_map_class": "1",
     "heat_map_engine": "OpenVINO CPU",
     "heat_map_precision": "f32",
 }
@@ -63,6 +70,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "network": "InceptionV3",
         "model": _PROVENANCE["model"][:12],
         "classes": ["0", "1"],
+        "condition": conditions.ALL.to_json(),
         "positive_class": "1",
         "synthetic": False,
         "key_required": True,
@@ -90,6 +98,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "model": _PROVENANCE["model"],
                 "created": "2026-11-26T18:03:11+00:00",
                 "detects": "ALL",
+                "condition": conditions.ALL.to_json(),
                 "classes": ["0", "1"],
                 "class_titles": {},
                 "positive": ["1"],
@@ -133,6 +142,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "reasons": [],
                 "verdict": "ALL detected",
                 "class": "1",
+                "class_confidence": 0.9729,
+                "group": "1",
                 "confidence": 0.9729,
                 "key": "ward-7",
                 "model": _PROVENANCE["model"],

@@ -14,9 +14,15 @@ from Classes.serving.predictor import HeatMap, PredictionResult
 MAX_NAME_LENGTH = 255
 
 _PREDICTION = {
-    "verdict": schema.text("The result", enum=["ALL detected", "ALL not detected"]),
-    "detected": {"type": "boolean", "description": "Whether the result is ALL"},
+    "verdict": schema.text("The result, such as ALL detected; of a model that detects nothing, the predicted class"),
+    "detected": {
+        "type": ["boolean", "null"],
+        "description": "Whether the disease is detected; null: the model detects nothing",
+    },
     "class": schema.text("The predicted class"),
+    "class_confidence": schema.number("Probability of the predicted class", **schema.FRACTION),
+    "group": schema.text("The predicted group of classes; the class itself if it is in none"),
+    "group_confidence": schema.number("Probability of that group", **schema.FRACTION),
     "low_confidence": {"type": "boolean", "description": "Whether the confidence is below InceptionThreshold"},
     "uncertain": {
         "type": "boolean",
@@ -27,15 +33,27 @@ _PREDICTION = {
         "description": "Probability of each class",
         "additionalProperties": schema.number("", **schema.FRACTION),
     },
+    "group_probabilities": {
+        "type": "object",
+        "description": "Probability of each group, which is the sum of its classes",
+        "additionalProperties": schema.number("", **schema.FRACTION),
+    },
+    "positive_probability": {
+        "type": ["number", "null"],
+        "description": "Probability of the disease; null: the model detects nothing",
+        **schema.FRACTION,
+    },
     "seconds": schema.number("Inference time in seconds", minimum=0),
     "remark": {
         "type": ["string", "null"],
         "description": "Why the result may be wrong: the colors differ from the training images; null: they do not",
     },
-    "outcome": schema.text(
-        "The result for people: signs of ALL, no signs of ALL, or review if there are reasons",
-        enum=list(outcome.OUTCOMES),
-    ),
+    "outcome": {
+        "type": ["string", "null"],
+        "description": "The result for people: signs of the disease, no signs of it, or review if there are reasons; "
+        "null: the model detects nothing, and there are no reasons",
+        "enum": [*outcome.OUTCOMES, None],
+    },
     "reasons": {
         "type": "array",
         "description": "Why a person should look at the image; empty unless the outcome is review",
@@ -56,18 +74,22 @@ _PREDICTION = {
 }
 _HEAT_MAP = {
     "heat_map": schema.text("Heat map over the network input: a PNG as a data URI"),
+    "heat_map_class": schema.text("The class that it is for: red areas speak for it, blue ones against it"),
     "heat_map_engine": schema.text("The backend that computed the heat map"),
     "heat_map_precision": schema.text("Its numeric precision"),
 }
 _MESSAGE = {
-    "confidence": schema.number("Probability of the predicted class", **schema.FRACTION),
+    "confidence": schema.number(
+        "Probability of the predicted side, disease or not; of a model that detects nothing, of the predicted class",
+        **schema.FRACTION,
+    ),
     "message": schema.text("The result as a sentence"),
 }
 _LEGACY = {
     "Response": schema.text("Always OK", const="OK"),
-    "Classification": schema.text("The result", enum=["ALL detected", "ALL not detected"]),
+    "Classification": schema.text("The same as verdict"),
     "aClassification": schema.text("The predicted class"),
-    "Confidence": schema.text("Probability of the predicted class, as text"),
+    "Confidence": schema.text("The confidence as text"),
     "Message": schema.text("The result as a sentence, with confidence and inference time"),
 }
 
@@ -93,7 +115,7 @@ _HISTORY_ROW = schema.record(
         "id": {"type": "integer", "minimum": 1, "description": "Grows with every result"},
         "time": schema.text("When the result was made, in UTC", format="date-time"),
         "sha256": schema.text("SHA-256 of the image", **schema.SHA256),
-        **{name: _PREDICTION[name] for name in ("outcome", "reasons", "verdict", "class")},
+        **{name: _PREDICTION[name] for name in ("outcome", "reasons", "verdict", "class", "class_confidence", "group")},
         "confidence": _MESSAGE["confidence"],
         "key": schema.text("Name of the API key that the client sent; empty if it has none"),
         "model": schema.PROVENANCE["model"],
@@ -149,9 +171,14 @@ def to_json(result: PredictionResult) -> dict[str, Any]:
         "verdict": prediction.description,
         "detected": prediction.detected,
         "class": prediction.label,
+        "class_confidence": prediction.confidence,
+        "group": prediction.label,
+        "group_confidence": prediction.confidence,
         "low_confidence": prediction.low_confidence,
         "uncertain": prediction.uncertain,
         "probabilities": prediction.probabilities,
+        "group_probabilities": prediction.probabilities,
+        "positive_probability": prediction.probabilities[prediction.positive],
         "confidence": prediction.confidence,
         "message": prediction.message(result.seconds),
         "seconds": result.seconds,
@@ -162,14 +189,15 @@ def to_json(result: PredictionResult) -> dict[str, Any]:
         "reasons": list(prediction.reasons),
     }
     if result.heat_map is not None:
-        fields |= heat_map_json(result.heat_map)
+        fields |= heat_map_json(result.heat_map, prediction.positive)
     return fields
 
 
-def heat_map_json(found: HeatMap) -> dict[str, Any]:
+def heat_map_json(found: HeatMap, positive: str) -> dict[str, Any]:
     """Return the JSON fields of a heat map."""
     return {
         "heat_map": "data:image/png;base64," + base64.b64encode(found.content).decode(),
+        "heat_map_class": positive,
         "heat_map_engine": found.backend,
         "heat_map_precision": found.precision,
     }

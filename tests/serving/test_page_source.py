@@ -90,16 +90,16 @@ def test_every_input_has_a_label():
     labels = {fields["for"] for name, fields in elements if name == "label"}
 
     fields = {fields["id"] for name, fields in elements if name in ("input", "select")}
-    assert fields == labels == {"files", "folder", "key", "heat-maps", "order", "opacity"}
+    assert fields == labels == {"files", "folder", "choice", "key", "heat-maps", "order", "opacity"}
 
 
 def test_the_page_has_words_for_every_outcome_and_reason():
     text = (page_routes.STATIC_FOLDER / "results.js").read_text(encoding="utf-8")
-    reasons = text[text.index("function reasonText") :].partition("}")[0]
+    reasons = text[text.index("function reasonText") :].partition("\n}")[0]
 
     assert set(re.findall(r"^ +(\w+): t\(", reasons, re.MULTILINE)) == set(outcome.REASONS)
     outcomes = re.findall(r'= "(\w+)";', (page_routes.STATIC_FOLDER / "images.js").read_text(encoding="utf-8"))
-    assert set(outcomes) == {*outcome.OUTCOMES, "failed"}
+    assert set(outcomes) == {*outcome.OUTCOMES, "typed", "failed"}
 
 
 @pytest.mark.parametrize("page", PAGES)

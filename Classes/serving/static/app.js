@@ -1,18 +1,22 @@
 // The page: connects files, list, dialog and report. Each idea has its own module.
 
 import { requestVisibleHeatMaps, retryFailed, sendWaiting } from "./classify.js";
+import { isSelected, listenForCounts, resetSelection, showCounts } from "./counts.js";
 import { saveCsv } from "./csv.js";
 import { byId } from "./dom.js";
 import { fetchExamples, listenForFiles } from "./files.js";
-import { addImage, changed, images, onChange, OUTCOMES, removeImages } from "./images.js";
+import { addImage, changed, images, onChange, OUTCOMES, removeImages, resetImages } from "./images.js";
+import { showModelNotes } from "./model-notes.js";
+import { chooseModel, loadModels, models, showModels } from "./models.js";
 import { preparePrinting, printReport } from "./report.js";
 import { forgetRow, onOpen, renderRow, selectImages, showRows } from "./rows.js";
+import { errorText } from "./results.js";
 import { loadExamples, loadInfo, server } from "./server.js";
 import { forgetResults, hasUnsavedResults, keepResults, markSaved, reattachFiles, restoreResults } from "./session.js";
 import { showNote, updateStatus } from "./status.js";
 import { requestVisibleThumbnails } from "./thumbnails.js";
 import { tn } from "./translation.js";
-import { openViewer, refreshViewer } from "./viewer.js";
+import { mapHelp, openViewer, refreshViewer } from "./viewer.js";
 
 // Files that are added at once; more would make the page stop for a moment.
 const ADDED_AT_ONCE = 200;
@@ -52,22 +56,25 @@ onChange((changedImages) => {
   for (const image of changedImages.slice(0, RENDERED_AT_ONCE)) renderRow(image);
   for (const image of changedImages.slice(RENDERED_AT_ONCE)) changed(image);
   keepResults(changedImages);
-  shown = selectImages(images, filter, byId("order").value);
+  shown = selectImages(images, filter, byId("order").value, isSelected);
   showRows(shown);
   byId("empty").hidden = shown.length > 0 || images.length === 0;
   updateStatus(images);
+  showCounts(images);
   refreshViewer(changedImages);
 });
 
 // Controls
 
 for (const name of ["all", ...OUTCOMES]) {
-  byId(`filter-${name}`).addEventListener("click", () => {
-    filter = name;
-    for (const each of ["all", ...OUTCOMES]) byId(`filter-${each}`).setAttribute("aria-pressed", each === name);
-    changed();
-  });
+  byId(`filter-${name}`).addEventListener("click", () => showOnly(name));
 }
+function showOnly(name) {
+  filter = name;
+  for (const each of ["all", ...OUTCOMES]) byId(`filter-${each}`).setAttribute("aria-pressed", each === name);
+  changed();
+}
+listenForCounts(() => changed());
 byId("order").addEventListener("change", () => changed());
 
 for (const view of ["gallery", "list"]) {
@@ -109,6 +116,43 @@ function clearList() {
   byId("files").focus();
 }
 
+// Models: the list has the results of one model, so another model classifies its images again.
+
+function changeModel(name) {
+  if (images.some((image) => image.result) && hasUnsavedResults()) {
+    byId("change-model").dataset.name = name;
+    byId("change-model").showModal();
+  } else {
+    useModel(name);
+  }
+}
+
+function useModel(name) {
+  chooseModel(name);
+  forgetResults();
+  resetImages(errorText("reloaded"));
+  resetSelection();
+  byId("heat-maps").disabled = false;
+  byId("choice").value = name;
+  applyModel();
+  showOnly("all");
+  sendWaiting();
+}
+
+function applyModel() {
+  showModelNotes();
+  byId("maps-help").textContent = mapHelp();
+  // The order by probability of disease needs one.
+  byId("order-probability").hidden = models.chosen?.detects === null;
+  byId("order-type").hidden = models.chosen?.detects !== null;
+  if (byId("order").selectedOptions[0]?.hidden) byId("order").value = "review";
+}
+
+byId("change-model").addEventListener("close", () => {
+  if (byId("change-model").returnValue === "change") useModel(byId("change-model").dataset.name);
+  else byId("choice").value = models.chosen.name;
+});
+
 byId("try-examples").addEventListener("click", async () => {
   byId("try-examples").disabled = true;
   await addFiles(await fetchExamples().catch(() => []), []);
@@ -119,11 +163,17 @@ byId("try-examples").addEventListener("click", async () => {
 
 listenForFiles(addFiles);
 preparePrinting(() => shown);
-await loadInfo().catch(() => {});
+await Promise.all([loadInfo().catch(() => {}), loadModels().catch(() => {})]);
+showModels(changeModel);
 document.body.classList.toggle("no-key", server.info?.key_required === false);
 byId("key-field").hidden = server.info?.key_required === false;
 byId("site").textContent = server.info?.site_name ?? "";
 const restored = restoreResults();
+// The list that is back has the results of one model.
+const kept = images.find((image) => image.result)?.result.model_name;
+if (kept) chooseModel(kept);
+byId("choice").value = models.chosen?.name ?? "";
+applyModel();
 if (restored) {
   showNote(tn("{n} image is back from before the reload. Add its file again to see the picture.", "{n} images are back from before the reload. Add the files again to see the pictures.", restored));
 }

@@ -3,6 +3,7 @@
 import { localTime } from "./csv.js";
 import { byId } from "./dom.js";
 import { changed, images, setState } from "./images.js";
+import { withModel } from "./models.js";
 import { errorText } from "./results.js";
 import { sendFile } from "./server.js";
 import { t } from "./translation.js";
@@ -39,7 +40,7 @@ async function classify(image) {
     const text = t("{problem} Trying again in {seconds} s.", { problem: errorText(code, message), seconds });
     setState(image, "sending", text, code);
   };
-  const response = await sendFile(image.file, "v1/classify", "verdict", image.canceled.signal, onRetry);
+  const response = await sendFile(image.file, withModel("v1/classify"), "class", image.canceled.signal, onRetry);
   if (!response) return;
   if (response.status === 200) {
     image.result = { ...response.body, date: localTime(new Date()) };
@@ -72,10 +73,11 @@ export function canHaveHeatMap(image) {
 }
 
 export async function requestHeatMap(image) {
-  const response = await sendFile(image.file, "v1/heatmap", "heat_map", image.canceled.signal);
+  const response = await sendFile(image.file, withModel("v1/heatmap"), "heat_map", image.canceled.signal);
   if (!response || image.heatMap) return;
   if (response.status === 200) {
     image.heatMap = objectUrl(response.body.heat_map);
+    image.heatMapClass = response.body.heat_map_class;
     keepFew(image);
   } else if (response.body.code === "no_heat_map") {
     // The model has none, whatever the image is.

@@ -1,7 +1,9 @@
 // The table as a file: first the columns for people, as in Classes/common/table_columns.py, then those for programs.
 
 import { element } from "./dom.js";
-import { outcomeText, probabilityOfAll, reasonText } from "./results.js";
+import { outcomeOf } from "./images.js";
+import { conditionOf, hasTypes, models } from "./models.js";
+import { positiveProbability, reasonsText, resultText } from "./results.js";
 import { server } from "./server.js";
 import { formatNumber, t } from "./translation.js";
 
@@ -14,11 +16,13 @@ const FORMULA = /^[=+\-@\t\r]/;
 // Programs find these by name, in every language.
 const TECHNICAL = ["verdict", "confidence", "low", "uncertain", "outcome", "reason_codes"];
 const LAST_TECHNICAL = ["seconds", "error", "remark", "sha256", "engine", "precision", "request_id", "notice"];
+// Only for models with more classes than disease or not.
+const TYPES = ["model_name", "class_confidence", "group", "group_confidence"];
 
 export function saveCsv(images) {
   // Spreadsheets recognize UTF-8 by the byte order mark.
   const content = new Blob(["\ufeff", csv(images)], { type: "text/csv;charset=utf-8" });
-  const name = `ALL-results-${localTime(new Date()).replace(" ", "-").replaceAll(":", "").slice(0, -2)}.csv`;
+  const name = `${(models.chosen?.detects ?? models.chosen?.name ?? "ALL").replace(/[^\w.-]+/g, "_")}-results-${localTime(new Date()).replace(" ", "-").replaceAll(":", "").slice(0, -2)}.csv`;
   const link = element("a", "", { href: URL.createObjectURL(content), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), URL_LIFETIME_MS);
@@ -26,7 +30,8 @@ export function saveCsv(images) {
 
 function csv(images) {
   const classes = Object.keys(images.find((each) => each.result)?.result.probabilities ?? {});
-  const technical = [...TECHNICAL, ...classes.map((name) => `probability_${name}`), ...LAST_TECHNICAL];
+  const types = hasTypes() ? TYPES : [];
+  const technical = [...TECHNICAL, ...classes.map((name) => `probability_${name}`), ...LAST_TECHNICAL, ...types];
   // Where the comma separates decimals, spreadsheets separate the columns by semicolons.
   const decimal = formatNumber(0.5, 1)[1];
   const separator = decimal === "," ? ";" : ",";
@@ -38,7 +43,7 @@ function headings() {
   return [
     t("file"),
     t("result"),
-    t("ALL probability (%)"),
+    ...(models.chosen?.detects === null ? [] : [t("{condition} probability (%)", conditionOf())]),
     t("needs review"),
     t("reasons"),
     t("class"),
@@ -56,10 +61,10 @@ function row(image, technical, decimal) {
   const people = result
     ? [
         image.name,
-        outcomeText(result.outcome),
-        formatNumber(100 * probabilityOfAll(result), 2),
+        resultText(image, outcomeOf(image)),
+        ...(models.chosen?.detects === null ? [] : [formatNumber(100 * positiveProbability(result), 2)]),
         result.outcome === "review" ? t("yes") : t("no"),
-        result.reasons.map(reasonText).join(" "),
+        reasonsText(result),
         result.class,
         // The page does not know the true classes.
         "",
@@ -68,7 +73,7 @@ function row(image, technical, decimal) {
         result.model,
         server.info?.version,
       ]
-    : [image.name, t("No result"), "", "", error, "", "", "", "", "", ""];
+    : [image.name, t("No result"), ...(models.chosen?.detects === null ? [] : [""]), "", error, "", "", "", "", "", ""];
   const values = { ...result, low: result?.low_confidence, reason_codes: result?.reasons?.join(" "), error };
   for (const [name, value] of Object.entries(result?.probabilities ?? {})) values[`probability_${name}`] = value;
   return [...people, ...technical.map((name) => localNumber(values[name], decimal))];

@@ -1,8 +1,10 @@
 // The table of /v1/history.
 
 import { byId, element } from "./dom.js";
+import { TYPED } from "./images.js";
+import { hasTypes, loadModels, modelOf, models } from "./models.js";
 import { loadInfo, server } from "./server.js";
-import { errorText, formatPercent, outcomeText, reasonsText } from "./results.js";
+import { errorText, formatPercent, groupText, outcomeText, reasonsText, typeText } from "./results.js";
 import { language, t, tn } from "./translation.js";
 
 const LIMIT = 100;
@@ -17,21 +19,35 @@ function hash(digits) {
   return element("code", digits.slice(0, SHORT_HASH), { title: digits });
 }
 
+// The predicted class, with its group, if the model has more classes than disease or not.
+function classText(result) {
+  if (!hasTypes(modelOf(result))) return "";
+  const group = groupText(result);
+  return group ? t("{type} ({group})", { type: typeText(result), group }) : typeText(result);
+}
+
+function modelParts(result) {
+  return [result.model_name, " ", hash(result.model)];
+}
+
 function row(result) {
+  const outcome = result.outcome ?? TYPED;
   const cells = [
-    element("span", outcomeText(result.outcome), { className: "outcome" }),
+    element("span", outcomeText(outcome, modelOf(result)), { className: "outcome" }),
     formatPercent(result.confidence),
+    classText(result),
     reasonsText(result),
     result.key,
     hash(result.sha256),
-    hash(result.model),
+    modelParts(result),
   ];
   const made = element("th", time.format(new Date(result.time)), { scope: "row" });
-  return element("tr", [made, ...cells.map((content) => element("td", content))], { className: result.outcome });
+  return element("tr", [made, ...cells.map((content) => element("td", content))], { className: outcome });
 }
 
 async function load() {
-  const query = new URLSearchParams({ limit: LIMIT, ...(oldest && { before: oldest }) });
+  const model = byId("choice").value;
+  const query = new URLSearchParams({ limit: LIMIT, ...(oldest && { before: oldest }), ...(model && { model }) });
   const headers = byId("key").value ? { "X-API-Key": byId("key").value } : {};
   const response = await fetch(`v1/history?${query}`, { headers });
   const body = await response.json();
@@ -59,15 +75,23 @@ async function show() {
   }
 }
 
-byId("form").addEventListener("submit", (event) => {
-  event.preventDefault();
+function showFromNewest() {
   byId("results").replaceChildren();
   oldest = undefined;
   show();
+}
+
+byId("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  showFromNewest();
 });
+byId("choice").addEventListener("change", showFromNewest);
 byId("older").addEventListener("click", show);
 
-await loadInfo().catch(() => {});
+await Promise.all([loadInfo().catch(() => {}), loadModels().catch(() => {})]);
+const names = models.list.map(({ name }) => element("option", name, { value: name }));
+byId("choice").append(element("option", t("All models"), { value: "" }), ...names);
+byId("model-field").hidden = models.list.length < 2;
 byId("form").hidden = !server.info?.key_required;
 if (server.info?.key_required) byId("status").textContent = "";
 else show();

@@ -9,6 +9,8 @@ export const REVIEW = "review";
 export const POSITIVE = "positive";
 export const NEGATIVE = "negative";
 export const FAILED = "failed";
+// The model detects nothing and named the type of the cell; the API then answers with null.
+export const TYPED = "typed";
 export const OUTCOMES = [REVIEW, POSITIVE, NEGATIVE, FAILED];
 
 // In the order in which they were added. Fields of an image:
@@ -57,20 +59,31 @@ export function removeImages() {
   changed();
 }
 
+// Forgets the results of all images, to classify them again; without a file that is not possible.
+export function resetImages(textWithoutFile) {
+  for (const image of images) {
+    image.canceled.abort();
+    if (image.heatMap) URL.revokeObjectURL(image.heatMap);
+    const state = image.file ? { state: "waiting", text: "", code: "" } : { state: "failed", text: textWithoutFile, code: "reloaded" };
+    Object.assign(image, state, { result: undefined, heatMap: undefined, heatMapError: undefined, canceled: new AbortController() });
+    changed(image);
+  }
+}
+
 export function setState(image, state, text = "", code = "") {
   Object.assign(image, { state, text, code });
   changed(image);
 }
 
-// One of OUTCOMES, or "" while the image waits.
+// One of OUTCOMES, TYPED, or "" while the image waits.
 export function outcomeOf(image) {
-  if (image.state === "done") return image.result.outcome;
+  if (image.state === "done") return image.result.outcome ?? TYPED;
   return image.state === "failed" ? FAILED : "";
 }
 
 // {outcome: number of images}, also with `all` and `pending`.
 export function countOutcomes(list = images) {
-  const counts = { all: list.length, pending: 0, [REVIEW]: 0, [POSITIVE]: 0, [NEGATIVE]: 0, [FAILED]: 0 };
+  const counts = { all: list.length, pending: 0, [REVIEW]: 0, [POSITIVE]: 0, [NEGATIVE]: 0, [TYPED]: 0, [FAILED]: 0 };
   for (const image of list) counts[outcomeOf(image) || "pending"] += 1;
   return counts;
 }

@@ -1,8 +1,9 @@
 // The printed report: sheets with eight images each, made when the browser prints.
 
 import { byId, element } from "./dom.js";
-import { countOutcomes, images, outcomeOf, REVIEW } from "./images.js";
-import { formatPercent, leaningText, outcomeText, reasonsText } from "./results.js";
+import { countOutcomes, images, outcomeOf, REVIEW, TYPED } from "./images.js";
+import { modelOf, models, pageTitle } from "./models.js";
+import { formatPercent, groupText, leaningText, reasonsText, resultText } from "./results.js";
 import { server } from "./server.js";
 import { summary } from "./status.js";
 import { makeAllThumbnails } from "./thumbnails.js";
@@ -49,17 +50,18 @@ function head(list, date) {
   const last = list.find((image) => image.result)?.result;
   const facts = [
     [t("Date"), date],
-    [t("Model"), last ? `${info?.network ?? ""} ${last.model.slice(0, 12)}, ${last.engine}, ${last.precision}` : ""],
+    [t("Model"), last ? `${modelOf(last)?.network ?? ""} ${last.model.slice(0, 12)}, ${last.engine}, ${last.precision}` : ""],
     [t("Version"), info?.version ?? ""],
     [t("Images"), summary(countOutcomes())],
     [t("Printed"), t("{number} of {total}", { number: formatNumber(list.length), total: formatNumber(images.length) })],
   ];
   const parts = [
     element("p", info?.site_name ?? "", { className: "site" }),
-    element("h1", t("Acute Lymphoblastic Leukemia detection: report")),
+    element("h1", t("{title}: report", { title: pageTitle() })),
     element("dl", facts.flatMap(([name, value]) => [element("dt", name), element("dd", value)])),
   ];
-  if (info?.synthetic) parts.push(element("p", byId("synthetic").textContent, { className: "warning" }));
+  if (models.chosen?.synthetic) parts.push(element("p", byId("synthetic").textContent, { className: "warning" }));
+  if (!byId("limits").hidden) parts.push(element("p", byId("first-limit").textContent, { className: "warning" }));
   return element("header", parts);
 }
 
@@ -79,8 +81,9 @@ function signature() {
 
 function printedCell(image) {
   const outcome = outcomeOf(image);
-  const words = [element("strong", outcomeText(outcome), { className: "outcome" })];
+  const words = [element("strong", resultText(image, outcome), { className: "outcome" })];
   if (outcome === REVIEW) words.push(element("span", leaningText(image.result)), element("span", reasonsText(image.result)));
+  else if (outcome === TYPED) words.push(element("span", [groupText(image.result), formatPercent(image.result.class_confidence)].filter(Boolean).join(", ")));
   else if (image.result) words.push(element("span", t("Confidence {percent}", { percent: formatPercent(image.result.confidence) })));
   else words.push(element("span", image.text));
   const picture = image.thumbnail

@@ -1,21 +1,41 @@
 // Results in words.
 
-import { NEGATIVE, FAILED, POSITIVE, REVIEW } from "./images.js";
+import { NEGATIVE, FAILED, POSITIVE, REVIEW, TYPED } from "./images.js";
+import { classTitle, conditionOf, groupOf, groupTitle, modelOf } from "./models.js";
 import { server } from "./server.js";
 import { formatNumber, t } from "./translation.js";
 
-export function outcomeText(outcome) {
+export function outcomeText(outcome, model) {
+  const condition = conditionOf(model);
   const texts = {
     [REVIEW]: t("Needs review"),
-    [POSITIVE]: t("Signs of ALL"),
-    [NEGATIVE]: t("No signs of ALL"),
+    [POSITIVE]: t("Signs of {condition}", condition),
+    [NEGATIVE]: t("No signs of {condition}", condition),
+    [TYPED]: t("Type of cell"),
     [FAILED]: t("Failed"),
   };
   return texts[outcome] ?? outcome;
 }
 
+// The result in words: the outcome, or the type of the cell if the model detects nothing and the cell needs no review.
+export function resultText(image, outcome) {
+  return outcome === TYPED ? typeText(image.result) : outcomeText(outcome, modelOf(image.result));
+}
+
+// The predicted class as people read it.
+export function typeText(result) {
+  return classTitle(result.class, modelOf(result));
+}
+
+// Its group, or undefined if the class is a group of its own.
+export function groupText(result) {
+  const model = modelOf(result);
+  const group = groupOf(result.class, model);
+  return model?.groups[group]?.length > 1 ? groupTitle(group, model) : undefined;
+}
+
 // The codes are those of Classes/common/outcome.py. A code that this page does not know is shown unchanged.
-export function reasonText(code) {
+export function reasonText(code, model) {
   const texts = {
     empty: t("The image shows no cell."),
     not_a_photograph: t("The image does not look like a photograph of a stained smear."),
@@ -24,29 +44,34 @@ export function reasonText(code) {
     off_center: t("The cell is not in the middle of the image."),
     out_of_focus: t("The image is out of focus."),
     unlike_training: t("The image looks different from the training images."),
-    uncertain: t("The probability of ALL is in the uncertain range of the model."),
+    uncertain: t("The probability of {condition} is in the uncertain range of the model.", conditionOf(model)),
     low_confidence: t("The confidence is low."),
   };
   return texts[code] ?? code;
 }
 
 export function reasonsText(result) {
-  return result.reasons.map(reasonText).join(" ");
+  return result.reasons.map((code) => reasonText(code, modelOf(result))).join(" ");
 }
 
 // Which way the model leans if a person should decide.
 export function leaningText(result) {
+  if (result.detected === null) {
+    return t("{type}, {percent}", { type: typeText(result), percent: formatPercent(result.class_confidence) });
+  }
   const percent = formatPercent(result.confidence);
-  return result.detected ? t("leaning to ALL, {percent}", { percent }) : t("leaning to no ALL, {percent}", { percent });
+  const values = { percent, ...conditionOf(modelOf(result)) };
+  return result.detected ? t("leaning to {condition}, {percent}", values) : t("leaning to no {condition}, {percent}", values);
 }
 
-// One digit; a probability is never shown as 100 %.
-export function formatPercent(fraction) {
-  return fraction > 0.9995 ? `> ${formatNumber(99.9, 1)} %` : `${formatNumber(100 * fraction, 1)} %`;
+// One digit; a probability is never shown as 100 %, but a proportion (`isExact`) can be.
+export function formatPercent(fraction, isExact = false) {
+  return fraction > 0.9995 && !isExact ? `> ${formatNumber(99.9, 1)} %` : `${formatNumber(100 * fraction, 1)} %`;
 }
 
-export function probabilityOfAll(result) {
-  return result.probabilities[server.info?.positive_class] ?? (result.detected ? result.confidence : 1 - result.confidence);
+// Undefined if the model detects nothing.
+export function positiveProbability(result) {
+  return result.positive_probability ?? undefined;
 }
 
 // What a person can do about an error of the API; for other codes the server's own message.

@@ -2,13 +2,14 @@
 
 import { requestVisibleHeatMaps } from "./classify.js";
 import { byId, element } from "./dom.js";
-import { FAILED, NEGATIVE, outcomeOf, POSITIVE, REVIEW } from "./images.js";
-import { formatPercent, leaningText, outcomeText, probabilityOfAll, reasonsText } from "./results.js";
+import { FAILED, NEGATIVE, outcomeOf, POSITIVE, REVIEW, TYPED } from "./images.js";
+import { hasTypes, modelOf } from "./models.js";
+import { formatPercent, groupText, leaningText, positiveProbability, reasonsText, resultText, typeText } from "./results.js";
 import { requestVisibleThumbnails } from "./thumbnails.js";
 import { language, t } from "./translation.js";
 
 // What a person should look at comes first, images without a result last.
-const RANK = [REVIEW, FAILED, POSITIVE, NEGATIVE, ""];
+const RANK = [REVIEW, FAILED, POSITIVE, NEGATIVE, TYPED, ""];
 const collator = new Intl.Collator(language, { numeric: true });
 
 const imageOfRow = new WeakMap();
@@ -26,9 +27,11 @@ export function onOpen(listener) {
 
 function compare(order) {
   const certainty = (image) => image.result?.confidence ?? 2;
-  const likely = (image) => (image.result ? -probabilityOfAll(image.result) : 2);
+  const likely = (image) => (image.result ? -(positiveProbability(image.result) ?? 0) : 2);
+  const type = (image) => (image.result ? typeText(image.result) : "\uffff");
   const by = {
     review: (one, other) => RANK.indexOf(outcomeOf(one)) - RANK.indexOf(outcomeOf(other)),
+    type: (one, other) => collator.compare(type(one), type(other)),
     name: (one, other) => collator.compare(one.name, other.name),
     confidence: (one, other) => certainty(one) - certainty(other),
     probability: (one, other) => likely(one) - likely(other),
@@ -37,8 +40,10 @@ function compare(order) {
   return (one, other) => by[order](one, other) || one.number - other.number;
 }
 
-export function selectImages(images, filter, order) {
-  return images.filter((image) => filter === "all" || outcomeOf(image) === filter).sort(compare(order));
+// `isSelected` tells which images of the filtered ones are wanted.
+export function selectImages(images, filter, order, isSelected) {
+  const wanted = (image) => (filter === "all" || outcomeOf(image) === filter) && isSelected(image);
+  return images.filter(wanted).sort(compare(order));
 }
 
 // Shows these rows in this order, and moves as few of them as possible.
@@ -107,7 +112,7 @@ export function renderRow(image) {
   const cells = (image.cells ??= createCells(image));
   const outcome = outcomeOf(image);
   image.row.className = outcome || image.state;
-  const words = outcome ? outcomeText(outcome) : t("Waiting");
+  const words = outcome ? resultText(image, outcome) : t("Waiting");
   cells.open.setAttribute("aria-label", t("{name}: {result}. Open.", { name: image.name, result: words }));
   renderPicture(image, cells);
   cells.result.replaceChildren(...resultParts(image, outcome));
@@ -126,7 +131,7 @@ function renderPicture(image, { open: button }) {
 }
 
 function resultParts(image, outcome) {
-  const label = element("strong", outcome ? outcomeText(outcome) : waitingText(image), { className: "outcome" });
+  const label = element("strong", outcome ? resultText(image, outcome) : waitingText(image), { className: "outcome" });
   if (outcome === REVIEW) {
     return [
       label,
@@ -134,8 +139,15 @@ function resultParts(image, outcome) {
       element("span", reasonsText(image.result), { className: "detail" }),
     ];
   }
-  const text = image.text || (outcome === POSITIVE || outcome === NEGATIVE ? "" : image.code);
+  const text = image.text || (image.result ? typeDetail(image.result, outcome) : image.code);
   return text ? [label, element("span", text, { className: "detail" })] : [label];
+}
+
+// The class beside disease or not, or the group beside the class; "" if there is no more to say.
+function typeDetail(result, outcome) {
+  if (outcome === TYPED) return groupText(result) ?? "";
+  if (!hasTypes(modelOf(result))) return "";
+  return t("{type}, {percent}", { type: typeText(result), percent: formatPercent(result.class_confidence) });
 }
 
 function waitingText(image) {

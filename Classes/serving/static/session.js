@@ -45,7 +45,7 @@ export function restoreResults() {
     .map((key) => read(key));
   const unfinished = read(UNFINISHED) ?? [];
   forgetResults();
-  for (const record of records) if (record?.result?.outcome) addImage({ ...record, state: "done", file: null });
+  for (const record of records) if (record?.result?.class) addImage({ ...record, state: "done", file: null });
   for (const each of unfinished) {
     const lost = { state: "failed", code: "reloaded", text: errorText("reloaded") };
     addImage({ ...each, ...(each.state === "failed" ? {} : lost), file: null });

@@ -2,6 +2,7 @@
 
 import { byId, element, setText } from "./dom.js";
 import { countOutcomes, FAILED, NEGATIVE, OUTCOMES, POSITIVE, REVIEW } from "./images.js";
+import { conditionOf, modelOf, models } from "./models.js";
 import { server } from "./server.js";
 import { formatNumber, t, tn } from "./translation.js";
 
@@ -28,6 +29,8 @@ export function updateStatus(images) {
     setText(byId(`count-${id}`), formatNumber(counts[id]));
     byId(`filter-${id}`).classList.toggle("none", counts[id] === 0);
   }
+  // A model that detects nothing has no such results.
+  for (const id of [POSITIVE, NEGATIVE]) byId(`filter-${id}`).hidden = models.chosen?.detects === null;
   byId("again").hidden = counts[FAILED] === 0;
   byId("results").hidden = counts.all === 0;
   byId("intro").hidden = counts.all > 0;
@@ -60,9 +63,18 @@ function doneText(counts) {
 // A sentence such as "13 of 17 images have a result. …"
 export function summary(counts) {
   const number = (outcome) => formatNumber(counts[outcome]);
+  if (models.chosen?.detects === null) {
+    return t("{done} of {total} done. Needs review: {review}. Failed: {failed}.", {
+      done: formatNumber(counts.all - counts.pending),
+      total: formatNumber(counts.all),
+      review: number(REVIEW),
+      failed: number(FAILED),
+    });
+  }
   return t(
-    "{done} of {total} done. Needs review: {review}. Signs of ALL: {positive}. No signs of ALL: {negative}. Failed: {failed}.",
+    "{done} of {total} done. Needs review: {review}. Signs of {condition}: {positive}. No signs of {condition}: {negative}. Failed: {failed}.",
     {
+      ...conditionOf(),
       done: formatNumber(counts.all - counts.pending),
       total: formatNumber(counts.all),
       review: number(REVIEW),
@@ -95,10 +107,11 @@ export function showNote(text) {
 function showModel(images) {
   const info = server.info;
   const last = images.findLast?.((image) => image.result)?.result;
-  const synthetic = info?.synthetic ?? last?.synthetic;
+  const used = modelOf(last);
+  const synthetic = used?.synthetic ?? last?.synthetic;
   byId("synthetic").hidden = !synthetic;
   if (!info) return;
-  const model = t("Model {network} {hash}", { network: info.network, hash: info.model });
+  const model = t("Model {network} {hash}", { network: used?.network ?? info.network, hash: used?.model.slice(0, 12) ?? info.model });
   const device = last && t("{device}, {precision}", { device: last.engine, precision: last.precision });
   byId("model").replaceChildren(
     ...[model, device, t("Version {version}", { version: info.version })].filter(Boolean).map((text) => element("span", text)),

@@ -3,15 +3,17 @@
 import { canHaveHeatMap, requestHeatMap } from "./classify.js";
 import { byId, element, setText } from "./dom.js";
 import { outcomeOf } from "./images.js";
-import { formatPercent, leaningText, outcomeText, probabilityOfAll, reasonText } from "./results.js";
+import { classTitle, conditionOf, groupOf, groupTitle, hasTypes, modelOf } from "./models.js";
+import { formatPercent, groupText, leaningText, positiveProbability, reasonText, resultText, typeText } from "./results.js";
 import { focusImage } from "./rows.js";
-import { server } from "./server.js";
 import { formatNumber, t } from "./translation.js";
 
 const MAX_ZOOM = 16;
 const ZOOM_STEP = 1.3;
 // Of the heat map, if the dialog opens from it.
 const USUAL_OPACITY = 60;
+// Classes with a bar of their own; the others are added up.
+const MAX_BARS = 12;
 
 const dialog = byId("viewer");
 const stage = byId("stage");
@@ -63,16 +65,19 @@ function render() {
   byId("viewer-result").className = outcomeOf(image);
   byId("viewer-result").replaceChildren(...resultParts(image));
   byId("viewer-facts").replaceChildren(...facts(image));
+  renderBars(image.result);
   renderHeatMap(image);
 }
 
 function resultParts(image) {
   const outcome = outcomeOf(image);
-  const label = element("strong", outcome ? outcomeText(outcome) : t("No result yet"), { className: "outcome" });
+  const label = element("strong", outcome ? resultText(image, outcome) : t("No result yet"), { className: "outcome" });
   if (!image.result) return [label, element("p", image.text)];
   const parts = [label];
+  const type = hasTypes(modelOf(image.result)) && image.result.detected !== null ? typeText(image.result) : undefined;
+  if (type && outcome !== "review") parts.push(element("p", type, { className: "leaning" }));
   if (outcome === "review") parts.push(element("p", leaningText(image.result), { className: "leaning" }));
-  const reasons = image.result.reasons.map((code) => element("li", reasonText(code)));
+  const reasons = image.result.reasons.map((code) => element("li", reasonText(code, modelOf(image.result))));
   if (reasons.length) parts.push(element("ul", reasons, { className: "reasons" }));
   return parts;
 }
@@ -81,12 +86,49 @@ function facts(image) {
   const { result } = image;
   const found = [];
   if (result) {
-    found.push([t("Confidence"), formatPercent(result.confidence)], [t("Probability of ALL"), formatPercent(probabilityOfAll(result))]);
+    found.push(...probabilityFacts(result));
     const { width, height, format } = result.image;
     found.push([t("Image"), t("{format}, {width} × {height} pixels", { format, width, height })]);
   }
   found.push([t("File size"), t("{size} kB", { size: formatNumber(Math.max(1, Math.round(image.size / 1000))) })]);
   return found.flatMap(([name, value]) => [element("dt", name), element("dd", value)]);
+}
+
+function probabilityFacts(result) {
+  const found = [];
+  if (result.detected !== null) {
+    found.push([t("Confidence"), formatPercent(result.confidence)], [t("Probability of {condition}", conditionOf(modelOf(result))), formatPercent(positiveProbability(result))]);
+  }
+  if (!hasTypes(modelOf(result))) return found;
+  found.push([t("Class"), t("{type}, {percent}", { type: typeText(result), percent: formatPercent(result.class_confidence) })]);
+  const group = groupText(result);
+  if (group) found.push([t("Group"), t("{type}, {percent}", { type: group, percent: formatPercent(result.group_confidence) })]);
+  return found;
+}
+
+// Probabilities of all classes, the most likely first; for a model of two classes the facts say it all.
+function renderBars(result) {
+  const model = modelOf(result);
+  byId("bars").hidden = !result || !hasTypes(model);
+  if (byId("bars").hidden) return;
+  const sorted = Object.entries(result.probabilities).sort(([, one], [, other]) => other - one);
+  const rest = sorted.slice(MAX_BARS).reduce((sum, [, probability]) => sum + probability, 0);
+  const lines = sorted.slice(0, MAX_BARS).map(([name, probability]) => bar(classTitle(name, model), probability, name === result.class, groupNote(name, model)));
+  if (sorted.length > MAX_BARS) lines.push(bar(t("Other classes"), rest, false, ""));
+  byId("bar-lines").replaceChildren(...lines);
+}
+
+function groupNote(name, model) {
+  const group = groupOf(name, model);
+  return model.groups[group]?.length > 1 ? groupTitle(group, model) : "";
+}
+
+function bar(title, probability, isPredicted, note) {
+  const name = [element("span", title), ...(note ? [" ", element("span", note, { className: "help" })] : [])];
+  const meter = element("meter", "", { min: 0, max: 1, value: probability });
+  meter.setAttribute("aria-hidden", "true");
+  const percent = element("span", formatPercent(probability), { className: "percent" });
+  return element("li", [element("span", name, { className: "title" }), percent, meter], { className: isPredicted ? "predicted" : "" });
 }
 
 // Heat map
@@ -99,6 +141,7 @@ function renderHeatMap(image) {
   map.hidden = !image.heatMap || !wanted;
   if (image.heatMap && map.src !== image.heatMap) map.src = image.heatMap;
   const state = !image.file ? t("Add the file again to see its heat map.") : (image.heatMapError ?? "");
+  setText(byId("map-help"), mapHelp(image));
   setText(byId("map-state"), wanted && !image.heatMap ? state || t("Drawing the heat map…") : "");
   if (wanted && image.state === "done" && canHaveHeatMap(image) && !image.heatMapRequested) {
     image.heatMapRequested = true;
@@ -108,13 +151,27 @@ function renderHeatMap(image) {
   }
 }
 
+// What red and blue mean: the class that the map is for.
+export function mapHelp(image) {
+  const model = modelOf(image?.result);
+  if (!hasTypes(model)) {
+    return t("Red areas pushed the result towards {condition}, blue areas away from it. Stronger color means stronger influence.", conditionOf(model));
+  }
+  if (!image?.heatMapClass) {
+    return t("Red areas pushed the result towards the class of the result, blue areas away from it. Stronger color means stronger influence.");
+  }
+  return t("Red areas pushed the result towards {type}, blue areas away from it. Stronger color means stronger influence.", {
+    type: classTitle(image.heatMapClass, model),
+  });
+}
+
 // Zoom: `canvas` fills the stage as far as the image's shape allows, and is scaled from there.
 
 function place() {
   const [width, height] = [picture.naturalWidth || 1, picture.naturalHeight || 1];
   const fit = Math.min(stage.clientWidth / width, stage.clientHeight / height);
   // The model sees the central square only, and the heat map covers just that.
-  const side = Math.min(width, height) * fit * (server.info?.input_crop ?? 1);
+  const side = Math.min(width, height) * fit * (modelOf(shown().result)?.input_crop ?? 1);
   canvas.style.width = `${width * fit}px`;
   canvas.style.height = `${height * fit}px`;
   canvas.style.left = `${(stage.clientWidth - width * fit) / 2}px`;
