@@ -12,7 +12,17 @@ from typing import Any
 from Classes import Helpers
 from Classes.client.connection import Sender
 from Classes.client.response import MAX_TEXT_LENGTH
-from Classes.common import conditions, image_lines, input_files, known_classes, logs, result_table, summary, table_files
+from Classes.common import (
+    class_scheme,
+    conditions,
+    image_lines,
+    input_files,
+    known_classes,
+    logs,
+    result_table,
+    summary,
+    table_files,
+)
 from Classes.common.conditions import Condition
 from Classes.common.config import Configuration
 from Classes.common.errors import escape_control_chars
@@ -73,7 +83,7 @@ def send_images(
         results, interrupt = _send_all(sender, files, concurrency, info.conditions)
     # All files, because a name without a class counts although the image was not sent before Ctrl-C.
     classes = _class_names(results)
-    known = known_classes.find_known_classes(files, classes, configuration["PositiveClass"], labels)
+    known = known_classes.find_known_classes(files, classes, _positive(configuration), labels)
     condition = _condition(configuration, results, info.conditions)
     rows = _table_rows(configuration, condition, classes, dict(zip(files, known.classes, strict=True)), results)
     if any(result.get("synthetic") for _, result in results):
@@ -171,17 +181,23 @@ def _table_row(
     row["date"] = result["date"]
     if "error" in result:
         return row | {"error": result["error"]}
-    detected = result["class"] == configuration["PositiveClass"]
+    positive = _positive(configuration)
+    detected = result["class"] in positive
+    probabilities = [result["probabilities"][name] for name in positive if name in result["probabilities"]]
     copied = ("class", "verdict", "confidence", "low", "uncertain", "seconds", "engine", "precision", "remark")
     return row | {
         **{name: result[name] for name in copied},
         "outcome": result["outcome"],
         "reasons": result["reasons"],
-        "all_probability": result["probabilities"].get(configuration["PositiveClass"]),
+        "all_probability": min(1.0, sum(probabilities)) if probabilities else None,
         "model": result_table.model_name(None, result["model"]) if result["model"] else None,
         **{f"probability_{name}": result["probabilities"].get(name) for name in classes},
-        "correct": None if truth is None else detected == (truth == configuration["PositiveClass"]),
+        "correct": None if truth is None else detected == (truth in positive),
     }
+
+
+def _positive(configuration: Configuration) -> tuple[str, ...]:
+    return class_scheme.as_names(configuration["PositiveClass"])
 
 
 def _model_fields(results: Sequence[Result]) -> dict[str, Any] | None:

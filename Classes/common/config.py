@@ -63,6 +63,10 @@ class Configuration:
         chosen = self["Language"]
         return translation.language_from_environment() if chosen == "auto" else chosen
 
+    def accepts_class_count(self, count: int) -> bool:
+        """Return whether a data set may have so many classes: any number, unless `NumClasses` has been changed."""
+        return self["NumClasses"] in (config_schema.keys()["NumClasses"].rule["default"], count)
+
     @property
     def condition(self) -> conditions.Condition:
         """What is detected: `Condition`. For a result, that of the model card counts."""
@@ -141,6 +145,11 @@ def _fill_in_condition(values: dict[str, dict[str, Any]]) -> None:
 def _as_typed(value: Any, rule: dict[str, Any]) -> Any:
     # JSON has no integers: 65.0 is a valid "integer", but range() needs an int.
     return int(value) if rule["type"] == "integer" else value
+
+
+def _types(rule: dict[str, Any]) -> list[str]:
+    """Return the JSON types that a rule allows."""
+    return rule["type"] if isinstance(rule["type"], list) else [rule["type"]]
 
 
 def _expand(text: str) -> pathlib.Path:
@@ -246,7 +255,11 @@ def _parse_value(text: str, rule: dict[str, Any]) -> Any:
         value = json_files.parse_json(text)
     except ValueError:
         return text
-    return value if rule["type"] != "string" or isinstance(value, str) else text
+    allowed = _types(rule)
+    if "string" not in allowed or isinstance(value, str):
+        return value
+    kind = "array" if isinstance(value, list) else "object" if isinstance(value, dict) else None
+    return value if kind in allowed else text
 
 
 def _check(given: dict[str, Any], written: dict[str, str], source: str) -> None:
@@ -267,9 +280,9 @@ def _check(given: dict[str, Any], written: dict[str, str], source: str) -> None:
                 allowed=allowed,
             )
             raise ConfigurationError(message, code="invalid_value")
-        text = "".join(value) if isinstance(value, list) else value
+        text = _all_text(value)
         # A text may become a path, which has no zero byte, or part of a log, which is UTF-8.
-        if isinstance(text, str) and ("\0" in text or any("\ud800" <= character <= "\udfff" for character in text)):
+        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
             message = Message(
                 "{source}: {written} is {value}; allowed: a text in UTF-8 without \\0",
                 source=source,
@@ -277,6 +290,15 @@ def _check(given: dict[str, Any], written: dict[str, str], source: str) -> None:
                 value=json.dumps(value),
             )
             raise ConfigurationError(message, code="invalid_value")
+
+
+def _all_text(value: Any) -> str:
+    """Return every text in a value, one after the other."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        return "".join(map(_all_text, value))
+    return value if isinstance(value, str) else ""
 
 
 def _shown_name(name: str, written: str) -> str:
@@ -331,8 +353,10 @@ def _describe_constraint(rule: dict[str, Any]) -> Message:
         "string": Message("a text"),
         "array": Message("a list"),
         "boolean": Message("true or false"),
+        "object": Message("an object"),
     }
-    words = [types.get(rule.get("type", ""), Message("an object"))]
+    allowed = [types.get(name, Message("an object")) for name in _types({"type": "object", **rule})]
+    words = [translation.join(" / ", allowed)] if len(allowed) > 1 else allowed
     # Each limit that the rule has, in this order.
     limits = {
         "minimum": translation.mark("from {limit}"),

@@ -33,14 +33,14 @@ class KnownClasses:
 
 
 def find_known_classes(
-    files: Sequence[pathlib.Path], classes: Sequence[str], positive: str, source: str = AUTO
+    files: Sequence[pathlib.Path], classes: Sequence[str], positive: Sequence[str], source: str = AUTO
 ) -> KnownClasses:
     """Return the true classes of images.
 
     Args:
       files: the images.
       classes: class names of the model.
-      positive: the class that means ALL.
+      positive: the classes that mean disease.
       source: "names": the file name ends in `_` and a class. "folders": the folder of the file is named like a class,
         or `healthy` or `ALL` if there are two classes. "auto": as "names" if all names end in a class, otherwise
         "none", because a few names of photographs end in _0 or _1 by chance.
@@ -69,14 +69,14 @@ def find_known_classes(
     return KnownClasses([None] * len(files), NONE, note)
 
 
-def _class_of_folder(folder: str, classes: Sequence[str], positive: str) -> str | None:
+def _class_of_folder(folder: str, classes: Sequence[str], positive: Sequence[str]) -> str | None:
     if folder in classes:
         return folder
-    if len(classes) == 2:
+    if len(classes) == 2 and len(positive) == 1:
         if folder.lower() in POSITIVE_FOLDERS:
-            return positive
+            return positive[0]
         if folder.lower() in NEGATIVE_FOLDERS:
-            return next(name for name in classes if name != positive)
+            return next(name for name in classes if name not in positive)
     return None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files, input_files, json_files, locks, provenance, temp_files, terminal
+from Classes.common import atomic_files, class_scheme, input_files, json_files, locks, provenance, temp_files, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError
 from Classes.common.translation import Message, mark, ngettext
@@ -345,6 +345,7 @@ def _probes(configuration: Configuration, records: Iterable[AuditRecord]) -> dic
         ],
         "bytes per pixel": [[record.bytes_per_pixel] for record in records],
     }
-    positive = [record.class_name == configuration["PositiveClass"] for record in records]
+    positive_names = class_scheme.as_names(configuration["PositiveClass"])
+    positive = [record.class_name in positive_names for record in records]
     groups = [record.group for record in records]
     return {name: leakage_probe.predict_class_from_artifacts(rows, positive, groups) for name, rows in kinds.items()}

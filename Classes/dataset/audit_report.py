@@ -7,7 +7,7 @@ from typing import Any
 
 import PIL.Image
 
-from Classes.common import class_names, errors, html, translation
+from Classes.common import class_names, class_scheme, errors, html, translation
 from Classes.common.config import Configuration
 from Classes.common.translation import Message, ngettext
 from Classes.common.translation import gettext as _
@@ -53,7 +53,8 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
     ignored = _("skipped: not an image by its extension (ValidIType), hidden, or not in a class folder")
 
     def label(name: str) -> str:
-        title = class_names.class_title(name, configuration["PositiveClass"], configuration.condition)
+        positive = class_scheme.as_names(configuration["PositiveClass"])
+        title = class_names.class_title(name, positive, configuration.condition)
         return name if title == name else f"{name} ({title})"
 
     return html.render(

@@ -6,7 +6,7 @@ import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from Classes.common import input_files, translation
+from Classes.common import class_scheme, input_files, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.common.translation import Message
@@ -47,6 +47,7 @@ def find_class_images(
     Raises:
       DataError: the folder is missing or has another layout: `no_folder`, `no_images`, `split_folders`,
         `nested_folders`, `flat_folder`, `one_class`, `class_count`, `positive_class`.
+      ConfigurationError: see class_scheme.find_error.
     """
     folder = folder or image_folder(configuration)
     if not folder.is_dir():
@@ -137,7 +138,9 @@ def _check_layout(
             "split_folders",
         )
     flat = {parts: paths for parts, paths in by_folder.items() if _classes_in_names(configuration, paths)}
-    if flat and (nested or len(files) != configuration["NumClasses"]):
+    # Class folders may hold such names too, so several folders are classes unless another number is expected.
+    only = len(flat) == len(by_folder) and len(files) != configuration["NumClasses"]
+    if flat and (nested or only or len(files) < 2 or not configuration.accepts_class_count(len(files))):
         advice = _flat_advice(configuration, folder, next(iter(flat)))
         raise DataError(
             Message(
@@ -236,8 +239,9 @@ def _described(parts: Parts, paths: Iterable[pathlib.Path]) -> str:
 
 def _nested_advice(configuration: Configuration, folder: pathlib.Path, nested: Sequence[Parts]) -> str:
     """Say what to do if class folders, or images in class folders, are nested too deeply."""
-    positive = configuration["PositiveClass"]
-    if positive in {parts[0] for parts in nested} or folder.joinpath(positive).is_dir():
+    positive = class_scheme.as_names(configuration["PositiveClass"])
+    tops = {parts[0] for parts in nested}
+    if any(name in tops or folder.joinpath(name).is_dir() for name in positive):
         return Message(
             "Move the images of each class directly into its folder, such as {folder}; list patients in groups.csv if "
             "the sub-folders are patients",
@@ -260,11 +264,11 @@ def _nested_advice(configuration: Configuration, folder: pathlib.Path, nested: S
             classes=input_files.readable(", ".join(sorted(classes)[:MAX_LISTED])),
             folder=folder,
         )
-    if positive not in classes:
+    if not set(positive) <= classes:
         advice = Message(
             "{advice}; set PositiveClass, now {positive}, to the folder that means ALL",
             advice=advice,
-            positive=positive,
+            positive=class_scheme.format_names(positive),
         )
     return advice
 
@@ -297,41 +301,42 @@ def _check_classes(
             ),
             "one_class",
         )
-    positive = configuration["PositiveClass"]
-    merge = Message("; if several of them show ALL, move their images into one folder") if len(names) > 2 else ""
-    if len(names) != configuration["NumClasses"]:
+    positive = class_scheme.as_names(configuration["PositiveClass"])
+    merge = Message("; if several of them show ALL, list them all") if len(names) > 2 else ""
+    if not configuration.accepts_class_count(len(names)):
         raise DataError(
             Message(
                 "{folder}: contains {count} class folders ({listed}){without}, but NumClasses is {number}. "
-                "Set NumClasses to {count} or remove folders that are not classes{merge}",
+                "Set NumClasses to {count}, or remove folders that are not classes",
                 folder=folder,
                 count=len(names),
                 listed=listed,
                 without=without,
                 number=configuration["NumClasses"],
-                merge=merge,
             ),
             "class_count",
         )
-    if positive and positive not in names:
+    unknown = [name for name in positive if name not in names]
+    if unknown:
         raise DataError(
             Message(
                 "{folder}: there is no class {positive} (PositiveClass). Set PositiveClass to the folder "
                 "that means ALL: {listed}{merge}",
                 folder=folder,
-                positive=positive,
+                positive=unknown[0],
                 listed=listed,
                 merge=merge,
             ),
             "positive_class",
         )
+    class_scheme.from_configuration(configuration, names)
     if empty:
         log.warning("Folders without images are not used as classes: %s.", ", ".join(empty[:MAX_LISTED]))
     if len(names) > 2 and positive:
+        readable = [[input_files.readable(name) for name in names if (name in positive) == side] for side in (1, 0)]
         log.warning(
-            "Only class %s counts as ALL; %s count as not ALL. If one of these shows ALL too, merge their folders.",
-            positive,
-            " and ".join(input_files.readable(name) for name in names if name != positive),
+            "Only class %s counts as ALL; %s count as not ALL. If one of these shows ALL too, add it to PositiveClass.",
+            *(" and ".join(side) for side in readable),
         )
 
 

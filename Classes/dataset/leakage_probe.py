@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 
-from Classes.common import statistics, translation
+from Classes.common import class_scheme, statistics, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.common.translation import Message
@@ -51,7 +51,8 @@ def check_leakage(configuration: Configuration, records: Sequence[ImageRecord]) 
         translation.mark("image size"): [(record.width, record.height) for record in records],
         translation.mark("file format"): [[record.format == name for name in formats] for record in records],
     }
-    positive = [record.class_name == configuration["PositiveClass"] for record in records]
+    positive_names = class_scheme.as_names(configuration["PositiveClass"])
+    positive = [record.class_name in positive_names for record in records]
     groups = [record.group for record in records]
     found = {name: predict_class_from_artifacts(rows, positive, groups) for name, rows in kinds.items()}
     for name, probe in found.items():

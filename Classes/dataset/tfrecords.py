@@ -10,6 +10,7 @@ from typing import Any
 
 from Classes.common import (
     atomic_files,
+    class_scheme,
     file_system,
     interrupts,
     json_files,
@@ -85,9 +86,9 @@ class Manifest:
         return [self.folder / shard["file"] for shard in self.shards if shard["split"] == split]
 
 
-def positive_label(configuration: Configuration, classes: Sequence[str]) -> int | None:
-    """Return the label of `PositiveClass`; None if no class means ALL."""
-    return classes.index(configuration["PositiveClass"]) if configuration["PositiveClass"] else None
+def fit_to_classes(configuration: Configuration, manifest: Manifest) -> Configuration:
+    """Return the configuration with the number of classes of the shards."""
+    return configuration.replace(NumClasses=len(manifest.classes))
 
 
 def interleave_by_class(configuration: Configuration, records: Sequence[ImageRecord]) -> list[ImageRecord]:
@@ -157,12 +158,12 @@ def load_manifest_for_training(configuration: Configuration) -> Manifest:
     """Load the manifest and check that its classes match the configuration.
 
     Raises:
-      ConfigurationError: `class_mismatch`: the classes do not match.
+      ConfigurationError: `class_mismatch`: the classes do not match; or see class_scheme.find_error.
       DataError: as load_manifest.
     """
     found = load_manifest(configuration)
     listed = ", ".join(found.classes)
-    if len(found.classes) != configuration["NumClasses"]:
+    if not configuration.accepts_class_count(len(found.classes)):
         raise ConfigurationError(
             Message(
                 "NumClasses is {number}, but the shards have the classes {listed}. Set NumClasses to "
@@ -173,16 +174,18 @@ def load_manifest_for_training(configuration: Configuration) -> Manifest:
             ),
             "class_mismatch",
         )
-    if configuration["PositiveClass"] and configuration["PositiveClass"] not in found.classes:
+    unknown = [name for name in class_scheme.as_names(configuration["PositiveClass"]) if name not in found.classes]
+    if unknown:
         raise ConfigurationError(
             Message(
                 "PositiveClass is {positive}, but the shards have the classes {listed}. Set PositiveClass to "
                 "the one that means ALL, or run python3 Data.py again",
-                positive=configuration["PositiveClass"],
+                positive=unknown[0],
                 listed=listed,
             ),
             "class_mismatch",
         )
+    class_scheme.from_configuration(configuration, found.classes)
     return found
 
 

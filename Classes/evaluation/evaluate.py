@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import file_system, json_files, locks, provenance, terminal, translation
+from Classes.common import class_scheme, file_system, json_files, locks, provenance, terminal, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, GraphError
 from Classes.common.translation import Message
@@ -291,7 +291,7 @@ def _write_results(
     name, precision = backend.describe_source(sources)
     run = {
         "split": "validation",
-        "positive": card.positive,
+        "positive": class_scheme.as_json(card.positive),
         "condition": card.condition.to_json(),
         "threshold": card.threshold,
         "engine": name,
@@ -303,8 +303,8 @@ def _write_results(
     model = {"notice": Helpers.DISCLAIMER, "graph_sha256": card.graph_sha256, "synthetic": card.synthetic}
     metrics = {**model, **run, **measured, "predictions": rows}
     json_files.write_json(folder / "metrics.json", metrics)
-    labels = numpy.array([row["label"] == card.positive for row in rows], bool)
-    scores = numpy.array([row["probabilities"][card.positive] for row in rows], float)
+    labels = numpy.array([row["label"] in card.positive for row in rows], bool)
+    scores = numpy.array([prediction.positive_score(card, row) for row in rows], float)
     title = _("Validation on synthetic smears") if card.synthetic else _("Validation")
     title += {"cross_fitted": _(", cross-fitted"), "in_sample": _(", in-sample (optimistic)")}.get(
         measured["basis"], ""

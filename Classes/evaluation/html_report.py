@@ -229,7 +229,7 @@ def _confidence(row: dict[str, Any]) -> float:
 def _describe_example(card: model_card.ModelCard, row: dict[str, Any]) -> str:
     """Return the prediction and the label of an image in words."""
     texts = {
-        "percent": f"{format_number(100 * row['probabilities'][card.positive], '.1f')} %",
+        "percent": f"{format_number(100 * prediction.positive_score(card, row), '.1f')} %",
         "label": class_names.class_title(row["label"], card.positive, card.condition),
         "condition": card.condition.label,
     }
@@ -254,10 +254,10 @@ def _threshold_points(card: model_card.ModelCard, metrics: dict[str, Any]) -> di
       of positive images]]}, each of these four as [hits, images, ends of the 95 % interval or None, None].
     """
     rows = metrics["predictions"]
-    labels = numpy.array([row["label"] == card.positive for row in rows], bool)
+    labels = numpy.array([row["label"] in card.positive for row in rows], bool)
     if not labels.any() or labels.all():
         return None
-    scores = numpy.array([row["probabilities"][card.positive] for row in rows], float)
+    scores = numpy.array([prediction.positive_score(card, row) for row in rows], float)
     groups = statistics.group_numbers([row["group"] for row in rows], len(rows))
     thresholds = sorted({*(step / N_THRESHOLDS for step in range(N_THRESHOLDS + 1)), card.threshold})
 

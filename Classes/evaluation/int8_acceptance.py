@@ -142,7 +142,7 @@ def format_comparison(comparison: dict[str, Any]) -> str:
 def _truths(card: model_card.ModelCard, labels: Any) -> numpy.ndarray:
     """Return whether each image is positive, bool [N]; of a model of cell types the labels themselves, int [N]."""
     labels = numpy.asarray(labels, int)
-    return labels == card.classes.index(card.positive) if card.positive else labels
+    return card.scheme.are_positive(labels) if card.positive else labels
 
 
 def _decisions(card: model_card.ModelCard, rows: numpy.ndarray) -> list[tuple[int, bool]]:
@@ -150,10 +150,10 @@ def _decisions(card: model_card.ModelCard, rows: numpy.ndarray) -> list[tuple[in
     if not card.positive:
         return [(int(row.argmax()), float(row.max()) < CONFIDENT_PROBABILITY) for row in rows]
     made = (prediction.make_prediction(row, card, CONFIDENT_PROBABILITY) for row in rows)
-    return [(each.detected, each.low_confidence) for each in made]
+    return [(bool(each.detected), each.low_confidence) for each in made]
 
 
 def _roc_auc(card: model_card.ModelCard, truths: numpy.ndarray, rows: numpy.ndarray) -> float | None:
     if not card.positive or not truths.any() or truths.all():
         return None
-    return statistics.roc_auc(truths, rows[:, card.classes.index(card.positive)])
+    return statistics.roc_auc(truths, card.scheme.positive_probability(rows))

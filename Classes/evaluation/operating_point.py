@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy
 
-from Classes.common import conditions, statistics, translation
+from Classes.common import class_scheme, conditions, statistics, translation
+from Classes.common.class_scheme import ClassScheme, sum_columns
 from Classes.common.conditions import Condition
 from Classes.common.config import Configuration
 from Classes.common.translation import Message
@@ -48,6 +49,9 @@ WARNINGS = {
     ),
 }
 
+# Labels that mean ALL.
+Labels = collections.abc.Sequence[int]
+
 log = logging.getLogger("Trainer")
 
 
@@ -56,7 +60,7 @@ class OperatingPoint(typing.NamedTuple):
 
     Attributes:
       temperature: divisor of the logits.
-      threshold: an image is positive if the probability of the positive class is at least this.
+      threshold: an image is positive if the probability of the positive classes is at least this.
       uncertain: (low, high): a prediction is uncertain from low to below high; None: no prediction is uncertain.
     """
 
@@ -125,22 +129,23 @@ def choose_operating_point(
     items = manifest.splits["validation"]
     labels = numpy.array([item["label"] for item in items], int)
     groups = [item["group"] for item in items]
-    details: dict[str, Any] = {"images": len(items), "note": too_few_images(manifest)}
+    scheme = class_scheme.from_configuration(configuration, manifest.classes)
+    details: dict[str, Any] = {"images": len(items), "note": too_few_images(scheme, manifest)}
     if details["note"]:
         log.warning("Temperature and threshold were not fitted: %s.", details["note"])
         return OperatingPoint(), details
-    positive, seed = tfrecords.positive_label(configuration, manifest.classes), configuration["RandomSeed"]
+    positive = scheme.positive_indices
+    seed = configuration["RandomSeed"]
     rules = selection_rules(configuration)
     logits = numpy.asarray(compute_logits(), float)
-    if positive is None:
+    if not positive:
         return _fit_temperature_only(logits, labels, details)
     chosen = fit_operating_point(logits, labels, positive, rules, groups)
     before = calibration.softmax_at_temperature(logits)
     after = calibration.softmax_at_temperature(logits, chosen.temperature)
     details |= {"rules": rules._asdict(), "seed": seed}
-    details["warnings"] = selection_warnings(
-        chosen, after[:, positive], labels == positive, rules, groups, configuration.condition
-    )
+    scores, truths = sum_columns(after, positive), numpy.isin(labels, positive)
+    details["warnings"] = selection_warnings(chosen, scores, truths, rules, groups, configuration.condition)
     for name, probabilities in (("before", before), ("after", after)):
         errors = calibration.calibration_errors(probabilities, labels)
         details |= {f"{key}_{name}": value for key, value in errors.items()}
@@ -169,7 +174,7 @@ def _fit_temperature_only(
 
 
 def cross_fit(
-    logits: Any, labels: Any, groups: collections.abc.Sequence[str], positive: int, rules: SelectionRules, seed: int
+    logits: Any, labels: Any, groups: collections.abc.Sequence[str], positive: Labels, rules: SelectionRules, seed: int
 ) -> ThresholdedPredictions | None:
     """Classify each image at an operating point that is chosen on images of other groups.
 
@@ -177,14 +182,16 @@ def cross_fit(
       logits: float [N, classes].
       labels: int [N].
       groups: [N] names of source images or patients.
-      positive: the label that means the condition.
+      positive: the labels that mean the condition; their probabilities are added.
       rules: constraints of the operating point.
       seed: of the folds.
     Returns:
       the predictions; None if a class has too few groups.
     """
     logits, labels = numpy.asarray(logits, float), numpy.asarray(labels, int)
-    folds = group_folds(labels, groups, seed) if len(labels) else []
+    # A rare class among several must not prevent the folds; both sides have to be in each.
+    sides = labels if logits.shape[-1] == 2 else numpy.isin(labels, positive).astype(int)
+    folds = group_folds(sides, groups, seed) if len(labels) else []
     if not folds:
         return None
     result = ThresholdedPredictions(
@@ -197,34 +204,42 @@ def cross_fit(
     return result
 
 
-def apply_operating_point(point: OperatingPoint, logits: numpy.ndarray, positive: int) -> ThresholdedPredictions:
-    """Classify logits, float [N, classes], at an operating point; `positive` is the label that means the condition."""
+def apply_operating_point(point: OperatingPoint, logits: numpy.ndarray, positive: Labels) -> ThresholdedPredictions:
+    """Classify logits, float [N, classes], at an operating point; `positive` are the labels of the condition."""
     probabilities = calibration.softmax_at_temperature(logits, point.temperature)
-    scores = probabilities[:, positive]
+    scores = sum_columns(probabilities, positive)
     detected = prediction.apply_threshold(scores, point.threshold)
     thresholds = numpy.full(len(scores), point.threshold)
     return ThresholdedPredictions(probabilities, thresholds, detected, prediction.in_band(scores, point.uncertain))
 
 
-def too_few_images(manifest: tfrecords.Manifest) -> str | None:
-    """Return why the validation images are too few to choose an operating point, or None."""
+def too_few_images(scheme: ClassScheme, manifest: tfrecords.Manifest) -> str | None:
+    """Return why the validation images are too few to choose an operating point, or None.
+
+    Of several classes, a rare one is no reason: the threshold separates the two sides.
+    """
     labels = [item["label"] for item in manifest.splits["validation"]]
-    fewest = min(labels.count(label) for label in range(len(manifest.classes)))
+    if scheme.positive and len(scheme.names) > 2:
+        detected = sum(label in scheme.positive_indices for label in labels)
+        fewest, which = min(detected, len(labels) - detected), "smaller side"
+    else:
+        fewest, which = min(labels.count(label) for label in range(len(manifest.classes))), "smallest class"
     if fewest >= MIN_PER_CLASS:
         return None
-    return f"the smallest class has {fewest} validation images, {MIN_PER_CLASS} are needed"
+    return f"the {which} has {fewest} validation images, {MIN_PER_CLASS} are needed"
 
 
 def fit_operating_point(
     logits: numpy.ndarray,
     labels: numpy.ndarray,
-    positive: int,
+    positive: Labels,
     rules: SelectionRules,
     groups: collections.abc.Sequence[str] | None = None,
 ) -> OperatingPoint:
     """Return the operating point of a set of images; the arguments are those of `cross_fit`."""
     temperature = round(calibration.fit_temperature(logits, labels), 4)
-    scores, truths = calibration.softmax_at_temperature(logits, temperature)[:, positive], labels == positive
+    scores = sum_columns(calibration.softmax_at_temperature(logits, temperature), positive)
+    truths = numpy.isin(labels, positive)
     threshold = threshold_selection.threshold_at_sensitivity(
         scores, truths, rules.target, rules.specificity, rules.confidence, groups
     )
@@ -322,10 +337,10 @@ def _band_warning(
 
 
 def _measure(
-    predictions: ThresholdedPredictions, labels: numpy.ndarray, groups: collections.abc.Sequence[str], positive: int
+    predictions: ThresholdedPredictions, labels: numpy.ndarray, groups: collections.abc.Sequence[str], positive: Labels
 ) -> dict[str, Any]:
     """Return the metrics of predictions for the model card."""
-    truths = labels == positive
+    truths = numpy.isin(labels, positive)
     metrics = classification_metrics.confusion_metrics(truths, predictions.detected, groups)
     return {
         **calibration.calibration_errors(predictions.probabilities, labels),

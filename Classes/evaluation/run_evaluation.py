@@ -13,7 +13,7 @@ from Classes.common.errors import ALLError
 from Classes.dataset import tfrecords
 from Classes.evaluation import classification_metrics, html_report, runs
 from Classes.imaging import decode
-from Classes.inference import class_activation, model_card
+from Classes.inference import class_activation, model_card, prediction
 
 # Folder of the TensorBoard events, beside train/ and validation/.
 EVENTS = "evaluation"
@@ -96,8 +96,8 @@ def _write_events(
                 tf.summary.scalar(f"final/{name}", metrics[name]["value"])
         rows = metrics["predictions"]
         if rows:
-            labels = numpy.array([row["label"] == card.positive for row in rows], bool)
-            scores = numpy.array([row["probabilities"][card.positive] for row in rows], float)
+            labels = numpy.array([row["label"] in card.positive for row in rows], bool)
+            scores = numpy.array([prediction.positive_score(card, row) for row in rows], float)
             curve = summary.pb("precision_recall", labels, scores, num_thresholds=N_THRESHOLDS)
             tf.summary.experimental.write_raw_pb(curve.SerializeToString())
         for name, picture, text in _worst_errors(configuration, card, rows, explainer):
@@ -128,7 +128,7 @@ def _worst_errors(
             short = card.condition.short
             text = (
                 f"{row['filename']}: predicted {'' if row['detected'] else 'not '}{short}, probability of {short} "
-                f"{row['probabilities'][card.positive]:.3f}, label {row['label']}"
+                f"{prediction.positive_score(card, row):.3f}, label {row['label']}"
             )
             name = f"worst_errors/{number:02} {row['filename']}"
             found.append((name, numpy.concatenate([image, drawn], axis=1), text))

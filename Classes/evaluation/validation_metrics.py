@@ -7,7 +7,7 @@ import numpy
 from Classes.common.config import Configuration
 from Classes.dataset import grouping
 from Classes.evaluation import calibration, classification_metrics, operating_point
-from Classes.inference import model_card
+from Classes.inference import model_card, prediction
 
 
 def all_metrics(configuration: Configuration, card: model_card.ModelCard, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def _cross_fit(
         logits,
         [card.classes.index(row["label"]) for row in rows],
         [row["group"] for row in rows],
-        card.classes.index(card.positive),
+        card.scheme.positive_indices,
         operating_point.SelectionRules(**rules),
         fitted.get("seed", configuration["RandomSeed"]),
     )
@@ -61,12 +61,12 @@ def _metrics(
     predictions: operating_point.ThresholdedPredictions,
 ) -> dict[str, Any]:
     """Return the metrics per image, "patients" with those per patient, and "certainty"."""
-    labels, groups = [row["label"] == card.positive for row in rows], [row["group"] for row in rows]
+    labels, groups = [row["label"] in card.positive for row in rows], [row["group"] for row in rows]
     seed, prevalence = configuration["RandomSeed"], configuration["Prevalence"]
     # A temperature does not change the order of scores, so the areas are those of the deployed model.
-    scores = [row["probabilities"][card.positive] for row in rows]
+    scores = [prediction.positive_score(card, row) for row in rows]
     images = classification_metrics.evaluate_predictions(labels, scores, predictions.detected, groups, seed, prevalence)
-    positive = predictions.probabilities[:, card.classes.index(card.positive)] if rows else numpy.zeros(0)
+    positive = card.scheme.positive_probability(predictions.probabilities) if rows else numpy.zeros(0)
     # Copies can merge the groups of two patients, whose results are counted separately.
     names = [f"{grouping.PATIENT}{row['patient']}" if row.get("patient") else row["group"] for row in rows]
     patients = classification_metrics.evaluate_by_patient(
@@ -80,7 +80,7 @@ def _certainty(
 ) -> dict[str, Any]:
     """Return the calibration of the confidences and the effect of the uncertainty band: dict for JSON."""
     labels = [card.classes.index(row["label"]) for row in rows]
-    truths, groups = [row["label"] == card.positive for row in rows], [row["group"] for row in rows]
+    truths, groups = [row["label"] in card.positive for row in rows], [row["group"] for row in rows]
     before = None
     if rows and card.calibration:
         served = numpy.array([[row["probabilities"][name] for name in card.classes] for row in rows])

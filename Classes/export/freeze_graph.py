@@ -12,7 +12,7 @@ import numpy
 import tensorflow as tf
 
 from Classes import Helpers
-from Classes.common import atomic_files, interrupts, locks, logs, provenance
+from Classes.common import atomic_files, class_scheme, interrupts, locks, logs, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import GraphError
 from Classes.common.translation import Message
@@ -320,7 +320,9 @@ def _common_fields(configuration: Configuration, digest: str) -> dict[str, Any]:
         "network": configuration["Network"],
         "graph": configuration.path("ALLGraph").name,
         "graph_sha256": digest,
-        "positive": configuration["PositiveClass"],
+        "positive": class_scheme.as_names(configuration["PositiveClass"]),
+        "groups": configuration["ClassGroups"],
+        "counted": configuration["CountedClasses"],
         "condition": configuration.condition.to_json(),
         "output": registry.get_network(configuration).OUTPUT,
         "metrics": None,

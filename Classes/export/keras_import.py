@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import tf_keras
 
-from Classes.common import provenance, terminal
+from Classes.common import class_scheme, provenance, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import CheckpointError, ConfigurationError, GraphError, escape_control_chars
 from Classes.common.translation import Message
@@ -51,6 +51,7 @@ def import_keras_weights(configuration: Configuration, source: str | pathlib.Pat
     """
     weights = pathlib.Path(source) / WEIGHTS_FILE
     network, names = registry.get_network(configuration), class_names(configuration)
+    configuration = configuration.replace(NumClasses=len(names))
     if not weights.is_file():
         raise CheckpointError(
             Message(
@@ -76,11 +77,12 @@ def import_keras_weights(configuration: Configuration, source: str | pathlib.Pat
         "colours": None,
     }
     freeze_graph.publish_model(configuration, arrays, inputs, origin, operating_point.OperatingPoint())
-    log.info("The outputs are the classes %s; class %s is ALL.", ", ".join(names), configuration["PositiveClass"])
+    positive = class_scheme.format_names(class_scheme.as_names(configuration["PositiveClass"]))
+    log.info("The outputs are the classes %s; class %s is ALL.", ", ".join(names), positive)
     log.warning("The training data of these weights is unknown. Evaluate them on your own images.")
     log.info("Next: python3 Validation.py, or python3 Classifier.py")
     terminal.show_end(
-        _("Imported the weights; class {name} is ALL.").format(name=configuration["PositiveClass"]),
+        _("Imported the weights; class {name} is ALL.").format(name=positive),
         [(_("Model"), configuration.path("ALLGraph")), (_("Model card"), configuration.card)],
         "python3 Validation.py",
     )
@@ -102,16 +104,18 @@ def class_names(configuration: Configuration) -> list[str]:
             "classes_file",
         ) from error
     names = found or [str(number) for number in range(configuration["NumClasses"])]
-    if len(names) != configuration["NumClasses"] or configuration["PositiveClass"] not in names:
+    positive = class_scheme.as_names(configuration["PositiveClass"])
+    if not configuration.accepts_class_count(len(names)) or not positive or not set(positive) <= set(names):
         raise ConfigurationError(
             Message(
                 "NumClasses is {number} and PositiveClass {positive}, but the classes are {names}.",
                 number=configuration["NumClasses"],
-                positive=repr(configuration["PositiveClass"]),
+                positive=repr(class_scheme.format_names(positive)),
                 names=", ".join(names),
             ),
             "class_names",
         )
+    class_scheme.from_configuration(configuration, names)
     return names
 
 

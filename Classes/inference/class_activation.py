@@ -8,6 +8,7 @@ weights for each place, and its contributions add up in the same way.
 import importlib
 import io
 import threading
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy
@@ -134,7 +135,7 @@ class Explainer:
         # A copy, because the backend may be compiling its network at the same time.
         model = source.model.clone()
         head = find_head(model)
-        positive = self._card.classes.index(self._card.positive)
+        positive = self._card.scheme.positive_indices
         kernel, self._bias = contrast_weights(head.kernel, positive), contrast_weights(head.biases, positive)
         [probabilities] = model.get_results()
         output = head.activations
@@ -258,16 +259,16 @@ def _biases(layer: Any) -> numpy.ndarray:
     return found[0].astype("float32")
 
 
-def contrast_weights(weights: numpy.ndarray, positive: int) -> numpy.ndarray:
-    """Return weights minus the mean of the other classes: what all classes share does not change a softmax.
+def contrast_weights(weights: numpy.ndarray, positive: Sequence[int]) -> numpy.ndarray:
+    """Return the mean weights of some classes minus those of the others; what all share does not change a softmax.
 
     Args:
       weights: float32 [classes, ...], kernel or biases of a Head.
-      positive: index of the class that means ALL.
+      positive: indices of the classes that mean ALL.
     Returns:
       float32 [...].
     """
-    return weights[positive] - numpy.delete(weights, positive, axis=0).mean(axis=0)
+    return weights[list(positive)].mean(axis=0) - numpy.delete(weights, positive, axis=0).mean(axis=0)
 
 
 def render_overlay(image: numpy.ndarray, values: numpy.ndarray) -> bytes:

@@ -125,7 +125,7 @@ def _classify_file(
         "remark": review.remark,
         "outcome": prediction.outcome,
         "reasons": list(prediction.reasons),
-        "all_probability": prediction.probabilities[card.positive],
+        "all_probability": prediction.positive_probability,
         "model": result_table.model_name(card.network, card.graph_sha256),
         "software_version": provenance.version(),
     }

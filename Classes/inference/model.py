@@ -15,7 +15,7 @@ class Model:
     """A model on a device; `load_model` opens one. A context manager that closes it.
 
     Attributes:
-      card: the model card; `card.classes` are the class names, `card.positive` is the one that means ALL.
+      card: the model card; `card.classes` are the class names, `card.positive` are those that mean ALL.
       backend: what runs the network; its `classify` takes batches.
     """
 

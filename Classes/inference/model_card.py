@@ -1,16 +1,18 @@
 """The model card: a JSON file beside the frozen graph that describes it to everything that uses it."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from typing import Any
 
 import jsonschema
 
-from Classes.common import conditions, json_files, provenance
+from Classes.common import class_scheme, conditions, json_files, provenance
+from Classes.common.class_scheme import ClassScheme
 from Classes.common.conditions import Condition
 from Classes.common.errors import GraphError
-from Classes.common.translation import Message
+from Classes.common.translation import Message, text_of
 from Classes.imaging.network_input import InputSpec
 
 CARD_VERSION = 1
@@ -24,7 +26,12 @@ _SCHEMA = {
         "network": {"type": "string", "minLength": 1},
         "graph_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         "classes": {"type": "array", "minItems": 2, "uniqueItems": True, "items": {"type": "string", "minLength": 1}},
-        "positive": {"type": "string"},
+        "positive": {"type": ["string", "array"], "uniqueItems": True, "items": {"type": "string", "minLength": 1}},
+        "groups": {
+            "type": "object",
+            "additionalProperties": {"type": "array", "minItems": 1, "items": {"type": "string"}},
+        },
+        "counted": {"type": "array", "items": {"type": "string"}},
         "condition": {
             "type": ["object", "null"],
             "required": ["short", "long"],
@@ -116,7 +123,8 @@ class ModelCard:
       graph: name of the frozen graph's file, in the same folder.
       graph_sha256: SHA-256 of that file, 64 hexadecimal digits.
       classes: class names in the order of the network's outputs.
-      positive: the class that means ALL; empty in a model of cell types.
+      positive: the classes that mean disease; none in a model of cell types.
+      groups, counted: see class_scheme.ClassScheme; empty if every class is its own group, and all are counted.
       condition: what the model detects; ALL in older cards.
       input: {"node"} and the fields of network_input.InputSpec; see `input_spec`.
       output: name of the output node.
@@ -139,7 +147,7 @@ class ModelCard:
     graph: str
     graph_sha256: str
     classes: tuple[str, ...]
-    positive: str
+    positive: tuple[str, ...]
     input: dict
     output: str
     threshold: float
@@ -153,6 +161,8 @@ class ModelCard:
     training: dict = dataclasses.field(default_factory=dict)
     metrics: dict | None = None
     compiled: dict | None = None
+    groups: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    counted: tuple[str, ...] = ()
     cell_types: dict | None = None
     colours: dict | None = None
     image_check: dict | None = None
@@ -167,6 +177,12 @@ class ModelCard:
     def display_name(self) -> str:
         """The network's name in log lines: "Inception" for InceptionV3, as in the historic line."""
         return self.network.removesuffix("V3")
+
+    @functools.cached_property
+    def scheme(self) -> ClassScheme:
+        """What the classes mean; the groups of a model of cell types are part of its description."""
+        groups = self.groups or (self.cell_types or {}).get("groups", {})
+        return ClassScheme(self.classes, self.positive, groups, self.counted)
 
     @property
     def graph_path(self) -> pathlib.Path:
@@ -189,6 +205,10 @@ class ModelCard:
         values = {"scale": self.input["mean"], **self.input}
         known = (field.name for field in dataclasses.fields(InputSpec))
         return InputSpec(**{name: values[name] for name in known if name in values})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the card's fields as JSON, without its path on this machine."""
+        return _json_fields({key: value for key, value in dataclasses.asdict(self).items() if key != "path"})
 
     def verify_graph(self) -> None:
         """Compare the graph's file with the card.
@@ -281,24 +301,26 @@ def load_model_card(path: str | os.PathLike, cell_types: bool = False) -> ModelC
             ),
             "cell_type_model",
         )
-    if values["positive"] and values["positive"] not in values["classes"]:
-        raise GraphError(
-            Message(
-                "{path}: positive is {positive}, the classes are {classes}",
-                path=path,
-                positive=repr(values["positive"]),
-                classes=values["classes"],
-            ),
-            "card_field",
-        )
+    positive = class_scheme.as_names(values["positive"])
+    groups, counted = values.get("groups", {}), values.get("counted", ())
+    wrong = class_scheme.find_error(values["classes"], positive, groups, counted)
+    if wrong is not None:
+        raise GraphError(Message("{path}: {message}", path=path, message=text_of(wrong)), "card_field")
     known = {field.name for field in dataclasses.fields(ModelCard)} - {"path"}
     fields = {key: value for key, value in values.items() if key in known}
-    condition = conditions.from_card(values.get("condition"))
-    return ModelCard(**{**fields, "path": path, "classes": tuple(values["classes"]), "condition": condition})
+    fields["condition"] = conditions.from_card(values.get("condition"))
+    fields |= {"classes": tuple(values["classes"]), "positive": positive, "counted": tuple(counted)}
+    fields["groups"] = {group: tuple(types) for group, types in groups.items()}
+    return ModelCard(**{**fields, "path": path})
 
 
 def write_model_card(path: str | os.PathLike, card: ModelCard | dict[str, Any]) -> None:
     """Write a card, given as a ModelCard or as a dict of its fields, atomically."""
-    if isinstance(card, ModelCard):
-        card = {key: value for key, value in dataclasses.asdict(card).items() if key != "path"}
-    json_files.write_json(path, json_files.with_checksum({"version": CARD_VERSION, **card}))
+    fields = card.to_json() if isinstance(card, ModelCard) else _json_fields(card)
+    json_files.write_json(path, json_files.with_checksum({"version": CARD_VERSION, **fields}))
+
+
+def _json_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    fields = {**fields, "positive": class_scheme.as_json(class_scheme.as_names(fields["positive"]))}
+    # Cards of models without groups have no such fields, as before there were any.
+    return {key: value for key, value in fields.items() if value or key not in ("groups", "counted")}

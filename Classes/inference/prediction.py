@@ -7,7 +7,8 @@ from typing import Any
 import numpy
 from numpy.typing import ArrayLike
 
-from Classes.common import conditions, outcome
+from Classes.common import class_scheme, conditions, outcome
+from Classes.common.class_scheme import ClassScheme
 from Classes.common.conditions import Condition
 from Classes.inference.model_card import ModelCard
 
@@ -17,24 +18,34 @@ class Prediction:
     """The prediction for one image.
 
     Attributes:
-      detected: whether the condition is detected.
-      label: the predicted class.
-      confidence: probability of that class, rounded to four digits.
-      low_confidence: whether that probability is below `InceptionThreshold`.
+      detected: whether the condition is detected; None if the model detects nothing.
+      label: the predicted class: the most likely one of `group`.
+      confidence: probability of the predicted side, disease or not, which is the sum of its classes; of a model that
+        detects nothing, that of `label`. Rounded to four digits, as all confidences.
+      low_confidence: whether that probability, or of a model that detects nothing that of `group`, is below
+        `InceptionThreshold`.
       uncertain: whether its probability lies in the card's uncertainty band; a person should decide then.
       probabilities: {class name: probability}.
-      positive: the class that means the condition.
+      scheme: what the classes mean.
+      positive_probability: summed probability of the classes that mean the condition; None if there are none.
+      label_confidence: probability of `label`.
+      group: the most likely group on the predicted side; without groups, the same as `label`.
+      group_confidence: summed probability of `group`.
       image_reasons: codes of outcome.REASONS that the image itself gives, see image_review.review_image.
       condition: what is detected.
     """
 
-    detected: bool
+    detected: bool | None
     label: str
     confidence: float
     low_confidence: bool
     uncertain: bool
     probabilities: dict[str, float]
-    positive: str
+    scheme: ClassScheme
+    positive_probability: float | None
+    label_confidence: float
+    group: str
+    group_confidence: float
     image_reasons: tuple[str, ...] = ()
     condition: Condition = conditions.ALL
 
@@ -44,26 +55,45 @@ class Prediction:
         return outcome.collect_reasons(self.low_confidence, self.uncertain, self.image_reasons)
 
     @property
-    def outcome(self) -> str:
-        """One of outcome.OUTCOMES: "positive", "negative", or "review" if there are reasons."""
-        return outcome.decide(self.detected, self.reasons)
+    def outcome(self) -> str | None:
+        """One of outcome.OUTCOMES: "positive", "negative", or "review" if there are reasons.
+
+        Without reasons, None if the model detects nothing.
+        """
+        if self.detected is None and not self.reasons:
+            return None
+        return outcome.decide(bool(self.detected), self.reasons)
+
+    @property
+    def group_probabilities(self) -> dict[str, float]:
+        """The summed probability of each group, by name."""
+        values = self.scheme.group_probabilities([self.probabilities[name] for name in self.scheme.names])
+        return dict(zip(self.scheme.group_names, values.tolist(), strict=True))
 
     @property
     def description(self) -> str:
-        """The prediction as text: "ALL detected" or "ALL not detected"."""
-        return self.condition.detected_text(self.detected)
+        """The prediction as text: "ALL detected" or "ALL not detected"; of a model that detects nothing, the class."""
+        return self.label if self.detected is None else self.condition.detected_text(self.detected)
 
     def is_correct(self, truth: str | None) -> bool | None:
         """Return whether the prediction is correct; None if `truth`, a class name, is None.
 
-        Which of several classes other than ALL is predicted makes no difference.
+        Which of several classes on the same side is predicted makes no difference, see `is_label_correct`.
         """
-        return None if truth is None else self.detected == (truth == self.positive)
+        if truth is None or self.detected is None:
+            return None
+        return self.detected == self.scheme.is_positive(truth)
+
+    def is_label_correct(self, truth: str | None) -> bool | None:
+        """Return whether the predicted class is the true one; None if that is not known."""
+        return None if truth is None else self.label == truth
 
     def message(self, seconds: float, truth: str | None = None) -> str:
         """Return the historic line about an image: Classifier.py's if the true class is known, else the API's."""
         found = "detected" if self.detected else "not detected"
         low = "LOW " if self.low_confidence else ""
+        if self.detected is None:
+            return f"{self.label} with a {low}confidence of {self.confidence} in {seconds}"
         if truth is None:
             return f"{self.condition.short} {found} with a {low}confidence of {self.confidence} in {seconds}"
         correctly = "correctly" if self.is_correct(truth) else "incorrectly"
@@ -75,8 +105,8 @@ def make_prediction(
 ) -> Prediction:
     """Return the prediction for one image.
 
-    ALL is detected if the positive class reaches the card's threshold; otherwise the most likely other class is
-    predicted.
+    ALL is detected if the positive classes together reach the card's threshold. The predicted class is the most likely
+    one on that side; a model without positive classes has no sides.
 
     Args:
       probabilities: float32 [classes], one row from a backend.
@@ -84,22 +114,37 @@ def make_prediction(
       confidence_threshold: `InceptionThreshold`; a confidence of exactly this is not low.
       image_reasons: see Prediction.
     """
-    positive = card.classes.index(card.positive)
-    detected = apply_threshold(probabilities[positive], card.threshold)
-    others = (index for index in range(len(card.classes)) if index != positive)
-    predicted = positive if detected else max(others, key=probabilities.__getitem__)
-    confidence = probabilities[predicted]
+    scheme = card.scheme
+    score = detected = None
+    side = None
+    if scheme.positive:
+        score = scheme.positive_probability(probabilities)
+        detected = apply_threshold(score, card.threshold)
+        side = scheme.positive_indices if detected else scheme.negative_indices
+    predicted = scheme.most_likely(probabilities, side)
+    group = scheme.group_of(card.classes[predicted])
+    group_confidence = class_scheme.sum_columns(probabilities, scheme.members(group))
+    confidence = probabilities[predicted] if side is None else class_scheme.sum_columns(probabilities, side)
     return Prediction(
         detected=detected,
         label=card.classes[predicted],
         confidence=round(float(confidence), 4),
-        low_confidence=not apply_threshold(confidence, confidence_threshold),
-        uncertain=bool(in_band(probabilities[positive], card.uncertain)),
+        low_confidence=not apply_threshold(group_confidence if side is None else confidence, confidence_threshold),
+        uncertain=score is not None and bool(in_band(score, card.uncertain)),
         probabilities={name: float(value) for name, value in zip(card.classes, probabilities, strict=True)},
-        positive=card.positive,
+        scheme=scheme,
+        positive_probability=None if score is None else float(score),
+        label_confidence=round(float(probabilities[predicted]), 4),
+        group=group,
+        group_confidence=round(float(group_confidence), 4),
         image_reasons=tuple(image_reasons),
         condition=card.condition,
     )
+
+
+def positive_score(card: ModelCard, row: dict[str, Any]) -> float:
+    """Return the summed probability of the positive classes of a row with `probabilities`: {class name: float}."""
+    return float(card.scheme.positive_probability([row["probabilities"][name] for name in card.classes]))
 
 
 def apply_threshold(probabilities: ArrayLike, threshold: ArrayLike) -> Any:

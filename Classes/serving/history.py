@@ -134,9 +134,7 @@ class ResultHistory:
             if name not in known:
                 # Another server that shares the file may add it at the same time.
                 with contextlib.suppress(sqlite3.OperationalError):
-                    self._database.execute(
-                        f"ALTER TABLE results ADD COLUMN {_defined(name)}"
-                    )
+                    self._database.execute(f"ALTER TABLE results ADD COLUMN {_defined(name)}")
 
     def _purge(self) -> None:
         now = time.time()

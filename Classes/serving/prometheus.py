@@ -94,7 +94,8 @@ class ServiceMetrics:
         self._inference.labels(model).observe(result.seconds)
         confidence = "low" if prediction.low_confidence else "normal"
         self._predictions.labels(prediction.description, confidence, model).inc()
-        self._score.labels(model).observe(prediction.probabilities[prediction.positive])
+        if prediction.positive_probability is not None:
+            self._score.labels(model).observe(prediction.positive_probability)
         self._brightness.observe(result.brightness)
         self._remarks.labels(model).inc(result.remark is not None)
         self._outcomes.labels(prediction.outcome, model).inc()

@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from Classes.common import outcome
+from Classes.common import class_scheme, outcome
 from Classes.common.errors import escape_control_chars
 from Classes.serving import json_schema as schema
 from Classes.serving import server_description
@@ -171,14 +171,14 @@ def to_json(result: PredictionResult) -> dict[str, Any]:
         "verdict": prediction.description,
         "detected": prediction.detected,
         "class": prediction.label,
-        "class_confidence": prediction.confidence,
-        "group": prediction.label,
-        "group_confidence": prediction.confidence,
+        "class_confidence": prediction.label_confidence,
+        "group": prediction.group,
+        "group_confidence": prediction.group_confidence,
         "low_confidence": prediction.low_confidence,
         "uncertain": prediction.uncertain,
         "probabilities": prediction.probabilities,
-        "group_probabilities": prediction.probabilities,
-        "positive_probability": prediction.probabilities[prediction.positive],
+        "group_probabilities": prediction.group_probabilities,
+        "positive_probability": prediction.positive_probability,
         "confidence": prediction.confidence,
         "message": prediction.message(result.seconds),
         "seconds": result.seconds,
@@ -189,15 +189,15 @@ def to_json(result: PredictionResult) -> dict[str, Any]:
         "reasons": list(prediction.reasons),
     }
     if result.heat_map is not None:
-        fields |= heat_map_json(result.heat_map, prediction.positive)
+        fields |= heat_map_json(result.heat_map, prediction.scheme.positive)
     return fields
 
 
-def heat_map_json(found: HeatMap, positive: str) -> dict[str, Any]:
+def heat_map_json(found: HeatMap, positive: Sequence[str]) -> dict[str, Any]:
     """Return the JSON fields of a heat map."""
     return {
         "heat_map": "data:image/png;base64," + base64.b64encode(found.content).decode(),
-        "heat_map_class": positive,
+        "heat_map_class": class_scheme.format_names(positive),
         "heat_map_engine": found.backend,
         "heat_map_precision": found.precision,
     }

@@ -1,11 +1,10 @@
 """What /v1/info and /v1/models answer: JSON Schemas, and the JSON of the server, of its models and of a model card."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from Classes import Helpers
-from Classes.common import provenance
+from Classes.common import class_scheme, provenance
 from Classes.common.config import Configuration
 from Classes.imaging import decode
 from Classes.inference.model_card import ModelCard
@@ -156,7 +155,7 @@ def info_json(configuration: Configuration, models: ModelRegistry, key_required:
         "model": card.graph_sha256[:SHORT_HASH],
         "classes": list(card.classes),
         "condition": card.condition.to_json() if card.positive else None,
-        "positive_class": card.positive,
+        "positive_class": class_scheme.as_json(card.positive),
         "synthetic": card.synthetic,
         "key_required": key_required,
         "input_crop": card.input_spec.crop,
@@ -189,8 +188,7 @@ def models_json(models: ModelRegistry, is_ready: Callable[[ServedModel], bool]) 
 
 def card_json(card: ModelCard) -> dict[str, Any]:
     """Return a model card as JSON, without its path on this machine."""
-    fields = dataclasses.asdict(card)
-    return {key: value for key, value in fields.items() if key != "path"}
+    return card.to_json()
 
 
 def _model_json(model: ServedModel, ready: bool) -> dict[str, Any]:
@@ -208,9 +206,9 @@ def _model_json(model: ServedModel, ready: bool) -> dict[str, Any]:
         "condition": card.condition.to_json() if card.positive else None,
         "classes": list(card.classes),
         "class_titles": about.get("names", {}),
-        "positive": [card.positive] if card.positive else [],
-        "groups": about.get("groups", {}),
-        "counted": list(card.classes),
+        "positive": list(card.positive),
+        "groups": {group: list(types) for group, types in card.scheme.groups.items()},
+        "counted": list(card.scheme.counted),
         "threshold": card.threshold,
         "input_size": card.size,
         "input_crop": card.input_spec.crop,

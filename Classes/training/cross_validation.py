@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import json_files, locks, logs, provenance, statistics, terminal
+from Classes.common import class_scheme, json_files, locks, logs, provenance, statistics, terminal
 from Classes.common.conditions import Condition
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
@@ -43,6 +43,7 @@ def cross_validate(configuration: Configuration, count: int) -> int:
     """
     configuration = pretrained_weights.fit_to_weights(configuration)
     manifest = tfrecords.load_manifest_for_training(configuration)
+    configuration = tfrecords.fit_to_classes(configuration, manifest)
     _require_last_layer_only(configuration)
     items = [item for split in tfrecords.SPLITS for item in manifest.splits[split]]
     labels = numpy.array([item["label"] for item in items], "int64")
@@ -168,11 +169,11 @@ def _summarize(
     predictions: Sequence[tuple[numpy.ndarray, numpy.ndarray]],
 ) -> dict[str, Any]:
     """Return the content of folds.json; `predictions` holds (rows, probabilities) per fold."""
-    positive = manifest.classes.index(configuration["PositiveClass"])
+    scheme = class_scheme.from_configuration(configuration, manifest.classes)
 
     def measure(rows: numpy.ndarray, probabilities: numpy.ndarray) -> dict[str, Any]:
-        scores = probabilities[:, positive]
-        truths = [items[row]["label"] == positive for row in rows]
+        scores = scheme.positive_probability(probabilities)
+        truths = scheme.are_positive([items[row]["label"] for row in rows]).tolist()
         groups = [items[row]["group"] for row in rows]
         rest = groups, configuration["RandomSeed"], configuration["Prevalence"]
         return classification_metrics.evaluate_predictions(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy
 import tensorflow as tf
 
-from Classes.common import interrupts
+from Classes.common import class_scheme, interrupts
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
 from Classes.common.translation import Message
@@ -53,7 +53,8 @@ class FineTuner(trainers.Trainer):
                 code="batch_size",
             )
         log.info("Training in %s.", mixed_precision.DESCRIPTIONS[self.precision])
-        super().__init__(configuration, labels, tfrecords.positive_label(configuration, manifest.classes))
+        positive = class_scheme.from_configuration(configuration, manifest.classes).positive_indices
+        super().__init__(configuration, labels, positive)
         self._manifest = manifest
         network = registry.get_network(configuration)
         self._input_spec = network.input_spec(configuration)

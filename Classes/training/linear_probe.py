@@ -1,6 +1,6 @@
 """Train only the last layer, on features that are computed once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy
 import tensorflow as tf
@@ -22,7 +22,7 @@ class LinearProbe(trainers.Trainer):
       configuration: Configuration.
       splits: {"train" and "validation": (features float32 [N, F], labels int64 [N])}.
       backbone: {variable name: array} of everything below the last layer.
-      positive: label of the positive class, or None.
+      positive: labels of the positive classes; may be empty.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class LinearProbe(trainers.Trainer):
         configuration: Configuration,
         splits: Mapping[str, tuple[numpy.ndarray, numpy.ndarray]],
         backbone: Mapping[str, numpy.ndarray],
-        positive: int | None = 1,
+        positive: Sequence[int] = (1,),
     ) -> None:
         super().__init__(configuration, splits["train"][1], positive)
         self.log_interval = self.steps_per_epoch

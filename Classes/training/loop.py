@@ -231,7 +231,7 @@ class _TrainingLoop:
             "".join(f", {name.lower() if name != 'AUC' else name} {value:.4f}" for name, value in metrics.items()),
         )
         sensitivity = specificity = numpy.nan
-        if self._trainer.positive is not None:
+        if self._trainer.positive:
             sensitivity, specificity = streaming_metrics.sensitivity_and_specificity(histogram)
         shown = {"accuracy": accuracy, "sensitivity": sensitivity, "specificity": specificity}
         self._table.end_epoch(epoch + 1, state.step, state.loss, loss, {**shown, "AUC": metrics.get("AUC", numpy.nan)})

@@ -57,6 +57,8 @@ HASHED_KEYS = (
 NEUTRAL_KEYS = (
     "AuditImages",
     "Condition",
+    "ClassGroups",
+    "CountedClasses",
     "Labels",
     "Language",
     "Logs",

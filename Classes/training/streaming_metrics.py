@@ -1,5 +1,7 @@
 """Precision, recall and ROC AUC during training, from histograms that add up over steps, workers and resumed runs."""
 
+from collections.abc import Sequence
+
 import numpy
 import tensorflow as tf
 
@@ -9,19 +11,20 @@ from Classes.common import statistics
 BINS = 200
 
 
-def score_histogram(labels: tf.Tensor, logits: tf.Tensor, positive: int) -> tf.Tensor:
-    """Count the probabilities of the positive class, separately for negative and positive images.
+def score_histogram(labels: tf.Tensor, logits: tf.Tensor, positive: Sequence[int]) -> tf.Tensor:
+    """Count the probabilities of the positive classes, separately for negative and positive images.
 
     Args:
       labels: int64 [N].
       logits: [N, C].
-      positive: index of the positive class.
+      positive: indices of the positive classes; their probabilities are added.
     Returns:
       int32 [2, BINS]: numbers of negative (row 0) and positive (row 1) images by probability from 0 to 1.
     """
-    probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))[:, positive]
+    columns = tf.nn.softmax(tf.cast(logits, tf.float32))
+    probabilities = tf.add_n([columns[:, index] for index in positive])
     places = tf.minimum(tf.cast(probabilities * BINS, tf.int32), BINS - 1)
-    truths = tf.cast(tf.equal(labels, positive), tf.int32)
+    truths = tf.add_n([tf.cast(tf.equal(labels, index), tf.int32) for index in positive])
     # Not bincount: its GPU kernel is not deterministic, and TensorFlow refuses it if runs must be reproducible.
     return tf.reshape(tf.reduce_sum(tf.one_hot(truths * BINS + places, 2 * BINS, dtype=tf.int32), 0), [2, BINS])
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import tensorflow as tf
 
-from Classes.common import json_files, locks, provenance, terminal
+from Classes.common import class_scheme, json_files, locks, provenance, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, TrainingError
 from Classes.common.translation import Message
@@ -93,6 +93,7 @@ def _run_chief(configuration: Configuration, strategy: tf.distribute.Strategy) -
     """Train, alone or with other workers, and write the results."""
     folder = configuration.path("LogDir")
     manifest = tfrecords.load_manifest_for_training(configuration)
+    configuration = tfrecords.fit_to_classes(configuration, manifest)
     held_out.check_test_images(configuration, manifest)
     trainer, records, weights_hash = _create_trainer(configuration, manifest, strategy)
     # Only now, because a setting that is refused must not move the run in LogDir.
@@ -110,7 +111,9 @@ def _run_chief(configuration: Configuration, strategy: tf.distribute.Strategy) -
 
 def _run_worker(configuration: Configuration, strategy: tf.distribute.Strategy) -> None:
     """Take part in the training, and write nothing."""
-    trainer, *_ = _create_trainer(configuration, tfrecords.load_manifest_for_training(configuration), strategy)
+    manifest = tfrecords.load_manifest_for_training(configuration)
+    configuration = tfrecords.fit_to_classes(configuration, manifest)
+    trainer, *_ = _create_trainer(configuration, manifest, strategy)
     if trainer.distributed:
         folder = configuration.path("LogDir")
         _train(trainer, configuration, folder, _resume(trainer, folder))
@@ -169,7 +172,8 @@ def _create_linear_probe(
         )
         for split, found in records.items()
     }
-    trainer = LinearProbe(configuration, splits, backbone, tfrecords.positive_label(configuration, manifest.classes))
+    positive = class_scheme.from_configuration(configuration, manifest.classes).positive_indices
+    trainer = LinearProbe(configuration, splits, backbone, positive)
     features_hash = feature_extraction.cache_key(configuration, weights_hash)
     return trainer, records["validation"][: freeze_graph.PARITY_IMAGES], features_hash
 

@@ -1,7 +1,7 @@
 """The base of both trainers: an optimizer, a training step, and the values that a checkpoint keeps."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -23,7 +23,7 @@ class Trainer:
     Args:
       configuration: Configuration.
       labels: int [N] of the training split.
-      positive: label of the positive class, or None.
+      positive: labels of the positive classes; may be empty.
     Attributes:
       precision: of the steps, see mixed_precision.resolve_precision.
       distributed: whether every worker takes part in the steps; otherwise only the chief trains.
@@ -35,7 +35,7 @@ class Trainer:
     distributed = False
     log_interval = 1
 
-    def __init__(self, configuration: Configuration, labels: numpy.ndarray, positive: int | None = 1) -> None:
+    def __init__(self, configuration: Configuration, labels: numpy.ndarray, positive: Sequence[int] = (1,)) -> None:
         self.configuration = configuration
         self.strategy = tf.distribute.get_strategy()
         self.positive = positive
@@ -141,8 +141,8 @@ class Trainer:
             average.assign(average * decay + variable * (1 - decay))
 
     def metrics(self, histogram: numpy.ndarray) -> dict[str, float]:
-        """Return the metrics of the positive class, see streaming_metrics.metrics_from_histogram; {} without one."""
-        return {} if self.positive is None else streaming_metrics.metrics_from_histogram(histogram)
+        """Return the metrics of the positive classes, see streaming_metrics.metrics_from_histogram; {} without any."""
+        return streaming_metrics.metrics_from_histogram(histogram) if self.positive else {}
 
     def step_metrics(self) -> dict[str, float]:
         """Return the gradient norm and the loss scale of the last update, if they are in use, by TensorBoard name."""
@@ -154,7 +154,7 @@ class Trainer:
         return loss_functions.cross_entropy(labels, logits, self._class_weights, self.configuration["LabelSmoothing"])
 
     def _histogram(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        return streaming_metrics.score_histogram(labels, logits, 0 if self.positive is None else self.positive)
+        return streaming_metrics.score_histogram(labels, logits, self.positive or [0])
 
     def _weight_penalty(self) -> tf.Tensor:
         kernels = [variable for variable in self.trained if variable.name.endswith("weights:0")]

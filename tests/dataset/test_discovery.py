@@ -181,8 +181,9 @@ def test_several_malignant_classes(tmp_path, caplog):
     names = ["Benign", "[Malignant] Pre-B", "[Malignant] Pro-B", "[Malignant] early Pre-B"]
     tree(tmp_path, *(f"{name}/Sap_013 ({number}).jpg" for number, name in enumerate(names)))
 
-    refused(tmp_path, "class_count", *names)
-    files, _ = discovery.find_class_images(configuration(tmp_path, "NumClasses=4", "PositiveClass=[Malignant] Pro-B"))
+    refused(tmp_path, "positive_class", *names)
+    refused(tmp_path, "class_count", *names, settings=["NumClasses=3"])
+    files, _ = discovery.find_class_images(configuration(tmp_path, "PositiveClass=[Malignant] Pro-B"))
 
     assert list(files) == names
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]

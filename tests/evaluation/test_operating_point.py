@@ -186,7 +186,7 @@ def test_fitting_and_serving_apply_a_threshold_alike(threshold):
     scores = numpy.array([[1 - threshold, threshold]], "float32")
     choice = operating_point.OperatingPoint(1.0, threshold, (0.0, threshold))
 
-    found = operating_point.apply_operating_point(choice, calibration.log_probabilities(scores), 1)
+    found = operating_point.apply_operating_point(choice, calibration.log_probabilities(scores), [1])
 
     assert found.detected.tolist() == [True]
     assert found.uncertain.tolist() == [False]

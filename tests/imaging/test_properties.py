@@ -127,7 +127,7 @@ def carded(path, content):
         check_line(error, str(path.parent))
         return None
     json.dumps(found.__dict__ | {"path": ""}, allow_nan=False, ensure_ascii=False).encode()
-    assert 0 <= found.threshold <= 1 and found.positive in found.classes
+    assert 0 <= found.threshold <= 1 and set(found.positive) <= set(found.classes)
     return found
 
 

@@ -24,7 +24,7 @@ def change(path, **fields):
 def test_a_card_is_read_as_it_was_written(path):
     card = model_card.load_model_card(path)
 
-    assert (card.classes, card.positive, card.threshold, card.synthetic) == (("0", "1"), "1", 0.5, False)
+    assert (card.classes, card.positive, card.threshold, card.synthetic) == (("0", "1"), ("1",), 0.5, False)
     assert card.input_spec == network_input.InputSpec(299, 128.0, 128.0, "RGB", network_input.CROP_FRACTION)
     assert card.graph_path == path.with_name("ALLGraph.pb")
     card.verify_graph()

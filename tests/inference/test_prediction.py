@@ -4,12 +4,14 @@ import numpy
 import pytest
 
 from Classes.common import conditions, input_files
+from Classes.common.class_scheme import ClassScheme
 from Classes.inference import prediction
 
 
 def card(classes=("0", "1"), threshold=0.5, positive="1", uncertain=None, condition=conditions.ALL):
+    scheme = ClassScheme(classes, (positive,))
     return types.SimpleNamespace(
-        classes=classes, threshold=threshold, positive=positive, uncertain=uncertain, condition=condition
+        classes=classes, threshold=threshold, scheme=scheme, uncertain=uncertain, condition=condition
     )
 
 

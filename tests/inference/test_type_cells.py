@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
     """A shipped model of three cell types, and one image that it takes for a band neutrophil."""
     path = graphs.write(tmp_path / "Model/Toy", classes=("LY", "1", "SNE"))
     card = model_card.load_model_card(path)
-    card = dataclasses.replace(card, classes=("LY", "BNE", "SNE"), positive="", cell_types=ABOUT, graph="Toy.pb")
+    card = dataclasses.replace(card, classes=("LY", "BNE", "SNE"), positive=(), cell_types=ABOUT, graph="Toy.pb")
     path.with_name("ALLGraph.pb").rename(path.with_name("Toy.pb"))
     model_card.write_model_card(path.with_name("Toy.json"), card)
     for name, value in (("a.png", 192), ("b.png", 64)):
