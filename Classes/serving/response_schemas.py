@@ -1,6 +1,7 @@
 """The JSON of the API's responses: JSON Schemas with descriptions for the OpenAPI document, and conversions."""
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 from Classes.common import class_scheme, outcome
