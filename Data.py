@@ -7,34 +7,50 @@ python3 Data.py --set ImageDir=/data/C-NMC   # a published data set as it was un
 python3 Data.py Augment                       # write 27 augmented views of every training image
 python3 Data.py Augment ALL_IDB/              # the same for images in another folder, which are copied too
 python3 Data.py Check                         # audit the images: duplicates, leaks, colors; writes a report
+python3 Data.py Fields Photographs/           # crop the annotated cells of photographs into class folders
 python3 Data.py Demo                          # create synthetic smears if you have no images
 
 Writes to Model/Data: ALL_train_*.tfrecord, ALL_validation_*.tfrecord, ALL_manifest.json, Classes.txt, Labels.txt.
 List the patients in Model/Data/groups.csv (file,patient) to keep all images of a patient in one split. Without it, only
 the views of a source image (Im001_1.jpg, Im001_1__blurred.jpg) stay together. Images that belong to an image in
-Model/Test are left out. Check writes Model/Report/Data.html and Data.json.
+Model/Test are left out. Check writes Model/Report/Data.html and Data.json. Fields reads ALL-IDB .xyc, Pascal VOC, COCO,
+YOLO, QuPath and Classifier.py Field --json files beside the photographs, and writes Model/Report/Fields.json.
 """
 
+import argparse
+import pathlib
+import re
 import sys
+from typing import TYPE_CHECKING
 
 from Classes.common import cli
 from Classes.common.translation import gettext as _
 
+if TYPE_CHECKING:
+    from Classes.common.config import Configuration
+
+# Micrometers per pixel of a photograph in which white cells can be told apart.
+SMALLEST_SCALE, LARGEST_SCALE = 0.01, 2.0
+
 
 def main(arguments: list[str] | None = None) -> int:
     parser = cli.base_parser(__doc__, "Data")
-    words = "Augment: write augmented views; Check: audit the images; Demo: create synthetic smears"
-    parser.add_argument("command", nargs="?", choices=["Augment", "Check", "Demo"], help=words)
-    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="with Augment: the images (default: DatasetDir)")
+    words = "Augment: write augmented views; Check: audit the images; Fields: crop annotated cells; "
+    words += "Demo: create synthetic smears"
+    parser.add_argument("command", nargs="?", choices=["Augment", "Check", "Fields", "Demo"], help=words)
+    words = "with Augment: the images (default: DatasetDir); with Fields: the photographs"
+    parser.add_argument("folder", nargs="?", metavar="FOLDER", help=words)
     parser.add_argument(
         "--strict", action="store_true", help="exit with 1 for unreadable images or findings (default: 0)"
     )
     parser.add_argument("--remove", action="store_true", help="with Demo: remove the synthetic smears")
+    _add_field_options(parser)
     options = parser.parse_args(arguments)
+    _check_field_options(parser, options)
     if options.remove and options.command != "Demo":
         parser.error(_("--remove is for Demo only"))
-    if options.folder and options.command != "Augment":
-        parser.error(_("FOLDER is for Augment only"))
+    if options.folder and options.command not in ("Augment", "Fields"):
+        parser.error(_("FOLDER is for Augment and Fields only"))
     if options.strict and options.command == "Demo":
         parser.error(_("--strict is not for Demo"))
     from Classes import Data, Helpers
@@ -48,12 +64,50 @@ def main(arguments: list[str] | None = None) -> int:
         return synthetic_smears.create_demo_dataset(configuration)
     if options.command == "Check":
         return audit.audit_dataset(configuration, options.strict)
+    if options.command == "Fields":
+        return _crop_fields(configuration, options)
     if options.command == "Augment":
         return offline_augmentation.augment_dataset(configuration, options.folder, options.strict)
     cli.import_tensorflow()
     code = Data.prepare_dataset(configuration, options.strict)
     audit.audit_if_outdated(configuration)
     return code
+
+
+def _add_field_options(parser: cli.Parser) -> None:
+    group = parser.add_argument_group("Fields FOLDER: the annotated cells of photographs")
+    words = "class folder of the cells of an annotated class (default: each class has a folder of its name)"
+    group.add_argument(
+        "--class", dest="classes", action="append", metavar="NAME=FOLDER", type=_class_folder, help=words
+    )
+    words = "micrometers per pixel of the photographs (default: crops are as large as the boxes)"
+    group.add_argument("--scale", metavar="UM", type=float, help=words)
+
+
+def _class_folder(text: str) -> tuple[str, str]:
+    name, separator, folder = text.rpartition("=")
+    if not name or not separator or not folder or re.search(r'[\\/:*?"<>|]', folder) or folder.startswith("."):
+        raise argparse.ArgumentTypeError(_("{text}: expected NAME=FOLDER").format(text=text))
+    return name, folder
+
+
+def _check_field_options(parser: cli.Parser, options: argparse.Namespace) -> None:
+    """End the program if options do not fit to each other."""
+    for name, value in (("class", options.classes), ("scale", options.scale)):
+        if value is not None and options.command != "Fields":
+            parser.error(_("--{option} needs the command {command}").format(option=name, command="Fields"))
+    if options.command == "Fields" and not options.folder:
+        parser.error(_("Fields needs the folder of the photographs"))
+    if options.scale is not None and not SMALLEST_SCALE <= options.scale <= LARGEST_SCALE:
+        message = _("--scale {value}: expected {low} to {high} micrometers per pixel")
+        parser.error(message.format(value=options.scale, low=SMALLEST_SCALE, high=LARGEST_SCALE))
+
+
+def _crop_fields(configuration: "Configuration", options: argparse.Namespace) -> int:
+    from Classes.dataset import annotated_fields
+
+    request = annotated_fields.Request(dict(options.classes or ()), scale=options.scale)
+    return annotated_fields.crop_annotated_fields(configuration, pathlib.Path(options.folder), request, options.strict)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ AUGMENTATIONS = (
     "sheared",
     *(f"rotated_{number:02d}" for number in range(1, 21)),
 )
+# Suffix of a cell that Data.py Fields has cropped out of a photograph: Im001_1__cell_00612x00344.png.
+CELL = re.compile(r"__cell_\d+x\d+")
 # Suffix of a source image that Data.py Augment FOLDER has resized and copied to DatasetDir.
 RESIZED = "resized"
 
@@ -66,7 +68,8 @@ def source_image_key(name: str, pattern: str) -> str:
       pattern does not match.
     """
     name = unicodedata.normalize("NFC", name.rpartition("/")[2])
-    stem = name.rpartition(".")[0] or name
+    # All cells of a photograph stay together, whatever the pattern.
+    stem = CELL.split(name.rpartition(".")[0] or name)[0]
     match = re.search(pattern, stem)
     matched = [group for group in match.groups() if group] if match else []
     return unicodedata.normalize("NFC", (matched[0] if matched else stem).lower())

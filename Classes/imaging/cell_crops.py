@@ -41,11 +41,17 @@ def crop_side(
     """Return the side of a cell's crop in pixels of the field.
 
     Args:
-      width, height: of the cell's box in pixels, at least 1.
+      width, height: of the cell's box in pixels; 0 if its size is unknown, which needs the scale.
       um_per_pixel: scale of the field, or None if it is unknown.
       context: what the classifier was trained to see.
+    Raises:
+      ValueError: neither the size nor the scale is known.
     """
-    longest = max(width, height, 1.0)
+    longest = max(width, height)
+    if longest <= 0:
+        if um_per_pixel is None:
+            raise ValueError("the crop of a cell needs its size or the scale of the field")
+        return context.micrometers / um_per_pixel
     if um_per_pixel is None:
         return longest / context.share
     return float(numpy.clip(context.micrometers / um_per_pixel, longest / MOST_SHARE, longest / LEAST_SHARE))

@@ -25,6 +25,12 @@ def test_an_impossible_scale_neither_cuts_the_cell_nor_loses_it():
     assert cell_crops.crop_side(60, 60, 0.001) == pytest.approx(400)
 
 
+def test_a_point_needs_the_scale():
+    assert cell_crops.crop_side(0, 0, 0.1) == pytest.approx(370)
+    with pytest.raises(ValueError):
+        cell_crops.crop_side(0, 0)
+
+
 def test_the_crop_has_the_point_in_its_middle():
     crop = cell_crops.crop_cell(numbered(), 4, 3, 4)
     assert crop[..., 0].tolist() == [
