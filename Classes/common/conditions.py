@@ -70,18 +70,6 @@ class Condition:
         """Return the name of the positive or of another class, "ALL" or "not ALL", in the language of the reader."""
         return self.label if positive else _("not {condition}").format(condition=self.label)
 
-    def affected_text(self) -> str:
-        """Return what a positive result means, in the language of the reader."""
-        return _("The cell looks like the {cells} that the model was trained on.").format(
-            cells=localize(self._message("affected_cells"))
-        )
-
-    def normal_text(self) -> str:
-        """Return what a negative result means, in the language of the reader."""
-        return _("The cell looks like the {cells} that the model was trained on.").format(
-            cells=localize(self._message("normal_cells"))
-        )
-
     def to_json(self) -> dict[str, Any]:
         """Return the fields for a model card or an API answer."""
         return dataclasses.asdict(self)

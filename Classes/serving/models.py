@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from Classes import Helpers
+from Classes.common.conditions import Condition
 from Classes.common.config import Configuration
 from Classes.inference.backend import InferenceBackend, describe_source
 from Classes.inference.class_activation import Explainer
@@ -82,6 +83,11 @@ class ModelRegistry:
     def first(self) -> ServedModel:
         """The default model, otherwise the first one that is open."""
         return self.default or next(iter(self))
+
+    @property
+    def condition(self) -> Condition:
+        """What the first model that detects something detects; it names the server's pages and documents."""
+        return next((model.card.condition for model in self if model.card.positive), self.first.card.condition)
 
     @property
     def names(self) -> list[str]:

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import flask
 
 from Classes import Helpers
+from Classes.common.conditions import Condition
 from Classes.serving import response_schemas
 from Classes.serving.api_errors import ERROR_CODES
-from Classes.serving.response_examples import EXAMPLES
+from Classes.serving.response_examples import examples
 
 IMAGE_SCHEMA = {"type": "string", "format": "binary", "minLength": 1}
 FORM_SCHEMA = {"type": "object", "required": ["file"]}
@@ -66,6 +67,7 @@ class Documentation:
     secured: bool = False
 
 
+Samples = dict[str, dict[str, Any]]
 View = TypeVar("View", bound=Callable[..., Any])
 _DOCUMENTED: dict[Callable[..., Any], Documentation] = {}
 
@@ -85,22 +87,27 @@ def documentation(view: Callable[..., Any] | None) -> Documentation | None:
     return None if view is None else _DOCUMENTED.get(view)
 
 
-def openapi_document(application: flask.Flask) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of an application's documented routes."""
+def openapi_document(application: flask.Flask, condition: Condition) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of an application's documented routes.
+
+    Args:
+      condition: what the default model detects, for the title and the sample answers.
+    """
+    samples = examples(condition)
     paths: dict[str, dict[str, Any]] = {}
     for rule in application.url_map.iter_rules():
         view = application.view_functions[rule.endpoint]
         found = documentation(view)
         if found is not None:
             for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-                paths.setdefault(rule.rule, {})[method.lower()] = _operation(view, found)
+                paths.setdefault(rule.rule, {})[method.lower()] = _operation(view, found, samples)
     schemes = {
         "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         "bearer": {"type": "http", "scheme": "bearer"},
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": "ALL detection", "version": "1", "description": Helpers.DISCLAIMER},
+        "info": {"title": f"{condition.short} detection", "version": "1", "description": Helpers.DISCLAIMER},
         "paths": dict(sorted(paths.items())),
         "components": {"schemas": response_schemas.SCHEMAS, "securitySchemes": schemes},
         # Includes codes that belong to no endpoint, such as not_found.
@@ -108,12 +115,12 @@ def openapi_document(application: flask.Flask) -> dict[str, Any]:
     }
 
 
-def _operation(view: Callable[..., Any], found: Documentation) -> dict[str, Any]:
+def _operation(view: Callable[..., Any], found: Documentation, samples: Samples) -> dict[str, Any]:
     summary, _, details = (inspect.getdoc(view) or "").partition("\n\n")
     operation: dict[str, Any] = {
         "operationId": view.__name__,
         "summary": summary.replace("\n", " ").rstrip("."),
-        "responses": _responses(found),
+        "responses": _responses(found, samples),
     }
     if details:
         operation["description"] = details
@@ -130,18 +137,18 @@ def _operation(view: Callable[..., Any], found: Documentation) -> dict[str, Any]
     return operation
 
 
-def _json_content(schema: str) -> dict[str, Any]:
+def _json_content(schema: str, samples: Samples) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
-    return {**content, "example": EXAMPLES[schema]} if schema in EXAMPLES else content
+    return {**content, "example": samples[schema]} if schema in samples else content
 
 
-def _responses(found: Documentation) -> dict[str, Any]:
+def _responses(found: Documentation, samples: Samples) -> dict[str, Any]:
     if found.response in response_schemas.SCHEMAS:
-        content = {"application/json": _json_content(found.response)}
+        content = {"application/json": _json_content(found.response, samples)}
     else:
         content = {found.response: {"schema": {"type": "string"}}}
     responses: dict[str, Any] = {"200": {"description": "Success", "content": content}}
-    error_content = {"application/json": _json_content("Error")}
+    error_content = {"application/json": _json_content("Error", samples)}
     codes = [*COMMON_ERRORS, *found.errors, *(["unauthorized"] if found.secured else [])]
     for code, (status, when) in ERROR_CODES.items():
         if code in codes:

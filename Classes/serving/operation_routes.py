@@ -110,7 +110,7 @@ def metrics() -> flask.Response:
 @documented(response="Document")
 def openapi() -> dict[str, Any]:
     """Return this document."""
-    return openapi_document(flask.current_app)
+    return openapi_document(flask.current_app, _service().models.condition)
 
 
 def _query_integer(name: str, lowest: int, highest: int) -> int | None:

@@ -1,22 +1,25 @@
-"""Sample answers of the API for the OpenAPI document, one per schema of response_schemas.SCHEMAS with fields."""
+"""Sample answers of the API for the OpenAPI document, one per schema of response_schemas.SCHEMAS with fields.
+
+{condition} stands for the short name of the condition that the server's model detects.
+"""
 
 from typing import Any
 
 from Classes import Helpers
-from Classes.common import conditions
+from Classes.common.conditions import Condition
 
 _IMAGE_SHA256 = "4f6f2f9c6b1d0c4c53a1f0d2c9be41d3b5a2e7c80f6a95d14e3b7c2a90d8f165"
 _PROVENANCE: dict[str, Any] = {
     "engine": "OpenVINO CPU",
     "precision": "f32",
     "model": "9b1c7f2e5a804d63c1f7b2a9e6d05834f7c9a1b3d5e8f0246813579bdf02468a",
-    "model_name": "ALLGraph",
+    "model_name": "{condition}Graph",
     "synthetic": False,
     "request_id": "5f0c1c5a0d6f4f3b8f8f7f6a3f3d2b1c",
     "notice": Helpers.DISCLAIMER,
 }
 _PREDICTION = {
-    "verdict": "ALL detected",
+    "verdict": "{condition} detected",
     "detected": True,
     "class": "1",
     "class_confidence": 0.9729,
@@ -34,7 +37,15 @@ _PREDICTION = {
     "sha256": _IMAGE_SHA256,
     "image": {"format": "jpg", "width": 360, "height": 363},
 }
-_MESSAGE = {"confidence": 0.9729, "message": "ALL detected with a confidence of 0.9729 in 0.0346"}
+_CONDITION = {
+    "short": "{condition}",
+    "long": "{title}",
+    "source": "{source}",
+    "affected_cells": "leukemic cells",
+    "normal_cells": "healthy cells",
+    "translations": {},
+}
+_MESSAGE = {"confidence": 0.9729, "message": "{condition} detected with a confidence of 0.9729 in 0.0346"}
 _HEAT_MAP = {
     "heat_map": "data:image/png;base64,iVBORw0KGgo…",
     "heat_map_class": "1",
@@ -45,7 +56,7 @@ _HEAT_MAP = {
 EXAMPLES: dict[str, dict[str, Any]] = {
     "Inference": {
         "Response": "OK",
-        "Classification": "ALL detected",
+        "Classification": "{condition} detected",
         "aClassification": "1",
         "Confidence": "0.9729",
         "Message": _MESSAGE["message"],
@@ -63,14 +74,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         **_PROVENANCE,
     },
     "Info": {
-        "software": "ALL detection",
+        "software": "{condition} detection toolkit",
         "version": "2.0.0",
         "site_name": "Hematology, ward 7",
-        "default_model": "ALLGraph",
+        "default_model": "{condition}Graph",
         "network": "InceptionV3",
         "model": _PROVENANCE["model"][:12],
         "classes": ["0", "1"],
-        "condition": conditions.ALL.to_json(),
+        "condition": _CONDITION,
         "positive_class": "1",
         "synthetic": False,
         "key_required": True,
@@ -86,19 +97,19 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "notice": Helpers.DISCLAIMER,
     },
     "Models": {
-        "default": "ALLGraph",
+        "default": "{condition}Graph",
         "models": [
             {
                 "default": True,
-                "name": "ALLGraph",
+                "name": "{condition}Graph",
                 "available": True,
                 "ready": True,
                 "reason": None,
                 "network": "InceptionV3",
                 "model": _PROVENANCE["model"],
                 "created": "2026-11-26T18:03:11+00:00",
-                "detects": "ALL",
-                "condition": conditions.ALL.to_json(),
+                "detects": "{condition}",
+                "condition": _CONDITION,
                 "classes": ["0", "1"],
                 "class_titles": {},
                 "positive": ["1"],
@@ -140,7 +151,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "sha256": _IMAGE_SHA256,
                 "outcome": "positive",
                 "reasons": [],
-                "verdict": "ALL detected",
+                "verdict": "{condition} detected",
                 "class": "1",
                 "class_confidence": 0.9729,
                 "group": "1",
@@ -148,7 +159,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "key": "ward-7",
                 "model": _PROVENANCE["model"],
                 "request_id": _PROVENANCE["request_id"],
-                "model_name": "ALLGraph",
+                "model_name": "{condition}Graph",
             }
         ],
         "days": 90,
@@ -162,3 +173,20 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "request_id": _PROVENANCE["request_id"],
     },
 }
+
+
+def examples(condition: Condition) -> dict[str, dict[str, Any]]:
+    """Return EXAMPLES for a condition."""
+    names = {"{condition}": condition.short, "{title}": condition.long, "{source}": condition.source}
+
+    def fill(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: fill(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [fill(each) for each in value]
+        if isinstance(value, str):
+            for name, text in names.items():
+                value = value.replace(name, text)
+        return value
+
+    return fill(EXAMPLES)

@@ -15,7 +15,9 @@ from Classes.serving.predictor import HeatMap, PredictionResult
 MAX_NAME_LENGTH = 255
 
 _PREDICTION = {
-    "verdict": schema.text("The result, such as ALL detected; of a model that detects nothing, the predicted class"),
+    "verdict": schema.text(
+        "The short name of the condition, and whether it is detected; if the model detects nothing, the class"
+    ),
     "detected": {
         "type": ["boolean", "null"],
         "description": "Whether the disease is detected; null: the model detects nothing",
@@ -27,7 +29,7 @@ _PREDICTION = {
     "low_confidence": {"type": "boolean", "description": "Whether the confidence is below InceptionThreshold"},
     "uncertain": {
         "type": "boolean",
-        "description": "Whether the probability of ALL lies in the model's uncertainty band; a person should decide",
+        "description": "Whether the probability of the condition lies in the uncertainty band; a person should decide",
     },
     "probabilities": {
         "type": "object",

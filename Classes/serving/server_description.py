@@ -11,8 +11,6 @@ from Classes.inference.model_card import ModelCard
 from Classes.serving import json_schema as schema
 from Classes.serving.models import ModelRegistry, ServedModel
 
-SOFTWARE = "ALL detection toolkit"
-
 # Digits of a hash that are enough for people to tell models apart.
 SHORT_HASH = 12
 
@@ -102,7 +100,7 @@ _IF_AVAILABLE = {
     "created": {"type": ["string", "null"], "description": "When it was trained, in UTC"},
     "detects": {
         "type": ["string", "null"],
-        "description": "Short name of the disease that it detects; null: none, it names types of cells",
+        "description": "Short name of the condition that it detects; null: none, it names types of cells",
     },
     "condition": {
         "type": ["object", "null"],
@@ -147,7 +145,7 @@ def info_json(configuration: Configuration, models: ModelRegistry, key_required:
     """Return the JSON fields that describe the server to a client without a key."""
     card = models.first.card
     return {
-        "software": SOFTWARE,
+        "software": f"{card.condition.short} detection toolkit",
         "version": provenance.version(),
         "site_name": configuration["SiteName"],
         "default_model": models.default.name if models.default else None,

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from Classes import Helpers
-from Classes.common import outcome
+from Classes.common import conditions, outcome
 from Classes.serving import page_routes
 from tests.support import services
 
@@ -19,7 +19,7 @@ class Elements(html.parser.HTMLParser):
     def __init__(self, page):
         super().__init__()
         self.found, self.text = [], ""
-        self.feed(page_routes.render_page(page_routes.STATIC_FOLDER / page, "en"))
+        self.feed(page_routes.render_page(page_routes.STATIC_FOLDER / page, "en", conditions.ALL))
 
     def handle_starttag(self, tag, attrs):
         self.found.append((tag, dict(attrs)))
