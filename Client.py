@@ -6,7 +6,7 @@ python3 Client.py Send --csv out.csv Slides/        # also one row per image as 
 python3 Client.py Test --server https://lab.example.org --concurrency 8
 
 Sends each file unchanged, and repeats a request if the server is busy or down. If all file names end in _0 (healthy) or
-_1 (ALL), the results are compared with them. Set the API key, if the server needs one, in ALL_API_KEY or ApiKeyFile.
+_1 (positive), the results are compared with them. If the server needs an API key, set ALL_API_KEY or ApiKeyFile.
 Writes Logs/ClassifierServerClient.log and the requested tables. The exit code is 1 if an image has no result.
 """
 

@@ -181,7 +181,7 @@ main() {
     help | -h | --help) help && exit ;;
     *) usage ;;
     esac
-    [ ! -t 1 ] || say "ALL toolkit · checking the installation"
+    [ ! -t 1 ] || say "Leukemia toolkit · checking the installation"
     make_venv
     if [ "$job" = demo ]; then
         is_installed requirements.txt || install requirements-serving.txt

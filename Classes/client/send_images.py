@@ -83,8 +83,8 @@ def send_images(
         results, interrupt = _send_all(sender, files, concurrency, info.conditions)
     # All files, because a name without a class counts although the image was not sent before Ctrl-C.
     classes = _class_names(results)
-    known = known_classes.find_known_classes(files, classes, _positive(configuration), labels)
     condition = _condition(configuration, results, info.conditions)
+    known = known_classes.find_known_classes(files, classes, _positive(configuration), condition, labels)
     rows = _table_rows(configuration, condition, classes, dict(zip(files, known.classes, strict=True)), results)
     if any(result.get("synthetic") for _, result in results):
         log.warning(Helpers.SYNTHETIC)

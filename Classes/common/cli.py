@@ -190,7 +190,10 @@ def base_parser(description: str | None, script: str = "", device: bool = False)
     options.add_argument(
         "--plain", action="store_true", help="print log lines also on a terminal, as if the output went to a file"
     )
-    group = options.add_argument_group("configuration")
+    group = options.add_argument_group(
+        "configuration",
+        "The file names in this text are those of Condition=ALL. With another condition, its short name replaces ALL.",
+    )
     group.add_argument("--confs", metavar="PATH", help="configuration file (default: Required/confs.json)")
     group.add_argument(
         "--set",

@@ -5,13 +5,14 @@ import pathlib
 from collections.abc import Sequence
 
 from Classes.common import input_files
+from Classes.common.conditions import Condition
 from Classes.common.translation import Message
 
 AUTO, NAMES, FOLDERS, NONE = "auto", "names", "folders", "none"
 SOURCES = (AUTO, NAMES, FOLDERS, NONE)
 
-# Folder names for the classes of a model with two classes, whatever the classes are called.
-POSITIVE_FOLDERS, NEGATIVE_FOLDERS = ("all",), ("healthy",)
+# Folder of the other class of a model with two classes, whatever the classes are called.
+NEGATIVE_FOLDER = "healthy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,11 @@ class KnownClasses:
 
 
 def find_known_classes(
-    files: Sequence[pathlib.Path], classes: Sequence[str], positive: Sequence[str], source: str = AUTO
+    files: Sequence[pathlib.Path],
+    classes: Sequence[str],
+    positive: Sequence[str],
+    condition: Condition,
+    source: str = AUTO,
 ) -> KnownClasses:
     """Return the true classes of images.
 
@@ -41,15 +46,16 @@ def find_known_classes(
       files: the images.
       classes: class names of the model.
       positive: the classes that mean disease.
+      condition: what is detected.
       source: "names": the file name ends in `_` and a class. "folders": the folder of the file is named like a class,
-        or `healthy` or `ALL` if there are two classes. "auto": as "names" if all names end in a class, otherwise
-        "none", because a few names of photographs end in _0 or _1 by chance.
+        or, if there are two classes, `healthy` or the short name of the condition. "auto": as "names" if all names end
+        in a class, otherwise "none", because a few names of photographs end in _0 or _1 by chance.
     """
     endings = ", ".join(f"_{name}" for name in classes)
     if source == FOLDERS:
-        found = [_class_of_folder(path.absolute().parent.name, classes, positive) for path in files]
+        found = [_class_of_folder(path.absolute().parent.name, classes, positive, condition) for path in files]
         count = sum(name is not None for name in found)
-        return KnownClasses(found, FOLDERS, _note_on_folders(count, len(files)))
+        return KnownClasses(found, FOLDERS, _note_on_folders(count, len(files), condition))
     named = [input_files.label_from_filename(path, classes) for path in files]
     count = sum(name is not None for name in named)
     if source == NAMES or (source == AUTO and files and count == len(files)):
@@ -69,23 +75,24 @@ def find_known_classes(
     return KnownClasses([None] * len(files), NONE, note)
 
 
-def _class_of_folder(folder: str, classes: Sequence[str], positive: Sequence[str]) -> str | None:
+def _class_of_folder(folder: str, classes: Sequence[str], positive: Sequence[str], condition: Condition) -> str | None:
     if folder in classes:
         return folder
     if len(classes) == 2 and len(positive) == 1:
-        if folder.lower() in POSITIVE_FOLDERS:
+        if folder.lower() == condition.short.lower():
             return positive[0]
-        if folder.lower() in NEGATIVE_FOLDERS:
+        if folder.lower() == NEGATIVE_FOLDER:
             return next(name for name in classes if name not in positive)
     return None
 
 
-def _note_on_folders(count: int, total: int) -> Message:
+def _note_on_folders(count: int, total: int, condition: Condition) -> Message:
     if count:
         return Message(
             "The classes in the folder names are known for {count} of {total} images.", count=count, total=total
         )
     return Message(
         "The accuracy is not measured, because no image is in a folder named like a class. Name the folders 0 and 1, "
-        "or healthy and ALL."
+        "or healthy and {condition}.",
+        condition=condition.short,
     )

@@ -266,8 +266,9 @@ def _nested_advice(configuration: Configuration, folder: pathlib.Path, nested: S
         )
     if not set(positive) <= classes:
         advice = Message(
-            "{advice}; set PositiveClass, now {positive}, to the folder that means ALL",
+            "{advice}; set PositiveClass, now {positive}, to the folder that means {condition}",
             advice=advice,
+            condition=configuration.condition.name,
             positive=class_scheme.format_names(positive),
         )
     return advice
@@ -302,7 +303,8 @@ def _check_classes(
             "one_class",
         )
     positive = class_scheme.as_names(configuration["PositiveClass"])
-    merge = Message("; if several of them show ALL, list them all") if len(names) > 2 else ""
+    condition = configuration.condition
+    merge = Message("; if several of them show {condition}, list them all", condition=condition.name)
     if not configuration.accepts_class_count(len(names)):
         raise DataError(
             Message(
@@ -321,11 +323,12 @@ def _check_classes(
         raise DataError(
             Message(
                 "{folder}: there is no class {positive} (PositiveClass). Set PositiveClass to the folder "
-                "that means ALL: {listed}{merge}",
+                "that means {condition}: {listed}{merge}",
                 folder=folder,
                 positive=unknown[0],
                 listed=listed,
-                merge=merge,
+                condition=condition.name,
+                merge=merge if len(names) > 2 else "",
             ),
             "positive_class",
         )
@@ -333,10 +336,17 @@ def _check_classes(
     if empty:
         log.warning("Folders without images are not used as classes: %s.", ", ".join(empty[:MAX_LISTED]))
     if len(names) > 2 and positive:
-        readable = [[input_files.readable(name) for name in names if (name in positive) == side] for side in (1, 0)]
+        counted, other = (
+            " and ".join(input_files.readable(name) for name in names if (name in positive) == side)
+            for side in (True, False)
+        )
         log.warning(
-            "Only class %s counts as ALL; %s count as not ALL. If one of these shows ALL too, add it to PositiveClass.",
-            *(" and ".join(side) for side in readable),
+            "Only class %s counts as %s; %s count as not %s. If one of these shows %s too, add it to PositiveClass.",
+            counted,
+            condition.short,
+            other,
+            condition.short,
+            condition.short,
         )
 
 

@@ -179,7 +179,8 @@ def load_manifest_for_training(configuration: Configuration) -> Manifest:
         raise ConfigurationError(
             Message(
                 "PositiveClass is {positive}, but the shards have the classes {listed}. Set PositiveClass to "
-                "the one that means ALL, or run python3 Data.py again",
+                "the one that means {condition}, or run python3 Data.py again",
+                condition=configuration.condition.name,
                 positive=unknown[0],
                 listed=listed,
             ),

@@ -44,6 +44,7 @@ def evaluate_model(configuration: Configuration) -> int:
     card = model_card.load_model_card(configuration.card)
     manifest = tfrecords.load_manifest(configuration)
     check_split_matches_model(card, manifest)
+    warn_about_condition(configuration, card)
     folder = configuration.path("LogDirEval")
     with locks.folder_lock(folder), device_selection.open_backend(configuration, card) as inference_backend:
         # Now, because Trainer.py may publish another model while this runs.
@@ -91,6 +92,17 @@ def _end_sentence(card: model_card.ModelCard, measured: dict[str, Any]) -> str:
         missed=counts["false_negatives"],
         positive=counts["true_positives"] + counts["false_negatives"],
     )
+
+
+def warn_about_condition(configuration: Configuration, card: model_card.ModelCard) -> None:
+    """Log a warning if the model detects another condition than `Condition`."""
+    if card.condition.short != configuration.condition.short:
+        log.warning(
+            "%s: the model detects %s, but Condition is %s. The results are named after the model.",
+            card.path,
+            card.condition.short,
+            configuration.condition.short,
+        )
 
 
 def check_split_matches_model(card: model_card.ModelCard, manifest: tfrecords.Manifest) -> None:

@@ -49,7 +49,7 @@ WARNINGS = {
     ),
 }
 
-# Labels that mean ALL.
+# Labels that mean the condition.
 Labels = collections.abc.Sequence[int]
 
 log = logging.getLogger("Trainer")

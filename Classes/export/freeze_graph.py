@@ -313,6 +313,22 @@ def openvino_outputs(definition: Any, inputs: collections.abc.Iterable[numpy.nda
         return openvino_backend.reference_outputs(path, inputs)
 
 
+def warn_about_condition(configuration: Configuration) -> None:
+    """Log a warning if `ALLGraph` is a model for another condition, which the new model will replace."""
+    try:
+        card = model_card.load_model_card(configuration.card)
+    except GraphError:
+        # There is no model, or none that can be read.
+        return
+    if card.condition.short != configuration.condition.short:
+        log.warning(
+            "%s: a model for %s, which the new model for %s will replace. Change ALLGraph to keep both.",
+            card.path,
+            card.condition.short,
+            configuration.condition.short,
+        )
+
+
 def _common_fields(configuration: Configuration, digest: str) -> dict[str, Any]:
     """Return the fields that every model card has, see model_card.ModelCard."""
     return {

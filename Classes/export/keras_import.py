@@ -62,6 +62,7 @@ def import_keras_weights(configuration: Configuration, source: str | pathlib.Pat
             ),
             "weights_missing",
         )
+    freeze_graph.warn_about_condition(configuration)
     arrays = _read_arrays(network, configuration, weights)
     # Published classifiers were trained on whole images; the crop belongs to this project's own augmentation.
     spec = dataclasses.replace(network.input_spec(configuration), crop=1.0)
@@ -78,11 +79,15 @@ def import_keras_weights(configuration: Configuration, source: str | pathlib.Pat
     }
     freeze_graph.publish_model(configuration, arrays, inputs, origin, operating_point.OperatingPoint())
     positive = class_scheme.format_names(class_scheme.as_names(configuration["PositiveClass"]))
-    log.info("The outputs are the classes %s; class %s is ALL.", ", ".join(names), positive)
+    log.info(
+        "The outputs are the classes %s; class %s is %s.", ", ".join(names), positive, configuration.condition.short
+    )
     log.warning("The training data of these weights is unknown. Evaluate them on your own images.")
     log.info("Next: python3 Validation.py, or python3 Classifier.py")
     terminal.show_end(
-        _("Imported the weights; class {name} is ALL.").format(name=positive),
+        _("Imported the weights; class {name} is {condition}.").format(
+            name=positive, condition=configuration.condition.label
+        ),
         [(_("Model"), configuration.path("ALLGraph")), (_("Model card"), configuration.card)],
         "python3 Validation.py",
     )

@@ -99,7 +99,7 @@ def compile_for_ncs1(configuration: Configuration) -> int:
             card.verify_graph()
             shutil.copyfile(card.graph_path, folder / card.graph)
         # The lock is released, so that a training can publish its model during the compilation.
-        content, header = run_compiler(folder, configuration["StickCompiler"], card)
+        content, header = run_compiler(folder, configuration["StickCompiler"], card, path.name)
         with locks.folder_lock(models, wait=True):
             newest = _reload_unchanged_card(configuration, card)
             # The graph first: a graph without its record is rejected, which is safe.
@@ -113,8 +113,12 @@ def compile_for_ncs1(configuration: Configuration) -> int:
     return 0
 
 
-def run_compiler(folder: Path, command: str, card: model_card.ModelCard) -> tuple[bytes, graph_file.Header]:
-    """Return content and header of the compiled graph; the folder is new, so that no older file is mistaken for it."""
+def run_compiler(folder: Path, command: str, card: model_card.ModelCard, name: str) -> tuple[bytes, graph_file.Header]:
+    """Return content and header of the compiled graph; the folder is new, so that no older file is mistaken for it.
+
+    Args:
+      name: of the compiled file, for the command.
+    """
     try:
         command_line = [part.replace("{folder}", str(folder)) for part in shlex.split(command)]
     except ValueError as error:
@@ -131,7 +135,7 @@ def run_compiler(folder: Path, command: str, card: model_card.ModelCard) -> tupl
             ),
             "compiler_missing",
         )
-    compiled = folder / "ALL.graph"
+    compiled = folder / name
     arguments = ["-s", str(SHAVES), card.graph, f"-in={card.input['node']}", f"-on={card.output}", "-o", compiled.name]
     log.info("Compiling: %s", shlex.join([*command_line, *arguments]))
     lines = _run_command([*command_line, *arguments], folder)

@@ -60,7 +60,7 @@ def classify_files(
     files, skipped = input_files.find_inputs(configuration, sources)
     card = load_model_card(configuration.card)
     tables = tables.prepared(card.condition)
-    known = known_classes.find_known_classes(files, card.classes, card.positive, labels)
+    known = known_classes.find_known_classes(files, card.classes, card.positive, card.condition, labels)
     rows: list[result_table.Row] = []
     with device_selection.open_backend(configuration, card) as backend:
         log.info("Classifier class initialization complete.")

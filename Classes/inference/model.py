@@ -15,7 +15,7 @@ class Model:
     """A model on a device; `load_model` opens one. A context manager that closes it.
 
     Attributes:
-      card: the model card; `card.classes` are the class names, `card.positive` are those that mean ALL.
+      card: the model card; `card.classes` are the class names, `card.positive` are those that mean the condition.
       backend: what runs the network; its `classify` takes batches.
     """
 

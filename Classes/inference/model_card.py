@@ -128,7 +128,7 @@ class ModelCard:
       condition: what the model detects; ALL in older cards.
       input: {"node"} and the fields of network_input.InputSpec; see `input_spec`.
       output: name of the output node.
-      threshold: probability of the positive class from which ALL is detected.
+      threshold: probability of the positive class from which the condition is detected.
       temperature: divisor of the logits, already folded into the graph.
       uncertain: [low, high], probabilities of the positive class between which a prediction is uncertain; or None.
       calibration: how threshold, temperature and band were chosen, see calibration.py; None in older cards.
@@ -295,8 +295,8 @@ def load_model_card(path: str | os.PathLike, cell_types: bool = False) -> ModelC
     if not values["positive"] and not cell_types:
         raise GraphError(
             Message(
-                "{path}: this model names cell types and cannot detect ALL. Use it with python3 Classifier.py --model, "
-                "or train a model of your own with python3 Trainer.py.",
+                "{path}: this model names cell types and detects no disease. Use it with python3 Classifier.py "
+                "--model, or train a model of your own with python3 Trainer.py.",
                 path=path,
             ),
             "cell_type_model",

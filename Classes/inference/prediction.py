@@ -105,8 +105,8 @@ def make_prediction(
 ) -> Prediction:
     """Return the prediction for one image.
 
-    ALL is detected if the positive classes together reach the card's threshold. The predicted class is the most likely
-    one on that side; a model without positive classes has no sides.
+    The condition is detected if the positive classes together reach the card's threshold. The predicted class is the
+    most likely one on that side; a model without positive classes has no sides.
 
     Args:
       probabilities: float32 [classes], one row from a backend.

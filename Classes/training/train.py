@@ -95,6 +95,7 @@ def _run_chief(configuration: Configuration, strategy: tf.distribute.Strategy) -
     manifest = tfrecords.load_manifest_for_training(configuration)
     configuration = tfrecords.fit_to_classes(configuration, manifest)
     held_out.check_test_images(configuration, manifest)
+    freeze_graph.warn_about_condition(configuration)
     trainer, records, weights_hash = _create_trainer(configuration, manifest, strategy)
     # Only now, because a setting that is refused must not move the run in LogDir.
     identity = run_identity.archive_other_run(configuration, manifest, folder, weights_hash)

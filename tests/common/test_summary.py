@@ -93,7 +93,7 @@ def test_the_log_is_english_in_every_language(caplog):
     assert "Needs review" in caplog.text and "revisión" not in caplog.text
 
 
-CLASSES = {"classes": ["0", "1"], "positive": ["1"]}
+CLASSES = {"classes": ["0", "1"], "positive": ["1"], "condition": conditions.ALL}
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,9 @@ def test_where_known_classes_come_from(tmp_path, names, source, expected, used):
 def test_folders_of_a_model_with_several_classes_have_its_names(tmp_path):
     files = [tmp_path / "blast" / "a.png", tmp_path / "healthy" / "b.png"]
 
-    found = known_classes.find_known_classes(files, ["lymphocyte", "monocyte", "blast"], ["blast"], "folders")
+    found = known_classes.find_known_classes(
+        files, ["lymphocyte", "monocyte", "blast"], ["blast"], conditions.ALL, "folders"
+    )
 
     assert found.classes == ["blast", None]
 
