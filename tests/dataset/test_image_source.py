@@ -112,7 +112,7 @@ def test_four_classes(tmp_path):
     assert preset(source) == "ALL-four-class"
     assert list(source.files) == list(FOUR)
     assert adopted["NumClasses"] == 4
-    assert source.settings["PositiveClass"] == list(FOUR[1:])
+    assert adopted["PositiveClass"] == list(FOUR[1:])
 
 
 def test_segmented_twins_of_the_original_images_are_left_out(tmp_path):
@@ -139,11 +139,11 @@ def test_pbc_detects_nothing(tmp_path):
 
 
 def test_fine_types_of_pbc_are_in_the_file_names(tmp_path):
-    _, source = find(tmp_path, *PBC, "ig/PMY_1.jpg", chosen=["DatasetPreset=PBC-fine"])
+    adopted, source = find(tmp_path, *PBC, "ig/PMY_1.jpg", chosen=["DatasetPreset=PBC-fine"])
 
     assert counts(source) == dict.fromkeys(("BA", "BNE", "EO", "LY", "MMY", "MO", "PLATELET", "PMY", "SNE"), 1)
     assert source.ignored == ["neutrophil/NEUTROPHIL_1.jpg"]
-    assert source.settings["ClassGroups"] == {"immature granulocyte": ["MMY", "PMY"], "neutrophil": ["BNE", "SNE"]}
+    assert adopted["ClassGroups"] == {"immature granulocyte": ["MMY", "PMY"], "neutrophil": ["BNE", "SNE"]}
 
 
 def test_munich(tmp_path):
@@ -156,8 +156,8 @@ def test_munich(tmp_path):
     adopted, source = find(tmp_path, *names)
 
     assert preset(source) == "AML-Munich"
-    assert source.settings["PositiveClass"] == ["MOB", "MYO"]
-    assert source.settings["ClassGroups"] == {"neutrophil": ["NGB", "NGS"]}
+    assert adopted["PositiveClass"] == ["MOB", "MYO"]
+    assert adopted["ClassGroups"] == {"neutrophil": ["NGB", "NGS"]}
     assert adopted["Condition"] == "AML"
     # Of two images with a second opinion, one got another class.
     assert source.describe()["limits"][-1].values.items() >= {"again": 2, "other": 1}.items()
