@@ -256,6 +256,16 @@ def test_a_split_with_one_patient_on_both_sides_is_refused_with_the_patient(tmp_
     assert all(name in str(caught.value) for name in names)
 
 
+def test_the_audit_shows_the_leak_of_a_split_that_is_refused(tmp_path):
+    configuration = leaky(tmp_path, ("train/1/3.png", "val/1/7.png"))
+    audit.audit_dataset(configuration)
+    findings = json.loads((tmp_path / "Model/Report/Data.json").read_text())
+
+    [leak] = [problem for problem in findings["problems"] if problem["code"] == "leak_between_splits"]
+    assert "ExistingSplit=replace" in leak["commands"][0]["command"]
+    assert [pair["files"] for pair in findings["exact"] if pair["across_splits"]] == [["train/1/3.png", "val/1/7.png"]]
+
+
 def test_a_leaky_split_can_be_replaced(tmp_path):
     configuration = leaky(tmp_path, ("train/1/3.png", "val/1/7.png"))
 
