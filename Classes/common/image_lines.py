@@ -54,14 +54,15 @@ class ImageLines:
 
     def show_error(self, name: str) -> None:
         """Show that the next image cannot be read."""
-        self._show(name, (_("Not readable"), "magenta"))
+        self.show_parts(name, (_("Not readable"), "magenta"))
 
     def show_text(self, name: str, text: str, style: str, confidence: float, note: str = "") -> None:
         """Show the next image with a text and a confidence."""
         percent = _("{percent} %").format(percent=format_number(100 * confidence, "5.1f"))
-        self._show(name, (text, style), (f"  {percent}  ", ""), (note, "bold red"))
+        self.show_parts(name, (text, style), (f"  {percent}  ", ""), (note, "bold red"))
 
-    def _show(self, name: str, *parts: tuple[str, str]) -> None:
+    def show_parts(self, name: str, *parts: tuple[str, str]) -> None:
+        """Show the next image with (text, style) parts, on one line."""
         self._bar.update()
         self._shown += 1
         if terminal.is_active():

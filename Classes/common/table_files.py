@@ -110,15 +110,20 @@ def write_plain_tables(
 ) -> None:
     """Write rows of any keys as CSV, with the keys as columns, and as JSON."""
     if files.csv:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(rows[0]) if rows else ["file"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _csv_cell(value, False) for key, value in row.items()} for row in rows)
-        atomic_files.write_atomic(files.csv, text.getvalue(), into=True)
+        write_plain_csv(files.csv, rows)
     if files.json:
         json_files.write_json(files.json, {"notice": Helpers.DISCLAIMER, "model": model, "images": rows}, into=True)
     for path in files.paths.values():
         log.info("Wrote %d rows to %s", len(rows), path)
+
+
+def write_plain_csv(path: str | os.PathLike[str], rows: Sequence[Row], first: str = "file") -> None:
+    """Write rows of any keys as CSV, with the keys as columns; `first` is the only column if there are no rows."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [first], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _csv_cell(value, False) for key, value in row.items()} for row in rows)
+    atomic_files.write_atomic(path, text.getvalue(), into=True)
 
 
 def csv_text(rows: Sequence[Row], condition: Condition, locale: str = ENGLISH) -> str:

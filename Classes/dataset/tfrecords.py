@@ -320,8 +320,7 @@ def _write_split(
         try:
             with tf.io.TFRecordWriter(str(folder / name)) as writer:
                 for record in chosen:
-                    # Otherwise the order of the features, and with it every byte, is another in every process.
-                    writer.write(_example(tf, record).SerializeToString(deterministic=True))
+                    writer.write(_example(tf, record).SerializeToString())
                     bar.update()
         except tf.errors.OpError as error:
             raise DataError(

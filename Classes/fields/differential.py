@@ -13,6 +13,7 @@ from Classes.common import wilson
 from Classes.common.number_format import format_number
 from Classes.common.translation import gettext as _
 from Classes.common.translation import ngettext
+from Classes.fields import type_names
 
 # The conventional order of types and of groups of types; other types follow.
 ORDER = (
@@ -77,7 +78,10 @@ class Differential:
         heads = (_("Differential"), "%", _("cells"), _("95 % interval"))
         return [
             heads,
-            *((row.name, whole_percent(row.count, self.cells), str(row.count), _range(row)) for row in self.rows),
+            *(
+                (type_names.type_name(row.name), whole_percent(row.count, self.cells), str(row.count), _range(row))
+                for row in self.rows
+            ),
         ]
 
     def adequacy(self) -> str:

@@ -1,0 +1,98 @@
+"""The user's model that detects blasts, such as Model/ALLGraph.pb, applied to the cells of a field."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from Classes.common import wilson
+from Classes.fields.blast_fraction import BlastFraction, MeasuredRate, estimate_blast_fraction
+from Classes.imaging import network_input
+from Classes.inference.backend import InferenceBackend
+from Classes.inference.model_card import ModelCard
+from Classes.inference.prediction import make_prediction
+
+# What a cell is called in which a model of this condition detects it.
+BLASTS = {"ALL": "lymphoblast", "AML": "myeloblast"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Blast:
+    """What the model says about a cell.
+
+    Attributes:
+      detected: whether it is a blast.
+      name: what it is if it is one, such as "lymphoblast".
+      probability: that it is one, 0 to 1.
+      low_confidence, uncertain: see prediction.Prediction.
+    """
+
+    detected: bool
+    name: str
+    probability: float
+    low_confidence: bool
+    uncertain: bool
+
+
+class BlastModel:
+    """A model of blasts on a device.
+
+    Attributes:
+      card: the model card.
+      name: what it detects, such as "lymphoblast".
+
+    Args:
+      confidence_threshold: `InceptionThreshold`.
+    """
+
+    def __init__(self, card: ModelCard, backend: InferenceBackend, confidence_threshold: float) -> None:
+        self.card, self.backend = card, backend
+        self._confidence_threshold = confidence_threshold
+        self.name = BLASTS.get(card.condition.short, "blast")
+        # A model of several kinds of blasts names them itself.
+        several = len(card.scheme.positive) > 1
+        self._names = {name: card.scheme.group_of(name) for name in card.scheme.positive} if several else {}
+
+    def classify(self, crops: Sequence[numpy.ndarray]) -> list[Blast]:
+        """Return what the model says about each cell; crops as for cell_typing.CellTyper.classify."""
+        spec = self.card.input_spec
+        inputs = [network_input.center_crop_resize(crop, spec.size, spec.crop) for crop in crops]
+        probabilities = self.backend.classify(numpy.stack(inputs))
+        found = [make_prediction(row, self.card, self._confidence_threshold) for row in probabilities]
+        return [
+            Blast(
+                bool(each.detected),
+                self._names.get(each.label, self.name),
+                round(each.positive_probability or 0.0, 4),
+                each.low_confidence,
+                each.uncertain,
+            )
+            for each in found
+        ]
+
+    def estimate(self, blasts: int, cells: int) -> BlastFraction | None:
+        """Return the fraction of blasts, corrected if the model was measured; None without cells."""
+        rates = [measured_rate((self.card.metrics or {}).get(name)) for name in ("sensitivity", "specificity")]
+        return estimate_blast_fraction(blasts, cells, *rates) if cells else None
+
+
+def measured_rate(metric: dict[str, Any] | None) -> MeasuredRate | None:
+    """Return a proportion of metrics.json with its effective size; None if it has no value or no interval."""
+    if not metric or metric.get("value") is None or not metric.get("interval"):
+        return None
+    return MeasuredRate(metric["value"], effective_size(metric["value"], metric["interval"]))
+
+
+def effective_size(value: float, interval: Sequence[float]) -> float:
+    """Return the number of independent images for which Wilson's 95 % interval of a proportion is this wide.
+
+    Half of its width is z sqrt(p (1 - p) / n + z^2 / 4 n^2) / (1 + z^2 / n), which is solved for n.
+    """
+    z = statistics.NormalDist().inv_cdf((1 + wilson.CONFIDENCE) / 2)
+    half = (interval[1] - interval[0]) / 2
+    linear = 2 * half**2 * z**2 - z**2 * value * (1 - value)
+    constant = half**2 * z**4 - z**4 / 4
+    return (-linear + math.sqrt(linear**2 - 4 * half**2 * constant)) / (2 * half**2)

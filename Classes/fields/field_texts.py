@@ -1,0 +1,55 @@
+"""What people read about a field: its counts in one line, its scale, and the flags of its cells."""
+
+import collections
+from collections.abc import Callable
+
+from Classes.common.number_format import format_number
+from Classes.common.translation import gettext as _
+from Classes.common.translation import ngettext
+from Classes.fields import differential, type_names, typed_cells
+from Classes.fields.analyze import Field
+
+# Functions, because the language is chosen after this module is imported.
+_FLAGS: dict[str, Callable[[], str]] = {
+    typed_cells.CUT_BY_BORDER: lambda: _("cut by the border"),
+    typed_cells.TOUCHING: lambda: _("touches another cell"),
+    typed_cells.OUT_OF_FOCUS: lambda: _("out of focus"),
+    typed_cells.UNLIKE_TRAINING: lambda: _("unlike the training images"),
+    typed_cells.NEEDS_REVIEW: lambda: _("needs review"),
+}
+_SCALE_SOURCES: dict[str, Callable[[], str]] = {
+    "given": lambda: _("as given"),
+    "file": lambda: _("from the file"),
+    "red_cells": lambda: _("from the red cells"),
+    "white_cells": lambda: _("from the white cells"),
+}
+
+
+def flag_text(flag: str) -> str:
+    """Return a flag of typed_cells.FLAGS in the language of the reader; another one unchanged."""
+    return _FLAGS[flag]() if flag in _FLAGS else flag
+
+
+def describe_scale(field: Field) -> str:
+    """Return the scale and where it comes from, such as "0.10 µm per pixel (from the red cells)"."""
+    if field.scale is None:
+        return _("scale unknown")
+    source = _SCALE_SOURCES.get(field.scale_source)
+    return _("{scale} µm per pixel ({source})").format(
+        scale=format_number(field.scale, ".3f"), source=source() if source else field.scale_source
+    )
+
+
+def describe_counts(field: Field) -> str:
+    """Return the counts, such as "12 white cells: 8 neutrophil, 4 lymphocyte; 2 need review"."""
+    counts = collections.Counter(cell.group for cell in field.cells)
+    text = ngettext("{count} white cell", "{count} white cells", len(field.cells)).format(count=len(field.cells))
+    if not counts:
+        return text
+    known = {name: place for place, name in enumerate(differential.ORDER)}
+    names = sorted(counts, key=lambda name: (known.get(name, len(known)), name))
+    parts = ", ".join(f"{counts[name]} {type_names.type_name(name)}" for name in names)
+    review = sum(typed_cells.NEEDS_REVIEW in cell.flags for cell in field.cells)
+    if not review:
+        return f"{text}: {parts}"
+    return f"{text}: {parts}; " + ngettext("{count} needs review", "{count} need review", review).format(count=review)

@@ -1,0 +1,130 @@
+"""Test the run over several photographs, with drawn fields and a finder that knows their cells."""
+
+import csv
+import json
+
+import PIL.Image
+import pytest
+
+from Classes.common.errors import ConfigurationError, DataError
+from Classes.fields import classify_fields
+from Classes.fields.output_files import OutputFolders
+from Classes.inference import device_selection
+from tests.support import fields, graphs
+from tests.support.errors import raises
+
+CELLS = (fields.Cell(150, 200), fields.Cell(400, 300), fields.Cell(560, 120, flags=("cut",)))
+LYMPHOCYTE = (0.9, 0.02, 0.06, 0.02)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Two fields of three cells, a file that is no image, and a gray photograph."""
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for name in ("a.png", "b.png"):
+        PIL.Image.fromarray(fields.draw(CELLS)).save(photographs / name)
+    (photographs / "c.png").write_bytes(b"no image")
+    PIL.Image.open(photographs / "a.png").convert("L").save(photographs / "d.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(device_selection, "open_backend", lambda *_: fields.HandBackend(LYMPHOCYTE))
+    return tmp_path
+
+
+def run(folder, *sources, finder=None, scale=None, **outputs):
+    return classify_fields.classify_fields(
+        graphs.configuration(folder),
+        fields.card(),
+        finder or fields.HandFinder(CELLS),
+        [str(folder / source) for source in sources],
+        classify_fields.FieldOutputs(**outputs),
+        scale,
+    )
+
+
+def test_there_is_one_row_per_cell(folder):
+    assert run(folder, "photographs/a.png", "photographs/b.png", csv="o.csv", json="o.json") == 0
+    rows = list(csv.DictReader((folder / "o.csv").read_text().splitlines()))
+    assert [(row["field"], row["cell"], row["group"], row["cut_by_border"]) for row in rows[:2]] == [
+        ("photographs/a.png", "1", "lymphocyte", "True"),
+        ("photographs/a.png", "2", "lymphocyte", "False"),
+    ]
+    found = json.loads((folder / "o.json").read_text())
+    assert len(found["cells"]) == 6
+    assert found["counts"]["white_cells"] == 6
+    assert found["counts"]["differential"][0]["count"] == 6
+    assert found["suggested"] is True
+    assert [field["searched"] for field in found["fields"]] == [[0, 0, 640, 480]] * 2
+    assert found["models"]["blasts"] is None
+
+
+def test_a_photograph_without_a_result_is_named_with_its_code_and_the_others_are_counted(folder, capsys):
+    assert run(folder, "photographs", json="o.json", html="o.html") == 1
+    found = json.loads((folder / "o.json").read_text())
+    assert [field["code"] for field in found["fields"]] == [None, None, "not_an_image", "not_a_smear"]
+    assert [field["white_cells"] for field in found["fields"]] == [3, 3, None, None]
+    assert (folder / "o.html").is_file()
+
+
+def test_all_outputs_are_written(folder):
+    folders = OutputFolders("over", "geo", "cells")
+    assert run(folder, "photographs/a.png", folders=folders) == 0
+    names = sorted(path.as_posix() for name in ("over", "geo", "cells") for path in (folder / name).rglob("*.*"))
+    assert [name.removeprefix(f"{folder}/") for name in names] == [
+        "cells/lymphocyte/a_001.png",
+        "cells/lymphocyte/a_002.png",
+        "cells/lymphocyte/a_003.png",
+        "geo/a.geojson",
+        "over/a.jpg",
+    ]
+
+
+def test_a_given_scale_is_used(folder):
+    assert run(folder, "photographs/a.png", scale=0.1, json="o.json") == 0
+    assert json.loads((folder / "o.json").read_text())["fields"][0]["um_per_pixel"] == 0.1
+
+
+class Stopping(fields.HandFinder):
+    """Stops at the second photograph, as Ctrl-C does."""
+
+    def find(self, image, scale=None):
+        if self.scale == "used":
+            raise KeyboardInterrupt
+        found = super().find(image, scale)
+        self.scale = "used"
+        return found
+
+
+def test_a_stopped_run_keeps_what_is_done(folder):
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, "photographs", finder=Stopping(CELLS), csv="o.csv", json="o.json", html="o.html")
+    assert len((folder / "o.csv").read_text().splitlines()) == 4
+    assert json.loads((folder / "o.json").read_text())["counts"]["white_cells"] == 3
+    assert (folder / "o.html").is_file()
+
+
+def test_what_cannot_work_is_refused_before_anything_is_computed(folder):
+    with raises(DataError, "no_such_source"):
+        run(folder, "missing")
+    with raises(ConfigurationError, "not_writable"):
+        run(folder, "photographs", csv=str(folder))
+    card = fields.card(("0", "1"), ("1",))
+    with raises(ConfigurationError, "not_a_cell_type_model"):
+        classify_fields.classify_fields(
+            graphs.configuration(folder), card, fields.HandFinder(()), ["x"], classify_fields.FieldOutputs()
+        )
+
+
+def test_a_model_of_synthetic_smears_does_not_count_blasts(folder):
+    graphs.write(folder / "Model", synthetic=True)
+    assert run(folder, "photographs/a.png", json="o.json") == 0
+    assert json.loads((folder / "o.json").read_text())["models"]["blasts"] is None
+
+
+def test_the_model_of_the_user_counts_blasts(folder, monkeypatch):
+    graphs.write(folder / "Model")
+    rows = {"Hand.pb": LYMPHOCYTE, "ALLGraph.pb": (0.1, 0.9)}
+    monkeypatch.setattr(device_selection, "open_backend", lambda _, card: fields.HandBackend(rows[card.graph]))
+    assert run(folder, "photographs/a.png", json="o.json") == 0
+    blasts = json.loads((folder / "o.json").read_text())["counts"]["blasts"]
+    assert (blasts["blasts"], blasts["cells"], blasts["type"]) == (3, 3, "lymphoblast")
