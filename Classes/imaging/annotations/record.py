@@ -1,6 +1,8 @@
 """What all formats of annotations have in common: marked cells, and what is wrong with them."""
 
+import collections
 import dataclasses
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -138,19 +140,32 @@ def check_cells(
             problems.append(Problem(TOO_SMALL, file, Message("{cell} is too small", cell=_shown(cell))))
         else:
             inside.append(cell)
-    kept: list[AnnotatedCell] = []
+    kept, more = _without_repetitions(inside, file)
+    return kept, problems + more
+
+
+def _without_repetitions(cells: Sequence[AnnotatedCell], file: str) -> tuple[list[AnnotatedCell], list[Problem]]:
+    """Return the cells that are marked once, or twice with one class, and the problems of the others."""
+    # The centers of boxes that overlap so much are nearer than this. A field can have thousands of cells, so each is
+    # compared only with those in the squares around it.
+    side = max([SAME_DISTANCE, *(max(cell.width, cell.height) / 4 for cell in cells)])
+    squares: dict[tuple[int, int], list[AnnotatedCell]] = collections.defaultdict(list)
     conflicts: set[int] = set()
-    for cell in inside:
-        same = next((number for number, other in enumerate(kept) if _is_same(cell, other)), None)
+    problems = []
+    for cell in cells:
+        column, row = int(cell.x // side), int(cell.y // side)
+        around = itertools.product((column - 1, column, column + 1), (row - 1, row, row + 1))
+        same = next((each for place in around for each in squares.get(place, ()) if _is_same(cell, each)), None)
         if same is None:
-            kept.append(cell)
-        elif kept[same].label == cell.label:
+            squares[column, row].append(cell)
+        elif same.label == cell.label:
             problems.append(Problem(DUPLICATE, file, Message("{cell} is marked twice", cell=_shown(cell))))
         else:
-            conflicts.add(same)
-            text = Message("{cell} is also marked as {other}", cell=_shown(cell), other=kept[same].label or "?")
+            conflicts.add(id(same))
+            text = Message("{cell} is also marked as {other}", cell=_shown(cell), other=same.label or "?")
             problems.append(Problem(CONFLICT, file, text))
-    return [cell for number, cell in enumerate(kept) if number not in conflicts], problems
+    kept = {id(cell) for each in squares.values() for cell in each} - conflicts
+    return [cell for cell in cells if id(cell) in kept], problems
 
 
 def _is_same(one: AnnotatedCell, other: AnnotatedCell) -> bool:
