@@ -4,6 +4,8 @@ python3 Client.py Test                              # the test images in Model/T
 python3 Client.py Send smear.png Slides/            # files and folders, including their sub-folders
 python3 Client.py Send --csv out.csv Slides/        # also one row per image as CSV; or --json, --xlsx, --parquet
 python3 Client.py Test --server https://lab.example.org --concurrency 8
+python3 Client.py Models                            # the models of the server, and what they have never seen
+python3 Client.py Send --model WhiteCells smear.png # with another model than the default
 
 Sends each file unchanged, and repeats a request if the server is busy or down. If all file names end in _0 (healthy) or
 _1 (positive), the results are compared with them. If the server needs an API key, set ALL_API_KEY or ApiKeyFile.
@@ -22,15 +24,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=["Test", "Send"],
+        choices=["Test", "Send", "Models"],
         default="Test",
-        help="Test: the images in TestImagePath; Send: the given ones",
+        help="Test: the images in TestImagePath; Send: the given ones; Models: list the models of the server",
     )
     parser.add_argument("sources", metavar="FILE-OR-FOLDER", nargs="*", help="with Send: images and folders")
     group = parser.add_argument_group("sending")
     group.add_argument(
         "--server", metavar="URL", type=_url, help="address of the API (default: Domain, or IP and Port)"
     )
+    group.add_argument("--model", metavar="NAME", default="", help="model on the server (default: the server's)")
     group.add_argument(
         "--concurrency", metavar="N", type=_positive_number, default=4, help="images sent at the same time (default: 4)"
     )
@@ -46,12 +49,14 @@ def main(arguments: list[str] | None = None) -> int:
     table_options.add_table_options(parser)
     options = parser.parse_args(arguments)
     if (options.command == "Send") != bool(options.sources):
-        parser.error(_("Send needs files or folders, and Test accepts none"))
+        parser.error(_("Send needs files or folders, and Test and Models accept none"))
     from Classes import Helpers
     from Classes.client import send_images
 
     configuration = Helpers.load_config(options.confs, options.settings)
     Helpers.start_log(configuration, "ClassifierServerClient")
+    if options.command == "Models":
+        return send_images.list_models(configuration, options.server, options.timeout, options.retries)
     return send_images.send_images(
         configuration,
         options.sources,
@@ -59,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         concurrency=options.concurrency,
         timeout=options.timeout,
         retries=options.retries,
+        model=options.model,
         **table_options.table_arguments(options),
     )
 

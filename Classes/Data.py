@@ -41,8 +41,8 @@ def prepare_dataset(configuration: Configuration, strict: bool = False) -> int:
       DataError: the images cannot be found, read, grouped or split, or DatasetDir cannot be written.
     """
     configuration, source = image_source.find_images(configuration)
-    image_source.announce(source)
     image_source.require_writable(configuration)
+    image_source.announce(source)
     files = source.files
     synthetic = discovery.is_synthetic(source.folder, files)
     with locks.folder_lock(configuration.path("DatasetDir")):

@@ -6,19 +6,20 @@ import pathlib
 import socket
 import threading
 import time
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
 import requests
 import urllib3
 
-from Classes.client import response
+from Classes.client import response, server_models
 from Classes.common import secret_files
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError, escape_control_chars
 from Classes.common.translation import Message
 
-ENDPOINT, INFO = "/Inference", "/v1/info"
+ENDPOINT, INFO, MODELS = "/Inference", "/v1/info", "/v1/models"
 
 # Classifying an image changes nothing on the server, so requests with these statuses can be repeated.
 RETRY_STATUS = (429, 502, 503, 504)
@@ -41,11 +42,13 @@ class Sender:
       server: address of the server, such as http://127.0.0.1:8080.
       timeout: seconds for one response.
       retries: number of times that a request is repeated.
+      model: name of the model on the server; "": its default.
     """
 
-    def __init__(self, configuration: Configuration, server: str, timeout: float, retries: int):
+    def __init__(self, configuration: Configuration, server: str, timeout: float, retries: int, model: str = ""):
         self._server = server.rstrip("/")
         self._url = self._server + ENDPOINT
+        self._query = f"?{urllib.parse.urlencode({'model': model})}" if model else ""
         self._timeout = timeout
         self._low_below = configuration["InceptionThreshold"]
         key = secret_files.read_key(configuration)
@@ -86,11 +89,20 @@ class Sender:
 
     def server_info(self) -> response.ServerInfo:
         """Return what the server says about itself; nothing if it is old or does not answer."""
+        return response.parse_info(self._get(INFO))
+
+    def models(self) -> list[server_models.ServedModel]:
+        """Return the models of the server; empty if it is old or does not answer."""
+        return server_models.parse_models(self._get(MODELS))
+
+    def _get(self, path: str) -> bytes:
+        """Return the body at an address that needs no key; empty if there is none."""
+        deadline = time.monotonic() + self._timeout
         try:
-            with _Session(0) as session, session.get(self._server + INFO, timeout=self._timeout, stream=True) as answer:
-                return response.parse_info(answer.raw.read1(1 << 16, decode_content=True))
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
-            return response.ServerInfo()
+            with _Session(0) as session, session.get(self._server + path, timeout=self._timeout, stream=True) as answer:
+                return self._read(answer, deadline)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, _UnusableResponseError):
+            return b""
 
     def send(self, path: pathlib.Path) -> dict[str, Any]:
         """Send a file and return the result, see response.parse_response; never raise for one file's errors."""
@@ -132,19 +144,22 @@ class Sender:
         """Send the bytes of an image; return (status, headers, body)."""
         deadline = time.monotonic() + self._timeout
         with self._session().post(
-            self._url, content, headers=self._headers, timeout=self._timeout, stream=True
+            self._url + self._query, content, headers=self._headers, timeout=self._timeout, stream=True
         ) as answer:
-            body = bytearray()
-            # The timeout of requests applies to each packet, and a response may consist of any number of them.
-            while block := answer.raw.read1(1 << 16, decode_content=True):
-                body += block
-                if len(body) > MAX_RESPONSE_BYTES:
-                    raise _UnusableResponseError(
-                        f"the response is larger than {MAX_RESPONSE_BYTES} bytes (HTTP {answer.status_code})"
-                    )
-                if time.monotonic() > deadline:
-                    raise _UnusableResponseError(f"the response did not end within {self._timeout:g} s")
-            return answer.status_code, answer.headers, bytes(body)
+            return answer.status_code, answer.headers, self._read(answer, deadline)
+
+    def _read(self, answer: requests.Response, deadline: float) -> bytes:
+        body = bytearray()
+        # The timeout of requests applies to each packet, and a response may consist of any number of them.
+        while block := answer.raw.read1(1 << 16, decode_content=True):
+            body += block
+            if len(body) > MAX_RESPONSE_BYTES:
+                raise _UnusableResponseError(
+                    f"the response is larger than {MAX_RESPONSE_BYTES} bytes (HTTP {answer.status_code})"
+                )
+            if time.monotonic() > deadline:
+                raise _UnusableResponseError(f"the response did not end within {self._timeout:g} s")
+        return bytes(body)
 
     def _session(self) -> "_Session":
         if not hasattr(self._local, "session"):

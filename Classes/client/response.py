@@ -25,7 +25,9 @@ def parse_response(path: object, status: int, body: bytes, low_below: float) -> 
     Returns:
       dict with `message`, `class`, `verdict` (text), `confidence` (0..1), `low` (bool), `probabilities`
       ({class: 0..1}, may be empty), `outcome` and `reasons` (see common.outcome), and `uncertain`, `seconds`, `engine`,
-      `precision`, `remark`, `model` and `synthetic`, each of which may be None; or {"error": text}.
+      `precision`, `remark`, `model`, `synthetic`, `class_confidence`, `group`, `group_confidence` and
+      `positive_probability`, each of which may be None; or {"error": text}. Of a model that detects nothing, `outcome`
+      is None unless the image needs review.
     """
     try:
         fields = json.loads(body, parse_constant=_reject_constant)
@@ -37,7 +39,7 @@ def parse_response(path: object, status: int, body: bytes, low_below: float) -> 
             return _check_fields(fields, low_below)
         except (ValueError, LookupError, TypeError, OverflowError):
             message = None
-    reason = _text(message) if isinstance(message, str) and message else "the response is not one of this API"
+    reason = parse_text(message) if isinstance(message, str) and message else "the response is not one of this API"
     return {"error": f"{path}: {reason} (HTTP {status})"}
 
 
@@ -58,28 +60,33 @@ def parse_info(body: bytes) -> ServerInfo:
     """Parse the body of /v1/info; never raise."""
     try:
         fields = json.loads(body)
-        version = _text(fields["version"])
+        version = parse_text(fields["version"])
     except (ValueError, LookupError, TypeError, RecursionError):
         return ServerInfo()
+    condition = parse_condition(fields.get("condition"))
+    return ServerInfo(version, () if condition is None else (condition,))
+
+
+def parse_condition(condition: Any) -> Condition | None:
+    """Parse the condition that a model detects; None if it detects nothing, or if it is not a condition."""
     try:
-        condition = fields["condition"]
-        texts = {name: _text(condition[name]) for name in ("short", "long")}
+        texts = {name: parse_text(condition[name]) for name in ("short", "long")}
         translations = {
-            _text(language): {_text(name): _text(text) for name, text in own.items()}
+            parse_text(language): {parse_text(name): parse_text(text) for name, text in own.items()}
             for language, own in condition.get("translations", {}).items()
         }
-        return ServerInfo(version, (Condition(**texts, translations=translations),))
+        return Condition(**texts, translations=translations)
     except (LookupError, TypeError, AttributeError):
-        return ServerInfo(version)
+        return None
 
 
 def _check_fields(fields: dict[str, Any], low_below: float) -> dict[str, Any]:
     confidence = fields["Confidence"]
     confidence = _fraction(float(confidence) if isinstance(confidence, str) else confidence)
     result: dict[str, Any] = {
-        "message": _text(fields["Message"]),
-        "class": _text(fields["aClassification"]),
-        "verdict": _text(fields["Classification"]),
+        "message": parse_text(fields["Message"]),
+        "class": parse_text(fields["aClassification"]),
+        "verdict": parse_text(fields["Classification"]),
         "confidence": confidence,
     }
     for name, check in _OPTIONAL_FIELDS.items():
@@ -88,7 +95,9 @@ def _check_fields(fields: dict[str, Any], low_below: float) -> dict[str, Any]:
     low = result.pop("low_confidence")
     result["low"] = confidence < low_below if low is None else low
     result["probabilities"] = result["probabilities"] or {}
-    if result["outcome"] is None or result["reasons"] is None:
+    # Null: the model detects nothing, so only a review has an outcome.
+    detects = fields.get("detected", False) is not None
+    if result["reasons"] is None or (result["outcome"] is None and detects):
         _add_outcome(result)
     if result["probabilities"] and result["class"] not in result["probabilities"]:
         raise ValueError(result["class"])
@@ -108,7 +117,7 @@ def _reject_constant(text: str) -> None:
     raise ValueError(text)
 
 
-def _text(value: Any) -> str:
+def parse_text(value: Any) -> str:
     """Return a text in a form that can be logged and written: one line, of limited length, without surrogates."""
     if not isinstance(value, str):
         raise TypeError(value)
@@ -136,7 +145,7 @@ def _fraction(value: Any) -> float:
 def _probabilities(value: Any) -> dict[str, float]:
     if not isinstance(value, dict) or len(value) > MAX_CLASSES:
         raise TypeError(value)
-    return {_text(name): _fraction(probability) for name, probability in value.items()}
+    return {parse_text(name): _fraction(probability) for name, probability in value.items()}
 
 
 def _outcome(value: Any) -> str:
@@ -149,7 +158,7 @@ def _reasons(value: Any) -> list[str]:
     """Return the codes; those of a newer server are kept."""
     if not isinstance(value, list) or len(value) > MAX_REASONS:
         raise TypeError(value)
-    return [_text(code) for code in value]
+    return [parse_text(code) for code in value]
 
 
 # Fields that old servers do not send, and how each is checked.
@@ -158,11 +167,15 @@ _OPTIONAL_FIELDS: dict[str, Callable[[Any], Any]] = {
     "uncertain": _flag,
     "probabilities": _probabilities,
     "seconds": _number,
-    "engine": _text,
-    "precision": _text,
-    "remark": _text,
-    "model": _text,
+    "engine": parse_text,
+    "precision": parse_text,
+    "remark": parse_text,
+    "model": parse_text,
     "synthetic": _flag,
     "outcome": _outcome,
     "reasons": _reasons,
+    "class_confidence": _fraction,
+    "group": parse_text,
+    "group_confidence": _fraction,
+    "positive_probability": _fraction,
 }

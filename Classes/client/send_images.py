@@ -6,10 +6,11 @@ import contextlib
 import logging
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from Classes import Helpers
+from Classes.client import server_models, typed_results
 from Classes.client.connection import Sender
 from Classes.client.response import MAX_TEXT_LENGTH
 from Classes.common import (
@@ -33,6 +34,9 @@ TIMEOUT_MARGIN = 5
 # (image, what response.parse_response returns for it)
 Result = tuple[pathlib.Path, dict[str, Any]]
 
+# Shows the line of an image, given by name, with its result.
+ShowLine = Callable[[image_lines.ImageLines, str, dict[str, Any]], None]
+
 log = logging.getLogger("ClassifierServerClient")
 
 
@@ -50,6 +54,7 @@ def send_images(
     xlsx_path: str | os.PathLike[str] | None = None,
     parquet_path: str | os.PathLike[str] | None = None,
     csv_locale: str = table_files.ENGLISH,
+    model: str = "",
 ) -> int:
     """Send images, log the results, and compare them with the classes in the file names.
 
@@ -63,6 +68,7 @@ def send_images(
       csv_path, json_path, xlsx_path, parquet_path: where to write the result table, or None.
       labels: where the true classes are known from, one of known_classes.SOURCES.
       csv_locale: see table_files.TableFiles.
+      model: name of the model on the server; "": its default.
     Returns:
       exit code: 0, or 1 if an image has no result.
     Raises:
@@ -71,21 +77,29 @@ def send_images(
     tables = table_files.TableFiles(csv_path, json_path, xlsx_path, parquet_path, csv_locale)
     tables = tables.prepared(configuration.condition)
     files, skipped = input_files.find_inputs(configuration, sources)
-    timeout = timeout or configuration["RequestTimeout"] + TIMEOUT_MARGIN
-    sender = Sender(configuration, server or server_url(configuration), timeout, retries)
+    address = server or server_url(configuration)
+    sender = open_sender(configuration, address, timeout, retries, model)
     log.info("Classifier class initialization complete.")
     log.info(Helpers.DISCLAIMER)
-    # It would log a warning for every retry.
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
     with contextlib.closing(sender):
         sender.check_reachable()
         info = sender.server_info()
-        results, interrupt = _send_all(sender, files, concurrency, info.conditions)
+        served = server_models.choose_model(sender.models(), model, address)
+        if served is not None and served.condition is None:
+            return _type_images(sender, served, files, concurrency, tables)
+        described = info.conditions if served is None or served.condition is None else (served.condition,)
+
+        def show(lines: image_lines.ImageLines, name: str, result: dict[str, Any]) -> None:
+            lines.show(name, result, conditions.from_result(result.get("verdict", ""), described))
+
+        results, interrupt = _send_all(sender, files, concurrency, show)
     # All files, because a name without a class counts although the image was not sent before Ctrl-C.
     classes = _class_names(results)
-    condition = _condition(configuration, results, info.conditions)
-    known = known_classes.find_known_classes(files, classes, _positive(configuration), condition, labels)
-    rows = _table_rows(configuration, condition, classes, dict(zip(files, known.classes, strict=True)), results)
+    # The server knows its model better than the configuration of this machine.
+    positive = served.scheme.positive if served else class_scheme.as_names(configuration["PositiveClass"])
+    condition = _condition(configuration, results, described)
+    known = known_classes.find_known_classes(files, classes, positive, condition, labels)
+    rows = _table_rows(positive, condition, classes, dict(zip(files, known.classes, strict=True)), results)
     if any(result.get("synthetic") for _, result in results):
         log.warning(Helpers.SYNTHETIC)
     for row in rows:
@@ -95,11 +109,58 @@ def send_images(
     result_table.log_summary(rows, found, log)
     shown = [(kind.upper(), path) for kind, path in tables.paths.items()]
     # The server's page has the same results as pictures.
-    image_lines.show_summary(found, shown, f"{server or server_url(configuration)}/")
-    if interrupt is not None:
-        log.warning("%d of %d images were not sent", len(files) - len(results), len(files), extra=logs.LOG_ONLY)
-        raise interrupt
+    image_lines.show_summary(found, shown, f"{address}/")
+    _raise_interrupt(interrupt, len(files) - len(results), len(files))
     return 1 if any(row["error"] for row in rows) else 0
+
+
+def list_models(
+    configuration: Configuration, server: str | None = None, timeout: float | None = None, retries: int = 12
+) -> int:
+    """Print the models of a server; return exit code 0.
+
+    Raises:
+      ALLError: there is no server, or it has no list of models.
+    """
+    address = server or server_url(configuration)
+    with contextlib.closing(open_sender(configuration, address, timeout, retries)) as sender:
+        sender.check_reachable()
+        return server_models.print_models(sender.models(), address)
+
+
+def open_sender(
+    configuration: Configuration, server: str, timeout: float | None, retries: int, model: str = ""
+) -> Sender:
+    """Return a Sender; its timeout is by default `RequestTimeout` and TIMEOUT_MARGIN."""
+    # It would log a warning for every retry.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    return Sender(configuration, server, timeout or configuration["RequestTimeout"] + TIMEOUT_MARGIN, retries, model)
+
+
+def _type_images(
+    sender: Sender,
+    served: server_models.ServedModel,
+    files: Sequence[pathlib.Path],
+    concurrency: int,
+    tables: table_files.TableFiles,
+) -> int:
+    """Send images to a model that names types of cells; return the exit code."""
+    typed_results.check_tables(tables)
+    typed_results.show_limits(served)
+
+    def show(lines: image_lines.ImageLines, name: str, result: dict[str, Any]) -> None:
+        typed_results.show_line(lines, served, name, result)
+
+    results, interrupt = _send_all(sender, files, concurrency, show)
+    rows = typed_results.report(served, tables, results)
+    _raise_interrupt(interrupt, len(files) - len(results), len(files))
+    return 1 if any(row["error"] for row in rows) else 0
+
+
+def _raise_interrupt(interrupt: KeyboardInterrupt | None, unsent: int, total: int) -> None:
+    if interrupt is not None:
+        log.warning("%d of %d images were not sent", unsent, total, extra=logs.LOG_ONLY)
+        raise interrupt
 
 
 def server_url(configuration: Configuration) -> str:
@@ -113,7 +174,7 @@ def server_url(configuration: Configuration) -> str:
 
 
 def _send_all(
-    sender: Sender, files: Sequence[pathlib.Path], concurrency: int, described: Sequence[Condition]
+    sender: Sender, files: Sequence[pathlib.Path], concurrency: int, show: ShowLine
 ) -> tuple[list[Result], KeyboardInterrupt | None]:
     """Send files; return the results in the order of the files, and the exception if Ctrl-C ended the run early."""
     results: dict[pathlib.Path, dict[str, Any]] = {}
@@ -125,7 +186,7 @@ def _send_all(
             for future in concurrent.futures.as_completed(futures):
                 path = futures[future]
                 results[path] = result = {**_future_result(path, future), "date": result_table.local_time()}
-                lines.show(path.name, result, conditions.from_result(result.get("verdict", ""), described))
+                show(lines, path.name, result)
                 if "error" in result:
                     log.error("%s", result["error"], extra=logs.LOG_ONLY)
                 else:
@@ -162,26 +223,25 @@ def _class_names(results: Sequence[Result]) -> list[str]:
 
 
 def _table_rows(
-    configuration: Configuration,
+    positive: Sequence[str],
     condition: Condition,
     classes: list[str],
     truths: dict[pathlib.Path, str | None],
     results: Sequence[Result],
 ) -> list[result_table.Row]:
-    rows = [_table_row(configuration, classes, path, truths[path], result) for path, result in results]
+    rows = [_table_row(positive, classes, path, truths[path], result) for path, result in results]
     for row in rows:
         result_table.log_warnings(row, condition, log)
     return rows
 
 
 def _table_row(
-    configuration: Configuration, classes: list[str], path: pathlib.Path, truth: str | None, result: dict[str, Any]
+    positive: Sequence[str], classes: list[str], path: pathlib.Path, truth: str | None, result: dict[str, Any]
 ) -> result_table.Row:
     row = result_table.new_row(input_files.display_path(path), truth, classes)
     row["date"] = result["date"]
     if "error" in result:
         return row | {"error": result["error"]}
-    positive = _positive(configuration)
     detected = result["class"] in positive
     probabilities = [result["probabilities"][name] for name in positive if name in result["probabilities"]]
     copied = ("class", "verdict", "confidence", "low", "uncertain", "seconds", "engine", "precision", "remark")
@@ -194,10 +254,6 @@ def _table_row(
         **{f"probability_{name}": result["probabilities"].get(name) for name in classes},
         "correct": None if truth is None else detected == (truth in positive),
     }
-
-
-def _positive(configuration: Configuration) -> tuple[str, ...]:
-    return class_scheme.as_names(configuration["PositiveClass"])
 
 
 def _model_fields(results: Sequence[Result]) -> dict[str, Any] | None:

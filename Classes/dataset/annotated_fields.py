@@ -11,15 +11,15 @@ import hashlib
 import io
 import logging
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy
 import PIL.Image
 import PIL.PngImagePlugin
 
 from Classes import Helpers
-from Classes.common import atomic_files, input_files, json_files, locks, logs, parallel, terminal
+from Classes.common import atomic_files, class_scheme, input_files, json_files, locks, logs, parallel, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, ImageError
 from Classes.common.translation import Message, ngettext
@@ -44,11 +44,9 @@ REPORT = "Fields.json"
 log = logging.getLogger("Data")
 
 
-class Finder(Protocol):
-    """What Classes.fields.finder.CellFinder does."""
-
-    def find(self, image: numpy.ndarray, scale: float | None = None) -> Any:
-        """Return `cells`, which have x, y, width and height in pixels, and `scale` in micrometers per pixel."""
+# Gives (white cells with x, y, width and height in pixels; micrometers per pixel or None) of the path and the pixels of
+# a photograph, uint8 [H, W, 3].
+Finder = Callable[[pathlib.Path, numpy.ndarray], tuple[Sequence[Any], float | None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +57,13 @@ class Request:
       classes: {label: class folder}; empty: every label has a folder of its name.
       others: class folder of white cells without annotation, or None.
       scale: micrometers per pixel of all photographs, or None.
-      finder: finds the white cells without annotation, the size of points and the scale; or None.
+      find: finds the white cells without annotation, the size of points and the scale; or None.
     """
 
     classes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     others: str | None = None
     scale: float | None = None
-    finder: Finder | None = None
+    find: Finder | None = None
 
 
 def crop_annotated_fields(
@@ -118,8 +116,8 @@ def crop_annotated_fields(
 
 def _positive_class(configuration: Configuration) -> str:
     """Return PositiveClass if it is one class, else ""."""
-    positive = configuration["PositiveClass"]
-    return positive if isinstance(positive, str) else (positive[0] if len(positive) == 1 else "")
+    positive = class_scheme.as_names(configuration["PositiveClass"])
+    return positive[0] if len(positive) == 1 else ""
 
 
 def _check_stems(fields: Sequence[AnnotatedField]) -> None:
@@ -144,7 +142,8 @@ def _no_cells(source: pathlib.Path, problems: Sequence[Problem]) -> DataError:
     found = "; ".join(f"{count} {record.PROBLEMS[code]}" for code, count in counts.most_common(3)) or "-"
     return DataError(
         Message(
-            "{folder}: no annotated white cell can be used ({found}). Name the classes with --class NAME=FOLDER.",
+            "{folder}: no annotated white cell can be used ({found}). Name the classes with --class NAME=FOLDER, and "
+            "the scale of points with --scale UM.",
             folder=source,
             found=found,
         ),
@@ -200,14 +199,14 @@ def _crop_all(
         cells, problems = field.cells(image.shape[1], image.shape[0])
         if problems and problems[0].code == record.OTHER_SIZE:
             return [], problems
-        found = request.finder.find(image, request.scale) if request.finder else None
-        scale = request.scale or (found.scale if found else None)
-        crops, unplaced = field_cells.select_cells(cells, classes, field.name, scale, found.cells if found else ())
+        found, measured = request.find(field.path, image) if request.find else ((), None)
+        scale = request.scale or measured
+        crops, unplaced = field_cells.select_cells(cells, classes, field.name, scale, found)
         rows = _write_crops(target, field, image, hashlib.sha256(content).hexdigest(), crops)
         return rows, problems + unplaced
 
     # The finder uses all cores for one photograph.
-    workers = 1 if request.finder else configuration.workers
+    workers = 1 if request.find else configuration.workers
     with logs.progress(total=len(fields), desc=_("Photographs"), unit="image") as bar:
         for result in parallel.map_threads(crop, ((field,) for field in fields), workers):
             bar.update(1)
@@ -283,11 +282,11 @@ def _show(configuration: Configuration, report: Mapping[str, Any], written: int,
         by_code[problem["code"]].append(problem["text"])
     for code, what in record.PROBLEMS.items():
         if by_code[code]:
-            log.warning("Not used: %d %s, for example: %s.", len(by_code[code]), what, by_code[code][0])
+            log.warning("Not used: %d (%s), for example: %s.", len(by_code[code]), what, by_code[code][0])
     command = ""
     if len(report["classes"]) > 1:
         command = "python3 Data.py"
-        if len(report["classes"]) != configuration["NumClasses"]:
+        if not configuration.accepts_class_count(len(report["classes"])):
             command += f" --set NumClasses={len(report['classes'])}"
         log.info("Next: %s", command)
     path = configuration.path("ReportDir") / REPORT

@@ -30,6 +30,7 @@ from Classes.dataset import (
     tfrecords,
 )
 from Classes.dataset.audit_record import TEST, AuditRecord
+from Classes.dataset.presets.existing_split import ExistingSplit
 from Classes.imaging import color_stats, network_input
 
 # Similarity from which a pair is reported. Lower than the similarity at which Data.py acts, because a person checks the
@@ -63,7 +64,9 @@ def audit_dataset(configuration: Configuration, strict: bool = False) -> int:
     Raises:
       DataError: the folders do not have the expected layout.
     """
-    findings = _write_audit(configuration)
+    configuration, source = image_source.find_images(configuration)
+    image_source.announce(source)
+    findings = _write_audit(configuration, source)
     for problem in findings["problems"]:
         log.warning("%s: %s. %s", problem["title"], problem["text"], problem["advice"])
     images, count = findings["images"] + findings["tests"], len(findings["problems"])
@@ -88,7 +91,7 @@ def audit_if_outdated(configuration: Configuration) -> None:
         images = sum(map(len, manifest.splits.values()))
         if images > configuration["AuditImages"] or not why_outdated(manifest, read_audit(configuration)):
             return
-        count = len(_write_audit(configuration)["problems"])
+        count = len(_write_audit(*image_source.find_images(configuration))["problems"])
         page = configuration.path("ReportDir") / "Data.html"
         log.info("Audited the images, %d findings: see %s", count, page)
     except (ALLError, OSError) as error:
@@ -126,10 +129,9 @@ def why_outdated(manifest: tfrecords.Manifest, findings: dict[str, Any] | None) 
     return None
 
 
-def _write_audit(configuration: Configuration) -> dict[str, Any]:
+def _write_audit(configuration: Configuration, source: image_source.ImageSource) -> dict[str, Any]:
     """Audit the images, write Data.html and Data.json, and return the content of Data.json."""
-    configuration, source = image_source.find_images(configuration)
-    records, unreadable = scan_images(configuration, source.files)
+    records, unreadable = scan_images(configuration, source.files, source.split)
     findings = summarize(configuration, records)
     findings |= {"unreadable": unreadable, "ignored": source.ignored, "notice": Helpers.DISCLAIMER}
     findings["data_set"] = source.describe()
@@ -145,13 +147,14 @@ def _write_audit(configuration: Configuration) -> dict[str, Any]:
 
 
 def scan_images(
-    configuration: Configuration, files: dict[str, list[pathlib.Path]]
+    configuration: Configuration, files: dict[str, list[pathlib.Path]], existing: ExistingSplit | None = None
 ) -> tuple[list[AuditRecord], list[dict[str, str]]]:
     """Decode every image in full.
 
     Args:
       configuration: Configuration.
       files: {class: [paths]}.
+      existing: a split that is kept; it may not be in a manifest yet, because Data.py has refused it.
     Returns:
       (records ordered by file name, [{"file", "reason"}] of images that cannot be read or are blank).
     """
@@ -162,6 +165,8 @@ def scan_images(
     images = [*image_records.class_images(files), *((path, TEST, -1) for path in tests)]
     records, unreadable = image_records.decode_all(configuration, AuditRecord, images, assignment)
     splits = _load_splits(configuration)
+    if existing:
+        splits = {record.filename: existing.roles.get(record.path, "") for record in records}
     for record in records:
         record.split = "test" if record.class_name == TEST else splits.get(record.filename, "")
     return sorted(records, key=lambda record: record.filename), unreadable

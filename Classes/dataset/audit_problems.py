@@ -45,6 +45,11 @@ LEAK_KINDS = (
 
 SPLIT_AGAIN = (Message("Make the split again and train"), "python3 Data.py\npython3 Trainer.py\npython3 Validation.py")
 
+REPLACE = (
+    Message("Replace the split of the folders and train"),
+    "python3 Data.py --set ExistingSplit=replace\npython3 Trainer.py\npython3 Validation.py",
+)
+
 
 def list_problems(configuration: Configuration, findings: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what a person should check.
@@ -119,6 +124,11 @@ def _leaks(configuration: Configuration, findings: dict[str, Any]) -> list[dict[
             "{count} found, for example {first} and {second}", count=len(crossing), first=first, second=second
         )
         commands = [SPLIT_AGAIN]
+        if border != "across_classes" and (findings.get("data_set") or {}).get("split"):
+            advice, commands = (
+                Message("The split of the folders cannot be kept. Make a new one, then train."),
+                [REPLACE],
+            )
         if border == "across_classes":
             files = {file for pair in crossing for file in pair}
             commands = [

@@ -6,7 +6,7 @@ import os
 import pathlib
 from typing import Any
 
-from Classes.common import input_files, terminal
+from Classes.common import class_scheme, input_files, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.common.translation import Message
@@ -71,7 +71,7 @@ def find_images(configuration: Configuration) -> tuple[Configuration, ImageSourc
         files, ignored = discovery.find_class_images(configuration, folder)
         return configuration, ImageSource(folder, files, ignored)
     adopted = settings.adopt(configuration, source.settings)
-    _check_positive(adopted, source)
+    _check_classes(adopted, source)
     return adopted, source
 
 
@@ -132,10 +132,9 @@ def _settings(
     return found
 
 
-def _check_positive(configuration: Configuration, source: ImageSource) -> None:
-    positive = configuration["PositiveClass"]
-    wanted = [positive] if isinstance(positive, str) else positive
-    if missing := [name for name in wanted if name and name not in source.files]:
+def _check_classes(configuration: Configuration, source: ImageSource) -> None:
+    names = class_scheme.as_names(configuration["PositiveClass"])
+    if missing := [name for name in names if name not in source.files]:
         raise DataError(
             Message(
                 "{folder}: there is no class {positive} (PositiveClass). Set PositiveClass to the folder that means "
@@ -146,6 +145,7 @@ def _check_positive(configuration: Configuration, source: ImageSource) -> None:
             ),
             "positive_class",
         )
+    class_scheme.from_configuration(configuration, list(source.files))
 
 
 def announce(source: ImageSource) -> None:

@@ -1,6 +1,5 @@
 """Batches of images for end-to-end training; only the seed and the epoch decide their order."""
 
-import functools
 from typing import Any
 
 import numpy
@@ -28,6 +27,7 @@ def train_dataset(
     epoch: int,
     skip: int = 0,
     rows: tuple[int, int] | None = None,
+    uses: numpy.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Return one epoch of augmented training images.
 
@@ -38,6 +38,7 @@ def train_dataset(
       epoch: number of the epoch, from 0; decides the order and the augmentation.
       skip: batches that an interrupted run has already used.
       rows: (start, stop) of the rows of every batch that this process needs, see distributed.local_rows; None: all.
+      uses: int [N], how often each image of the manifest is used, N times in total; None: each once.
     Returns:
       tf.data.Dataset of (uint8 [B, S, S, 3], int64 [B]).
     """
@@ -45,7 +46,8 @@ def train_dataset(
     distortion = inception_preprocessing.distortion_config(configuration)
     count = len(manifest.splits["train"])
     drop_remainder = count >= batch
-    records = _records(manifest, "train", (seed, epoch)).shuffle(SHUFFLE_BUFFER, seed=seed + epoch)
+    used = _records(manifest, "train", (seed, epoch)) if uses is None else _repeated(manifest, (seed, epoch), uses)
+    records = used.shuffle(SHUFFLE_BUFFER, seed=seed + epoch)
     records = records.enumerate().skip(skip * batch)
     if rows is not None:
         # Other processes decode the other rows; no process decodes the last, partial batch.
@@ -97,12 +99,31 @@ def eval_dataset(
 
 def _records(manifest: tfrecords.Manifest, split: str, order: tuple[int, int] | None = None) -> tf.data.Dataset:
     """Return the records of a split; `order` is the seed of the order of its shards, None orders them by name."""
-    features = {"image/encoded": tf.io.FixedLenFeature([], tf.string), _LABEL: tf.io.FixedLenFeature([], tf.int64)}
     files = [str(path) for path in manifest.paths(split)]
     if order is not None:
         files = [files[place] for place in numpy.random.default_rng(order).permutation(len(files))]
-    parse = functools.partial(tf.io.parse_single_example, features=features)
-    return tf.data.TFRecordDataset(files, num_parallel_reads=INTERLEAVED_SHARDS).map(parse)
+    return tf.data.TFRecordDataset(files, num_parallel_reads=INTERLEAVED_SHARDS).map(_parse)
+
+
+def _repeated(manifest: tfrecords.Manifest, order: tuple[int, int], uses: numpy.ndarray) -> tf.data.Dataset:
+    """Return the training records, each as often as `uses` says, with the shards in a random order as in `_records`."""
+    shards = [shard for shard in manifest.shards if shard["split"] == "train"]
+    starts = numpy.cumsum([0, *(shard["count"] for shard in shards)])[:-1]
+    places = numpy.random.default_rng(order).permutation(len(shards))
+    files = [str(manifest.folder / shards[place]["file"]) for place in places]
+    # A shard holds its records in the order of the manifest.
+    numbered = tf.data.Dataset.from_tensor_slices((files, starts[places])).interleave(
+        lambda file, start: tf.data.TFRecordDataset(file).enumerate(start),
+        cycle_length=INTERLEAVED_SHARDS,
+    )
+    times = tf.constant(uses, tf.int64)
+    chosen = numbered.flat_map(lambda number, record: tf.data.Dataset.from_tensors(record).repeat(times[number]))
+    return chosen.map(_parse)
+
+
+def _parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
+    features = {"image/encoded": tf.io.FixedLenFeature([], tf.string), _LABEL: tf.io.FixedLenFeature([], tf.int64)}
+    return tf.io.parse_single_example(record, features)
 
 
 def _call(load: Any, record: dict[str, tf.Tensor]) -> tf.Tensor:

@@ -320,7 +320,8 @@ def _write_split(
         try:
             with tf.io.TFRecordWriter(str(folder / name)) as writer:
                 for record in chosen:
-                    writer.write(_example(tf, record).SerializeToString())
+                    # Otherwise the order of the features, and with it every byte, is another in every process.
+                    writer.write(_example(tf, record).SerializeToString(deterministic=True))
                     bar.update()
         except tf.errors.OpError as error:
             raise DataError(

@@ -1,4 +1,7 @@
-"""Class activation maps (Zhou et al., arXiv:1512.04150) of a frozen graph: which places of an image count for ALL.
+"""Class activation maps (Zhou et al., arXiv:1512.04150) of a frozen graph: which places of an image count for a class.
+
+A map of a model of two classes is for the one that means disease, whatever the result is. A map of any other model is
+for the predicted class.
 
 Inception V3 averages the activations of Mixed_7c over the image and applies a linear layer. Applied before the average,
 the same weights give the contribution of each place, without gradients. The dense layer of a small network has separate
@@ -16,12 +19,12 @@ import PIL.Image
 
 from Classes.common.errors import EngineError, GraphError
 from Classes.common.translation import Message
-from Classes.inference import backend, int8_files, openvino_backend, openvino_devices
+from Classes.inference import backend, int8_files, openvino_backend, openvino_devices, prediction
 from Classes.inference.model_card import ModelCard
 
 OPERATIONS = importlib.import_module(f"{openvino_devices.openvino_api.__name__}.opset8")
 
-# Red counts for ALL and blue against it; people with a color vision deficiency can distinguish them.
+# Red counts for the class and blue against it; people with a color vision deficiency can distinguish them.
 POSITIVE_RGB, NEGATIVE_RGB = (214, 40, 40), (33, 102, 172)
 
 # Opacity of the color where the map is strongest; the cell must stay visible.
@@ -48,6 +51,8 @@ class Explainer:
 
     def __init__(self, card: ModelCard, predictor: backend.InferenceBackend | None = None) -> None:
         self._card = card
+        self._for_disease = len(card.classes) == 2 and bool(card.positive)
+        self._kernel: numpy.ndarray | None = None
         self._lock = threading.Lock()
         self._request: Any = None
         self._unsupported: GraphError | None = None
@@ -61,18 +66,27 @@ class Explainer:
         except GraphError as error:
             self._unsupported = error
 
-    def explain(self, batch: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """Return class probabilities, and how much each place of an image counts for ALL; safe from any thread.
+    def mapped_class(self, label: str) -> str:
+        """Return the class that the map of an image with the predicted class `label` is for."""
+        return self._card.positive[0] if self._for_disease else label
 
-        The mean over a map is the logit of the positive class minus the mean logit of the others (in int8 except for
-        rounding). It includes the bias of the last layer, spread evenly: without it, the map would show the distance
-        from an empty image and not from the decision boundary.
+    def predicted_class(self, probabilities: numpy.ndarray) -> str:
+        """Return the predicted class of float32 [classes]."""
+        return prediction.make_prediction(probabilities, self._card, 0).label
+
+    def explain(self, batch: numpy.ndarray, labels: Sequence[str] | None = None) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Return class probabilities, and how much each place of an image counts for a class; safe from any thread.
+
+        The class is `mapped_class`. The mean over a map is its logit minus the mean logit of the others (in int8 except
+        for rounding). It includes the bias of the last layer, spread evenly: without it, the map would show the
+        distance from an empty image and not from the decision boundary.
 
         Args:
           batch: uint8 [N, S, S, 3], RGB, from network_input.InputSpec.decode_and_resize.
+          labels: the predicted class of each image, if another device predicts; None: by the probabilities.
         Returns:
           float32 [N, classes], and float32 [N, h, w], such as 8 x 8 places of 299 pixels; positive where it counts for
-          ALL.
+          the class.
         Raises:
           GraphError: there are no maps for this network, or the graph was not the card's when it was read.
           EngineError: the device failed, or its output is invalid.
@@ -94,7 +108,8 @@ class Explainer:
                 found.append([self._request.get_output_tensor(index).data[0].copy() for index in (0, 1)])
         probabilities, places = (numpy.stack(each) for each in zip(*found, strict=True))
         backend.validate_probabilities(probabilities, len(self._card.classes))
-        maps = (places * self._kernel).sum(axis=self._axis, dtype="float32") + self._bias
+        labels = labels or [self.predicted_class(row) for row in probabilities]
+        maps = numpy.stack([self._map(each, label) for each, label in zip(places, labels, strict=True)])
         if not numpy.isfinite(maps).all():
             raise EngineError(
                 Message("device result invalid: a heat map with values that are not finite"), "invalid_output"
@@ -104,6 +119,12 @@ class Explainer:
     def maps(self, batch: numpy.ndarray) -> numpy.ndarray:
         """Return the maps of `explain`, float32 [N, h, w]."""
         return self.explain(batch)[1]
+
+    def _map(self, places: numpy.ndarray, label: str) -> numpy.ndarray:
+        """Return float32 [h, w] for one image: a channel of its output, or the weighed sum of the activations."""
+        row = 0 if self._for_disease else self._card.classes.index(label)
+        values = places[row] if self._kernel is None else (places * self._kernel[row]).sum(axis=-1, dtype="float32")
+        return values + self._bias[row]
 
     def draw(self, image: numpy.ndarray) -> bytes:
         """Return a map over the image that the network sees.
@@ -117,8 +138,6 @@ class Explainer:
 
     def _open(self, source: openvino_backend.Source | None) -> openvino_backend.Source:
         """Return the network with a second output: the map, or the activations that it is a sum of."""
-        if not self._card.positive:
-            raise GraphError(Message("this model detects nothing; there are no heat maps for it"), "no_heat_map")
         if source is not None:
             try:
                 return self._add_map(source)
@@ -135,16 +154,18 @@ class Explainer:
         # A copy, because the backend may be compiling its network at the same time.
         model = source.model.clone()
         head = find_head(model)
-        positive = self._card.scheme.positive_indices
-        kernel, self._bias = contrast_weights(head.kernel, positive), contrast_weights(head.biases, positive)
+        scheme = self._card.scheme
+        targets = [scheme.positive_indices] if self._for_disease else [[index] for index in range(len(scheme.names))]
+        kernel, self._bias = (
+            numpy.stack([contrast_weights(weights, each) for each in targets]) for weights in (head.kernel, head.biases)
+        )
         [probabilities] = model.get_results()
-        output = head.activations
+        output, self._kernel = head.activations, kernel
         if head.axis == 1:
             # With the activations as output, OpenVINO would pool them in float32, and the probabilities in bf16 would
             # differ from those of the backend.
-            output = OPERATIONS.convolution(output, kernel[None], [1, 1], [0, 0], [0, 0], [1, 1]).output(0)
-            kernel = numpy.ones(1, "float32")
-        self._kernel, self._axis = kernel, head.axis
+            output = OPERATIONS.convolution(output, kernel, [1, 1], [0, 0], [0, 0], [1, 1]).output(0)
+            self._kernel = None
         outputs = [probabilities.input_value(0), output]
         return source._replace(model=openvino_devices.openvino_api.Model(outputs, model.get_parameters()))
 
@@ -264,7 +285,7 @@ def contrast_weights(weights: numpy.ndarray, positive: Sequence[int]) -> numpy.n
 
     Args:
       weights: float32 [classes, ...], kernel or biases of a Head.
-      positive: indices of the classes that mean ALL.
+      positive: indices of the classes that the map is for.
     Returns:
       float32 [...].
     """
@@ -272,7 +293,7 @@ def contrast_weights(weights: numpy.ndarray, positive: Sequence[int]) -> numpy.n
 
 
 def render_overlay(image: numpy.ndarray, values: numpy.ndarray) -> bytes:
-    """Draw a map over its image in gray: red for ALL, blue against it, stronger where it counts more.
+    """Draw a map over its image in gray: red for its class, blue against it, stronger where it counts more.
 
     Args:
       image: uint8 [S, S, 3].

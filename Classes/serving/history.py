@@ -77,7 +77,7 @@ class ResultHistory:
             provenance.utc_now_iso("milliseconds"),
             result.sha256, prediction.outcome or "", " ".join(prediction.reasons),
             prediction.description, prediction.label, prediction.confidence, key, model, request_id, model_name,
-            prediction.confidence, prediction.label,
+            prediction.label_confidence, prediction.group,
         )  # fmt: skip
         with self._lock:
             if self._failed:

@@ -78,7 +78,7 @@ def heat_map() -> dict[str, Any]:
     """
     model = requested_model()
     found = _run_on_image(functools.partial(_service().render_heat_map, model), heat_map=True)
-    return {**response_schemas.heat_map_json(found, model.card.positive), **model.provenance(flask.g.request_id)}
+    return {**response_schemas.heat_map_json(found), **model.provenance(flask.g.request_id)}
 
 
 @blueprint.post("/v1/batch")

@@ -20,10 +20,12 @@ class HeatMap(NamedTuple):
 
     Attributes:
       content: PNG bytes, as large as the network input.
+      class_name: the class that it is for, see class_activation.
       backend, precision: what computed it.
     """
 
     content: bytes
+    class_name: str
     backend: str
     precision: str
 
@@ -34,6 +36,7 @@ class PredictionResult:
 
     Attributes:
       prediction: the prediction.
+      class_title: what people read in place of the predicted class, if its name is an abbreviation.
       seconds: inference time.
       backend, precision: what computed it, such as "OpenVINO CPU" and "bf16".
       image_info: format and size of the image.
@@ -45,6 +48,7 @@ class PredictionResult:
     """
 
     prediction: prediction.Prediction
+    class_title: str
     seconds: float
     backend: str
     precision: str
@@ -92,8 +96,12 @@ class Predictor:
             [probabilities], source = self._backend.classify_with_source(image[None])
         seconds = time.perf_counter() - start
         review = image_review.review_image(image, self._card)
+        predicted = prediction.make_prediction(probabilities, self._card, self._low_below, review.reasons)
+        if heat_map and values is None:
+            _, [values] = self._explainer.explain(image[None], [predicted.label])
         return PredictionResult(
-            prediction=prediction.make_prediction(probabilities, self._card, self._low_below, review.reasons),
+            prediction=predicted,
+            class_title=(self._card.cell_types or {}).get("names", {}).get(predicted.label, predicted.label),
             seconds=seconds,
             backend=source.name,
             precision=source.precision,
@@ -103,19 +111,20 @@ class Predictor:
             brightness=float(image[::4, ::4].mean()),
             content=content,
             remark=review.remark,
-            heat_map=self._render(image, values) if heat_map else None,
+            heat_map=None if values is None else self._render(image, values, predicted.label),
         )
 
     def render_heat_map(self, content: bytes) -> HeatMap:
         """Return the heat map of the image in the bytes of a file, without a prediction; raises as `predict`."""
         image = self._card.input_spec.decode_and_resize(content, self._limits)
         content_check.require_content(image)
-        return self._render(image)
+        [probabilities], [values] = self._explainer.explain(image[None])
+        return self._render(image, values, self._explainer.predicted_class(probabilities))
 
-    def _render(self, image: numpy.ndarray, values: numpy.ndarray | None = None) -> HeatMap:
-        values = self._explainer.maps(image[None])[0] if values is None else values
+    def _render(self, image: numpy.ndarray, values: numpy.ndarray, label: str) -> HeatMap:
         overlay = class_activation.render_overlay(image, values)
-        return HeatMap(overlay, self._explainer.name, self._explainer.precision)
+        mapped = self._explainer.mapped_class(label)
+        return HeatMap(overlay, mapped, self._explainer.name, self._explainer.precision)
 
     def warm_up(self) -> None:
         """Classify grey images, so that the first request does not wait for lazy initialization."""

@@ -41,6 +41,8 @@ class ServiceMetrics:
         verdict = ["verdict", "confidence", "model"]
         self._predictions = counter("all_verdicts", "Predictions", verdict, registry=registry)
         self._outcomes = counter("all_outcomes", "Results by outcome", ["outcome", "model"], registry=registry)
+        classes = ["class", "group", "model"]
+        self._classes = counter("all_classes", "Results by predicted class", classes, registry=registry)
         self._reasons = counter("all_review_reasons", "Why images need review", ["reason", "model"], registry=registry)
         self._score = prometheus_client.Summary(
             "all_score", "Probability of disease; its mean is sum divided by count", ["model"], registry=registry
@@ -94,11 +96,12 @@ class ServiceMetrics:
         self._inference.labels(model).observe(result.seconds)
         confidence = "low" if prediction.low_confidence else "normal"
         self._predictions.labels(prediction.description, confidence, model).inc()
+        self._classes.labels(prediction.label, prediction.group, model).inc()
         if prediction.positive_probability is not None:
             self._score.labels(model).observe(prediction.positive_probability)
         self._brightness.observe(result.brightness)
         self._remarks.labels(model).inc(result.remark is not None)
-        self._outcomes.labels(prediction.outcome, model).inc()
+        self._outcomes.labels(prediction.outcome or "none", model).inc()
         for reason in prediction.reasons:
             self._reasons.labels(reason, model).inc()
         self._side.observe(min(result.image_info.width, result.image_info.height))

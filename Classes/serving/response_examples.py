@@ -22,6 +22,7 @@ _PREDICTION = {
     "verdict": "{condition} detected",
     "detected": True,
     "class": "1",
+    "class_title": "1",
     "class_confidence": 0.9729,
     "group": "1",
     "group_confidence": 0.9729,

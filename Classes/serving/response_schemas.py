@@ -1,10 +1,9 @@
 """The JSON of the API's responses: JSON Schemas with descriptions for the OpenAPI document, and conversions."""
 
 import base64
-from collections.abc import Sequence
 from typing import Any
 
-from Classes.common import class_scheme, outcome
+from Classes.common import outcome
 from Classes.common.errors import escape_control_chars
 from Classes.serving import json_schema as schema
 from Classes.serving import server_description
@@ -23,6 +22,7 @@ _PREDICTION = {
         "description": "Whether the disease is detected; null: the model detects nothing",
     },
     "class": schema.text("The predicted class"),
+    "class_title": schema.text("What people read in place of the class, if its name is an abbreviation"),
     "class_confidence": schema.number("Probability of the predicted class", **schema.FRACTION),
     "group": schema.text("The predicted group of classes; the class itself if it is in none"),
     "group_confidence": schema.number("Probability of that group", **schema.FRACTION),
@@ -174,6 +174,7 @@ def to_json(result: PredictionResult) -> dict[str, Any]:
         "verdict": prediction.description,
         "detected": prediction.detected,
         "class": prediction.label,
+        "class_title": result.class_title,
         "class_confidence": prediction.label_confidence,
         "group": prediction.group,
         "group_confidence": prediction.group_confidence,
@@ -192,15 +193,15 @@ def to_json(result: PredictionResult) -> dict[str, Any]:
         "reasons": list(prediction.reasons),
     }
     if result.heat_map is not None:
-        fields |= heat_map_json(result.heat_map, prediction.scheme.positive)
+        fields |= heat_map_json(result.heat_map)
     return fields
 
 
-def heat_map_json(found: HeatMap, positive: Sequence[str]) -> dict[str, Any]:
+def heat_map_json(found: HeatMap) -> dict[str, Any]:
     """Return the JSON fields of a heat map."""
     return {
         "heat_map": "data:image/png;base64," + base64.b64encode(found.content).decode(),
-        "heat_map_class": class_scheme.format_names(positive),
+        "heat_map_class": found.class_name,
         "heat_map_engine": found.backend,
         "heat_map_precision": found.precision,
     }

@@ -77,6 +77,7 @@ class UploadStore:
             "sha256": result.sha256,
             "verdict": result.prediction.description,
             "class": result.prediction.label,
+            "group": result.prediction.group,
             "probabilities": result.prediction.probabilities,
             "engine": result.backend,
             "precision": result.precision,

@@ -13,7 +13,7 @@ from Classes.common.translation import Message
 from Classes.dataset import input_pipeline, tfrecords
 from Classes.export import freeze_graph
 from Classes.networks import registry
-from Classes.training import distributed, loss_functions, mixed_precision, streaming_metrics, trainers
+from Classes.training import distributed, loss_functions, mixed_precision, sampling, streaming_metrics, trainers
 
 log = logging.getLogger("Trainer")
 
@@ -55,7 +55,7 @@ class FineTuner(trainers.Trainer):
         log.info("Training in %s.", mixed_precision.DESCRIPTIONS[self.precision])
         positive = class_scheme.from_configuration(configuration, manifest.classes).positive_indices
         super().__init__(configuration, labels, positive)
-        self._manifest = manifest
+        self._manifest, self._labels = manifest, labels
         network = registry.get_network(configuration)
         self._input_spec = network.input_spec(configuration)
         self._exported_names = network.variable_shapes(configuration).keys()
@@ -86,7 +86,13 @@ class FineTuner(trainers.Trainer):
         """Return the batches (images uint8 [B, S, S, 3], labels int64 [B]) of an epoch, without the first `skip`."""
         rows = distributed.local_rows(self.strategy, self.configuration["BatchSize"])
         shared = None if self.strategy.num_replicas_in_sync == 1 else rows
-        return input_pipeline.train_dataset(self.configuration, self._manifest, self._input_spec, epoch, skip, shared)
+        uses = None
+        if sampling.is_balanced(self.configuration):
+            order = sampling.balanced_order(self._labels, self.configuration["RandomSeed"], epoch)
+            uses = numpy.bincount(order, minlength=len(self._labels))
+        return input_pipeline.train_dataset(
+            self.configuration, self._manifest, self._input_spec, epoch, skip, shared, uses
+        )
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _run_step(

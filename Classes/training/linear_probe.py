@@ -9,7 +9,7 @@ from Classes import inception_utils
 from Classes.common import interrupts
 from Classes.common.config import Configuration
 from Classes.networks import registry
-from Classes.training import loss_functions, trainers
+from Classes.training import loss_functions, sampling, trainers
 
 
 class LinearProbe(trainers.Trainer):
@@ -103,7 +103,11 @@ class LinearProbe(trainers.Trainer):
         """Return the image indexes of the batches of an epoch, int [steps, B]."""
         count = len(self._splits["train"][1])
         size = min(self.configuration["BatchSize"], count)
-        order = numpy.random.default_rng([self.configuration["RandomSeed"], epoch]).permutation(count)
+        seed = self.configuration["RandomSeed"]
+        if sampling.is_balanced(self.configuration):
+            order = sampling.balanced_order(self._splits["train"][1], seed, epoch)
+        else:
+            order = numpy.random.default_rng([seed, epoch]).permutation(count)
         return order[: self.steps_per_epoch * size].reshape(-1, size)
 
     @tf.function(autograph=False, reduce_retracing=True)

@@ -6,22 +6,23 @@ import tensorflow as tf
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
 from Classes.common.translation import Message
+from Classes.training import sampling
 
 
 def class_weights(configuration: Configuration, labels: numpy.ndarray) -> numpy.ndarray:
     """Return the weight of each class in the loss.
 
     Args:
-      configuration: `ClassWeights` is "none", "balanced" (each class has the same total weight) or one number per
-        class, such as "1,5".
+      configuration: `ClassWeights` is "none", "balanced" (each class has the same total weight in an epoch, which
+        balanced sampling gives it already) or one number per class, such as "1,5".
       labels: int [N] of the training split.
     Returns:
-      float32 [C]. The mean over the training images is 1, so that the learning rate keeps its meaning.
+      float32 [C]. The mean over the images of an epoch is 1, so that the learning rate keeps its meaning.
     Raises:
       ConfigurationError: the number of weights is not the number of classes.
     """
     wanted, classes = configuration["ClassWeights"], configuration["NumClasses"]
-    counts = numpy.bincount(labels, minlength=classes)
+    counts = sampling.images_per_epoch(configuration, labels, classes)
     if wanted == "none":
         return numpy.ones(classes, "float32")
     if wanted == "balanced":

@@ -12,7 +12,7 @@ from Classes.common.config import Configuration
 from Classes.dataset import tfrecords
 from Classes.evaluation import tensorboard_events
 from Classes.networks import checkpoint_files
-from Classes.training import loop
+from Classes.training import loop, sampling
 
 # A key of these sections belongs to the identity of a run, unless it is listed below: a run with another value is
 # another run.
@@ -75,6 +75,9 @@ def identity_settings(configuration: Configuration) -> dict[str, Any]:
     """Return the values of the keys that belong to the identity of a run."""
     excluded = (*LENGTH_KEYS, *OUTPUT_KEYS)
     keys = [key for section in IDENTITY_SECTIONS for key in configuration.values[section] if key not in excluded]
+    # Runs of before this key existed go on.
+    if not sampling.is_balanced(configuration):
+        keys.remove("Sampling")
     return {key: configuration[key] for key in (*IDENTITY_KEYS, *keys)}
 
 

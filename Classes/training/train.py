@@ -18,7 +18,7 @@ from Classes.common.translation import gettext as _
 from Classes.dataset import held_out, tfrecords
 from Classes.export import freeze_graph
 from Classes.networks import checkpoint_files, pretrained_weights, registry
-from Classes.training import distributed, feature_extraction, loop, mixed_precision, run_folder, run_identity
+from Classes.training import distributed, feature_extraction, loop, mixed_precision, run_folder, run_identity, sampling
 from Classes.training.fine_tuning import FineTuner
 from Classes.training.linear_probe import LinearProbe
 from Classes.training.train_state import TrainState
@@ -96,6 +96,9 @@ def _run_chief(configuration: Configuration, strategy: tf.distribute.Strategy) -
     configuration = tfrecords.fit_to_classes(configuration, manifest)
     held_out.check_test_images(configuration, manifest)
     freeze_graph.warn_about_condition(configuration)
+    if sampling.is_balanced(configuration):
+        count = len(manifest.splits["train"]) // len(manifest.classes)
+        log.info("Balanced sampling: an epoch uses %d images of each class.", count)
     trainer, records, weights_hash = _create_trainer(configuration, manifest, strategy)
     # Only now, because a setting that is refused must not move the run in LogDir.
     identity = run_identity.archive_other_run(configuration, manifest, folder, weights_hash)

@@ -154,13 +154,12 @@ def test_what_cannot_be_placed_is_reported(tmp_path, source):
 
 
 def test_the_finder_gives_the_others_and_the_scale(tmp_path, source):
-    class Finder:
-        def find(self, image, scale=None):
-            cells = [types.SimpleNamespace(x=60, y=50, width=20, height=20)]
-            cells += [types.SimpleNamespace(x=30, y=120, width=20, height=20)]
-            return types.SimpleNamespace(cells=cells, scale=scale or 0.74)
+    def find(path, image):
+        cells = [types.SimpleNamespace(x=60, y=50, width=20, height=20)]
+        cells += [types.SimpleNamespace(x=30, y=120, width=20, height=20)]
+        return cells, 0.74
 
-    run(tmp_path, source, classes={"LY": "1"}, others="0", finder=Finder())
+    run(tmp_path, source, classes={"LY": "1"}, others="0", find=find)
     rows = [row for row in report(tmp_path)["cells"] if row["photograph"] == "P1_a.png"]
     # The monocyte at 150, 100 has no class folder, and nobody called it a white cell of the other class.
     assert [(row["class"], row["x"], row["y"], row["side"]) for row in rows] == [("1", 60, 50, 50), ("0", 30, 120, 50)]

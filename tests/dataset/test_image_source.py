@@ -112,7 +112,7 @@ def test_four_classes(tmp_path):
     assert preset(source) == "ALL-four-class"
     assert list(source.files) == list(FOUR)
     assert adopted["NumClasses"] == 4
-    assert source.settings["PositiveClass"] == list(FOUR[1:])
+    assert adopted["PositiveClass"] == list(FOUR[1:])
 
 
 def test_segmented_twins_of_the_original_images_are_left_out(tmp_path):
@@ -139,11 +139,11 @@ def test_pbc_detects_nothing(tmp_path):
 
 
 def test_fine_types_of_pbc_are_in_the_file_names(tmp_path):
-    _, source = find(tmp_path, *PBC, "ig/PMY_1.jpg", chosen=["DatasetPreset=PBC-fine"])
+    adopted, source = find(tmp_path, *PBC, "ig/PMY_1.jpg", chosen=["DatasetPreset=PBC-fine"])
 
     assert counts(source) == dict.fromkeys(("BA", "BNE", "EO", "LY", "MMY", "MO", "PLATELET", "PMY", "SNE"), 1)
     assert source.ignored == ["neutrophil/NEUTROPHIL_1.jpg"]
-    assert source.settings["ClassGroups"] == {"immature granulocyte": ["MMY", "PMY"], "neutrophil": ["BNE", "SNE"]}
+    assert adopted["ClassGroups"] == {"immature granulocyte": ["MMY", "PMY"], "neutrophil": ["BNE", "SNE"]}
 
 
 def test_munich(tmp_path):
@@ -156,8 +156,8 @@ def test_munich(tmp_path):
     adopted, source = find(tmp_path, *names)
 
     assert preset(source) == "AML-Munich"
-    assert source.settings["PositiveClass"] == ["MOB", "MYO"]
-    assert source.settings["ClassGroups"] == {"neutrophil": ["NGB", "NGS"]}
+    assert adopted["PositiveClass"] == ["MOB", "MYO"]
+    assert adopted["ClassGroups"] == {"neutrophil": ["NGB", "NGS"]}
     assert adopted["Condition"] == "AML"
     # Of two images with a second opinion, one got another class.
     assert source.describe()["limits"][-1].values.items() >= {"again": 2, "other": 1}.items()
@@ -254,6 +254,16 @@ def test_a_split_with_one_patient_on_both_sides_is_refused_with_the_patient(tmp_
     with raises(DataError, "split_leak") as caught:
         Data.prepare_dataset(leaky(tmp_path, None, *names))
     assert all(name in str(caught.value) for name in names)
+
+
+def test_the_audit_shows_the_leak_of_a_split_that_is_refused(tmp_path):
+    configuration = leaky(tmp_path, ("train/1/3.png", "val/1/7.png"))
+    audit.audit_dataset(configuration)
+    findings = json.loads((tmp_path / "Model/Report/Data.json").read_text())
+
+    [leak] = [problem for problem in findings["problems"] if problem["code"] == "leak_between_splits"]
+    assert "ExistingSplit=replace" in leak["commands"][0]["command"]
+    assert [pair["files"] for pair in findings["exact"] if pair["across_splits"]] == [["train/1/3.png", "val/1/7.png"]]
 
 
 def test_a_leaky_split_can_be_replaced(tmp_path):

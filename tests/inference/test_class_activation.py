@@ -62,7 +62,7 @@ def test_the_mean_of_a_map_is_the_difference_of_the_logits(tmp_path):
 def test_the_positive_class_against_the_mean_of_several_others(tmp_path):
     loaded = card(tmp_path, graphs.pooled(3), classes=("a", "1", "b"))
 
-    maps = class_activation.Explainer(loaded).maps(planted()[None])
+    maps = class_activation.Explainer(loaded).explain(planted()[None], ["1"])[1]
 
     # Red 5 - (1 + 0) / 2, green 0 - (2 + 1) / 2, blue 0; biases 0 - (0.5 + 0) / 2.
     assert maps[0, 1, 6] == pytest.approx((4.5 - 1.5) * 127 / 128 - 0.25)
@@ -227,7 +227,7 @@ def test_another_device_predicts_and_the_processor_behind_it_draws(tmp_path):
     finding = examiner.predict(content, heat_map=True)
 
     assert (finding.backend, finding.prediction.probabilities["1"]) == ("Movidius NCS1", 1)
-    assert finding.heat_map == (expected, "OpenVINO CPU", "f32")
+    assert finding.heat_map == (expected, "1", "OpenVINO CPU", "f32")
 
 
 def quantised(folder, loaded):

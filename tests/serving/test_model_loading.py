@@ -21,9 +21,6 @@ def opened(monkeypatch):
     return found
 
 
-BOTH = 'Models=["ALLGraph", "WhiteCells"]'
-
-
 def load(folder, *settings):
     with contextlib.ExitStack() as stack:
         return model_loading.open_models(graphs.configuration(folder, *settings), stack)
@@ -50,7 +47,7 @@ def folder(tmp_path):
 
 
 def test_the_own_model_is_the_default_and_the_shipped_one_is_beside_it(folder):
-    found = load(folder, BOTH)
+    found = load(folder)
 
     assert (found.names, found.default.name) == (["ALLGraph", "WhiteCells"], "ALLGraph")
     assert found.find("WhiteCells").card.classes == ("LY", "MO")
@@ -78,7 +75,7 @@ def test_another_model_by_its_file(folder):
 def test_without_an_own_model_no_model_is_the_default(folder):
     (folder / "Model/ALLGraph.json").unlink()
 
-    found = load(folder, BOTH)
+    found = load(folder)
 
     assert (found.names, found.default, found.first.name) == (["WhiteCells"], None, "WhiteCells")
     assert list(found.unavailable) == ["ALLGraph"]
@@ -87,7 +84,7 @@ def test_without_an_own_model_no_model_is_the_default(folder):
 def test_without_the_shipped_model_the_own_one_is_served(folder):
     (folder / "Model/WhiteCells/WhiteCells.json").unlink()
 
-    found = load(folder, BOTH)
+    found = load(folder)
 
     assert (found.names, list(found.unavailable)) == (["ALLGraph"], ["WhiteCells"])
 
@@ -99,14 +96,14 @@ def test_errors(folder):
     assert code(folder, 'Models=["Nope"]') == "unknown_model"
     assert code(folder, f'Models=["ALLGraph", "{second}"]') == "duplicate_model"
     (folder / "Model/WhiteCells/WhiteCells.json").write_text("{}")
-    assert code(folder, BOTH) == "card_version"
+    assert code(folder) == "card_version"
 
 
 def test_without_any_model_the_server_does_not_start(tmp_path):
-    assert code(tmp_path, BOTH) == "no_model"
+    assert code(tmp_path) == "no_model"
 
 
 def test_a_stick_runs_the_own_model_only(folder, opened):
-    load(folder, BOTH, "Device=NCS1")
+    load(folder, "Device=NCS1")
 
     assert opened == [("Model", "NCS1"), ("WhiteCells", "CPU")]

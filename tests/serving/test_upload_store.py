@@ -139,7 +139,9 @@ def test_other_files_in_the_folder_are_neither_counted_nor_deleted(tmp_path):
 
 
 def finding(content):
-    prediction = types.SimpleNamespace(description="ALL detected", label="1", probabilities={"0": 0.25, "1": 0.75})
+    prediction = types.SimpleNamespace(
+        description="ALL detected", label="1", group="1", probabilities={"0": 0.25, "1": 0.75}
+    )
     return types.SimpleNamespace(
         sha256=hashlib.sha256(content).hexdigest(),
         image_info=types.SimpleNamespace(format="png"),

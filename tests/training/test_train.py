@@ -209,6 +209,28 @@ def test_the_shards_are_read_in_another_order_in_every_epoch(project, monkeypatc
     assert len({tuple(order) for order in orders}) > 1
 
 
+def test_images_can_be_used_several_times_and_a_resumed_epoch_goes_on(project, prepared):
+    configuration = project("BatchSize=4")
+    manifest = tfrecords.load_manifest(configuration)
+    view = registry.get_network(configuration).input_spec(configuration)
+    labels = [item["label"] for item in manifest.splits["train"]]
+    uses = numpy.zeros(len(labels), int)
+    first = [labels.index(0), labels.index(1)]
+    uses[first] = [len(labels) - 3, 3]
+
+    def batches(skip=0):
+        found = input_pipeline.train_dataset(configuration, manifest, view, 0, skip, uses=uses)
+        return [(images.numpy(), label.numpy()) for images, label in found]
+
+    whole = batches()
+    drawn = numpy.concatenate([label for _, label in whole])
+    assert len(drawn) == len(labels) // 4 * 4
+    assert 0 < (drawn == 1).sum() <= 3
+    for (images, label), (later, later_label) in zip(whole[2:], batches(2), strict=True):
+        numpy.testing.assert_array_equal(images, later)
+        numpy.testing.assert_array_equal(label, later_label)
+
+
 @pytest.mark.slow
 def test_another_run_is_moved_aside(project, caplog):
     caplog.set_level("INFO")

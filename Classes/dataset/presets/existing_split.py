@@ -151,7 +151,8 @@ def require_apart(
     raise DataError(
         Message(
             "The existing split cannot be kept, because images that belong together are on both sides of it: {leaks}. "
-            "Make a new split, which keeps them together, with --set ExistingSplit=replace, or correct the folders",
+            "Make a new split, which keeps them together, with --set ExistingSplit=replace; python3 Data.py Check "
+            "shows the images",
             leaks=translation.join(", ", parts),
         ),
         "split_leak",

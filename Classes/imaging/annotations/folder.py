@@ -57,11 +57,8 @@ class AnnotatedField:
                 height=height,
             )
             return [], [Problem(record.OTHER_SIZE, self.name, text)]
-        across, down = (width, height) if self.entry.relative else (1, 1)
-        cells = [
-            AnnotatedCell(cell.x * across, cell.y * down, cell.width * across, cell.height * down, cell.label)
-            for cell in self.entry.cells
-        ]
+        sides = (width, height) if self.entry.relative else (1, 1)
+        cells = [_scaled(cell, *sides) for cell in self.entry.cells]
         return record.check_cells(cells, width, height, self.name)
 
 
@@ -124,6 +121,14 @@ def read_folder(
         else:
             problems.append(Problem(record.NO_ANNOTATION, shown, Message("{file} has no annotation", file=shown)))
     return fields, problems
+
+
+def _scaled(cell: AnnotatedCell, across: int, down: int) -> AnnotatedCell:
+    # Rounded, so that every format gives the same pixels.
+    x, y, width, height = (
+        round(value, 3) for value in (cell.x * across, cell.y * down, cell.width * across, cell.height * down)
+    )
+    return AnnotatedCell(x, y, width, height, cell.label)
 
 
 def _read_file(path: pathlib.Path, folder: pathlib.Path, index: "_Photographs") -> tuple[str, list[Entry]]:

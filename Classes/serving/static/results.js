@@ -57,7 +57,7 @@ export function reasonsText(result) {
 // Which way the model leans if a person should decide.
 export function leaningText(result) {
   if (result.detected === null) {
-    return t("{type}, {percent}", { type: typeText(result), percent: formatPercent(result.class_confidence) });
+    return t("{type} {percent}", { type: typeText(result), percent: formatPercent(result.class_confidence) });
   }
   const percent = formatPercent(result.confidence);
   const values = { percent, ...conditionOf(modelOf(result)) };
@@ -66,7 +66,7 @@ export function leaningText(result) {
 
 // One digit; a probability is never shown as 100 %, but a proportion (`isExact`) can be.
 export function formatPercent(fraction, isExact = false) {
-  return fraction > 0.9995 && !isExact ? `> ${formatNumber(99.9, 1)} %` : `${formatNumber(100 * fraction, 1)} %`;
+  return fraction > 0.9995 && !isExact ? `> ${formatNumber(99.9, 1)} %` : `${formatNumber(100 * fraction, 1)} %`;
 }
 
 // Undefined if the model detects nothing.

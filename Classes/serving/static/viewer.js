@@ -3,7 +3,7 @@
 import { canHaveHeatMap, requestHeatMap } from "./classify.js";
 import { byId, element, setText } from "./dom.js";
 import { outcomeOf } from "./images.js";
-import { classTitle, conditionOf, groupOf, groupTitle, hasTypes, modelOf } from "./models.js";
+import { classTitle, conditionOf, hasTypes, modelOf } from "./models.js";
 import { formatPercent, groupText, leaningText, positiveProbability, reasonText, resultText, typeText } from "./results.js";
 import { focusImage } from "./rows.js";
 import { formatNumber, t } from "./translation.js";
@@ -113,22 +113,16 @@ function renderBars(result) {
   if (byId("bars").hidden) return;
   const sorted = Object.entries(result.probabilities).sort(([, one], [, other]) => other - one);
   const rest = sorted.slice(MAX_BARS).reduce((sum, [, probability]) => sum + probability, 0);
-  const lines = sorted.slice(0, MAX_BARS).map(([name, probability]) => bar(classTitle(name, model), probability, name === result.class, groupNote(name, model)));
-  if (sorted.length > MAX_BARS) lines.push(bar(t("Other classes"), rest, false, ""));
+  const lines = sorted.slice(0, MAX_BARS).map(([name, probability]) => bar(classTitle(name, model), probability, name === result.class));
+  if (sorted.length > MAX_BARS) lines.push(bar(t("Other classes"), rest, false));
   byId("bar-lines").replaceChildren(...lines);
 }
 
-function groupNote(name, model) {
-  const group = groupOf(name, model);
-  return model.groups[group]?.length > 1 ? groupTitle(group, model) : "";
-}
-
-function bar(title, probability, isPredicted, note) {
-  const name = [element("span", title), ...(note ? [" ", element("span", note, { className: "help" })] : [])];
+function bar(title, probability, isPredicted) {
   const meter = element("meter", "", { min: 0, max: 1, value: probability });
   meter.setAttribute("aria-hidden", "true");
   const percent = element("span", formatPercent(probability), { className: "percent" });
-  return element("li", [element("span", name, { className: "title" }), percent, meter], { className: isPredicted ? "predicted" : "" });
+  return element("li", [element("span", title), percent, meter], { className: isPredicted ? "predicted" : "" });
 }
 
 // Heat map
