@@ -12,8 +12,21 @@ from Classes import Helpers
 from Classes.common import html
 from Classes.common.translation import Message, localize, ngettext
 from Classes.common.translation import gettext as _
+from Classes.evaluation import classification_metrics
 from Classes.evaluation.field_metrics import MeasuredField
 from Classes.imaging.annotations import record
+
+# In ReportDir.
+JSON_FILE, PAGE = "FieldValidation.json", "FieldValidation.html"
+
+METRIC_NAMES = {
+    "recall": Message("Recall"),
+    "precision": Message("Precision"),
+    "f1": Message("F1"),
+    "exact_count": Message("Exact counts"),
+    "count_error": Message("Count error"),
+    "absolute_count_error": Message("Absolute error"),
+}
 
 # Photographs with errors that are shown, and rows of the table; the JSON file has all.
 MAX_PICTURES, MAX_ROWS = 12, 200
@@ -23,6 +36,16 @@ PICTURE_SIDE = 900
 # Colors of Okabe and Ito, https://jfly.uni-koeln.de/color/. The shapes differ too: rectangles are annotated, ellipses
 # were found, and what was missed has a thick line.
 RIGHT, MISSED, FALSE = "#009e73", "#d55e00", "#0072b2"
+
+
+def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Return the rows of a table for people: (name, value, interval, details)."""
+    rows: list[tuple[str, str, str, str]]
+    rows = [(name, *classification_metrics.format_metric(metrics[key])) for key, name in METRIC_NAMES.items()]
+    if metrics["types"]:
+        accuracy = classification_metrics.format_metric(metrics["types"]["accuracy"])
+        rows.append((Message("Right types"), *accuracy))
+    return rows
 
 
 class Picture(NamedTuple):
@@ -94,14 +117,11 @@ def _corners(x: float, y: float, width: float, height: float, factor: float) -> 
     return x * factor - across, y * factor - down, x * factor + across, y * factor + down
 
 
-def render_page(
-    report: Mapping[str, Any], rows: Sequence[tuple[str, str, str, str]], pictures: Sequence[Picture]
-) -> str:
+def render_page(report: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
     """Return the page as HTML text that contains its pictures.
 
     Args:
       report: content of the JSON file.
-      rows: of the table of metrics: (name, value, interval, details).
       pictures: of photographs with errors.
     """
     problems: dict[str, list[str]] = {code: [] for code in record.PROBLEMS}
@@ -116,7 +136,7 @@ def render_page(
         disclaimer=Helpers.DISCLAIMER,
         report=report,
         headline=_headline(report),
-        metric_rows=rows,
+        metric_rows=metric_rows(report),
         confusion_head=["", *(Message(name) for name in types["types"])] if types else [],
         confusion_rows=[
             (Message(label) if label else "-", *map(str, counts))

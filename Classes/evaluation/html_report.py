@@ -19,6 +19,7 @@ from Classes.common.translation import gettext as _
 from Classes.dataset import audit, audit_problems, tfrecords
 from Classes.evaluation import (
     classification_metrics,
+    field_report,
     headline,
     model_card_markdown,
     operating_point,
@@ -79,6 +80,7 @@ def write_report(
     measured = (manifest.sha256, card.network)
     if folds and (folds.get("manifest_sha256"), folds.get("network", "InceptionV3")) != measured:
         folds = None
+    fields = _read_json(folder / field_report.JSON_FILE)
     page = html.render(
         "Classes.evaluation",
         "report.html",
@@ -99,6 +101,8 @@ def write_report(
         explainer=explainer,
         warning_message=operating_point.warning_message,
         metric_rows=classification_metrics.metric_rows,
+        fields=fields,
+        field_rows=field_report.metric_rows(fields) if fields else [],
         fold_rows=classification_metrics.fold_rows,
         versions=model_card_markdown.format_versions(card),
         **_examples(configuration, card, metrics["predictions"], explainer),

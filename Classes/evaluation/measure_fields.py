@@ -17,7 +17,7 @@ from Classes.common.errors import DataError, ImageError
 from Classes.common.translation import Message, ngettext
 from Classes.common.translation import gettext as _
 from Classes.dataset import grouping
-from Classes.evaluation import cell_types, classification_metrics, field_metrics, field_report
+from Classes.evaluation import cell_types, field_metrics, field_report
 from Classes.evaluation.field_metrics import FoundCell, MeasuredField
 from Classes.imaging import decode
 from Classes.imaging.annotations import folder as annotation_folder
@@ -25,8 +25,6 @@ from Classes.imaging.annotations import record
 from Classes.imaging.annotations.folder import AnnotatedField
 from Classes.imaging.annotations.record import Problem
 from Classes.inference.model_card import ModelCard
-
-JSON_FILE, PAGE = "FieldValidation.json", "FieldValidation.html"
 
 # What annotators call a group of types, besides its name and those of its types.
 SPELLINGS = {"neutrophil": ("poly", "pmn"), "lymphocyte": ("lymph",), "erythroblast": ("nrbc", "normoblast")}
@@ -91,9 +89,9 @@ def measure_annotated_fields(
     }
     terminal.print_lines(["", *format_metrics(metrics), ""])
     with locks.folder_lock(folder):
-        json_files.write_json(folder / JSON_FILE, report)
-        page = field_report.render_page(report, metric_rows(metrics), pictures.drawn)
-        atomic_files.write_atomic(folder / PAGE, page)
+        json_files.write_json(folder / field_report.JSON_FILE, report)
+        page = field_report.render_page(report, pictures.drawn)
+        atomic_files.write_atomic(folder / field_report.PAGE, page)
     _show(folder, metrics, problems)
     return 0
 
@@ -160,30 +158,10 @@ def _groups(configuration: Configuration, source: pathlib.Path, fields: Sequence
     return {short: f"patient {patients[name]}" if name in patients else short for name, short in names.items()}
 
 
-METRIC_NAMES = {
-    "recall": Message("Recall"),
-    "precision": Message("Precision"),
-    "f1": Message("F1"),
-    "exact_count": Message("Exact counts"),
-    "count_error": Message("Count error"),
-    "absolute_count_error": Message("Absolute error"),
-}
-
-
-def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Return the rows of a table for people: (name, value, interval, details)."""
-    rows: list[tuple[str, str, str, str]]
-    rows = [(name, *classification_metrics.format_metric(metrics[key])) for key, name in METRIC_NAMES.items()]
-    if metrics["types"]:
-        accuracy = classification_metrics.format_metric(metrics["types"]["accuracy"])
-        rows.append((Message("Right types"), *accuracy))
-    return rows
-
-
 def format_metrics(metrics: Mapping[str, Any]) -> list[str]:
     """Return metrics of `field_metrics.evaluate_fields` as lines of text for a terminal."""
     heads: list[tuple[str, ...]] = [("", Message("value"), Message("95 % interval"), "")]
-    rows = [tuple(map(terminal.shown, row)) for row in [*heads, *metric_rows(metrics)]]
+    rows = [tuple(map(terminal.shown, row)) for row in [*heads, *field_report.metric_rows(metrics)]]
     width = max(len(row[0]) for row in rows) + 1
     text = Message(
         "{annotated} annotated white cells in {photographs} photographs, {found} found, {matched} of them annotated",
@@ -217,11 +195,11 @@ def _show(folder: pathlib.Path, metrics: Mapping[str, Any], problems: Sequence[P
     refused = sum(field["refused"] is not None for field in metrics["fields"])
     if refused:
         log.warning("%d photographs got no count, and all of their cells count as missed.", refused)
-    log.info("Wrote %s and %s", folder / JSON_FILE, folder / PAGE)
+    log.info("Wrote %s and %s", folder / field_report.JSON_FILE, folder / field_report.PAGE)
     photographs = ngettext("{count} photograph", "{count} photographs", metrics["photographs"]).format(
         count=metrics["photographs"]
     )
     terminal.show_end(
         _("Measured on {photographs}.").format(photographs=photographs),
-        [(_("Report"), folder / PAGE), (_("Metrics"), folder / JSON_FILE)],
+        [(_("Report"), folder / field_report.PAGE), (_("Metrics"), folder / field_report.JSON_FILE)],
     )

@@ -11,7 +11,7 @@ import PIL.Image
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError
 from Classes.dataset import tfrecords
-from Classes.evaluation import classification_metrics, html_report, runs
+from Classes.evaluation import classification_metrics, field_report, html_report, runs
 from Classes.imaging import decode
 from Classes.inference import class_activation, model_card, prediction
 
@@ -48,7 +48,7 @@ def keep_evaluation(
     runs.remove_stale_temp_files(folder.parent)
     measured, report = configuration.path("LogDirEval"), configuration.path("ReportDir")
     plots = [measured / name for plot in html_report.PLOTS for name in (plot, f"{plot.removesuffix('.png')}.svg")]
-    texts = [report / "Report.html", report / "Data.html", report / "Data.json"]
+    texts = [report / "Report.html", report / "Data.html", report / "Data.json", report / field_report.PAGE]
     runs.keep_files(folder, [*plots, *texts, configuration.card, configuration.card.with_name("MODEL_CARD.md")])
     _write_events(configuration, card, metrics, explainer, folder / EVENTS)
     # Last, because a run counts as evaluated once it has metrics.

@@ -11,7 +11,7 @@ from Classes.common.config import Configuration
 from Classes.serving.api_errors import ApiError
 
 # By address; the report links to the audit by its file name.
-FILES = {"/report": "Report.html", "/Data.html": "Data.html"}
+FILES = {"/report": "Report.html", "/Data.html": "Data.html", "/FieldValidation.html": "FieldValidation.html"}
 
 # A browser asks for the key itself, because it cannot send X-API-Key when a link is opened.
 CHALLENGE = 'Basic realm="API key as password", charset="UTF-8"'

@@ -12,11 +12,13 @@ from Classes.dataset import tfrecords
 from Classes.evaluation import (
     classification_metrics,
     evaluate,
+    field_metrics,
     html_report,
     model_card_markdown,
     operating_point,
     tensorboard_events,
 )
+from Classes.imaging.annotations.record import AnnotatedCell
 from Classes.inference import class_activation, model_card
 from tests.support import evaluations, graphs
 
@@ -135,6 +137,16 @@ def test_only_folds_of_this_data_set_are_shown(measured):
         assert ('<th scope="row">2</th><td>0.9000</td>' in page(measured)) == shown
         assert ('<th scope="row">spread</th><td>0.0125</td>' in page(measured)) == shown
         assert ("2 folds: 0.9000, 0.9000; mean 0.9000, spread 0.0125." in markdown(measured)) == shown
+
+
+def test_metrics_of_annotated_photographs_are_shown(measured):
+    fields = field_metrics.evaluate_fields(
+        [field_metrics.MeasuredField("a", "a", (AnnotatedCell(5, 5, 4, 4, ""),), ())]
+    )
+    path = measured.path("ReportDir") / "FieldValidation.json"
+    path.write_text(json.dumps({**fields, "created": "2026-01-01T00:00:00Z"}))
+    write(measured)
+    assert 'href="FieldValidation.html"' in page(measured) and "0 of 1" in page(measured)
 
 
 def hash_images(configuration):

@@ -16,7 +16,7 @@ def client(tmp_path):
     found = services.client(tmp_path, keys=access_control.ApiKeys({"": KEY}))
     folder = found.service.configuration.path("ReportDir")
     folder.mkdir(parents=True)
-    for name in ("Report.html", "Data.html", "Data.json"):
+    for name in ("Report.html", "Data.html", "Data.json", "FieldValidation.html"):
         (folder / name).write_text(f"<p>{name}")
     yield found
     found.service.close()
@@ -26,7 +26,10 @@ def basic(key):
     return {"Authorization": "Basic " + base64.b64encode(b"anyone:" + key).decode()}
 
 
-@pytest.mark.parametrize(("path", "name"), [("/report", "Report.html"), ("/Data.html", "Data.html")])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/report", "Report.html"), ("/Data.html", "Data.html"), ("/FieldValidation.html", "FieldValidation.html")],
+)
 @pytest.mark.parametrize("headers", [basic(KEY), {"X-API-Key": KEY.decode()}])
 def test_the_report_is_shown_to_whoever_has_the_key(client, path, name, headers):
     response = client.get(path, headers=headers)
