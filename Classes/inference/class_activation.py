@@ -19,13 +19,16 @@ import PIL.Image
 
 from Classes.common.errors import EngineError, GraphError
 from Classes.common.translation import Message
-from Classes.inference import backend, int8_files, openvino_backend, openvino_devices, prediction
+from Classes.inference import backend, int8_files, occlusion, openvino_backend, openvino_devices, prediction
 from Classes.inference.model_card import ModelCard
 
 OPERATIONS = importlib.import_module(f"{openvino_devices.openvino_api.__name__}.opset8")
 
 # Red counts for the class and blue against it; people with a color vision deficiency can distinguish them.
 POSITIVE_RGB, NEGATIVE_RGB = (214, 40, 40), (33, 102, 172)
+
+# With fewer places, a map shows hardly more than one color, and occlusion.py makes it. Images of 128 pixels have 4.
+MIN_PLACES = 16
 
 # Opacity of the color where the map is strongest; the cell must stay visible.
 OPACITY = 0.6
@@ -53,6 +56,7 @@ class Explainer:
         self._card = card
         self._for_disease = len(card.classes) == 2 and bool(card.positive)
         self._kernel: numpy.ndarray | None = None
+        self._is_coarse = False
         self._lock = threading.Lock()
         self._request: Any = None
         self._unsupported: GraphError | None = None
@@ -79,7 +83,8 @@ class Explainer:
 
         The class is `mapped_class`. The mean over a map is its logit minus the mean logit of the others (in int8 except
         for rounding). It includes the bias of the last layer, spread evenly: without it, the map would show the
-        distance from an empty image and not from the decision boundary.
+        distance from an empty image and not from the decision boundary. The map of a network with fewer than MIN_PLACES
+        places is an occlusion map.
 
         Args:
           batch: uint8 [N, S, S, 3], RGB, from network_input.InputSpec.decode_and_resize.
@@ -93,23 +98,16 @@ class Explainer:
         """
         if self._unsupported is not None:
             raise self._unsupported.with_traceback(None)
-        found = []
         # One at a time: parallel maps would share the cores but need more memory.
         with self._lock:
             if self._request is None:
                 self._request = self._compile()
-            for image in batch:
-                try:
-                    self._request.infer([self._card.input_spec.normalize(image[None])])
-                except RuntimeError as error:
-                    raise EngineError(
-                        Message("the heat map's network failed on the CPU; run again"), "device_failed"
-                    ) from error
-                found.append([self._request.get_output_tensor(index).data[0].copy() for index in (0, 1)])
-        probabilities, places = (numpy.stack(each) for each in zip(*found, strict=True))
-        backend.validate_probabilities(probabilities, len(self._card.classes))
-        labels = labels or [self.predicted_class(row) for row in probabilities]
-        maps = numpy.stack([self._map(each, label) for each, label in zip(places, labels, strict=True)])
+            found = [self._infer(image) for image in batch]
+            probabilities = numpy.stack([each for each, _ in found])
+            backend.validate_probabilities(probabilities, len(self._card.classes))
+            labels = labels or [self.predicted_class(row) for row in probabilities]
+            places = [each for _, each in found]
+            maps = numpy.stack([self._map(*each) for each in zip(batch, places, labels, strict=True)])
         if not numpy.isfinite(maps).all():
             raise EngineError(
                 Message("device result invalid: a heat map with values that are not finite"), "invalid_output"
@@ -120,9 +118,23 @@ class Explainer:
         """Return the maps of `explain`, float32 [N, h, w]."""
         return self.explain(batch)[1]
 
-    def _map(self, places: numpy.ndarray, label: str) -> numpy.ndarray:
+    def _infer(self, image: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Return the probabilities of an image, float32 [classes], and the second output of the network."""
+        try:
+            self._request.infer([self._card.input_spec.normalize(image[None])])
+        except RuntimeError as error:
+            raise EngineError(
+                Message("the heat map's network failed on the CPU; run again"), "device_failed"
+            ) from error
+        probabilities, places = (self._request.get_output_tensor(index).data[0].copy() for index in (0, 1))
+        return probabilities, places
+
+    def _map(self, image: numpy.ndarray, places: numpy.ndarray, label: str) -> numpy.ndarray:
         """Return float32 [h, w] for one image: a channel of its output, or the weighed sum of the activations."""
-        row = 0 if self._for_disease else self._card.classes.index(label)
+        mapped = self.mapped_class(label)
+        row = 0 if self._for_disease else self._card.classes.index(mapped)
+        if self._is_coarse:
+            return occlusion.occlusion_map(lambda each: self._infer(each)[0], image, self._card.classes.index(mapped))
         values = places[row] if self._kernel is None else (places * self._kernel[row]).sum(axis=-1, dtype="float32")
         return values + self._bias[row]
 
@@ -166,6 +178,10 @@ class Explainer:
             # differ from those of the backend.
             output = OPERATIONS.convolution(output, kernel, [1, 1], [0, 0], [0, 0], [1, 1]).output(0)
             self._kernel = None
+        shape = list(head.activations.get_shape())
+        if numpy.prod(shape) / shape[head.axis] < MIN_PLACES:
+            # An occlusion map takes many passes, which would count as the time of the prediction.
+            self._is_coarse, self.predicts = True, False
         outputs = [probabilities.input_value(0), output]
         return source._replace(model=openvino_devices.openvino_api.Model(outputs, model.get_parameters()))
 

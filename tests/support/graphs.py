@@ -77,20 +77,26 @@ KERNEL = numpy.array([[1.0, 5.0, 0.0], [2.0, 0.0, 1.0], [0.0, 0.0, 0.0]], "float
 BIAS = numpy.array([0.5, 0.0, 0.0], "float32")
 
 
+def coarse():
+    """A GraphDef's bytes like `pooled`, but with 2 x 2 places of 16 x 16 pixels."""
+    return pooled(place=SIZE // 2)
+
+
 @_kept
-def pooled(classes=2, middle=0):
+def pooled(classes=2, middle=0, place=PLACE):
     """A GraphDef's bytes in Inception's form: places of 4x4 pixels, their mean, a last layer of one pixel, softmax.
 
     Args:
       classes: outputs; the columns of KERNEL and BIAS that are used.
       middle: what stands between the mean and the last layer: 0 nothing, 1 a function that is not linear.
+      place: side of a place in pixels.
     """
     import tensorflow as tf
 
     with tf.Graph().as_default() as graph:
         inputs = tf.compat.v1.placeholder(tf.float32, [1, SIZE, SIZE, 3], name="input")
-        places = tf.nn.relu(tf.nn.avg_pool2d(inputs, PLACE, PLACE, "VALID"))
-        mean = tf.nn.avg_pool2d(places, PLACES, 1, "VALID")
+        places = tf.nn.relu(tf.nn.avg_pool2d(inputs, place, place, "VALID"))
+        mean = tf.nn.avg_pool2d(places, SIZE // place, 1, "VALID")
         mean = tf.nn.tanh(mean) if middle else mean
         logits = tf.nn.conv2d(mean, KERNEL[None, None, :, :classes], 1, "VALID") + BIAS[:classes]
         tf.nn.softmax(tf.squeeze(logits, [1, 2]), name=OUTPUT)

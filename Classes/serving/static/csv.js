@@ -1,9 +1,8 @@
 // The table as a file: first the columns for people, as in Classes/common/table_columns.py, then those for programs.
 
 import { element } from "./dom.js";
-import { outcomeOf } from "./images.js";
-import { conditionOf, hasTypes, models } from "./models.js";
-import { positiveProbability, reasonsText, resultText } from "./results.js";
+import { conditionOf, hasTypes, modelOf, models } from "./models.js";
+import { outcomeText, positiveProbability, reasonsText, typeText } from "./results.js";
 import { server } from "./server.js";
 import { formatNumber, t } from "./translation.js";
 
@@ -17,7 +16,7 @@ const FORMULA = /^[=+\-@\t\r]/;
 const TECHNICAL = ["verdict", "confidence", "low", "uncertain", "outcome", "reason_codes"];
 const LAST_TECHNICAL = ["seconds", "error", "remark", "sha256", "engine", "precision", "request_id", "notice"];
 // Only for models with more classes than disease or not.
-const TYPES = ["model_name", "class_confidence", "group", "group_confidence"];
+const TYPES = ["class_confidence", "group", "group_confidence", "model_name"];
 
 export function saveCsv(images) {
   // Spreadsheets recognize UTF-8 by the byte order mark.
@@ -35,48 +34,55 @@ function csv(images) {
   // Where the comma separates decimals, spreadsheets separate the columns by semicolons.
   const decimal = formatNumber(0.5, 1)[1];
   const separator = decimal === "," ? ";" : ",";
-  const lines = [[...headings(), ...technical], ...images.map((image) => row(image, technical, decimal))];
+  const people = columns();
+  const headings = [...people.map(([heading]) => heading), ...technical];
+  const lines = [headings, ...images.map((image) => row(image, people, technical, decimal))];
   return lines.map((line) => `${line.map((value) => field(value, separator)).join(separator)}\r\n`).join("");
 }
 
-function headings() {
+// [[heading, value of an image with a result]]
+function columns() {
+  const detects = models.chosen?.detects !== null;
+  const titled = Object.keys(models.chosen?.class_titles ?? {}).length > 0;
+  const percent = (value) => formatNumber(100 * value, 2);
+  // The page does not know the true classes.
+  const unknown = () => "";
+  const found = [[t("file"), (image) => image.name]];
+  if (detects) {
+    found.push([t("result"), ({ result }) => outcomeText(result.outcome, modelOf(result))]);
+    found.push([t("{condition} probability (%)", conditionOf()), ({ result }) => percent(positiveProbability(result))]);
+  }
+  found.push(
+    [t("needs review"), ({ result }) => (result.outcome === "review" ? t("yes") : t("no"))],
+    [t("reasons"), ({ result }) => reasonsText(result)],
+    [t("class"), ({ result }) => result.class],
+  );
+  if (titled) found.push([t("cell type"), ({ result }) => typeText(result)]);
+  if (hasTypes()) {
+    found.push([t("class probability (%)"), ({ result }) => percent(result.class_confidence)]);
+    found.push([t("group of classes"), ({ result }) => result.group]);
+  }
+  found.push([t("known class"), unknown], [t("correct"), unknown]);
+  if (detects && hasTypes()) found.push([t("class correct"), unknown]);
   return [
-    t("file"),
-    t("result"),
-    ...(models.chosen?.detects === null ? [] : [t("{condition} probability (%)", conditionOf())]),
-    t("needs review"),
-    t("reasons"),
-    t("class"),
-    t("known class"),
-    t("correct"),
-    t("date"),
-    t("model"),
-    t("software version"),
+    ...found,
+    [t("date"), ({ result }) => result.date ?? ""],
+    [t("model"), ({ result }) => result.model],
+    [t("software version"), () => server.info?.version],
   ];
 }
 
-function row(image, technical, decimal) {
+function row(image, people, technical, decimal) {
   const { result } = image;
   const error = image.state === "done" ? "" : `${image.text}${image.code ? ` (${image.code})` : ""}`;
-  const people = result
-    ? [
-        image.name,
-        resultText(image, outcomeOf(image)),
-        ...(models.chosen?.detects === null ? [] : [formatNumber(100 * positiveProbability(result), 2)]),
-        result.outcome === "review" ? t("yes") : t("no"),
-        reasonsText(result),
-        result.class,
-        // The page does not know the true classes.
-        "",
-        "",
-        result.date ?? "",
-        result.model,
-        server.info?.version,
-      ]
-    : [image.name, t("No result"), ...(models.chosen?.detects === null ? [] : [""]), "", error, "", "", "", "", "", ""];
   const values = { ...result, low: result?.low_confidence, reason_codes: result?.reasons?.join(" "), error };
   for (const [name, value] of Object.entries(result?.probabilities ?? {})) values[`probability_${name}`] = value;
-  return [...people, ...technical.map((name) => localNumber(values[name], decimal))];
+  const cells = people.map(([heading, value]) => (result ? value(image) : withoutResult(image, heading, error)));
+  return [...cells, ...technical.map((name) => localNumber(values[name], decimal))];
+}
+
+function withoutResult(image, heading, error) {
+  return { [t("file")]: image.name, [t("result")]: t("No result"), [t("reasons")]: error }[heading] ?? "";
 }
 
 function localNumber(value, decimal) {
