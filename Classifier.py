@@ -32,23 +32,18 @@ def main(arguments=None) -> int:
     if options.sources[:1] == ["Devices"] and (len(options.sources) > 1 or table_options.writes_tables(options)):
         parser.error(_("Devices takes no images and writes no rows"))
     from Classes import Helpers
-    from Classes.inference import classify_files, device_selection, type_cells
-    from Classes.inference.model_card import load_model_card
+    from Classes.inference import classify_files, device_selection, shipped_models
 
     configuration = Helpers.load_config(options.confs, options.settings)
     if options.model:
-        configuration = configuration.replace(ALLGraph=str(type_cells.model_path(configuration, options.model)))
+        configuration = configuration.replace(ALLGraph=str(shipped_models.model_path(configuration, options.model)))
     Helpers.start_log(configuration, "Classifier")
     if options.sources == ["Devices"]:
         return device_selection.list_devices(configuration)
     sources = [] if options.sources == ["InceptionTest"] else options.sources
-    if options.model:
-        card = load_model_card(configuration.card, cell_types=True)
-        if card.cell_types:
-            if options.xlsx or options.parquet:
-                parser.error(_("A model of cell types writes --csv and --json only"))
-            return type_cells.type_files(configuration, card, sources, options.csv, options.json)
-    return classify_files.classify_files(configuration, sources, **table_options.table_arguments(options))
+    return classify_files.classify_files(
+        configuration, sources, **table_options.table_arguments(options), any_model=bool(options.model)
+    )
 
 
 if __name__ == "__main__":

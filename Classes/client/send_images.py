@@ -24,6 +24,7 @@ from Classes.common import (
     summary,
     table_files,
 )
+from Classes.common.class_scheme import ClassScheme
 from Classes.common.conditions import Condition
 from Classes.common.config import Configuration
 from Classes.common.errors import escape_control_chars
@@ -98,7 +99,7 @@ def send_images(
     # The server knows its model better than the configuration of this machine.
     positive = served.scheme.positive if served else class_scheme.as_names(configuration["PositiveClass"])
     condition = _condition(configuration, results, described)
-    known = known_classes.find_known_classes(files, classes, positive, condition, labels)
+    known = known_classes.find_known_classes(files, ClassScheme(tuple(classes), positive), condition, labels)
     rows = _table_rows(positive, condition, classes, dict(zip(files, known.classes, strict=True)), results)
     if any(result.get("synthetic") for _, result in results):
         log.warning(Helpers.SYNTHETIC)

@@ -66,8 +66,8 @@ class ClassScheme:
         return len(self.names) > 2 or not self.positive
 
     def is_positive(self, name: str) -> bool:
-        """Return whether a class means disease."""
-        return name in self.positive
+        """Return whether a class, or all classes of a group, mean disease."""
+        return name in self.positive or (name in self.groups and set(self.groups[name]) <= set(self.positive))
 
     def group_of(self, name: str) -> str:
         """Return the group of a class, which is the class itself if it is in none."""

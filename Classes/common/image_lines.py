@@ -36,13 +36,14 @@ class ImageLines:
     def __exit__(self, *_raised: object) -> None:
         self._bar.close()
 
-    def show(self, name: str, fields: dict[str, Any], condition: Condition) -> None:
+    def show(self, name: str, fields: dict[str, Any], condition: Condition, found: str = "") -> None:
         """Show the line of the next image.
 
         Args:
           name: of the file.
           fields: "outcome" and "confidence", or "error"; "correct" is None if the true class is not known.
           condition: what is detected.
+          found: the predicted class, if there are several.
         """
         if fields.get("error"):
             self.show_error(name)
@@ -50,16 +51,17 @@ class ImageLines:
         texts = [outcome.outcome_text(each, condition) for each in outcome.OUTCOMES]
         text = outcome.outcome_text(fields["outcome"], condition).ljust(max(map(len, texts)))
         wrong = _("wrong") if fields.get("correct") is False else ""
-        self.show_text(name, text, STYLES[fields["outcome"]], fields["confidence"], wrong)
+        self.show_text(name, text, STYLES[fields["outcome"]], fields["confidence"], wrong, found)
 
     def show_error(self, name: str) -> None:
         """Show that the next image cannot be read."""
         self.show_parts(name, (_("Not readable"), "magenta"))
 
-    def show_text(self, name: str, text: str, style: str, confidence: float, note: str = "") -> None:
-        """Show the next image with a text and a confidence."""
+    def show_text(self, name: str, text: str, style: str, confidence: float, note: str = "", found: str = "") -> None:
+        """Show the next image with a text, a confidence, and the predicted class if there is more to say."""
         percent = _("{percent} %").format(percent=format_number(100 * confidence, "5.1f"))
-        self.show_parts(name, (text, style), (f"  {percent}  ", ""), (note, "bold red"))
+        more = (f"{found}  " if found else "", "")
+        self.show_parts(name, (text, style), (f"  {percent}  ", ""), more, (note, "bold red"))
 
     def show_parts(self, name: str, *parts: tuple[str, str]) -> None:
         """Show the next image with (text, style) parts, on one line."""
@@ -89,7 +91,7 @@ def show_summary(
     if summary.review:
         terminal.say(outcome.outcome_text(outcome.REVIEW, summary.condition), "bold")
     _show_names(summary)
-    for line in summary.accuracy_lines():
+    for line in (*summary.class_lines(), *summary.accuracy_lines()):
         terminal.say(line)
     parts = [f"{number} {name}" for name, number in _counted(summary)]
     result = ngettext("{count} image: {parts}.", "{count} images: {parts}.", summary.read + len(summary.failed))

@@ -2,9 +2,11 @@
 
 import dataclasses
 import pathlib
+import unicodedata
 from collections.abc import Sequence
 
 from Classes.common import input_files
+from Classes.common.class_scheme import ClassScheme
 from Classes.common.conditions import Condition
 from Classes.common.translation import Message
 
@@ -35,8 +37,7 @@ class KnownClasses:
 
 def find_known_classes(
     files: Sequence[pathlib.Path],
-    classes: Sequence[str],
-    positive: Sequence[str],
+    scheme: ClassScheme,
     condition: Condition,
     source: str = AUTO,
 ) -> KnownClasses:
@@ -44,18 +45,18 @@ def find_known_classes(
 
     Args:
       files: the images.
-      classes: class names of the model.
-      positive: the classes that mean disease.
+      scheme: the classes of the model and their groups; a group is a known class too.
       condition: what is detected.
       source: "names": the file name ends in `_` and a class. "folders": the folder of the file is named like a class,
         or, if there are two classes, `healthy` or the short name of the condition. "auto": as "names" if all names end
         in a class, otherwise "none", because a few names of photographs end in _0 or _1 by chance.
     """
+    classes = tuple(dict.fromkeys([*scheme.names, *scheme.group_names]))
     endings = ", ".join(f"_{name}" for name in classes)
     if source == FOLDERS:
-        found = [_class_of_folder(path.absolute().parent.name, classes, positive, condition) for path in files]
+        found = [_class_of_folder(path.absolute().parent.name, scheme, condition) for path in files]
         count = sum(name is not None for name in found)
-        return KnownClasses(found, FOLDERS, _note_on_folders(count, len(files), condition))
+        return KnownClasses(found, FOLDERS, _note_on_folders(count, len(files), classes, condition))
     named = [input_files.label_from_filename(path, classes) for path in files]
     count = sum(name is not None for name in named)
     if source == NAMES or (source == AUTO and files and count == len(files)):
@@ -75,21 +76,28 @@ def find_known_classes(
     return KnownClasses([None] * len(files), NONE, note)
 
 
-def _class_of_folder(folder: str, classes: Sequence[str], positive: Sequence[str], condition: Condition) -> str | None:
-    if folder in classes:
-        return folder
-    if len(classes) == 2 and len(positive) == 1:
+def _class_of_folder(folder: str, scheme: ClassScheme, condition: Condition) -> str | None:
+    name = unicodedata.normalize("NFC", folder)
+    for known in (*scheme.names, *scheme.group_names):
+        if unicodedata.normalize("NFC", known) == name:
+            return known
+    if len(scheme.names) == 2 and len(scheme.positive) == 1:
         if folder.lower() == condition.short.lower():
-            return positive[0]
+            return scheme.positive[0]
         if folder.lower() == NEGATIVE_FOLDER:
-            return next(name for name in classes if name not in positive)
+            return next(each for each in scheme.names if each not in scheme.positive)
     return None
 
 
-def _note_on_folders(count: int, total: int, condition: Condition) -> Message:
+def _note_on_folders(count: int, total: int, classes: Sequence[str], condition: Condition) -> Message:
     if count:
         return Message(
             "The classes in the folder names are known for {count} of {total} images.", count=count, total=total
+        )
+    if tuple(classes) != ("0", "1"):
+        return Message(
+            "The accuracy is not measured, because no image is in a folder named like a class: {classes}.",
+            classes=", ".join(classes),
         )
     return Message(
         "The accuracy is not measured, because no image is in a folder named like a class. Name the folders 0 and 1, "

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from Classes.common import conditions, outcome, wilson
+from Classes.common.class_scheme import ClassScheme
 from Classes.common.conditions import Condition
 from Classes.common.number_format import format_number
 from Classes.common.translation import Message, localize, ngettext
@@ -49,6 +50,7 @@ class Summary:
 
     Attributes:
       given: number of images that the run was to read.
+      read: number of images with a result.
       outcomes: number of images for each of outcome.OUTCOMES.
       failed: names of the images without a result.
       review: (name, reason codes) of the images that need review.
@@ -56,6 +58,11 @@ class Summary:
       accuracy: None if no image with a result has a known class.
       note: what the results are compared with, or why they are not.
       condition: what is detected.
+      detects: whether the model detects anything; if not, it only names classes.
+      classes, groups: (name, number of images) of the counted classes and groups, the most frequent first; empty for
+        disease or not, and no groups if each class is its own.
+      class_accuracy: how often the predicted class, or its group if only that is known, is the true one; None if it is
+        not known, or the classes are disease or not.
     """
 
     given: int
@@ -66,11 +73,11 @@ class Summary:
     accuracy: Accuracy | None
     note: Message | None
     condition: Condition
-
-    @property
-    def read(self) -> int:
-        """Number of images with a result."""
-        return sum(self.outcomes.values())
+    detects: bool = True
+    classes: Sequence[tuple[str, int]] = ()
+    groups: Sequence[tuple[str, int]] = ()
+    class_accuracy: tuple[int, int] | None = None
+    read: int = 0
 
     @property
     def stopped(self) -> bool:
@@ -79,11 +86,18 @@ class Summary:
 
     def counts(self) -> list[tuple[str, int]]:
         """Return (what, number of images) for a table, in the language of the reader."""
+        shown = outcome.OUTCOMES if self.detects else (outcome.REVIEW,)
         return [
             (_("Read"), self.read),
-            *((outcome.outcome_text(each, self.condition), self.outcomes[each]) for each in outcome.OUTCOMES),
+            *((outcome.outcome_text(each, self.condition), self.outcomes[each]) for each in shown),
             (_("Failed"), len(self.failed)),
         ]
+
+    def class_lines(self) -> Iterator[str]:
+        """Yield how many images are of each class and of each group, if there are several."""
+        for text, counted in ((_("Groups: {parts}"), self.groups), (_("Classes: {parts}"), self.classes)):
+            if counted:
+                yield text.format(parts=", ".join(f"{number} {name}" for name, number in counted))
 
     def lines(self) -> Iterator[str]:
         """Yield the summary as sentences in the language of the reader."""
@@ -91,6 +105,7 @@ class Summary:
             done = self.read + len(self.failed)
             yield _("Stopped after {done} of {given} images.").format(done=done, given=self.given)
         yield ", ".join(f"{name}: {number}" for name, number in self.counts())
+        yield from self.class_lines()
         yield from self.review_lines()
         if self.skipped:
             names = ", ".join(name for name, _reason in self.skipped[:MAX_NAMES])
@@ -138,6 +153,16 @@ class Summary:
                     "{reviewed} of {wrong} wrong results need review.",
                     wrong,
                 ).format(wrong=wrong, reviewed=found.reviewed_wrong)
+        if self.class_accuracy is not None:
+            correct, total = self.class_accuracy
+            low, high = wilson.wilson_interval(correct / total, total)
+            yield _("Class correct: {correct} of {total} ({share}, 95 % interval {low} to {high})").format(
+                correct=correct,
+                total=total,
+                share=format_number(correct / total, ".1%"),
+                low=format_number(low, ".1%"),
+                high=format_number(high, ".1%"),
+            )
 
 
 def summarize(
@@ -147,6 +172,7 @@ def summarize(
     note: Message | None = None,
     *,
     condition: Condition,
+    scheme: ClassScheme | None = None,
 ) -> Summary:
     """Return the summary of a run.
 
@@ -155,8 +181,11 @@ def summarize(
       given: number of images that it was to try.
       skipped: (name, reason) of files that were not used.
       note, condition: see Summary.
+      scheme: what the classes mean; None: disease or not.
     """
     done = [row for row in rows if not row["error"]]
+    detects = scheme is None or bool(scheme.positive)
+    judged = [row for row in done if row["correct"] is not None]
     outcomes = collections.Counter(row["outcome"] for row in done)
     return Summary(
         given=given,
@@ -164,10 +193,25 @@ def summarize(
         failed=[row["file"] for row in rows if row["error"]],
         review=[(row["file"], row["reasons"]) for row in done if row["outcome"] == outcome.REVIEW],
         skipped=skipped,
-        accuracy=_accuracy([row for row in done if row["correct"] is not None]),
+        accuracy=_accuracy(judged) if detects else None,
         note=note,
         condition=condition,
+        detects=detects,
+        read=len(done),
+        **(_class_fields(done, scheme) if scheme and scheme.several else {}),
     )
+
+
+def _class_fields(rows: Sequence[dict[str, Any]], scheme: ClassScheme) -> dict[str, Any]:
+    """Return the fields of a Summary about several classes; only counted classes are counted."""
+    counted = [row for row in rows if row["class"] in scheme.counted]
+    groups = collections.Counter(row["group"] for row in counted)
+    right = [row["class_correct"] for row in rows if row["class_correct"] is not None]
+    return {
+        "classes": collections.Counter(row.get("class_title") or row["class"] for row in counted).most_common(),
+        "groups": groups.most_common() if scheme.groups else [],
+        "class_accuracy": (sum(right), len(right)) if right else None,
+    }
 
 
 def _accuracy(rows: Sequence[dict[str, Any]]) -> Accuracy | None:

@@ -32,22 +32,51 @@ class Column:
     width: int = 12
 
 
-def people_columns(condition: Condition) -> list[Column]:
-    """Return the columns for people; the web page has the same, see csv.js."""
-    return [
-        Column("file", lambda: _("file"), lambda row: row["file"], 32),
-        Column("result", lambda: _("result"), lambda row: _result(row, condition), 18),
-        Column(
-            f"{condition.short} probability (%)",
-            lambda: _("{condition} probability (%)").format(condition=condition.label),
-            _percent,
-            20,
-        ),
+def people_columns(condition: Condition, rows: Sequence[Row] = ()) -> list[Column]:
+    """Return the columns for people; the web page has the same, see csv.js.
+
+    Args:
+      condition: what is detected.
+      rows: of the table. Those of a model that detects nothing have no `verdict`, and those of a model with several
+        classes have a `group`.
+    """
+    keys = set(rows[0]) if rows else {"verdict"}
+    columns = [Column("file", lambda: _("file"), lambda row: row["file"], 32)]
+    if "verdict" in keys:
+        columns += [
+            Column("result", lambda: _("result"), lambda row: _result(row, condition), 18),
+            Column(
+                f"{condition.short} probability (%)",
+                lambda: _("{condition} probability (%)").format(condition=condition.label),
+                lambda row: _percent(row, "all_probability"),
+                20,
+            ),
+        ]
+    columns += [
         Column("needs review", lambda: _("needs review"), _needs_review, 14),
         Column("reasons", lambda: _("reasons"), lambda row: _reasons(row, condition), 48),
         Column("class", lambda: _("class"), lambda row: row["class"], 12),
+    ]
+    if "class_title" in keys:
+        columns.append(Column("cell type", lambda: _("cell type"), lambda row: row["class_title"], 22))
+    if "group" in keys:
+        columns += [
+            Column(
+                "class probability (%)",
+                lambda: _("class probability (%)"),
+                lambda row: _percent(row, "class_confidence"),
+                20,
+            ),
+            Column("group of classes", lambda: _("group of classes"), lambda row: row["group"], 18),
+        ]
+    columns += [
         Column("known class", lambda: _("known class"), lambda row: row["truth"], 14),
         Column("correct", lambda: _("correct"), lambda row: row["correct"], 10),
+    ]
+    if "group" in keys and "verdict" in keys:
+        columns.append(Column("class correct", lambda: _("class correct"), lambda row: row["class_correct"], 14))
+    return [
+        *columns,
         Column("date", lambda: _("date"), lambda row: row["date"], 20),
         Column("model", lambda: _("model"), lambda row: row["model"], 28),
         Column("software version", lambda: _("software version"), lambda row: row["software_version"], 18),
@@ -66,13 +95,13 @@ def _result(row: Row, condition: Condition) -> str:
     return _("No result") if row["outcome"] is None else outcome.outcome_text(row["outcome"], condition)
 
 
-def _percent(row: Row) -> float | None:
+def _percent(row: Row, key: str) -> float | None:
     # Two digits: a validation set of 1,000 images cannot tell more apart.
-    return None if row["all_probability"] is None else round(100 * row["all_probability"], 2)
+    return None if row[key] is None else round(100 * row[key], 2)
 
 
 def _needs_review(row: Row) -> str | None:
-    if row["outcome"] is None:
+    if row["class"] is None:
         return None
     return _("yes") if row["outcome"] == outcome.REVIEW else _("no")
 

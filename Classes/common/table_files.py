@@ -35,6 +35,7 @@ ENGLISH = "en"
 AUTO = "auto"
 
 # Fill colors of a workbook, light enough for black text.
+NAMED = "FFFFFF"
 FILLS = {"positive": "FBD5D0", "negative": "D5EFD9", "review": "FCE8B2", None: "E3E3E3"}
 
 
@@ -137,7 +138,7 @@ def csv_text(rows: Sequence[Row], condition: Condition, locale: str = ENGLISH) -
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=";" if comma else ",", lineterminator="\n")
     with translation.use_language(locale):
-        people, technical = people_columns(condition), technical_columns(rows)
+        people, technical = people_columns(condition, rows), technical_columns(rows)
         writer.writerow([column.heading() for column in people] + [column.name for column in technical])
         for row in rows:
             values = [column.value(row) if locale == ENGLISH else _plain(column, row) for column in people]
@@ -177,7 +178,9 @@ def _workbook(rows: Sequence[Row], model: dict[str, Any] | None, summary: Summar
     results = book.active
     results.title = _("Results")
     technical = book.create_sheet(_("Technical"))
-    people = people_columns(summary.condition)
+    people = people_columns(summary.condition, rows)
+    reasons = [column.name for column in people].index("reasons") + 1
+    percents = [place for place, column in enumerate(people, 1) if "(%)" in column.name]
     for sheet, columns in ((results, people), (technical, [people[0], *technical_columns(rows)])):
         for place, column in enumerate(columns, 1):
             _set(sheet.cell(1, place), column.heading()).font = styles.Font(bold=True)
@@ -188,14 +191,16 @@ def _workbook(rows: Sequence[Row], model: dict[str, Any] | None, summary: Summar
                 _set(sheet.cell(number, place), _plain(column, row))
         sheet.auto_filter.ref = sheet.dimensions
     for number, row in enumerate(rows, 2):
-        color = FILLS[row["outcome"]]
+        color = NAMED if row["outcome"] is None and row["class"] else FILLS[row["outcome"]]
         for place in range(1, len(people) + 1):
             results.cell(number, place).fill = styles.PatternFill("solid", fgColor=color)
-            results.cell(number, place).alignment = styles.Alignment(wrap_text=place == 5, vertical="top")
-        results.cell(number, 3).number_format = "0.00"
+            results.cell(number, place).alignment = styles.Alignment(wrap_text=place == reasons, vertical="top")
+        for place in percents:
+            results.cell(number, place).number_format = "0.00"
     about = book.create_sheet(_("Summary"))
     about.column_dimensions["A"].width, about.column_dimensions["B"].width = 28, 80
-    lines = [*summary.counts(), *(("", line) for line in summary.accuracy_lines())]
+    lines: list[tuple[str, Any]] = [*summary.counts(), *summary.groups, *summary.classes]
+    lines += [("", line) for line in summary.accuracy_lines()]
     lines += [(key, json.dumps(value)) for key, value in (model or {}).items()]
     for number, (name, value) in enumerate([("", translation.localize(Helpers.DISCLAIMER)), *lines], 1):
         _set(about.cell(number, 1), name)

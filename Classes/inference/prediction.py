@@ -85,8 +85,11 @@ class Prediction:
         return self.detected == self.scheme.is_positive(truth)
 
     def is_label_correct(self, truth: str | None) -> bool | None:
-        """Return whether the predicted class is the true one; None if that is not known."""
-        return None if truth is None else self.label == truth
+        """Return whether the predicted class is the true one; None if that is not known.
+
+        If only the group is known, whether that is the true one.
+        """
+        return None if truth is None else truth in (self.label, self.group)
 
     def message(self, seconds: float, truth: str | None = None) -> str:
         """Return the historic line about an image: Classifier.py's if the true class is known, else the API's."""

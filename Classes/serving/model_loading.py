@@ -8,7 +8,7 @@ import pathlib
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, GraphError
 from Classes.common.translation import Message
-from Classes.inference import device_selection, model_card, type_cells
+from Classes.inference import device_selection, model_card, shipped_models
 from Classes.serving.models import ModelRegistry, ServedModel
 
 # Stands for the model that the key ALLGraph names.
@@ -74,9 +74,9 @@ def _entries(configuration: Configuration) -> list[_Entry]:
         if item == OWN:
             card = configuration.card
         elif item in _MAY_BE_MISSING:
-            card = configuration.root / type_cells.SHIPPED_FOLDER / item / f"{item}.json"
+            card = configuration.root / shipped_models.SHIPPED_FOLDER / item / f"{item}.json"
         else:
-            card = type_cells.model_path(configuration, item).with_suffix(".json")
+            card = shipped_models.model_path(configuration, item).with_suffix(".json")
         if card.stem in [entry.name for entry in entries]:
             raise ConfigurationError(
                 Message("Models has two models with the name {name}. Rename one of the files.", name=card.stem),

@@ -182,7 +182,7 @@ def test_doubtful_results_are_logged_as_warnings(images, configuration, tmp_path
         f"{images / 'Im0_0.png'}: uncertain; a person should look at this image",
         f"{images / 'Im0_0.png'}: {remark}",
         Helpers.SYNTHETIC,
-        "1 images differ in color from the training images; they are named above",
+        "1 image differs in color from the training images; it is named above",
     ]
 
 

@@ -1,6 +1,7 @@
 import pytest
 
 from Classes.common import conditions, known_classes, result_table, summary, translation
+from Classes.common.class_scheme import ClassScheme
 
 
 def row(name, outcome="negative", truth=None, correct=None, error=None, reasons=()):
@@ -93,7 +94,7 @@ def test_the_log_is_english_in_every_language(caplog):
     assert "Needs review" in caplog.text and "revisión" not in caplog.text
 
 
-CLASSES = {"classes": ["0", "1"], "positive": ["1"], "condition": conditions.ALL}
+CLASSES = {"scheme": ClassScheme(("0", "1"), ("1",)), "condition": conditions.ALL}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_folders_of_a_model_with_several_classes_have_its_names(tmp_path):
     files = [tmp_path / "blast" / "a.png", tmp_path / "healthy" / "b.png"]
 
     found = known_classes.find_known_classes(
-        files, ["lymphocyte", "monocyte", "blast"], ["blast"], conditions.ALL, "folders"
+        files, ClassScheme(("lymphocyte", "monocyte", "blast"), ("blast",)), conditions.ALL, "folders"
     )
 
     assert found.classes == ["blast", None]

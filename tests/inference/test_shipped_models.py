@@ -44,7 +44,8 @@ def test_it_names_types_and_groups(folder, capsys):
 
     rows = list(csv.DictReader((folder / "o.csv").read_text().splitlines()))
     # exp(2) / (1 + exp(2) + exp(-4)) and exp(0) / (1 + exp(-2) + exp(-4))
-    assert [(row["type"], row["name"], row["group"], float(row["confidence"])) for row in rows] == [
+    found = [(row["class"], row["cell type"], row["group"], float(row["class_confidence"])) for row in rows]
+    assert found == [
         ("BNE", "band neutrophil", "neutrophil", pytest.approx(0.8789, abs=2e-4)),
         ("LY", "lymphocyte", "lymphocyte", pytest.approx(0.8668, abs=2e-4)),
     ]
@@ -52,6 +53,7 @@ def test_it_names_types_and_groups(folder, capsys):
     assert json.loads((folder / "o.json").read_text())["model"]["cell_types"] == ABOUT
     printed = capsys.readouterr().out
     assert "1 neutrophil" in printed
+    assert not {"verdict", "all_probability"} & set(rows[0])
     assert "never seen a blast" in printed
     assert "Research use only" in printed
     assert "ALL detected" not in printed
