@@ -7,7 +7,7 @@ from typing import Any
 
 from Classes.common import errors, outcome, progress_bar, terminal
 from Classes.common.conditions import Condition
-from Classes.common.number_format import format_number
+from Classes.common.number_format import format_confidence
 from Classes.common.summary import MAX_NAMES, Summary
 from Classes.common.translation import gettext as _
 from Classes.common.translation import ngettext
@@ -59,7 +59,8 @@ class ImageLines:
 
     def show_text(self, name: str, text: str, style: str, confidence: float, note: str = "", found: str = "") -> None:
         """Show the next image with a text, a confidence, and the predicted class if there is more to say."""
-        percent = _("{percent} %").format(percent=format_number(100 * confidence, "5.1f"))
+        # "> 99.9 %" is the longest.
+        percent = format_confidence(confidence).rjust(8)
         more = (f"{found}  " if found else "", "")
         self.show_parts(name, (text, style), (f"  {percent}  ", ""), more, (note, "bold red"))
 

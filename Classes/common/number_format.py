@@ -7,7 +7,11 @@ Log lines, the API, CSV and JSON have the forms of programs.
 import datetime
 import re
 
+from Classes.common.translation import gettext as _
 from Classes.common.translation import pgettext
+
+# From this probability on, one decimal would show 100 %.
+MOST_CONFIDENT = 0.9995
 
 # A decimal point between digits, but not in a version such as 2.21.0, in an address, in a date, or in a setting such as
 # TargetSensitivity=0.95, which is typed like that.
@@ -23,6 +27,13 @@ def format_number(value: float, layout: str = "") -> str:
     """
     marks = {".": pgettext("decimal mark", "."), ",": pgettext("thousands separator", ",")}
     return "".join(marks.get(character, character) for character in format(value, layout))
+
+
+def format_confidence(probability: float) -> str:
+    """Return a probability of a model in percent; from 99.95 % on it is "> 99.9 %", because no result is certain."""
+    certain = probability >= MOST_CONFIDENT
+    percent = _("{percent} %").format(percent=format_number(99.9 if certain else 100 * probability, ".1f"))
+    return f"> {percent}" if certain else percent
 
 
 def localize_numbers(text: str) -> str:

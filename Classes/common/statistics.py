@@ -6,6 +6,7 @@ Other metrics get percentiles of a bootstrap over groups. docs/metrics.md report
 """
 
 import collections.abc
+import itertools
 from typing import Any
 
 import numpy
@@ -14,6 +15,9 @@ from Classes.common.wilson import CONFIDENCE, wilson_interval
 
 # Number of bootstrap samples. More samples change the ends of an interval by less than 0.01.
 N_BOOTSTRAP = 1000
+
+# Bootstrap samples that are in memory at the same time, where that is faster than one after the other.
+CHUNK = 100
 
 # The correlation within groups is estimated from the few groups that contain the rarer outcome. This prior counts as
 # one more group. Without any error, the prior is all that is known.
@@ -149,6 +153,15 @@ def bootstrap_group_indices(
         yield numpy.bincount(generator.integers(number, size=number), minlength=number)[members]
 
 
+def bootstrap_group_weights(
+    groups: collections.abc.Iterable | None, count: int, seed: int, draws: int = N_BOOTSTRAP
+) -> collections.abc.Iterator[numpy.ndarray]:
+    """Yield the samples of `bootstrap_group_indices`, some at a time: int [samples, count]."""
+    samples = bootstrap_group_indices(groups, count, seed, draws)
+    while chunk := list(itertools.islice(samples, CHUNK)):
+        yield numpy.array(chunk)
+
+
 def bootstrap_interval(
     values: collections.abc.Sequence[float], groups: int, draws: int = N_BOOTSTRAP
 ) -> tuple[tuple[float, float] | None, str | None]:
@@ -193,6 +206,27 @@ def roc_auc_of_counts(positive: numpy.ndarray, negative: numpy.ndarray) -> float
     below = numpy.cumsum(negative)
     # How often a positive image ranks above a negative one; a tie counts half.
     return float((positive * (below[-1] - below + negative / 2)).sum() / (positive.sum() * below[-1]))
+
+
+def roc_auc_of_samples(
+    labels: Any, weights: numpy.ndarray, order: tuple[numpy.ndarray, numpy.ndarray]
+) -> numpy.ndarray:
+    """Return `roc_auc` of several samples, float [samples]; NaN for a sample without one of the classes.
+
+    Args:
+      labels: bool [N], N > 0.
+      weights: int [samples, N], how often each image counts.
+      order: result of `score_order` of the scores.
+    """
+    ranking, starts = order
+    counts, is_positive = weights[:, ranking], numpy.asarray(labels, bool)[ranking]
+    positive = numpy.add.reduceat(counts * is_positive, starts, axis=1)
+    negative = numpy.add.reduceat(counts * ~is_positive, starts, axis=1)
+    below = numpy.cumsum(negative, axis=1)
+    pairs = positive.sum(1) * below[:, -1]
+    # As in roc_auc_of_counts.
+    ordered = (positive * (below[:, -1:] - below + negative / 2)).sum(1)
+    return numpy.where(pairs > 0, ordered / numpy.maximum(pairs, 1), numpy.nan)
 
 
 def score_order(scores: Any) -> tuple[numpy.ndarray, numpy.ndarray]:

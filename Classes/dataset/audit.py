@@ -350,7 +350,5 @@ def _probes(configuration: Configuration, records: Iterable[AuditRecord]) -> dic
         ],
         "bytes per pixel": [[record.bytes_per_pixel] for record in records],
     }
-    positive_names = class_scheme.as_names(configuration["PositiveClass"])
-    positive = [record.class_name in positive_names for record in records]
-    groups = [record.group for record in records]
-    return {name: leakage_probe.predict_class_from_artifacts(rows, positive, groups) for name, rows in kinds.items()}
+    names, groups = [record.class_name for record in records], [record.group for record in records]
+    return leakage_probe.probe_artifacts(configuration, kinds, names, groups)

@@ -3,7 +3,7 @@
 import itertools
 import pathlib
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from Classes.common.config import Configuration
@@ -146,28 +146,37 @@ def _biases(probes: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for name, probe in probes.items():
         # The compression depends on the content of an image, so bytes per pixel are shown, but are not a problem.
-        if name == "bytes per pixel" or (leakage_probe.lowest(probe) or 0) < leakage_probe.WARN_AUC:
+        predictable = leakage_probe.predictable_classes(probe, leakage_probe.WARN_AUC)
+        if name == "bytes per pixel" or not predictable:
             continue
-        interval = "{:.3f} to {:.3f}".format(*probe["interval"]) if probe["interval"] else probe["note"]
-        text = Message(
-            "the {name} alone predicts the class with ROC AUC {auc:.3f} ({interval})",
-            name=PROBE_NAMES.get(name, name),
-            auc=probe["auc"],
-            interval=interval,
-        )
+        text = _bias_text(PROBE_NAMES.get(name, name), probe, predictable)
         commands = [
             (Message("After you added images, check again"), "python3 Data.py Check"),
         ]
-        advice = Message("No command can repair this. Take both classes from the same slides, cameras and programs.")
+        advice = Message("No command can repair this. Take all classes from the same slides, cameras and programs.")
         if name == "background colour":
             advice = Message(
-                "No command can repair this. Take both classes from the same slides and cameras. Training with random "
+                "No command can repair this. Take all classes from the same slides and cameras. Training with random "
                 "stain and color changes makes the model depend less on color."
             )
             varied = "python3 Trainer.py --set TrainableScopes=Mixed_7a --set DistortionStain=0.2"
             commands.append((Message("Train with random stain changes (slower)"), varied))
         found.append(_problem("dataset_bias", Message("Possible dataset bias"), text, advice, *commands))
     return found
+
+
+def _bias_text(name: str, probe: dict[str, Any], predictable: Sequence[tuple[str, Mapping[str, Any]]]) -> Message:
+    if "classes" in probe:
+        return Message(
+            "the {name} alone predicts the class ({found})", name=name, found=leakage_probe.describe(predictable)
+        )
+    interval = "{:.3f} to {:.3f}".format(*probe["interval"]) if probe["interval"] else probe["note"]
+    return Message(
+        "the {name} alone predicts the class with ROC AUC {auc:.3f} ({interval})",
+        name=name,
+        auc=probe["auc"],
+        interval=interval,
+    )
 
 
 PROBE_NAMES = {
@@ -177,6 +186,11 @@ PROBE_NAMES = {
     "file format and metadata": Message("file format and metadata"),
     "bytes per pixel": Message("bytes per pixel"),
 }
+
+
+def _counted(found: Sequence[Any], one: Message, many: Message) -> Message:
+    """Return the text for one finding or for any other number of them."""
+    return one if len(found) == 1 else many
 
 
 def _copies(configuration: Configuration, findings: dict[str, Any]) -> list[dict[str, Any]]:
@@ -192,7 +206,11 @@ def _copies(configuration: Configuration, findings: dict[str, Any]) -> list[dict
             "unreadable",
             Message("Unreadable"),
             findings["unreadable"],
-            Message("{count} files cannot be read or are blank", count=len(findings["unreadable"])),
+            _counted(
+                findings["unreadable"],
+                Message("1 file cannot be read or is blank"),
+                Message("{count} files cannot be read or are blank", count=len(findings["unreadable"])),
+            ),
             Message("Data.py leaves them out. Replace them with intact copies, or set them aside."),
             (aside, set_aside_commands(configuration, (row["file"] for row in findings["unreadable"]))),
         ),
@@ -200,7 +218,11 @@ def _copies(configuration: Configuration, findings: dict[str, Any]) -> list[dict
             "exact_duplicates",
             Message("Exact duplicates"),
             findings["exact"],
-            Message("{count} images exist under several names", count=len(findings["exact"])),
+            _counted(
+                findings["exact"],
+                Message("1 image exists under several names"),
+                Message("{count} images exist under several names", count=len(findings["exact"])),
+            ),
             Message("Data.py uses each once, so nothing has to be done."),
             (Message("Set all but the first copy aside"), second_files(findings["exact"])),
         ),
@@ -208,7 +230,11 @@ def _copies(configuration: Configuration, findings: dict[str, Any]) -> list[dict
             "near_duplicates",
             Message("Near duplicates"),
             rest,
-            Message("{count} pairs of images look the same", count=len(rest)),
+            _counted(
+                rest,
+                Message("1 pair of images looks the same"),
+                Message("{count} pairs of images look the same", count=len(rest)),
+            ),
             Message("Check below whether they are. Data.py keeps both images of a pair in one split."),
             (Message("Set the second image of each pair aside"), second_files(rest)),
         ),
@@ -216,7 +242,11 @@ def _copies(configuration: Configuration, findings: dict[str, Any]) -> list[dict
             "overlapping_crops",
             Message("Overlapping crops"),
             findings["crops"],
-            Message("{count} pairs of images overlap", count=len(findings["crops"])),
+            _counted(
+                findings["crops"],
+                Message("1 pair of images overlaps"),
+                Message("{count} pairs of images overlap", count=len(findings["crops"])),
+            ),
             Message("Data.py keeps each pair in one split, so nothing has to be done."),
             (Message("Set the second image of each pair aside"), second_files(findings["crops"])),
         ),
@@ -231,14 +261,22 @@ def _unusual(configuration: Configuration, findings: dict[str, Any]) -> list[dic
             "unusual_sizes",
             Message("Unusual sizes"),
             sizes,
-            Message("{count} images are much larger or smaller than the others, or too small", count=len(sizes)),
+            _counted(
+                sizes,
+                Message("1 image is much larger or smaller than the others, or too small"),
+                Message("{count} images are much larger or smaller than the others, or too small", count=len(sizes)),
+            ),
             Message("Cut them out again at the size of the others, or set them aside."),
         ),
         (
             "unusual_modes",
             Message("Unusual modes"),
             modes,
-            Message("{count} images have another mode than the others, such as grayscale", count=len(modes)),
+            _counted(
+                modes,
+                Message("1 image has another mode than the others, such as grayscale"),
+                Message("{count} images have another mode than the others, such as grayscale", count=len(modes)),
+            ),
             Message("Save them again as the others are saved, or set them aside."),
         ),
     )

@@ -2,7 +2,7 @@
 
 import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import PIL.Image
@@ -11,7 +11,7 @@ from Classes.common import class_names, class_scheme, errors, html, translation
 from Classes.common.config import Configuration
 from Classes.common.translation import Message, ngettext
 from Classes.common.translation import gettext as _
-from Classes.dataset import audit_problems, discovery
+from Classes.dataset import audit_problems, discovery, leakage_probe
 from Classes.dataset.audit_record import TEST, AuditRecord
 from Classes.imaging import decode
 
@@ -64,6 +64,9 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
         headline=_headline(findings),
         class_label=label,
         probe_names=audit_problems.PROBE_NAMES,
+        probe_limit=leakage_probe.WARN_AUC,
+        class_probe_head=(_("class"), *(audit_problems.PROBE_NAMES.get(name, name) for name in findings["probes"])),
+        class_probes=_class_probes(findings["probes"], label),
         folder=str(discovery.image_folder(configuration)),
         findings=findings,
         thumbnail=functools.cache(lambda name: _thumbnail(by_name.get(name), limits)),
@@ -94,6 +97,25 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
         + [(each["file"], _("mode {mode}").format(mode=each["mode"])) for each in findings["odd_modes"]],
         left_out=left_out + [(name, ignored) for name in findings["ignored"]],
     )
+
+
+def _class_probes(
+    probes: dict[str, dict[str, Any]], label: Callable[[str], str]
+) -> list[tuple[str, list[tuple[Message, bool]]]]:
+    """Return (class, [(ROC AUC as text, whether it is marked) of each probe]); empty for two classes."""
+    classes = {name: None for probe in probes.values() for name in probe.get("classes", ())}
+
+    def cell(kind: str, name: str) -> tuple[Message, bool]:
+        probe = probes[kind]["classes"][name]
+        if probe["auc"] is None:
+            return Message("unknown"), False
+        if not probe["interval"]:
+            return Message("{auc:.3f}", auc=probe["auc"]), probe["auc"] >= leakage_probe.WARN_AUC
+        low, high = probe["interval"]
+        text = Message("{auc:.3f} ({low:.3f} to {high:.3f})", auc=probe["auc"], low=low, high=high)
+        return text, low >= leakage_probe.WARN_AUC
+
+    return [(label(name), [cell(kind, name) for kind in probes]) for name in classes]
 
 
 def _thumbnail(record: AuditRecord | None, limits: decode.DecodeLimits) -> dict[str, Any]:

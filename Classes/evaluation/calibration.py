@@ -51,13 +51,14 @@ def fold_temperature(arrays: dict[str, numpy.ndarray], layer: str, temperature: 
     return {**arrays, **{name: (arrays[name] / temperature).astype("float32") for name in names}}
 
 
-def reliability_bins(probabilities: Any, labels: Any, groups: Any = None) -> dict[str, Any]:
+def reliability_bins(probabilities: Any, labels: Any, groups: Any = None, predicted: Any = None) -> dict[str, Any]:
     """Compare confidences with the fraction of correct predictions.
 
     Args:
       probabilities: float [N, classes].
       labels: int [N].
       groups: [N] names of source images or patients; None: each image is its own group.
+      predicted: int [N], the predicted classes, whose probability is the confidence; None: the most likely ones.
     Returns:
       {"ece": expected calibration error, "chance": its mean for perfectly calibrated confidences of so few images,
       "bins": [{"confidence": mean, "accuracy", "interval", "images"}]} with the non-empty ones of N_BINS bins of equal
@@ -66,7 +67,8 @@ def reliability_bins(probabilities: Any, labels: Any, groups: Any = None) -> dic
     probabilities, labels = numpy.asarray(probabilities, float), numpy.asarray(labels, int)
     if not len(labels):
         return {"ece": None, "chance": None, "bins": []}
-    confidences, correct = probabilities.max(1), probabilities.argmax(1) == labels
+    predicted = probabilities.argmax(1) if predicted is None else numpy.asarray(predicted, int)
+    confidences, correct = probabilities[numpy.arange(len(labels)), predicted], predicted == labels
     numbers = numpy.minimum((confidences * N_BINS).astype(int), N_BINS - 1)
 
     def error(correct: numpy.ndarray) -> float:

@@ -187,10 +187,10 @@ def selective_metrics(labels: Any, detections: Any, uncertain: Any, groups: Any 
 def proportion_metric(hits: numpy.ndarray, groups: Any, note: str) -> Metric:
     """Return the proportion of hits, bool [N], with its interval; without images, the value is None with this note."""
     if not len(hits):
-        return _metric(None, note=note)
+        return make_metric(None, note=note)
     interval = statistics.proportion_interval(hits, groups)
     missing = None if interval else translation.mark("a single source image or patient has no interval")
-    return _metric(float(numpy.mean(hits)), interval, missing, [int(numpy.sum(hits)), len(hits)])
+    return make_metric(float(numpy.mean(hits)), interval, missing, [int(numpy.sum(hits)), len(hits)])
 
 
 def format_table(metrics: dict[str, Any], condition: Condition, unit: str = "images") -> list[str]:
@@ -263,8 +263,13 @@ def format_metric(metric: Metric) -> tuple[str, str, str]:
     if metric["of"]:
         details.append(Message("{count} of {total}", count=metric["of"][0], total=metric["of"][1]))
     if metric["note"]:
-        details.append(Message(metric["note"]))
+        details.append(note_message(metric["note"]))
     return format_value(metric["value"]), interval, translation.join("; ", details)
+
+
+def note_message(note: str) -> Message:
+    """Return the note of a metric as a Message; one that was read from a file has lost its values."""
+    return note if isinstance(note, Message) else Message(note)
 
 
 def format_value(value: float | None) -> str:
@@ -272,12 +277,13 @@ def format_value(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _metric(
+def make_metric(
     value: float | None,
     interval: collections.abc.Sequence[float | None] | None = None,
     note: str | None = None,
     of: list[int] | None = None,
 ) -> Metric:
+    """Return a metric as in metrics.json."""
     ends = None if interval is None else [float(typing.cast(float, end)) for end in interval]
     return {"value": value, "interval": ends, "of": of, "note": note}
 
@@ -295,7 +301,7 @@ def _predictive_values(sensitivity: Metric, specificity: Metric, prevalence: flo
     """Return the predictive values at a prevalence other than that of the images, by Bayes' rule."""
     names = ("ppv_at_prevalence", "npv_at_prevalence")
     if sensitivity["value"] is None or specificity["value"] is None:
-        return {name: _metric(None, note=ONE_CLASS) for name in names}
+        return {name: make_metric(None, note=ONE_CLASS) for name in names}
 
     def predictive_value(correct: float, wrong: float, fraction: float) -> float | None:
         return correct * fraction / (correct * fraction + wrong * (1 - fraction)) if correct or wrong else None
@@ -307,10 +313,10 @@ def _predictive_values(sensitivity: Metric, specificity: Metric, prevalence: flo
         points += zip(sensitivity["interval"], specificity["interval"], strict=True)
     positive = [predictive_value(detected, 1 - rejected, prevalence) for detected, rejected in points]
     negative = [predictive_value(rejected, 1 - detected, 1 - prevalence) for detected, rejected in points]
-    missing = _metric(None, note=translation.mark("no such prediction"))
+    missing = make_metric(None, note=translation.mark("no such prediction"))
     note = f"if {prevalence:g} of all are positive"
     return {
-        name: missing if value is None else _metric(value, ends or None, note)
+        name: missing if value is None else make_metric(value, ends or None, note)
         for name, (value, *ends) in zip(names, (positive, negative), strict=True)
     }
 
@@ -326,9 +332,9 @@ def _bootstrap_metrics(
         counts = statistics.score_counts(labels, scores, weights, order)
         for name, value in _point_estimates(labels, detections, *counts, weights).items():
             draws[name].append(value)
-    metrics = {name: _metric(None, note=note) for name, note in _UNDEFINED.items()}
+    metrics = {name: make_metric(None, note=note) for name, note in _UNDEFINED.items()}
     for name, value in values.items():
-        metrics[name] = _metric(value, *statistics.bootstrap_interval(draws[name], groups))
+        metrics[name] = make_metric(value, *statistics.bootstrap_interval(draws[name], groups))
     return metrics
 
 

@@ -18,7 +18,9 @@ from Classes.common.translation import gettext as _
 from Classes.dataset import audit, tfrecords
 from Classes.evaluation import (
     classification_metrics,
+    color_baseline,
     html_report,
+    multiclass_tables,
     operating_point,
     plots,
     run_evaluation,
@@ -54,19 +56,11 @@ def evaluate_model(configuration: Configuration) -> int:
         if card.synthetic:
             log.warning("This model was trained on synthetic smears: its metrics say nothing about real cells.")
         rows, measured = _run_batches(configuration, card, manifest, inference_backend)
-        terminal.print_lines(["", *classification_metrics.describe_basis(measured), ""])
-        terminal.print_lines(
-            [
-                *classification_metrics.format_table(measured, card.condition),
-                "",
-                *_format_calibration(card, measured),
-                "",
-            ]
+        baseline = color_baseline.measure_on_split(
+            configuration, manifest, card.scheme, rows, validation_metrics.predicted_classes(card, rows)
         )
-        if measured["patients"]:
-            terminal.print_lines(
-                [*classification_metrics.format_table(measured["patients"], card.condition, "patients"), ""]
-            )
+        measured["color_baseline"] = baseline
+        _print_metrics(card, measured)
         metrics = _write_results(configuration, card, manifest, inference_backend, rows, measured)
         # The report links to the audit, which has to be of these images.
         audit.audit_if_outdated(configuration)
@@ -82,8 +76,29 @@ def evaluate_model(configuration: Configuration) -> int:
     return 0
 
 
+def _print_metrics(card: model_card.ModelCard, measured: dict[str, Any]) -> None:
+    """Print the tables, and warn if the model is not clearly better than color alone."""
+    lines: list[str] = ["", *classification_metrics.describe_basis(measured), ""]
+    if card.positive:
+        lines += [*classification_metrics.format_table(measured, card.condition), ""]
+    lines += [*color_baseline.describe(measured["color_baseline"]), ""]
+    if measured.get("multiclass"):
+        lines += [*multiclass_tables.format_both(measured["multiclass"]), ""]
+    if card.positive:
+        lines += [*_format_calibration(card, measured), ""]
+    if measured["patients"]:
+        lines += [*classification_metrics.format_table(measured["patients"], card.condition, "patients"), ""]
+    terminal.print_lines(lines)
+    warning = color_baseline.find_warning(measured["color_baseline"])
+    if warning:
+        log.warning("%s", warning)
+
+
 def _end_sentence(card: model_card.ModelCard, measured: dict[str, Any]) -> str:
     """Return the result in one sentence; cross-fitted, as the tables above it."""
+    if not card.positive:
+        right, images = measured["accuracy"]["of"] or (0, 0)
+        return _("{right} of {images} validation images right.").format(right=right, images=images)
     counts = measured["counts"]
     return _("{right} of {images} validation images right, {missed} of {positive} {condition} missed.").format(
         condition=card.condition.label,

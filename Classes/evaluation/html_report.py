@@ -4,6 +4,7 @@ import functools
 import io
 import logging
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import markupsafe
@@ -13,15 +14,17 @@ import PIL.Image
 from Classes.common import atomic_files, class_names, file_system, html, json_files, locks, statistics
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError
-from Classes.common.number_format import format_number
+from Classes.common.number_format import format_confidence
 from Classes.common.translation import Message, localize
 from Classes.common.translation import gettext as _
-from Classes.dataset import audit, audit_problems, tfrecords
+from Classes.dataset import audit, audit_problems, leakage_probe, tfrecords
 from Classes.evaluation import (
     classification_metrics,
+    color_baseline,
     field_report,
     headline,
     model_card_markdown,
+    multiclass_tables,
     operating_point,
     plots,
     tensorboard_events,
@@ -100,6 +103,8 @@ def write_report(
         ),
         explainer=explainer,
         warning_message=operating_point.warning_message,
+        multiclass_tables=multiclass_tables,
+        color_baseline=color_baseline,
         metric_rows=classification_metrics.metric_rows,
         fields=fields,
         field_rows=field_report.metric_rows(fields) if fields else [],
@@ -233,7 +238,7 @@ def _confidence(row: dict[str, Any]) -> float:
 def _describe_example(card: model_card.ModelCard, row: dict[str, Any]) -> str:
     """Return the prediction and the label of an image in words."""
     texts = {
-        "percent": f"{format_number(100 * prediction.positive_score(card, row), '.1f')} %",
+        "percent": format_confidence(prediction.positive_score(card, row)),
         "label": class_names.class_title(row["label"], card.positive, card.condition),
         "condition": card.condition.label,
     }
@@ -329,15 +334,23 @@ def _data(manifest: tfrecords.Manifest, found: dict[str, Any] | None) -> dict[st
 
 
 def _probes(found: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return a row for each value from which the audit predicted the class: (value, ROC AUC, interval)."""
-    return [
-        (
-            localize(audit_problems.PROBE_NAMES.get(name, name)),
-            f"{probe['auc']:.3f}",
-            Message("{low:.3f} to {high:.3f}", low=probe["interval"][0], high=probe["interval"][1])
-            if probe["interval"]
-            else Message(probe["note"]),
-        )
-        for name, probe in found.get("probes", {}).items()
-        if probe.get("auc") is not None
-    ]
+    """Return a row for each value from which the audit predicted the class: (value, ROC AUC, interval).
+
+    With more than two classes, each class that a value predicts has a row below it.
+    """
+    rows = []
+    for name, probe in found.get("probes", {}).items():
+        title = localize(audit_problems.PROBE_NAMES.get(name, name))
+        if probe.get("auc") is not None:
+            rows.append((title, *_area(probe)))
+        for label, each in leakage_probe.predictable_classes(probe, leakage_probe.WARN_AUC):
+            if label:
+                rows.append((_("{value}, class {name}").format(value=title, name=label), *_area(each)))
+    return rows
+
+
+def _area(probe: Mapping[str, Any]) -> tuple[str, str]:
+    interval = probe["interval"]
+    if not interval:
+        return f"{probe['auc']:.3f}", Message(probe["note"])
+    return f"{probe['auc']:.3f}", Message("{low:.3f} to {high:.3f}", low=interval[0], high=interval[1])

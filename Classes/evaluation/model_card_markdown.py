@@ -6,7 +6,7 @@ from typing import Any
 from Classes.common import html
 from Classes.common.translation import Message
 from Classes.dataset import grouping, tfrecords
-from Classes.evaluation import classification_metrics, int8_acceptance
+from Classes.evaluation import classification_metrics, color_baseline, int8_acceptance, multiclass_tables
 from Classes.inference import model_card
 
 # Metrics that depend on the operating point.
@@ -60,6 +60,8 @@ def render_model_card(
         metric_rows=classification_metrics.metric_rows,
         format_metric=classification_metrics.format_metric,
         format_value=classification_metrics.format_value,
+        multiclass_tables=multiclass_tables,
+        color_baseline=color_baseline,
         versions=format_versions(card),
     )
 

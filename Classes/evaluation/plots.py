@@ -4,6 +4,7 @@ import html
 import io
 import pathlib
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -41,8 +42,8 @@ def plot_confusion_matrix(path: pathlib.Path, metrics: dict[str, Any], title: st
             [counts["false_positives"], counts["true_negatives"]],
         ]
     )
-    figure, axes = _new_figure(
-        _title(title, _("Accuracy {value}").format(value=_metric_text(metrics["accuracy"])), metrics["images"])
+    figure, axes = new_figure(
+        title_text(title, _("Accuracy {value}").format(value=metric_text(metrics["accuracy"])), metrics["images"])
     )
     display = ConfusionMatrixDisplay(
         cells, display_labels=[condition.class_title(positive) for positive in (True, False)]
@@ -71,8 +72,8 @@ def plot_roc(path: pathlib.Path, labels: Any, scores: Any, metrics: dict[str, An
       metrics: from classification_metrics.evaluate_predictions, of the same images.
       title: first line of the title.
     """
-    figure, axes = _new_figure(
-        _title(title, _("ROC AUC {value}").format(value=_metric_text(metrics["roc_auc"])), metrics["images"])
+    figure, axes = new_figure(
+        title_text(title, _("ROC AUC {value}").format(value=metric_text(metrics["roc_auc"])), metrics["images"])
     )
     if metrics["roc_auc"]["value"] is None:
         axes.text(0.5, 0.5, _(metrics["roc_auc"]["note"]), ha="center", va="center")
@@ -86,13 +87,13 @@ def plot_roc(path: pathlib.Path, labels: Any, scores: Any, metrics: dict[str, An
         )
         axes.plot(1 - specificity, sensitivity, "o", color="C3", label=label)
         axes.legend(loc="lower right")
-    _set_unit_axes(axes, _("false positive rate (1 - specificity)"), _("sensitivity"))
+    set_unit_axes(axes, _("false positive rate (1 - specificity)"), _("sensitivity"))
     save_png(figure, path)
 
 
 def plot_precision_recall(path: pathlib.Path, labels: Any, scores: Any, title: str) -> None:
     """Draw the precision-recall curve; the arguments are those of `plot_roc`."""
-    figure, axes = _new_figure(_title(title, "", len(labels)))
+    figure, axes = new_figure(title_text(title, "", len(labels)))
     if any(labels) and not all(labels):
         from sklearn.metrics import PrecisionRecallDisplay
 
@@ -102,7 +103,7 @@ def plot_precision_recall(path: pathlib.Path, labels: Any, scores: Any, title: s
         axes.legend(loc="lower left")
     else:
         axes.text(0.5, 0.5, _("needs images of both classes"), ha="center", va="center")
-    _set_unit_axes(axes, _("sensitivity (recall)"), _("precision (PPV)"))
+    set_unit_axes(axes, _("sensitivity (recall)"), _("precision (PPV)"))
     save_png(figure, path)
 
 
@@ -115,7 +116,7 @@ def plot_reliability(path: pathlib.Path, certainty: dict[str, Any], title: str) 
       title: first line of the title.
     """
     count = sum(each["images"] for each in certainty["after"]["bins"])
-    figure, axes = _new_figure(_title(title, "", count))
+    figure, axes = new_figure(title_text(title, "", count))
     axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label=_("perfect calibration"))
     for key, label in (("before", _("before calibration")), ("after", _("deployed"))):
         bins = certainty[key]["bins"] if certainty[key] else []
@@ -129,7 +130,10 @@ def plot_reliability(path: pathlib.Path, certainty: dict[str, Any], title: str) 
         # Two intervals at one place would hide each other.
         bars = errors if key == "after" else None
         axes.errorbar(confidences, accuracies, yerr=bars, fmt="o-", capsize=3, label=label, clip_on=False)
-    axes.set(xlim=(0.45, 1), ylim=(0, 1), xlabel=_("confidence"), ylabel=_("accuracy, with 95 % intervals"))
+    # Of two classes, the more likely one has at least 0.5.
+    lowest = min([each["confidence"] for each in certainty["after"]["bins"]], default=0.5)
+    left = 0.45 if lowest >= 0.45 else 0
+    axes.set(xlim=(left, 1), ylim=(0, 1), xlabel=_("confidence"), ylabel=_("accuracy, with 95 % intervals"))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     save_png(figure, path)
@@ -142,7 +146,7 @@ def plot_training_curves(path: pathlib.Path, history: dict[str, list[tuple[int, 
       path: PNG file to write.
       history: from tensorboard_events.read_scalars.
     """
-    figure, axes = _new_figure("")
+    figure, axes = new_figure("")
     axes.remove()
     figure.suptitle(f"{_('Training')}, {_(NOTICE)}", fontsize=10.5)
     tags = {
@@ -173,11 +177,11 @@ def plot_curves(
       xlabel, ylabel: of the axes.
       unit: both axes go from 0 to 1.
     """
-    figure, axes = _new_figure(_(NOTICE))
+    figure, axes = new_figure(_(NOTICE))
     for name, points in curves.items():
         axes.plot(*zip(*points, strict=True), label=name, marker="o" if len(points) == 1 else None)
     if unit:
-        _set_unit_axes(axes, xlabel, ylabel)
+        set_unit_axes(axes, xlabel, ylabel)
     else:
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.locator_params(axis="x", integer=True)
@@ -186,30 +190,32 @@ def plot_curves(
     save_png(figure, path)
 
 
-def _title(title: str, metric: str, images: int) -> str:
+def title_text(title: str, metric: str, images: int) -> str:
     """Return the lines above a plot: what was measured, a metric, the number of images and the notice."""
     count = _("{count} images, {notice}").format(count=images, notice=_(NOTICE))
     return "\n".join(filter(None, [title, metric, count]))
 
 
-def _new_figure(title: str) -> tuple["Figure", "Axes"]:
+def new_figure(title: str, size: tuple[float, float] = (4.8, 5.12)) -> tuple["Figure", "Axes"]:
+    """Return a figure of a size in inches with one plot under a title."""
     # A Figure without pyplot has no global state, and the Agg canvas needs no display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.8, 5.12), dpi=150, layout="constrained")
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=10.5)
     return figure, axes
 
 
-def _set_unit_axes(axes: "Axes", xlabel: str, ylabel: str) -> None:
+def set_unit_axes(axes: "Axes", xlabel: str, ylabel: str) -> None:
+    """Show 0 to 1 on both axes."""
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel=xlabel, ylabel=ylabel)
     axes.grid(alpha=0.3)
 
 
-def _metric_text(metric: "Metric") -> str:
+def metric_text(metric: "Metric") -> str:
     """Return a metric with its interval for a title."""
     note = localize(Message(str(metric["note"] or "")))
     if metric["value"] is None:
@@ -221,18 +227,25 @@ def _metric_text(metric: "Metric") -> str:
     return format_number(metric["value"], ".4f") + (f" ({interval})" if interval else "")
 
 
-def save_png(figure: "Figure", path: pathlib.Path) -> None:
-    """Write a figure as a PNG file, and as an SVG file of the same name for `inline_svg`."""
+def save_png(figure: "Figure", path: pathlib.Path, tight: bool = False) -> None:
+    """Write a figure as a PNG file, and as an SVG file of the same name for `inline_svg`.
+
+    Args:
+      tight: fit the size of the figure to what is drawn, which may be outside of it, such as long names.
+    """
     import matplotlib
 
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    atomic_files.write_atomic(path, content.getvalue())
-    content = io.BytesIO()
+    picture, drawing = io.BytesIO(), io.BytesIO()
     # Text stays text, and the salt makes the names of the parts the same every time, but different in each plot.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.stem}):
-        figure.savefig(content, format="svg", metadata={"Date": None}, transparent=True)
-    atomic_files.write_atomic(path.with_suffix(".svg"), content.getvalue())
+    options = {"svg.fonttype": "none", "svg.hashsalt": path.stem}
+    box = "tight" if tight else None
+    with warnings.catch_warnings(), matplotlib.rc_context(options):
+        # A class name can have characters that no font of this machine has; the SVG file keeps them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(picture, format="png", bbox_inches=box)
+        figure.savefig(drawing, format="svg", metadata={"Date": None}, transparent=True, bbox_inches=box)
+    atomic_files.write_atomic(path, picture.getvalue())
+    atomic_files.write_atomic(path.with_suffix(".svg"), drawing.getvalue())
 
 
 def inline_svg(path: pathlib.Path, title: str) -> str:

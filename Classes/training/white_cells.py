@@ -14,12 +14,12 @@ from typing import Any
 import numpy
 
 from Classes import Data
-from Classes.common import atomic_files, html, json_files, logs
+from Classes.common import atomic_files, html, json_files, logs, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.common.translation import Message
 from Classes.dataset import tfrecords
-from Classes.evaluation import cell_types
+from Classes.evaluation import cell_types, multiclass_tables
 from Classes.imaging import decode
 from Classes.inference import model_card, openvino_backend
 from Classes.training import train
@@ -70,8 +70,8 @@ def train_white_cells(configuration: Configuration) -> int:
     card = model_card.load_model_card(configuration.card, cell_types=True)
     manifest = json_files.read_json(tfrecords.manifest_path(configuration))
     metrics = measure(configuration, card, manifest)
-    for kind in ("types", "groups"):
-        print("", *cell_types.format_multiclass(metrics[kind]), "", sep="\n")
+    for kind, name in (("types", Message("class")), ("groups", Message("group"))):
+        terminal.print_lines(["", *multiclass_tables.format_table(metrics[kind], name), ""])
     publish(configuration, card, manifest, metrics)
     return 0
 

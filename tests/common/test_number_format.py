@@ -59,3 +59,11 @@ def test_moments_of_json_files():
     assert number_format.format_moment("an unknown date") == "an unknown date"
     with translation.use_language("es"):
         assert number_format.format_moment("2026-11-26T18:03:59+00:00") == "26/11/2026 18:03 UTC"
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [(1.0, "> 99.9 %"), (0.99951, "> 99.9 %"), (0.9994, "99.9 %"), (0.5, "50.0 %"), (0, "0.0 %")],
+)
+def test_no_confidence_is_certain(probability, text):
+    assert number_format.format_confidence(probability) == text

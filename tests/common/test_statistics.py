@@ -111,3 +111,25 @@ def test_proportions_have_the_interval_over_groups():
         "accuracy_of_rest"
     ]
     assert rest["interval"] == figures["accuracy"]["interval"]
+
+
+def test_the_areas_of_samples_are_those_of_each_sample():
+    generator = numpy.random.default_rng(3)
+    labels, scores = generator.random(40) < 0.4, generator.integers(0, 10, 40) / 10
+    samples = list(statistics.bootstrap_group_indices(numpy.arange(40) // 2, 40, 50, 30))
+    samples.append(labels.astype(int))
+
+    found = statistics.roc_auc_of_samples(labels, numpy.array(samples), statistics.score_order(scores))
+
+    assert found[:-1] == pytest.approx([statistics.roc_auc(labels, scores, weights) for weights in samples[:-1]])
+    assert numpy.isnan(found[-1]), "a sample without the other class"
+
+
+def test_the_samples_are_the_same_some_at_a_time():
+    groups = numpy.arange(30) // 3
+
+    one = numpy.array(list(statistics.bootstrap_group_indices(groups, 30, 50, 250)))
+    chunks = list(statistics.bootstrap_group_weights(groups, 30, 50, 250))
+
+    assert [len(chunk) for chunk in chunks] == [100, 100, 50]
+    assert (numpy.concatenate(chunks) == one).all()

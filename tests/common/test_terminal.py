@@ -165,7 +165,7 @@ def test_an_image_has_one_line_whatever_its_name(monkeypatch):
     assert screen.wrapped == 0
     assert len(texts) == 4
     assert texts[0].split() == ["[1/4]", "a.jpg", "No", "signs", "of", "ALL", "99.2", "%"]
-    assert texts[1].split()[-6:] == ["Signs", "of", "ALL", "100.0", "%", "wrong"]
+    assert texts[1].split()[-6:] == ["of", "ALL", ">", "99.9", "%", "wrong"]
     assert texts[2].split()[-4:] == ["Needs", "review", "50.0", "%"]
     assert texts[3].split()[:2] == ["[4/4]", "d.jpg"]
 

@@ -86,6 +86,76 @@ def test_the_same_seed_gives_the_same_result(labels):
     ) == leakage_probe.predict_class_from_artifacts(rows, labels, names())
 
 
+def three_classes(count=210):
+    return [("a", "b", "c")[number % 3] for number in range(count)]
+
+
+def test_the_class_that_differs_is_named_and_the_others_are_not():
+    classes = three_classes()
+    rows = numpy.random.default_rng(5).normal(size=(210, 2))
+    rows[numpy.array(classes) == "c", 0] += 6
+
+    found = leakage_probe.predict_each_class_from_artifacts(rows, classes, names(210))
+
+    assert found["c"]["auc"] > 0.97
+    assert found["c"]["images"] == 70
+    # They differ from c, but not from each other: at best, a or b against the rest is right for all of c.
+    assert max(found["a"]["auc"], found["b"]["auc"]) < 0.9
+    probe = {"auc": None, "interval": None, "classes": found}
+    assert [name for name, _ in leakage_probe.predictable_classes(probe, 0.95)] == ["c"]
+
+
+def test_chance_is_near_a_half_for_every_class():
+    rows = numpy.random.default_rng(6).normal(size=(210, 2))
+
+    found = leakage_probe.predict_each_class_from_artifacts(rows, three_classes(), names(210))
+
+    for probe in found.values():
+        assert 0.35 < probe["auc"] < 0.65
+        assert probe["interval"][0] < 0.5 < probe["interval"][1] + 0.05
+
+
+def test_a_class_with_few_images_is_only_one_of_the_others():
+    classes = [*three_classes(), "rare", "rare"]
+    rows = numpy.random.default_rng(7).normal(size=(212, 2))
+
+    found = leakage_probe.predict_each_class_from_artifacts(rows, classes, names(212))
+
+    assert found["rare"]["auc"] is found["rare"]["interval"] is None
+    assert found["rare"]["note"]
+    assert found["a"]["auc"] is not None
+
+
+def test_constant_values_tell_no_class_apart():
+    found = leakage_probe.predict_each_class_from_artifacts(numpy.ones((210, 2)), three_classes(), names(210))
+
+    assert {probe["auc"] for probe in found.values()} == {0.5}
+    assert {probe["note"] for probe in found.values()} == {"the same for all images"}
+
+
+@pytest.mark.parametrize("positive", ['"c"', '["a", "b"]', '""'])
+def test_the_class_is_named_whatever_means_disease(tmp_path, positive):
+    classes = three_classes()
+    rows = numpy.random.default_rng(8).normal(size=(210, 1))
+    rows[numpy.array(classes) == "c"] += 9
+    options = configuration(tmp_path, f"PositiveClass={positive}", "NumClasses=3")
+
+    probe = leakage_probe.probe_artifacts(options, {"size": rows}, classes, names(210))["size"]
+
+    assert set(probe["classes"]) == {"a", "b", "c"}
+    assert [name for name, _ in leakage_probe.predictable_classes(probe, 0.95)] == ["c"]
+
+
+def test_two_classes_have_one_result(tmp_path, labels):
+    rows = numpy.where(labels[:, None], 1.0, 0.0)
+    class_names = numpy.where(labels, "1", "0").tolist()
+
+    probe = leakage_probe.probe_artifacts(configuration(tmp_path), {"size": rows}, class_names, names())["size"]
+
+    assert probe == leakage_probe.predict_class_from_artifacts(rows, labels, names())
+    assert leakage_probe.predictable_classes(probe, 0.95) == [("", probe)]
+
+
 def fill(folder, leak):
     for label in (0, 1):
         for number in range(24):

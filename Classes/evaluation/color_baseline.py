@@ -1,0 +1,224 @@
+"""What a color histogram alone reaches on the same images: a logistic regression that sees no shapes.
+
+A model that is not clearly better may have learned the stain and the camera instead of the cells. The regression is
+trained on the same training images and predicts the same validation images, so both accuracies can be compared.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy
+
+from Classes.common import parallel, statistics, translation
+from Classes.common.class_scheme import ClassScheme
+from Classes.common.config import Configuration
+from Classes.common.translation import Message
+from Classes.dataset import grouping, tfrecords
+from Classes.evaluation import multiclass_metrics
+from Classes.evaluation.classification_metrics import Metric, make_metric, proportion_metric
+from Classes.imaging import color_histogram, decode
+
+METHOD = "logistic regression on histograms of RGB and HSV"
+
+# Inverse strength of the regularization. The histograms are between 0 and 1, so the default of 1 would fit too little.
+REGULARIZATION = 10.0
+MAX_ITERATIONS = 1000
+
+# A positive side from this probability, as argmax of two classes.
+_THRESHOLD = 0.5
+
+_NO_TRAINING = translation.mark("needs training images of at least two classes")
+
+# Histograms by the SHA-256 of the image file.
+Histograms = dict[str, numpy.ndarray]
+
+
+def read_histograms(configuration: Configuration, splits: Sequence[str] = tfrecords.SPLITS) -> Histograms:
+    """Return the color histogram of every source image in the shards; augmented views have the colors of theirs."""
+    limits = decode.decode_limits(configuration)
+
+    def measure(record: tfrecords.Record) -> tuple[str, numpy.ndarray]:
+        image = decode.decode_image(record.encoded, limits, at_least=color_histogram.SIDE)
+        return record.sha256, color_histogram.color_histogram(image)
+
+    records = (record for split in splits for record in tfrecords.iter_records(configuration, split))
+    work = ((record,) for record in records if not grouping.is_augmented_view(record.filename))
+    return dict(parallel.map_threads(measure, work, configuration.workers))
+
+
+def predict_from_color(
+    train: numpy.ndarray, labels: Sequence[int] | numpy.ndarray, rows: numpy.ndarray, classes: int
+) -> numpy.ndarray | None:
+    """Return the probabilities of images from their color histograms alone.
+
+    Args:
+      train: float [N, F], histograms of the training images.
+      labels: int [N].
+      rows: float [M, F], histograms of the images to predict.
+      classes: number of classes.
+    Returns:
+      float [M, classes]; None if the training images are of fewer than two classes.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    if len(set(numpy.asarray(labels).tolist())) < 2:
+        return None
+    probabilities = numpy.zeros((len(rows), classes))
+    if not len(rows):
+        return probabilities
+    with warnings.catch_warnings():
+        # What it has reached after so many steps is a baseline as well.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = LogisticRegression(C=REGULARIZATION, max_iter=MAX_ITERATIONS).fit(train, labels)
+    probabilities[:, model.classes_] = model.predict_proba(rows)
+    return probabilities
+
+
+def measure_on_split(
+    configuration: Configuration,
+    manifest: tfrecords.Manifest,
+    scheme: ClassScheme,
+    rows: Sequence[Mapping[str, Any]],
+    predicted: Sequence[int],
+) -> dict[str, Any]:
+    """Return "color_baseline" of metrics.json: what color alone reaches on the validation images.
+
+    Args:
+      configuration: Configuration.
+      manifest: of the data set.
+      scheme: classes of the model.
+      rows: predictions as in metrics.json, with "sha256", "label" and "group".
+      predicted: int [N], the class that the model predicts for each row.
+    """
+    histograms = read_histograms(configuration)
+    train = [item for item in manifest.splits["train"] if item["sha256"] in histograms]
+    labels = [item["label"] for item in train]
+    probabilities = predict_from_color(
+        _table(histograms, [item["sha256"] for item in train]),
+        labels,
+        _table(histograms, [row["sha256"] for row in rows]),
+        len(scheme.names),
+    )
+    truths = [scheme.names.index(row["label"]) for row in rows]
+    return compare(scheme, truths, [row["group"] for row in rows], probabilities, predicted, len(train))
+
+
+def compare(
+    scheme: ClassScheme,
+    labels: Sequence[int] | numpy.ndarray,
+    groups: Sequence[str],
+    probabilities: numpy.ndarray | None,
+    predicted: Sequence[int] | numpy.ndarray,
+    training_images: int | None,
+) -> dict[str, Any]:
+    """Compare a model with what color alone predicts for the same images.
+
+    Args:
+      scheme: classes of the model.
+      labels: int [N].
+      groups: [N] names of source images or patients.
+      probabilities: float [N, classes] from `predict_from_color`.
+      predicted: int [N], the classes that the model predicts.
+      training_images: number of images from which the regression was trained; None: it differs.
+    Returns:
+      dict for JSON: "method", "training_images", "images", "note" (why there is no baseline, or None), "accuracy" of
+      disease or not (None if no class means disease), "difference" (accuracy of the model minus that of color alone,
+      with Tango's interval), "clearly_better" (the whole interval is above 0), and "multiclass": the same three and
+      "macro_f1" of the classes, or None for two classes.
+    """
+    found: dict[str, Any] = {"method": METHOD, "training_images": training_images, "images": len(labels)}
+    empty: dict[str, Any] = {"accuracy": None, "difference": None, "clearly_better": None}
+    if probabilities is None or not len(labels):
+        note = _NO_TRAINING if probabilities is None else translation.mark("no images")
+        return {**found, "note": note, **empty, "multiclass": None}
+    truths, called = numpy.asarray(labels, int), numpy.asarray(predicted, int)
+    found["note"] = None
+    if scheme.positive:
+        positive = scheme.are_positive(truths)
+        detected = scheme.positive_probability(probabilities) >= _THRESHOLD
+        found |= _compare(detected == positive, scheme.are_positive(called) == positive, groups)
+    else:
+        found |= empty
+    found["multiclass"] = None
+    if scheme.several:
+        guessed = probabilities.argmax(1)
+        measured = multiclass_metrics.evaluate_multiclass(truths, probabilities, scheme.names, groups)
+        both = _compare(guessed == truths, called == truths, groups)
+        found["multiclass"] = {**both, "macro_f1": measured["macro_f1"]}
+    return found
+
+
+def _compare(by_color: numpy.ndarray, by_model: numpy.ndarray, groups: Sequence[str]) -> dict[str, Any]:
+    """Return accuracy, difference and whether it is clear; both arguments say which images are right, bool [N]."""
+    gains = by_model.astype(int) - by_color.astype(int)
+    interval = statistics.paired_difference(gains, groups)
+    missing = None if interval else translation.mark("a single source image or patient has no interval")
+    difference: Metric = make_metric(float(gains.mean()), interval, missing)
+    return {
+        "accuracy": proportion_metric(by_color, groups, ""),
+        "difference": difference,
+        "clearly_better": bool(interval and interval[0] > 0),
+    }
+
+
+def describe(baseline: Mapping[str, Any] | None) -> list[Message]:
+    """Return what color alone reaches, and how much better the model is, as sentences.
+
+    Args:
+      baseline: "color_baseline" of metrics.json or folds.json; None in files of earlier versions.
+    """
+    if not baseline:
+        return []
+    if baseline["note"]:
+        return [Message("There is no baseline of color alone: {reason}.", reason=Message(baseline["note"]))]
+    sentences = []
+    if baseline["accuracy"]:
+        sentences.append(
+            Message(
+                "Color alone reaches an accuracy of {accuracy} on the same images, by a logistic regression on color "
+                "histograms. The accuracy of the model minus that is {difference} points.",
+                **_texts(baseline),
+            )
+        )
+    if baseline["multiclass"]:
+        sentences.append(
+            Message(
+                "Color alone names the right class for {accuracy} of the same images. The accuracy of the model minus "
+                "that is {difference} points.",
+                **_texts(baseline["multiclass"]),
+            )
+        )
+    return sentences
+
+
+def find_warning(baseline: Mapping[str, Any] | None) -> Message | None:
+    """Return a warning if the model is not clearly better than color alone, else None."""
+    if not baseline or baseline["note"]:
+        return None
+    compared = [each for each in (baseline, baseline["multiclass"]) if each and each["accuracy"]]
+    if all(each["clearly_better"] for each in compared):
+        return None
+    return Message(
+        "The model is not clearly better than color alone, so it may have learned the stain or the camera instead of "
+        "the cells. Run python3 Data.py Check, and evaluate it on images of another source."
+    )
+
+
+def _texts(compared: Mapping[str, Any]) -> dict[str, str]:
+    """Return the accuracy in percent and the difference in points, each with its interval."""
+    accuracy, difference = compared["accuracy"], compared["difference"]
+
+    def text(metric: Mapping[str, Any], layout: str, unit: str) -> str:
+        value = f"{100 * metric['value']:{layout}}{unit}"
+        if not metric["interval"]:
+            return value
+        low, high = (f"{100 * end:{layout}}{unit}" for end in metric["interval"])
+        return Message("{value} (95 % interval {low} to {high})", value=value, low=low, high=high)
+
+    return {"accuracy": text(accuracy, ".1f", " %"), "difference": text(difference, "+.1f", "")}
+
+
+def _table(histograms: Histograms, hashes: Sequence[str]) -> numpy.ndarray:
+    return numpy.array([histograms[each] for each in hashes]).reshape(len(hashes), -1)
