@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files, class_scheme, input_files, json_files, locks, provenance, temp_files, terminal
+from Classes.common import atomic_files, input_files, json_files, locks, provenance, temp_files, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError
 from Classes.common.translation import Message, mark, ngettext

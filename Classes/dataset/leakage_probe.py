@@ -177,7 +177,7 @@ def predict_each_class_from_artifacts(
     strata = numpy.where(numpy.isin(labels, probed), labels, -1)
     constant = bool(len(rows)) and bool((rows == rows[0]).all())
     scores = _class_scores(rows, strata, members, seed) if probed and not constant else {}
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for label, name in enumerate(names.tolist()):
         found[name] = {"auc": None, "interval": None, "images": int((labels == label).sum()), "note": ""}
         if label not in probed:
@@ -209,7 +209,7 @@ def _measure(positive: numpy.ndarray, scores: numpy.ndarray, members: numpy.ndar
     return {"auc": auc, "interval": interval and list(interval), "note": note or ""}
 
 
-def lowest(probe: dict[str, Any]) -> float | None:
+def lowest(probe: Mapping[str, Any]) -> float | None:
     """Return the AUC that is compared with the limits: the lower end of the interval, else the value, if any."""
     return probe["interval"][0] if probe["interval"] else probe["auc"]
 

@@ -29,6 +29,7 @@ METRIC_NAMES = {
 
 # Metrics shown for each fold of a cross-validation.
 FOLD_METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc")
+FOLD_NAMES = {**{key: METRIC_NAMES[key] for key in FOLD_METRICS}, "macro_f1": Message("Macro-F1")}
 
 # How the images of a measurement relate to the choice of the operating point: "basis" in metrics.json.
 BASES = {
@@ -240,17 +241,21 @@ def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     return [(name, *format_metric(metrics[key])) for key, name in METRIC_NAMES.items() if key in metrics]
 
 
+def fold_head(folds: dict[str, Any]) -> tuple[str, ...]:
+    """Return the head of `fold_rows`."""
+    return (Message("fold"), *(name for key, name in FOLD_NAMES.items() if key in folds["mean"]))
+
+
 def fold_rows(folds: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Return the rows of a table for people: (name, value of each of FOLD_METRICS) per fold, and mean and spread.
+    """Return the rows of a table for people: (name, value of each metric) per fold, and mean and spread.
 
     Args:
-      folds: as in folds.json.
+      folds: as in folds.json; "mean" says which metrics there are.
     """
-    values = {
-        str(number): {key: fold[key]["value"] for key in FOLD_METRICS} for number, fold in enumerate(folds["folds"], 1)
-    }
+    keys = [key for key in FOLD_NAMES if key in folds["mean"]]
+    values = {str(number): {key: fold[key]["value"] for key in keys} for number, fold in enumerate(folds["folds"], 1)}
     values |= {Message("mean"): folds["mean"], Message("spread"): folds["spread"]}
-    return [(name, *(format_value(each[key]) for key in FOLD_METRICS)) for name, each in values.items()]
+    return [(name, *(format_value(each[key]) for key in keys)) for name, each in values.items()]
 
 
 def format_metric(metric: Metric) -> tuple[str, str, str]:

@@ -96,9 +96,9 @@ def measure_on_split(
     train = [item for item in manifest.splits["train"] if item["sha256"] in histograms]
     labels = [item["label"] for item in train]
     probabilities = predict_from_color(
-        _table(histograms, [item["sha256"] for item in train]),
+        table(histograms, [item["sha256"] for item in train]),
         labels,
-        _table(histograms, [row["sha256"] for row in rows]),
+        table(histograms, [row["sha256"] for row in rows]),
         len(scheme.names),
     )
     truths = [scheme.names.index(row["label"]) for row in rows]
@@ -220,5 +220,6 @@ def _texts(compared: Mapping[str, Any]) -> dict[str, str]:
     return {"accuracy": text(accuracy, ".1f", " %"), "difference": text(difference, "+.1f", "")}
 
 
-def _table(histograms: Histograms, hashes: Sequence[str]) -> numpy.ndarray:
-    return numpy.array([histograms[each] for each in hashes]).reshape(len(hashes), -1)
+def table(histograms: Histograms, hashes: Sequence[str]) -> numpy.ndarray:
+    """Return the histograms of images, float [N, SIZE]; `hashes` are the SHA-256 of their files."""
+    return numpy.array([histograms[each] for each in hashes]).reshape(len(hashes), color_histogram.SIZE)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 
+from Classes.common import class_scheme
 from Classes.common.translation import gettext as _
 from Classes.evaluation import plots
 
@@ -58,9 +59,13 @@ def _roc_points(metrics: dict[str, Any]) -> list[tuple[float, float]]:
     from sklearn.metrics import roc_curve
 
     rows = metrics.get("predictions", ())
-    labels = numpy.array([row["label"] == metrics["positive"] for row in rows], bool)
+    positive = class_scheme.as_names(metrics["positive"]) if rows else ()
+    labels = numpy.array([row["label"] in positive for row in rows], bool)
     if not labels.any() or labels.all():
         return []
-    scores = [row["probabilities"][metrics["positive"]] for row in rows]
+    scores = [
+        class_scheme.sum_columns([row["probabilities"][name] for name in positive], range(len(positive)))
+        for row in rows
+    ]
     false_rates, rates, _thresholds = roc_curve(labels, scores)
     return list(zip(false_rates.tolist(), rates.tolist(), strict=True))

@@ -4,24 +4,24 @@ import dataclasses
 import itertools
 import logging
 import math
+import pathlib
 import time
 from typing import Any
 
 import numpy
 
 from Classes import Helpers
-from Classes.common import class_scheme, file_system, json_files, locks, provenance, terminal, translation
+from Classes.common import class_scheme, file_system, json_files, locks, provenance, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, GraphError
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.dataset import audit, tfrecords
 from Classes.evaluation import (
-    classification_metrics,
     color_baseline,
+    evaluation_text,
     html_report,
-    multiclass_tables,
-    operating_point,
+    multiclass_plots,
     plots,
     run_evaluation,
     tensorboard_events,
@@ -43,7 +43,7 @@ def evaluate_model(configuration: Configuration) -> int:
     Raises:
       ALLError: no model, no shards, or a validation split other than the one the model was trained beside.
     """
-    card = model_card.load_model_card(configuration.card)
+    card = model_card.load_model_card(configuration.card, cell_types=True)
     manifest = tfrecords.load_manifest(configuration)
     check_split_matches_model(card, manifest)
     warn_about_condition(configuration, card)
@@ -60,7 +60,7 @@ def evaluate_model(configuration: Configuration) -> int:
             configuration, manifest, card.scheme, rows, validation_metrics.predicted_classes(card, rows)
         )
         measured["color_baseline"] = baseline
-        _print_metrics(card, measured)
+        evaluation_text.print_metrics(card, measured)
         metrics = _write_results(configuration, card, manifest, inference_backend, rows, measured)
         # The report links to the audit, which has to be of these images.
         audit.audit_if_outdated(configuration)
@@ -69,44 +69,11 @@ def evaluate_model(configuration: Configuration) -> int:
     log.info("Wrote metrics.json and its plots to %s", folder)
     log.info("Next: python3 Classifier.py, python3 Validation.py Compare, or python3 Trainer.py Board")
     terminal.show_end(
-        _end_sentence(card, measured),
+        evaluation_text.end_sentence(card, measured),
         [(_("Report"), configuration.path("ReportDir") / "Report.html")],
         "python3 Classifier.py FOLDER",
     )
     return 0
-
-
-def _print_metrics(card: model_card.ModelCard, measured: dict[str, Any]) -> None:
-    """Print the tables, and warn if the model is not clearly better than color alone."""
-    lines: list[str] = ["", *classification_metrics.describe_basis(measured), ""]
-    if card.positive:
-        lines += [*classification_metrics.format_table(measured, card.condition), ""]
-    lines += [*color_baseline.describe(measured["color_baseline"]), ""]
-    if measured.get("multiclass"):
-        lines += [*multiclass_tables.format_both(measured["multiclass"]), ""]
-    if card.positive:
-        lines += [*_format_calibration(card, measured), ""]
-    if measured["patients"]:
-        lines += [*classification_metrics.format_table(measured["patients"], card.condition, "patients"), ""]
-    terminal.print_lines(lines)
-    warning = color_baseline.find_warning(measured["color_baseline"])
-    if warning:
-        log.warning("%s", warning)
-
-
-def _end_sentence(card: model_card.ModelCard, measured: dict[str, Any]) -> str:
-    """Return the result in one sentence; cross-fitted, as the tables above it."""
-    if not card.positive:
-        right, images = measured["accuracy"]["of"] or (0, 0)
-        return _("{right} of {images} validation images right.").format(right=right, images=images)
-    counts = measured["counts"]
-    return _("{right} of {images} validation images right, {missed} of {positive} {condition} missed.").format(
-        condition=card.condition.label,
-        right=counts["true_positives"] + counts["true_negatives"],
-        images=measured["images"],
-        missed=counts["false_negatives"],
-        positive=counts["true_positives"] + counts["false_negatives"],
-    )
 
 
 def warn_about_condition(configuration: Configuration, card: model_card.ModelCard) -> None:
@@ -200,8 +167,8 @@ def _run_batches(
             steps_log.info("Final Streaming Accuracy: %.4f", correct / seen)
         else:
             steps_log.warning("Final Streaming Accuracy: none, the validation split is empty (see ValidationSize)")
-        values = {name: metrics[name]["value"] for name in classification_metrics.METRIC_NAMES if name in metrics}
-        events.write(step, {f"Validation_metrics/{name}": value for name, value in values.items() if value is not None})
+        values = validation_metrics.event_scalars(metrics)
+        events.write(step, {f"Validation_metrics/{name}": value for name, value in values.items()})
     steps_log.info("Model evaluation has completed! Visit TensorBoard for more information regarding your evaluation.")
     return rows, metrics
 
@@ -238,68 +205,10 @@ def _classify_batch(
                 "detected": result.detected,
                 "low": result.low_confidence,
                 "uncertain": result.uncertain or blank,
-                "correct": result.is_correct(label),
+                "correct": result.is_correct(label) if card.positive else result.is_label_correct(label),
             }
         )
     return rows, sum(losses) / len(losses)
-
-
-def _format_calibration(card: model_card.ModelCard, metrics: dict[str, Any]) -> list[str]:
-    """Return the lines about calibration, uncertainty and in-sample metrics for the terminal."""
-    after, before = metrics["certainty"]["after"], metrics["certainty"]["before"]
-    if after["ece"] is None:
-        return []
-    lines = [
-        Message(
-            "Expected calibration error {error:.4f}; {chance:.4f} is expected by chance.",
-            error=after["ece"],
-            chance=after["chance"],
-        )
-    ]
-    if before:
-        without = Message(
-            "Without the temperature {temperature:g}, it is {error:.4f}.",
-            temperature=card.temperature,
-            error=before["ece"],
-        )
-        lines = [translation.join(" ", [*lines, without])]
-    if card.uncertain:
-        low, high = card.uncertain
-        lines.append(
-            Message(
-                "Uncertain ({condition} from {low:.3f} to {high:.3f}): {uncertain}.",
-                condition=card.condition.name,
-                low=low,
-                high=high,
-                uncertain=_format_uncertain(metrics),
-            )
-        )
-    if "in_sample" in metrics:
-        same = metrics["in_sample"]
-        lines.append(
-            Message(
-                "In-sample, optimistic (the deployed operating point was chosen on these images): accuracy {accuracy}, "
-                "sensitivity {sensitivity}, specificity {specificity}, calibration error {error:.4f}, uncertain "
-                "{uncertain}.",
-                accuracy=classification_metrics.format_value(same["accuracy"]["value"]),
-                sensitivity=classification_metrics.format_value(same["sensitivity"]["value"]),
-                specificity=classification_metrics.format_value(same["specificity"]["value"]),
-                error=same["certainty"]["after"]["ece"],
-                uncertain=_format_uncertain(same),
-            )
-        )
-    warnings = (card.calibration or {}).get("warnings", ())
-    return [*lines, *(operating_point.warning_message(warning, card.condition) for warning in warnings)]
-
-
-def _format_uncertain(metrics: dict[str, Any]) -> Message:
-    """Return how many predictions are uncertain, and the accuracy of the rest, as text."""
-    (count, images), rest = metrics["certainty"]["uncertain"]["of"], metrics["certainty"]["accuracy_of_rest"]
-    if rest["value"] is None:
-        return Message("{count} of {images}; {note}", count=count, images=images, note=Message(rest["note"]))
-    return Message(
-        "{count} of {images}; accuracy of the rest {accuracy:.4f}", count=count, images=images, accuracy=rest["value"]
-    )
 
 
 def _write_results(
@@ -330,15 +239,7 @@ def _write_results(
     model = {"notice": Helpers.DISCLAIMER, "graph_sha256": card.graph_sha256, "synthetic": card.synthetic}
     metrics = {**model, **run, **measured, "predictions": rows}
     json_files.write_json(folder / "metrics.json", metrics)
-    labels = numpy.array([row["label"] in card.positive for row in rows], bool)
-    scores = numpy.array([prediction.positive_score(card, row) for row in rows], float)
-    title = _("Validation on synthetic smears") if card.synthetic else _("Validation")
-    title += {"cross_fitted": _(", cross-fitted"), "in_sample": _(", in-sample (optimistic)")}.get(
-        measured["basis"], ""
-    )
-    plots.plot_confusion_matrix(folder / "confusion.png", measured, title, card.condition)
-    plots.plot_roc(folder / "roc.png", labels, scores, measured, title)
-    plots.plot_reliability(folder / "reliability.png", measured["certainty"], title)
+    _draw_plots(folder, card, rows, measured)
     try:
         _record_in_card(configuration, card, {**run, **measured})
     except OSError as error:
@@ -349,10 +250,31 @@ def _write_results(
     return metrics
 
 
+def _draw_plots(
+    folder: pathlib.Path, card: model_card.ModelCard, rows: list[dict[str, Any]], measured: dict[str, Any]
+) -> None:
+    """Draw the plots of disease or not, and those of several classes; those of an earlier evaluation go."""
+    for name in multiclass_plots.FILES if measured.get("multiclass") is None else ():
+        for path in (folder / name, (folder / name).with_suffix(".svg")):
+            path.unlink(missing_ok=True)
+    title = _("Validation on synthetic smears") if card.synthetic else _("Validation")
+    title += {"cross_fitted": _(", cross-fitted"), "in_sample": _(", in-sample (optimistic)")}.get(
+        measured["basis"], ""
+    )
+    if card.positive:
+        labels = numpy.array([row["label"] in card.positive for row in rows], bool)
+        scores = numpy.array([prediction.positive_score(card, row) for row in rows], float)
+        plots.plot_confusion_matrix(folder / "confusion.png", measured, title, card.condition)
+        plots.plot_roc(folder / "roc.png", labels, scores, measured, title)
+        plots.plot_reliability(folder / "reliability.png", measured["certainty"], title)
+    if measured.get("multiclass"):
+        multiclass_plots.plot_all(folder, card.scheme, rows, measured["multiclass"], title)
+
+
 def _record_in_card(configuration: Configuration, card: model_card.ModelCard, measured: dict[str, Any]) -> None:
     """Write the metrics into the model card, unless Trainer.py has written another model in the meantime."""
     with locks.folder_lock(configuration.card.parent, wait=True):
-        newest = model_card.load_model_card(configuration.card)
+        newest = model_card.load_model_card(configuration.card, cell_types=True)
         if newest.graph_sha256 == card.graph_sha256:
             model_card.write_model_card(configuration.card, dataclasses.replace(newest, metrics=measured))
         else:

@@ -24,6 +24,7 @@ from Classes.evaluation import (
     field_report,
     headline,
     model_card_markdown,
+    multiclass_plots,
     multiclass_tables,
     operating_point,
     plots,
@@ -56,6 +57,10 @@ PLOTS = {
     "roc.png": Message("ROC curve"),
     "precision_recall.png": Message("Precision and sensitivity"),
     "reliability.png": Message("Reliability: accuracy by confidence"),
+    "confusion_classes.png": Message("Confusion matrix of the classes"),
+    "confusion_groups.png": Message("Confusion matrix of the groups"),
+    "roc_classes.png": Message("ROC curve of each class against all others"),
+    "reliability_classes.png": Message("Reliability of the class: accuracy by confidence"),
     "curves.png": Message("Training"),
 }
 
@@ -94,13 +99,10 @@ def write_report(
         calibration=card.calibration or {},
         metrics=metrics,
         basis=classification_metrics.describe_basis(metrics),
-        calibration_table=_calibration_table(metrics) if metrics["images"] else None,
+        calibration_table=_calibration_table(metrics) if metrics["images"] and card.positive else None,
         plots=_plots(configuration, card, metrics),
         folds=folds,
-        fold_head=(
-            _("fold"),
-            *(classification_metrics.METRIC_NAMES[key] for key in classification_metrics.FOLD_METRICS),
-        ),
+        fold_head=classification_metrics.fold_head,
         explainer=explainer,
         warning_message=operating_point.warning_message,
         multiclass_tables=multiclass_tables,
@@ -175,10 +177,12 @@ def _plots(
 ) -> list[tuple[str, markupsafe.Markup]]:
     """Return (title, <svg> element) of each plot; draws those that only the report shows."""
     folder = configuration.path("LogDirEval")
-    labels = [row["label"] == metrics["positive"] for row in metrics["predictions"]]
-    scores = [row["probabilities"][metrics["positive"]] for row in metrics["predictions"]]
-    plots.plot_precision_recall(folder / "precision_recall.png", labels, scores, _("Validation"))
-    names = [name for name in PLOTS if name != "curves.png"]
+    labels = [row["label"] in card.positive for row in metrics["predictions"]]
+    scores = [prediction.positive_score(card, row) for row in metrics["predictions"]]
+    names = list(multiclass_plots.FILES) if metrics.get("multiclass") else []
+    if card.positive:
+        plots.plot_precision_recall(folder / "precision_recall.png", labels, scores, _("Validation"))
+        names = ["confusion.png", "roc.png", "precision_recall.png", "reliability.png", *names]
     history = {} if card.imported else tensorboard_events.read_scalars(configuration.path("LogDir"))
     if history and _is_run_of(card, configuration.path("LogDir")):
         plots.plot_training_curves(folder / "curves.png", history)
@@ -204,15 +208,16 @@ def _examples(
 ) -> dict[str, Any]:
     """Return the galleries of errors and of the least and most confident correct predictions, with their pictures."""
 
-    correct = sorted((row for row in rows if row["correct"]), key=_confidence)
-    count = sum(not row["correct"] for row in rows)
+    correct = sorted((row for row in rows if not is_wrong(row)), key=_confidence)
+    count = sum(map(is_wrong, rows))
     galleries = {
         _("Errors, most confident first ({count} in all)").format(count=count): worst_errors(rows),
         _("Correct, least confident"): correct[:N_CORRECT],
         _("Correct, most confident"): correct[-N_CORRECT:],
     }
     shown = {row["sha256"] for gallery in galleries.values() for row in gallery}
-    pictures, error = {}, None
+    pictures: dict[str, tuple[str, ...]] = {}
+    error = None
     try:
         pictures = _pictures(configuration, card, shown, explainer)
     except ALLError as problem:
@@ -228,7 +233,12 @@ def _examples(
 
 def worst_errors(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the N_ERRORS most confident errors among the predictions of metrics.json, the most confident first."""
-    return sorted((row for row in rows if not row["correct"]), key=_confidence, reverse=True)[:N_ERRORS]
+    return sorted(filter(is_wrong, rows), key=_confidence, reverse=True)[:N_ERRORS]
+
+
+def is_wrong(row: dict[str, Any]) -> bool:
+    """Return whether a prediction of metrics.json is wrong: of several classes the class, else disease or not."""
+    return row["predicted"] != row["label"] if "predicted" in row else not row["correct"]
 
 
 def _confidence(row: dict[str, Any]) -> float:
@@ -237,6 +247,8 @@ def _confidence(row: dict[str, Any]) -> float:
 
 def _describe_example(card: model_card.ModelCard, row: dict[str, Any]) -> str:
     """Return the prediction and the label of an image in words."""
+    if "predicted" in row:
+        return _describe_class(card, row)
     texts = {
         "percent": format_confidence(prediction.positive_score(card, row)),
         "label": class_names.class_title(row["label"], card.positive, card.condition),
@@ -253,6 +265,24 @@ def _describe_example(card: model_card.ModelCard, row: dict[str, Any]) -> str:
     if row["detected"]:
         return _("Predicted: {condition}. Probability of {condition}: {percent}. Label: {label}.").format(**texts)
     return _("Predicted: not {condition}. Probability of {condition}: {percent}. Label: {label}.").format(**texts)
+
+
+def _describe_class(card: model_card.ModelCard, row: dict[str, Any]) -> str:
+    """Return the predicted class and the label of an image in words."""
+    texts = {
+        "predicted": row["predicted"],
+        "percent": format_confidence(row["probabilities"][row["predicted"]]),
+        "label": row["label"],
+        "condition": card.condition.label,
+    }
+    if not card.positive:
+        return _("Predicted: {predicted} ({percent}). Label: {label}.").format(**texts)
+    texts["score"] = format_confidence(prediction.positive_score(card, row))
+    if row["uncertain"]:
+        return _(
+            "Predicted: {predicted} ({percent}), uncertain. Probability of {condition}: {score}. Label: {label}."
+        ).format(**texts)
+    return _("Predicted: {predicted} ({percent}). Probability of {condition}: {score}. Label: {label}.").format(**texts)
 
 
 def _threshold_points(card: model_card.ModelCard, metrics: dict[str, Any]) -> dict[str, Any] | None:
@@ -289,14 +319,18 @@ def _pictures(
     card: model_card.ModelCard,
     wanted: set[str],
     explainer: class_activation.Explainer,
-) -> dict[str, tuple[str, str]]:
+) -> dict[str, tuple[str, ...]]:
     """Return {sha256: (image, class activation map)} of validation images, each as the source of an <img>."""
-    pictures = {}
+    pictures: dict[str, tuple[str, ...]] = {}
     for record in tfrecords.iter_records(configuration, "validation"):
         if record.sha256 in wanted:
             image = card.input_spec.decode_and_resize(record.encoded, decode.decode_limits(configuration))
-            heat_map = numpy.asarray(PIL.Image.open(io.BytesIO(explainer.draw(image))).convert("RGB"))
-            pictures[record.sha256] = _thumbnail(image), _thumbnail(heat_map)
+            if card.positive:
+                heat_map = numpy.asarray(PIL.Image.open(io.BytesIO(explainer.draw(image))).convert("RGB"))
+                pictures[record.sha256] = _thumbnail(image), _thumbnail(heat_map)
+            else:
+                # A model that detects nothing has no map.
+                pictures[record.sha256] = (_thumbnail(image),)
     return pictures
 
 

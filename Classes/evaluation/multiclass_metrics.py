@@ -60,7 +60,7 @@ def evaluate_scheme(
     probabilities: numpy.ndarray,
     groups: Sequence[str] | None,
     seed: int = 50,
-    predicted: Sequence[int] | None = None,
+    predicted: Any = None,
     uncalibrated: numpy.ndarray | None = None,
 ) -> dict[str, Any] | None:
     """Return "multiclass" of metrics.json: the metrics of the classes, and of the coarse groups.
@@ -72,9 +72,9 @@ def evaluate_scheme(
       result of `evaluate_multiclass` with "groups": the same of the coarse groups, whose probabilities add up, or None
       without groups. None for two classes without groups, of which one means disease.
     """
-    coarse = len(scheme.group_names) < len(scheme.names)
-    if not scheme.several and not coarse:
+    if not has_classes(scheme):
         return None
+    coarse = len(scheme.group_names) < len(scheme.names)
     names = scheme.names
     found = evaluate_multiclass(labels, probabilities, names, groups, seed, predicted, uncalibrated)
     found["groups"] = None
@@ -90,6 +90,11 @@ def evaluate_scheme(
             None if uncalibrated is None else scheme.group_probabilities(uncalibrated),
         )
     return found
+
+
+def has_classes(scheme: ClassScheme) -> bool:
+    """Return whether there is more to measure than disease or not: several classes, or groups of them."""
+    return scheme.several or len(scheme.group_names) < len(scheme.names)
 
 
 def predicted_classes(scheme: ClassScheme, probabilities: numpy.ndarray, detected: Any) -> numpy.ndarray:

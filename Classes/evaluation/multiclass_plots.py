@@ -2,11 +2,12 @@
 
 import pathlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
+from Classes.common.class_scheme import ClassScheme
 from Classes.common.errors import escape_control_chars
 from Classes.common.number_format import format_number
 from Classes.common.terminal import shorten
@@ -15,6 +16,9 @@ from Classes.evaluation import plots
 
 if TYPE_CHECKING:
     from matplotlib.text import Text
+
+# Files of `plot_all`.
+FILES = ("confusion_classes.png", "confusion_groups.png", "roc_classes.png", "reliability_classes.png")
 
 # Inches per class, and of the rest of a figure with its names; a figure with two classes has the size of the others.
 _CELL, _MARGIN = 0.52, 2.6
@@ -27,6 +31,32 @@ _NAME_WIDTH, _NAME_LINES = 18, 2
 
 # Curves that differ in color; further ones differ in their line style.
 _COLORS, _STYLES = 10, ("-", "--", ":", "-.")
+
+
+def plot_all(
+    folder: pathlib.Path,
+    scheme: ClassScheme,
+    rows: Sequence[Mapping[str, Any]],
+    metrics: dict[str, Any],
+    title: str,
+) -> None:
+    """Draw all plots of several classes and of their groups into a folder.
+
+    Args:
+      folder: for the plots.
+      scheme: classes and groups.
+      rows: predictions as in metrics.json.
+      metrics: from multiclass_metrics.evaluate_scheme, of the same images.
+      title: first line of the titles.
+    """
+    labels = [scheme.names.index(row["label"]) for row in rows]
+    probabilities = numpy.array([[row["probabilities"][name] for name in scheme.names] for row in rows])
+    confusion, groups, roc, reliability = (folder / name for name in FILES)
+    plot_confusion_matrix(confusion, metrics, title)
+    plot_roc_curves(roc, labels, probabilities.reshape(len(labels), -1), metrics, title)
+    plots.plot_reliability(reliability, metrics["calibration"], title)
+    if metrics["groups"]:
+        plot_confusion_matrix(groups, metrics["groups"], title)
 
 
 def plot_confusion_matrix(path: pathlib.Path, metrics: dict[str, Any], title: str) -> None:

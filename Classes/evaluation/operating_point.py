@@ -238,6 +238,8 @@ def fit_operating_point(
 ) -> OperatingPoint:
     """Return the operating point of a set of images; the arguments are those of `cross_fit`."""
     temperature = round(calibration.fit_temperature(logits, labels), 4)
+    if not positive:
+        return OperatingPoint(temperature)
     scores = sum_columns(calibration.softmax_at_temperature(logits, temperature), positive)
     truths = numpy.isin(labels, positive)
     threshold = threshold_selection.threshold_at_sensitivity(

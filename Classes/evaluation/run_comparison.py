@@ -11,15 +11,24 @@ import markupsafe
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files, config_schema, html, provenance, statistics, temp_files, terminal
+from Classes.common import atomic_files, class_scheme, config_schema, html, provenance, statistics, temp_files, terminal
 from Classes.common.conditions import Condition
 from Classes.common.config import Configuration
+from Classes.common.translation import Message, localize, ngettext
 from Classes.common.translation import gettext as _
-from Classes.common.translation import localize, ngettext
 from Classes.evaluation import classification_metrics, comparison_plots, headline, runs
 
 # Metrics in the table of a terminal; the page has all.
 SHOWN_METRICS = ("accuracy", "sensitivity", "specificity", "roc_auc")
+
+# Metrics beside those of disease or not: where they are in metrics.json, and what they are called.
+CLASS_METRICS = {
+    ("color_baseline", "accuracy"): Message("Color alone"),
+    ("multiclass", "macro_f1"): Message("Macro-F1"),
+    ("multiclass", "accuracy"): Message("Right class"),
+    ("multiclass", "groups", "macro_f1"): Message("F1 of groups"),
+    ("color_baseline", "multiclass", "accuracy"): Message("Color: class"),
+}
 
 # Sections whose settings say how a model was made and measured, other keys that do, and keys that only name places.
 SECTIONS = ("Data", "Training", "Augmentation", "Evaluation")
@@ -105,8 +114,10 @@ def paired_difference(one: dict[str, Any], other: dict[str, Any]) -> tuple[float
 
 def _is_wrong(row: dict[str, Any], metrics: dict[str, Any]) -> bool:
     """Return whether a prediction is wrong, at the operating point on which the metrics are based."""
-    detected = row.get("cross_fitted", row)["detected"]
-    return bool(detected) != (row["label"] == metrics["positive"])
+    measured, positive = row.get("cross_fitted", row), class_scheme.as_names(metrics["positive"])
+    if not positive:
+        return bool(measured["predicted"] != row["label"])
+    return bool(measured["detected"]) != (row["label"] in positive)
 
 
 def format_table(compared: Sequence[dict[str, Any]], differing: dict[str, list[str]], width: int) -> list[str]:
@@ -120,6 +131,7 @@ def format_table(compared: Sequence[dict[str, Any]], differing: dict[str, list[s
         cells = [short_metric(run["metrics"].get(key)) for key in SHOWN_METRICS]
         rest = "".join(f"{cell:>16}" for cell in cells) if run["metrics"] else "  " + state(run)
         lines.append(f"{run['name']:{name_width}}  {rest}")
+    lines += _class_table(compared, name_width)
     lines += ["", _("Metrics are in percent, with 95 % intervals."), *notes(compared)]
     if differing:
         lines += ["", _("Settings that differ:")]
@@ -129,6 +141,32 @@ def format_table(compared: Sequence[dict[str, Any]], differing: dict[str, list[s
         for key, values in differing.items():
             lines.append(f"{key:{key_width}}" + "".join(f"  {value[:space]:{space}}" for value in values).rstrip())
     return lines
+
+
+def _class_table(compared: Sequence[dict[str, Any]], name_width: int) -> list[str]:
+    """Return a second table with what color alone reaches and the metrics of several classes, if any run has them."""
+    columns = dict(list(class_columns(compared).items())[: len(SHOWN_METRICS)])
+    lines = ["", f"{_('run'):{name_width}}  " + "".join(f"{localize(name):>16}" for name in columns.values())]
+    for run in compared:
+        if run["metrics"]:
+            cells = [short_metric(_lookup(run["metrics"], path)) for path in columns]
+            lines.append(f"{run['name']:{name_width}}  " + "".join(f"{cell:>16}" for cell in cells))
+    return lines if columns else []
+
+
+def class_columns(compared: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Message]:
+    """Return those of CLASS_METRICS that at least one run has."""
+    return {
+        path: name for path, name in CLASS_METRICS.items() if any(_lookup(run["metrics"], path) for run in compared)
+    }
+
+
+def _lookup(metrics: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return a metric inside metrics.json; None if an earlier version, or another kind of model, has none."""
+    found: Any = metrics
+    for key in path:
+        found = (found or {}).get(key)
+    return found
 
 
 def notes(compared: Sequence[dict[str, Any]]) -> list[str]:
@@ -180,7 +218,12 @@ def render_page(compared: Sequence[dict[str, Any]], differing: dict[str, list[st
         for key, name in classification_metrics.METRIC_NAMES.items()
         if any(run["metrics"].get(key) for run in measured)
     ]
-    best = max(measured, key=lambda run: run["metrics"]["roc_auc"]["value"] or 0, default=None)
+    metric_rows += [
+        (localize(name), *(_metric_cell(_lookup(run["metrics"], path)) for run in measured))
+        for path, name in class_columns(measured).items()
+    ]
+    detecting = [run for run in measured if run["metrics"].get("roc_auc")]
+    best = max(detecting, key=lambda run: run["metrics"]["roc_auc"]["value"] or 0, default=None)
     return html.render(
         "Classes.evaluation",
         "compare.html",

@@ -11,7 +11,7 @@ import PIL.Image
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError
 from Classes.dataset import tfrecords
-from Classes.evaluation import classification_metrics, field_report, html_report, runs
+from Classes.evaluation import field_report, html_report, runs, validation_metrics
 from Classes.imaging import decode
 from Classes.inference import class_activation, model_card, prediction
 
@@ -91,11 +91,10 @@ def _write_events(
     former = list(folder.glob("events.out.tfevents.*"))
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default(int(card.training.get("step") or 0)):
-        for name in classification_metrics.METRIC_NAMES:
-            if metrics.get(name, {}).get("value") is not None:
-                tf.summary.scalar(f"final/{name}", metrics[name]["value"])
+        for name, value in validation_metrics.event_scalars(metrics).items():
+            tf.summary.scalar(f"final/{name}", value)
         rows = metrics["predictions"]
-        if rows:
+        if rows and card.positive:
             labels = numpy.array([row["label"] in card.positive for row in rows], bool)
             scores = numpy.array([prediction.positive_score(card, row) for row in rows], float)
             curve = summary.pb("precision_recall", labels, scores, num_thresholds=N_THRESHOLDS)
@@ -127,8 +126,12 @@ def _worst_errors(
                 drawn = numpy.asarray(heat_map.convert("RGB").resize(image.shape[1::-1]))
             short = card.condition.short
             text = (
-                f"{row['filename']}: predicted {'' if row['detected'] else 'not '}{short}, probability of {short} "
-                f"{prediction.positive_score(card, row):.3f}, label {row['label']}"
+                f"{row['filename']}: predicted {row['predicted']}, label {row['label']}"
+                if "predicted" in row
+                else (
+                    f"{row['filename']}: predicted {'' if row['detected'] else 'not '}{short}, probability of {short} "
+                    f"{prediction.positive_score(card, row):.3f}, label {row['label']}"
+                )
             )
             name = f"worst_errors/{number:02} {row['filename']}"
             found.append((name, numpy.concatenate([image, drawn], axis=1), text))

@@ -3,15 +3,16 @@
 import numpy
 import PIL.Image
 
-# Bins per channel, of RGB and of HSV: 432 numbers together.
+# Bins per channel, of RGB and of HSV, and the numbers of both histograms together.
 BINS = 6
+SIZE = 2 * BINS**3
 
 # Pixels per side that are counted; more do not change a histogram of so few bins.
 SIDE = 96
 
 
 def color_histogram(image: numpy.ndarray) -> numpy.ndarray:
-    """Return the square roots of the fractions of the pixels in each bin, float32 [2 * BINS ** 3].
+    """Return the square roots of the fractions of the pixels in each bin, float32 [SIZE].
 
     Between square roots, the distance of two histograms is that of Hellinger, which does not let the most frequent
     color decide alone.

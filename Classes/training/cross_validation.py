@@ -7,20 +7,16 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import class_scheme, json_files, locks, logs, provenance, statistics, terminal
+from Classes.common import json_files, locks, logs, statistics, terminal
 from Classes.common.conditions import Condition
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.dataset import grouping, tfrecords
-from Classes.evaluation import calibration, classification_metrics, threshold_selection
-from Classes.inference import prediction
+from Classes.evaluation import calibration, classification_metrics, color_baseline, multiclass_tables
 from Classes.networks import pretrained_weights, registry
-from Classes.training import feature_extraction, linear_probe, train
-
-# A fold: row numbers of all other folds, and those of the fold.
-Fold = tuple[numpy.ndarray, numpy.ndarray]
+from Classes.training import feature_extraction, fold_summary, linear_probe, train
 
 log = logging.getLogger("Validation")
 
@@ -58,8 +54,11 @@ def cross_validate(configuration: Configuration, count: int) -> int:
             rows = rows[is_source[rows]]
             predictions.append((rows, _train_fold(configuration, features, labels, others, rows)))
             log.info("Fold %d of %d: %d source images evaluated.", number, count, len(rows))
-        summary = _summarize(configuration, manifest, items, predictions)
+        summary = fold_summary.summarize(configuration, manifest, items, folds, predictions)
         terminal.print_lines(["", *format_table(summary, configuration.condition), ""])
+        warning = color_baseline.find_warning(summary["color_baseline"])
+        if warning:
+            log.warning("%s", warning)
         json_files.write_json(folder / "folds.json", json_files.with_checksum(summary))
     log.info("Wrote %s", folder / "folds.json")
     log.info("Next: python3 Validation.py, which adds the folds to the report")
@@ -95,7 +94,9 @@ def _require_last_layer_only(configuration: Configuration) -> None:
         )
 
 
-def stratified_group_folds(labels: numpy.ndarray, groups: Sequence[str], count: int, seed: int) -> list[Fold]:
+def stratified_group_folds(
+    labels: numpy.ndarray, groups: Sequence[str], count: int, seed: int
+) -> list[fold_summary.Fold]:
     """Divide images into folds with about the same fraction of every class; each group is in one fold.
 
     Args:
@@ -123,16 +124,21 @@ def stratified_group_folds(labels: numpy.ndarray, groups: Sequence[str], count: 
 
 def format_table(folds: dict[str, Any], condition: Condition) -> list[str]:
     """Return the metrics of each fold and of all folds pooled as lines of text; `folds` is as in folds.json."""
-    names = [classification_metrics.METRIC_NAMES[key] for key in classification_metrics.FOLD_METRICS]
+    names = classification_metrics.fold_head(folds)[1:]
     rows = [("fold", *names), *classification_metrics.fold_rows(folds)]
     widths = [max(len(name), 7) for name in names]
-    return [
+    lines = [
         *("  ".join([f"{row[0]:8}", *map("{:>{}}".format, row[1:], widths)]) for row in rows),
         "",
         "All folds pooled, with one prediction per source image:",
         "",
-        *classification_metrics.format_table(folds["together"], condition),
     ]
+    if "counts" in folds["together"]:
+        lines += classification_metrics.format_table(folds["together"], condition)
+    lines += ["", *color_baseline.describe(folds.get("color_baseline"))]
+    if folds.get("multiclass"):
+        lines += ["", *multiclass_tables.format_both(folds["multiclass"])]
+    return lines
 
 
 def _features(configuration: Configuration, manifest: tfrecords.Manifest) -> numpy.ndarray:
@@ -160,41 +166,3 @@ def _train_fold(
     for epoch in range(configuration["Epochs"]):
         trainer.train_epoch(epoch)
     return calibration.softmax_at_temperature(trainer.logits(trainer.network()))
-
-
-def _summarize(
-    configuration: Configuration,
-    manifest: tfrecords.Manifest,
-    items: Sequence[dict[str, Any]],
-    predictions: Sequence[tuple[numpy.ndarray, numpy.ndarray]],
-) -> dict[str, Any]:
-    """Return the content of folds.json; `predictions` holds (rows, probabilities) per fold."""
-    scheme = class_scheme.from_configuration(configuration, manifest.classes)
-
-    def measure(rows: numpy.ndarray, probabilities: numpy.ndarray) -> dict[str, Any]:
-        scores = scheme.positive_probability(probabilities)
-        truths = scheme.are_positive([items[row]["label"] for row in rows]).tolist()
-        groups = [items[row]["group"] for row in rows]
-        rest = groups, configuration["RandomSeed"], configuration["Prevalence"]
-        return classification_metrics.evaluate_predictions(
-            truths, scores, prediction.apply_threshold(scores, threshold_selection.DEFAULT_THRESHOLD), *rest
-        )
-
-    folds = [measure(*each) for each in predictions]
-    together = measure(*(numpy.concatenate(each) for each in zip(*predictions, strict=True)))
-    values = {
-        key: [fold[key]["value"] for fold in folds if fold[key]["value"] is not None]
-        for key in classification_metrics.FOLD_METRICS
-    }
-    return {
-        "notice": Helpers.DISCLAIMER,
-        "network": configuration["Network"],
-        "manifest_sha256": manifest.sha256,
-        "synthetic": manifest.synthetic,
-        "threshold": threshold_selection.DEFAULT_THRESHOLD,
-        "created": provenance.utc_now_iso(),
-        "folds": folds,
-        "mean": {key: float(numpy.mean(each)) if each else None for key, each in values.items()},
-        "spread": {key: float(numpy.std(each, ddof=1)) if len(each) > 1 else None for key, each in values.items()},
-        "together": together,
-    }

@@ -282,9 +282,9 @@ def test_a_synthetic_model_is_reported_as_such(folder, capsys):
 def test_a_model_written_in_the_meantime_does_not_get_these_metrics(folder, monkeypatch):
     table = classification_metrics.format_table
 
-    def trained_meanwhile(metrics):
+    def trained_meanwhile(*arguments):
         graphs.write(folder / "Model", content=b"a newer graph")
-        return table(metrics)
+        return table(*arguments)
 
     monkeypatch.setattr(classification_metrics, "format_table", trained_meanwhile)
 

@@ -8,7 +8,8 @@ from Classes import Data
 from Classes.common import conditions
 from Classes.common.errors import ConfigurationError
 from Classes.dataset import grouping, tfrecords
-from Classes.evaluation import classification_metrics
+from Classes.evaluation import classification_metrics, color_baseline
+from Classes.imaging import color_histogram
 from Classes.networks import checkpoint_files
 from Classes.training import cross_validation
 from tests.support import small_networks, smears
@@ -16,7 +17,7 @@ from tests.support import small_networks, smears
 QUICK = ("Epochs=6", "LearningRate=0.01", "Shards=2", "BatchSize=5")
 
 
-def manifest(items):
+def manifest(items, classes=("0", "1")):
     """A stand-in for shards whose items are (file, label, group)."""
     listed = [
         {"file": file, "label": label, "group": group, "sha256": str(number)}
@@ -24,16 +25,19 @@ def manifest(items):
     ]
     half = len(items) // 2
     splits = {"train": listed[:half], "validation": listed[half:]}
-    return types.SimpleNamespace(classes=["0", "1"], splits=splits, sha256="a" * 64, synthetic=False)
+    return types.SimpleNamespace(classes=list(classes), splits=splits, sha256="a" * 64, synthetic=False)
 
 
-def use_shards(monkeypatch, items, spread=0.1, seed=0):
+def use_shards(monkeypatch, items, spread=0.1, seed=0, classes=("0", "1")):
     """Replace the shards by `items` whose first feature is the label plus noise of size `spread`."""
     labels = numpy.array([label for _, label, _ in items])
     features = numpy.random.default_rng(seed).normal(0, spread, (len(items), 3))
     features[:, 0] += labels
-    monkeypatch.setattr(tfrecords, "load_manifest", lambda _: manifest(items))
+    monkeypatch.setattr(tfrecords, "load_manifest", lambda _: manifest(items, classes))
     monkeypatch.setattr(cross_validation, "_features", lambda *_: features.astype("float32"))
+    histograms = numpy.random.default_rng(seed).random((len(items), color_histogram.SIZE))
+    colors = {str(number): row for number, row in enumerate(histograms)}
+    monkeypatch.setattr(color_baseline, "read_histograms", lambda *_: colors)
 
 
 def run(folder, count, *settings):
@@ -84,10 +88,32 @@ def test_every_source_image_is_predicted_once_by_a_layer_that_did_not_see_it(tmp
     right = sum(fold["accuracy"]["of"][0] for fold in found["folds"])
     assert found["together"]["accuracy"]["of"] == [right, 40]
     assert right >= 36, "the classes are ten deviations apart"
+    # Colors that are noise tell nothing about the class.
+    assert found["color_baseline"]["images"] == 40
+    assert found["color_baseline"]["accuracy"]["value"] < 0.8
+    assert found["color_baseline"]["clearly_better"] is True
+    assert "multiclass" not in found
     printed = capsys.readouterr().out
     assert "40 images of 40 source images or patients" in printed
     (mean,) = [line.split() for line in printed.splitlines() if line.startswith("mean")]
     assert mean[1:] == [f"{found['mean'][key]:.4f}" for key in classification_metrics.FOLD_METRICS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("positive", ['["1", "2"]', '""'])
+def test_folds_of_several_classes(tmp_path, monkeypatch, positive):
+    items = [(f"{number % 3}/a{number}.png", number % 3, f"original a{number}") for number in range(60)]
+    use_shards(monkeypatch, items, classes=["0", "1", "2"])
+
+    found = run(tmp_path, 3, "Epochs=40", f"PositiveClass={positive}", 'ClassGroups={"ill": ["1", "2"]}')
+
+    assert found["multiclass"]["images"] == 60
+    assert sum(map(sum, found["multiclass"]["confusion"])) == 60
+    values = [fold["macro_f1"]["value"] for fold in found["folds"]]
+    assert found["mean"]["macro_f1"] == pytest.approx(numpy.mean(values))
+    assert list(found["multiclass"]["groups"]["classes"]) == ["0", "ill"]
+    assert found["color_baseline"]["multiclass"]["accuracy"]["of"][1] == 60
+    assert ("sensitivity" in found["together"]) == (positive != '""')
 
 
 @pytest.mark.slow
