@@ -59,12 +59,14 @@ def run(folder, *settings, real=False, **environment):
 
 
 @contextlib.contextmanager
-def running(folder, *settings, hold=0, real=False, model=None, **environment):
+def running(folder, *settings, hold=0, real=False, model=None, own=True, **environment):
     """Start a server and yield its process, with attributes `port` and `lines` (printed so far); kill it afterwards.
 
-    `model` has arguments for graphs.write; by default `real` gets the tiny graph, and the fake backend none.
+    `model` has arguments for graphs.write; by default `real` gets the tiny graph, and the fake backend none. `own`:
+    whether there is such a model.
     """
-    graphs.write(folder / "Model", **(model or {"content": None if real else b""}))
+    if own:
+        graphs.write(folder / "Model", **(model or {"content": None if real else b""}))
     environment = {**os.environ, "HOLD": str(hold), **environment}
     with subprocess.Popen(
         command(folder, *settings, real=real),

@@ -7,7 +7,7 @@ import { byId } from "./dom.js";
 import { fetchExamples, listenForFiles } from "./files.js";
 import { addImage, changed, images, onChange, OUTCOMES, removeImages, resetImages } from "./images.js";
 import { showModelNotes } from "./model-notes.js";
-import { chooseModel, loadModels, models, showModels } from "./models.js";
+import { chooseModel, hasTypes, loadModels, models, showModels } from "./models.js";
 import { preparePrinting, printReport } from "./report.js";
 import { forgetRow, onOpen, renderRow, selectImages, showRows } from "./rows.js";
 import { errorText } from "./results.js";
@@ -142,6 +142,8 @@ function useModel(name) {
 function applyModel() {
   showModelNotes();
   byId("maps-help").textContent = mapHelp();
+  // Their cards have one line more.
+  document.body.classList.toggle("types", hasTypes());
   // The order by probability of disease needs one.
   byId("order-probability").hidden = models.chosen?.detects === null;
   byId("order-type").hidden = models.chosen?.detects !== null;

@@ -15,6 +15,9 @@ const time = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle:
 // The id of the oldest result in the table, or undefined.
 let oldest;
 
+// Counts the requests: an answer is dropped if another one was asked for in the meantime.
+let requested = 0;
+
 function hash(digits) {
   return element("code", digits.slice(0, SHORT_HASH), { title: digits });
 }
@@ -46,11 +49,13 @@ function row(result) {
 }
 
 async function load() {
+  const number = (requested += 1);
   const model = byId("choice").value;
   const query = new URLSearchParams({ limit: LIMIT, ...(oldest && { before: oldest }), ...(model && { model }) });
   const headers = byId("key").value ? { "X-API-Key": byId("key").value } : {};
   const response = await fetch(`v1/history?${query}`, { headers });
   const body = await response.json();
+  if (number !== requested) return;
   if (!response.ok) throw Object.assign(new Error(body.message), { code: body.code });
   byId("results").append(...body.results.map(row));
   oldest = body.results.at(-1)?.id ?? oldest;
