@@ -16,8 +16,8 @@ from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.inference import model_card, openvino_backend, openvino_devices
 
-# Names of the model, its input and its outputs on a server.
-MODEL_NAME, INPUT_NAME, PROBABILITIES_NAME, CLASSES_NAME = "all", "input", "probabilities", "classes"
+# Names of the input and of the outputs on a server.
+INPUT_NAME, PROBABILITIES_NAME, CLASSES_NAME = "input", "probabilities", "classes"
 
 # Number of images on which graph and export have to agree, and the tolerance.
 PARITY_IMAGES = 3
@@ -27,7 +27,7 @@ log = logging.getLogger("Trainer")
 
 
 def export_model_repository(configuration: Configuration) -> int:
-    """Write the next version to `ExportDir`/all, completely or not at all; return exit code 0.
+    """Write the next version to `ExportDir`/all (or another condition), completely or not at all; return exit code 0.
 
     Args:
       configuration: uses `ALLGraph`, `ExportDir` and `MaxBatch`.
@@ -37,7 +37,7 @@ def export_model_repository(configuration: Configuration) -> int:
     """
     card = model_card.load_model_card(configuration.card)
     card.verify_graph()
-    folder = configuration.path("ExportDir") / MODEL_NAME
+    folder = configuration.path("ExportDir") / model_name(card)
     with locks.folder_lock(folder):
         version = folder / str(_next_version(folder))
         temporary = temp_files.temp_path_for(version)
@@ -52,7 +52,7 @@ def export_model_repository(configuration: Configuration) -> int:
             with interrupts.defer_signals():
                 shutil.rmtree(temporary, ignore_errors=True)
     log.info("Graph, SavedModel and OpenVINO IR agree on %d images within %.1e.", PARITY_IMAGES, difference)
-    log.info("Wrote %s, version %s of the model %s.", version, version.name, MODEL_NAME)
+    log.info("Wrote %s, version %s of the model %s.", version, version.name, folder.name)
     spec = card.input_spec
     values = (spec.size, spec.size, spec.channels, spec.mean, spec.scale)
     log.info("Its input is float32 [N, %d, %d, 3], %s, (pixel - %g) / %g.", *values)
@@ -62,9 +62,14 @@ def export_model_repository(configuration: Configuration) -> int:
     return 0
 
 
+def model_name(card: model_card.ModelCard) -> str:
+    """Return the name of the model on a server: the condition, such as "all"."""
+    return card.condition.file_name.lower()
+
+
 def triton_config(card: model_card.ModelCard, max_batch: int) -> str:
     """Return the content of config.pbtxt, Triton's description of the model."""
-    return f"""name: "{MODEL_NAME}"
+    return f"""name: "{model_name(card)}"
 backend: "openvino"
 max_batch_size: {max_batch}
 input [

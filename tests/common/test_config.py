@@ -140,6 +140,7 @@ def test_a_condition_can_be_described(tmp_path):
     configuration = Helpers.load_config(write(tmp_path, {"Data": {"Condition": condition}}))
     assert configuration.condition.detected_text(False) == "Chagas/T. cruzi not detected"
     assert configuration["MqttTopic"] == "Chagas_T._cruzi/Verdicts"
+    assert Helpers.load_config(None, [f"Condition={json.dumps(condition)}"]).condition == configuration.condition
 
 
 @pytest.mark.parametrize(

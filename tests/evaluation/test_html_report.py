@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from Classes.common import json_files, statistics
+from Classes.common import conditions, json_files, statistics
 from Classes.dataset import tfrecords
 from Classes.evaluation import (
     classification_metrics,
@@ -353,3 +353,15 @@ def test_the_report_shows_the_model_that_was_measured(measured, monkeypatch):
 
     assert heat_maps(before)
     assert heat_maps(page(measured)) == heat_maps(before)
+
+
+def test_report_card_and_metrics_name_the_condition_of_the_model(tmp_path, caplog):
+    configuration = evaluations.measured_project(tmp_path, condition=conditions.AML.to_json())
+
+    card = (tmp_path / "Model" / "MODEL_CARD.md").read_text()
+    metrics = (configuration.path("LogDirEval") / "metrics.json").read_text()
+    assert "Acute Myeloid Leukemia" in card and "class 1 means AML" in card
+    assert "missed 0 of 2 AML images" in page(configuration)
+    for text in (card, metrics, page(configuration).replace("ALLGraph", "")):
+        assert not re.findall(r"\bALL\b", text)
+    assert "the model detects AML, but Condition is ALL" in caplog.text

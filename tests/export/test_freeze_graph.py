@@ -7,13 +7,13 @@ import numpy
 import pytest
 
 from Classes import inception_utils
-from Classes.common import provenance
+from Classes.common import conditions, provenance
 from Classes.common.errors import GraphError
 from Classes.evaluation import calibration, operating_point
 from Classes.export import freeze_graph, ncs1_compile
 from Classes.inference import model_card, openvino_backend
 from Classes.networks import checkpoint_files
-from tests.support import changes, faults, small_networks
+from tests.support import changes, faults, graphs, small_networks
 from tests.support.smears import png
 
 PROGRESS = types.SimpleNamespace(step=3, loss=0.5, accuracy=0.75)
@@ -248,3 +248,15 @@ def test_a_graph_with_another_temperature_is_not_written(tmp_path, monkeypatch):
 
     assert error.value.code == "parity"
     assert not (tmp_path / "Model" / "ALLGraph.pb").exists()
+
+
+def test_a_model_for_another_condition_is_not_replaced_silently(tmp_path, caplog):
+    configuration = graphs.configuration(tmp_path, "ALLGraph=Model/ALLGraph.pb")
+    freeze_graph.warn_about_condition(configuration)
+    graphs.write(tmp_path / "Model", content=b"", condition=conditions.ALL.to_json())
+    freeze_graph.warn_about_condition(configuration)
+    assert not caplog.messages
+
+    freeze_graph.warn_about_condition(configuration.replace(Condition="AML"))
+
+    assert "a model for ALL" in caplog.text and "AML" in caplog.text

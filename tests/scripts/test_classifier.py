@@ -11,7 +11,7 @@ from PIL import Image
 
 import Classifier
 from Classes import Helpers
-from Classes.common import cli
+from Classes.common import cli, conditions
 from Classes.imaging import color_stats, network_input
 from Classes.inference import model_card
 from tests.support import graphs
@@ -327,3 +327,32 @@ def test_an_image_that_shows_nothing_has_no_verdict(folder, capsys):
         rows = {pathlib.Path(row["file"]).name: row for row in csv.DictReader(file)}
     assert rows["Blank_1.png"]["error"] and not rows["Blank_1.png"]["verdict"]
     assert sum(bool(row["verdict"]) for row in rows.values()) == 3
+
+
+def test_results_name_the_condition_of_the_model(folder, capsys):
+    graphs.write(folder / "Model", condition=conditions.AML.to_json())
+
+    assert classify(folder, "InceptionTest", "--csv", folder / "t.csv") == 0
+
+    messages = [message for _, _, message in lines(capsys)]
+    results = [
+        message.rsplit(" in ", 1)[0] for message in messages if message.startswith("AML ") and "&" not in message
+    ]
+    assert results == [
+        "AML correctly not detected with confidence of 0.8808",
+        "AML correctly detected with confidence of 0.8808",
+        "AML incorrectly not detected with LOW confidence of 0.7311",
+    ]
+    [found, *_] = csv.DictReader((folder / "t.csv").read_text().splitlines())
+    assert (found["result"], found["verdict"]) == ("No signs of AML", "AML not detected")
+
+
+def test_folders_named_after_the_condition_are_the_true_classes(folder, capsys):
+    graphs.write(folder / "Model", condition=conditions.AML.to_json())
+    for name, value in (("healthy/a.png", 64), ("AML/b.png", 192), ("ALL/c.png", 192)):
+        save(folder / "Cells" / name, value)
+
+    assert classify(folder, folder / "Cells", "--labels", "folders") == 0
+
+    # Cells of another disease are neither healthy nor AML.
+    assert "2 of 3 images" in "".join(message for _, _, message in lines(capsys))

@@ -1,8 +1,13 @@
-"""The tutorial Trainer.ipynb, run from its first cell to its last on synthetic smears, by a real kernel."""
+"""The tutorial Trainer.ipynb, run from its first cell to its last on synthetic smears, by a real kernel.
 
+With Condition=AML, as in the document that it comes from.
+"""
+
+import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -12,10 +17,18 @@ import venv
 import pytest
 
 from Classes.Helpers import PROJECT
+from tests.support import waiting
 
 pytestmark = pytest.mark.slow
 
-SMALL = {"DepthMultiplier": 0.125, "EpochsDevCloud": 2, "ImageSize": 139, "Pretrained": "none", "Shards": 2}
+SMALL = {
+    "Condition": "AML",
+    "DepthMultiplier": 0.125,
+    "EpochsDevCloud": 2,
+    "ImageSize": 139,
+    "Pretrained": "none",
+    "Shards": 2,
+}
 QUEUES = ("qsub", "sbatch")
 
 
@@ -88,7 +101,97 @@ def test_it_goes_the_whole_way(ran):
     assert "Sensitivity" in printed
     assert "synthetic" in printed
     assert "20 images" in printed
-    assert (project / "Model" / "ALLGraph.pb").stat().st_size > 100_000
+    assert (project / "Model" / "AMLGraph.pb").stat().st_size > 100_000
+
+
+def test_it_prints_the_lines_of_the_document(ran):
+    printed = _printed(ran[0])
+
+    for pattern in (
+        r"Completed sorting data!",
+        r"Final Loss: \d\.\d+",
+        r"Final Accuracy: \d\.\d+",
+        r"Finished training! Saving model to disk now\.",
+        r"Froze 378 variables\.",
+        r"AML (in)?correctly (not )?detected with (LOW )?confidence of \d\.\d+",
+        r"With AML: 10 images, detected in \d+\. Without AML: 10 images",
+    ):
+        assert re.search(pattern, printed), pattern
+
+
+def test_every_file_is_named_after_the_condition(ran):
+    model = ran[1] / "Model"
+
+    for name in ("AMLGraph.json", "Data/AML_manifest.json", "Data/AML_train_00000-of-00002.tfrecord"):
+        assert (model / name).is_file(), name
+    assert not [path for path in ran[1].rglob("ALL*") if ".venv" not in path.parts]
+
+
+# The name of the first system, in its log lines.
+OTHER_MEANING = r"AML & ALL Detection System"
+
+
+def test_no_text_names_another_condition(ran):
+    notebook, project = ran
+    files = [
+        path
+        for pattern in ("Logs/*.log", "Model/*.md", "Model/*.json", "Model/*/*.json")
+        for path in project.glob(pattern)
+    ]
+    files += [*project.glob("Model/Report/*.html"), *project.glob("Model/Runs/*/*.csv")]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in files} | {"notebook": _printed(notebook)}
+
+    assert {"Data.html", "Report.html", "MODEL_CARD.md", "AMLGraph.json", "metrics.json", "Classifier.log"} <= set(
+        texts
+    )
+    for name, text in texts.items():
+        found = re.findall(r".{0,40}\b(?:ALL|Lymphoblastic)\b.{0,40}", text.replace(OTHER_MEANING, ""))
+        assert not found, (name, found[:3])
+    assert "Acute Myeloid Leukemia" in texts["MODEL_CARD.md"]
+    assert "AML detection" in texts["Report.html"]
+    assert json.loads(texts["AMLGraph.json"])["condition"]["short"] == "AML"
+
+
+COMPILER = """#!/bin/sh
+echo "$@" >"{project}/compiled"
+"""
+
+
+def test_the_compiler_of_the_stick_gets_the_names_of_the_document(ran, tmp_path):
+    project = ran[1]
+    compiler = tmp_path / "mvNCCompile"
+    compiler.write_text(COMPILER.format(project=project))
+    compiler.chmod(0o755)
+    command = [sys.executable, "Trainer.py", "Compile", "--set", f"StickCompiler={compiler}"]
+
+    subprocess.run(command, cwd=project, capture_output=True, timeout=waiting.LIMIT)
+
+    # AMLGraph.pb -in=input -on=InceptionV3/Predictions/Softmax -o AML.graph
+    arguments = (project / "compiled").read_text().split()
+    assert arguments[-5:] == ["AMLGraph.pb", "-in=input", "-on=InceptionV3/Predictions/Softmax", "-o", "AML.graph"]
+
+
+@contextlib.contextmanager
+def _serving(project):
+    """Server.py with the model of the notebook; its address."""
+    command = [sys.executable, "-u", "Server.py", "--set", "Port=0", "--set", "Precision=f32"]
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            yield next(found[0] for line in process.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        finally:
+            process.kill()
+
+
+def test_server_and_client_answer_for_the_condition(ran, tmp_path):
+    project = ran[1]
+    with _serving(project) as address:
+        command = [sys.executable, "Client.py", "Test", "--server", address, "--csv", str(tmp_path / "t.csv")]
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=waiting.LIMIT)
+
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"AML (not )?detected with a (LOW )?confidence of \d\.\d+ in \d", done.stdout)
+    assert "With AML: 10 images" in done.stdout
+    assert "AML probability (%)" in (tmp_path / "t.csv").read_text()
 
 
 def test_its_plots_are_pictures(ran):
@@ -140,7 +243,7 @@ def test_a_job_is_followed_until_the_queue_forgets_it(cell, capsys, monkeypatch)
     assert cell["status"](number) == ""
 
 
-@pytest.mark.parametrize("name", ["ALL-Data.o8390", "Data.o8390", "slurm-8390.out"])
+@pytest.mark.parametrize("name", ["AML-DevCloud-Data.o8390", "Data.o8390", "slurm-8390.out"])
 def test_the_end_of_a_jobs_output_is_shown_whatever_the_queue_calls_it(cell, capsys, tmp_path, name):
     (tmp_path / name).write_text("first\nlast\n")
     cell["output"]("Data", "8390", lines=1)

@@ -10,8 +10,12 @@ from Classes.evaluation import evaluate
 from tests.support import graphs, smears
 
 
-def measured_project(tmp_path):
-    """A project whose model has been validated on four planted images, one of them answered wrongly."""
+def measured_project(tmp_path, **card):
+    """A project whose model has been validated on four planted images, one of them answered wrongly.
+
+    Args:
+      card: further fields of the model card.
+    """
     folder = tmp_path / "Model" / "Data"
     folder.mkdir(parents=True)
     configuration = graphs.configuration(tmp_path, "Shards=1", "Precision=f32")
@@ -20,7 +24,7 @@ def measured_project(tmp_path):
     splits = {"train": items[4:], "validation": items[:4]}
     manifest = tfrecords.write_shards(configuration, splits, {"classes": ["0", "1"], "synthetic": False})
     data = {"manifest_sha256": manifest.sha256}
-    graphs.write(tmp_path / "Model", content=graphs.pooled(), size=graphs.SIZE, data=data)
+    graphs.write(tmp_path / "Model", content=graphs.pooled(), size=graphs.SIZE, data=data, **card)
     evaluate.evaluate_model(configuration)
     return configuration
 
