@@ -105,7 +105,8 @@ def test_it_goes_the_whole_way(ran):
 
 
 def test_it_prints_the_lines_of_the_document(ran):
-    printed = _printed(ran[0])
+    notebook, project = ran
+    printed = _printed(notebook) + "".join((project / f"{job}.o1").read_text() for job in ("Data", "Trainer"))
 
     for pattern in (
         r"Completed sorting data!",
