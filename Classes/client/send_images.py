@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from Classes import Helpers
-from Classes.client import server_models, typed_results
+from Classes.client import result_rows, server_models
 from Classes.client.connection import Sender
 from Classes.client.response import MAX_TEXT_LENGTH
+from Classes.client.result_rows import Result
 from Classes.common import (
     class_scheme,
     conditions,
@@ -23,17 +24,19 @@ from Classes.common import (
     result_table,
     summary,
     table_files,
+    terminal,
 )
 from Classes.common.class_scheme import ClassScheme
 from Classes.common.conditions import Condition
 from Classes.common.config import Configuration
 from Classes.common.errors import escape_control_chars
+from Classes.common.translation import gettext as _
 
 # Seconds for the transmission, in addition to the server's request timeout.
 TIMEOUT_MARGIN = 5
 
-# (image, what response.parse_response returns for it)
-Result = tuple[pathlib.Path, dict[str, Any]]
+# Limits of a model of cell types that are shown before its results; Client.py Models shows all.
+SHOWN_LIMITS = 2
 
 # Shows the line of an image, given by name, with its result.
 ShowLine = Callable[[image_lines.ImageLines, str, dict[str, Any]], None]
@@ -86,26 +89,28 @@ def send_images(
         sender.check_reachable()
         info = sender.server_info()
         served = server_models.choose_model(sender.models(), model, address)
-        if served is not None and served.condition is None:
-            return _type_images(sender, served, files, concurrency, tables)
         described = info.conditions if served is None or served.condition is None else (served.condition,)
+        scheme = served.scheme if served else _former_scheme(configuration)
+        titles = {name: served.title(name) for name in served.titles} if served else {}
+        _show_limits(served)
 
         def show(lines: image_lines.ImageLines, name: str, result: dict[str, Any]) -> None:
-            lines.show(name, result, conditions.from_result(result.get("verdict", ""), described))
+            condition = conditions.from_result(result.get("verdict", ""), described)
+            lines.show_classes(name, result, scheme, titles, condition)
 
         results, interrupt = _send_all(sender, files, concurrency, show)
-    # All files, because a name without a class counts although the image was not sent before Ctrl-C.
-    classes = _class_names(results)
-    # The server knows its model better than the configuration of this machine.
-    positive = served.scheme.positive if served else class_scheme.as_names(configuration["PositiveClass"])
+    if served is None:
+        scheme = ClassScheme(tuple(_class_names(results)), scheme.positive)
     condition = _condition(configuration, results, described)
-    known = known_classes.find_known_classes(files, ClassScheme(tuple(classes), positive), condition, labels)
-    rows = _table_rows(positive, condition, classes, dict(zip(files, known.classes, strict=True)), results)
-    if any(result.get("synthetic") for _, result in results):
+    # All files, because a name without a class counts although the image was not sent before Ctrl-C.
+    known = known_classes.find_known_classes(files, scheme, condition, labels)
+    truths = dict(zip(files, known.classes, strict=True))
+    rows = result_rows.table_rows(scheme, served.titles if served else {}, condition, truths, results)
+    if any(result.get("synthetic") for _path, result in results):
         log.warning(Helpers.SYNTHETIC)
     for row in rows:
         row["software_version"] = None if row["error"] else info.version
-    found = summary.summarize(rows, len(files), skipped, known.note, condition=condition)
+    found = summary.summarize(rows, len(files), skipped, known.note, condition=condition, scheme=scheme)
     table_files.write_tables(tables, rows, _model_fields(results), found, log)
     result_table.log_summary(rows, found, log)
     shown = [(kind.upper(), path) for kind, path in tables.paths.items()]
@@ -138,24 +143,17 @@ def open_sender(
     return Sender(configuration, server, timeout or configuration["RequestTimeout"] + TIMEOUT_MARGIN, retries, model)
 
 
-def _type_images(
-    sender: Sender,
-    served: server_models.ServedModel,
-    files: Sequence[pathlib.Path],
-    concurrency: int,
-    tables: table_files.TableFiles,
-) -> int:
-    """Send images to a model that names types of cells; return the exit code."""
-    typed_results.check_tables(tables)
-    typed_results.show_limits(served)
+def _former_scheme(configuration: Configuration) -> ClassScheme:
+    """Return the classes of a server that does not list its models: those of the first system."""
+    return ClassScheme(("0", "1"), class_scheme.as_names(configuration["PositiveClass"]))
 
-    def show(lines: image_lines.ImageLines, name: str, result: dict[str, Any]) -> None:
-        typed_results.show_line(lines, served, name, result)
 
-    results, interrupt = _send_all(sender, files, concurrency, show)
-    rows = typed_results.report(served, tables, results)
-    _raise_interrupt(interrupt, len(files) - len(results), len(files))
-    return 1 if any(row["error"] for row in rows) else 0
+def _show_limits(served: server_models.ServedModel | None) -> None:
+    """Log and show what a model of cell types has never seen."""
+    if served is not None and served.condition is None:
+        for limit in served.limits[:SHOWN_LIMITS]:
+            log.info(limit)
+            terminal.say(_(limit))
 
 
 def _raise_interrupt(interrupt: KeyboardInterrupt | None, unsent: int, total: int) -> None:
@@ -211,7 +209,7 @@ def _future_result(path: pathlib.Path, future: concurrent.futures.Future[dict[st
 
 def _condition(configuration: Configuration, results: Sequence[Result], described: Sequence[Condition]) -> Condition:
     """Return the condition of the first result; without results, that of the server or of the configuration."""
-    for _, result in results:
+    for _path, result in results:
         if "error" not in result:
             return conditions.from_result(result["verdict"], described)
     return described[0] if described else configuration.condition
@@ -219,47 +217,15 @@ def _condition(configuration: Configuration, results: Sequence[Result], describe
 
 def _class_names(results: Sequence[Result]) -> list[str]:
     # The most frequent classes, so that a single odd response does not decide the columns.
-    counts = collections.Counter(tuple(result["probabilities"]) for _, result in results if result.get("probabilities"))
+    counts = collections.Counter(
+        tuple(result["probabilities"]) for _path, result in results if result.get("probabilities")
+    )
     return list(counts.most_common(1)[0][0]) if counts else ["0", "1"]
-
-
-def _table_rows(
-    positive: Sequence[str],
-    condition: Condition,
-    classes: list[str],
-    truths: dict[pathlib.Path, str | None],
-    results: Sequence[Result],
-) -> list[result_table.Row]:
-    rows = [_table_row(positive, classes, path, truths[path], result) for path, result in results]
-    for row in rows:
-        result_table.log_warnings(row, condition, log)
-    return rows
-
-
-def _table_row(
-    positive: Sequence[str], classes: list[str], path: pathlib.Path, truth: str | None, result: dict[str, Any]
-) -> result_table.Row:
-    row = result_table.new_row(input_files.display_path(path), truth, classes)
-    row["date"] = result["date"]
-    if "error" in result:
-        return row | {"error": result["error"]}
-    detected = result["class"] in positive
-    probabilities = [result["probabilities"][name] for name in positive if name in result["probabilities"]]
-    copied = ("class", "verdict", "confidence", "low", "uncertain", "seconds", "engine", "precision", "remark")
-    return row | {
-        **{name: result[name] for name in copied},
-        "outcome": result["outcome"],
-        "reasons": result["reasons"],
-        "all_probability": min(1.0, sum(probabilities)) if probabilities else None,
-        "model": result_table.model_name(None, result["model"]) if result["model"] else None,
-        **{f"probability_{name}": result["probabilities"].get(name) for name in classes},
-        "correct": None if truth is None else detected == (truth in positive),
-    }
 
 
 def _model_fields(results: Sequence[Result]) -> dict[str, Any] | None:
     """Return the fields that identify the model, from the first result; None without results."""
     fields = (
-        {key: result.get(key) for key in ("model", "synthetic")} for _, result in results if "error" not in result
+        {key: result.get(key) for key in ("model", "synthetic")} for _path, result in results if "error" not in result
     )
     return next(fields, None)

@@ -33,8 +33,6 @@ class ServedModel:
       titles: {class: what people read in its place}.
       limits: what it has never seen, as sentences.
       metric: its macro-F1, or its accuracy, with the interval, as text; "": unknown.
-      input_size: side of its input in pixels; 0: unknown.
-      precision: numeric precision.
     """
 
     name: str
@@ -45,8 +43,6 @@ class ServedModel:
     titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
     limits: Sequence[str] = ()
     metric: str = ""
-    input_size: int = 0
-    precision: str = ""
 
     def title(self, name: str) -> str:
         """Return the title of a class or group in the language of the reader."""
@@ -103,28 +99,27 @@ def print_models(models: Sequence[ServedModel], server: str) -> int:
         raise ALLError(
             Message("{server} has no list of models. Update the server.", server=server), code="no_model_list"
         )
-    head = (_("Model"), _("Detects"), _("Classes"), _("Input"), _("Precision"), _("Metric"))
+    head = (_("Model"), _("Detects"), _("Classes"), _("Metric"))
     rows = [head, *map(_cells, models)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head) - 1)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)]
         terminal.print_lines(["  ".join(cells).rstrip()])
     for model in models:
-        for limit in model.limits:
-            terminal.print_lines([f"{model.name}: {_(limit)}"])
+        for sentence in [model.reason] if model.reason else model.limits:
+            terminal.print_lines([f"{model.name}: {_(sentence)}"])
     return 0
 
 
 def _cells(model: ServedModel) -> tuple[str, ...]:
     name = _("{name} (default)").format(name=model.name) if model.default else model.name
     if model.reason:
-        return (name, _("not available"), "", "", "", model.reason)
+        return (name, _("not available"), "", "")
     detects = model.condition.label if model.condition else _("types of cells")
     names = len(model.scheme.names)
     groups = len(model.scheme.group_names)
     classes = str(names) if groups == names else _("{classes} in {groups} groups").format(classes=names, groups=groups)
-    size = f"{model.input_size} x {model.input_size}" if model.input_size else ""
-    return (name, detects, classes, size, model.precision, model.metric)
+    return (name, detects, classes, model.metric)
 
 
 def _parse_model(entry: dict[str, Any]) -> ServedModel:
@@ -143,8 +138,6 @@ def _parse_model(entry: dict[str, Any]) -> ServedModel:
         titles={text(each): text(title) for each, title in entry["class_titles"].items()},
         limits=[text(limit) for limit in entry["limits"][:MAX_LIMITS]],
         metric=_metric(entry["metrics"]),
-        input_size=int(entry["input_size"]),
-        precision=text(entry["precision"]),
     )
 
 
@@ -153,7 +146,7 @@ def _metric(metrics: dict[str, Any] | None) -> str:
     for name in _METRICS:
         found = (metrics or {}).get(name)
         if found and found["value"] is not None:
-            title = "macro-F1" if name == "macro_f1" else _("accuracy")
+            title = "macro-F1" if name == "macro_f1" else _("Accuracy")
             value = format_number(float(found["value"]), ".3f")
             if not found["interval"]:
                 return f"{title} {value}"

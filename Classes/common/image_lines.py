@@ -2,10 +2,11 @@
 
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from Classes.common import errors, outcome, progress_bar, terminal
+from Classes.common.class_scheme import ClassScheme
 from Classes.common.conditions import Condition
 from Classes.common.number_format import format_confidence
 from Classes.common.summary import MAX_NAMES, Summary
@@ -52,6 +53,30 @@ class ImageLines:
         text = outcome.outcome_text(fields["outcome"], condition).ljust(max(map(len, texts)))
         wrong = _("wrong") if fields.get("correct") is False else ""
         self.show_text(name, text, STYLES[fields["outcome"]], fields["confidence"], wrong, found)
+
+    def show_classes(
+        self, name: str, fields: dict[str, Any], scheme: ClassScheme, titles: Mapping[str, str], condition: Condition
+    ) -> None:
+        """Show the line of the next image: whether the condition is detected, and the class if there are several.
+
+        Args:
+          name: of the file.
+          fields: as in `show`, and "class" and "class_confidence".
+          scheme: the classes.
+          titles: {class: what people read in its place}; may lack some.
+          condition: what is detected, if anything.
+        """
+        if fields.get("error"):
+            self.show_error(name)
+            return
+        found = titles.get(fields["class"], fields["class"]) if scheme.several else ""
+        if scheme.positive:
+            self.show(name, fields, condition, found)
+            return
+        style = STYLES[outcome.REVIEW] if fields["outcome"] == outcome.REVIEW else ""
+        wrong = _("wrong") if fields.get("correct") is False else ""
+        width = max(len(titles.get(each, each)) for each in scheme.names)
+        self.show_text(name, found.ljust(width), style, fields["class_confidence"], wrong)
 
     def show_error(self, name: str) -> None:
         """Show that the next image cannot be read."""

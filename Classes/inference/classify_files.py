@@ -12,7 +12,6 @@ from Classes.common import (
     input_files,
     known_classes,
     logs,
-    outcome,
     provenance,
     result_table,
     summary,
@@ -67,6 +66,7 @@ def classify_files(
     card = load_model_card(configuration.card, cell_types=any_model)
     tables = tables.prepared(card.condition)
     known = known_classes.find_known_classes(files, card.scheme, card.condition, labels)
+    titles = (card.cell_types or {}).get("names", {})
     rows: list[result_table.Row] = []
     with device_selection.open_backend(configuration, card) as backend:
         log.info("Classifier class initialization complete.")
@@ -81,7 +81,7 @@ def classify_files(
             with image_lines.ImageLines(map(str, files)) as lines:
                 for path, truth in zip(files, known.classes, strict=True):
                     rows.append(_classify_file(configuration, card, backend, path, truth))
-                    _show(lines, card, path.name, rows[-1])
+                    lines.show_classes(path.name, rows[-1], card.scheme, titles, card.condition)
         finally:
             # Keep what is done, also after Ctrl-C.
             found = summary.summarize(
@@ -162,18 +162,6 @@ def _describe_class(row: result_table.Row) -> str:
     title = f"{row['class_title']} ({row['class']})" if row.get("class_title") else row["class"]
     text = f"class {title} with a confidence of {row['class_confidence']}"
     return text if row["group"] == row["class"] else f"{text}, group {row['group']} {row['group_confidence']}"
-
-
-def _show(lines: image_lines.ImageLines, card: ModelCard, name: str, row: result_table.Row) -> None:
-    """Show the line of an image: whether the condition is detected, and the class if there are several."""
-    titles = (card.cell_types or {}).get("names") or {each: each for each in card.classes}
-    found = "" if row["error"] or not card.scheme.several else titles[row["class"]]
-    if card.positive or row["error"]:
-        lines.show(name, row, card.condition, found)
-        return
-    style = image_lines.STYLES[outcome.REVIEW] if row["outcome"] == outcome.REVIEW else ""
-    wrong = _("wrong") if row["correct"] is False else ""
-    lines.show_text(name, found.ljust(max(map(len, titles.values()))), style, row["class_confidence"], wrong)
 
 
 def _describe_validation(card: ModelCard) -> str:
