@@ -119,10 +119,9 @@ def analyze_field(image: numpy.ndarray, name: str, finder: Finder, typer: CellTy
     found = finder.find(image, scale)
     field_check.check_cells(len(found.cells), name)
     ordered = _reading_order(found.cells)
-    scale_source = found.scale.source
-    microns = None if scale_source == ASSUMED else found.scale.microns
+    microns = None if found.scale_source == ASSUMED else found.scale
     crops = FieldCrops(image, ordered, microns)
-    stain = stain_matching.match_stain(image, [_box(cell) for cell in ordered], crops, typer.card.colours)
+    stain = stain_matching.match_stain(image, [cell_box(cell) for cell in ordered], crops, typer.card.colours)
     types = typer.classify(crops, stain)
     _check_types(types, name)
     cells = tuple(
@@ -134,7 +133,7 @@ def analyze_field(image: numpy.ndarray, name: str, finder: Finder, typer: CellTy
         image.shape[0],
         cells,
         microns,
-        scale_source,
+        found.scale_source,
         time.perf_counter() - start,
         typer.backend.name,
         typer.backend.precision,
@@ -142,7 +141,8 @@ def analyze_field(image: numpy.ndarray, name: str, finder: Finder, typer: CellTy
     )
 
 
-def _box(cell: Any) -> tuple[float, float, float, float]:
+def cell_box(cell: Any) -> tuple[float, float, float, float]:
+    """Return (left, top, right, bottom) of a finder.Cell in pixels."""
     return (
         cell.x - cell.width / 2,
         cell.y - cell.height / 2,

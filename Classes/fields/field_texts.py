@@ -18,10 +18,10 @@ _FLAGS: dict[str, Callable[[], str]] = {
     typed_cells.NEEDS_REVIEW: lambda: _("needs review"),
 }
 _SCALE_SOURCES: dict[str, Callable[[], str]] = {
-    "given": lambda: _("as given"),
-    "file": lambda: _("from the file"),
-    "red_cells": lambda: _("from the red cells"),
-    "white_cells": lambda: _("from the white cells"),
+    "given": lambda: _("given"),
+    "file": lambda: _("file"),
+    "red_cells": lambda: _("red cells"),
+    "white_cells": lambda: _("white cells"),
 }
 
 
@@ -31,7 +31,7 @@ def flag_text(flag: str) -> str:
 
 
 def describe_scale(field: Field) -> str:
-    """Return the scale and where it comes from, such as "0.10 µm per pixel (from the red cells)"."""
+    """Return the scale and where it comes from, such as "0.10 µm per pixel (red cells)"."""
     if field.scale is None:
         return _("scale unknown")
     source = _SCALE_SOURCES.get(field.scale_source)
@@ -42,14 +42,24 @@ def describe_scale(field: Field) -> str:
 
 def describe_counts(field: Field) -> str:
     """Return the counts, such as "12 white cells: 8 neutrophil, 4 lymphocyte; 2 need review"."""
+    parts = [": ".join(filter(None, [describe_number(field), describe_types(field)])), describe_review(field)]
+    return "; ".join(filter(None, parts))
+
+
+def describe_number(field: Field) -> str:
+    """Return the number of cells, such as "12 white cells"."""
+    return ngettext("{count} white cell", "{count} white cells", len(field.cells)).format(count=len(field.cells))
+
+
+def describe_types(field: Field) -> str:
+    """Return the number of cells of each type in conventional order, such as "8 neutrophil, 4 lymphocyte"."""
     counts = collections.Counter(cell.group for cell in field.cells)
-    text = ngettext("{count} white cell", "{count} white cells", len(field.cells)).format(count=len(field.cells))
-    if not counts:
-        return text
     known = {name: place for place, name in enumerate(differential.ORDER)}
     names = sorted(counts, key=lambda name: (known.get(name, len(known)), name))
-    parts = ", ".join(f"{counts[name]} {type_names.type_name(name)}" for name in names)
+    return ", ".join(f"{counts[name]} {type_names.type_name(name)}" for name in names)
+
+
+def describe_review(field: Field) -> str:
+    """Return how many cells a person should look at, such as "2 need review"; "" for none."""
     review = sum(typed_cells.NEEDS_REVIEW in cell.flags for cell in field.cells)
-    if not review:
-        return f"{text}: {parts}"
-    return f"{text}: {parts}; " + ngettext("{count} needs review", "{count} need review", review).format(count=review)
+    return ngettext("{count} needs review", "{count} need review", review).format(count=review) if review else ""

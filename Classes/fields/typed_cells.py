@@ -71,7 +71,7 @@ class TypedCell:
         return {
             "field": field,
             "cell": self.number,
-            "type": self.label,
+            "type": self.name if self.is_blast else self.label,
             "name": self.name,
             "group": self.group,
             "confidence": self.confidence,

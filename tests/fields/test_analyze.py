@@ -58,6 +58,12 @@ def test_a_given_scale_reaches_the_finder():
     assert (finder.scale, found.scale, found.scale_source) == (0.1, 0.1, "given")
 
 
+def test_a_scale_that_was_only_assumed_is_unknown():
+    finder = fields.HandFinder(CELLS, source="assumed")
+    found = analyze.analyze_field(fields.draw(CELLS), "a.png", finder, fields.typer(LYMPHOCYTE))
+    assert (found.scale, found.scale_source) == (None, "assumed")
+
+
 def test_a_field_without_white_cells_is_a_result():
     assert analyze_drawn([], LYMPHOCYTE).cells == ()
 

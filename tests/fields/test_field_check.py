@@ -57,6 +57,11 @@ def test_what_is_no_field_has_a_code(image, code):
         field_check.check_field(image, "a")
 
 
+def test_a_large_field_of_small_cells_is_no_empty_one():
+    part = fields.draw((fields.Cell(50, 50),), 100, 100)
+    field_check.check_field(numpy.tile(part, (25, 30, 1)), "a")
+
+
 def test_the_blocks_of_a_jpeg_are_no_screen(tmp_path):
     PIL.Image.fromarray(fields.draw(CELLS)).save(tmp_path / "a.jpg", quality=30)
     field_check.check_field(numpy.asarray(PIL.Image.open(tmp_path / "a.jpg")), "a")

@@ -30,15 +30,10 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scale:
-    microns: float = 0.25
-    source: str = "red_cells"
-
-
-@dataclasses.dataclass(frozen=True)
 class FoundCells:
     cells: tuple
-    scale: Scale
+    scale: float
+    scale_source: str
 
 
 @dataclasses.dataclass
@@ -47,10 +42,11 @@ class HandFinder:
 
     cells: tuple
     scale: float | None = None
+    source: str = "red_cells"
 
     def find(self, image, scale=None):
         self.scale = scale
-        return FoundCells(self.cells, Scale(scale, "given") if scale else Scale())
+        return FoundCells(self.cells, scale or 0.25, "given" if scale else self.source)
 
 
 class HandBackend(backend.InferenceBackend):
