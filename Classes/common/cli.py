@@ -39,6 +39,7 @@ TRAINING = (
     "tensorflow",
     "tf_keras",
     "tf_slim",
+    "yaml",
 )
 
 # Messages of argparse that a wrong command causes. It looks them up in the default catalogue, see `run_cli`. "usage: "

@@ -381,7 +381,7 @@ def test_every_package_that_a_script_checks_for_is_pinned():
     named = {line.partition("==")[0] for name in files for line in requirements(name)}
     named -= {"-r requirements-serving.txt"}
     distributions = {"PIL": "pillow", "sklearn": "scikit-learn", "tf_slim": "tf-slim"}
-    distributions |= {"prometheus_client": "prometheus-client"}
+    distributions |= {"prometheus_client": "prometheus-client", "yaml": "pyyaml"}
     asked = {distributions.get(name, name) for name in (*cli.TRAINING, *cli.SERVER)}
     assert asked <= named
     # Optional: only a server with a broker needs it.

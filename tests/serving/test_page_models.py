@@ -6,6 +6,7 @@ import io
 import pytest
 from selenium.webdriver.support.ui import Select
 
+from Classes.common import conditions
 from tests.support import browser, graphs, servers, services
 from tests.support.browser import by_id, choose, fits, rows, visit, wait
 
@@ -177,3 +178,33 @@ def test_a_page_without_an_own_model_uses_the_other_one(driver, tmp_path, folder
             assert "WhiteCells" in by_id(page, "no-default").text
             assert not by_id(page, "model-field").is_displayed()
             assert by_id(page, "limits").is_displayed()
+
+
+def test_the_page_names_the_condition_of_the_chosen_model(driver, tmp_path, folder, images):
+    path = graphs.write(
+        tmp_path / "Model" / "Other",
+        content=graphs.pooled(),
+        size=graphs.SIZE,
+        graph="AMLGraph.pb",
+        condition=conditions.AML.to_json(),
+    )
+    path.with_suffix(".pb").rename(path.with_name("AMLGraph.pb"))
+    path.rename(path.with_name("AMLGraph.json"))
+    models = f'Models=["ALLGraph", "{path.with_name("AMLGraph.pb")}"]'
+    with servers.running(
+        tmp_path, models, real=True, model={"content": graphs.pooled(), "size": graphs.SIZE}
+    ) as server:
+        for page in visit(driver, server, folder):
+            _compare_conditions(page, images)
+    driver.execute_script("sessionStorage.clear()")
+
+
+def _compare_conditions(page, images):
+    for name, title in (("ALL", "Lymphoblastic"), ("AML", "Myeloid")):
+        use(page, f"{name}Graph")
+        wait(page, lambda name=name: page.title == f"{name} detection")
+        assert title in page.find_element("css selector", "h1").text
+        assert f"Signs of {name}" in by_id(page, "intro").text
+    choose(page, images, "sure.png")
+    assert rows(page)["sure.png"][1][0].endswith("Signs of AML")
+    assert "ALL" not in by_id(page, "results").text

@@ -21,7 +21,9 @@ export function showModelNotes() {
   byId("intro-types").hidden = model?.detects !== null;
   if (model?.detects === null) showTypes(model);
   else if (model) showCondition(model);
-  if (model) document.querySelector("h1").textContent = pageTitle(model);
+  if (!model) return;
+  document.querySelector("h1").textContent = pageTitle(model);
+  document.title = pageTitle(model, "short");
 }
 
 function showCondition(model) {

@@ -96,9 +96,9 @@ export function purpose(model) {
   return model.detects ? t("signs of {condition}", conditionOf(model)) : t("types of white cells");
 }
 
-// The heading of the page and of the printed report.
-export function pageTitle(model = models.chosen) {
-  return model?.detects === null ? t("Types of white blood cells") : t("{condition} detection", { condition: conditionText("long", model) });
+// The heading of the page and of the printed report; with the field "short", the title of the tab.
+export function pageTitle(model = models.chosen, field = "long") {
+  return model?.detects === null ? t("Types of white blood cells") : t("{condition} detection", { condition: conditionText(field, model) });
 }
 
 // The menu of models; hidden if there is only one.
