@@ -145,9 +145,8 @@ def _leaks(configuration: Configuration, findings: dict[str, Any]) -> list[dict[
 def _biases(probes: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for name, probe in probes.items():
-        # The compression depends on the content of an image, so bytes per pixel are shown, but are not a problem.
         predictable = leakage_probe.predictable_classes(probe, leakage_probe.WARN_AUC)
-        if name == "bytes per pixel" or not predictable:
+        if name in EXPECTED or not predictable:
             continue
         text = _bias_text(PROBE_NAMES.get(name, name), probe, predictable)
         commands = [
@@ -178,6 +177,9 @@ def _bias_text(name: str, probe: dict[str, Any], predictable: Sequence[tuple[str
         interval=interval,
     )
 
+
+# The compression depends on the content of an image, so bytes per pixel are shown, but are not a problem.
+EXPECTED = ("bytes per pixel",)
 
 PROBE_NAMES = {
     "background colour": Message("background color"),

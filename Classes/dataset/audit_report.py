@@ -106,7 +106,10 @@ def _class_probes(
     classes = {name: None for probe in probes.values() for name in probe.get("classes", ())}
 
     def cell(kind: str, name: str) -> tuple[Message, bool]:
-        probe = probes[kind]["classes"][name]
+        text, predictable = measured(probes[kind]["classes"][name])
+        return text, predictable and kind not in audit_problems.EXPECTED
+
+    def measured(probe: dict[str, Any]) -> tuple[Message, bool]:
         if probe["auc"] is None:
             return Message("unknown"), False
         if not probe["interval"]:

@@ -81,9 +81,11 @@ def plot_confusion_matrix(path: pathlib.Path, metrics: dict[str, Any], title: st
                 text += "\n" + format_number(shares[row, column], ".0%")
             # The ends of the color map, which a page does not replace by the color of its text.
             color = "#f7fbff" if shares[row, column] > 0.5 else "#08306b"
-            axes.text(column, row, text, ha="center", va="center", fontsize=8 if count < _DENSE else 7, color=color)
+            axes.text(column, row, text, ha="center", va="center", fontsize=10 if count < _DENSE else 9, color=color)
     axes.set(xlabel=_("predicted"), ylabel=_("label"))
-    size = 9 if count < _DENSE else 8
+    size = 11 if count < _DENSE else 10
+    # As large as in the other plots if a page shows both at the same width.
+    axes.title.set_fontsize(10.5 * min(side / 4.8, 1.6))
     axes.set_xticks(range(count), names, rotation=90, fontsize=size)
     axes.set_yticks(range(count), names, fontsize=size)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
