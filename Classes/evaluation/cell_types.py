@@ -4,6 +4,7 @@ The types and their short names are those of Acevedo et al., "A dataset of micro
 development of automatic recognition systems", Data in Brief 30 (2020) 105474.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +39,12 @@ GROUPS = {
 
 # Labels of images of which only the group is known.
 COARSE = {"NEUTROPHIL": "neutrophil", "IG": "immature granulocyte"}
+
+
+def label_of(name: str) -> str | None:
+    """Return the label at the beginning of a file name, as in BNE_1234.jpg; None if there is none."""
+    match = re.match(r"([A-Z]+)_\d+", name)
+    return match[1] if match and match[1] in {**NAMES, **COARSE} else None
 
 
 def group_of(label: str) -> str:

@@ -29,6 +29,7 @@ def compare_predictions(
       groups: [N] names of source images or patients; None: each image is its own group.
     Returns:
       dict for JSON: "images"; "accuracy" and "roc_auc", each [before, after], with ROC AUC None if a class is missing;
+      "group_accuracy", [before, after], only of a model of cell types with groups;
       "error_difference", the increase of the error rate, and its paired 95 % interval "error_interval" or None;
       "flips" and "confident_flips", numbers of changed predictions; "largest_difference" of a probability.
     Raises:
@@ -42,8 +43,14 @@ def compare_predictions(
     differences = wrong[1].astype(int) - wrong[0]
     interval = statistics.paired_difference(differences, groups)
     flips = [pair for pair in zip(old, new, strict=True) if pair[0][0] != pair[1][0]]
+    grouped = (
+        {}
+        if card.positive or not card.scheme.groups
+        else {"group_accuracy": _group_accuracy(card, truths, before, after)}
+    )
     return {
         "images": len(labels),
+        **grouped,
         "accuracy": [float((~each).mean()) if len(each) else 0.0 for each in wrong],
         "roc_auc": [_roc_auc(card, truths, each) for each in (before, after)],
         "error_difference": float(differences.mean()) if len(labels) else None,
@@ -65,8 +72,13 @@ def rejection_reasons(comparison: dict[str, Any], margin: float, proof: bool = F
     if not comparison["images"]:
         return [Message("there are no validation images for a comparison")]
     reasons: list[str] = []
-    for key, name in (("accuracy", translation.mark("accuracy")), ("roc_auc", "ROC AUC")):
-        before, after = comparison[key]
+    kinds = (
+        ("accuracy", translation.mark("accuracy")),
+        ("group_accuracy", translation.mark("accuracy of the groups")),
+        ("roc_auc", "ROC AUC"),
+    )
+    for key, name in kinds:
+        before, after = comparison.get(key, (None, None))
         # Rounded, because 0.96 - 0.955 is slightly more than 0.005.
         if before is not None and round(before - after, 9) > margin:
             reasons.append(
@@ -130,6 +142,8 @@ def missing_proof(comparison: dict[str, Any], margin: float) -> str:
 def format_comparison(comparison: dict[str, Any]) -> str:
     """Return a comparison as one line."""
     parts = ["{} images: accuracy {:.4f} -> {:.4f}".format(comparison["images"], *comparison["accuracy"])]
+    if "group_accuracy" in comparison:
+        parts.append("accuracy of the groups {:.4f} -> {:.4f}".format(*comparison["group_accuracy"]))
     if comparison["roc_auc"][0] is not None:
         parts.append("ROC AUC {:.4f} -> {:.4f}".format(*comparison["roc_auc"]))
     if comparison["error_interval"]:
@@ -151,6 +165,13 @@ def _decisions(card: model_card.ModelCard, rows: numpy.ndarray) -> list[tuple[in
         return [(int(row.argmax()), float(row.max()) < CONFIDENT_PROBABILITY) for row in rows]
     made = (prediction.make_prediction(row, card, CONFIDENT_PROBABILITY) for row in rows)
     return [(bool(each.detected), each.low_confidence) for each in made]
+
+
+def _group_accuracy(card: model_card.ModelCard, labels: numpy.ndarray, *rows: numpy.ndarray) -> list[float]:
+    """Return the fraction of images whose most likely group is right, for each set of probabilities."""
+    names = list(card.scheme.group_names)
+    truths = numpy.array([names.index(card.scheme.group_of(card.classes[label])) for label in labels], int)
+    return [float((card.scheme.group_probabilities(each).argmax(axis=1) == truths).mean()) for each in rows]
 
 
 def _roc_auc(card: model_card.ModelCard, truths: numpy.ndarray, rows: numpy.ndarray) -> float | None:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import locks, provenance, terminal, translation
+from Classes.common import json_files, locks, provenance, terminal, translation
 from Classes.common.errors import ALLError, DataError, GraphError
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.dataset import tfrecords
-from Classes.evaluation import evaluate, int8_acceptance
+from Classes.evaluation import cell_types, evaluate, int8_acceptance
 from Classes.Helpers import Configuration
 from Classes.imaging import decode
 from Classes.inference import int8_files, model_card, openvino_backend, openvino_devices
@@ -27,6 +27,9 @@ from Classes.inference import int8_files, model_card, openvino_backend, openvino
 # N_RANKING_CANDIDATES.
 N_RANKING_IMAGES = 50
 N_RANKING_CANDIDATES = 300
+
+# Bytes of a graph below which the exact correction of the biases takes minutes, not hours.
+SMALL = 10_000_000
 
 log = logging.getLogger("Trainer")
 
@@ -79,7 +82,7 @@ def check_nncf_installed() -> None:
 def _first_accepted(configuration: Configuration, card: model_card.ModelCard) -> model_card.ModelCard:
     """Return the model card with the first int8 candidate that is accepted."""
     images, margin = _training_images(configuration, card), configuration["QuantizeMargin"]
-    records = list(tfrecords.iter_records(configuration, "validation"))
+    records = [*tfrecords.iter_records(configuration, "validation"), *_unseen_cells(configuration, card)]
     labels, before = backend_outputs(configuration, card, "f32", records)
     if not len(labels):
         raise DataError(
@@ -117,6 +120,24 @@ def _first_accepted(configuration: Configuration, card: model_card.ModelCard) ->
         ),
         "int8_rejected",
     )
+
+
+def _unseen_cells(configuration: Configuration, card: model_card.ModelCard) -> list[tfrecords.Record]:
+    """Return the test images of a model of cell types, which name their type; none for other models.
+
+    More images make the comparison more certain. Images of which only the group is known are left out.
+    """
+    if card.positive:
+        return []
+    prefix = f"/{configuration.path('TestImagePath').name}/"
+    found = []
+    for row in json_files.read_json(tfrecords.manifest_path(configuration)).get("tests", []):
+        path = configuration.path("TestImagePath") / row["file"].removeprefix(prefix)
+        label = cell_types.label_of(path.name)
+        if label in card.classes and path.is_file():
+            encoded, number = path.read_bytes(), card.classes.index(label)
+            found.append(tfrecords.Record(encoded, "", number, 0, 0, row["file"], row["group"], row["sha256"]))
+    return found
 
 
 def _training_images(configuration: Configuration, card: model_card.ModelCard) -> numpy.ndarray:
@@ -161,7 +182,7 @@ def backend_outputs(
 def quantized_candidates(
     configuration: Configuration, card: model_card.ModelCard, images: numpy.ndarray
 ) -> collections.abc.Iterator[tuple[Any, list[str]]]:
-    """Yield the frozen graph in int8: first all layers, then with the most damaging layers in float.
+    """Yield the frozen graph in int8: all layers, a small graph with exact biases, the most damaging layers in float.
 
     Layers are ranked on training images, because the validation images decide about acceptance.
 
@@ -178,8 +199,13 @@ def quantized_candidates(
     dataset = nncf.Dataset(images, lambda image: card.input_spec.normalize(image[None]))
     core = openvino_devices.new_core()
     graph = openvino_backend.read_model(core, card.graph_path)
+    unpack_weights(graph)
     model = nncf.quantize(graph, dataset, subset_size=len(images))
     yield model, float_layers(model)
+    if card.graph_path.stat().st_size < SMALL:
+        preset = nncf.QuantizationPreset.MIXED
+        model = nncf.quantize(graph, dataset, preset=preset, subset_size=len(images), fast_bias_correction=False)
+        yield model, float_layers(model)
     log.info("Looking for the layers to keep in float. This takes some minutes.")
     terminal.say(_("Looking for the layers to keep in float. This takes some minutes."))
     records = ranking_records(configuration)
@@ -207,6 +233,18 @@ def quantized_candidates(
         ),
     )
     yield model, float_layers(model)
+
+
+def unpack_weights(model: Any) -> None:
+    """Replace the float16 weights of a compact graph by float32, so that their int8 form is stored in eight bits."""
+    from openvino import opset13
+
+    for node in model.get_ordered_ops():
+        weights = node.input_value(0).get_node() if node.get_type_name() == "Convert" else None
+        if weights is not None and weights.get_type_name() == "Constant":
+            unpacked = opset13.constant(weights.data.astype("float32")).output(0)
+            for target in node.output(0).get_target_inputs():
+                target.replace_source_output(unpacked)
 
 
 def float_layers(model: Any) -> list[str]:

@@ -6,7 +6,6 @@ Its weights are also the blood-cell backbone that other trainings start from.
 import dataclasses
 import logging
 import pathlib
-import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -131,7 +130,7 @@ def measure(configuration: Configuration, card: model_card.ModelCard, manifest: 
     with openvino_backend.OpenVINOBackend(card, "CPU", "f32") as backend:
         for path, _ in logs.progress(rows, desc="Measuring", unit="image"):
             probabilities.append(backend.classify(card.input_spec.decode_and_resize(path, limits)[None])[0])
-    labels = [_label(path) or "" for path, _ in rows]
+    labels = [cell_types.label_of(path.name) or "" for path, _ in rows]
     groups = [group for _, group in rows]
     return {"split": split, **cell_types.evaluate_cell_types(labels, numpy.array(probabilities), card.classes, groups)}
 
@@ -169,15 +168,9 @@ def publish(
 def _labeled_images(folder: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
     """Yield (label, path) of the published images in a folder; their names begin with the label."""
     for path in sorted(folder.rglob("*.jpg")):
-        label = _label(path)
+        label = cell_types.label_of(path.name)
         if label is not None:
             yield label, path
-
-
-def _label(path: pathlib.Path) -> str | None:
-    match = re.match(r"([A-Z]+)_\d+", path.name)
-    known = {**cell_types.NAMES, **cell_types.COARSE}
-    return match[1] if match and match[1] in known else None
 
 
 def _copy(path: pathlib.Path, folder: pathlib.Path) -> None:

@@ -188,3 +188,21 @@ def test_images_of_one_patient_prove_less(card):
 def test_a_margin_of_0_cannot_be_proven(card):
     assert int8_acceptance.images_needed(0) is None
     assert int8_acceptance.missing_proof(compare_many(card, 10), 0)
+
+
+def test_a_model_of_cell_types_is_compared_by_group_too(tmp_path):
+    groups = {"neutrophil": ["BNE", "SNE"]}
+    about = {"names": {"BNE": "band", "LY": "lymphocyte", "SNE": "segmented"}, "groups": groups, "limits": []}
+    fields = {"classes": ("BNE", "LY", "SNE"), "positive": "", "cell_types": about, "content": b"a graph"}
+    card = model_card.load_model_card(graphs.write(tmp_path, **fields), cell_types=True)
+    before = [[0.6, 0.1, 0.3], [0.15, 0.6, 0.25], [0.1, 0.2, 0.7], [0.1, 0.8, 0.1]]
+    # The first changes its type, the second its group: 0.2 + 0.4 is more than 0.4.
+    after = [[0.3, 0.1, 0.6], [0.2, 0.4, 0.4], [0.1, 0.2, 0.7], [0.1, 0.8, 0.1]]
+
+    found = compare(card, [0, 1, 2, 1], before, after)
+
+    # In the second, LY is still one of the two most likely types, and the first of them counts.
+    assert found["accuracy"] == [1.0, 0.75]
+    assert found["group_accuracy"] == [1.0, 0.75]
+    assert len(int8_acceptance.rejection_reasons(found, 0.2)) == 2
+    assert int8_acceptance.rejection_reasons(found, 0.25) == []

@@ -320,6 +320,19 @@ def test_float_layers_are_recognized(tmp_path):
     assert len(names) == 95
 
 
+def test_float16_weights_are_unpacked_without_a_change():
+    image = opset13.parameter([1, 3], name="input")
+    weights = opset13.constant(numpy.array([[0.1], [0.2], [0.3]], "float16"))
+    model = openvino.Model([opset13.matmul(image, opset13.convert(weights, "f32"), False, False)], [image])
+    pixels = numpy.array([[1, 2, 4]], "float32")
+    before = openvino.compile_model(model, "CPU")([pixels])[0]
+
+    int8_quantization.unpack_weights(model)
+
+    assert {node.get_type_name() for node in model.get_ordered_ops()} == {"Parameter", "Constant", "MatMul", "Result"}
+    assert openvino.compile_model(model, "CPU")([pixels])[0] == before
+
+
 def test_the_score_that_nncf_maximizes(folder):
     card = card_of(folder)
     configuration = graphs.configuration(folder)
