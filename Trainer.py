@@ -7,6 +7,7 @@ python3 Trainer.py --set Pretrained=none            # all layers, from random we
 python3 Trainer.py --set Network=AllCNN             # the small network instead of Inception V3
 python3 Trainer.py --set Network=AllCNN Import DIR  # its published weights (weights.h5, model.json), without training
 python3 Trainer.py WhiteCells                       # the model of white-cell types that comes with the project, again
+python3 Trainer.py Finder                           # the cell finder that comes with the project, again
 python3 Trainer.py Quantize                         # the same model in int8, faster, if its results stay the same
 python3 Trainer.py Export                           # the trained model for TensorFlow Serving and other model servers
 python3 Trainer.py Compile                          # the trained model for the Movidius stick, Model/ALL.graph
@@ -18,7 +19,9 @@ model card to Model/ALLGraph.json. Settings, curves and model of the run are kep
 newest run. Import writes only the graph and its card. Quantize reads them and the shards, writes
 Model/ALLGraph.int8.xml and .bin, and needs NNCF (pip install -r Required/requirements-int8.txt). Export writes the next
 version to Model/Export. WhiteCells reads Required/WhiteCells.json instead of Required/confs.json, and the images in
-WhiteCellsDir; see docs/white_cells.md. Compile runs the compiler of the stick, which writes Model/ALL.graph.
+WhiteCellsDir; see docs/white_cells.md. Finder reads Required/Finder.json, and the images in FinderFieldsDir,
+FinderCellsDir and FinderRedCellsDir; see docs/finder.md. Compile runs the compiler of the stick, which writes
+Model/ALL.graph.
 """
 
 import sys
@@ -33,7 +36,7 @@ def main(arguments=None) -> int:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=["Train", "Import", "WhiteCells", "Quantize", "Export", "Compile", "Board"],
+        choices=["Train", "Import", "WhiteCells", "Finder", "Quantize", "Export", "Compile", "Board"],
         default="Train",
         help="what to do (default: Train)",
     )
@@ -43,7 +46,8 @@ def main(arguments=None) -> int:
         parser.error(_("Import needs the folder of the published weights; the other commands take no folder"))
     from Classes import Helpers
 
-    shipped = PROJECT / "Required" / "WhiteCells.json" if options.command == "WhiteCells" else None
+    own = options.command in ("WhiteCells", "Finder")
+    shipped = PROJECT / "Required" / f"{options.command}.json" if own else None
     configuration = Helpers.load_config(options.confs or shipped, options.settings)
     Helpers.start_log(configuration, "Trainer")
     if options.command == "Board":
@@ -63,11 +67,12 @@ def main(arguments=None) -> int:
 
         return keras_import.import_keras_weights(configuration, options.folder)
     from Classes.export import int8_quantization, model_repository
-    from Classes.training import train, white_cells
+    from Classes.training import finder_publish, train, white_cells
 
     commands = {
         "Train": train.train_and_freeze,
         "WhiteCells": white_cells.train_white_cells,
+        "Finder": finder_publish.train_finder,
         "Quantize": int8_quantization.quantize_model,
         "Export": model_repository.export_model_repository,
     }

@@ -1,0 +1,238 @@
+"""Find the white cells of a photographed field."""
+
+import dataclasses
+import pathlib
+import threading
+from typing import Any, NamedTuple
+
+import numpy
+import PIL.Image
+import scipy.spatial
+
+from Classes.common.errors import EngineError
+from Classes.common.translation import Message
+from Classes.fields import peaks, scale
+from Classes.fields.finder_card import FinderCard, load_finder_card
+from Classes.fields.scale import Scale
+from Classes.inference import openvino_backend, openvino_devices
+
+# Flags of a cell.
+CUT, TOUCHING = "cut", "touching"
+
+# Side of a tile in pixels at working scale, without its halo. The tile bounds the memory; it changes no result.
+TILE = 1024
+
+# Scales in µm per pixel at which a photograph of unknown scale is tried, and the side of the part that is tried, in
+# pixels at working scale. The network finds cells at half to twice its working scale.
+PROBED_SCALES = (0.06, 0.11, 0.2, 0.36)
+PROBED_SIDE = 352
+
+# A part that is smaller than this at working scale, in pixels, shows no whole cell.
+SMALLEST_SIDE = 12
+
+# Platelets and deposits that look like small nuclei are smaller than any white cell, in µm.
+SMALLEST_CELL_MICRONS = 5.0
+
+# A cell is cut if its box reaches over the border by this share of its diameter, or ends in the last pixel.
+CUT_MARGIN = 0.02
+
+# Two cells touch if their centers are nearer than this share of their mean diameter.
+TOUCHING_DISTANCE = 1.15
+
+
+class Cell(NamedTuple):
+    """A white cell that was found.
+
+    Attributes:
+      x, y: center in pixels of the photograph; the middle of its first pixel is 0.5.
+      width, height: of the box around it, in pixels of the photograph; the box may reach over the border.
+      score: 0 to 1.
+      flags: CUT by the border, TOUCHING another white cell.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    score: float
+    flags: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundCells:
+    """The white cells of a photograph.
+
+    Attributes:
+      cells: from top to bottom.
+      scale: µm per pixel of the photograph.
+      scale_source: where it comes from: scale.GIVEN, FILE, RED_CELLS, WHITE_CELLS or ASSUMED.
+      scale_cells: number of cells on which it was measured; 0 if it was not measured.
+      red_cells: number of red cells that the network saw; many of those that overlap are not among them.
+      size: width and height of the photograph, all of which was searched.
+    """
+
+    cells: tuple[Cell, ...]
+    scale: float
+    scale_source: str
+    scale_cells: int
+    red_cells: int
+    size: tuple[int, int]
+
+
+class CellFinder:
+    """Runs the cell finder; safe from several threads.
+
+    Args:
+      card: a FinderCard, or the path of one.
+      threshold: least score of a cell; None is that of the card.
+      threads: for one photograph; 0: OpenVINO chooses.
+      tile: see TILE.
+    Raises:
+      GraphError: the card or its graph is missing or damaged.
+      EngineError: OpenVINO cannot run the graph.
+    """
+
+    def __init__(
+        self, card: FinderCard | str | pathlib.Path, threshold: float | None = None, threads: int = 0, tile: int = TILE
+    ) -> None:
+        self.card = card if isinstance(card, FinderCard) else load_finder_card(card)
+        self.card.verify_graph()
+        self.threshold = self.card.threshold if threshold is None else threshold
+        self._tile = max(self.card.multiple, tile // self.card.multiple * self.card.multiple)
+        core = openvino_devices.new_core()
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if threads:
+            options["INFERENCE_NUM_THREADS"] = threads
+        try:
+            compiled = core.compile_model(openvino_backend.read_model(core, self.card.graph_path), "CPU", options)
+            self._request = compiled.create_infer_request()
+        except RuntimeError as error:
+            raise self._engine_error(error) from error
+        self._lock = threading.Lock()
+
+    def find(self, image: numpy.ndarray, scale: Scale | float | None = None) -> FoundCells:
+        """Find the white cells of a photograph.
+
+        Args:
+          image: uint8 [H, W, 3], RGB.
+          scale: µm per pixel, or what scale.scale_from_file returned; None measures it on the cells.
+        Raises:
+          ConfigurationError: `invalid_scale`.
+          EngineError: OpenVINO failed.
+        """
+        used = self._resolve_scale(image, scale)
+        height, width = image.shape[:2]
+        factor = used.microns / self.card.microns
+        output, ratios = self._run(image, (0, 0, width, height), factor)
+        red, white = self._red_and_white(output)
+        cells = _to_cells(white, ratios, (width, height), used.microns)
+        return FoundCells(cells, used.microns, used.source, used.cells, len(red.scores), (width, height))
+
+    def measure_scale(self, image: numpy.ndarray) -> Scale:
+        """Measure the µm per pixel of a photograph on its red cells or, if it shows too few, on its white cells."""
+        height, width = image.shape[:2]
+        trials = []
+        for microns in PROBED_SCALES:
+            factor = microns / self.card.microns
+            side = PROBED_SIDE / factor
+            left, top = max(0, int((width - side) / 2)), max(0, int((height - side) / 2))
+            region = (left, top, int(min(width, left + side)), int(min(height, top + side)))
+            if min(region[2] - region[0], region[3] - region[1]) * factor >= SMALLEST_SIDE:
+                output, _ = self._run(image, region, factor)
+                sizes = [(found.sizes.mean(axis=1) / factor, found.scores) for found in self._red_and_white(output)]
+                trials.append(scale.Trial(microns, *sizes))
+        return scale.choose_scale(trials)
+
+    def _resolve_scale(self, image: numpy.ndarray, given: Scale | float | None) -> Scale:
+        if given is None:
+            return self.measure_scale(image)
+        return given if isinstance(given, Scale) else scale.given_scale(given)
+
+    def _run(
+        self, image: numpy.ndarray, region: tuple[int, int, int, int], factor: float
+    ) -> tuple[numpy.ndarray, tuple[float, float]]:
+        """Return the network's output for a part of a photograph that is resized by a factor.
+
+        Returns:
+          (float32 [h, w, 6], (pixels of the photograph per pixel at working scale in x and in y)).
+        """
+        left, top, right, bottom = region
+        size = (max(1, round((right - left) * factor)), max(1, round((bottom - top) * factor)))
+        kind = PIL.Image.Resampling.BOX if factor < 0.7 else PIL.Image.Resampling.BILINEAR
+        picture = PIL.Image.fromarray(image).resize(size, kind, box=region)
+        multiple = self.card.multiple
+        padding = [(0, -size[1] % multiple), (0, -size[0] % multiple), (0, 0)]
+        pixels = numpy.pad(numpy.asarray(picture), padding, "edge")
+        output = self._run_tiles(pixels)
+        # What lies in the padding is not part of the photograph.
+        rows, columns = (-(-side // self.card.stride) for side in (size[1], size[0]))
+        return output[:rows, :columns], ((right - left) / size[0], (bottom - top) / size[1])
+
+    def _run_tiles(self, pixels: numpy.ndarray) -> numpy.ndarray:
+        """Return the output for uint8 [H, W, 3], H and W multiples of `multiple`, tile by tile with their halos."""
+        height, width = pixels.shape[:2]
+        halo, stride = -(-self.card.halo // self.card.multiple) * self.card.multiple, self.card.stride
+        output = None
+        for top in range(0, height, self._tile):
+            for left in range(0, width, self._tile):
+                bottom, right = min(height, top + self._tile), min(width, left + self._tile)
+                y, x = max(0, top - halo), max(0, left - halo)
+                part = self._infer(pixels[y : bottom + halo, x : right + halo])
+                if output is None:
+                    output = numpy.empty((height // stride, width // stride, part.shape[-1]), "float32")
+                part = part[(top - y) // stride : (bottom - y) // stride, (left - x) // stride : (right - x) // stride]
+                output[top // stride : bottom // stride, left // stride : right // stride] = part
+        assert output is not None
+        return output
+
+    def _infer(self, pixels: numpy.ndarray) -> numpy.ndarray:
+        batch = numpy.ascontiguousarray(pixels[None])
+        with self._lock:
+            try:
+                self._request.infer([openvino_devices.openvino_api.Tensor(batch, shared_memory=True)])
+                return self._request.get_output_tensor().data[0].copy()
+            except RuntimeError as error:
+                raise self._engine_error(error) from error
+
+    def _engine_error(self, error: RuntimeError) -> EngineError:
+        reason = openvino_devices.last_line(error)
+        return EngineError(
+            Message("{path}: OpenVINO cannot run it ({reason}).", path=self.card.graph_path, reason=reason),
+            "device_failed",
+        )
+
+    def _red_and_white(self, output: numpy.ndarray) -> tuple[peaks.Peaks, peaks.Peaks]:
+        red = peaks.find_peaks(output, peaks.RED, self.card.red_threshold, self.card.stride, self.card.size_unit)
+        return red, peaks.find_peaks(output, peaks.WHITE, self.threshold, self.card.stride, self.card.size_unit)
+
+
+def _to_cells(
+    found: peaks.Peaks, ratios: tuple[float, float], size: tuple[int, int], microns: float
+) -> tuple[Cell, ...]:
+    """Return the cells in pixels of the photograph, with their flags.
+
+    Args:
+      found: in pixels at working scale.
+      ratios: pixels of the photograph per pixel at working scale, in x and in y.
+      size: width and height of the photograph.
+      microns: µm per pixel of the photograph.
+    """
+    centers, sizes = (found.centers * ratios).clip(0, size), found.sizes * numpy.array(ratios)
+    diameters = sizes.mean(axis=1)
+    margin = CUT_MARGIN * diameters[:, None]
+    cut = ((centers - sizes / 2 < -margin) | (centers + sizes / 2 > numpy.array(size) + margin)).any(axis=1)
+    cut |= ((centers - sizes / 2 < 1) | (centers + sizes / 2 > numpy.array(size) - 1)).any(axis=1)
+    kept = cut | (sizes.max(axis=1) * microns >= SMALLEST_CELL_MICRONS)
+    centers, sizes, diameters, cut = centers[kept], sizes[kept], diameters[kept], cut[kept]
+    touching = numpy.zeros(len(centers), bool)
+    if len(centers) > 1:
+        for first, second in scipy.spatial.cKDTree(centers).query_pairs(TOUCHING_DISTANCE * float(diameters.max())):
+            distance = numpy.hypot(*(centers[first] - centers[second]))
+            if distance < TOUCHING_DISTANCE * (diameters[first] + diameters[second]) / 2:
+                touching[[first, second]] = True
+    values = numpy.concatenate([centers, sizes, found.scores[kept, None]], axis=1).astype(float).tolist()
+    cells = [
+        Cell(x, y, width, height, score, (CUT,) * bool(is_cut) + (TOUCHING,) * bool(touches))
+        for (x, y, width, height, score), is_cut, touches in zip(values, cut, touching, strict=True)
+    ]
+    return tuple(sorted(cells, key=lambda cell: (cell.y, cell.x)))

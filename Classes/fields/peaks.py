@@ -1,0 +1,62 @@
+"""From the network's output to cells: the peaks of a heat map, and which of them are one cell."""
+
+from typing import NamedTuple
+
+import numpy
+import scipy.ndimage
+import scipy.spatial
+
+WHITE, RED = 0, 1
+
+# Two centers nearer than this share of their mean diameter are one cell; touching cells are about one diameter apart.
+SAME_CELL = 0.45
+
+
+class Peaks(NamedTuple):
+    """Cells of one kind in pixels of the network's input.
+
+    Attributes:
+      centers: float32 [N, 2], x and y.
+      sizes: float32 [N, 2], width and height.
+      scores: float32 [N], 0 to 1.
+    """
+
+    centers: numpy.ndarray
+    sizes: numpy.ndarray
+    scores: numpy.ndarray
+
+
+def find_peaks(output: numpy.ndarray, kind: int, threshold: float, stride: int, size_unit: float) -> Peaks:
+    """Return the cells of a kind.
+
+    Args:
+      output: float32 [h, w, 6], see finder_card.FinderCard.output.
+      kind: WHITE or RED.
+      threshold: least score.
+      stride, size_unit: see FinderCard.
+    """
+    scores = 1 / (1 + numpy.exp(-output[..., kind].clip(-30, 30)))
+    highest = scipy.ndimage.maximum_filter(scores, 3, mode="constant")
+    rows, columns = numpy.nonzero((scores == highest) & (scores >= threshold))
+    values = output[rows, columns]
+    sizes = numpy.exp(values[:, 2:4].clip(-4, 4)) * size_unit
+    centers = (numpy.stack([columns, rows], 1) + 0.5 + values[:, 4:6].clip(-1, 1)) * stride
+    return merge_duplicates(Peaks(centers.astype("float32"), sizes.astype("float32"), scores[rows, columns]))
+
+
+def merge_duplicates(peaks: Peaks) -> Peaks:
+    """Return the peaks without those that are the same cell as a higher one; the highest come first."""
+    order = numpy.lexsort((peaks.centers[:, 0], peaks.centers[:, 1], -peaks.scores))
+    peaks = Peaks(*(values[order] for values in peaks))
+    if len(order) < 2:
+        return peaks
+    diameters = peaks.sizes.mean(axis=1)
+    tree = scipy.spatial.cKDTree(peaks.centers)
+    pairs = tree.query_pairs(SAME_CELL * float(diameters.max()), output_type="ndarray")
+    pairs = pairs[numpy.lexsort((pairs[:, 1], pairs[:, 0]))]
+    kept = numpy.ones(len(order), bool)
+    for first, second in pairs:
+        distance = numpy.hypot(*(peaks.centers[first] - peaks.centers[second]))
+        if kept[first] and distance < SAME_CELL * (diameters[first] + diameters[second]) / 2:
+            kept[second] = False
+    return Peaks(*(values[kept] for values in peaks))
