@@ -21,7 +21,11 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent.parent
 
 # What is trained, with the settings of both clones.
-RUNS = {"last layer": ["Epochs=3"], "whole network": ["Network=AllCNN", "Epochs=1", "Pretrained=none"]}
+SHIPPED = "Model/WhiteCells/WhiteCells.pb"
+RUNS = {
+    "last layer": ["Epochs=3", f"Pretrained={HERE / SHIPPED}"],
+    "whole network": ["Network=AllCNN", "Epochs=1", "Pretrained=none"],
+}
 RESULT = ("class", "verdict", "confidence", "low", "uncertain", "correct")
 POINT = ("threshold", "temperature", "uncertain", "classes", "positive")
 

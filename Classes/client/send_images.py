@@ -145,7 +145,7 @@ def open_sender(
 
 def _former_scheme(configuration: Configuration) -> ClassScheme:
     """Return the classes of a server that does not list its models: those of the first system."""
-    return ClassScheme(("0", "1"), class_scheme.as_names(configuration["PositiveClass"]))
+    return ClassScheme(("0", "1"), class_scheme.configured_positive(configuration))
 
 
 def _show_limits(served: server_models.ServedModel | None) -> None:

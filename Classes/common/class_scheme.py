@@ -5,6 +5,7 @@ NumPy is imported late, because the client, which needs none, reads the configur
 
 import dataclasses
 import functools
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,27 @@ def as_names(value: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(value)
 
 
+def class_name(folder: str) -> str:
+    """Return the class that a folder name means: composed (NFC), because some systems decompose accented letters."""
+    return unicodedata.normalize("NFC", folder)
+
+
+def configured_positive(configuration: "Configuration") -> tuple[str, ...]:
+    """Return the classes that `PositiveClass` names."""
+    return tuple(map(class_name, as_names(configuration["PositiveClass"])))
+
+
+def configured_groups(configuration: "Configuration") -> dict[str, tuple[str, ...]]:
+    """Return {group: classes} that `ClassGroups` names."""
+    given = configuration["ClassGroups"]
+    return {class_name(group): tuple(map(class_name, types)) for group, types in given.items()}
+
+
+def configured_counted(configuration: "Configuration") -> tuple[str, ...]:
+    """Return the classes that `CountedClasses` names; empty means all."""
+    return tuple(map(class_name, configuration["CountedClasses"]))
+
+
 def as_json(names: Sequence[str]) -> str | list[str]:
     """Return the inverse of `as_names`: a text for one class or none, otherwise a list."""
     if len(names) < 2:
@@ -245,10 +267,9 @@ def from_configuration(configuration: "Configuration", names: Sequence[str]) -> 
     Raises:
       ConfigurationError: see `find_error`.
     """
-    positive = as_names(configuration["PositiveClass"])
-    groups, counted = configuration["ClassGroups"], configuration["CountedClasses"]
+    positive = configured_positive(configuration)
+    groups, counted = configured_groups(configuration), configured_counted(configuration)
     error = find_error(names, positive, groups, counted)
     if error is not None:
         raise error
-    groups = {group: tuple(types) for group, types in groups.items()}
-    return ClassScheme(tuple(names), positive, groups, tuple(counted))
+    return ClassScheme(tuple(names), positive, groups, counted)

@@ -4,6 +4,7 @@ import collections
 import logging
 import os
 import pathlib
+import unicodedata
 from collections.abc import Collection, Iterable
 
 from Classes.common import translation
@@ -253,5 +254,7 @@ def label_from_filename(path: str | os.PathLike[str], classes: Iterable[str]) ->
       path: the file.
       classes: the class names that count.
     """
-    found = stem(path)
-    return next((name for name in classes if found.endswith(f"_{name}")), None)
+    found = unicodedata.normalize("NFC", stem(path))
+    named = [name for name in classes if found.endswith(f"_{unicodedata.normalize('NFC', name)}")]
+    # Of B and Pro_B, a name that ends in _Pro_B means the second.
+    return max(named, key=len, default=None)

@@ -116,7 +116,7 @@ def crop_annotated_fields(
 
 def _positive_class(configuration: Configuration) -> str:
     """Return PositiveClass if it is one class, else ""."""
-    positive = class_scheme.as_names(configuration["PositiveClass"])
+    positive = class_scheme.configured_positive(configuration)
     return positive[0] if len(positive) == 1 else ""
 
 

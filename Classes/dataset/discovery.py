@@ -6,7 +6,7 @@ import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from Classes.common import class_scheme, input_files, translation
+from Classes.common import class_scheme, errors, input_files, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.common.translation import Message
@@ -46,7 +46,8 @@ def find_class_images(
       ({class: [paths, ordered by name]} in the order of the labels, names of skipped files as class/file).
     Raises:
       DataError: the folder is missing or has another layout: `no_folder`, `no_images`, `split_folders`,
-        `nested_folders`, `flat_folder`, `one_class`, `class_count`, `positive_class`.
+        `nested_folders`, `flat_folder`, `one_class`, `class_count`, `positive_class`,
+        `class_name`.
       ConfigurationError: see class_scheme.find_error.
     """
     folder = folder or image_folder(configuration)
@@ -62,7 +63,7 @@ def find_class_images(
         by_folder[path.parent.relative_to(folder).parts].append(path)
     if not images:
         raise DataError(_no_images_message(configuration, folder, skipped), "no_images")
-    files = {parts[0]: paths for parts, paths in sorted(by_folder.items()) if len(parts) == 1}
+    files = _name_classes(folder, {parts[0]: paths for parts, paths in sorted(by_folder.items()) if len(parts) == 1})
     _check_layout(configuration, folder, by_folder, files)
     # DatasetDir itself also contains the shards and groups.csv, so only images count as skipped there.
     skipped = _in_subfolders(skipped)
@@ -74,6 +75,35 @@ def find_class_images(
     skipped.report(log, folder)
     _check_classes(configuration, folder, files, skipped.names)
     return files, skipped.names
+
+
+def _name_classes(folder: pathlib.Path, files: Mapping[str, list[pathlib.Path]]) -> dict[str, list[pathlib.Path]]:
+    """Return {class: [images]} of {folder name: [images]}, ordered by class.
+
+    Raises:
+      DataError: `class_name`: a name cannot be written, or people or other systems could not tell two names apart.
+    """
+    first: dict[str, str] = {}
+    for name in files:
+        if errors.escape_control_chars(name) != name or "\t" in name:
+            raise DataError(
+                Message(
+                    "{folder}: the name of the class folder {name} has characters that cannot be shown. Rename it.",
+                    folder=folder, name=input_files.readable(name),
+                ),
+                "class_name",
+            )  # fmt: skip
+        other = first.setdefault(class_scheme.class_name(name).casefold(), name)
+        if other != name:
+            raise DataError(
+                Message(
+                    "{folder}: the class folders {other} and {name} have the same name, except for upper and lower "
+                    "case or the form of accented letters. Move their images into one folder, or rename one.",
+                    folder=folder, other=other, name=name,
+                ),
+                "class_name",
+            )  # fmt: skip
+    return {class_scheme.class_name(name): files[name] for name in sorted(files, key=class_scheme.class_name)}
 
 
 def list_visible(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -239,7 +269,7 @@ def _described(parts: Parts, paths: Iterable[pathlib.Path]) -> str:
 
 def _nested_advice(configuration: Configuration, folder: pathlib.Path, nested: Sequence[Parts]) -> str:
     """Say what to do if class folders, or images in class folders, are nested too deeply."""
-    positive = class_scheme.as_names(configuration["PositiveClass"])
+    positive = class_scheme.configured_positive(configuration)
     tops = {parts[0] for parts in nested}
     if any(name in tops or folder.joinpath(name).is_dir() for name in positive):
         return Message(
@@ -302,7 +332,7 @@ def _check_classes(
             ),
             "one_class",
         )
-    positive = class_scheme.as_names(configuration["PositiveClass"])
+    positive = class_scheme.configured_positive(configuration)
     condition = configuration.condition
     merge = Message("; if several of them show {condition}, list them all", condition=condition.name)
     if not configuration.accepts_class_count(len(names)):
@@ -341,11 +371,10 @@ def _check_classes(
             for side in (True, False)
         )
         log.warning(
-            "Only class %s counts as %s; %s count as not %s. If one of these shows %s too, add it to PositiveClass.",
+            "These classes count as %s: %s. These do not: %s. If one of them shows %s too, add it to PositiveClass.",
+            condition.short,
             counted,
-            condition.short,
             other,
-            condition.short,
             condition.short,
         )
 
@@ -356,7 +385,11 @@ def _describe_empty(
     """Describe the folders without images and their content, such as "xyc (108 .xyc)"."""
     found = []
     for path in list_visible(folder):
-        if path.is_dir() and path.name not in files and not input_files.is_captured(configuration, path):
+        if (
+            path.is_dir()
+            and class_scheme.class_name(path.name) not in files
+            and not input_files.is_captured(configuration, path)
+        ):
             name = input_files.readable(path.name)
             extensions = input_files.extensions(each for each in skipped if each.startswith(f"{name}/"))
             found.append(f"{name} ({extensions})" if extensions else name)

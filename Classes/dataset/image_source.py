@@ -133,7 +133,7 @@ def _settings(
 
 
 def _check_classes(configuration: Configuration, source: ImageSource) -> None:
-    names = class_scheme.as_names(configuration["PositiveClass"])
+    names = class_scheme.configured_positive(configuration)
     if missing := [name for name in names if name not in source.files]:
         raise DataError(
             Message(

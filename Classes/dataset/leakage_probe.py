@@ -89,7 +89,7 @@ def probe_artifacts(
       {name: result of `predict_class_from_artifacts` for `PositiveClass`}; with more than two classes, it has also
       "classes", {class: the same for this class}.
     """
-    wanted = class_scheme.as_names(configuration["PositiveClass"])
+    wanted = class_scheme.configured_positive(configuration)
     positive = [name in wanted for name in class_names]
     found = {}
     for kind, rows in kinds.items():

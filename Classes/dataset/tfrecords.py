@@ -174,7 +174,7 @@ def load_manifest_for_training(configuration: Configuration) -> Manifest:
             ),
             "class_mismatch",
         )
-    unknown = [name for name in class_scheme.as_names(configuration["PositiveClass"]) if name not in found.classes]
+    unknown = [name for name in class_scheme.configured_positive(configuration) if name not in found.classes]
     if unknown:
         raise ConfigurationError(
             Message(

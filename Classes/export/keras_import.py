@@ -78,7 +78,7 @@ def import_keras_weights(configuration: Configuration, source: str | pathlib.Pat
         "colours": None,
     }
     freeze_graph.publish_model(configuration, arrays, inputs, origin, operating_point.OperatingPoint())
-    positive = class_scheme.format_names(class_scheme.as_names(configuration["PositiveClass"]))
+    positive = class_scheme.format_names(class_scheme.configured_positive(configuration))
     log.info(
         "The outputs are the classes %s; class %s is %s.", ", ".join(names), positive, configuration.condition.short
     )
@@ -109,7 +109,7 @@ def class_names(configuration: Configuration) -> list[str]:
             "classes_file",
         ) from error
     names = found or [str(number) for number in range(configuration["NumClasses"])]
-    positive = class_scheme.as_names(configuration["PositiveClass"])
+    positive = class_scheme.configured_positive(configuration)
     if not configuration.accepts_class_count(len(names)) or not positive or not set(positive) <= set(names):
         raise ConfigurationError(
             Message(

@@ -1,5 +1,7 @@
 """Folder trees as people download them: used correctly, or refused with what lies where."""
 
+import unicodedata
+
 import pytest
 
 from Classes.common import input_files
@@ -237,3 +239,39 @@ def test_outputs_below_the_images_are_no_classes(tmp_path):
     places = [f"{key}=Model/Data/{name}" for key, name in (("LogDirEval", "Runs"), ("ReportDir", "Report"))]
     files, _ = discovery.find_class_images(configuration(tmp_path, *places))
     assert set(files) == {"0", "1"}
+
+
+AWKWARD = [
+    "[Malignant] Pre-B",
+    "Pro*B? (late), 2nd",
+    'Anna\'s "cells"',
+    "=1+1",
+    "Früh Pro-B",
+    "細胞",
+    "-rf",
+    " Benign ",
+    "100% {sure}",
+    "a" * 200,
+]
+
+
+def test_folder_names_as_people_have_them(tmp_path):
+    tree(tmp_path, *(f"{name}/a{number}.png" for number, name in enumerate(AWKWARD)), ".hidden/a.png", "__MACOSX/a.png")
+    files, _ = discovery.find_class_images(configuration(tmp_path, "PositiveClass=[Malignant] Pre-B"))
+    assert list(files) == sorted(AWKWARD)
+    assert all(len(paths) == 1 and paths[0].is_file() for paths in files.values())
+
+
+def test_a_decomposed_folder_name_is_the_composed_class(tmp_path):
+    tree(tmp_path, f"{unicodedata.normalize('NFD', 'Früh')}/a.png", "Benign/b.png")
+    files, _ = discovery.find_class_images(configuration(tmp_path, "PositiveClass=Früh"))
+    assert list(files) == ["Benign", unicodedata.normalize("NFC", "Früh")]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [(unicodedata.normalize("NFD", "Früh"), unicodedata.normalize("NFC", "Früh")), ("Blast", "blast"), ("a\nb", "c")],
+)
+def test_names_that_cannot_be_told_apart_or_written_are_refused(tmp_path, names):
+    tree(tmp_path, *(f"{name}/{number}.png" for number, name in enumerate(names)))
+    refused(tmp_path, "class_name")
