@@ -80,6 +80,7 @@ _METRICS = {
             "split": schema.text("Which images were measured"),
             "images": schema.count("Number of images"),
             **dict.fromkeys(_HEADLINE, _METRIC),
+            "macro_f1": {**_METRIC, "description": "Mean F1 of the groups or classes, which weighs each the same"},
             "ece": schema.number("Expected calibration error", **schema.FRACTION),
         },
         optional=(*_HEADLINE, "ece"),
@@ -219,10 +220,12 @@ def _model_json(model: ServedModel, ready: bool) -> dict[str, Any]:
 
 
 def _headline(card: ModelCard) -> dict[str, Any] | None:
-    """Return the metrics for the list: of disease or not, otherwise of the groups."""
+    """Return the metrics for the list: of disease or not, otherwise of the groups or classes."""
     if card.metrics:
         calibration = (card.metrics.get("certainty") or {}).get("after") or {}
-        found = {"of": "disease", "split": card.metrics["split"], **_values(card.metrics)}
+        found = {"of": "disease" if card.positive else "classes", "split": card.metrics["split"]}
+        macro = {key: value for key, value in (card.metrics.get("multiclass") or {}).items() if key == "macro_f1"}
+        found |= _values({**card.metrics, **macro})
         return {**found, "ece": calibration["ece"]} if calibration.get("ece") is not None else found
     measured = (card.cell_types or {}).get("metrics")
     if not measured:

@@ -7,8 +7,9 @@ import numpy
 import pytest
 from PIL import Image
 
-from Classes.inference import class_activation, model_card
-from Classes.serving import history
+from Classes.common import paths
+from Classes.inference import class_activation, device_selection, model_card
+from Classes.serving import history, page_routes
 from tests.support import graphs, services, smears
 
 CLASSES = ("LY", "BNE", "SNE", "MO")
@@ -152,6 +153,19 @@ def test_the_information_of_a_server_without_an_own_model(tmp_path):
     for path in ("/", "/docs"):
         assert client.get(path).status_code == 200
     client.service.close()
+
+
+def test_the_shipped_model_says_that_drawings_are_unlike_its_training_images(tmp_path):
+    configuration = graphs.configuration(tmp_path)
+    shipped = paths.PROJECT / "Model" / "WhiteCells" / "WhiteCells.json"
+    with device_selection.open_backend(configuration, model_card.load_model_card(shipped, cell_types=True)) as backend:
+        client = services.client(tmp_path, others=[("WhiteCells", shipped, backend)])
+        drawings = [path.read_bytes() for path in page_routes.example_images()[:4]]
+        answers = [client.post("/v1/classify?model=WhiteCells", data=each).json for each in drawings]
+        client.service.close()
+
+    assert [answer["outcome"] for answer in answers] == ["review"] * 4
+    assert all("unlike_training" in answer["reasons"] for answer in answers)
 
 
 # A disease model of several classes

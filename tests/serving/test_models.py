@@ -102,13 +102,16 @@ def test_the_list_of_models(client):
 
 def test_the_list_has_the_headline_of_the_metrics(tmp_path):
     rate = {"value": 0.9, "interval": [0.8, 0.95], "of": [9, 10], "note": None}
+    several = {"macro_f1": {**rate, "value": 0.75}, "accuracy": {**rate, "value": 0.5}}
     metrics = {"split": "validation", "images": 10, "accuracy": rate, "certainty": {"after": {"ece": 0.02}}}
+    metrics |= {"multiclass": several}
     client = services.client(tmp_path, card=graphs.write(tmp_path / "Model", content=b"", metrics=metrics))
 
     [own] = client.get("/v1/models").json["models"]
 
     assert own["metrics"]["accuracy"] == {"value": 0.9, "interval": [0.8, 0.95]}
     assert (own["metrics"]["of"], own["metrics"]["images"], own["metrics"]["ece"]) == ("disease", 10, 0.02)
+    assert own["metrics"]["macro_f1"]["value"] == 0.75
     assert "sensitivity" not in own["metrics"]
     client.service.close()
 

@@ -146,8 +146,8 @@ function resultParts(image, outcome) {
 // The class beside disease or not, or the group beside the class; "" if there is no more to say.
 function typeDetail(result, outcome) {
   if (outcome === TYPED) return groupText(result) ?? "";
-  if (!hasTypes(modelOf(result))) return "";
-  return t("{type}, {percent}", { type: typeText(result), percent: formatPercent(result.class_confidence) });
+  // Without its probability, which could be taken for the confidence of the result.
+  return hasTypes(modelOf(result)) ? typeText(result) : "";
 }
 
 function waitingText(image) {
