@@ -150,4 +150,9 @@ def _show_names(summary: Summary) -> None:
 def _counted(summary: Summary) -> list[tuple[str, int]]:
     """Return (what, number) without the number of images that were read, and without failures if there are none."""
     counts = summary.counts()[1:]
-    return counts if summary.failed else counts[:-1]
+    counts = counts if summary.failed else counts[:-1]
+    if summary.detects:
+        return counts
+    # What a model without a condition found is groups; a review is worth a word only if there is one.
+    named = [(name, number) for name, number in summary.groups or summary.classes]
+    return [*named, *(each for each in counts if each[1])]

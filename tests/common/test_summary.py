@@ -132,3 +132,17 @@ def test_it_is_said_why_the_accuracy_is_not_measured(tmp_path):
     note = known_classes.find_known_classes(files, **CLASSES).note
 
     assert "--labels names" in note
+
+
+def test_only_counted_classes_are_counted_and_the_class_is_judged_beside_the_side():
+    scheme = ClassScheme(("LY", "BNE", "SNE", "artifact"), (), {"neutrophil": ("BNE", "SNE")}, ("LY", "BNE", "SNE"))
+    found = []
+    for name, label, truth in (("a", "BNE", "BNE"), ("b", "SNE", "BNE"), ("c", "LY", None), ("d", "artifact", None)):
+        made = result_table.new_row(name, truth, scheme.names, scheme)
+        assert not {"verdict", "all_probability"} & set(made)
+        right = None if truth is None else label == truth
+        found.append(made | {"class": label, "group": scheme.group_of(label), "class_correct": right, "correct": right})
+    about = summary.summarize(found, 4, condition=conditions.ALL, scheme=scheme)
+    assert (about.read, about.accuracy, about.class_accuracy) == (4, None, (1, 2))
+    assert dict(about.groups) == {"neutrophil": 2, "LY": 1}
+    assert dict(about.classes) == {"BNE": 1, "SNE": 1, "LY": 1}
