@@ -6,6 +6,7 @@ python3 Classifier.py --device NCS1              # on the Movidius stick; see do
 python3 Classifier.py Devices                    # the available devices, with the time per image
 python3 Classifier.py smear.png Slides/          # any files and folders, with all subfolders
 python3 Classifier.py --model WhiteCells img.jpg # the type of each white cell (shipped model, no training needed)
+python3 Classifier.py Field --html f.html Fields/ # white cells of photographed fields: found, typed, counted
 python3 Classifier.py --csv out.csv Slides/      # also one row per image as CSV; or --json, --xlsx, --parquet
 
 If all file names end in _0 or _1, such as Im047_1.jpg, they state the true class, and results are counted as correct
@@ -13,10 +14,20 @@ or not. Reads Model/ALLGraph.pb and its model card; writes Logs/Classifier.log. 
 not be read.
 """
 
+import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from Classes.common import cli, table_options
 from Classes.common.translation import gettext as _
+
+if TYPE_CHECKING:
+    from Classes.common.config import Configuration
+
+FIELD_OPTIONS = ("overlay", "geojson", "crops", "html", "scale")
+
+# Micrometers per pixel of a photograph in which white cells can be told apart.
+SMALLEST_SCALE, LARGEST_SCALE = 0.01, 2.0
 
 
 def main(arguments=None) -> int:
@@ -28,13 +39,18 @@ def main(arguments=None) -> int:
         help="WhiteCells: the types of white cells; or the file of a frozen graph (default: ALLGraph)",
     )
     table_options.add_table_options(parser)
+    _add_field_options(parser)
     options = parser.parse_args(arguments)
     if options.sources[:1] == ["Devices"] and (len(options.sources) > 1 or table_options.writes_tables(options)):
         parser.error(_("Devices takes no images and writes no rows"))
+    is_field = options.sources[:1] == ["Field"]
+    _check_field_options(parser, options, is_field)
     from Classes import Helpers
     from Classes.inference import classify_files, device_selection, shipped_models
 
     configuration = Helpers.load_config(options.confs, options.settings)
+    if is_field:
+        return _classify_fields(configuration, options)
     if options.model:
         configuration = configuration.replace(ALLGraph=str(shipped_models.model_path(configuration, options.model)))
     Helpers.start_log(configuration, "Classifier")
@@ -44,6 +60,47 @@ def main(arguments=None) -> int:
     return classify_files.classify_files(
         configuration, sources, **table_options.table_arguments(options), any_model=bool(options.model)
     )
+
+
+def _add_field_options(parser: cli.Parser) -> None:
+    group = parser.add_argument_group("Field FILE-OR-FOLDER ...: the white cells of photographed fields")
+    group.add_argument("--overlay", metavar="FOLDER", help="write each photograph with numbered boxes")
+    group.add_argument("--geojson", metavar="FOLDER", help="write the cells of each photograph for QuPath")
+    group.add_argument("--crops", metavar="FOLDER", help="write the cells, sorted by type; an empty or new folder")
+    group.add_argument("--html", metavar="PATH", help="write a report with a gallery of all cells")
+    group.add_argument("--scale", metavar="UM", type=float, help="micrometers per pixel (default: from the image)")
+
+
+def _check_field_options(parser: cli.Parser, options: argparse.Namespace, is_field: bool) -> None:
+    """End the program if options do not fit to each other."""
+    used = [name for name in FIELD_OPTIONS if getattr(options, name) is not None]
+    if used and not is_field:
+        parser.error(_("--{option} needs the command Field").format(option=used[0]))
+    if is_field and len(options.sources) == 1:
+        parser.error(_("Field needs a photograph or a folder"))
+    if is_field and (options.xlsx or options.parquet):
+        parser.error(_("Field writes --csv and --json only"))
+    if options.scale is not None and not SMALLEST_SCALE <= options.scale <= LARGEST_SCALE:
+        parser.error(
+            _("--scale must be {low} to {high} micrometers per pixel").format(low=SMALLEST_SCALE, high=LARGEST_SCALE)
+        )
+
+
+def _classify_fields(configuration: "Configuration", options: argparse.Namespace) -> int:
+    from Classes import Helpers
+    from Classes.fields import classify_fields, finder, output_files
+    from Classes.inference import shipped_models
+    from Classes.inference.model_card import load_model_card
+
+    path = classify_fields.shipped_file(configuration, classify_fields.TYPE_MODEL)
+    if options.model:
+        path = shipped_models.model_path(configuration, options.model).with_suffix(".json")
+    card = load_model_card(path, cell_types=True)
+    Helpers.start_log(configuration, "Classifier")
+    folders = output_files.OutputFolders(options.overlay, options.geojson, options.crops)
+    outputs = classify_fields.FieldOutputs(options.csv, options.json, options.html, folders)
+    found = finder.CellFinder(classify_fields.shipped_file(configuration, classify_fields.FINDER))
+    return classify_fields.classify_fields(configuration, card, found, options.sources[1:], outputs, options.scale)
 
 
 if __name__ == "__main__":

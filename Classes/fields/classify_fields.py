@@ -22,6 +22,7 @@ from Classes.common import (
 )
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError, ConfigurationError, GraphError, ImageError
+from Classes.common.paths import PROJECT
 from Classes.common.translation import Message, ngettext
 from Classes.common.translation import gettext as _
 from Classes.fields import field_texts, run_counts
@@ -29,13 +30,14 @@ from Classes.fields.analyze import Field, Finder, analyze_field
 from Classes.fields.blast_model import BlastModel
 from Classes.fields.cell_typing import CellTyper
 from Classes.fields.output_files import OutputFolders, unique_stems
-from Classes.fields.typed_cells import NEEDS_REVIEW, TypedCell
+from Classes.fields.scale import scale_from_file
+from Classes.fields.typed_cells import TypedCell
 from Classes.imaging import decode
 from Classes.inference import device_selection
 from Classes.inference.model_card import ModelCard, load_model_card
 
-# The model that names the types, unless --model names another one.
-TYPE_MODEL = "WhiteCells"
+# The cards of the models that come with the project: the types, unless --model names another one, and the finder.
+TYPE_MODEL, FINDER = "Model/WhiteCells/WhiteCells.json", "Model/Finder/Finder.json"
 
 log = logging.getLogger("Classifier")
 
@@ -87,6 +89,12 @@ class _Run:
         self.fields.append({"field": name, "white_cells": None, "code": error.code, "error": str(error)})
         if self.report:
             self.report.add_problem(name, error)
+
+
+def shipped_file(configuration: Configuration, name: str) -> pathlib.Path:
+    """Return a file that comes with the project: the one in the folder of the configuration, if there is one."""
+    path = configuration.root / name
+    return path if path.is_file() else PROJECT / name
 
 
 def classify_fields(
@@ -153,7 +161,7 @@ def _classify_field(
     name = input_files.display_path(path)
     try:
         image = decode.decode_image(path, decode.decode_limits(configuration))
-        field = analyze_field(image, name, finder, typer, scale)
+        field = analyze_field(image, name, finder, typer, scale or scale_from_file(path))
     except ImageError as error:
         log.error("%s (%s)", error, error.code, extra=logs.LOG_ONLY)
         run.add_problem(name, error)
@@ -167,11 +175,13 @@ def _classify_field(
         log.info("%s: %s; %s", name, field_texts.describe_counts(field), field_texts.describe_scale(field))
         if field.stain_matched:
             log.info("%s: stain matched to that of the training images; types are less certain", name)
-    review = any(NEEDS_REVIEW in cell.flags for cell in field.cells)
+    review = field_texts.describe_review(field)
+    # A narrow terminal cuts the end, which the table repeats for all fields.
     lines.show_parts(
         path.name,
-        (field_texts.describe_counts(field), "yellow" if review else ""),
+        (", ".join(filter(None, [field_texts.describe_number(field), review])), "yellow" if review else ""),
         (f"  {field_texts.describe_scale(field)}", "dim"),
+        (f"  {field_texts.describe_types(field)}", ""),
     )
 
 

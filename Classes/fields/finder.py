@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy
 import PIL.Image
-import scipy.spatial
 
 from Classes.common.errors import EngineError
 from Classes.common.translation import Message
@@ -226,7 +225,7 @@ def _to_cells(
     centers, sizes, diameters, cut = centers[kept], sizes[kept], diameters[kept], cut[kept]
     touching = numpy.zeros(len(centers), bool)
     if len(centers) > 1:
-        for first, second in scipy.spatial.cKDTree(centers).query_pairs(TOUCHING_DISTANCE * float(diameters.max())):
+        for first, second in peaks.near_pairs(centers, TOUCHING_DISTANCE * float(diameters.max())):
             distance = numpy.hypot(*(centers[first] - centers[second]))
             if distance < TOUCHING_DISTANCE * (diameters[first] + diameters[second]) / 2:
                 touching[[first, second]] = True
