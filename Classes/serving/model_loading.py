@@ -8,7 +8,7 @@ import pathlib
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, GraphError
 from Classes.common.translation import Message
-from Classes.inference import device_selection, model_card, shipped_models
+from Classes.inference import device_selection, int8_files, model_card, shipped_models
 from Classes.serving.models import ModelRegistry, ServedModel
 
 # Stands for the model that the key ALLGraph names.
@@ -63,7 +63,7 @@ def open_models(configuration: Configuration, stack: contextlib.ExitStack) -> Mo
     for entry in entries:
         if entry.name in cards:
             card = cards[entry.name]
-            backend = device_selection.open_backend(_device_settings(configuration, entry), card)
+            backend = device_selection.open_backend(_device_settings(configuration, entry, card), card)
             models.append(ServedModel(entry.name, configuration, card, stack.enter_context(backend)))
     return ModelRegistry(models, unavailable, default)
 
@@ -86,8 +86,15 @@ def _entries(configuration: Configuration) -> list[_Entry]:
     return entries
 
 
-def _device_settings(configuration: Configuration, entry: _Entry) -> Configuration:
-    """Return the settings for a model's device: a Movidius stick runs only the own model, for which it was compiled."""
-    if entry.item == OWN or configuration["Device"].upper() != "NCS1":
+def _device_settings(configuration: Configuration, entry: _Entry, card: model_card.ModelCard) -> Configuration:
+    """Return the settings for a model's device; those of the configuration are made for the own model.
+
+    A Movidius stick runs only the model that its graph was compiled from, and int8 needs an int8 form of the model.
+    """
+    if entry.item == OWN:
         return configuration
-    return configuration.replace(Device="CPU", Precision="AUTO")
+    if configuration["Device"].upper() == "NCS1":
+        return configuration.replace(Device="CPU", Precision="AUTO")
+    if configuration["Precision"] == int8_files.INT8 and card.int8 is None:
+        return configuration.replace(Precision="AUTO")
+    return configuration

@@ -101,6 +101,7 @@ def _run_until_stopped(service: PredictionService, server: http_server.GracefulS
 
 def _print_banner(service: PredictionService, server: http_server.GracefulServer) -> None:
     log.info("Classifier server class initialization complete.")
+    log.info("Models: %s", ", ".join(service.models.names))
     log.info(Helpers.DISCLAIMER)
     if any(model.card.synthetic for model in service.models):
         log.warning(Helpers.SYNTHETIC)
@@ -114,7 +115,8 @@ def _print_banner(service: PredictionService, server: http_server.GracefulServer
     )
     if terminal.is_active():
         page = _page_address(server)
-        rows = [(_("Page"), page), (_("API"), f"{page}docs"), (_("Stop"), "Ctrl-C")]
+        models = (_("Models"), ", ".join(service.models.names))
+        rows = [(_("Page"), page), (_("API"), f"{page}docs"), models, (_("Stop"), "Ctrl-C")]
         terminal.show_rows(_("The server is ready."), rows)
     else:
         print("\n".join(lines), flush=True)

@@ -10,11 +10,11 @@ from tests.support import graphs, services
 
 @pytest.fixture(autouse=True)
 def opened(monkeypatch):
-    """[(folder of the graph, device)] of the backends that were opened, all of them fake."""
+    """[(folder of the graph, device, precision)] of the backends that were opened, all of them fake."""
     found = []
 
     def open_backend(configuration, card):
-        found.append((card.graph_path.parent.name, configuration["Device"]))
+        found.append((card.graph_path.parent.name, configuration["Device"], configuration["Precision"]))
         return services.FakeBackend()
 
     monkeypatch.setattr(device_selection, "open_backend", open_backend)
@@ -103,7 +103,24 @@ def test_without_any_model_the_server_does_not_start(tmp_path):
     assert code(tmp_path) == "no_model"
 
 
-def test_a_stick_runs_the_own_model_only(folder, opened):
-    load(folder, "Device=NCS1")
+@pytest.mark.parametrize(
+    ("settings", "own", "other"),
+    [
+        (("Device=NCS1", "Precision=f16"), ("NCS1", "f16"), ("CPU", "AUTO")),
+        (("Precision=int8",), ("AUTO", "int8"), ("AUTO", "AUTO")),
+        (("Device=CPU", "Precision=bf16"), ("CPU", "bf16"), ("CPU", "bf16")),
+    ],
+)
+def test_what_only_the_own_model_can_do_is_not_asked_of_the_others(folder, opened, settings, own, other):
+    load(folder, *settings)
 
-    assert opened == [("Model", "NCS1"), ("WhiteCells", "CPU")]
+    assert opened == [("Model", *own), ("WhiteCells", *other)]
+
+
+def test_another_model_with_an_int8_form_runs_in_int8(folder, opened):
+    hashes = {"xml_sha256": "a" * 64, "bin_sha256": "b" * 64}
+    write(folder, "WhiteCells", classes=("LY", "MO"), positive="", int8=hashes)
+
+    load(folder, "Precision=int8")
+
+    assert opened[1] == ("WhiteCells", "AUTO", "int8")
