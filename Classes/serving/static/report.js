@@ -83,7 +83,7 @@ function printedCell(image) {
   const outcome = outcomeOf(image);
   const words = [element("strong", resultText(image, outcome), { className: "outcome" })];
   if (outcome === REVIEW) words.push(element("span", leaningText(image.result)), element("span", reasonsText(image.result)));
-  else if (outcome === TYPED) words.push(element("span", [groupText(image.result), formatPercent(image.result.class_confidence)].filter(Boolean).join(", ")));
+  else if (outcome === TYPED) words.push(element("span", [formatPercent(image.result.class_confidence), groupText(image.result)].filter(Boolean).join(", ")));
   else if (image.result) words.push(element("span", t("Confidence {percent}", { percent: formatPercent(image.result.confidence) })));
   else words.push(element("span", image.text));
   const picture = image.thumbnail
