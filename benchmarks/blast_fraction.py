@@ -47,11 +47,11 @@ def coverage(generator, fraction, setting, films):
     return corrected / films, plain / films
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--films", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=50)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     generator = numpy.random.default_rng(options.seed)
     print("sensitivity  specificity  measured on  cells  true fraction  covered  plain")
     for setting in SETTINGS:

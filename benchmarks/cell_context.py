@@ -6,6 +6,7 @@ IMAGES holds boxes.csv (file,type,x,y,width,height: center and size as fractions
 lists; those in its folder `val` are used, 60 of each type. docs/white_cells.md has the results.
 """
 
+import argparse
 import collections
 import csv
 import pathlib
@@ -24,9 +25,12 @@ from Classes.inference import model_card, openvino_backend
 PER_TYPE = 60
 
 
-def main(folder: str) -> None:
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", metavar="IMAGES", type=pathlib.Path)
+    folder = parser.parse_args(arguments).folder
     card = model_card.load_model_card(pathlib.Path("Model/WhiteCells/WhiteCells.json"), cell_types=True)
-    names, images, boxes = load(pathlib.Path(folder), card.classes)
+    names, images, boxes = load(folder, card.classes)
     group_of = {name: group for group, types in cell_types.GROUPS.items() for name in types}
     groups = numpy.array([group_of[name] for name in card.classes])
     labels = numpy.array(names)
@@ -100,4 +104,4 @@ def mirrored(image: numpy.ndarray, x: float, y: float, side: float) -> numpy.nda
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

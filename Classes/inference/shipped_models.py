@@ -9,6 +9,9 @@ from Classes.common.translation import Message
 # Folder of the models that come with the project: <name>/<name>.pb.
 SHIPPED_FOLDER = "Model"
 
+# Finds cells and classifies nothing.
+FINDER = "Finder"
+
 
 def model_path(configuration: Configuration, name: str) -> pathlib.Path:
     """Return the graph that `--model` names: a file, or a model that comes with the project, such as WhiteCells.
@@ -21,7 +24,7 @@ def model_path(configuration: Configuration, name: str) -> pathlib.Path:
     if pathlib.Path(name).suffix not in (".pb", ".json"):
         path = folder / name / f"{name}.pb"
     if not path.is_file():
-        known = sorted(each.stem for each in folder.glob("*/*.pb") if each.stem == each.parent.name)
+        known = sorted(each.stem for each in folder.glob("*/*.pb") if each.stem == each.parent.name != FINDER)
         raise ConfigurationError(
             Message(
                 "--model {name}: {path} does not exist. Name a .pb file, or one of: {known}.",
