@@ -29,7 +29,8 @@ def compare_predictions(
       groups: [N] names of source images or patients; None: each image is its own group.
     Returns:
       dict for JSON: "images"; "accuracy" and "roc_auc", each [before, after], with ROC AUC None if a class is missing;
-      "group_accuracy", [before, after], only of a model of cell types with groups;
+      "group_accuracy", [before, after], only of a model with groups; "class_accuracy", [before, after], only of a model
+      that detects something and has more than two classes;
       "error_difference", the increase of the error rate, and its paired 95 % interval "error_interval" or None;
       "flips" and "confident_flips", numbers of changed predictions; "largest_difference" of a probability.
     Raises:
@@ -43,11 +44,12 @@ def compare_predictions(
     differences = wrong[1].astype(int) - wrong[0]
     interval = statistics.paired_difference(differences, groups)
     flips = [pair for pair in zip(old, new, strict=True) if pair[0][0] != pair[1][0]]
-    grouped = (
-        {}
-        if card.positive or not card.scheme.groups
-        else {"group_accuracy": _group_accuracy(card, truths, before, after)}
-    )
+    grouped: dict[str, list[float]] = {}
+    if len(labels) and card.scheme.groups:
+        grouped["group_accuracy"] = _group_accuracy(card, labels, before, after)
+    if len(labels) and card.positive and card.scheme.several:
+        # Beside disease or not, the classes on one side must not be mixed up more often.
+        grouped["class_accuracy"] = [float((each.argmax(axis=1) == labels).mean()) for each in (before, after)]
     return {
         "images": len(labels),
         **grouped,
@@ -74,6 +76,7 @@ def rejection_reasons(comparison: dict[str, Any], margin: float, proof: bool = F
     reasons: list[str] = []
     kinds = (
         ("accuracy", translation.mark("accuracy")),
+        ("class_accuracy", translation.mark("accuracy of the classes")),
         ("group_accuracy", translation.mark("accuracy of the groups")),
         ("roc_auc", "ROC AUC"),
     )
@@ -142,6 +145,8 @@ def missing_proof(comparison: dict[str, Any], margin: float) -> str:
 def format_comparison(comparison: dict[str, Any]) -> str:
     """Return a comparison as one line."""
     parts = ["{} images: accuracy {:.4f} -> {:.4f}".format(comparison["images"], *comparison["accuracy"])]
+    if "class_accuracy" in comparison:
+        parts.append("accuracy of the classes {:.4f} -> {:.4f}".format(*comparison["class_accuracy"]))
     if "group_accuracy" in comparison:
         parts.append("accuracy of the groups {:.4f} -> {:.4f}".format(*comparison["group_accuracy"]))
     if comparison["roc_auc"][0] is not None:
@@ -167,7 +172,7 @@ def _decisions(card: model_card.ModelCard, rows: numpy.ndarray) -> list[tuple[in
     return [(bool(each.detected), each.low_confidence) for each in made]
 
 
-def _group_accuracy(card: model_card.ModelCard, labels: numpy.ndarray, *rows: numpy.ndarray) -> list[float]:
+def _group_accuracy(card: model_card.ModelCard, labels: Any, *rows: numpy.ndarray) -> list[float]:
     """Return the fraction of images whose most likely group is right, for each set of probabilities."""
     names = list(card.scheme.group_names)
     truths = numpy.array([names.index(card.scheme.group_of(card.classes[label])) for label in labels], int)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy
 import pytest
 
@@ -205,4 +207,18 @@ def test_a_model_of_cell_types_is_compared_by_group_too(tmp_path):
     assert found["accuracy"] == [1.0, 0.75]
     assert found["group_accuracy"] == [1.0, 0.75]
     assert len(int8_acceptance.rejection_reasons(found, 0.2)) == 2
+    assert int8_acceptance.rejection_reasons(found, 0.25) == []
+
+
+def test_classes_on_one_side_must_not_be_mixed_up(card):
+    card = dataclasses.replace(card, classes=("Benign", "Pre-B", "Pro-B"), positive=("Pre-B", "Pro-B"))
+    before = [[0.8, 0.1, 0.1], [0.1, 0.5, 0.4], [0.1, 0.4, 0.5], [0.1, 0.2, 0.7]]
+    # The second image changes its class, but not its side.
+    after = [before[0], [0.1, 0.4, 0.5], *before[2:]]
+
+    found = compare(card, [0, 1, 2, 2], before, after)
+
+    assert (found["accuracy"], found["flips"]) == ([1.0, 1.0], 0)
+    assert found["class_accuracy"] == [1.0, 0.75]
+    assert len(int8_acceptance.rejection_reasons(found, 0.005)) == 1
     assert int8_acceptance.rejection_reasons(found, 0.25) == []
