@@ -60,6 +60,7 @@ def predict_from_color(
     Returns:
       float [M, classes]; None if the training images are of fewer than two classes.
     """
+    import threadpoolctl
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -68,7 +69,9 @@ def predict_from_color(
     probabilities = numpy.zeros((len(rows), classes))
     if not len(rows):
         return probabilities
-    with warnings.catch_warnings():
+    # One thread: several wait for each other at every step, which took a hundred times as long on a busy computer, and
+    # the result would depend on their number.
+    with warnings.catch_warnings(), threadpoolctl.threadpool_limits(1):
         # What it has reached after so many steps is a baseline as well.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(C=REGULARIZATION, max_iter=MAX_ITERATIONS).fit(train, labels)
