@@ -21,12 +21,15 @@ import argparse
 import pathlib
 import re
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from Classes.common import cli
 from Classes.common.translation import gettext as _
 
 if TYPE_CHECKING:
+    import numpy
+
     from Classes.common.config import Configuration
 
 # Micrometers per pixel of a photograph in which white cells can be told apart.
@@ -80,20 +83,28 @@ def _add_field_options(parser: cli.Parser) -> None:
     group.add_argument(
         "--class", dest="classes", action="append", metavar="NAME=FOLDER", type=_class_folder, help=words
     )
-    words = "micrometers per pixel of the photographs (default: crops are as large as the boxes)"
+    words = "use the white cells that are not annotated too: their class folder (default: only annotated cells)"
+    group.add_argument("--others", metavar="FOLDER", type=_folder, help=words)
+    words = "micrometers per pixel of the photographs (default: from the file, or measured on the cells)"
     group.add_argument("--scale", metavar="UM", type=float, help=words)
+
+
+def _folder(text: str) -> str:
+    if not text or re.search(r'[\\/:*?"<>|]', text) or text.startswith("."):
+        raise argparse.ArgumentTypeError(_("{text}: not a name of a class folder").format(text=text))
+    return text
 
 
 def _class_folder(text: str) -> tuple[str, str]:
     name, separator, folder = text.rpartition("=")
-    if not name or not separator or not folder or re.search(r'[\\/:*?"<>|]', folder) or folder.startswith("."):
+    if not name or not separator:
         raise argparse.ArgumentTypeError(_("{text}: expected NAME=FOLDER").format(text=text))
-    return name, folder
+    return name, _folder(folder)
 
 
 def _check_field_options(parser: cli.Parser, options: argparse.Namespace) -> None:
     """End the program if options do not fit to each other."""
-    for name, value in (("class", options.classes), ("scale", options.scale)):
+    for name, value in (("class", options.classes), ("others", options.others), ("scale", options.scale)):
         if value is not None and options.command != "Fields":
             parser.error(_("--{option} needs the command {command}").format(option=name, command="Fields"))
     if options.command == "Fields" and not options.folder:
@@ -105,8 +116,15 @@ def _check_field_options(parser: cli.Parser, options: argparse.Namespace) -> Non
 
 def _crop_fields(configuration: "Configuration", options: argparse.Namespace) -> int:
     from Classes.dataset import annotated_fields
+    from Classes.fields import finder, scale
 
-    request = annotated_fields.Request(dict(options.classes or ()), scale=options.scale)
+    cell_finder = finder.CellFinder(configuration.path("FinderGraph").with_suffix(".json"))
+
+    def find(path: pathlib.Path, image: "numpy.ndarray") -> tuple[Sequence[Any], float | None]:
+        found = cell_finder.find(image, options.scale or scale.scale_from_file(path))
+        return found.cells, None if found.scale_source == scale.ASSUMED else found.scale
+
+    request = annotated_fields.Request(dict(options.classes or ()), options.others, options.scale, find)
     return annotated_fields.crop_annotated_fields(configuration, pathlib.Path(options.folder), request, options.strict)
 
 

@@ -7,20 +7,26 @@ python3 Validation.py --set Precision=f32       # in float32 instead of the defa
 python3 Validation.py --device NCS1             # on the Movidius stick
 python3 Validation.py Compare                   # all runs in Model/Runs: a table, and a page with their curves
 python3 Validation.py Compare 3 latest          # two of them, by number, name or path
+python3 Validation.py Field Photographs/         # cells of annotated photographs: found, counted, typed
 python3 Trainer.py Board                        # the curves in TensorBoard
 
 Reads the shards in Model/Data, Model/ALLGraph.pb and its model card. Folds reads the pretrained weights instead of the
 graph and its card. Writes TensorBoard events, metrics.json with the probabilities of every image, folds.json and plots
 to Model/_logs_eval, the metrics to Model/ALLGraph.json, the report to Model/Report, and Model/MODEL_CARD.md. Copies
-are kept with the run in Model/Runs. Compare reads only that folder and writes Model/Runs/Compare.html.
+are kept with the run in Model/Runs. Compare reads only that folder and writes Model/Runs/Compare.html. Field reads the
+annotations that Data.py Fields reads, and writes FieldValidation.html and .json to Model/Report.
 """
 
 import argparse
+import pathlib
 import sys
 from collections.abc import Sequence
 
 from Classes.common import cli
 from Classes.common.translation import gettext as _
+
+# Micrometers per pixel of a photograph in which white cells can be told apart.
+SMALLEST_SCALE, LARGEST_SCALE = 0.01, 2.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,18 +34,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=["Folds", "Compare"],
-        help="instead of measuring the frozen graph: Folds: cross-validation; Compare: compare the runs that are kept",
+        choices=["Folds", "Compare", "Field"],
+        help="instead of measuring the frozen graph: Folds: cross-validation; Compare: compare the runs that are kept; "
+        "Field: find the cells of annotated photographs",
     )
     parser.add_argument(
         "values",
         nargs="*",
-        metavar="COUNT | RUN",
-        help="Folds: number of folds (default: 5); Compare: numbers, names or paths of runs (default: all)",
+        metavar="COUNT | RUN | FOLDER",
+        help="Folds: number of folds (default: 5); Compare: numbers, names or paths of runs (default: all); "
+        "Field: the photographs",
     )
+    words = "with Field: micrometers per pixel of the photographs (default: from the image)"
+    parser.add_argument("--scale", metavar="UM", type=float, help=words)
     options = parser.parse_args(arguments)
-    if len(options.values) > (1 if options.command == "Folds" else 0) and options.command != "Compare":
+    if len(options.values) > (options.command in ("Folds", "Field")) and options.command != "Compare":
         parser.error(_("unrecognized arguments: {arguments}").format(arguments=" ".join(options.values)))
+    _check_field_options(parser, options)
     count = _count(parser, *options.values) if options.command == "Folds" else 0
     if options.command == "Folds" and any(text.startswith("Device=") for text in options.settings):
         parser.error(_("--device is for the frozen graph. Folds trains and evaluates in TensorFlow."))
@@ -54,6 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from Classes.dataset.presets import settings
 
     configuration = settings.adopt_from_manifest(configuration)
+    if options.command == "Field":
+        from Classes.evaluation import field_models, measure_fields
+
+        with field_models.open_analysis(configuration, options.scale) as analysis:
+            source = pathlib.Path(options.values[0])
+            return measure_fields.measure_annotated_fields(configuration, source, analysis, options.scale)
     cli.import_tensorflow()
     if options.command:
         from Classes.training import cross_validation
@@ -62,6 +79,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from Classes.evaluation import evaluate
 
     return evaluate.evaluate_model(configuration)
+
+
+def _check_field_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the program if options do not fit to each other."""
+    if options.command == "Field" and not options.values:
+        parser.error(_("Field needs the folder of the photographs"))
+    if options.scale is None:
+        return
+    if options.command != "Field":
+        parser.error(_("--{option} needs the command {command}").format(option="scale", command="Field"))
+    if not SMALLEST_SCALE <= options.scale <= LARGEST_SCALE:
+        message = _("--scale {value}: expected {low} to {high} micrometers per pixel")
+        parser.error(message.format(value=options.scale, low=SMALLEST_SCALE, high=LARGEST_SCALE))
 
 
 def _count(parser: argparse.ArgumentParser, text: str = "5") -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy
 
+from Classes.common.translation import mark
 from Classes.common.wilson import CONFIDENCE, wilson_interval
 
 # Number of bootstrap samples. More samples change the ends of an interval by less than 0.01.
@@ -180,10 +181,10 @@ def bootstrap_interval(
     from scipy import special
 
     if groups < 2 or len(values) < draws / 2:
-        return None, "too few source images or patients for an interval"
+        return None, mark("too few source images or patients for an interval")
     # Equal values in all samples mean that no error was observed, not that the metric is known exactly.
     if max(values) - min(values) < ROUNDING:
-        return None, "too few errors for an interval"
+        return None, mark("too few errors for an interval")
     deviation = (groups / (groups - 1)) ** 0.5 * special.stdtrit(groups - 1, (1 + CONFIDENCE) / 2)
     tail = float(special.ndtr(-deviation))
     low, high = numpy.quantile(values, [tail, 1 - tail])

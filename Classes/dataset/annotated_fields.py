@@ -284,7 +284,11 @@ def _show(configuration: Configuration, report: Mapping[str, Any], written: int,
         if by_code[code]:
             log.warning("Not used: %d (%s), for example: %s.", len(by_code[code]), what, by_code[code][0])
     command = ""
-    if len(report["classes"]) > 1:
+    if len(report["classes"]) == 1:
+        log.warning(
+            "All cells are of class %s. Training needs a second class, for example with --others FOLDER.", listed
+        )
+    else:
         command = "python3 Data.py"
         if not configuration.accepts_class_count(len(report["classes"])):
             command += f" --set NumClasses={len(report['classes'])}"

@@ -125,6 +125,7 @@ def test_every_command_that_is_shown_is_taken(monkeypatch, script, line):
         ("Data.py", "Fields --class blast=1 Folder --scale 0.1 --class LY=0"),
         ("Trainer.py", "Import --set Network=AllCNN Folder"),
         ("Validation.py", "Folds --set Epochs=2 5"),
+        ("Validation.py", "Field --scale 0.1 Folder"),
         ("Server.py", "--device CPU --set Port=1"),
     ],
 )
@@ -173,8 +174,14 @@ def test_each_word_goes_where_it_belongs(monkeypatch):
         ("Data.py", "Fields Folder --class blast"),
         ("Data.py", "Fields Folder --class blast=../1"),
         ("Data.py", "Fields Folder --scale 40"),
+        ("Data.py", "Fields Folder --others ../0"),
+        ("Data.py", "Check --others 0"),
         ("Data.py", "Check --scale 0.1"),
         ("Validation.py", "Folds --set Epochs=2 one"),
+        ("Validation.py", "Field"),
+        ("Validation.py", "Field Folder Other"),
+        ("Validation.py", "Field Folder --scale 40"),
+        ("Validation.py", "Folds --scale 0.1"),
     ],
 )
 def test_what_no_script_knows_is_still_refused(script, line):

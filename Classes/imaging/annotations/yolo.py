@@ -19,7 +19,7 @@ def read(path: pathlib.Path, names: Mapping[int, str]) -> list[Entry]:
     """Return the annotation of one photograph; an empty file says that it shows no cell.
 
     Args:
-      names: from `class_names`; the class of a number that is missing is "".
+      names: from `class_names`; the class of a number that is missing is "", or "class 0" if there are no names.
     Raises:
       OSError, ValueError: it cannot be read.
     """
@@ -33,7 +33,9 @@ def read(path: pathlib.Path, names: Mapping[int, str]) -> list[Entry]:
             raise ValueError(f"line {number} has a word instead of a number") from error
         if not label.is_integer() or not all(map(math.isfinite, values)):
             raise ValueError(f"line {number} is not class x y width height")
-        cells.append(_cell(values, names.get(int(label), ""), number))
+        # Not "0", which is the folder of healthy cells.
+        name = names.get(int(label), "") if names else f"class {int(label)}"
+        cells.append(_cell(values, name, number))
     return [Entry((path.stem,), tuple(cells), relative=True)]
 
 

@@ -77,6 +77,8 @@ def test_yolo_boxes_outlines_and_detections(tmp_path):
     assert entry.relative and [cell.label for cell in entry.cells] == ["LY", "LY", "LY", ""]
     for cell in entry.cells[:3]:
         assert (cell.x, cell.y, cell.width, cell.height) == pytest.approx((0.3, 0.3, 0.2, 0.2))
+    (entry,) = yolo.read(tmp_path / "a.txt", {})
+    assert [cell.label for cell in entry.cells] == ["class 1", "class 1", "class 1", "class 9"]
 
 
 @pytest.mark.parametrize("line", ["1 0.3 0.3", "12 40 RBC", "0.5 0.3 0.3 0.2 0.2", "1 nan 0.3 0.2 0.2"])
