@@ -12,7 +12,7 @@ import numpy
 import tensorflow as tf
 
 from Classes import Helpers
-from Classes.common import atomic_files, class_scheme, interrupts, locks, logs, provenance
+from Classes.common import atomic_files, class_scheme, interrupts, json_files, locks, logs, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import GraphError
 from Classes.common.translation import Message
@@ -179,7 +179,10 @@ def _fields_to_keep(path: pathlib.Path, values: dict[str, Any]) -> dict[str, Any
         former = model_card.load_model_card(path)
     except GraphError:
         return {}
-    same = {name for name, value in values.items() if json.dumps(getattr(former, name, None)) == json.dumps(value)}
+    # As in the file: the card in memory has other types, such as Condition.
+    written = json_files.read_json(path)
+    new = {**values, "positive": class_scheme.as_json(class_scheme.as_names(values["positive"]))}
+    same = {name for name, value in new.items() if written.get(name) == json.loads(json.dumps(value))}
     kept = ["compiled"] if "graph_sha256" in same else []
     kept += ["int8", "metrics"] if same >= PREDICTION_FIELDS else []
     fields = {name: getattr(former, name) for name in ("compiled", "int8", "metrics") if getattr(former, name)}
