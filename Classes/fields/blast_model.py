@@ -10,7 +10,7 @@ import numpy
 
 from Classes.common import wilson
 from Classes.fields.blast_fraction import BlastFraction, MeasuredRate, estimate_blast_fraction
-from Classes.imaging import network_input
+from Classes.imaging import color_stats, network_input
 from Classes.inference.backend import InferenceBackend
 from Classes.inference.model_card import ModelCard
 from Classes.inference.prediction import make_prediction
@@ -28,6 +28,7 @@ class Blast:
       name: what it is if it is one, such as "lymphoblast".
       probability: that it is one, 0 to 1.
       low_confidence, uncertain: see prediction.Prediction.
+      unlike_training: whether the cell has other colors than the images that the model was trained on.
     """
 
     detected: bool
@@ -35,6 +36,7 @@ class Blast:
     probability: float
     low_confidence: bool
     uncertain: bool
+    unlike_training: bool = False
 
 
 class BlastModel:
@@ -69,8 +71,9 @@ class BlastModel:
                 round(each.positive_probability or 0.0, 4),
                 each.low_confidence,
                 each.uncertain,
+                color_stats.domain_shift_warning(image, self.card.colours) is not None,
             )
-            for each in found
+            for each, image in zip(found, inputs, strict=True)
         ]
 
     def estimate(self, blasts: int, cells: int) -> BlastFraction | None:

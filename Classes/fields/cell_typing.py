@@ -99,6 +99,9 @@ class CellTyper:
             confidence = group_confidence = blast.probability
             low = blast.low_confidence
         uncertain = blast is not None and blast.uncertain
+        image_reasons = [*review.reasons]
+        if blast is not None and blast.unlike_training:
+            image_reasons.append(outcome.UNLIKE_TRAINING)
         return CellType(
             typed.label,
             name,
@@ -108,7 +111,7 @@ class CellTyper:
             typed.probabilities,
             blast.probability if blast else None,
             is_blast,
-            outcome.collect_reasons(low, uncertain, review.reasons),
+            outcome.collect_reasons(low, uncertain, image_reasons),
         )
 
 

@@ -11,7 +11,7 @@ from Classes.fields.blast_fraction import BlastFraction
 from Classes.fields.blast_model import BlastModel
 from Classes.fields.cell_typing import NOT_COUNTED
 from Classes.fields.differential import Differential
-from Classes.fields.typed_cells import TypedCell
+from Classes.fields.typed_cells import UNLIKE_TRAINING, TypedCell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +22,13 @@ class RunCounts:
       differential: of all cells.
       blast: what the model of blasts detects, such as "lymphoblast"; "" without one.
       fraction: of blasts among the counted cells; None without cells or model.
+      unlike: number of cells with other colors than the images that a model was trained on.
     """
 
     differential: Differential
     blast: str = ""
     fraction: BlastFraction | None = None
+    unlike: int = 0
 
     def lines(self) -> list[str]:
         """Return the table and the sentences below it, as text for people."""
@@ -80,6 +82,13 @@ class RunCounts:
                     "the errors). This is not a diagnosis."
                 ).format(percent=format_number(100 * found.corrected, ".0f"), **_ends(found.corrected_interval))
             )
+        if self.unlike:
+            texts.append(
+                _(
+                    "{count} of {cells} cells have other colors than the images that a model was trained on. With "
+                    "another stain, camera or light, a model can call most cells blasts."
+                ).format(count=self.unlike, cells=found.cells)
+            )
         return texts
 
     def to_json(self) -> dict[str, Any]:
@@ -109,7 +118,9 @@ def count_cells(cells: Iterable[TypedCell], blasts: BlastModel | None = None) ->
     found = differential.count_types([cell.group for cell in counted], NOT_COUNTED)
     if blasts is None:
         return RunCounts(found)
-    return RunCounts(found, blasts.name, blasts.estimate(sum(cell.is_blast for cell in counted), found.cells))
+    fraction = blasts.estimate(sum(cell.is_blast for cell in counted), found.cells)
+    unlike = sum(UNLIKE_TRAINING in cell.flags for cell in counted if cell.group not in NOT_COUNTED)
+    return RunCounts(found, blasts.name, fraction, unlike)
 
 
 def _ends(interval: tuple[float, float]) -> dict[str, str]:

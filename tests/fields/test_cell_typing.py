@@ -4,6 +4,7 @@ import numpy
 import pytest
 
 from Classes.fields import blast_model
+from Classes.imaging import color_stats
 from tests.support import fields
 
 CROPS = [numpy.full((80, 80, 3), 200, "uint8")]
@@ -45,6 +46,11 @@ def test_a_blast_with_low_confidence_or_in_the_uncertain_range_needs_review():
     assert classify(LYMPHOCYTE, (0.4, 0.6)).reasons == ("low_confidence",)
     assert classify(LYMPHOCYTE, (0.2, 0.8), uncertain=[0.3, 0.9]).reasons == ("uncertain",)
     assert classify(LYMPHOCYTE, (0.2, 0.8)).reasons == ()
+
+
+def test_a_cell_with_other_colors_than_those_of_the_model_of_blasts_needs_review():
+    known = color_stats.fit_reference([color_stats.color_features(numpy.full((64, 64, 3), 90, "uint8"))] * 5)
+    assert classify(LYMPHOCYTE, (0.2, 0.8), colours=known).reasons == ("unlike_training",)
 
 
 def test_many_cells_are_classified_in_batches():

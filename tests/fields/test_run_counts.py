@@ -39,6 +39,15 @@ def test_a_corrected_fraction_adds_a_sentence():
     assert len(measured.sentences()) == len(run_counts.count_cells(CELLS, model()).sentences())
 
 
+def test_foreign_colors_are_counted_among_the_white_cells():
+    foreign = [fields.typed(number, "lymphocyte", flags=("unlike_training",)) for number in range(2)]
+    found = run_counts.count_cells(
+        [*CELLS, *foreign, fields.typed(9, "erythroblast", flags=("unlike_training",))], model()
+    )
+    assert found.unlike == 2
+    assert len(found.sentences()) == len(run_counts.count_cells(CELLS, model()).sentences()) + 1
+
+
 def test_no_cells():
     found = run_counts.count_cells([], model())
     assert found.fraction is None
