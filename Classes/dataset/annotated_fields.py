@@ -89,6 +89,12 @@ def crop_annotated_fields(
     left_out = [path for path in left_out if not source.resolve().is_relative_to(path.resolve())]
     fields, problems = annotation_folder.read_folder(configuration, source, left_out)
     _check_stems(fields)
+    suggested = sum(field.kind == annotation_folder.OWN for field in fields)
+    if suggested:
+        log.warning(
+            "The classes of %d photographs are suggestions of Classifier.py Field. Look at the crops before training.",
+            suggested,
+        )
     labels = [cell.label for field in fields for cell in field.entry.cells]
     classes = field_cells.map_classes(labels, request.classes, _positive_class(configuration), request.others)
     with locks.folder_lock(target):

@@ -13,8 +13,10 @@ from Classes.common.translation import Message
 from Classes.imaging.annotations import cell_rows, coco, points, qupath, record, voc, yolo
 from Classes.imaging.annotations.record import AnnotatedCell, Entry, Problem
 
+# What Classifier.py Field writes.
+OWN = "cells"
 # The formats, the best first: the others of a photograph are not used.
-FORMATS = ("cells", "QuPath", "COCO", "VOC", "YOLO", "points")
+FORMATS = (OWN, "QuPath", "COCO", "VOC", "YOLO", "points")
 
 # Text files that are never annotations.
 NOT_LABELS = (*yolo.NAME_FILES, "readme", "license", "train.txt", "val.txt", "valid.txt", "test.txt", "trainval.txt")
@@ -149,7 +151,7 @@ def _read_file(path: pathlib.Path, folder: pathlib.Path, index: "_Photographs") 
         if qupath.is_geojson(document):
             return "QuPath", qupath.parse(document, path)
         if cell_rows.is_cell_rows(document):
-            return "cells", cell_rows.parse(document)
+            return OWN, cell_rows.parse(document)
         raise ValueError("neither COCO nor GeoJSON nor the cells of Classifier.py Field")
     return "", []
 
