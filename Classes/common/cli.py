@@ -39,6 +39,7 @@ TRAINING = (
     "tensorflow",
     "tf_keras",
     "tf_slim",
+    "threadpoolctl",
     "yaml",
 )
 

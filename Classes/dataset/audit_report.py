@@ -53,6 +53,8 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
     ignored = _("skipped: not an image by its extension (ValidIType), hidden, or not in a class folder")
 
     def label(name: str) -> str:
+        if len(classes) > 2:
+            return name
         positive = class_scheme.configured_positive(configuration)
         title = class_names.class_title(name, positive, configuration.condition)
         return name if title == name else f"{name} ({title})"

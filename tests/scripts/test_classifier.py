@@ -91,7 +91,7 @@ def test_names_without_a_class_are_classified_and_not_counted(folder, capsys):
     messages = [message for _, _, message in lines(capsys)]
     assert any(message.startswith("ALL detected with a confidence of 0.8808 in ") for message in messages)
     assert "Images Classifier: 1" in messages
-    assert "1 images without a class in their name were classified and not counted" in messages
+    assert "1 image without a class in its name was classified and not counted" in messages
 
 
 def test_some_names_with_a_class_are_no_known_classes(folder, capsys):
@@ -133,7 +133,7 @@ def test_an_unreadable_image_is_one_error_line_and_a_row(folder, capsys):
 
     errors = [line for line in lines(capsys) if line[1] == "ERROR"]
     assert "Im002_0.png" in errors[0][2]
-    assert errors[1][2] == "1 images have no result; they are named above"
+    assert errors[1][2] == "1 image has no result; it is named above"
     with open("rows.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["file"] for row in rows] == [f"Model/Test/Im00{name}.png" for name in ("1_0", "2_0", "2_1", "3_1")]
@@ -176,7 +176,7 @@ def test_uncertain_images_are_named_and_counted_apart(folder, capsys):
         message.startswith("ALL incorrectly not detected with LOW confidence of 0.7311 in ") for message in messages
     )
     assert "Model/Test/Im003_1.png: uncertain; a person should look at this image" in messages
-    assert "1 images uncertain; of the other 2, 2 correct" in messages
+    assert "1 image uncertain; of the other 2, 2 correct" in messages
     content = json.loads(pathlib.Path("rows.json").read_text())
     assert [image["uncertain"] for image in content["images"]] == [False, False, True]
     assert content["model"]["uncertain"] == [0.2, 0.6]
@@ -315,7 +315,7 @@ def test_an_image_of_other_colours_is_remarked_on(folder, capsys):
     assert [row["remark"] is None for row in rows] == [True, True, False]
     said = [text for name, level, text in lines(capsys) if level == "WARNING" and "colo" in text]
     assert said[0].endswith(f"Im003_1.png: {rows[2]['remark']}")
-    assert said[1].startswith("1 images differ in color")
+    assert said[1].startswith("1 image differs in color")
 
 
 def test_an_image_that_shows_nothing_has_no_verdict(folder, capsys):
