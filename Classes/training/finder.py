@@ -62,7 +62,8 @@ def batches(
     sources: finder_composition.Sources, configuration: Configuration, start: int, stop: int
 ) -> Iterator[tuple[int, tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]]:
     """Yield (step, make_batch) for the steps from start to stop; the next one is made in the meantime."""
-    fixed = (configuration["BatchSize"], configuration["ImageSize"])
+    multiple = finder_network.MULTIPLE
+    fixed = (configuration["BatchSize"], configuration["ImageSize"] // multiple * multiple)
     with concurrent.futures.ThreadPoolExecutor(1, "Compose") as pool:
         waiting = pool.submit(make_batch, sources, configuration["RandomSeed"], start, *fixed)
         for step in range(start, stop):
@@ -118,6 +119,7 @@ class Training:
         """Learn until the configured number of epochs; a checkpoint is saved every `SaveSeconds` and at a stop."""
         configuration = self._configuration
         steps = configuration["Epochs"] * BATCHES_PER_EPOCH
+        every = configuration["LogEvery"] or BATCHES_PER_EPOCH
         sums: dict[str, float] = {}
         saved = started = time.monotonic()
         try:
@@ -129,9 +131,9 @@ class Training:
                 self.step.assign(step + 1)
                 for name, value in parts.items():
                     sums[name] = sums.get(name, 0.0) + float(value)
-                if (step + 1) % configuration["LogEvery"] == 0:
-                    seconds = (time.monotonic() - started) / configuration["LogEvery"]
-                    shown = ", ".join(f"{name} {value / configuration['LogEvery']:.3f}" for name, value in sums.items())
+                if (step + 1) % every == 0:
+                    seconds = (time.monotonic() - started) / every
+                    shown = ", ".join(f"{name} {value / every:.3f}" for name, value in sums.items())
                     log.info("Step %d of %d (%.2f s each): loss %s.", step + 1, steps, seconds, shown)
                     sums, started = {}, time.monotonic()
                 if time.monotonic() - saved > configuration["SaveSeconds"]:
