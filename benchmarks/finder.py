@@ -40,7 +40,9 @@ class ColorThreshold:
     def find(self, image):
         values = image.astype("float32")
         violet = scipy.ndimage.gaussian_filter(255 - values[..., 1] + (values[..., 2] - values[..., 0]), 3)
-        labels, count = scipy.ndimage.label(scipy.ndimage.binary_fill_holes(violet > finder_sources._otsu(violet)))
+        labels, count = scipy.ndimage.label(
+            scipy.ndimage.binary_fill_holes(violet > finder_sources.otsu_threshold(violet))
+        )
         areas = numpy.bincount(labels.ravel(), minlength=count + 1)
         cells = []
         for index, (rows, columns) in enumerate(scipy.ndimage.find_objects(labels), 1):
@@ -163,7 +165,7 @@ def paste_clump(rng, canvas, donors, count):
             continue
         size = sum(cell[1].shape) / 2
         if clump:
-            center = finder_composition._free_place(rng, clump, clump, size, side)
+            center = finder_composition.free_place(rng, clump, clump, size, side)
         else:
             center = rng.uniform(0.4, 0.6, 2) * side
         reach = size / 2

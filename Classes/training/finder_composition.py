@@ -211,7 +211,7 @@ def _paste_cells(rng: numpy.random.Generator, canvas: Canvas, sources: Sources) 
                 continue
             pixels, mask = cell
             size = (mask.shape[1] + mask.shape[0]) / 2
-            center = _free_place(rng, clump, taken, size, side)
+            center = free_place(rng, clump, taken, size, side)
             if center is not None:
                 box = paste(canvas, pixels, mask, center)
                 if box is not None:
@@ -219,7 +219,7 @@ def _paste_cells(rng: numpy.random.Generator, canvas: Canvas, sources: Sources) 
                     taken.append(box)
 
 
-def _free_place(
+def free_place(
     rng: numpy.random.Generator, clump: list[list[float]], taken: list[list[float]], size: float, side: int
 ) -> numpy.ndarray | None:
     """Return a center that touches the clump, if it has cells, and hides no cell; None if none was found."""

@@ -151,7 +151,7 @@ def red_cell_diameter(pixels: numpy.ndarray, centers: numpy.ndarray | None = Non
     green = scipy.ndimage.gaussian_filter(pixels[..., 1].astype("float32"), 1)
     if green.max() - green.min() < 8:
         return None
-    labels, count = scipy.ndimage.label(scipy.ndimage.binary_fill_holes(green < _otsu(green)))
+    labels, count = scipy.ndimage.label(scipy.ndimage.binary_fill_holes(green < otsu_threshold(green)))
     areas = numpy.bincount(labels.ravel(), minlength=count + 1)
     border = numpy.unique(numpy.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     alone = numpy.ones(count + 1, bool)
@@ -164,7 +164,8 @@ def red_cell_diameter(pixels: numpy.ndarray, centers: numpy.ndarray | None = Non
     return float(numpy.median(2 * numpy.sqrt(areas[alone] / numpy.pi))) if alone.sum() >= 5 else None
 
 
-def _otsu(values: numpy.ndarray) -> float:
+def otsu_threshold(values: numpy.ndarray) -> float:
+    """Return the value that separates two groups of values best (Otsu 1979)."""
     counts, edges = numpy.histogram(values, 128)
     middles = (edges[:-1] + edges[1:]) / 2
     below = numpy.cumsum(counts)
