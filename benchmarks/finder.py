@@ -25,9 +25,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from Classes.common import wilson
 from Classes.common.paths import PROJECT
-from Classes.evaluation import field_detection
+from Classes.evaluation import field_metrics
 from Classes.fields import finder
-from Classes.training import finder_artifacts, finder_augmentation, finder_composition, finder_sources
+from Classes.training import (
+    finder_artifacts,
+    finder_augmentation,
+    finder_composition,
+    finder_publish,
+    finder_sources,
+)
 
 SHIPPED = PROJECT / "Model" / "Finder" / "Finder.json"
 CLUMPS = 200
@@ -52,9 +58,18 @@ class ColorThreshold:
         return finder.FoundCells(tuple(cells), 0.0, "", 0, 0, image.shape[1::-1])
 
 
-def match(cells, boxes):
-    """FieldMatch of found cells and boxes."""
-    return field_detection.match_centers([(cell.x, cell.y) for cell in cells], [cell.score for cell in cells], boxes)
+def is_perfect(field):
+    """Whether every annotated cell of a field was found, and no other."""
+    return len(field.pairs) == len(field.annotated) == len(field.found)
+
+
+def describe_counts(metrics):
+    """The numbers of fields, annotated cells and errors as text."""
+    matched = metrics["matched"]
+    return (
+        f"fields {metrics['photographs']}, cells {metrics['annotated']}, false {metrics['found'] - matched}, "
+        f"missed {metrics['annotated'] - matched}"
+    )
 
 
 def show(name, value, wanted=""):
@@ -80,17 +95,16 @@ def overlay(image, cells, boxes=()):
 
 def fields(found_by, folder, names, out, title):
     """Cells of annotated fields, by center in box."""
-    matches, errors = [], []
+    measured, errors = [], []
     for name in names:
         field = finder_sources.read_annotated_field(folder, name, keep=0)
         found = found_by.find(field.pixels)
-        matches.append(match(found.cells, field.white[:, :4]))
+        measured.append(finder_publish.measured_field(name, field.white, found.cells))
         errors.append(found.scale / field.microns)
-        if out and (matches[-1].false or matches[-1].missed):
+        if out and not is_perfect(measured[-1]):
             overlay(field.pixels, found.cells, field.white[:, :4]).save(out / f"{name}.png")
-    metrics = field_detection.detection_metrics(matches)
-    counts = ", ".join(f"{key} {metrics[key]}" for key in ("fields", "cells", "false", "missed"))
-    show(f"{title}: F1 ({counts})", rate(metrics["f1"]), "at least 0.985")
+    metrics = field_metrics.evaluate_fields(measured)
+    show(f"{title}: F1 ({describe_counts(metrics)})", rate(metrics["f1"]), "at least 0.985")
     show(f"{title}: recall", rate(metrics["recall"]), "at least 0.99")
     show(f"{title}: precision", rate(metrics["precision"]))
     low, middle, high = numpy.percentile(errors, [5, 50, 95])
@@ -113,16 +127,15 @@ def red_fields(found_by, folder, out, held_back):
 
 def single_cells(found_by, folder, out, count=480):
     """Single-cell images of another laboratory in which the cell, and only it, is found."""
-    matches = []
+    measured = []
     for cell in finder_sources.read_single_cells(folder, "val", count, keep=0):
         found = found_by.find(cell.pixels)
-        matches.append(match(found.cells, cell.white[:, :4]))
-        if out and (matches[-1].false or matches[-1].missed):
+        measured.append(finder_publish.measured_field(cell.name, cell.white, found.cells))
+        if out and not is_perfect(measured[-1]):
             overlay(cell.pixels, found.cells, cell.white[:, :4]).save(out / f"cell_{pathlib.Path(cell.name).name}.png")
-    metrics = field_detection.detection_metrics(matches)
-    counts = ", ".join(f"{key} {metrics[key]}" for key in ("fields", "false", "missed"))
+    metrics = field_metrics.evaluate_fields(measured)
     show(
-        f"single cells: F1 ({counts}; neighbors without a box count as false)",
+        f"single cells: F1 ({describe_counts(metrics)}; neighbors without a box count as false)",
         rate(metrics["f1"]),
     )
 
@@ -199,9 +212,9 @@ def changes(found_by, folder, names):
             before = found_by.find(image).cells
             after = found_by.find(change(numpy.random.default_rng([7, index]), image)).cells
             boxes = [(cell.x * factor, cell.y * factor, cell.width * factor, cell.height * factor) for cell in before]
-            found = match(after, boxes)
-            kept += found.found
-            all_cells += max(len(before), len(before) + found.false)
+            found = len(finder_publish.measured_field(field, boxes, after).pairs)
+            kept += found
+            all_cells += len(before) + len(after) - found
         show(f"unchanged after {name}", f"{kept} of {all_cells} = {kept / all_cells:.3f}")
         same, total = same + kept, total + all_cells
     show("unchanged after all changes together", f"{same} of {total} = {same / total:.3f}", "at least 0.98")

@@ -2,7 +2,7 @@
 
 import logging
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy
@@ -10,9 +10,10 @@ import numpy
 from Classes import Helpers
 from Classes.common import atomic_files, html, locks, logs, provenance, wilson
 from Classes.common.config import Configuration
-from Classes.evaluation import field_detection
+from Classes.evaluation import field_metrics
 from Classes.fields import finder as field_finder
 from Classes.fields import finder_card
+from Classes.imaging.annotations.record import AnnotatedCell
 from Classes.training import finder, finder_composition, finder_export, finder_network, finder_sources
 
 # Pixels around a point that change the output there; tests/training/test_finder_network.py measures it.
@@ -124,7 +125,7 @@ def measure(configuration: Configuration, found_by: field_finder.CellFinder) -> 
     red = finder_sources.read_red_cell_fields(configuration.path("FinderRedCellsDir"), held_back=True)
     with_false = sum(bool(found_by.find(field.pixels).cells) for field in logs.progress(red, desc="Red", unit="field"))
     return {
-        "fields": field_detection.detection_metrics(match_fields(found_by, fields, names)),
+        "fields": _summarize(field_metrics.evaluate_fields(find_in_fields(found_by, fields, names))),
         "red_fields": {
             "fields": len(red),
             "with_false": with_false,
@@ -133,17 +134,41 @@ def measure(configuration: Configuration, found_by: field_finder.CellFinder) -> 
     }
 
 
-def match_fields(
+def find_in_fields(
     found_by: field_finder.CellFinder, folder: pathlib.Path, names: Sequence[str]
-) -> list[field_detection.FieldMatch]:
-    """Return the matches of annotated fields at their full size, whose scale the finder measures."""
-    found = []
+) -> list[field_metrics.MeasuredField]:
+    """Return what is found in annotated fields at their full size, whose scale the finder measures."""
+    fields = []
     for name in logs.progress(names, desc="Fields", unit="field"):
         field = finder_sources.read_annotated_field(folder, name, keep=0)
-        cells = found_by.find(field.pixels).cells
-        found.append(
-            field_detection.match_centers(
-                [(cell.x, cell.y) for cell in cells], [cell.score for cell in cells], field.white[:, :4]
-            )
-        )
-    return found
+        fields.append(measured_field(name, field.white, found_by.find(field.pixels).cells))
+    return fields
+
+
+def measured_field(
+    name: str, boxes: Iterable[Sequence[float]], found: Sequence[field_finder.Cell]
+) -> field_metrics.MeasuredField:
+    """Return a field for `field_metrics`.
+
+    Args:
+      name: of the field.
+      boxes: annotated white cells; each begins with the x and y of its center, width and height in pixels.
+      found: cells of the finder.
+    """
+    annotated = tuple(AnnotatedCell(float(x), float(y), float(w), float(h), "") for x, y, w, h, *_ in boxes)
+    return field_metrics.MeasuredField(name, name, annotated, tuple(found))
+
+
+def _summarize(measured: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of `evaluate_fields` that the card states."""
+    metrics = {
+        name: {key: measured[name][key] for key in ("value", "interval")} for name in ("recall", "precision", "f1")
+    }
+    return {
+        "fields": measured["photographs"],
+        "cells": measured["annotated"],
+        "found": measured["matched"],
+        "false": measured["found"] - measured["matched"],
+        "missed": measured["annotated"] - measured["matched"],
+        **metrics,
+    }
