@@ -87,6 +87,11 @@ class Configuration:
         """Heat maps that are made at the same time, beside `server_workers`; one at a time is computed."""
         return max(1, self.server_workers // 4)
 
+    @property
+    def queued_fields(self) -> int:
+        """Fields that may wait while one is counted; more would exceed `RequestTimeout`."""
+        return min(self["MaxQueued"], 8)
+
     def path(self, key: str) -> pathlib.Path:
         """Return the value of `key` as an absolute path."""
         return self.root / _expand(self[key])

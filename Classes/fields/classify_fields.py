@@ -141,7 +141,7 @@ def classify_fields(
         finally:
             # Keep what is done, also after Ctrl-C.
             counts = run_counts.count_cells(run.cells, blasts)
-            _write(tables, page, run, counts, _models(card, blasts))
+            _write(tables, page, run, counts, describe_models(card, blasts))
             _show_end(run, counts, len(files), tables, page, outputs.folders)
     return 1 if run.failed else 0
 
@@ -168,7 +168,7 @@ def _classify_field(
         lines.show_parts(path.name, (_("No result"), "magenta"))
         terminal.say(f"  {translation.localize(error)}", "magenta")
         return
-    caption = f"{field_texts.describe_counts(field)}. {field_texts.describe_scale(field)}"
+    caption = field_texts.describe_caption(field)
     folders.write(image, field, stem, caption)
     run.add(field, image)
     with translation.use_language(translation.ENGLISH):
@@ -204,7 +204,7 @@ def _open_blast_model(configuration: Configuration, stack: contextlib.ExitStack)
     return BlastModel(card, backend, configuration["InceptionThreshold"])
 
 
-def _models(card: ModelCard, blasts: BlastModel | None) -> dict[str, Any]:
+def describe_models(card: ModelCard, blasts: BlastModel | None) -> dict[str, Any]:
     """Return the fields that identify the models in the JSON file."""
     about = card.cell_types or {}
     models: dict[str, Any] = {

@@ -46,6 +46,11 @@ def describe_counts(field: Field) -> str:
     return "; ".join(filter(None, parts))
 
 
+def describe_caption(field: Field) -> str:
+    """Return the line below an overlay: counts and scale."""
+    return f"{describe_counts(field)}. {describe_scale(field)}"
+
+
 def describe_number(field: Field) -> str:
     """Return the number of cells, such as "12 white cells"."""
     return ngettext("{count} white cell", "{count} white cells", len(field.cells)).format(count=len(field.cells))

@@ -72,7 +72,7 @@ class OutputFolders:
         if self.crops:
             for cell, crop in zip(field.cells, FieldCrops(image, field.cells, field.scale), strict=True):
                 path = pathlib.Path(self.crops, cell.group.replace(" ", "_"), f"{stem}_{cell.number:03d}.png")
-                atomic_files.write_atomic(path, _png(crop))
+                atomic_files.write_atomic(path, encode(crop, "PNG"))
 
 
 def unique_stems(files: Sequence[pathlib.Path]) -> list[str]:
@@ -88,9 +88,10 @@ def _unique(stem: str, taken: set[str]) -> str:
     return name
 
 
-def _png(image: numpy.ndarray) -> bytes:
+def encode(image: numpy.ndarray, kind: str) -> bytes:
+    """Return an image, uint8 [H, W, 3], as a file of this kind: PNG or JPEG."""
     content = io.BytesIO()
-    PIL.Image.fromarray(image).save(content, "PNG")
+    PIL.Image.fromarray(image).save(content, kind, quality=95)
     return content.getvalue()
 
 

@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import contextlib
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +13,9 @@ from Classes.serving.api_errors import ApiError
 
 # Seconds after which a rejected client may try again.
 RETRY_AFTER = 1
+
+# Of threads that give way to others: about a ninth of their processor time.
+BACKGROUND_NICENESS = 10
 
 Result = TypeVar("Result")
 
@@ -22,13 +27,14 @@ class AdmissionController:
       workers: number of requests that run at the same time.
       queue_size: number of requests that may wait.
       timeout: seconds from the arrival of a request to its response.
+      background: whether the work gives way to that of other controllers, as far as the system can do that.
     """
 
-    def __init__(self, workers: int, queue_size: int, timeout: float):
+    def __init__(self, workers: int, queue_size: int, timeout: float, background: bool = False):
         self.workers = workers
         self.capacity = workers + queue_size
         self.timeout = timeout
-        self._pool = concurrent.futures.ThreadPoolExecutor(workers, "worker")
+        self._pool = concurrent.futures.ThreadPoolExecutor(workers, "worker", _lower_priority if background else None)
         self._lock = threading.Lock()
         self._in_flight = 0
 
@@ -67,6 +73,13 @@ class AdmissionController:
     def _release(self, *_: object) -> None:
         with self._lock:
             self._in_flight -= 1
+
+
+def _lower_priority() -> None:
+    """Let other threads of this process go first; only Linux has a priority per thread."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND_NICENESS)
 
 
 class Ticket:

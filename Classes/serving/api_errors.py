@@ -10,6 +10,7 @@ ERROR_CODES = {
     "bad_request": (400, "the request is not valid HTTP, or a form or parameter in it cannot be parsed"),
     "empty": (400, "the request contains no image"),
     "several_images": (400, "several files where one is expected, or a file in an unknown form field"),
+    "not_a_cell_type_model": (400, "the model names no types of cells, which fields need"),
     "unauthorized": (401, "the API key is missing or wrong"),
     "host_not_allowed": (403, "the Host header names another server; see AllowedHosts"),
     "origin_not_allowed": (403, "the request comes from a web page of another origin; see AllowedOrigins"),
@@ -28,6 +29,10 @@ ERROR_CODES = {
     "unknown_bit_depth": (422, "more than 8 bits per channel, and neither the file nor SampleBits states the depth"),
     "several_pages": (422, "the file holds several images, or channels that do not form one photograph"),
     "unsupported_image": (422, "this variant of the image format is not supported; see the message"),
+    "not_a_smear": (422, "the image does not look like a field of a stained smear"),
+    "photograph_of_a_screen": (422, "the field is a photograph of a screen"),
+    "field_out_of_focus": (422, "the field is out of focus"),
+    "too_many_cells": (422, "the image has more white cells than a field can have"),
     "too_many_requests": (429, "the client exceeds its rate limit, RateLimitPerMinute"),
     "headers_too_large": (431, "the request's headers are too large"),
     "internal_error": (500, "a bug in the server; its log has the details under the request id"),
@@ -39,8 +44,13 @@ ERROR_CODES = {
     "deadline": (504, "the result was not ready within RequestTimeout"),
 }
 
+_SAME_CODES = (
+    "no_content", "unknown_bit_depth", "several_pages", "not_a_smear", "photograph_of_a_screen", "field_out_of_focus",
+    "too_many_cells",
+)  # fmt: skip
+
 # {code of an ImageError: code of the API}, for those that the API does not call "damaged_image".
-_IMAGE_CODES = {code: code for code in ("no_content", "unknown_bit_depth", "several_pages")} | dict.fromkeys(
+_IMAGE_CODES = {code: code for code in _SAME_CODES} | dict.fromkeys(
     ("sample_format", "negative_samples", "not_finite", "camera_raw", "tiff_compression", "tiff_colours"),
     "unsupported_image",
 )

@@ -1,7 +1,7 @@
 """The Flask application: what every request passes before and after its endpoint.
 
-Endpoints are in prediction_routes.py (results), operation_routes.py (health, metrics), example_routes.py
-(practice images) and page_routes.py (web page).
+Endpoints are in prediction_routes.py (results), field_routes.py (fields), operation_routes.py (health, metrics),
+example_routes.py (practice images) and page_routes.py (web page).
 """
 
 import logging
@@ -19,6 +19,7 @@ from Classes.common.errors import escape_control_chars
 from Classes.serving import (
     api_errors,
     example_routes,
+    field_routes,
     openapi,
     operation_routes,
     page_routes,
@@ -83,6 +84,7 @@ class Application(flask.Flask):
         self.after_request(self._end)
         self.register_error_handler(Exception, self._handle_error)
         self.register_blueprint(prediction_routes.blueprint)
+        self.register_blueprint(field_routes.blueprint)
         self.register_blueprint(operation_routes.blueprint)
         self.register_blueprint(example_routes.blueprint)
         self.register_blueprint(page_routes.create_blueprint())
@@ -207,7 +209,9 @@ class Application(flask.Flask):
             raise request.routing_exception
         self._identify(request)
         if self._accepts_images(request):
-            self.service.models.find(request.args.get("model", ""))
+            model, found = request.args.get("model", ""), self._documentation(request)
+            if model or (found is not None and found.needs_default_model):
+                self.service.models.find(model)
             if (request.content_length or 0) > self.config["MAX_CONTENT_LENGTH"]:
                 raise werkzeug.exceptions.RequestEntityTooLarge
             self.service.rate_limiter.consume(request.remote_addr or "")

@@ -177,8 +177,9 @@ class GracefulServer(TcpWSGIServer):
     _timeouts_checked = 0.0
 
     def __init__(self, application: app.Application, bound: socket.socket, configuration: Configuration):
-        # Requests without a heat map, and those with one.
+        # Requests without a heat map, those with one, and fields.
         capacity = configuration.server_workers + configuration.heat_map_workers + 2 * configuration["MaxQueued"]
+        capacity += 1 + configuration.queued_fields
         self.max_body, self.timeout = configuration["MaxBody"], configuration["RequestTimeout"]
         # Enough for the largest body of every request that can run or wait; more requests could not be answered.
         self.budget = http_request.MemoryBudget(capacity * self.max_body)

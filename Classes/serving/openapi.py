@@ -58,6 +58,7 @@ class Documentation:
       body: content of the request, or None if the endpoint ignores it.
       query: {parameter: (schema, description)}.
       secured: whether the endpoint needs the API key, if the server has one.
+      needs_default_model: whether a request that names no model needs the default one.
     """
 
     response: str
@@ -65,6 +66,7 @@ class Documentation:
     body: dict[str, Any] | None = None
     query: Mapping[str, tuple[dict[str, Any], str]] = dataclasses.field(default_factory=dict)
     secured: bool = False
+    needs_default_model: bool = True
 
 
 Samples = dict[str, dict[str, Any]]

@@ -19,11 +19,11 @@ LEGACY_ENDPOINT = "/Inference"
 # Key of the WSGI environment: time.monotonic() when the first byte of the request arrived; the timeout counts from it.
 ARRIVED = "all.arrived"
 
-_IMAGE_ERRORS = (
+IMAGE_ERRORS = (
     "empty", "several_images", "image_too_large", "not_an_image", "damaged_image", "no_content", "unknown_bit_depth",
     "several_pages", "unsupported_image",
 )  # fmt: skip
-_LOAD_ERRORS = (*openapi.MODEL_ERRORS, "too_many_requests", "busy", "engine_failed", "deadline")
+LOAD_ERRORS = (*openapi.MODEL_ERRORS, "too_many_requests", "busy", "engine_failed", "deadline")
 _HEAT_MAP_QUERY = {"heatmap": ({"type": "string", "enum": ["0", "1"]}, "1: also return a heat map")}
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ blueprint = flask.Blueprint("predictions", __name__)
 
 @blueprint.post(LEGACY_ENDPOINT)
 @documented(
-    response="Inference", errors=_IMAGE_ERRORS + _LOAD_ERRORS, body=ONE_IMAGE_BODY, query=MODEL_QUERY, secured=True
+    response="Inference", errors=IMAGE_ERRORS + LOAD_ERRORS, body=ONE_IMAGE_BODY, query=MODEL_QUERY, secured=True
 )
 def inference() -> dict[str, Any]:
     """Classify one image, with the response format of the first version.
@@ -48,7 +48,7 @@ def inference() -> dict[str, Any]:
 @blueprint.post("/v1/classify")
 @documented(
     response="Classified",
-    errors=(*_IMAGE_ERRORS, *_LOAD_ERRORS, "no_heat_map"),
+    errors=(*IMAGE_ERRORS, *LOAD_ERRORS, "no_heat_map"),
     body=ONE_IMAGE_BODY,
     query={**MODEL_QUERY, **_HEAT_MAP_QUERY},
     secured=True,
@@ -59,14 +59,14 @@ def classify() -> dict[str, Any]:
     The image is the request body or the form field `file`. The content type is ignored.
     """
     model = requested_model()
-    result = _predict_one(model, _parse_flag("heatmap"))
+    result = _predict_one(model, parse_flag("heatmap"))
     return {**response_schemas.to_json(result), **model.provenance(flask.g.request_id, result)}
 
 
 @blueprint.post("/v1/heatmap")
 @documented(
     response="HeatMap",
-    errors=(*_IMAGE_ERRORS, *_LOAD_ERRORS, "no_heat_map"),
+    errors=(*IMAGE_ERRORS, *LOAD_ERRORS, "no_heat_map"),
     body=ONE_IMAGE_BODY,
     query=MODEL_QUERY,
     secured=True,
@@ -84,7 +84,7 @@ def heat_map() -> dict[str, Any]:
 @blueprint.post("/v1/batch")
 @documented(
     response="Batch",
-    errors=("empty", "several_images", "too_many_images", *_LOAD_ERRORS),
+    errors=("empty", "several_images", "too_many_images", *LOAD_ERRORS),
     body=SEVERAL_IMAGES_BODY,
     query=MODEL_QUERY,
     secured=True,
@@ -164,7 +164,7 @@ def _service() -> PredictionService:
     return flask.current_app.extensions["prediction_service"]
 
 
-def _parse_flag(name: str) -> bool:
+def parse_flag(name: str) -> bool:
     """Return a query parameter as bool; an unknown value is an error rather than false."""
     text = flask.request.args.get(name, "0")
     flags = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}

@@ -5,10 +5,12 @@ import logging
 
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError, EngineError, ImageError
+from Classes.fields.scale import Scale
 from Classes.serving import access_control, api_errors, response_schemas
 from Classes.serving.access_log import AccessLog
 from Classes.serving.admission import AdmissionController, Ticket
 from Classes.serving.api_errors import ApiError
+from Classes.serving.field_service import FieldAnalyzer, FieldResult
 from Classes.serving.history import ResultHistory
 from Classes.serving.models import ModelRegistry, ServedModel
 from Classes.serving.mqtt import MqttPublisher
@@ -26,6 +28,7 @@ class PredictionService:
       configuration: Configuration.
       models: the models; `close` does not close them.
       keys: the API keys that clients may send; None: they need none.
+      fields: finds and types the cells of fields; by default with the models.
       access_log, upload_store, publisher, history: where requests and results are recorded, or None.
     """
 
@@ -38,6 +41,7 @@ class PredictionService:
         upload_store: UploadStore | None = None,
         publisher: MqttPublisher | None = None,
         history: ResultHistory | None = None,
+        fields: FieldAnalyzer | None = None,
     ):
         self.configuration, self.models = configuration, models
         self.keys = keys or access_control.ApiKeys()
@@ -51,7 +55,12 @@ class PredictionService:
         self.heat_map_admission = AdmissionController(
             configuration.heat_map_workers, configuration["MaxQueued"], configuration["RequestTimeout"]
         )
-        self.metrics = ServiceMetrics(self.admission, lambda: self.ready, models)
+        # So do fields, one at a time: a field takes as long as dozens of single cells.
+        self.fields = fields or FieldAnalyzer(configuration, models)
+        self.field_admission = AdmissionController(
+            1, configuration.queued_fields, configuration["RequestTimeout"], background=True
+        )
+        self.metrics = ServiceMetrics(self.admission, lambda: self.ready, models, self.field_admission)
         self._stopping = False
 
     @property
@@ -109,6 +118,31 @@ class PredictionService:
         except ALLError as error:
             raise _api_error(model, error) from error
 
+    def analyze_field(
+        self,
+        ticket: Ticket,
+        content: bytes,
+        name: str,
+        model: str,
+        microns: Scale | None,
+        overlay: bool = False,
+        crops: bool = False,
+    ) -> FieldResult:
+        """Return the cells of the field in the bytes of a file; see FieldAnalyzer.analyze.
+
+        Raises:
+          ApiError: the image is unusable or no field, a device failed, or the time is over.
+        """
+        try:
+            result = ticket.run(self.fields.analyze, content, name, model, microns, overlay, crops)
+        except ALLError as error:
+            api_error = api_errors.api_error_from_exception(error)
+            if api_error.code == "engine_failed":
+                log.error("%s", error)
+            raise api_error from error
+        self.metrics.observe_field(result)
+        return result
+
     def predict_batch(
         self, model: ServedModel, ticket: Ticket, contents: list[bytes]
     ) -> list[PredictionResult | ApiError]:
@@ -140,6 +174,8 @@ class PredictionService:
         """Accept no more work, and close everything that results are recorded in."""
         self.admission.close()
         self.heat_map_admission.close()
+        self.field_admission.close()
+        self.fields.close()
         for each in (self.access_log, self.upload_store, self.publisher, self.history):
             if each is not None:
                 each.close()

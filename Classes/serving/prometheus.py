@@ -6,6 +6,7 @@ import prometheus_client
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from Classes.serving.admission import AdmissionController
+from Classes.serving.field_service import FieldResult
 from Classes.serving.models import ModelRegistry, ServedModel
 from Classes.serving.predictor import PredictionResult
 
@@ -22,11 +23,18 @@ class ServiceMetrics:
       admission: the request queue.
       ready: returns whether the service is ready.
       models: the models.
+      field_admission: the queue of fields.
     """
 
     content_type: str = prometheus_client.CONTENT_TYPE_LATEST
 
-    def __init__(self, admission: AdmissionController, ready: Callable[[], bool], models: ModelRegistry):
+    def __init__(
+        self,
+        admission: AdmissionController,
+        ready: Callable[[], bool],
+        models: ModelRegistry,
+        field_admission: AdmissionController,
+    ):
         self._registry = registry = prometheus_client.CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         labels = ["address", "outcome"]
@@ -59,6 +67,9 @@ class ServiceMetrics:
         gauge = prometheus_client.Gauge
         in_flight = gauge("all_requests_inside", "Requests that run or wait", registry=registry)
         in_flight.set_function(lambda: admission.in_flight)
+        fields_in_flight = gauge("all_fields_inside", "Fields that are counted or wait", registry=registry)
+        fields_in_flight.set_function(lambda: field_admission.in_flight)
+        self._field_cells = counter("all_field_cells", "Cells of fields by type", ["group", "model"], registry=registry)
         gauge("all_places", "Requests that may run or wait", registry=registry).set(admission.capacity)
         gauge("all_ready", "1 if the service is ready", registry=registry).set_function(lambda: float(ready()))
         info = prometheus_client.Info("all_model", "The models", ["model"], registry=registry)
@@ -105,6 +116,11 @@ class ServiceMetrics:
         for reason in prediction.reasons:
             self._reasons.labels(reason, model).inc()
         self._side.observe(min(result.image_info.width, result.image_info.height))
+
+    def observe_field(self, result: FieldResult) -> None:
+        """Count the cells of a field."""
+        for cell in result.field.cells:
+            self._field_cells.labels(cell.group, result.types.path.stem).inc()
 
     def render(self) -> bytes:
         """Return all metrics as text."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from Classes import Helpers
 from Classes.common.conditions import Condition
+from Classes.serving import field_schemas
 
 _IMAGE_SHA256 = "4f6f2f9c6b1d0c4c53a1f0d2c9be41d3b5a2e7c80f6a95d14e3b7c2a90d8f165"
 _PROVENANCE: dict[str, Any] = {
@@ -65,6 +66,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         **_PROVENANCE,
     },
     "Classified": {**_PREDICTION, **_MESSAGE, **_PROVENANCE},
+    "Field": field_schemas.EXAMPLE,
     "HeatMap": {**_HEAT_MAP, **_PROVENANCE},
     "Batch": {
         "results": [

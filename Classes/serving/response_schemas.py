@@ -5,8 +5,8 @@ from typing import Any
 
 from Classes.common import outcome
 from Classes.common.errors import escape_control_chars
+from Classes.serving import field_schemas, server_description
 from Classes.serving import json_schema as schema
-from Classes.serving import server_description
 from Classes.serving.api_errors import ERROR_CODES, ApiError
 from Classes.serving.predictor import HeatMap, PredictionResult
 
@@ -133,6 +133,7 @@ SCHEMAS = {
     "Classified": schema.record(
         {**_PREDICTION, **_MESSAGE, **_HEAT_MAP, **schema.PROVENANCE}, optional=tuple(_HEAT_MAP)
     ),
+    "Field": field_schemas.FIELD,
     "HeatMap": schema.record({**_HEAT_MAP, **schema.PROVENANCE}),
     "Batch": schema.record(
         {

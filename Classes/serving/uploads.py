@@ -51,6 +51,12 @@ def single_image(request: flask.Request) -> bytes:
     return content
 
 
+def image_name(request: flask.Request) -> str:
+    """Return the name of the file of `single_image`; "" for a request body."""
+    file = request.files.get(FORM_FIELD) if request.mimetype == "multipart/form-data" else None
+    return (file.filename or "") if file else ""
+
+
 def all_images(request: flask.Request) -> list[tuple[str, bytes]]:
     """Return (name, bytes) of every image in the form field `file`.
 

@@ -41,7 +41,7 @@ def test_the_document_has_every_endpoint_except_the_pages(client, document):
     rules = [rule for rule in client.application.url_map.iter_rules() if not rule.endpoint.startswith(pages)]
 
     assert set(document["paths"]) == {rule.rule for rule in rules}
-    assert len(rules) == 13
+    assert len(rules) == 14
     for rule in rules:
         assert {method.upper() for method in document["paths"][rule.rule]} == rule.methods - {"HEAD", "OPTIONS"}
 
@@ -84,7 +84,16 @@ def test_schemas_are_valid_and_references_resolve(document):
 def test_secured_endpoints_are_marked(document):
     secured = {path for path, found in document["paths"].items() if "security" in next(iter(found.values()))}
 
-    assert secured == {"/Inference", "/v1/classify", "/v1/heatmap", "/v1/batch", "/v1/history", "/v1/model", "/metrics"}
+    assert secured == {
+        "/Inference",
+        "/v1/classify",
+        "/v1/heatmap",
+        "/v1/batch",
+        "/v1/field",
+        "/v1/history",
+        "/v1/model",
+        "/metrics",
+    }
 
 
 @pytest.mark.parametrize("path", ["/Inference", "/v1/classify"])
