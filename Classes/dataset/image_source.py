@@ -196,7 +196,7 @@ def require_writable(configuration: Configuration) -> None:
     if folder.is_dir() and not os.access(folder, os.W_OK):
         raise DataError(
             Message(
-                "{folder}: cannot be written, so the shards cannot be stored in it. Set ImageDir to this folder and "
+                "{folder}: permission denied, so the shards cannot be stored in it. Set ImageDir to this folder and "
                 "DatasetDir to another one: --set ImageDir={folder} --set DatasetDir=Model/Data",
                 folder=folder,
             ),

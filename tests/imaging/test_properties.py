@@ -126,7 +126,7 @@ def carded(path, content):
     except GraphError as error:
         check_line(error, str(path.parent))
         return None
-    json.dumps(found.__dict__ | {"path": ""}, allow_nan=False, ensure_ascii=False).encode()
+    json.dumps(found.to_json(), allow_nan=False, ensure_ascii=False).encode()
     assert 0 <= found.threshold <= 1 and set(found.positive) <= set(found.classes)
     return found
 

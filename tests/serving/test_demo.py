@@ -62,6 +62,8 @@ def test_without_a_display_open_changes_nothing(tmp_path):
 
     assert found.code == 0
     rows = [line.split() for line in found.lines if line.startswith("  ")]
-    assert [row[-1].split("//")[-1].partition(":")[0] for row in rows] == ["127.0.0.1", "127.0.0.1", "Ctrl-C"]
+    shown = [row[-1].split("//")[-1].partition(":")[0] for row in rows]
+    # Page, API, the model, and how to stop.
+    assert shown == ["127.0.0.1", "127.0.0.1", "ALLGraph", "Ctrl-C"]
     assert found.cursor_visible
     assert found.screen.wrapped == 0
