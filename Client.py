@@ -3,6 +3,7 @@
 python3 Client.py Test                              # the test images in Model/Test
 python3 Client.py Send smear.png Slides/            # files and folders, including their sub-folders
 python3 Client.py Send --csv out.csv Slides/        # also one row per image as CSV; or --json, --xlsx, --parquet
+python3 Client.py Send --field --json o.json Fields/ # photographed fields: cells found, typed, counted by the server
 python3 Client.py Test --server https://lab.example.org --concurrency 8
 python3 Client.py Models                            # the models of the server, and what they have never seen
 python3 Client.py Send --model WhiteCells smear.png # with another model than the default
@@ -46,10 +47,15 @@ def main(arguments: list[str] | None = None) -> int:
     group.add_argument(
         "--retries", metavar="N", type=_number, default=12, help="how often a request is repeated (default: 12)"
     )
+    group.add_argument("--field", action="store_true", help="the images are photographed fields: count white cells")
     table_options.add_table_options(parser)
     options = parser.parse_args(arguments)
     if (options.command == "Send") != bool(options.sources):
         parser.error(_("Send needs files or folders, and Test and Models accept none"))
+    if options.field and options.command != "Send":
+        parser.error(_("--field needs the command Send"))
+    if options.field and (options.xlsx or options.parquet):
+        parser.error(_("Field writes --csv and --json only"))
     from Classes import Helpers
     from Classes.client import send_images
 
@@ -57,6 +63,20 @@ def main(arguments: list[str] | None = None) -> int:
     Helpers.start_log(configuration, "ClassifierServerClient")
     if options.command == "Models":
         return send_images.list_models(configuration, options.server, options.timeout, options.retries)
+    if options.field:
+        from Classes.client import field_results
+
+        return field_results.send_fields(
+            configuration,
+            options.sources,
+            server=options.server,
+            concurrency=options.concurrency,
+            timeout=options.timeout,
+            retries=options.retries,
+            csv_path=options.csv,
+            json_path=options.json,
+            model=options.model,
+        )
     return send_images.send_images(
         configuration,
         options.sources,

@@ -16,7 +16,7 @@ import numpy
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from Classes.fields.blast_fraction import MeasuredRate, estimate_blast_fraction
+from Classes.common.blast_fraction import MeasuredRate, estimate_blast_fraction
 
 FRACTIONS = (0.05, 0.2, 0.5)
 # Sensitivity, specificity, blasts and other cells they were measured on, cells per film.

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import requests
@@ -19,7 +19,7 @@ from Classes.common.config import Configuration
 from Classes.common.errors import ALLError, escape_control_chars
 from Classes.common.translation import Message
 
-ENDPOINT, INFO, MODELS = "/Inference", "/v1/info", "/v1/models"
+ENDPOINT, FIELD, INFO, MODELS = "/Inference", "/v1/field", "/v1/info", "/v1/models"
 
 # Classifying an image changes nothing on the server, so requests with these statuses can be repeated.
 RETRY_STATUS = (429, 502, 503, 504)
@@ -106,6 +106,20 @@ class Sender:
 
     def send(self, path: pathlib.Path) -> dict[str, Any]:
         """Send a file and return the result, see response.parse_response; never raise for one file's errors."""
+        return self._send(path, ENDPOINT, lambda status, body: self._parse(path, status, body), MAX_RESPONSE_BYTES)
+
+    def send_field(
+        self, path: pathlib.Path, parse: Callable[[object, int, bytes], dict[str, Any]], max_bytes: int
+    ) -> dict[str, Any]:
+        """Send a photographed field; return what `parse` makes of path, status and body, or {"error": text}."""
+        return self._send(path, FIELD, lambda status, body: parse(path, status, body), max_bytes)
+
+    def _parse(self, path: pathlib.Path, status: int, body: bytes) -> dict[str, Any]:
+        return response.parse_response(path, status, body, self._low_below)
+
+    def _send(
+        self, path: pathlib.Path, endpoint: str, parse: Callable[[int, bytes], dict[str, Any]], max_bytes: int
+    ) -> dict[str, Any]:
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -116,20 +130,21 @@ class Sender:
             busy: urllib3.HTTPResponse | None = None
             status, body = 0, b""
             try:
-                status, headers, body = self._post(content)
+                status, headers, body = self._post(content, endpoint, max_bytes)
                 if status not in RETRY_STATUS:
-                    return response.parse_response(path, status, body, self._low_below)
+                    return parse(status, body)
                 busy = urllib3.HTTPResponse(headers=headers, status=status)
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 lost = error
             except _UnusableResponseError as error:
                 return {"error": f"{path}: {error}"}
             try:
-                retry = retry.increment("POST", ENDPOINT, busy, urllib3.exceptions.ProtocolError(lost))
+                retry = retry.increment("POST", endpoint, busy, urllib3.exceptions.ProtocolError(lost))
             except urllib3.exceptions.HTTPError:
                 if lost is None:
-                    return response.parse_response(path, status, body, self._low_below)
-                return {"error": f"{path}: no answer from {self._url} ({_root_cause(lost)}); is the server running?"}
+                    return parse(status, body)
+                url, reason = self._server + endpoint, _root_cause(lost)
+                return {"error": f"{path}: no answer from {url} ({reason}); is the server running?"}
             try:
                 retry.sleep(busy)
             except urllib3.exceptions.InvalidHeader:
@@ -140,22 +155,22 @@ class Sender:
         for session in self._sessions:
             session.close()
 
-    def _post(self, content: bytes) -> tuple[int, Mapping[str, str], bytes]:
+    def _post(self, content: bytes, endpoint: str, max_bytes: int) -> tuple[int, Mapping[str, str], bytes]:
         """Send the bytes of an image; return (status, headers, body)."""
         deadline = time.monotonic() + self._timeout
         with self._session().post(
-            self._url + self._query, content, headers=self._headers, timeout=self._timeout, stream=True
+            self._server + endpoint + self._query, content, headers=self._headers, timeout=self._timeout, stream=True
         ) as answer:
-            return answer.status_code, answer.headers, self._read(answer, deadline)
+            return answer.status_code, answer.headers, self._read(answer, deadline, max_bytes)
 
-    def _read(self, answer: requests.Response, deadline: float) -> bytes:
+    def _read(self, answer: requests.Response, deadline: float, max_bytes: int = MAX_RESPONSE_BYTES) -> bytes:
         body = bytearray()
         # The timeout of requests applies to each packet, and a response may consist of any number of them.
         while block := answer.raw.read1(1 << 16, decode_content=True):
             body += block
-            if len(body) > MAX_RESPONSE_BYTES:
+            if len(body) > max_bytes:
                 raise _UnusableResponseError(
-                    f"the response is larger than {MAX_RESPONSE_BYTES} bytes (HTTP {answer.status_code})"
+                    f"the response is larger than {max_bytes} bytes (HTTP {answer.status_code})"
                 )
             if time.monotonic() > deadline:
                 raise _UnusableResponseError(f"the response did not end within {self._timeout:g} s")

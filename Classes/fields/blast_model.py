@@ -1,15 +1,11 @@
 """The user's model that detects blasts, such as Model/ALLGraph.pb, applied to the cells of a field."""
 
 import dataclasses
-import math
-import statistics
 from collections.abc import Sequence
-from typing import Any
 
 import numpy
 
-from Classes.common import wilson
-from Classes.fields.blast_fraction import BlastFraction, MeasuredRate, estimate_blast_fraction
+from Classes.common.blast_fraction import MeasuredRate, measured_rate
 from Classes.imaging import color_stats, network_input
 from Classes.inference.backend import InferenceBackend
 from Classes.inference.model_card import ModelCard
@@ -76,26 +72,8 @@ class BlastModel:
             for each, image in zip(found, inputs, strict=True)
         ]
 
-    def estimate(self, blasts: int, cells: int) -> BlastFraction | None:
-        """Return the fraction of blasts, corrected if the model was measured; None without cells."""
-        rates = [measured_rate((self.card.metrics or {}).get(name)) for name in ("sensitivity", "specificity")]
-        return estimate_blast_fraction(blasts, cells, *rates) if cells else None
-
-
-def measured_rate(metric: dict[str, Any] | None) -> MeasuredRate | None:
-    """Return a proportion of metrics.json with its effective size; None if it has no value or no interval."""
-    if not metric or metric.get("value") is None or not metric.get("interval"):
-        return None
-    return MeasuredRate(metric["value"], effective_size(metric["value"], metric["interval"]))
-
-
-def effective_size(value: float, interval: Sequence[float]) -> float:
-    """Return the number of independent images for which Wilson's 95 % interval of a proportion is this wide.
-
-    Half of its width is z sqrt(p (1 - p) / n + z^2 / 4 n^2) / (1 + z^2 / n), which is solved for n.
-    """
-    z = statistics.NormalDist().inv_cdf((1 + wilson.CONFIDENCE) / 2)
-    half = (interval[1] - interval[0]) / 2
-    linear = 2 * half**2 * z**2 - z**2 * value * (1 - value)
-    constant = half**2 * z**4 - z**4 / 4
-    return (-linear + math.sqrt(linear**2 - 4 * half**2 * constant)) / (2 * half**2)
+    @property
+    def rates(self) -> tuple[MeasuredRate | None, MeasuredRate | None]:
+        """Sensitivity and specificity of the model; None for what was never measured."""
+        metrics = self.card.metrics or {}
+        return measured_rate(metrics.get("sensitivity")), measured_rate(metrics.get("specificity"))

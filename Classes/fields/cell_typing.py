@@ -6,15 +6,13 @@ from collections.abc import Sequence
 import numpy
 
 from Classes.common import outcome
+from Classes.common.cell_counts import NOT_COUNTED
 from Classes.fields import blast_model, stain_matching, typed_cells
 from Classes.imaging import network_input
 from Classes.inference import image_review
 from Classes.inference.backend import InferenceBackend
 from Classes.inference.model_card import ModelCard
 from Classes.inference.prediction import make_prediction
-
-# The nucleated cells of blood that are no white cells; see differential.py.
-NOT_COUNTED = ("erythroblast",)
 
 # Cells that are classified together, so that a crowded field does not fill the memory.
 BATCH = 64

@@ -12,10 +12,10 @@ from typing import Any
 import numpy
 import PIL.Image
 
-from Classes.common import errors, html, translation
-from Classes.fields import cell_styles, field_texts, type_names
+from Classes.common import errors, html, translation, type_names
+from Classes.common.cell_counts import RunCounts
+from Classes.fields import cell_styles, field_texts
 from Classes.fields.analyze import Field, FieldCrops
-from Classes.fields.run_counts import RunCounts
 from Classes.fields.typed_cells import NEEDS_REVIEW, TypedCell
 
 # Longer side of a field and side of a cell in the report, in pixels.

@@ -12,9 +12,10 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from Classes import Helpers
+from Classes.common import type_names
 from Classes.common.translation import gettext as _
 from Classes.common.translation import localize
-from Classes.fields import cell_styles, type_names
+from Classes.fields import cell_styles
 from Classes.fields.cell_styles import CellStyle
 from Classes.fields.typed_cells import NEEDS_REVIEW, TypedCell
 

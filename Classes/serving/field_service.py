@@ -80,7 +80,7 @@ class FieldAnalyzer:
 
         Args:
           content: the bytes.
-          name: of the photograph.
+          name: of the photograph; "" if it has none.
           model: name of a served model of cell types; "": the one that comes with the project.
           microns: the scale; None: from the file, or the image.
           overlay, crops: whether to return these pictures too.
@@ -92,8 +92,10 @@ class FieldAnalyzer:
         # The API is English, whichever thread answers.
         with translation.use_language(translation.ENGLISH):
             finder, typer = self._open(model)
-            image = decode.decode_image(content, self._limits, name=name or None)
-            field = analyze_field(image, name, finder, typer, microns or scale.scale_from_file(content))
+            shown = name or "the image"
+            image = decode.decode_image(content, self._limits, name=shown)
+            field = analyze_field(image, shown, finder, typer, microns or scale.scale_from_file(content))
+            field = dataclasses.replace(field, name=name)
             return FieldResult(
                 field,
                 run_counts.count_cells(field.cells, typer.blasts),

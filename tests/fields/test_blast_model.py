@@ -2,7 +2,7 @@
 
 import pytest
 
-from Classes.common import wilson
+from Classes.common import blast_fraction, wilson
 from Classes.fields import blast_model
 from tests.support import fields
 
@@ -10,13 +10,13 @@ from tests.support import fields
 @pytest.mark.parametrize(("value", "size"), [(0.9, 40), (0.5, 12.5), (1.0, 20), (0.0, 300), (0.97, 1000)])
 def test_the_effective_size_is_that_of_the_interval(value, size):
     interval = wilson.wilson_interval(value, size)
-    assert blast_model.effective_size(value, interval) == pytest.approx(size)
+    assert blast_fraction.effective_size(value, interval) == pytest.approx(size)
 
 
 def test_a_metric_without_value_or_interval_says_nothing():
-    assert blast_model.measured_rate(None) is None
-    assert blast_model.measured_rate({"value": None, "interval": None}) is None
-    assert blast_model.measured_rate({"value": 0.9, "interval": None}) is None
+    assert blast_fraction.measured_rate(None) is None
+    assert blast_fraction.measured_rate({"value": None, "interval": None}) is None
+    assert blast_fraction.measured_rate({"value": 0.9, "interval": None}) is None
 
 
 def test_the_fraction_is_corrected_with_the_metrics_of_the_card():
@@ -25,15 +25,15 @@ def test_the_fraction_is_corrected_with_the_metrics_of_the_card():
         "specificity": {"value": 0.8, "interval": list(wilson.wilson_interval(0.8, 1e6))},
     }
     model = blast_model.BlastModel(fields.card(("0", "1"), ("1",), metrics=metrics), fields.HandBackend((1, 0)), 0.7)
-    found = model.estimate(30, 100)
+    found = blast_fraction.estimate_blast_fraction(30, 100, *model.rates)
     # Rogan-Gladen: (0.3 + 0.8 - 1) / (0.9 + 0.8 - 1)
     assert found.corrected == pytest.approx(1 / 7)
-    assert model.estimate(0, 0) is None
 
 
 def test_a_model_that_was_never_measured_gives_no_correction():
     model = blast_model.BlastModel(fields.card(("0", "1"), ("1",)), fields.HandBackend((1, 0)), 0.7)
-    assert model.estimate(30, 100).corrected is None
+    assert model.rates == (None, None)
+    assert blast_fraction.estimate_blast_fraction(30, 100, *model.rates).corrected is None
 
 
 def test_a_model_of_several_kinds_of_blasts_names_them():

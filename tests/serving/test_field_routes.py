@@ -187,6 +187,7 @@ def test_fields_need_no_own_model(tmp_path):
 def test_what_is_no_field_gets_a_code(open_client, content, status, code):
     answer = send(open_client(), content=content)
     assert (answer.status_code, answer.json["code"]) == (status, code)
+    assert answer.json["message"][0].isalnum()
 
 
 def test_too_many_cells_are_no_field(open_client):

@@ -6,7 +6,10 @@ Epidemiology 107 (1978) 71-76, correct the observed fraction for that. Lang & Re
 """
 
 import dataclasses
+import math
 import statistics
+from collections.abc import Sequence
+from typing import Any
 
 from Classes.common import wilson
 
@@ -111,3 +114,22 @@ def _shrunken(rate: MeasuredRate) -> tuple[float, float]:
 def _information(sensitivity: MeasuredRate, specificity: MeasuredRate) -> float:
     """Return Youden's index: 0 for a classifier that guesses, 1 for one without errors."""
     return sensitivity.value + specificity.value - 1
+
+
+def measured_rate(metric: dict[str, Any] | None) -> MeasuredRate | None:
+    """Return a proportion of metrics.json with its effective size; None if it has no value or no interval."""
+    if not metric or metric.get("value") is None or not metric.get("interval"):
+        return None
+    return MeasuredRate(metric["value"], effective_size(metric["value"], metric["interval"]))
+
+
+def effective_size(value: float, interval: Sequence[float]) -> float:
+    """Return the number of independent images for which Wilson's 95 % interval of a proportion is this wide.
+
+    Half of its width is z sqrt(p (1 - p) / n + z^2 / 4 n^2) / (1 + z^2 / n), which is solved for n.
+    """
+    z = statistics.NormalDist().inv_cdf((1 + wilson.CONFIDENCE) / 2)
+    half = (interval[1] - interval[0]) / 2
+    linear = 2 * half**2 * z**2 - z**2 * value * (1 - value)
+    constant = half**2 * z**4 - z**4 / 4
+    return (-linear + math.sqrt(linear**2 - 4 * half**2 * constant)) / (2 * half**2)

@@ -9,11 +9,10 @@ import collections
 import dataclasses
 from collections.abc import Collection, Iterable
 
-from Classes.common import wilson
+from Classes.common import type_names, wilson
 from Classes.common.number_format import format_number
 from Classes.common.translation import gettext as _
 from Classes.common.translation import ngettext
-from Classes.fields import type_names
 
 # The conventional order of types and of groups of types; other types follow.
 ORDER = (

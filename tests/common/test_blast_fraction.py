@@ -2,8 +2,8 @@
 
 import pytest
 
-from Classes.fields import blast_fraction
-from Classes.fields.blast_fraction import MeasuredRate
+from Classes.common import blast_fraction
+from Classes.common.blast_fraction import MeasuredRate
 
 
 def test_the_correction_is_that_of_rogan_and_gladen():

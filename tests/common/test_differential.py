@@ -2,7 +2,7 @@
 
 import pytest
 
-from Classes.fields import differential
+from Classes.common import differential
 
 
 def test_rows_are_in_conventional_order_without_types_that_have_no_cell():
