@@ -32,7 +32,13 @@ from Classes.common.translation import ngettext
 MAX_RESPONSE_BYTES, MAX_CELLS = 16 << 20, 10_000
 
 # What a cell must have, and the rest of its columns is only checked for its kind.
-_NEEDED = {"cell": int, "group": str, "blast": bool, "unlike_training": bool, "needs_review": bool}
+_NEEDED = {
+    "cell": (int,),
+    "group": (str,),
+    "blast": (bool, type(None)),
+    "unlike_training": (bool,),
+    "needs_review": (bool,),
+}
 
 log = logging.getLogger("ClassifierServerClient")
 
@@ -109,7 +115,7 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("cells")
     checked = [{response.parse_text(name): _plain(value) for name, value in cell.items()} for cell in cells]
     for cell in checked:
-        if any(type(cell[name]) is not kind for name, kind in _NEEDED.items()):
+        if any(type(cell[name]) not in kinds for name, kinds in _NEEDED.items()):
             raise TypeError("cell")
     scale, models = _plain(fields["um_per_pixel"]), fields["models"]
     if not isinstance(scale, float | int | None):
@@ -201,7 +207,7 @@ def _count(results: Sequence[tuple[str, dict[str, Any]]]) -> cell_counts.RunCoun
     return cell_counts.count_groups(
         [cell["group"] for cell in cells],
         blast,
-        sum(cell["blast"] for cell in cells),
+        sum(cell["blast"] is True for cell in cells),
         sum(cell["unlike_training"] for cell in counted),
         *rates,
     )

@@ -10,7 +10,7 @@ from Classes.common.differential import Differential
 from Classes.common.number_format import format_number
 from Classes.common.translation import gettext as _
 
-# The nucleated cells of blood that are no white cells; see differential.py.
+# Nucleated blood cells that are not white cells; see differential.py.
 NOT_COUNTED = ("erythroblast",)
 
 

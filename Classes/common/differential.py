@@ -1,8 +1,8 @@
-"""The differential: how many white cells of each type, in the order and the form that laboratories use.
+"""The differential: the number of white cells of each type, in the order and format that laboratories use.
 
 Whole per cent with the count beside it, because more digits suggest a precision that no count of cells has; types
 without a cell are left out. The number of cells that is enough: CLSI H20-A2 counts 200 cells per film. Erythroblasts
-are no white cells and are reported per 100 white cells (same source).
+are not white cells and are reported per 100 white cells (same source).
 """
 
 import collections
@@ -109,7 +109,7 @@ def count_types(types: Iterable[str], not_counted: Collection[str] = ()) -> Diff
 
     Args:
       types: the type of each cell, such as "lymphocyte".
-      not_counted: types that are no white cells or that the user leaves out; they are reported apart.
+      not_counted: types that are not white cells, or that the user excludes; they are reported separately.
     """
     counts = collections.Counter(types)
     apart = {name: counts.pop(name) for name in sorted(not_counted) if counts[name]}

@@ -24,5 +24,5 @@ NAMES = (
 
 
 def type_name(name: str) -> str:
-    """Return the name of a type in the language of the reader; a name that the catalogue lacks stays as it is."""
+    """Return the name of a type in the reader's language; return a name without a translation unchanged."""
     return _(name)

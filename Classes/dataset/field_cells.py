@@ -97,7 +97,7 @@ def select_cells(
     for cell in cells:
         folder = classes.folder(cell.label)
         if folder is None:
-            # Red cells and platelets are no mistake.
+            # Annotated red cells and platelets are expected; they are just not used.
             if record.is_white_cell(cell.label):
                 place = {"label": cell.label or "?", "x": cell.x, "y": cell.y}
                 text = Message("{label} at {x:.0f}, {y:.0f} has no class folder", **place)

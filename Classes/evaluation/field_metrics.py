@@ -196,7 +196,7 @@ def confusion_of_types(
             if name and type_of.get(cell.label.casefold()):
                 right.append(type_of[cell.label.casefold()] == name)
                 groups.append(field.group)
-        # Where only some cells are annotated, the others are no errors.
+        # If only some cells are annotated, the others do not count as errors.
         if field.complete:
             for number in set(range(len(field.found))) - {column for _, column in pairs}:
                 counts[-1, types.index(field.types[number])] += 1

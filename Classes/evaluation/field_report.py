@@ -73,7 +73,7 @@ class Pictures:
         """Draw a photograph if it has more errors than those that are kept."""
         rows, columns = ({pair[side] for pair in field.pairs} for side in (0, 1))
         missed = len(field.annotated) - len(rows)
-        # Where only some cells are annotated, the others are no errors.
+        # If only some cells are annotated, the others do not count as errors.
         false = len(field.found) - len(columns) if field.complete else 0
         full = len(self._kept) == MAX_PICTURES
         if not missed + false or (full and missed + false <= _errors(self._kept[-1])):

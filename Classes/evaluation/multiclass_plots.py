@@ -139,7 +139,7 @@ def _names(metrics: dict[str, Any], lines: int = _NAME_LINES) -> list[str]:
 
 
 def _as_written(text: "Text") -> None:
-    """Show a name as it is: "$" starts no formula."""
+    """Show a name literally, so that matplotlib does not read "$" as the start of a formula."""
     text.set_parse_math(False)
     text.set_fontfamily(font_families())
 

@@ -216,7 +216,7 @@ def apply_operating_point(point: OperatingPoint, logits: numpy.ndarray, positive
 def too_few_images(scheme: ClassScheme, manifest: tfrecords.Manifest) -> str | None:
     """Return why the validation images are too few to choose an operating point, or None.
 
-    Of several classes, a rare one is no reason: the threshold separates the two sides.
+    A rare class is not a reason if there are several on its side, because the threshold separates the sides.
     """
     labels = [item["label"] for item in manifest.splits["validation"]]
     if scheme.positive and len(scheme.names) > 2:

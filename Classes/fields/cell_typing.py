@@ -90,7 +90,7 @@ class CellTyper:
         name, group, low = self._names.get(typed.label, typed.label), typed.group, typed.low_confidence
         confidence, group_confidence = typed.label_confidence, typed.group_confidence
         # The model of cell types has never seen a blast, so what it says about one does not count, unless it is sure
-        # of a cell that is no white cell.
+        # that the cell is not a white cell.
         is_blast = blast is not None and blast.detected and (low or group not in NOT_COUNTED)
         if blast is not None and is_blast:
             name = group = blast.name

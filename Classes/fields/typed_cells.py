@@ -86,7 +86,8 @@ class TypedCell:
             "height_um": micrometers(self.height),
             "finder_score": round(self.score, 4),
             "blast_probability": self.blast_probability,
-            "blast": self.is_blast,
+            # Without a model of blasts, nobody has looked for one.
+            "blast": None if self.blast_probability is None else self.is_blast,
             **{flag: flag in self.flags for flag in FLAGS},
             "reason_codes": " ".join(self.reasons),
             **{f"probability_{name}": value for name, value in self.probabilities.items()},

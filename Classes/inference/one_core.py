@@ -6,7 +6,7 @@ import numpy
 
 from Classes.common.errors import EngineError
 from Classes.common.translation import Message
-from Classes.inference import backend, openvino_backend, openvino_devices
+from Classes.inference import backend, openvino_backend
 from Classes.inference.model_card import ModelCard
 
 
@@ -46,22 +46,19 @@ class OneCoreBackend(backend.InferenceBackend):
             compiled = source.core.compile_model(source.model, "CPU", options)
             self._request = compiled.create_infer_request()
         except RuntimeError as error:
-            raise self._failed(error) from error
+            raise openvino_backend.device_failed(self.name, error) from error
         self._lock = threading.Lock()
 
     def classify(self, batch: numpy.ndarray) -> numpy.ndarray:
         """Classify the images one after the other."""
         backend.validate_batch(batch, self._card.size)
-        probabilities = numpy.empty((len(batch), len(self._card.classes)), "float32")
         with self._lock:
             if self._request is None:
                 raise EngineError(Message("{name}: closed", name=self.name), "backend_closed")
             try:
-                for index in range(len(batch)):
-                    inputs = self._card.input_spec.normalize(batch[index : index + 1])
-                    probabilities[index] = openvino_backend.infer_in_place(self._request, inputs)
+                probabilities = openvino_backend.infer_one_by_one(self._request, self._card, batch)
             except RuntimeError as error:
-                raise self._failed(error) from error
+                raise openvino_backend.device_failed(self.name, error) from error
         backend.validate_probabilities(probabilities, len(self._card.classes))
         return probabilities
 
@@ -69,16 +66,6 @@ class OneCoreBackend(backend.InferenceBackend):
         """Release the model; a later `classify` raises an EngineError."""
         with self._lock:
             self._request = None
-
-    def _failed(self, error: RuntimeError) -> EngineError:
-        return EngineError(
-            Message(
-                "{name}: failed ({reason}); run again or try Device=CPU",
-                name=self.name,
-                reason=openvino_devices.last_line(error),
-            ),
-            "device_failed",
-        )
 
 
 class ImageByImage(backend.InferenceBackend):

@@ -116,29 +116,18 @@ class OpenVINOBackend(backend.InferenceBackend):
             raise self._device_failed(error) from error
 
     def _classify_sequential(self, batch: numpy.ndarray) -> numpy.ndarray:
-        probabilities = numpy.empty((len(batch), len(self._card.classes)), "float32")
         # One image at a time: it uses all cores, and there is one request.
         with self._lock:
             if self._request is None:
                 raise EngineError(Message("{name}: closed", name=self.name), "backend_closed")
             try:
-                for index in range(len(batch)):
-                    probabilities[index] = infer_in_place(
-                        self._request, self._card.input_spec.normalize(batch[index : index + 1])
-                    )
+                probabilities = infer_one_by_one(self._request, self._card, batch)
             except RuntimeError as error:
                 raise self._device_failed(error) from error
         return probabilities
 
     def _device_failed(self, error: RuntimeError) -> EngineError:
-        return EngineError(
-            Message(
-                "{name}: failed ({reason}); run again or try Device=CPU",
-                name=self.name,
-                reason=openvino_devices.last_line(error),
-            ),
-            "device_failed",
-        )
+        return device_failed(self.name, error)
 
     def _check_io(self, model: Any) -> None:
         """Raise GraphError unless the model has the inputs and outputs that the card describes."""
@@ -227,6 +216,26 @@ def infer_in_place(request: Any, inputs: numpy.ndarray) -> numpy.ndarray:
     """
     request.infer([openvino_devices.openvino_api.Tensor(inputs, shared_memory=True)])
     return request.get_output_tensor().data.reshape(-1).copy()
+
+
+def infer_one_by_one(request: Any, card: ModelCard, batch: numpy.ndarray) -> numpy.ndarray:
+    """Return the outputs, float32 [N, classes], for images, uint8 [N, S, S, 3], with one InferRequest."""
+    probabilities = numpy.empty((len(batch), len(card.classes)), "float32")
+    for index in range(len(batch)):
+        probabilities[index] = infer_in_place(request, card.input_spec.normalize(batch[index : index + 1]))
+    return probabilities
+
+
+def device_failed(name: str, error: RuntimeError) -> EngineError:
+    """Return the error of a device, such as "OpenVINO CPU", on which OpenVINO has failed."""
+    return EngineError(
+        Message(
+            "{name}: failed ({reason}); run again or try Device=CPU",
+            name=name,
+            reason=openvino_devices.last_line(error),
+        ),
+        "device_failed",
+    )
 
 
 def read_model(core: Any, path: pathlib.Path, weights: pathlib.Path | None = None) -> Any:

@@ -62,7 +62,10 @@ _CELL = {
                 "description": "From the own model; null: it is not used",
                 **schema.FRACTION,
             },
-            "blast": {"type": "boolean", "description": "Whether the own model detects a blast"},
+            "blast": {
+                "type": ["boolean", "null"],
+                "description": "Whether the own model detects a blast; null: it is not used",
+            },
             **{flag: {"type": "boolean"} for flag in typed_cells.FLAGS},
             "reason_codes": schema.text(
                 f"Why a person should look at it, with spaces in between: {', '.join(outcome.REASONS)}"
@@ -104,7 +107,7 @@ _COUNTS = schema.record(
         ),
         "not_counted": {
             "type": "object",
-            "description": "Cells that are no white cells, by type",
+            "description": "Cells that are not white cells, by type",
             "additionalProperties": schema.count(""),
         },
         "blasts": {"oneOf": [_BLASTS, {"type": "null"}], "description": "Null: no own model, or no cells"},
@@ -184,7 +187,7 @@ EXAMPLE: dict[str, Any] = {
             "height_um": 10.41,
             "finder_score": 0.9412,
             "blast_probability": None,
-            "blast": False,
+            "blast": None,
             **dict.fromkeys(typed_cells.FLAGS, False),
             "reason_codes": "",
             "probability_LY": 0.9871,

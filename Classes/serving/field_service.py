@@ -85,7 +85,7 @@ class FieldAnalyzer:
           microns: the scale; None: from the file, or the image.
           overlay, crops: whether to return these pictures too.
         Raises:
-          ImageError: the image cannot be read, or it is no field.
+          ImageError: the image cannot be read, or it is not a field.
           EngineError: a device failed.
           ApiError: `unknown_model`, `no_model` or `not_a_cell_type_model`.
         """

@@ -106,7 +106,7 @@ GOOD = {
     "scale_source": "file",
     "models": {"blasts": None},
     "counts": {"blasts": None},
-    "cells": [{"cell": 1, "group": "lymphocyte", "blast": False, "unlike_training": False, "needs_review": False}],
+    "cells": [{"cell": 1, "group": "lymphocyte", "blast": None, "unlike_training": False, "needs_review": False}],
 }
 METRIC = {"value": 0.9, "interval": [0.8, 0.95]}
 BLASTS = {

@@ -104,3 +104,9 @@ def test_what_is_classified_is_what_the_network_sees():
     assert batch.dtype == numpy.uint8
     # The middle of a drawn cell is its nucleus.
     assert numpy.abs(batch[0, 32, 32].astype(int) - fields.NUCLEUS).max() < 15
+
+
+def test_without_a_model_of_blasts_nothing_is_said_about_blasts():
+    assert fields.typed(1, "lymphocyte").row("a.png")["blast"] is None
+    assert fields.typed(1, "lymphocyte", blast_probability=0.2).row("a.png")["blast"] is False
+    assert fields.typed(1, "lymphoblast", blast_probability=0.9, is_blast=True).row("a.png")["blast"] is True

@@ -105,7 +105,7 @@ PBC_SOURCE = (
 PBC_LIMITS = (
     UNKNOWN_PATIENTS,
     Message("All images are from one laboratory, one stain and one scanner (CellaVision DM96, Barcelona)."),
-    Message("The cells are of people without a disease of the blood. A model that was trained on them detects none."),
+    Message("The cells are from people without a blood disease. A model trained on them cannot detect one."),
 )
 
 PBC = Preset(
