@@ -16,6 +16,7 @@ from Classes.common import (
     blast_fraction,
     cell_counts,
     cell_texts,
+    field_summary,
     image_lines,
     input_files,
     json_files,
@@ -26,7 +27,6 @@ from Classes.common import (
 )
 from Classes.common.config import Configuration
 from Classes.common.translation import gettext as _
-from Classes.common.translation import ngettext
 
 # Bytes of a response and number of cells, above what the API sends for a field.
 MAX_RESPONSE_BYTES, MAX_CELLS = 16 << 20, 10_000
@@ -252,25 +252,14 @@ def _show_end(
     address: str,
 ) -> None:
     """Print the differential, and log it in English."""
-    for line in ["", *counts.lines(), ""]:
-        terminal.say(line)
-    with translation.use_language(translation.ENGLISH):
-        for line in counts.lines():
-            log.info("%s", line)
-    failed = sum("error" in result for _name, result in results)
-    if failed:
-        log.error("%d photographs have no result; they are named above", failed, extra=logs.LOG_ONLY)
-    matched = sum(result["row"].get("stain_matched") is True for _name, result in results if "error" not in result)
-    if matched:
-        stain = ngettext(
-            "{count} field has another stain than the training images. It was matched, but types are less certain.",
-            "{count} fields have another stain than the training images. It was matched, but types are less certain.",
-            matched,
-        )
-        terminal.say(stain.format(count=matched), "yellow")
-    if len(results) < given:
-        terminal.say(_("Stopped after {done} of {given} images.").format(done=len(results), given=given), "yellow")
-    cells = sum(len(result.get("cells", ())) for _name, result in results)
-    text = ngettext("{count} field, {cells} white cells.", "{count} fields, {cells} white cells.", len(results))
+    sentence = field_summary.show_summary(
+        counts,
+        log,
+        fields=len(results),
+        given=given,
+        failed=sum("error" in result for _name, result in results),
+        matched=sum(result["row"].get("stain_matched") is True for _name, result in results if "error" not in result),
+        cells=sum(len(result.get("cells", ())) for _name, result in results),
+    )
     files = [(kind.upper(), path) for kind, path in tables.paths.items() if path]
-    terminal.show_end(text.format(count=len(results), cells=cells), files, f"{address}/docs")
+    terminal.show_end(sentence, files, f"{address}/docs")

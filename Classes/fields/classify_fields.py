@@ -11,6 +11,7 @@ from typing import Any
 from Classes import Helpers
 from Classes.common import (
     atomic_files,
+    field_summary,
     image_lines,
     input_files,
     json_files,
@@ -23,7 +24,7 @@ from Classes.common import (
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError, ConfigurationError, GraphError, ImageError
 from Classes.common.paths import PROJECT
-from Classes.common.translation import Message, ngettext
+from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.fields import field_texts, run_counts
 from Classes.fields.analyze import Field, Finder, analyze_field
@@ -260,31 +261,19 @@ def _show_end(
     folders: OutputFolders,
 ) -> None:
     """Print the differential, and log it in English."""
-    for line in ["", *counts.lines(), ""]:
-        terminal.say(line)
-    with translation.use_language(translation.ENGLISH):
-        for line in counts.lines():
-            log.info("%s", line)
-        if run.matched:
-            log.info(
-                "Fields whose stain was matched to that of the training images: %d of %d", run.matched, len(run.fields)
-            )
-    if run.failed:
-        log.error("%d photographs have no result; they are named above", run.failed, extra=logs.LOG_ONLY)
-    if run.matched:
-        text = ngettext(
-            "{count} field has another stain than the training images. It was matched, but types are less certain.",
-            "{count} fields have another stain than the training images. It was matched, but types are less certain.",
-            run.matched,
-        )
-        terminal.say(text.format(count=run.matched), "yellow")
-    if len(run.fields) < given:
-        terminal.say(_("Stopped after {done} of {given} images.").format(done=len(run.fields), given=given), "yellow")
-    text = ngettext("{count} field, {cells} white cells.", "{count} fields, {cells} white cells.", len(run.fields))
+    sentence = field_summary.show_summary(
+        counts,
+        log,
+        fields=len(run.fields),
+        given=given,
+        failed=run.failed,
+        matched=run.matched,
+        cells=len(run.cells),
+    )
     files = [(_("Report"), page), *((kind.upper(), path) for kind, path in tables.paths.items())]
     files += [(_("Overlays"), folders.overlay), ("GeoJSON", folders.geojson), (_("Cells"), folders.crops)]
     terminal.show_end(
-        text.format(count=len(run.fields), cells=len(run.cells)),
+        sentence,
         [(name, path) for name, path in files if path],
         "" if page else "python3 Classifier.py Field --html report.html FOLDER",
     )

@@ -190,7 +190,8 @@ def _reduce(photograph: Photograph, keep: float) -> Photograph:
 
 def _require(path: pathlib.Path) -> pathlib.Path:
     if not path.is_file():
-        raise DataError(Message("{path}: is missing; set its folder in Required/Finder.json.", path=path), "no_images")
+        message = Message("{path}: no such file. Set its folder in Required/Finder.json.", path=path)
+        raise DataError(message, "no_images")
     return path
 
 
