@@ -1,0 +1,200 @@
+"""Run a job: skip what is finished, compute the rest, and read the results in order."""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import json
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from Classes.common import interrupts, locks, provenance
+from Classes.common.config import Configuration
+from Classes.common.paths import PROJECT
+from Classes.jobs import log_relay
+from Classes.jobs.executor import Executor, InProcessExecutor, Work
+from Classes.jobs.items import Item, Unit, make_units
+from Classes.jobs.job_folder import KILLED, JobFolder
+from Classes.jobs.shards import Shard
+from Classes.jobs.worker_pool import WorkerPool
+
+# Packages whose version can change a result.
+PACKAGES = ("numpy", "openvino", "pillow")
+
+# An item is given up after it has ended its process so often.
+MAX_DEATHS = 2
+
+log = logging.getLogger("Jobs")
+
+OnResult = Callable[[Item, dict[str, Any]], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is to be done.
+
+    Attributes:
+      task: import path of a task.Task, such as "Classes.fields.field_task:FieldTask".
+      settings: its JSON settings: all that the results depend on besides the items, such as the hashes of models.
+      items: in the order in which the results are merged.
+      items_per_unit: how many are computed together; more if one takes less time than writing a file.
+    """
+
+    task: str
+    settings: Mapping[str, Any]
+    items: Sequence[Item]
+    items_per_unit: int = 1
+
+    def identity(self) -> dict[str, Any]:
+        """Return what all part files of the job have in common; another code or package makes another job."""
+        versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+        return {
+            "task": self.task,
+            "settings": dict(self.settings),
+            "software_version": provenance.version(),
+            "code_sha256": code_hash(),
+            "packages": versions,
+        }
+
+
+@functools.cache
+def code_hash() -> str:
+    """Return the SHA-256 of the source code of `Classes`, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in sorted((PROJECT / "Classes").rglob("*.py")):
+        digest.update(f"{path.relative_to(PROJECT).as_posix()}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class JobRun:
+    """One run of a job, by `start_job`.
+
+    Attributes:
+      folder: its part files.
+      shard: the share that this run computes; None: everything.
+      finished_before: number of items of this run whose results an earlier run, or another one, has left.
+    """
+
+    def __init__(self, configuration: Configuration, job: Job, folder: JobFolder, shard: Shard | None) -> None:
+        self.folder, self.shard = folder, shard
+        self._configuration, self._job = configuration, job
+        self._units = make_units(job.items, job.items_per_unit)
+        own = shard.select(self._units) if shard else self._units
+        self._left = [unit for unit in own if not folder.is_finished(unit)]
+        self.own_items = sum(len(unit.items) for unit in own)
+        self.finished_before = self.own_items - sum(len(unit.items) for unit in self._left)
+
+    def compute(self, on_result: OnResult) -> None:
+        """Compute what is left of this run's share.
+
+        Args:
+          on_result: called with each item and its result as it is finished, in any order; an item that ended its
+            process twice has the result KILLED.
+        Raises:
+          ALLError: the run cannot continue; what is finished stays.
+        """
+        if not self._left:
+            return
+        with contextlib.closing(self._open_executor()) as executor:
+            deaths: Counter[str] = Counter()
+            waiting, in_flight = deque(self._left), 0
+            while waiting or in_flight:
+                interrupts.check()
+                while waiting and in_flight < executor.slots:
+                    unit = waiting.popleft()
+                    if self.folder.is_finished(unit):
+                        # By another run, since this one has started.
+                        self._report(unit, on_result)
+                        continue
+                    executor.submit(unit)
+                    in_flight += 1
+                if not in_flight:
+                    break
+                outcome = executor.next_outcome()
+                in_flight -= 1
+                log_relay.replay(outcome.records)
+                if outcome.died:
+                    waiting.extendleft(reversed(self._after_death(outcome.unit, deaths, on_result)))
+                else:
+                    self._report(outcome.unit, on_result)
+        self._join_parts()
+
+    def results(self) -> Iterator[tuple[Item, dict[str, Any]]]:
+        """Yield every item that is finished, by any run, with its result, in the order of the items."""
+        for unit in self._units:
+            yield from zip(unit.items, self.folder.read(unit) or (), strict=False)
+
+    @property
+    def unfinished(self) -> int:
+        """Number of items of the whole job without a result."""
+        return sum(len(unit.items) for unit in self._units if not self.folder.is_finished(unit))
+
+    def killed(self) -> list[Item]:
+        """Return the items that ended their process twice."""
+        return [item for item, result in self.results() if result == KILLED]
+
+    def remove(self) -> None:
+        """Remove the part files after the results were written; a share leaves them to the other shares."""
+        if not self.shard:
+            self.folder.remove()
+
+    def _open_executor(self) -> Executor:
+        work = Work(self._job.task, self._job.settings, str(self.folder.path))
+        processes = min(self._configuration["Processes"], len(self._left))
+        # For one unit, another process would only cost time: there is no unit that it could save.
+        if len(self._units) == 1 or not processes:
+            return InProcessExecutor(work)
+        return WorkerPool(work, processes)
+
+    def _after_death(self, unit: Unit, deaths: Counter[str], on_result: OnResult) -> list[Unit]:
+        """Return what to compute instead of a unit whose process ended: its items one by one, or the unit again."""
+        if len(unit.items) > 1:
+            log.warning("A process ended with %d items from %s on; they are tried one by one.", *_describe(unit))
+            return unit.split()
+        deaths[unit.key] += 1
+        if deaths[unit.key] < MAX_DEATHS:
+            log.warning("The process ended with %s; it is tried again.", unit.items[0].name)
+            return [unit]
+        log.error("%s ended its process twice, so it is left out.", unit.items[0].name)
+        self.folder.write(unit, [KILLED])
+        self._report(unit, on_result)
+        return []
+
+    def _report(self, unit: Unit, on_result: OnResult) -> None:
+        for item, result in zip(unit.items, self.folder.wait_for(unit), strict=True):
+            on_result(item, result)
+
+    def _join_parts(self) -> None:
+        """Write the part file of each unit whose items were computed one by one."""
+        for unit in self._left:
+            if not self.folder.is_finished(unit):
+                results = [self.folder.wait_for(part)[0] for part in unit.split()]
+                self.folder.write(unit, results)
+
+
+def _describe(unit: Unit) -> tuple[int, str]:
+    return len(unit.items), unit.items[0].name
+
+
+@contextlib.contextmanager
+def start_job(configuration: Configuration, job: Job, shard: Shard | None = None) -> Iterator[JobRun]:
+    """Open the folder of a job for one run; the context ends after the results were merged.
+
+    Args:
+      configuration: `JobDir` and `Processes` are used.
+      job: what is to be done.
+      shard: compute only this share.
+    Raises:
+      ALLError: `folder_in_use`: the same run, or the same share, is in progress; `not_writable`.
+    """
+    identity = job.identity()
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    folder = JobFolder(configuration.path("JobDir") / key)
+    folder.prepare(identity)
+    name = f"{shard.number}-of-{shard.count}" if shard else "all"
+    with locks.folder_lock(folder.path / "runs" / name):
+        yield JobRun(configuration, job, folder, shard)
