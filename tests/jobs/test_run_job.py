@@ -1,5 +1,7 @@
 """Runs of jobs: whoever computes the units, the results are the same, and nothing is computed twice."""
 
+import concurrent.futures
+import multiprocessing
 import random
 
 import pytest
@@ -143,11 +145,24 @@ def test_a_worker_that_cannot_load_its_models_ends_the_run(configure, log):
     assert computed(log) == []
 
 
-def test_the_same_run_twice_at_once_is_refused(configure, log):
-    job = run_job.Job(TASK, {"log": str(log)}, numbers("a"))
+def start_elsewhere(settings, job, shard=None):
+    """Return "started" or the code of the error of a run in another process."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(start_here, settings, job, shard).result()
+
+
+def start_here(settings, job, shard):
+    try:
+        with run_job.start_job(Helpers.load_config(settings=settings), job, shard):
+            return "started"
+    except ALLError as error:
+        return error.code
+
+
+def test_the_same_run_twice_at_once_is_refused(configure, log, tmp_path):
+    job, settings = run_job.Job(TASK, {"log": str(log)}, numbers("a")), [f"NetworkPath={tmp_path}"]
     with run_job.start_job(configure(), job):
-        with pytest.raises(ALLError) as error, run_job.start_job(configure(), job):
-            pass
-        assert error.value.code == "folder_in_use"
-        with run_job.start_job(configure(), job, Shard(1, 2)):
-            pass
+        assert start_elsewhere(settings, job) == "folder_in_use"
+        assert start_elsewhere(settings, job, Shard(1, 2)) == "started"
+    assert start_elsewhere(settings, job) == "started"
