@@ -144,6 +144,11 @@ class JobRun:
 
     def _open_executor(self) -> Executor:
         work = Work(self._job.task, self._job.settings, str(self.folder.path))
+        if self._configuration["Cluster"]:
+            # It needs the optional package distributed.
+            from Classes.jobs.dask_cluster import DaskExecutor
+
+            return DaskExecutor(work, self._job.items[:1], self._configuration["Cluster"])
         processes = min(self._configuration["Processes"], len(self._left))
         # For one unit, another process would only cost time: there is no unit that it could save.
         if len(self._units) == 1 or not processes:
@@ -185,7 +190,7 @@ def start_job(configuration: Configuration, job: Job, shard: Shard | None = None
     """Open the folder of a job for one run; the context ends after the results were merged.
 
     Args:
-      configuration: `JobDir` and `Processes` are used.
+      configuration: `JobDir`, `Processes` and `Cluster` are used.
       job: what is to be done.
       shard: compute only this share.
     Raises:

@@ -5,6 +5,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+from collections.abc import Sequence
 from typing import Any
 
 from Classes.common.errors import EngineError
@@ -37,6 +38,12 @@ class _Worker:
         self._process.start()
         other.close()
 
+    def kill(self) -> None:
+        """End the process at once."""
+        # It may have ended by itself.
+        with contextlib.suppress(ValueError):
+            self._process.kill()
+
     def end(self, kill: bool = False) -> int | None:
         """End the process and return its exit code; a negative one is the number of a signal."""
         self.connection.close()
@@ -57,12 +64,13 @@ class WorkerPool:
     Args:
       work: the job.
       processes: number of worker processes; they are started as units are submitted.
+      cores: numbers of the processor cores of each; empty: all. None: the processes share those of this one.
     """
 
-    def __init__(self, work: Work, processes: int) -> None:
+    def __init__(self, work: Work, processes: int, cores: Sequence[frozenset[int]] | None = None) -> None:
         self.slots = processes
         self._work = work
-        self._free_cores = _share_cores(processes)
+        self._free_cores = share_cores(processes) if cores is None else list(cores)
         self._workers: list[_Worker] = []
 
     def submit(self, unit: Unit) -> None:
@@ -95,6 +103,12 @@ class WorkerPool:
             outcome: Outcome = message
             return outcome
 
+    def kill(self) -> None:
+        """End the workers that compute; another thread may wait for their units, which have died then."""
+        for each in list(self._workers):
+            if each.unit is not None:
+                each.kill()
+
     def close(self) -> None:
         """End all workers."""
         for each in self._workers:
@@ -125,7 +139,7 @@ def _describe_exit(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _share_cores(processes: int) -> list[frozenset[int]]:
+def share_cores(processes: int) -> list[frozenset[int]]:
     """Return the cores of each worker; empty: all, because there are fewer cores than workers, or only one worker."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     share = len(cores) // processes

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import time
 
 from Classes.common.errors import DataError, ImageError
 
@@ -46,3 +47,23 @@ class Squares:
 def computed(log):
     """Return the names of the items that were computed, in order."""
     return [line for line in pathlib.Path(log).read_text().splitlines() if line not in ("open", "close")]
+
+
+class Sleeps:
+    """Waits for the seconds of an item, and notes its name in the file `log` of the settings when it starts it."""
+
+    def __init__(self, settings):
+        self._log = pathlib.Path(settings["log"])
+
+    def open(self):
+        pass
+
+    def run(self, items):
+        for item in items:
+            with self._log.open("a") as file:
+                file.write(f"{item.name}\n")
+            time.sleep(item.data["seconds"])
+        return [{"name": item.name} for item in items]
+
+    def close(self):
+        pass

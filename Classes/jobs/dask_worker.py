@@ -1,0 +1,144 @@
+"""What runs in a Dask worker: it gives each unit to a child process, so that a unit can end only that."""
+
+import dataclasses
+import logging
+import multiprocessing
+import threading
+
+from Classes.common.errors import ALLError
+from Classes.jobs import cluster_check
+from Classes.jobs.executor import Outcome, Work
+from Classes.jobs.items import Unit
+from Classes.jobs.job_folder import JobFolder
+from Classes.jobs.worker_pool import WorkerPool, share_cores
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One unit for a worker.
+
+    Attributes:
+      expected: compared once per worker.
+    """
+
+    work: Work
+    expected: cluster_check.Expected
+    unit: Unit
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What travels back of a unit, whose results are in its part file; see executor.Outcome."""
+
+    died: bool = False
+    records: tuple[logging.LogRecord, ...] = ()
+
+
+@dataclasses.dataclass
+class _Child:
+    """A child process, and what it computes."""
+
+    work: Work
+    cores: frozenset[int]
+    pool: WorkerPool
+
+
+class _Children:
+    """The child processes of this worker, one per thread; each keeps its task open from unit to unit.
+
+    Args:
+      threads: number of threads of the worker; they share its cores.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._lock = threading.Lock()
+        self._free_cores = share_cores(threads)
+        self._idle: list[_Child] = []
+        self._busy: list[_Child] = []
+
+    def compute(self, work: Work, unit: Unit) -> Outcome:
+        """Compute a unit in an idle child with the same work, or in a new one."""
+        with self._lock:
+            child = self._take(work)
+            self._busy.append(child)
+        is_open = False
+        try:
+            child.pool.submit(unit)
+            outcome = child.pool.next_outcome()
+            is_open = True
+        finally:
+            with self._lock:
+                self._busy.remove(child)
+                if is_open:
+                    self._idle.append(child)
+                else:
+                    self._end(child)
+        return outcome
+
+    def stop(self, folder: str) -> None:
+        """End the children that compute for a job's folder."""
+        with self._lock:
+            for child in [each for each in self._idle if each.work.folder == folder]:
+                self._idle.remove(child)
+                self._end(child)
+            for child in self._busy:
+                if child.work.folder == folder:
+                    child.pool.kill()
+
+    def _take(self, work: Work) -> _Child:
+        for child in self._idle:
+            if child.work == work:
+                self._idle.remove(child)
+                return child
+        if not self._free_cores:
+            # Another job's: a worker has no more children than threads.
+            self._end(self._idle.pop(0))
+        cores = self._free_cores.pop()
+        return _Child(work, cores, WorkerPool(work, 1, [cores]))
+
+    def _end(self, child: _Child) -> None:
+        self._free_cores.append(child.cores)
+        child.pool.close()
+
+
+_lock = threading.Lock()
+_children: _Children | None = None
+_accepted: set[str] = set()
+
+
+def compute(call: Call) -> Answer | ALLError:
+    """Compute a unit and write its part file.
+
+    Returns:
+      the answer, or the error that describes why this worker cannot take part.
+    Raises:
+      ALLError: the run cannot continue.
+    """
+    key = f"{call.expected.folder}/{call.expected.probe}"
+    if key not in _accepted:
+        if error := cluster_check.check(call.expected):
+            return error
+        _accepted.add(key)
+    if JobFolder(call.work.folder).is_finished(call.unit):
+        # This worker, or one that is gone, has finished it, but its answer was lost.
+        return Answer()
+    outcome = _open_children().compute(call.work, call.unit)
+    return Answer(outcome.died, outcome.records)
+
+
+def stop(folder: str) -> None:
+    """End what computes for a job's folder in this worker."""
+    if _children is not None:
+        _children.stop(folder)
+
+
+def _open_children() -> _Children:
+    global _children
+    with _lock:
+        if _children is None:
+            from distributed import get_worker
+
+            # A daemon, which Dask's workers are by default, may have no children; theirs end with them all the same.
+            multiprocessing.current_process().daemon = False
+            _children = _Children(get_worker().state.nthreads)
+        return _children
