@@ -87,12 +87,9 @@ def keras(configuration):
 
 def features(configuration):
     """Trainer.py's features of new images: decoded, through the backbone, written to the cache."""
-    import dataclasses
-    import itertools
-
     import numpy
 
-    from Classes.dataset import tfrecords
+    from Classes.dataset import shard_index, tfrecords
     from Classes.networks import registry
     from Classes.training import feature_extraction
 
@@ -102,13 +99,12 @@ def features(configuration):
     }
 
     def run(images):
-        # As often as it takes, under a name of its own each time.
-        repeated = itertools.islice(itertools.cycle(tfrecords.iter_records(configuration, "train")), images)
-        named = (dataclasses.replace(each, sha256=f"{number:064x}") for number, each in enumerate(repeated))
-        records = {record.sha256: record for record in named}
+        # Each as often as it takes.
+        index = shard_index.index_shards(tfrecords.load_manifest(configuration), ["train"])
+        repeated = index.select(numpy.arange(images) % len(index))
         with tempfile.TemporaryDirectory() as folder:
             chosen = configuration.replace(FeatureCache=folder)
-            return feature_extraction.extract_features(chosen, arrays, "benchmark", records)
+            return feature_extraction.extract_features(chosen, arrays, "benchmark", repeated)
 
     return run
 

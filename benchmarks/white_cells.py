@@ -16,7 +16,6 @@ import statistics
 import sys
 import tempfile
 import time
-import types
 
 import numpy
 import PIL.Image
@@ -136,16 +135,19 @@ def _measure(name, weights, clean, labels, chosen, distorted):
 
 
 def _features(configuration, encoded):
+    from Classes.dataset import shard_index
     from Classes.networks import pretrained_weights, registry
     from Classes.training import feature_extraction
 
     configuration = pretrained_weights.fit_to_weights(configuration)
     network = registry.get_network(configuration)
     backbone = pretrained_weights.load_pretrained(configuration, network.variable_shapes(configuration))
-    records = {str(row): types.SimpleNamespace(encoded=image, sha256=str(row)) for row, image in enumerate(encoded)}
     with tempfile.TemporaryDirectory() as folder:
-        found = feature_extraction.extract_features(configuration.replace(FeatureCache=folder), backbone, "", records)
-    return numpy.stack([found[str(row)] for row in range(len(encoded))])
+        paths = [pathlib.Path(folder) / f"{row}.png" for row in range(len(encoded))]
+        for path, image in zip(paths, encoded, strict=True):
+            path.write_bytes(image)
+        images, chosen = shard_index.index_files(paths), configuration.replace(FeatureCache=folder)
+        return feature_extraction.extract_features(chosen, backbone, "", images)[:]
 
 
 def _train_and_predict(configuration, features, labels, others, rows):

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from Classes.common.atomic_files import write_atomic
@@ -16,26 +16,30 @@ def write_json(path: str | os.PathLike[str], content: Any, into: bool = False) -
     write_atomic(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", into)
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
+def read_json(path: str | os.PathLike[str], convert: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """Read a JSON file strictly.
 
+    Args:
+      path: the file.
+      convert: called for every object as soon as it is read, the inner ones first; its result takes the object's place,
+        so that not all objects of a large file are in memory at once. It checks what it makes no dict of.
     Raises:
       OSError: the file cannot be read.
       ValueError: it is not JSON in UTF-8, or it has NaN, infinity, an overflowing number, a lone surrogate or too deep
         nesting.
     """
-    return parse_json(pathlib.Path(path).read_text(encoding="utf-8-sig"))
+    return parse_json(pathlib.Path(path).read_text(encoding="utf-8-sig"), convert)
 
 
-def parse_json(text: str) -> Any:
-    """Parse JSON text as strictly as `read_json`."""
+def parse_json(text: str, convert: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """Parse JSON text as strictly as `read_json`, which explains `convert`."""
     try:
-        values = json.loads(text, parse_constant=_reject_constant, parse_float=_parse_finite_float)
+        values = json.loads(text, object_hook=convert, parse_constant=_reject_constant, parse_float=_parse_finite_float)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if "\\ud" in text.lower():
         # A lone surrogate can be escaped in JSON, but can neither be printed nor written nor be part of a file name.
-        json.dumps(values, ensure_ascii=False).encode()
+        json.dumps(values, ensure_ascii=False, default=str if convert else None).encode()
     return values
 
 

@@ -25,7 +25,7 @@ def training_references(
     """
     if not manifest.paths("train"):
         return {"colours": None, "image_check": None}
-    records = tfrecords.iter_records(configuration, "train")
+    records = tfrecords.iter_records(configuration, "train", manifest)
     sources = (record for record in records if not grouping.is_augmented_view(record.filename))
 
     limits = decode.decode_limits(configuration)

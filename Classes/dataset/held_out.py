@@ -1,6 +1,7 @@
 """Keep the test images, and every image that belongs to one, out of training and validation."""
 
 import contextlib
+import itertools
 import logging
 import os
 import pathlib
@@ -173,10 +174,12 @@ def check_test_images(configuration: Configuration, manifest: tfrecords.Manifest
     Raises:
       DataError: `test_image_in_shards`: a test image is also a training or validation image.
     """
-    split = {row["sha256"]: row["file"] for rows in manifest.splits.values() for row in rows}
+    tests = [(path, provenance.sha256_file(path)) for path in list_test_files(configuration)]
+    hashes = {digest for _, digest in tests}
+    rows = itertools.chain.from_iterable(manifest.splits.values())
+    split = {row["sha256"]: row["file"] for row in rows if row["sha256"] in hashes}
     added = []
-    for path in list_test_files(configuration):
-        digest = provenance.sha256_file(path)
+    for path, digest in tests:
         if digest in split:
             raise DataError(
                 Message(

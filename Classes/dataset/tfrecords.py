@@ -23,7 +23,7 @@ from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, DataError, tf_error_reason
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
-from Classes.dataset import splitting
+from Classes.dataset import manifest_rows, splitting
 from Classes.dataset.image_records import ImageRecord
 
 SPLITS = splitting.SPLITS
@@ -61,8 +61,8 @@ class Manifest:
     Attributes:
       folder: contains the shards.
       classes: class names in the order of their labels.
-      splits: {"train" and "validation": [{"file", "class", "label", "group", "sha256", "bytes"}]}, with "patient" if it
-        is known.
+      splits: {"train" and "validation": rows {"file", "class", "label", "group", "sha256", "bytes"}}, with "patient" if
+        it is known; a list, or ManifestRows if they were loaded.
       shards: [{"file", "split", "count", "sha256"}].
       synthetic: whether the images are synthetic.
       sha256: of the classes and splits; equal data sets have equal hashes.
@@ -73,7 +73,7 @@ class Manifest:
 
     folder: pathlib.Path
     classes: list[str]
-    splits: dict[str, list[dict[str, Any]]]
+    splits: Mapping[str, Sequence[dict[str, Any]]]
     shards: list[dict[str, Any]]
     synthetic: bool
     sha256: str
@@ -199,8 +199,9 @@ def load_manifest(configuration: Configuration) -> Manifest:
     file = manifest_path(configuration)
     again = Message("Run python3 Data.py")
     try:
-        values = json_files.read_json(file)
-        classes, splits, shards = values["classes"], values["splits"], values["shards"]
+        values = json_files.read_json(file, manifest_rows.pack_row)
+        classes, shards = values["classes"], values["shards"]
+        splits = {split: manifest_rows.ManifestRows(values["splits"][split]) for split in SPLITS}
         content = values["content_sha256"]
         valid = values["version"] == VERSION and content == _content_hash(classes, splits)
         counts = {split: sum(shard["count"] for shard in shards if shard["split"] == split) for split in SPLITS}
@@ -245,20 +246,24 @@ def load_manifest(configuration: Configuration) -> Manifest:
     return found
 
 
-def iter_records(configuration: Configuration, split: str) -> Iterator[Record]:
+def iter_records(configuration: Configuration, split: str, manifest: Manifest | None = None) -> Iterator[Record]:
     """Yield every record of a split once, in the order of the shards.
 
     Args:
       configuration: Configuration.
       split: "train" or "validation".
+      manifest: of the shards; None: it is read for their names.
     Raises:
       DataError: `damaged_shards`: a shard can no longer be read.
     """
     import tensorflow as tf
 
     folder = configuration.path("DatasetDir")
-    values = json_files.read_json(manifest_path(configuration))
-    files = [str(folder / shard["file"]) for shard in values["shards"] if shard["split"] == split]
+    if manifest is None:
+        shards = json_files.read_json(manifest_path(configuration), manifest_rows.pack_row)["shards"]
+        files = [str(folder / shard["file"]) for shard in shards if shard["split"] == split]
+    else:
+        files = [str(path) for path in manifest.paths(split)]
     # TensorFlow prints a message if the buffer size is not given.
     raw = tf.data.TFRecordDataset(files, buffer_size=1 << 20).as_numpy_iterator()
     while True:
@@ -397,6 +402,7 @@ def _content_hash(classes: Sequence[str], splits: Mapping[str, Sequence[Mapping[
     digest = hashlib.sha256(json.dumps(classes).encode())
     for split in SPLITS:
         digest.update(split.encode())
-        for row in splits[split]:
-            digest.update(json.dumps(row, sort_keys=True).encode())
+        rows = splits[split]
+        for row in rows.packed if isinstance(rows, manifest_rows.ManifestRows) else rows:
+            digest.update(row if isinstance(row, bytes) else json.dumps(row, sort_keys=True).encode())
     return digest.hexdigest()

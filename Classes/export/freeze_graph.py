@@ -299,7 +299,7 @@ def validation_logits(
     """
     spec, limits = registry.get_network(configuration).input_spec(configuration), decode.decode_limits(configuration)
     records = Helpers.progress(
-        tfrecords.iter_records(configuration, "validation"),
+        tfrecords.iter_records(configuration, "validation", manifest),
         total=len(manifest.splits["validation"]),
         desc="Calibration",
         unit="image",

@@ -13,10 +13,11 @@ from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
-from Classes.dataset import grouping, tfrecords
+from Classes.dataset import grouping, shard_index, tfrecords
+from Classes.dataset.manifest_rows import ManifestRows
 from Classes.evaluation import calibration, classification_metrics, color_baseline, multiclass_tables
 from Classes.networks import pretrained_weights, registry
-from Classes.training import feature_extraction, fold_summary, linear_probe, train
+from Classes.training import feature_extraction, feature_store, fold_summary, linear_probe, train
 
 log = logging.getLogger("Validation")
 
@@ -41,13 +42,13 @@ def cross_validate(configuration: Configuration, count: int) -> int:
     manifest = tfrecords.load_manifest_for_training(configuration)
     configuration = tfrecords.fit_to_classes(configuration, manifest)
     _require_last_layer_only(configuration)
-    items = [item for split in tfrecords.SPLITS for item in manifest.splits[split]]
-    labels = numpy.array([item["label"] for item in items], "int64")
+    items = ManifestRows(item for split in tfrecords.SPLITS for item in manifest.splits[split])
+    labels = items.labels()
     folds = stratified_group_folds(labels, [item["group"] for item in items], count, configuration["RandomSeed"])
     folder = configuration.path("LogDirEval")
     with locks.folder_lock(folder):
         log.info(Helpers.DISCLAIMER)
-        features = _features(configuration, manifest)
+        features = _features(configuration, manifest, items)
         is_source = numpy.array([not grouping.is_augmented_view(item["file"]) for item in items])
         predictions = []
         for number, (others, rows) in enumerate(logs.progress(folds, desc=_("Folds"), unit="fold"), 1):
@@ -141,27 +142,30 @@ def format_table(folds: dict[str, Any], condition: Condition) -> list[str]:
     return lines
 
 
-def _features(configuration: Configuration, manifest: tfrecords.Manifest) -> numpy.ndarray:
-    """Return the features of all images of both splits, float32 [N, F], in the order of the manifest."""
+def _features(
+    configuration: Configuration, manifest: tfrecords.Manifest, items: ManifestRows
+) -> feature_store.FeatureRows:
+    """Return the features of all images of both splits, float32 [N, F], in the order of `items`."""
     network = registry.get_network(configuration)
     backbone = pretrained_weights.load_pretrained(configuration, network.variable_shapes(configuration))
-    records = {
-        record.sha256: record for name in tfrecords.SPLITS for record in tfrecords.iter_records(configuration, name)
-    }
     weights_hash = pretrained_weights.backbone_hash(backbone, network.HEAD)
-    features = feature_extraction.extract_features(configuration, backbone, weights_hash, records)
-    return numpy.stack([features[item["sha256"]] for name in tfrecords.SPLITS for item in manifest.splits[name]])
+    images = shard_index.index_shards(manifest, tfrecords.SPLITS)
+    images = images.select(shard_index.find_rows(images.hashes, items.hashes()))
+    features = feature_extraction.extract_features(configuration, backbone, weights_hash, images)
+    assert features is not None, "there is only this process"
+    return features
 
 
 def _train_fold(
     configuration: Configuration,
-    features: numpy.ndarray,
+    features: feature_store.Features,
     labels: numpy.ndarray,
     others: numpy.ndarray,
     rows: numpy.ndarray,
 ) -> numpy.ndarray:
     """Train a last layer on the rows `others` and return the probabilities of `rows`, float [N, classes]."""
-    splits = {"train": (features[others], labels[others]), "validation": (features[rows], labels[rows])}
+    parts = {"train": others, "validation": rows}
+    splits = {split: (feature_store.select(features, each), labels[each]) for split, each in parts.items()}
     trainer = linear_probe.LinearProbe(configuration, splits, {})
     for epoch in range(configuration["Epochs"]):
         trainer.train_epoch(epoch)

@@ -15,7 +15,7 @@ from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, TrainingError
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
-from Classes.dataset import held_out, tfrecords
+from Classes.dataset import held_out, shard_index, tfrecords
 from Classes.export import freeze_graph
 from Classes.networks import checkpoint_files, pretrained_weights, registry
 from Classes.training import distributed, feature_extraction, loop, mixed_precision, run_folder, run_identity, sampling
@@ -24,8 +24,9 @@ from Classes.training.linear_probe import LinearProbe
 from Classes.training.train_state import TrainState
 from Classes.training.trainers import Trainer
 
-# The trainer, validation records for the parity check of the frozen graph, and the hash of the initial weights.
-Setup = tuple[Trainer, Iterable[tfrecords.Record], str]
+# The trainer (None on a worker whose part is done), validation records for the parity check of the frozen graph, and
+# the hash of the initial weights.
+Setup = tuple[Trainer | None, Iterable[tfrecords.Record], str]
 
 log = logging.getLogger("Trainer")
 
@@ -100,6 +101,7 @@ def _run_chief(configuration: Configuration, strategy: tf.distribute.Strategy) -
         count = len(manifest.splits["train"]) // len(manifest.classes)
         log.info("Balanced sampling: an epoch uses %d images of each class.", count)
     trainer, records, weights_hash = _create_trainer(configuration, manifest, strategy)
+    assert trainer is not None, "the chief trains"
     # Only now, because a setting that is refused must not move the run in LogDir.
     identity = run_identity.archive_other_run(configuration, manifest, folder, weights_hash)
     state = _resume(trainer, folder)
@@ -118,7 +120,7 @@ def _run_worker(configuration: Configuration, strategy: tf.distribute.Strategy) 
     manifest = tfrecords.load_manifest_for_training(configuration)
     configuration = tfrecords.fit_to_classes(configuration, manifest)
     trainer, *_ = _create_trainer(configuration, manifest, strategy)
-    if trainer.distributed:
+    if trainer is not None and trainer.distributed:
         folder = configuration.path("LogDir")
         _train(trainer, configuration, folder, _resume(trainer, folder))
 
@@ -154,9 +156,14 @@ def _create_trainer(
     text = _("Training the whole network on {count} images.") if blocks == network.BLOCKS else ""
     text = text or _("Training the network from {block} on with {count} images.")
     terminal.say(text.format(block=scopes, count=len(manifest.splits["train"])))
-    records = itertools.islice(tfrecords.iter_records(configuration, "validation"), freeze_graph.PARITY_IMAGES)
     with strategy.scope():
-        return FineTuner(configuration, manifest, blocks, pretrained), records, weights_hash
+        trainer = FineTuner(configuration, manifest, blocks, pretrained)
+    return trainer, _parity_records(configuration, manifest), weights_hash
+
+
+def _parity_records(configuration: Configuration, manifest: tfrecords.Manifest) -> Iterable[tfrecords.Record]:
+    records = tfrecords.iter_records(configuration, "validation", manifest)
+    return itertools.islice(records, freeze_graph.PARITY_IMAGES)
 
 
 def _create_linear_probe(
@@ -166,20 +173,17 @@ def _create_linear_probe(
     backbone: Mapping[str, numpy.ndarray],
     weights_hash: str,
 ) -> Setup:
-    records = {split: list(tfrecords.iter_records(configuration, split)) for split in ("train", "validation")}
-    by_hash = {record.sha256: record for split in records.values() for record in split}
-    features = feature_extraction.extract_features(configuration, backbone, weights_hash, by_hash, strategy)
-    splits = {
-        split: (
-            numpy.stack([features[record.sha256] for record in found]),
-            numpy.array([record.label for record in found], "int64"),
-        )
-        for split, found in records.items()
-    }
-    positive = class_scheme.from_configuration(configuration, manifest.classes).positive_indices
-    trainer = LinearProbe(configuration, splits, backbone, positive)
+    images = shard_index.index_shards(manifest, tfrecords.SPLITS)
+    features = feature_extraction.extract_features(configuration, backbone, weights_hash, images, strategy)
     features_hash = feature_extraction.cache_key(configuration, weights_hash)
-    return trainer, records["validation"][: freeze_graph.PARITY_IMAGES], features_hash
+    records = _parity_records(configuration, manifest)
+    if features is None:
+        return None, records, features_hash
+    labels, count = images.labels, len(manifest.splits["train"])
+    parts = {"train": numpy.arange(count), "validation": numpy.arange(count, len(images))}
+    splits = {split: (features.select(rows), labels[rows]) for split, rows in parts.items()}
+    positive = class_scheme.from_configuration(configuration, manifest.classes).positive_indices
+    return LinearProbe(configuration, splits, backbone, positive), records, features_hash
 
 
 def _resume(trainer: Trainer, folder: pathlib.Path) -> TrainState:

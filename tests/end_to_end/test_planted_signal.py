@@ -1,10 +1,9 @@
 """From images to heat maps with the real network: what was planted is what the maps point at."""
 
-import types
-
 import numpy
 import pytest
 
+from Classes.dataset import shard_index
 from Classes.export import freeze_graph
 from Classes.inference import class_activation, model_card
 from Classes.training import feature_extraction, linear_probe
@@ -36,14 +35,11 @@ def explainer(tmp_path_factory):
     configuration = graphs.configuration(folder, *settings)
     backbone = small_networks.arrays()
     labels = numpy.array([0, 1] * 60, "int64")
-    records = {
-        str(number): types.SimpleNamespace(
-            encoded=smears.png(draw(label, number)[0]), filename=f"{number}.png", sha256=str(number)
-        )
-        for number, label in enumerate(labels.tolist())
-    }
-    found = feature_extraction.extract_features(configuration, backbone, "0" * 16, records)
-    features = numpy.stack([found[key] for key in records])
+    paths = [folder / f"{number}.png" for number in range(len(labels))]
+    for path, label, number in zip(paths, labels.tolist(), range(len(labels)), strict=True):
+        path.write_bytes(smears.png(draw(label, number)[0]))
+    images = shard_index.index_files(paths, labels)
+    features = feature_extraction.extract_features(configuration, backbone, "0" * 16, images)
     trainer = linear_probe.LinearProbe(
         configuration, dict.fromkeys(("train", "validation"), (features, labels)), backbone
     )

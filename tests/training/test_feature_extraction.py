@@ -1,6 +1,5 @@
 import dataclasses
 import inspect
-import types
 
 import numpy
 import openvino
@@ -9,11 +8,12 @@ import pytest
 import tensorflow as tf
 
 from Classes import inception_utils, inception_v3
+from Classes.dataset import shard_index
 from Classes.imaging import network_input
 from Classes.inference import openvino_devices
 from Classes.networks import pretrained_weights, registry
 from Classes.networks.architectures import inceptionv3
-from Classes.training import feature_extraction
+from Classes.training import feature_extraction, feature_task
 from tests.support import small_networks
 from tests.support.smears import png
 
@@ -23,29 +23,35 @@ def backbone():
     return {name: value for name, value in small_networks.arrays().items() if "/Logits/" not in name}
 
 
-def records(count):
-    images = small_networks.images(count)
-    return {
-        f"{number:064x}": types.SimpleNamespace(sha256=f"{number:064x}", encoded=png(image), filename=f"{number}.png")
-        for number, image in enumerate(images)
-    }
+def images(folder, count):
+    """The places of `count` images, always the same."""
+    folder.joinpath("images").mkdir(exist_ok=True)
+    paths = [folder / f"images/{number}.png" for number in range(count)]
+    for path, image in zip(paths, small_networks.images(count), strict=True):
+        path.write_bytes(png(image))
+    return shard_index.index_files(paths)
 
 
 def extract(folder, backbone, found):
     identity = pretrained_weights.backbone_hash(backbone, inception_utils.LOGITS_LAYER)
-    return feature_extraction.extract_features(small_networks.configuration(folder), backbone, identity, found)
+    features = feature_extraction.extract_features(small_networks.configuration(folder), backbone, identity, found)
+    return features[:]
+
+
+def store_file(folder, name="features.bin"):
+    return next(folder.glob(f"Model/Features/*/{name}"))
 
 
 def test_features_are_those_of_the_network(tmp_path, backbone):
-    found = records(3)
+    found = images(tmp_path, 3)
 
     features = extract(tmp_path, backbone, found)
 
     module = inception_v3.InceptionV3(2, small_networks.DEPTH)
-    images = numpy.stack(
-        [network_input.InputSpec(small_networks.SIZE).decode_and_resize(record.encoded) for record in found.values()]
+    decoded = numpy.stack(
+        [network_input.InputSpec(small_networks.SIZE).decode_and_resize(place.read()) for place in found]
     )
-    module(network_input.normalize(images, 128))
+    module(network_input.normalize(decoded, 128))
     variables = module.named_variables()
     for name, value in backbone.items():
         variables[name].assign(value)
@@ -53,39 +59,37 @@ def test_features_are_those_of_the_network(tmp_path, backbone):
     chosen = numpy.eye(width, 2, dtype="float32")  # the first two features come out as logits
     variables["InceptionV3/Logits/Conv2d_1c_1x1/weights"].assign(chosen[None, None])
     variables["InceptionV3/Logits/Conv2d_1c_1x1/biases"].assign(tf.zeros(2))
-    expected = module(network_input.normalize(images, 128))[0]
-    numpy.testing.assert_allclose(numpy.stack(list(features.values()))[:, :2], expected, atol=1e-4)
-    assert features[next(iter(found))].shape == (width,)
+    expected = module(network_input.normalize(decoded, 128))[0]
+    numpy.testing.assert_allclose(features[:, :2], expected, atol=1e-4)
+    assert features.shape == (3, width)
 
 
 @pytest.mark.slow
 def test_what_is_known_is_not_computed_again(tmp_path, backbone, monkeypatch):
-    first = extract(tmp_path, backbone, records(3))
+    first = extract(tmp_path, backbone, images(tmp_path, 3))
 
     def forbidden(*_):
         raise AssertionError("computed again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(feature_extraction._Backbone, "features", forbidden)
-        again = extract(tmp_path, backbone, records(3))
-    more = extract(tmp_path, backbone, records(5))
+        patch.setattr(feature_task.FeatureTask, "open", forbidden)
+        again = extract(tmp_path, backbone, images(tmp_path, 3))
+    more = extract(tmp_path, backbone, images(tmp_path, 5))
 
-    for key, value in first.items():
-        numpy.testing.assert_array_equal(again[key], value)
-        numpy.testing.assert_array_equal(more[key], value)
+    numpy.testing.assert_array_equal(again, first)
+    numpy.testing.assert_array_equal(more[:3], first)
     assert len(more) == 5
-    assert len(list(tmp_path.glob("Model/Features/*/*.npz"))) == 2
+    assert store_file(tmp_path).stat().st_size == more.nbytes
 
 
 @pytest.mark.slow
 def test_another_backbone_has_a_cache_of_its_own(tmp_path, backbone):
-    first = extract(tmp_path, backbone, records(1))
+    first = extract(tmp_path, backbone, images(tmp_path, 1))
     name = "InceptionV3/Conv2d_1a_3x3/BatchNorm/beta"
 
-    second = extract(tmp_path, {**backbone, name: backbone[name] + 1}, records(1))
+    second = extract(tmp_path, {**backbone, name: backbone[name] + 1}, images(tmp_path, 1))
 
-    key = next(iter(first))
-    assert not numpy.allclose(first[key], second[key])
+    assert not numpy.allclose(first, second)
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(network_input.InputSpec)])
@@ -127,19 +131,19 @@ def test_precisions_that_mean_the_same_arithmetic_share_the_features(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", ["cut", "flip"])
-def test_a_damaged_chunk_is_named_and_computed_again(tmp_path, backbone, caplog, damage):
-    first = extract(tmp_path, backbone, records(2))
-    file = next(tmp_path.glob("Model/Features/*/*.npz"))
+@pytest.mark.parametrize(("name", "damage"), [("features.bin", "flip"), ("features.bin", "cut"), ("index.npz", "flip")])
+def test_a_damaged_cache_is_named_and_computed_again(tmp_path, backbone, caplog, name, damage):
+    first = extract(tmp_path, backbone, images(tmp_path, 2))
+    file = store_file(tmp_path, name)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 0xFF
     file.write_bytes(content if damage == "flip" else content[:100])
 
-    again = extract(tmp_path, backbone, records(2))
+    again = extract(tmp_path, backbone, images(tmp_path, 2))
 
-    assert f"{file}: damaged" in caplog.text
-    for key, value in first.items():
-        numpy.testing.assert_allclose(again[key], value, atol=1e-6)
+    assert f"{file.parent}/" in caplog.text
+    assert ": damaged" in caplog.text
+    numpy.testing.assert_allclose(again, first, atol=1e-6)
 
 
 def test_another_bit_depth_has_features_of_its_own(tmp_path):

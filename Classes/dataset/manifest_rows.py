@@ -1,0 +1,68 @@
+"""The images that a manifest lists, in a quarter of the memory of a list of dicts."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, overload
+
+import numpy
+
+# A row has these keys; the rows of other lists in a manifest, such as "tests", have no label.
+_KEYS = {"file", "label", "sha256"}
+
+
+class ManifestRows(Sequence[dict[str, Any]]):
+    """Rows of a split, each kept as JSON text and parsed when it is read.
+
+    A data set of 100,000 images so takes 24 MB instead of 90 MB for as long as a training runs.
+
+    Args:
+      rows: a dict of each image, or the text that `pack_row` made of it.
+    """
+
+    def __init__(self, rows: Iterable[bytes | Mapping[str, Any]]) -> None:
+        self.packed = [row if isinstance(row, bytes) else _pack(row) for row in rows]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(json.loads, self.packed)
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "ManifestRows": ...
+
+    def __getitem__(self, place: int | slice) -> "dict[str, Any] | ManifestRows":
+        if isinstance(place, slice):
+            return ManifestRows(self.packed[place])
+        row: dict[str, Any] = json.loads(self.packed[place])
+        return row
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def labels(self) -> numpy.ndarray:
+        """Return the labels, int64 [N]."""
+        return numpy.fromiter((row["label"] for row in self), "int64", len(self))
+
+    def hashes(self) -> numpy.ndarray:
+        """Return the SHA-256 of the image files, bytes of 64 hexadecimal digits [N]."""
+        return numpy.fromiter((row["sha256"].encode() for row in self), "S64", len(self))
+
+
+def pack_row(values: dict[str, Any]) -> Any:
+    """Return a row of a split as text, and any other dict unchanged; for json.loads(object_hook=…)."""
+    return _pack(values) if values.keys() >= _KEYS else values
+
+
+def _pack(row: Mapping[str, Any]) -> bytes:
+    # The form that the hash of a manifest is made of.
+    text = json.dumps(row, sort_keys=True)
+    if "\\ud" in text:
+        # As json_files.parse_json: a lone surrogate is no part of a file name.
+        json.dumps(row, ensure_ascii=False).encode()
+    return text.encode()
