@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         run = found[size]
         print(
             f"{size:7} images: peak {run.own:.0f} MiB (workers {run.workers:.0f} MiB), "
-            f"{run.seconds:.0f} s, of which features {1000 * run.features / size:.2f} ms per image",
+            f"{run.seconds:.0f} s, features and one epoch {1000 * run.features / size:.2f} ms per image",
             flush=True,
         )
     first, *_, last = found if len(found) > 1 else [*found, *found]
