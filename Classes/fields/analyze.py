@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy
 
-from Classes.common import outcome
+from Classes.common import cancellation, outcome
 from Classes.fields import cell_typing, field_check, stain_matching
 from Classes.fields.cell_typing import CellTyper
 from Classes.fields.typed_cells import NEEDS_REVIEW, TypedCell
@@ -97,6 +97,7 @@ class FieldCrops(Sequence[numpy.ndarray]):
         return self._crop(self._cells[index])
 
     def _crop(self, cell: Any) -> numpy.ndarray:
+        cancellation.check()
         side = cell_crops.crop_side(cell.width, cell.height, self._scale)
         return cell_crops.crop_cell(self._image, cell.x, cell.y, side, self._background)
 
@@ -113,6 +114,7 @@ def analyze_field(image: numpy.ndarray, name: str, finder: Finder, typer: CellTy
     Raises:
       ImageError: see field_check; no count is better than a made-up one.
       EngineError: a device failed.
+      Exception: that of cancellation.checked_by, between tiles and cells.
     """
     start = time.perf_counter()
     field_check.check_field(image, name)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy
 import PIL.Image
 
+from Classes.common import cancellation
 from Classes.common.errors import EngineError
 from Classes.common.translation import Message
 from Classes.fields import peaks, scale
@@ -185,6 +186,7 @@ class CellFinder:
         return output
 
     def _infer(self, pixels: numpy.ndarray) -> numpy.ndarray:
+        cancellation.check()
         batch = numpy.ascontiguousarray(pixels[None])
         with self._lock:
             try:

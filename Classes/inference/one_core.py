@@ -4,6 +4,7 @@ import threading
 
 import numpy
 
+from Classes.common import cancellation
 from Classes.common.errors import EngineError
 from Classes.common.translation import Message
 from Classes.inference import backend, openvino_backend
@@ -86,7 +87,11 @@ class ImageByImage(backend.InferenceBackend):
 
     def classify(self, batch: numpy.ndarray) -> numpy.ndarray:
         """Classify the images, each in a call of its own."""
-        return numpy.concatenate([self._opened.classify(batch[index : index + 1]) for index in range(len(batch))])
+        found = []
+        for index in range(len(batch)):
+            cancellation.check()
+            found.append(self._opened.classify(batch[index : index + 1]))
+        return numpy.concatenate(found)
 
     def close(self) -> None:
         """Do nothing: whoever opened the other backend closes it."""

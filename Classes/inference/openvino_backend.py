@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from Classes.common import cancellation
 from Classes.common.errors import EngineError, GraphError
 from Classes.common.translation import Message
 from Classes.inference import backend, compiled_models, int8_files, openvino_devices
@@ -222,6 +223,7 @@ def infer_one_by_one(request: Any, card: ModelCard, batch: numpy.ndarray) -> num
     """Return the outputs, float32 [N, classes], for images, uint8 [N, S, S, 3], with one InferRequest."""
     probabilities = numpy.empty((len(batch), len(card.classes)), "float32")
     for index in range(len(batch)):
+        cancellation.check()
         probabilities[index] = infer_in_place(request, card.input_spec.normalize(batch[index : index + 1]))
     return probabilities
 

@@ -8,7 +8,7 @@ from Classes.common.errors import ConfigurationError
 from Classes.fields import scale
 from Classes.serving import field_schemas, prediction_routes, response_schemas, uploads
 from Classes.serving.api_errors import ApiError
-from Classes.serving.field_service import check_cell_types
+from Classes.serving.field_service import FieldRequest, check_cell_types
 from Classes.serving.openapi import ONE_IMAGE_BODY, documented
 from Classes.serving.prediction_service import PredictionService
 
@@ -17,6 +17,7 @@ _SWITCH = {"type": "string", "enum": ["0", "1"]}
 _QUERY = {
     "overlay": (_SWITCH, "1: also return the photograph with numbered boxes"),
     "crops": (_SWITCH, "1: also return a picture of each cell"),
+    "photograph": (_SWITCH, "1: also return the photograph as a JPEG, for programs that cannot read its format"),
     "scale": ({"type": "number"}, "Micrometers per pixel; without it, from the file or the red cells"),
     "model": ({"type": "string"}, "Name of a model of cell types, from /v1/models; without it, WhiteCells"),
 }
@@ -40,7 +41,7 @@ def field() -> dict[str, Any]:
     that single cells do not wait for them. Nothing is kept in the history or published.
     """
     request, service = flask.request, _service()
-    options = {name: prediction_routes.parse_flag(name) for name in ("overlay", "crops")}
+    pictures = {name: prediction_routes.parse_flag(name) for name in ("overlay", "crops", "photograph")}
     microns, model = _parse_scale(request.args.get("scale", "")), request.args.get("model", "")
     if model:
         check_cell_types(service.models.find(model).card, model)
@@ -48,7 +49,7 @@ def field() -> dict[str, Any]:
         content = uploads.single_image(request)
         name = response_schemas.display_name(uploads.image_name(request))
         try:
-            result = service.analyze_field(ticket, content, name, model, microns, **options)
+            result = service.analyze_field(ticket, content, FieldRequest(name, model, microns, **pictures))
         except ApiError as error:
             raise uploads.add_hint(error, content, request) from error
     flask.g.model = result.types.path.stem

@@ -139,9 +139,10 @@ FIELD = schema.record(
         },
         "overlay": {**_PICTURE, "description": "With ?overlay=1: the photograph with numbered boxes, a JPEG data URI"},
         "crops": schema.array(_PICTURE, "With ?crops=1: the cells in the order of `cells`"),
+        "photograph": {**_PICTURE, "description": "With ?photograph=1: the photograph alone, a JPEG data URI"},
         **{name: each for name, each in schema.PROVENANCE.items() if name not in _PHOTOGRAPH},
     },
-    optional=("overlay", "crops"),
+    optional=("overlay", "crops", "photograph"),
 )
 
 _SHA256 = "4f6f2f9c6b1d0c4c53a1f0d2c9be41d3b5a2e7c80f6a95d14e3b7c2a90d8f165"
@@ -231,6 +232,8 @@ def field_json(result: FieldResult, request_id: str) -> dict[str, Any]:
         found["overlay"] = _data_uri(result.overlay)
     if result.crops is not None:
         found["crops"] = [_data_uri(each) for each in result.crops]
+    if result.photograph is not None:
+        found["photograph"] = _data_uri(result.photograph)
     return {
         **found,
         "model": result.types.graph_sha256,

@@ -7,11 +7,12 @@ import contextlib
 import dataclasses
 import hashlib
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy
 
-from Classes.common import translation
+from Classes.common import cancellation, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, GraphError
 from Classes.fields import classify_fields, run_counts, scale
@@ -38,6 +39,7 @@ class FieldResult:
       sha256: SHA-256 of the uploaded bytes, 64 hexadecimal digits.
       overlay: the photograph with numbered boxes, a JPEG; None if it was not requested.
       crops: the cells, a JPEG each; None if they were not requested.
+      photograph: the photograph, a JPEG; None if it was not requested.
     """
 
     field: Field
@@ -48,6 +50,26 @@ class FieldResult:
     sha256: str
     overlay: bytes | None = None
     crops: list[bytes] | None = None
+    photograph: bytes | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldRequest:
+    """What a client wants to know about a field.
+
+    Attributes:
+      name: of the photograph; "" if it has none.
+      model: name of a served model of cell types; "": the one that comes with the project.
+      microns: the scale; None: from the file, or the image.
+      overlay, crops, photograph: whether to return these pictures too.
+    """
+
+    name: str = ""
+    model: str = ""
+    microns: scale.Scale | None = None
+    overlay: bool = False
+    crops: bool = False
+    photograph: bool = False
 
 
 class FieldAnalyzer:
@@ -70,32 +92,29 @@ class FieldAnalyzer:
     def analyze(
         self,
         content: bytes,
-        name: str,
-        model: str = "",
-        microns: scale.Scale | None = None,
-        overlay: bool = False,
-        crops: bool = False,
+        request: FieldRequest,
+        check_deadline: Callable[[], None] = lambda: None,
     ) -> FieldResult:
         """Return the cells of the field in the bytes of a file.
 
         Args:
           content: the bytes.
-          name: of the photograph; "" if it has none.
-          model: name of a served model of cell types; "": the one that comes with the project.
-          microns: the scale; None: from the file, or the image.
-          overlay, crops: whether to return these pictures too.
+          request: what to return.
+          check_deadline: called between the steps; it raises an exception if nobody waits for the result any more.
         Raises:
           ImageError: the image cannot be read, or it is not a field.
           EngineError: a device failed.
           ApiError: `unknown_model`, `no_model` or `not_a_cell_type_model`.
         """
         # The API is English, whichever thread answers.
-        with translation.use_language(translation.ENGLISH):
-            finder, typer = self._open(model)
-            shown = name or "the image"
+        with translation.use_language(translation.ENGLISH), cancellation.checked_by(check_deadline):
+            check_deadline()
+            finder, typer = self._open(request.model)
+            shown = request.name or "the image"
             image = decode.decode_image(content, self._limits, name=shown)
-            field = analyze_field(image, shown, finder, typer, microns or scale.scale_from_file(content))
-            field = dataclasses.replace(field, name=name)
+            check_deadline()
+            field = analyze_field(image, shown, finder, typer, request.microns or scale.scale_from_file(content))
+            field = dataclasses.replace(field, name=request.name)
             return FieldResult(
                 field,
                 run_counts.count_cells(field.cells, typer.blasts),
@@ -103,8 +122,9 @@ class FieldAnalyzer:
                 classify_fields.describe_models(typer.card, typer.blasts),
                 decode.read_header(content),
                 hashlib.sha256(content).hexdigest(),
-                _draw_overlay(image, field) if overlay else None,
-                _draw_crops(image, field) if crops else None,
+                _draw_overlay(image, field) if request.overlay else None,
+                _draw_crops(image, field) if request.crops else None,
+                _encode(image) if request.photograph else None,
             )
 
     def close(self) -> None:
@@ -180,6 +200,10 @@ def _draw_overlay(image: numpy.ndarray, field: Field) -> bytes:
 
 
 def _draw_crops(image: numpy.ndarray, field: Field) -> list[bytes]:
+    return [_encode(crop) for crop in FieldCrops(image, field.cells, field.scale)]
+
+
+def _encode(image: numpy.ndarray) -> bytes:
     from Classes.fields import output_files
 
-    return [output_files.encode(crop, "JPEG") for crop in FieldCrops(image, field.cells, field.scale)]
+    return output_files.encode(image, "JPEG")

@@ -5,12 +5,11 @@ import logging
 
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError, EngineError, ImageError
-from Classes.fields.scale import Scale
 from Classes.serving import access_control, api_errors, response_schemas
 from Classes.serving.access_log import AccessLog
 from Classes.serving.admission import AdmissionController, Ticket
 from Classes.serving.api_errors import ApiError
-from Classes.serving.field_service import FieldAnalyzer, FieldResult
+from Classes.serving.field_service import FieldAnalyzer, FieldRequest, FieldResult
 from Classes.serving.history import ResultHistory
 from Classes.serving.models import ModelRegistry, ServedModel
 from Classes.serving.mqtt import MqttPublisher
@@ -118,23 +117,16 @@ class PredictionService:
         except ALLError as error:
             raise _api_error(model, error) from error
 
-    def analyze_field(
-        self,
-        ticket: Ticket,
-        content: bytes,
-        name: str,
-        model: str,
-        microns: Scale | None,
-        overlay: bool = False,
-        crops: bool = False,
-    ) -> FieldResult:
+    def analyze_field(self, ticket: Ticket, content: bytes, request: FieldRequest) -> FieldResult:
         """Return the cells of the field in the bytes of a file; see FieldAnalyzer.analyze.
+
+        If the time is over, the work stops at its next step.
 
         Raises:
           ApiError: the image is unusable or no field, a device failed, or the time is over.
         """
         try:
-            result = ticket.run(self.fields.analyze, content, name, model, microns, overlay, crops)
+            result = ticket.run(self.fields.analyze, content, request, ticket.check_deadline)
         except ALLError as error:
             api_error = api_errors.api_error_from_exception(error)
             if api_error.code == "engine_failed":

@@ -13,6 +13,7 @@ import pytest
 from Classes.common.errors import EngineError
 from Classes.common.translation import Message
 from Classes.fields import classify_fields
+from Classes.fields.cell_typing import CellTyper
 from Classes.inference import device_selection, model_card
 from Classes.serving import access_control, field_service
 from Classes.serving.models import ModelRegistry, ServedModel
@@ -143,6 +144,20 @@ def test_overlay_and_crops_are_pictures(open_client):
     assert abs(middle.astype(int) - fields.NUCLEUS).max() < 40
 
 
+def test_the_photograph_is_returned_as_the_cells_are_placed_in_it(open_client):
+    picture = PIL.Image.fromarray(fields.draw(CELLS))
+    exif = PIL.Image.Exif()
+    # Turned by 90 degrees: the stored picture is higher than wide.
+    exif[0x0112] = 6
+    content = io.BytesIO()
+    picture.transpose(PIL.Image.Transpose.ROTATE_90).save(content, "PNG", exif=exif)
+    found = send(open_client(), "?photograph=1", content.getvalue()).json
+    shown = opened_picture(found["photograph"])
+    assert shown.size == (found["width"], found["height"]) == (640, 480)
+    assert numpy.abs(numpy.asarray(shown.convert("RGB"), float) - numpy.asarray(picture, float)).mean() < 5
+    assert not shown.getexif()
+
+
 def test_a_scale_can_be_given(open_client):
     found = send(open_client(), "?scale=0.1").json
     assert (found["um_per_pixel"], found["scale_source"]) == (0.1, "given")
@@ -240,6 +255,27 @@ def test_a_field_has_a_deadline(open_client):
     assert (answer.status_code, answer.json["code"]) == (504, "deadline")
 
 
+def test_the_work_stops_after_the_deadline(open_client):
+    finder, typed = SlowFinder(CELLS), []
+    client = open_client("RequestTimeout=0.2", finder=finder)
+    original = CellTyper.classify
+
+    def classify(self, crops, stain=None):
+        found = original(self, crops, stain)
+        typed.append(found)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CellTyper, "classify", classify)
+        answer = send(client)
+        finder.free.set()
+        waiting.until(lambda: client.service.field_admission.in_flight == 0)
+    assert answer.json["code"] == "deadline"
+    # The finder was at work when the time was over, and no cell was classified after it.
+    assert typed == []
+    assert client.post("/v1/classify", data=services.image(192)).status_code == 200
+
+
 def test_a_device_that_fails(open_client):
     class Failing(Finder):
         def find(self, image, scale=None):
@@ -262,7 +298,7 @@ def test_the_finder_that_comes_with_the_project(tmp_path):
     types = ServedModel("WhiteCells", configuration, fields.card(), fields.HandBackend(LYMPHOCYTE))
     analyzer = field_service.FieldAnalyzer(configuration, ModelRegistry([types]))
     image = drawn_fields.draw_field(640, 480, 0.11, [(150, 120, 12), (460, 330, 12)])
-    found = analyzer.analyze(smears.png(image), "a.png")
+    found = analyzer.analyze(smears.png(image), field_service.FieldRequest("a.png"))
     analyzer.close()
     centers = [(cell.x, cell.y) for cell in found.field.cells]
     assert numpy.allclose(centers, [(150, 120), (460, 330)], atol=10)
