@@ -4,6 +4,7 @@ python3 Client.py Test                              # the test images in Model/T
 python3 Client.py Send smear.png Slides/            # files and folders, including their sub-folders
 python3 Client.py Send --csv out.csv Slides/        # also one row per image as CSV; or --json, --xlsx, --parquet
 python3 Client.py Send --field --json o.json Fields/ # photographed fields: cells found, typed, counted by the server
+python3 Client.py Send --field --overlay Overlays --crops Cells Fields/  # also pictures: numbered boxes, each cell
 python3 Client.py Test --server https://lab.example.org --concurrency 8
 python3 Client.py Models                            # the models of the server, and what they have never seen
 python3 Client.py Send --model WhiteCells smear.png # with another model than the default
@@ -48,12 +49,24 @@ def main(arguments: list[str] | None = None) -> int:
         "--retries", metavar="N", type=_number, default=12, help="how often a request is repeated (default: 12)"
     )
     group.add_argument("--field", action="store_true", help="the images are photographed fields: count white cells")
+    group.add_argument(
+        "--scale", metavar="UM", type=float, help="with --field: micrometers per pixel (default: from the image)"
+    )
+    group.add_argument(
+        "--overlay", metavar="FOLDER", help="with --field: write each photograph with numbered boxes to this folder"
+    )
+    group.add_argument(
+        "--crops", metavar="FOLDER", help="with --field: write the cells, sorted by type; an empty or new folder"
+    )
     table_options.add_table_options(parser)
     options = parser.parse_args(arguments)
     if (options.command == "Send") != bool(options.sources):
         parser.error(_("Send needs files or folders, and Test and Models accept none"))
     if options.field and options.command != "Send":
         parser.error(_("--field needs the command Send"))
+    used = [name for name in ("scale", "overlay", "crops") if getattr(options, name) is not None]
+    if used and not options.field:
+        parser.error(_("--{option} needs --field").format(option=used[0]))
     if options.field and (options.xlsx or options.parquet):
         parser.error(_("Field writes --csv and --json only"))
     from Classes import Helpers
@@ -64,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "Models":
         return send_images.list_models(configuration, options.server, options.timeout, options.retries)
     if options.field:
-        from Classes.client import field_results
+        from Classes.client import field_pictures, field_results
 
         return field_results.send_fields(
             configuration,
@@ -76,6 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
             csv_path=options.csv,
             json_path=options.json,
             model=options.model,
+            scale=options.scale,
+            pictures=field_pictures.PictureFolders(options.overlay, options.crops),
         )
     return send_images.send_images(
         configuration,

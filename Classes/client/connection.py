@@ -6,7 +6,6 @@ import pathlib
 import socket
 import threading
 import time
-import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,7 +47,7 @@ class Sender:
     def __init__(self, configuration: Configuration, server: str, timeout: float, retries: int, model: str = ""):
         self._server = server.rstrip("/")
         self._url = self._server + ENDPOINT
-        self._query = f"?{urllib.parse.urlencode({'model': model})}" if model else ""
+        self._model = model
         self._timeout = timeout
         self._low_below = configuration["InceptionThreshold"]
         key = secret_files.read_key(configuration)
@@ -106,19 +105,28 @@ class Sender:
 
     def send(self, path: pathlib.Path) -> dict[str, Any]:
         """Send a file and return the result, see response.parse_response; never raise for one file's errors."""
-        return self._send(path, ENDPOINT, lambda status, body: self._parse(path, status, body), MAX_RESPONSE_BYTES)
+        return self._send(path, ENDPOINT, {}, lambda status, body: self._parse(path, status, body), MAX_RESPONSE_BYTES)
 
     def send_field(
-        self, path: pathlib.Path, parse: Callable[[object, int, bytes], dict[str, Any]], max_bytes: int
+        self,
+        path: pathlib.Path,
+        query: Mapping[str, str],
+        parse: Callable[[object, int, bytes], dict[str, Any]],
+        max_bytes: int,
     ) -> dict[str, Any]:
         """Send a photographed field; return what `parse` makes of path, status and body, or {"error": text}."""
-        return self._send(path, FIELD, lambda status, body: parse(path, status, body), max_bytes)
+        return self._send(path, FIELD, query, lambda status, body: parse(path, status, body), max_bytes)
 
     def _parse(self, path: pathlib.Path, status: int, body: bytes) -> dict[str, Any]:
         return response.parse_response(path, status, body, self._low_below)
 
     def _send(
-        self, path: pathlib.Path, endpoint: str, parse: Callable[[int, bytes], dict[str, Any]], max_bytes: int
+        self,
+        path: pathlib.Path,
+        endpoint: str,
+        query: Mapping[str, str],
+        parse: Callable[[int, bytes], dict[str, Any]],
+        max_bytes: int,
     ) -> dict[str, Any]:
         try:
             content = path.read_bytes()
@@ -130,7 +138,7 @@ class Sender:
             busy: urllib3.HTTPResponse | None = None
             status, body = 0, b""
             try:
-                status, headers, body = self._post(content, endpoint, max_bytes)
+                status, headers, body = self._post(content, endpoint, query, max_bytes)
                 if status not in RETRY_STATUS:
                     return parse(status, body)
                 busy = urllib3.HTTPResponse(headers=headers, status=status)
@@ -155,11 +163,19 @@ class Sender:
         for session in self._sessions:
             session.close()
 
-    def _post(self, content: bytes, endpoint: str, max_bytes: int) -> tuple[int, Mapping[str, str], bytes]:
+    def _post(
+        self, content: bytes, endpoint: str, query: Mapping[str, str], max_bytes: int
+    ) -> tuple[int, Mapping[str, str], bytes]:
         """Send the bytes of an image; return (status, headers, body)."""
         deadline = time.monotonic() + self._timeout
+        parameters = {**({"model": self._model} if self._model else {}), **query}
         with self._session().post(
-            self._server + endpoint + self._query, content, headers=self._headers, timeout=self._timeout, stream=True
+            self._server + endpoint,
+            content,
+            params=parameters,
+            headers=self._headers,
+            timeout=self._timeout,
+            stream=True,
         ) as answer:
             return answer.status_code, answer.headers, self._read(answer, deadline, max_bytes)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from Classes import Helpers
-from Classes.client import connection, response, send_images
+from Classes.client import connection, field_pictures, response, send_images
 from Classes.common import (
     blast_fraction,
     cell_counts,
@@ -21,6 +21,7 @@ from Classes.common import (
     input_files,
     json_files,
     logs,
+    output_folders,
     table_files,
     terminal,
     translation,
@@ -28,8 +29,8 @@ from Classes.common import (
 from Classes.common.config import Configuration
 from Classes.common.translation import gettext as _
 
-# Bytes of a response and number of cells, above what the API sends for a field.
-MAX_RESPONSE_BYTES, MAX_CELLS = 16 << 20, 10_000
+# Bytes of a response, without and with pictures, and number of cells, above what the API sends for a field.
+MAX_RESPONSE_BYTES, MAX_PICTURE_BYTES, MAX_CELLS = 16 << 20, 256 << 20, 10_000
 
 # What a cell must have, and the rest of its columns is only checked for its kind.
 _NEEDED = {
@@ -54,6 +55,8 @@ def send_fields(
     csv_path: str | os.PathLike[str] | None = None,
     json_path: str | os.PathLike[str] | None = None,
     model: str = "",
+    scale: float | None = None,
+    pictures: field_pictures.PictureFolders = field_pictures.NONE,
 ) -> int:
     """Send photographed fields, show their counts and the differential of all cells.
 
@@ -63,24 +66,28 @@ def send_fields(
       server, timeout, retries, model: as for send_images.send_images.
       concurrency: number of fields sent at the same time; the server counts one at a time.
       csv_path, json_path: where to write one row per cell, or None.
+      scale: micrometers per pixel; None: from the file or the image.
+      pictures: where to write overlays and cells.
     Returns:
       exit code: 0, or 1 if a photograph has no result.
     Raises:
-      ALLError: there is nothing to send, or no server.
+      ALLError: there is nothing to send, no server, or an output cannot be written.
     """
     tables = table_files.TableFiles(csv_path, json_path).prepared(configuration.condition)
     files = input_files.resolve_inputs(configuration, sources)
+    pictures.prepare()
     address = server or send_images.server_url(configuration)
     sender = send_images.open_sender(configuration, address, timeout, retries, model)
     log.info(Helpers.DISCLAIMER)
     with contextlib.closing(sender):
         sender.check_reachable()
         version = sender.server_info().version
-        found, interrupt = _send_all(sender, files, concurrency)
+        query = {**({} if scale is None else {"scale": str(scale)}), **pictures.query()}
+        found, interrupt = _send_all(sender, files, concurrency, query, pictures)
     results = [(input_files.display_path(path), found[path]) for path in files if path in found]
     counts = _count(results)
     _write(tables, results, counts, version)
-    _show_end(results, counts, len(files), tables, address)
+    _show_end(results, counts, len(files), tables, pictures, address)
     if interrupt is not None:
         raise interrupt
     return 1 if any("error" in result for _name, result in results) else 0
@@ -123,7 +130,7 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
     row = {
         name: _plain(value)
         for name, value in fields.items()
-        if name != "message" and not isinstance(value, dict | list)
+        if name not in ("message", *field_pictures.NAMES) and not isinstance(value, dict | list)
     }
     blasts = models["blasts"]
     kind = None if blasts is None else response.parse_text((fields["counts"]["blasts"] or {"type": "blast"})["type"])
@@ -139,6 +146,7 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
         "blast": kind,
         "rates": rates,
         "models": models,
+        "pictures": field_pictures.parse_pictures(fields, len(cells)),
     }
 
 
@@ -152,18 +160,27 @@ def _plain(value: Any) -> Any:
 
 
 def _send_all(
-    sender: connection.Sender, files: Sequence[pathlib.Path], concurrency: int
+    sender: connection.Sender,
+    files: Sequence[pathlib.Path],
+    concurrency: int,
+    query: dict[str, str],
+    pictures: field_pictures.PictureFolders,
 ) -> tuple[dict[pathlib.Path, dict[str, Any]], KeyboardInterrupt | None]:
     """Send files; return their results, and the exception if Ctrl-C ended the run early."""
     found: dict[pathlib.Path, dict[str, Any]] = {}
     pool = concurrent.futures.ThreadPoolExecutor(concurrency)
     interrupt = None
     try:
-        futures = {pool.submit(sender.send_field, path, parse_field, MAX_RESPONSE_BYTES): path for path in files}
+        limit = MAX_PICTURE_BYTES if pictures.query() else MAX_RESPONSE_BYTES
+        stems = dict(zip(files, output_folders.unique_stems(files), strict=True))
+        futures = {pool.submit(sender.send_field, path, query, parse_field, limit): path for path in files}
         with image_lines.ImageLines(map(str, files)) as lines:
             for future in concurrent.futures.as_completed(futures):
-                found[futures[future]] = future.result()
-                _show_field(lines, futures[future], found[futures[future]])
+                # Without the future, its pictures leave the memory.
+                path = futures.pop(future)
+                found[path] = future.result()
+                pictures.write(found[path].pop("pictures", None), found[path].get("cells", ()), stems[path])
+                _show_field(lines, path, found[path])
     except KeyboardInterrupt as error:
         interrupt = error
         log.warning("Stopped; waiting for responses to the images already sent.")
@@ -249,6 +266,7 @@ def _show_end(
     counts: cell_counts.RunCounts,
     given: int,
     tables: table_files.TableFiles,
+    pictures: field_pictures.PictureFolders,
     address: str,
 ) -> None:
     """Print the differential, and log it in English."""
@@ -261,5 +279,7 @@ def _show_end(
         matched=sum(result["row"].get("stain_matched") is True for _name, result in results if "error" not in result),
         cells=sum(len(result.get("cells", ())) for _name, result in results),
     )
-    files = [(kind.upper(), path) for kind, path in tables.paths.items() if path]
-    terminal.show_end(sentence, files, f"{address}/docs")
+    files: list[tuple[str, str | os.PathLike[str] | None]]
+    files = [(kind.upper(), path) for kind, path in tables.paths.items()]
+    files += [(_("Overlays"), pictures.overlay), (_("Cells"), pictures.crops)]
+    terminal.show_end(sentence, [(name, path) for name, path in files if path], f"{address}/docs")

@@ -16,6 +16,7 @@ from Classes.common import (
     input_files,
     json_files,
     logs,
+    output_folders,
     provenance,
     table_files,
     terminal,
@@ -30,7 +31,7 @@ from Classes.fields import field_texts, run_counts
 from Classes.fields.analyze import Field, Finder, analyze_field
 from Classes.fields.blast_model import BlastModel
 from Classes.fields.cell_typing import CellTyper
-from Classes.fields.output_files import OutputFolders, unique_stems
+from Classes.fields.output_files import OutputFolders
 from Classes.fields.scale import scale_from_file
 from Classes.fields.typed_cells import TypedCell
 from Classes.imaging import decode
@@ -137,7 +138,7 @@ def classify_fields(
         log.info(Helpers.DISCLAIMER)
         try:
             with image_lines.ImageLines(map(str, files)) as lines:
-                for path, stem in zip(files, unique_stems(files), strict=True):
+                for path, stem in zip(files, output_folders.unique_stems(files), strict=True):
                     _classify_field(configuration, path, stem, finder, typer, scale, outputs.folders, run, lines)
         finally:
             # Keep what is done, also after Ctrl-C.

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import pathlib
 import threading
 
 import PIL.Image
@@ -10,8 +11,8 @@ import pytest
 import werkzeug.serving
 
 from Classes import Helpers
-from Classes.client import field_results
-from Classes.common.errors import DataError
+from Classes.client import field_pictures, field_results
+from Classes.common.errors import ConfigurationError, DataError
 from Classes.fields import classify_fields
 from Classes.inference import device_selection
 from Classes.serving import field_service
@@ -21,6 +22,13 @@ from tests.support.errors import raises
 
 CELLS = (fields.Cell(150, 200), fields.Cell(400, 300), fields.Cell(560, 120, flags=("cut",)))
 LYMPHOCYTE = (0.9, 0.02, 0.06, 0.02)
+
+
+class Finder(fields.HandFinder):
+    """Takes the scale as the real finder does."""
+
+    def find(self, image, scale=None):
+        return super().find(image, scale.microns if scale else None)
 
 
 @pytest.fixture
@@ -40,7 +48,7 @@ def serving(folder):
     """Yield the address of a server without an own model."""
     configuration = graphs.configuration(folder)
     types = ServedModel("WhiteCells", configuration, fields.card(), fields.HandBackend(LYMPHOCYTE))
-    analyzer = field_service.FieldAnalyzer(configuration, ModelRegistry([types]), fields.HandFinder(CELLS))
+    analyzer = field_service.FieldAnalyzer(configuration, ModelRegistry([types]), Finder(CELLS))
     client = services.client(
         folder,
         card=fields.card(),
@@ -95,6 +103,23 @@ def test_a_photograph_without_a_result_does_not_stop_the_others(folder):
     assert [row["field"] for row in rows] == ["photographs/a.png"] * 3 + ["photographs/b.png"] * 3
 
 
+def test_the_scale_and_the_pictures(folder):
+    pictures = field_pictures.PictureFolders("boxes", "cells")
+    assert send(folder, "photographs", json_path="o.json", scale=0.2, pictures=pictures) == 1
+    found = json.loads(pathlib.Path("o.json").read_text())
+    counted = [field for field in found["fields"] if not field["error"]]
+    assert [(field["um_per_pixel"], field["scale_source"]) for field in counted] == [(0.2, "given")] * 2
+    assert not set(field_pictures.NAMES) & set(counted[0])
+    overlays = sorted(pathlib.Path("boxes").iterdir())
+    assert [path.name for path in overlays] == ["a.jpg", "b.jpg"]
+    with PIL.Image.open(overlays[0]) as overlay:
+        assert overlay.format == "JPEG"
+    crops = sorted(str(path) for path in pathlib.Path("cells").rglob("*.jpg"))
+    assert crops == [f"cells/lymphocyte/{name}_00{number}.jpg" for name in "ab" for number in (1, 2, 3)]
+    with raises(ConfigurationError, "folder_not_empty"):
+        send(folder, "photographs", pictures=pictures)
+
+
 def test_nothing_to_send(folder):
     (folder / "empty").mkdir()
     with raises(DataError, "no_images"):
@@ -108,6 +133,7 @@ GOOD = {
     "counts": {"blasts": None},
     "cells": [{"cell": 1, "group": "lymphocyte", "blast": None, "unlike_training": False, "needs_review": False}],
 }
+JPEG = "data:image/jpeg;base64,/9j/"
 METRIC = {"value": 0.9, "interval": [0.8, 0.95]}
 BLASTS = {
     "models": {"blasts": {"sensitivity": METRIC, "specificity": METRIC}},
@@ -136,6 +162,10 @@ def test_the_rates_of_the_own_model_are_read():
         {"cells": [GOOD["cells"][0] | {"x": [1]}]},
         {"cells": [GOOD["cells"][0] | {"x": float("nan")}]},
         {"cells": GOOD["cells"] * (field_results.MAX_CELLS + 1)},
+        {"crops": []},
+        {"crops": ["data:image/jpeg;base64,AAAA"]},
+        {"crops": [JPEG], "cells": [GOOD["cells"][0] | {"group": "../up"}]},
+        {"overlay": "x"},
         {"um_per_pixel": "1"},
         {"scale_source": 1},
         {"models": None},

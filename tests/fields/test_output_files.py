@@ -5,7 +5,8 @@ import pathlib
 import PIL.Image
 
 from Classes.common.errors import ConfigurationError
-from Classes.fields.output_files import OutputFolders, unique_stems
+from Classes.common.output_folders import unique_stems
+from Classes.fields.output_files import OutputFolders
 from tests.support import fields
 from tests.support.errors import raises
 

@@ -1,8 +1,14 @@
-"""Read the JSON of Classifier.py Field: one row per cell, with the field's name, center, box and type."""
+"""Read the JSON of Classifier.py Field or of the page: one row per cell, with field, center, box and type.
+
+The type that a person gave a cell (`corrected_type`) replaces the suggested one.
+"""
 
 from typing import Any
 
 from Classes.imaging.annotations.record import AnnotatedCell, Entry
+
+# What a person calls a "cell" that is none, such as a smudge.
+NO_WHITE_CELL = "no white cell"
 
 
 def is_cell_rows(document: Any) -> bool:
@@ -23,7 +29,9 @@ def parse(document: Any) -> list[Entry]:
             fields[str(row["field"])] = []
     for row in _rows(document, ("field", "x", "y")) or ():
         width, height = (float(row.get(side) or 0) for side in ("width", "height"))
-        label = str(row.get("type") or "").strip()
+        label = str(row.get("corrected_type") or row.get("type") or "").strip()
+        if label == NO_WHITE_CELL:
+            continue
         cell = AnnotatedCell(float(row["x"]), float(row["y"]), width, height, label)
         fields.setdefault(str(row["field"]), []).append(cell)
     return [Entry((name,), tuple(cells)) for name, cells in fields.items()]

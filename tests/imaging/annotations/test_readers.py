@@ -117,6 +117,14 @@ def test_qupath_outlines_points_and_classes(tmp_path):
         assert entry.names == ("a.jpg",) and entry.cells == (CELL, CELL, AnnotatedCell(5, 6, 0, 0, ""))
 
 
+def test_the_word_of_a_person_replaces_the_suggested_type():
+    place = {"field": "a.jpg", "x": 60, "y": 30, "width": 40, "height": 20, "type": "LY"}
+    words = ["", "monocyte", "LY", cell_rows.NO_WHITE_CELL]
+    rows = [{**place, "cell": number, "corrected_type": word} for number, word in enumerate(words, 1)]
+    [entry] = cell_rows.parse({"fields": [{"field": "a.jpg", "white_cells": 4}], "cells": rows})
+    assert [cell.label for cell in entry.cells] == ["LY", "monocyte", "LY"]
+
+
 def test_rows_of_our_own_json():
     document = {
         "notice": "…",
