@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from Classes.common import cli, table_options
 from Classes.common.translation import gettext as _
+from Classes.jobs import shards
 
 if TYPE_CHECKING:
     from Classes.common.config import Configuration
@@ -39,6 +40,7 @@ def main(arguments=None) -> int:
         help="WhiteCells: the types of white cells; or the file of a frozen graph (default: ALLGraph)",
     )
     table_options.add_table_options(parser)
+    shards.add_shard_option(parser)
     _add_field_options(parser)
     options = parser.parse_args(arguments)
     if options.sources[:1] == ["Devices"] and (len(options.sources) > 1 or table_options.writes_tables(options)):
@@ -88,7 +90,7 @@ def _check_field_options(parser: cli.Parser, options: argparse.Namespace, is_fie
 
 def _classify_fields(configuration: "Configuration", options: argparse.Namespace) -> int:
     from Classes import Helpers
-    from Classes.fields import classify_fields, finder, output_files
+    from Classes.fields import classify_fields, output_files
     from Classes.inference import shipped_models
     from Classes.inference.model_card import load_model_card
 
@@ -99,8 +101,10 @@ def _classify_fields(configuration: "Configuration", options: argparse.Namespace
     Helpers.start_log(configuration, "Classifier")
     folders = output_files.OutputFolders(options.overlay, options.geojson, options.crops)
     outputs = classify_fields.FieldOutputs(options.csv, options.json, options.html, folders)
-    found = finder.CellFinder(classify_fields.shipped_file(configuration, classify_fields.FINDER))
-    return classify_fields.classify_fields(configuration, card, found, options.sources[1:], outputs, options.scale)
+    found = classify_fields.shipped_file(configuration, classify_fields.FINDER)
+    return classify_fields.classify_fields(
+        configuration, card, found, options.sources[1:], outputs, options.scale, options.shard
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The counts of cells of one or more fields: the differential of all cells, and the blasts among them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from Classes.common import differential, type_names
@@ -113,7 +113,7 @@ class RunCounts:
 
 
 def count_groups(
-    groups: Sequence[str],
+    groups: Iterable[str],
     blast: str = "",
     blasts: int = 0,
     unlike: int = 0,
@@ -123,7 +123,7 @@ def count_groups(
     """Return the counts of cells, which can be of several fields.
 
     Args:
-      groups: the group of each cell, such as "lymphocyte".
+      groups: the group of each cell, such as "lymphocyte", or a collections.Counter of them.
       blast: what a model of blasts detects; "" without one.
       blasts: how many of them it detects.
       unlike: how many counted cells have other colors than the images that a model was trained on.

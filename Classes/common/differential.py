@@ -108,7 +108,7 @@ def count_types(types: Iterable[str], not_counted: Collection[str] = ()) -> Diff
     """Return the differential of cells.
 
     Args:
-      types: the type of each cell, such as "lymphocyte".
+      types: the type of each cell, such as "lymphocyte", or a collections.Counter of them.
       not_counted: types that are not white cells, or that the user excludes; they are reported separately.
     """
     counts = collections.Counter(types)

@@ -24,12 +24,15 @@ class ImageLines:
 
     Args:
       names: file names as shown, of all images.
+      finished: number of images that need no line, because an earlier run has shown them.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], finished: int = 0) -> None:
         self._names = [pathlib.PurePath(name).name for name in names]
-        self._shown = 0
-        self._bar: progress_bar.ProgressBar = progress_bar.ProgressBar(total=len(self._names), desc=_("Images"))
+        self._shown = finished
+        self._bar: progress_bar.ProgressBar = progress_bar.ProgressBar(
+            total=len(self._names), desc=_("Images"), initial=finished
+        )
 
     def __enter__(self) -> "ImageLines":
         return self

@@ -5,15 +5,39 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from Classes.common.atomic_files import write_atomic
+from Classes.common.atomic_files import atomic_replace, write_atomic
 
 
 def write_json(path: str | os.PathLike[str], content: Any, into: bool = False) -> None:
     """Write indented JSON atomically; ValueError for NaN and infinity, which JSON does not have."""
-    write_atomic(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", into)
+    write_atomic(path, _indented(content) + "\n", into)
+
+
+def write_json_lists(path: str | os.PathLike[str], head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
+    """Write what `write_json` writes for {**head, **lists} with `into`, one entry of the lists at a time.
+
+    Args:
+      head: the first entries, at least one.
+      lists: the other entries; each is iterated once, in this order.
+    """
+    with atomic_replace(path, into=True) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(_indented(head).removesuffix("\n}"))
+        for name, entries in lists.items():
+            file.write(f",\n  {json.dumps(name, ensure_ascii=False)}: [")
+            separator = "\n    "
+            for entry in entries:
+                # JSON has no line breaks inside of texts.
+                file.write(separator + _indented(entry).replace("\n", "\n    "))
+                separator = ",\n    "
+            file.write("]" if separator.startswith("\n") else "\n  ]")
+        file.write("\n}\n")
+
+
+def _indented(content: Any) -> str:
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
 
 
 def read_json(path: str | os.PathLike[str], convert: Callable[[dict[str, Any]], Any] | None = None) -> Any:

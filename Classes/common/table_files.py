@@ -4,12 +4,13 @@ import csv
 import dataclasses
 import datetime
 import io
+import itertools
 import json
 import logging
 import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from Classes import Helpers
@@ -118,13 +119,18 @@ def write_plain_tables(
         log.info("Wrote %d rows to %s", len(rows), path)
 
 
-def write_plain_csv(path: str | os.PathLike[str], rows: Sequence[Row], first: str = "file") -> None:
-    """Write rows of any keys as CSV, with the keys as columns; `first` is the only column if there are no rows."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [first], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _csv_cell(value, False) for key, value in row.items()} for row in rows)
-    atomic_files.write_atomic(path, text.getvalue(), into=True)
+def write_plain_csv(path: str | os.PathLike[str], rows: Iterable[Row], first: str = "file") -> None:
+    """Write rows of the same keys as CSV, one at a time; the keys are the columns, or `first` if there are no rows."""
+    rows = iter(rows)
+    start = list(itertools.islice(rows, 1))
+    with (
+        atomic_files.atomic_replace(path, into=True) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, list(start[0]) if start else [first], lineterminator="\n")
+        writer.writeheader()
+        for row in itertools.chain(start, rows):
+            writer.writerow({key: _csv_cell(value, False) for key, value in row.items()})
 
 
 def csv_text(rows: Sequence[Row], condition: Condition, locale: str = ENGLISH) -> str:

@@ -89,6 +89,26 @@ def _restore(template: str, values: dict[str, Any], own: Mapping[str, str]) -> M
     return message
 
 
+def to_json(text: Any) -> Any:
+    """Return a text as JSON from which `from_json` restores a Message that can be translated; other values as is."""
+    if not isinstance(text, Message):
+        return text
+    content: dict[str, Any] = {"message": text.template}
+    if text.values:
+        content["values"] = {name: to_json(value) for name, value in text.values.items()}
+    if text.own:
+        content["own"] = dict(text.own)
+    return content
+
+
+def from_json(content: Any) -> Any:
+    """Return the text of `to_json`."""
+    if not isinstance(content, dict):
+        return content
+    values = {name: from_json(value) for name, value in content.get("values", {}).items()}
+    return _restore(content["message"], values, content.get("own", {}))
+
+
 def with_translations(text: str, own: Mapping[str, str]) -> Message:
     """Return a text as a Message with translations of its own; the catalogue has those of other languages.
 

@@ -35,21 +35,35 @@ class Blast:
     unlike_training: bool = False
 
 
-class BlastModel:
-    """A model of blasts on a device.
+class BlastCard:
+    """What is known of a model of blasts without running it.
 
     Attributes:
       card: the model card.
       name: what it detects, such as "lymphoblast".
+    """
+
+    def __init__(self, card: ModelCard) -> None:
+        self.card = card
+        self.name = BLASTS.get(card.condition.short, "blast")
+
+    @property
+    def rates(self) -> tuple[MeasuredRate | None, MeasuredRate | None]:
+        """Sensitivity and specificity of the model; None for what was never measured."""
+        metrics = self.card.metrics or {}
+        return measured_rate(metrics.get("sensitivity")), measured_rate(metrics.get("specificity"))
+
+
+class BlastModel(BlastCard):
+    """A model of blasts on a device.
 
     Args:
       confidence_threshold: `InceptionThreshold`.
     """
 
     def __init__(self, card: ModelCard, backend: InferenceBackend, confidence_threshold: float) -> None:
-        self.card, self.backend = card, backend
-        self._confidence_threshold = confidence_threshold
-        self.name = BLASTS.get(card.condition.short, "blast")
+        super().__init__(card)
+        self.backend, self._confidence_threshold = backend, confidence_threshold
         # A model of several kinds of blasts names them itself.
         several = len(card.scheme.positive) > 1
         self._names = {name: card.scheme.group_of(name) for name in card.scheme.positive} if several else {}
@@ -71,9 +85,3 @@ class BlastModel:
             )
             for each, image in zip(found, inputs, strict=True)
         ]
-
-    @property
-    def rates(self) -> tuple[MeasuredRate | None, MeasuredRate | None]:
-        """Sensitivity and specificity of the model; None for what was never measured."""
-        metrics = self.card.metrics or {}
-        return measured_rate(metrics.get("sensitivity")), measured_rate(metrics.get("specificity"))

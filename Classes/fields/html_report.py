@@ -7,7 +7,7 @@ import dataclasses
 import io
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import PIL.Image
@@ -50,6 +50,25 @@ class Shown:
         return ", ".join(flags)
 
 
+class Pictures(NamedTuple):
+    """The pictures of a field, each the source of an <img>.
+
+    Attributes:
+      field: the photograph.
+      cells: one per cell.
+    """
+
+    field: str
+    cells: list[str]
+
+
+def draw_pictures(image: numpy.ndarray, field: Field) -> Pictures:
+    """Return what the report shows of a field, uint8 [H, W, 3]."""
+    crops = FieldCrops(image, field.cells, field.scale)
+    cells = [_picture(crop, CELL_SIDE, CELL_QUALITY, square=True) for crop in crops]
+    return Pictures(_picture(image, FIELD_SIDE, FIELD_QUALITY), cells)
+
+
 class HtmlReport:
     """Collects fields, and makes the report of them."""
 
@@ -60,11 +79,10 @@ class HtmlReport:
         self._names: list[str] = []
         self._left_out = 0
 
-    def add_field(self, image: numpy.ndarray, field: Field) -> None:
-        """Add a field, uint8 [H, W, 3], with its cells."""
+    def add_field(self, field: Field, pictures: Pictures) -> None:
+        """Add a field with its cells."""
         number = len(self._names) + 1
         self._names.append(field.name)
-        crops = FieldCrops(image, field.cells, field.scale)
         shows_field = len(self._fields) < MOST_FIELDS
         for index, cell in enumerate(field.cells):
             shown = self._cells.setdefault(cell.group, [])
@@ -75,7 +93,7 @@ class HtmlReport:
                     place,
                     pathlib.PurePath(field.name).name,
                     cell,
-                    _picture(crops[index], CELL_SIDE, CELL_QUALITY, square=True),
+                    pictures.cells[index],
                 )
             )
             if len(shown) > 2 * MOST_CELLS:
@@ -85,7 +103,7 @@ class HtmlReport:
                 {
                     "number": number,
                     "field": field,
-                    "picture": _picture(image, FIELD_SIDE, FIELD_QUALITY),
+                    "picture": pictures.field,
                     "counts": field_texts.describe_counts(field),
                     "scale": field_texts.describe_scale(field),
                     "boxes": [_box(field, cell, f"f{number}c{cell.number}") for cell in field.cells],

@@ -31,9 +31,13 @@ class OutputFolders:
         """Make the folders, before anything is computed.
 
         Raises:
-          ConfigurationError: `not_writable`; `folder_not_empty` if cells of another run would mix with these.
+          ConfigurationError: `not_writable`.
         """
-        output_folders.prepare_folders((self.overlay, self.geojson, self.crops), self.crops)
+        output_folders.prepare_folders((self.overlay, self.geojson, self.crops))
+
+    def require_empty(self) -> None:
+        """Raise ConfigurationError `folder_not_empty` if cells of another run would mix with these."""
+        output_folders.prepare_folders((self.crops,), self.crops)
 
     def write(self, image: numpy.ndarray, field: Field, stem: str, caption: str) -> None:
         """Write the files of a field.

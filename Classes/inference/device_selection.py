@@ -73,6 +73,14 @@ def find_ncs1_sticks() -> list[str]:
     return device_process.list_sticks()
 
 
+def has_ncs1_stick() -> bool:
+    """Return whether a Movidius stick is free."""
+    try:
+        return bool(find_ncs1_sticks())
+    except EngineError:
+        return False
+
+
 def measure_latency(backend: InferenceBackend, size: int, images: int = TIMED_IMAGES) -> float:
     """Return the median seconds per image, one at a time, after one that is not counted.
 

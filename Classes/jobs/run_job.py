@@ -76,17 +76,19 @@ class JobRun:
     Attributes:
       folder: its part files.
       shard: the share that this run computes; None: everything.
-      finished_before: number of items of this run whose results an earlier run, or another one, has left.
+      items: all items of the job.
+      own_items: the items of this share, or all.
+      finished_before: number of these items whose results an earlier run, or another one, has left.
     """
 
     def __init__(self, configuration: Configuration, job: Job, folder: JobFolder, shard: Shard | None) -> None:
         self.folder, self.shard = folder, shard
-        self._configuration, self._job = configuration, job
+        self._configuration, self._job, self.items = configuration, job, job.items
         self._units = make_units(job.items, job.items_per_unit)
         own = shard.select(self._units) if shard else self._units
         self._left = [unit for unit in own if not folder.is_finished(unit)]
-        self.own_items = sum(len(unit.items) for unit in own)
-        self.finished_before = self.own_items - sum(len(unit.items) for unit in self._left)
+        self.own_items = [item for unit in own for item in unit.items]
+        self.finished_before = len(self.own_items) - sum(len(unit.items) for unit in self._left)
 
     def compute(self, on_result: OnResult) -> None:
         """Compute what is left of this run's share.
@@ -102,6 +104,9 @@ class JobRun:
         with contextlib.closing(self._open_executor()) as executor:
             deaths: Counter[str] = Counter()
             waiting, in_flight = deque(self._left), 0
+            if isinstance(executor, InProcessExecutor):
+                # Item by item, so that each result is shown, and kept if the run is stopped, as soon as it is there.
+                waiting = deque(part for unit in self._left for part in unit.split())
             while waiting or in_flight:
                 interrupts.check()
                 while waiting and in_flight < executor.slots:
@@ -123,10 +128,27 @@ class JobRun:
                     self._report(outcome.unit, on_result)
         self._join_parts()
 
+    def once(self, name: str, check: Callable[[], object]) -> None:
+        """Call a function, unless it has succeeded in an earlier run of this job.
+
+        Args:
+          name: of the function, as a name of a file.
+          check: for example that a folder is empty, into which units write afterwards.
+        """
+        done = self.folder.path / name
+        if not done.exists():
+            check()
+            done.touch()
+
     def results(self) -> Iterator[tuple[Item, dict[str, Any]]]:
         """Yield every item that is finished, by any run, with its result, in the order of the items."""
         for unit in self._units:
-            yield from zip(unit.items, self.folder.read(unit) or (), strict=False)
+            if (found := self.folder.read(unit)) is not None:
+                yield from zip(unit.items, found, strict=True)
+            elif len(unit.items) > 1:
+                # Some of its items may have been computed one by one.
+                for part in unit.split():
+                    yield from zip(part.items, self.folder.read(part) or (), strict=False)
 
     @property
     def unfinished(self) -> int:

@@ -14,7 +14,6 @@ from Classes import Helpers
 from Classes.client import field_pictures, field_results
 from Classes.common.errors import ConfigurationError, DataError
 from Classes.fields import classify_fields
-from Classes.inference import device_selection
 from Classes.serving import field_service
 from Classes.serving.models import ModelRegistry, ServedModel
 from tests.support import fields, graphs, services
@@ -77,11 +76,11 @@ def send(folder, *sources, **options):
 def test_rows_and_counts_are_those_of_the_script(folder, monkeypatch):
     sources = ("photographs/a.png", "photographs/b.png")
     assert send(folder, *sources, csv_path="client.csv", json_path="client.json") == 0
-    monkeypatch.setattr(device_selection, "open_backend", lambda *_: fields.HandBackend(LYMPHOCYTE))
+    fields.install(monkeypatch, fields.HandFinder(CELLS))
     classify_fields.classify_fields(
         graphs.configuration(folder),
         fields.card(),
-        fields.HandFinder(CELLS),
+        fields.FINDER,
         sources,
         classify_fields.FieldOutputs(csv="script.csv", json="script.json"),
     )

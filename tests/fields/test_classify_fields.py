@@ -2,14 +2,16 @@
 
 import csv
 import json
+import shutil
 
 import PIL.Image
 import pytest
 
 from Classes.common.errors import ConfigurationError, DataError
-from Classes.fields import classify_fields
+from Classes.fields import classify_fields, field_records, finder
 from Classes.fields.output_files import OutputFolders
-from Classes.inference import device_selection
+from Classes.jobs.job_folder import KILLED
+from Classes.jobs.shards import Shard
 from tests.support import fields, graphs
 from tests.support.errors import raises
 
@@ -27,18 +29,19 @@ def folder(tmp_path, monkeypatch):
     (photographs / "c.png").write_bytes(b"no image")
     PIL.Image.open(photographs / "a.png").convert("L").save(photographs / "d.png")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(device_selection, "open_backend", lambda *_: fields.HandBackend(LYMPHOCYTE))
+    fields.install(monkeypatch, fields.HandFinder(CELLS))
     return tmp_path
 
 
-def run(folder, *sources, finder=None, scale=None, **outputs):
+def run(folder, *sources, scale=None, shard=None, **outputs):
     return classify_fields.classify_fields(
         graphs.configuration(folder),
         fields.card(),
-        finder or fields.HandFinder(CELLS),
+        fields.FINDER,
         [str(folder / source) for source in sources],
         classify_fields.FieldOutputs(**outputs),
         scale,
+        shard,
     )
 
 
@@ -95,12 +98,60 @@ class Stopping(fields.HandFinder):
         return found
 
 
-def test_a_stopped_run_keeps_what_is_done(folder):
+def outputs_of(folder):
+    """What all outputs of ALL contain, by path."""
+    files = [folder / name for name in ("o.csv", "o.json", "o.html")]
+    files += [path for name in ("over", "geo", "cells") for path in (folder / name).rglob("*.*")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+ALL = {
+    "csv": "o.csv",
+    "json": "o.json",
+    "html": "o.html",
+    "folders": OutputFolders("over", "geo", "cells"),
+}
+
+
+def test_a_stopped_run_keeps_what_is_done_and_is_continued(folder, monkeypatch):
+    assert run(folder, "photographs", **ALL) == 1
+    expected = outputs_of(folder)
+    assert len(expected) == 3 + 2 + 2 + 6
+    shutil.rmtree(folder / "cells")
+    monkeypatch.setattr(finder, "CellFinder", lambda path: Stopping(CELLS))
     with pytest.raises(KeyboardInterrupt):
-        run(folder, "photographs", finder=Stopping(CELLS), csv="o.csv", json="o.json", html="o.html")
+        run(folder, "photographs", **ALL)
     assert len((folder / "o.csv").read_text().splitlines()) == 4
     assert json.loads((folder / "o.json").read_text())["counts"]["white_cells"] == 3
     assert (folder / "o.html").is_file()
+    last = fields.HandFinder(CELLS, source="white_cells")
+    monkeypatch.setattr(finder, "CellFinder", lambda path: last)
+    assert run(folder, "photographs", **ALL) == 1
+    # What was finished is not analyzed again: the other finder has seen the second photograph only.
+    found = json.loads((folder / "o.json").read_text())["fields"]
+    assert [field.get("scale_source") for field in found] == ["red_cells", "white_cells", None, None]
+    # The folder of the cells belongs to the run until it has ended.
+    with raises(ConfigurationError, "folder_not_empty"):
+        run(folder, "photographs", **ALL)
+
+
+def test_shares_in_any_order_write_the_same(folder):
+    assert run(folder, "photographs", **ALL) == 1
+    expected = outputs_of(folder)
+    for name in ("over", "geo", "cells"):
+        shutil.rmtree(folder / name)
+    for name in ("o.csv", "o.json", "o.html"):
+        (folder / name).unlink()
+    assert run(folder, "photographs", shard=Shard(2, 3), **ALL) == 0
+    assert run(folder, "photographs", shard=Shard(3, 3), **ALL) == 1
+    assert not (folder / "o.json").exists()
+    assert run(folder, "photographs", shard=Shard(1, 3), **ALL) == 1
+    assert outputs_of(folder) == expected
+
+
+def test_a_photograph_that_ends_its_process_has_a_code(folder):
+    record = field_records.read_record("a.png", KILLED)
+    assert (record.row()["code"], record.row()["white_cells"]) == ("killed_process", None)
 
 
 def test_what_cannot_work_is_refused_before_anything_is_computed(folder):
@@ -111,7 +162,7 @@ def test_what_cannot_work_is_refused_before_anything_is_computed(folder):
     card = fields.card(("0", "1"), ("1",))
     with raises(ConfigurationError, "not_a_cell_type_model"):
         classify_fields.classify_fields(
-            graphs.configuration(folder), card, fields.HandFinder(()), ["x"], classify_fields.FieldOutputs()
+            graphs.configuration(folder), card, fields.FINDER, ["x"], classify_fields.FieldOutputs()
         )
 
 
@@ -124,7 +175,7 @@ def test_a_model_of_synthetic_smears_does_not_count_blasts(folder):
 def test_the_model_of_the_user_counts_blasts(folder, monkeypatch):
     graphs.write(folder / "Model")
     rows = {"Hand.pb": LYMPHOCYTE, "ALLGraph.pb": (0.1, 0.9)}
-    monkeypatch.setattr(device_selection, "open_backend", lambda _, card: fields.HandBackend(rows[card.graph]))
+    fields.install(monkeypatch, fields.HandFinder(CELLS), rows)
     assert run(folder, "photographs/a.png", json="o.json") == 0
     blasts = json.loads((folder / "o.json").read_text())["counts"]["blasts"]
     assert (blasts["blasts"], blasts["cells"], blasts["type"]) == (3, 3, "lymphoblast")

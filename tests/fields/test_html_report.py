@@ -11,7 +11,7 @@ from tests.support import fields
 def rendered(*pairs, problem=None):
     report = html_report.HtmlReport()
     for field in pairs:
-        report.add_field(fields.draw(), field)
+        report.add_field(field, html_report.draw_pictures(fields.draw(), field))
     if problem:
         report.add_problem("bad<b>.png", problem)
     cells = [cell for field in pairs for cell in field.cells]

@@ -31,7 +31,7 @@ def test_names_are_unique_on_file_systems_that_ignore_case():
 def test_cells_of_two_runs_do_not_mix(tmp_path):
     (tmp_path / "old.png").touch()
     with raises(ConfigurationError, "folder_not_empty"):
-        OutputFolders(crops=tmp_path).prepare()
+        OutputFolders(crops=tmp_path).require_empty()
 
 
 def test_a_file_is_no_folder(tmp_path):

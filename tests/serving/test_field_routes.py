@@ -14,7 +14,7 @@ from Classes.common.errors import EngineError
 from Classes.common.translation import Message
 from Classes.fields import classify_fields
 from Classes.fields.cell_typing import CellTyper
-from Classes.inference import device_selection, model_card
+from Classes.inference import model_card
 from Classes.serving import access_control, field_service
 from Classes.serving.models import ModelRegistry, ServedModel
 from tests.support import drawn_fields, fields, graphs, services, smears, waiting
@@ -99,10 +99,10 @@ def test_cells_counts_and_scale(open_client):
 def test_the_records_are_those_of_the_script(open_client, tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(PHOTOGRAPH)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(device_selection, "open_backend", lambda *_: fields.HandBackend(LYMPHOCYTE))
+    fields.install(monkeypatch, fields.HandFinder(CELLS))
     outputs = classify_fields.FieldOutputs(json="o.json")
     configuration = graphs.configuration(tmp_path)
-    classify_fields.classify_fields(configuration, fields.card(), Finder(CELLS), ["a.png"], outputs)
+    classify_fields.classify_fields(configuration, fields.card(), fields.FINDER, ["a.png"], outputs)
     script = json.loads((tmp_path / "o.json").read_text())
 
     form = {"file": (io.BytesIO(PHOTOGRAPH), "a.png")}
@@ -110,7 +110,7 @@ def test_the_records_are_those_of_the_script(open_client, tmp_path, monkeypatch)
     assert found["cells"] == script["cells"]
     assert found["counts"] == script["counts"]
     [row] = script["fields"]
-    same = set(row) - {"seconds", "code", "error"}
+    same = set(row) - {"code", "error"}
     assert {name: found[name] for name in same} == {name: row[name] for name in same}
 
 

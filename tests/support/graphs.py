@@ -183,5 +183,5 @@ def red(value, size=299):
 
 
 def configuration(folder, *settings):
-    """The shipped configuration with every path under `folder`, on the CPU in float32."""
-    return Helpers.load_config(None, [f"NetworkPath={folder}", "Precision=f32", *settings])
+    """The shipped configuration with every path under `folder`, in this process, on the CPU in float32."""
+    return Helpers.load_config(None, [f"NetworkPath={folder}", "Precision=f32", "Processes=0", *settings])

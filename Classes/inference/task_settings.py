@@ -1,0 +1,83 @@
+"""What tasks that run a model need in their settings, so that another process or machine computes the same."""
+
+import hashlib
+import json
+from typing import Any
+
+from Classes.common.config import Configuration
+from Classes.common.errors import EngineError, GraphError
+from Classes.common.translation import Message
+from Classes.inference import device_selection, model_card
+from Classes.inference.model_card import ModelCard
+
+# The configuration keys that results depend on.
+KEYS = ("Device", "Precision", "InceptionGraph", "CacheDir", "InceptionThreshold", "MaxPixels", "MaxSide", "SampleBits")
+
+
+def to_settings(configuration: Configuration) -> dict[str, Any]:
+    """Return the part of a configuration that results depend on, as JSON for `read_configuration`."""
+    values = {key: configuration[key] for key in KEYS}
+    return {**values, "NetworkPath": str(configuration.root), "cpu_precision": _cpu_precision(configuration)}
+
+
+def read_configuration(settings: dict[str, Any]) -> Configuration:
+    """Return the configuration of `to_settings`.
+
+    Raises:
+      EngineError: `other_precision`: this machine would compute in another precision than the one that started the run.
+    """
+    configuration = Configuration({"Task": settings})
+    found = _cpu_precision(configuration)
+    if found != settings["cpu_precision"]:
+        raise EngineError(
+            Message(
+                "This machine computes in {found}, and the run was started with {wanted}. Set Precision=f32.",
+                found=found,
+                wanted=settings["cpu_precision"],
+            ),
+            "other_precision",
+        )
+    return configuration
+
+
+def describe_card(card: ModelCard) -> dict[str, Any]:
+    """Return what identifies a model, as JSON for `load_card`."""
+    values = {name: value for name, value in vars(card).items() if name != "path"}
+    text = json.dumps(values, sort_keys=True, default=str)
+    return {"path": str(card.path.absolute()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def load_card(settings: dict[str, Any]) -> ModelCard:
+    """Load the model card of `describe_card`.
+
+    Raises:
+      GraphError: `model_changed`: it is another model now.
+    """
+    card = model_card.load_model_card(settings["path"], cell_types=True)
+    if describe_card(card)["sha256"] != settings["sha256"]:
+        raise GraphError(
+            Message("{path}: the model was replaced during the run. Start the run again.", path=card.path),
+            "model_changed",
+        )
+    return card
+
+
+def with_own_process(configuration: Configuration) -> Configuration:
+    """Return a configuration in which this process does the work if a Movidius stick may do it.
+
+    One process at a time can use a stick, and a stick that fails does not end its process.
+    """
+    device = configuration["Device"].upper()
+    if device == "NCS1" or (device == "AUTO" and device_selection.has_ncs1_stick()):
+        return configuration.replace(Processes=0)
+    return configuration
+
+
+def _cpu_precision(configuration: Configuration) -> str:
+    """Return the precision of the CPU, because AUTO means another one on another processor."""
+    if configuration["Precision"] != "AUTO" or configuration["Device"].upper() not in ("AUTO", "CPU"):
+        return str(configuration["Precision"])
+    # Imported late: OpenVINO takes 0.3 s.
+    from Classes.inference import openvino_devices
+
+    return openvino_devices.resolve_precision("AUTO", "CPU")
