@@ -32,7 +32,7 @@ from Classes.common import wilson  # noqa: E402
 from Classes.common.errors import ImageError  # noqa: E402
 from Classes.fields import analyze, cell_typing, classify_fields, field_check, finder, stain_matching  # noqa: E402
 from Classes.imaging import decode, network_input  # noqa: E402
-from Classes.inference import model_card, openvino_backend, openvino_devices  # noqa: E402
+from Classes.inference import map_output, model_card, openvino_backend, openvino_devices  # noqa: E402
 
 PARTS = ("time", "start", "alike", "refused")
 SIZE = (2592, 1944)
@@ -104,7 +104,7 @@ def feature_reader(card):
     """A function that returns the last features, float32 [N, F], of images as the network sees them."""
     core = openvino_devices.new_core()
     model = openvino_backend.read_model(core, card.graph_path)
-    pooled = openvino_backend.find_global_pool(model).output(0)
+    pooled = map_output.find_global_pool(model).output(0)
     compiled = core.compile_model(openvino_devices.openvino_api.Model([pooled], model.get_parameters()), "CPU")
 
     def read(images):

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy
 
+from Classes.common import cancellation
 from Classes.common.errors import EngineError
 from Classes.common.translation import Message
 
@@ -45,6 +46,14 @@ class InferenceBackend(abc.ABC):
         """Return (probabilities, the backend that computed them); see `classify`."""
         return self.classify(batch), self
 
+    def classify_in_background(self, batch: numpy.ndarray) -> numpy.ndarray:
+        """Return what `classify` returns, but let the images of other callers pass: one image at a time."""
+        found = []
+        for index in range(len(batch)):
+            cancellation.check()
+            found.append(self.classify(batch[index : index + 1]))
+        return numpy.concatenate(found)
+
     def telemetry(self) -> list[dict]:
         """Return one dict per device that reports its state; see Movidius.NCS1Backend."""
         return []
@@ -54,6 +63,34 @@ class InferenceBackend(abc.ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Background(InferenceBackend):
+    """An open backend for long work, which leaves the device to short work; closing it leaves the backend open.
+
+    Args:
+      opened: the backend.
+    """
+
+    def __init__(self, opened: InferenceBackend) -> None:
+        self._opened = opened
+
+    @property
+    def name(self) -> str:
+        """Name of the device."""
+        return self._opened.name
+
+    @property
+    def precision(self) -> str:
+        """Arithmetic of the device."""
+        return self._opened.precision
+
+    def classify(self, batch: numpy.ndarray) -> numpy.ndarray:
+        """Classify the images one at a time."""
+        return self._opened.classify_in_background(batch)
+
+    def close(self) -> None:
+        """Do nothing: whoever opened the backend closes it."""
 
 
 def describe_source(sources: Iterable[tuple[str, str]]) -> tuple[str, str]:

@@ -1,9 +1,7 @@
 """Run frozen graphs with OpenVINO, on the CPU or another device that it lists."""
 
-import concurrent.futures
 import contextlib
 import pathlib
-import queue
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -13,7 +11,7 @@ import numpy
 from Classes.common import cancellation
 from Classes.common.errors import EngineError, GraphError
 from Classes.common.translation import Message
-from Classes.inference import backend, compiled_models, int8_files, openvino_devices
+from Classes.inference import backend, compiled_models, int8_files, map_output, network, openvino_devices, streams
 from Classes.inference.model_card import ModelCard
 
 
@@ -34,14 +32,18 @@ class Source(NamedTuple):
 class OpenVINOBackend(backend.InferenceBackend):
     """A frozen graph, compiled for one device.
 
+    A single image uses all cores of the CPU. As soon as several images come at once, the network is compiled a second
+    time, with the streams that streams.py chooses.
+
     Attributes:
       source: Source if the device is the CPU, else None.
+      map_output: what heat maps are made from; None if the network has no such output, see map_output.py.
 
     Args:
       card: the model, whose graph has been verified.
       device: a device that OpenVINO lists, in upper or lower case; GPU means GPU.0.
       precision: AUTO, f32, bf16, f16 or int8.
-      cache: folder for compiled models, which makes the next start fast; or None.
+      cache: folder for compiled models and measurements, which make the next start fast; or None.
     """
 
     name, precision = "OpenVINO", "f32"
@@ -50,7 +52,7 @@ class OpenVINOBackend(backend.InferenceBackend):
         self, card: ModelCard, device: str = "CPU", precision: str = "AUTO", cache: pathlib.Path | None = None
     ) -> None:
         core = openvino_devices.new_core()
-        self._card = card
+        self._card, self._cache = card, cache
         device = openvino_devices.resolve_device(device, core.available_devices)
         files = int8_files.select_int8(card, precision, device)
         # Few layers of an int8 network stay in float, and bf16 does not make them faster.
@@ -61,15 +63,13 @@ class OpenVINOBackend(backend.InferenceBackend):
             card.verify_graph()
         self._check_io(model)
         self.source = Source(core, model, hint) if device == "CPU" else None
-        # LATENCY spreads one image over all cores; in float, one image per core is not faster for many images.
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+        self.map_output = _free_map(model, card) if device == "CPU" else None
+        self._model = self.map_output.model if self.map_output else model
         folder = compiled_models.compiled_model_folder(cache, card) if device != "CPU" else None
         try:
             if folder:
                 core.set_property({"CACHE_DIR": str(folder)})
-            compiled = core.compile_model(model, device, openvino_devices.supported_options(core, device, options))
-            self._request = compiled.create_infer_request()
-            self._pool = InferRequestPool(core, model) if files and device == "CPU" else None
+            self._alone: network.Network | None = network.Network(core, self._model, hint, device=device)
         except RuntimeError as error:
             raise EngineError(
                 Message(
@@ -82,53 +82,82 @@ class OpenVINOBackend(backend.InferenceBackend):
             ) from error
         self.name = f"OpenVINO {device}"
         self.precision = int8_files.INT8 if files else hint
-        self._lock, self._calls_lock, self._calls = threading.Lock(), threading.Lock(), 0
+        self._streams: streams.Streams | None = None
+        self._together: network.Network | None = None
+        self._lock, self._images_lock, self._images = threading.Lock(), threading.Lock(), 0
 
     def classify(self, batch: numpy.ndarray) -> numpy.ndarray:
-        """Classify one image on all cores, or several at the same time if the network is int8."""
-        backend.validate_batch(batch, self._card.size)
-        with self._count_calls() as calls:
-            pool = self._pool if len(batch) and calls + len(batch) > 2 else None
-            probabilities = self._classify_sequential(batch) if pool is None else self._classify_parallel(pool, batch)
-        backend.validate_probabilities(probabilities, len(self._card.classes))
-        return probabilities
+        """Classify one image on all cores, or several at the same time."""
+        return self._run(batch)[0]
+
+    def classify_with_places(self, batch: numpy.ndarray) -> tuple[numpy.ndarray, list[numpy.ndarray]]:
+        """Return what `classify` returns, and the second output for each image, see map_output.MapOutput."""
+        return self._run(batch, outputs=2)
+
+    def classify_in_background(self, batch: numpy.ndarray) -> numpy.ndarray:
+        """Classify the images one at a time, in one stream."""
+        return self._run(batch, at_once=1)[0]
 
     def close(self) -> None:
         """Release the model; a later `classify` raises an EngineError."""
         with self._lock:
-            self._request = self._pool = self.source = None
+            self._alone = self._together = self._model = self.source = None
+
+    def _run(
+        self, batch: numpy.ndarray, outputs: int = 1, at_once: int | None = None
+    ) -> tuple[numpy.ndarray, list[numpy.ndarray]]:
+        backend.validate_batch(batch, self._card.size)
+        inputs = (self._card.input_spec.normalize(image) for image in _single_images(batch, at_once is not None))
+        with self._count_images(at_once or len(batch)) as images:
+            try:
+                # In the background always in streams, so that the other cores stay free.
+                compiled = self._select(images if at_once is None else None)
+                found = compiled.infer_all(inputs, outputs, at_once)
+            except RuntimeError as error:
+                raise device_failed(self.name, error) from error
+        probabilities = numpy.empty((len(batch), len(self._card.classes)), "float32")
+        for row, each in zip(probabilities, found, strict=True):
+            row[:] = each[0]
+        backend.validate_probabilities(probabilities, len(self._card.classes))
+        return probabilities, [each[-1] for each in found]
 
     @contextlib.contextmanager
-    def _count_calls(self) -> Iterator[int]:
-        """Yield the number of calls in progress."""
-        with self._calls_lock:
-            self._calls += 1
-            calls = self._calls
+    def _count_images(self, count: int) -> Iterator[int]:
+        """Yield the number of images in progress, with these."""
+        with self._images_lock:
+            self._images += count
+            images = self._images
         try:
-            yield calls
+            yield images
         finally:
-            with self._calls_lock:
-                self._calls -= 1
+            with self._images_lock:
+                self._images -= count
 
-    def _classify_parallel(self, pool: "InferRequestPool", batch: numpy.ndarray) -> numpy.ndarray:
-        try:
-            return pool.classify(self._card.input_spec.normalize(image[None]) for image in batch)
-        except RuntimeError as error:
-            raise self._device_failed(error) from error
+    def _select(self, images: int | None) -> network.Network:
+        """Return the compiled network for a number of images in progress; None: that with streams."""
+        alone = self._alone
+        if alone is None:
+            raise EngineError(Message("{name}: closed", name=self.name), "backend_closed")
+        if self.source is None or (images is not None and images < streams.FEW_CORES):
+            return alone
+        chosen, together = self._open_streams(alone)
+        return alone if together is None or (images is not None and images < chosen.start) else together
 
-    def _classify_sequential(self, batch: numpy.ndarray) -> numpy.ndarray:
-        # One image at a time: it uses all cores, and there is one request.
+    def _open_streams(self, alone: network.Network) -> tuple[streams.Streams, network.Network | None]:
+        """Choose the streams and compile the network for them on first use; None: there is one stream."""
         with self._lock:
-            if self._request is None:
-                raise EngineError(Message("{name}: closed", name=self.name), "backend_closed")
-            try:
-                probabilities = infer_one_by_one(self._request, self._card, batch)
-            except RuntimeError as error:
-                raise self._device_failed(error) from error
-        return probabilities
-
-    def _device_failed(self, error: RuntimeError) -> EngineError:
-        return device_failed(self.name, error)
+            if self._streams is None and self.source is not None:
+                core, model, hint = self.source.core, self._model, self.source.precision
+                card = self._card
+                digest = card.int8["xml_sha256"] if card.int8 and self.precision == "int8" else card.graph_sha256
+                self._streams = streams.choose_streams(
+                    self._cache,
+                    streams.describe_identity(core, digest, self.precision),
+                    lambda cores: streams.measure_streams(core, model, hint, alone, cores),
+                )
+                if self._streams.streams > 1:
+                    self._together = network.Network(core, model, hint, {"NUM_STREAMS": self._streams.streams})
+            return self._streams or streams.Streams(1, streams.FEW_CORES), self._together
 
     def _check_io(self, model: Any) -> None:
         """Raise GraphError unless the model has the inputs and outputs that the card describes."""
@@ -163,69 +192,21 @@ class OpenVINOBackend(backend.InferenceBackend):
                 )
 
 
-class InferRequestPool:
-    """Runs several images at the same time, one per core: int8 layers are too short to share among cores.
-
-    OpenVINO's AsyncInferQueue can deadlock when a model is released: its callbacks need the GIL, and the release waits
-    for them while it holds the GIL.
-
-    Args:
-      core: openvino.Core.
-      model: openvino.Model with one input and one output; compiled for the CPU on first use.
-      precision: f32 or bf16; an int8 network stays int8.
-    """
-
-    def __init__(self, core: Any, model: Any, precision: str = "f32") -> None:
-        self._core, self._model, self._precision = core, model, precision
-        self._lock = threading.Lock()
-        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
-        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def classify(self, inputs: Iterable[numpy.ndarray]) -> numpy.ndarray:
-        """Return float32 [N, classes] for float32 [1, S, S, 3] each; safe from any thread."""
-        return numpy.stack(list(self._open().map(self.infer, inputs)))
-
-    def infer(self, inputs: numpy.ndarray) -> numpy.ndarray:
-        """Return float32 [F] for float32 [1, S, S, 3], as soon as a core is free; safe from any thread."""
-        self._open()
-        request = self._free.get()
-        try:
-            return infer_in_place(request, inputs)
-        finally:
-            self._free.put(request)
-
-    def _open(self) -> concurrent.futures.ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None:
-                options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self._precision}
-                compiled = self._core.compile_model(self._model, "CPU", options)
-                count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-                for _ in range(count):
-                    self._free.put(compiled.create_infer_request())
-                self._pool = concurrent.futures.ThreadPoolExecutor(count, "Streams")
-        return self._pool
-
-
-def infer_in_place(request: Any, inputs: numpy.ndarray) -> numpy.ndarray:
-    """Return the output of an InferRequest without copying its input, which would take half a millisecond.
-
-    Args:
-      request: openvino.InferRequest.
-      inputs: float32 [1, S, S, 3], from network_input.normalize.
-    Returns:
-      float32 [classes].
-    """
-    request.infer([openvino_devices.openvino_api.Tensor(inputs, shared_memory=True)])
-    return request.get_output_tensor().data.reshape(-1).copy()
-
-
-def infer_one_by_one(request: Any, card: ModelCard, batch: numpy.ndarray) -> numpy.ndarray:
-    """Return the outputs, float32 [N, classes], for images, uint8 [N, S, S, 3], with one InferRequest."""
-    probabilities = numpy.empty((len(batch), len(card.classes)), "float32")
+def _single_images(batch: numpy.ndarray, in_background: bool) -> Iterator[numpy.ndarray]:
+    """Yield [1, S, S, 3] each; long work may be cancelled before each."""
     for index in range(len(batch)):
-        cancellation.check()
-        probabilities[index] = infer_in_place(request, card.input_spec.normalize(batch[index : index + 1]))
-    return probabilities
+        if in_background:
+            cancellation.check()
+        yield batch[index : index + 1]
+
+
+def _free_map(model: Any, card: ModelCard) -> map_output.MapOutput | None:
+    """Return a network whose second output serves heat maps and costs nothing; None if there is none."""
+    try:
+        found = map_output.add_map(model, card)
+    except GraphError:
+        return None
+    return found if found.is_free and not found.is_coarse else None
 
 
 def device_failed(name: str, error: RuntimeError) -> EngineError:
@@ -275,19 +256,3 @@ def reference_outputs(path: pathlib.Path, inputs: Iterable[numpy.ndarray]) -> nu
     core = openvino_devices.new_core()
     compiled = core.compile_model(read_model(core, path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return numpy.concatenate([compiled([image[None]])[0] for image in inputs])
-
-
-def find_global_pool(model: Any) -> Any:
-    """Return the global pooling node of a frozen Inception V3: the last AvgPool before the output.
-
-    Args:
-      model: openvino.Model; its input is NHWC, its inner layers are NCHW.
-    Returns:
-      openvino.Node; `input_value(0)` is the activations of Mixed_7c, `output(0)` the pooled features.
-    Raises:
-      GraphError: there is none, or it does not pool over the whole image.
-    """
-    found = [node for node in model.get_ordered_ops() if node.get_type_name() == "AvgPool"]
-    if not found or list(found[-1].get_output_shape(0))[2:] != [1, 1]:
-        raise GraphError(Message("the graph has no global average pooling; an Inception V3 has one"), "graph_io")
-    return found[-1]

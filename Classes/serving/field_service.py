@@ -1,6 +1,6 @@
 """From the bytes of a photographed field to its cells and counts; independent of HTTP.
 
-The same steps as Classifier.py Field. All models run on one core, so that the other cores stay free for single cells.
+The same steps as Classifier.py Field. All models run in the background, so that cores stay free for single cells.
 """
 
 import contextlib
@@ -20,7 +20,8 @@ from Classes.fields.analyze import Field, FieldCrops, Finder, analyze_field
 from Classes.fields.blast_model import BlastModel
 from Classes.fields.cell_typing import CellTyper
 from Classes.imaging import decode
-from Classes.inference import model_card, one_core, openvino_backend
+from Classes.inference import model_card, openvino_backend
+from Classes.inference.backend import Background
 from Classes.inference.model_card import ModelCard
 from Classes.serving.api_errors import ApiError
 from Classes.serving.models import ModelRegistry
@@ -148,16 +149,17 @@ class FieldAnalyzer:
         if name or path.stem in self._models.names:
             served = self._models.find(name or path.stem)
             card = check_cell_types(served.card, served.name)
-            backend = one_core.on_one_core(served.backend, card)
+            backend = Background(served.backend)
         else:
             card = _available(lambda: model_card.load_model_card(path, cell_types=True))
             precision = self._configuration["Precision"]
             # The others belong to other devices, or need files that this model lacks.
             precision = precision if precision in ("f32", "bf16") else "AUTO"
-            with _available(lambda: openvino_backend.OpenVINOBackend(card, "CPU", precision)) as opened:
-                backend = one_core.on_one_core(opened, card)
+            cache = self._configuration.path("CacheDir")
+            opened = _available(lambda: openvino_backend.OpenVINOBackend(card, "CPU", precision, cache))
+            backend = Background(self._opened.enter_context(opened))
         threshold = self._configuration["InceptionThreshold"]
-        return CellTyper(card, self._opened.enter_context(backend), threshold, self._open_blasts(threshold))
+        return CellTyper(card, backend, threshold, self._open_blasts(threshold))
 
     def _open_blasts(self, threshold: float) -> BlastModel | None:
         """Return the own model; None if there is none, or if it does not know real blasts."""
@@ -167,8 +169,7 @@ class FieldAnalyzer:
         served = self._models.find(name)
         if served.card.synthetic or not served.card.positive:
             return None
-        backend = self._opened.enter_context(one_core.on_one_core(served.backend, served.card))
-        return BlastModel(served.card, backend, threshold)
+        return BlastModel(served.card, Background(served.backend), threshold)
 
 
 def check_cell_types(card: ModelCard, name: str) -> ModelCard:

@@ -1,5 +1,6 @@
 """The state that all endpoints share: models, request queue, rate limiter, metrics, and where results are sent."""
 
+import concurrent.futures
 import contextlib
 import logging
 
@@ -143,7 +144,7 @@ class PredictionService:
         Raises:
           ApiError: the device failed, or the time is over.
         """
-        return ticket.run(_predict_each, model, ticket, contents)
+        return ticket.run(_predict_each, model, ticket, contents, self.admission.workers)
 
     def record(self, model: ServedModel, result: PredictionResult, request_id: str, key_name: str = "") -> None:
         """Count a result, and store and publish it if that is configured.
@@ -173,17 +174,26 @@ class PredictionService:
                 each.close()
 
 
-def _predict_each(model: ServedModel, ticket: Ticket, contents: list[bytes]) -> list[PredictionResult | ApiError]:
-    results: list[PredictionResult | ApiError] = []
-    for content in contents:
+def _predict_each(
+    model: ServedModel, ticket: Ticket, contents: list[bytes], at_once: int
+) -> list[PredictionResult | ApiError]:
+    """Classify images, `at_once` at the same time: some are decoded while others are classified."""
+
+    def work(content: bytes) -> PredictionResult | ApiError:
         ticket.check_deadline()
         try:
-            results.append(model.predictor.predict(content) if content else ApiError("empty", "The file is empty."))
+            return model.predictor.predict(content) if content else ApiError("empty", "The file is empty.")
         except ImageError as error:
-            results.append(api_errors.api_error_from_exception(error))
-        except ALLError as error:
-            raise _api_error(model, error) from error
-    return results
+            return api_errors.api_error_from_exception(error)
+
+    pool = concurrent.futures.ThreadPoolExecutor(at_once, "batch")
+    try:
+        return list(pool.map(work, contents))
+    except ALLError as error:
+        raise _api_error(model, error) from error
+    finally:
+        # After an error the rest is not begun.
+        pool.shutdown(cancel_futures=True)
 
 
 def _api_error(model: ServedModel, error: ALLError) -> ApiError:

@@ -10,7 +10,8 @@ import numpy
 from Classes.common import parallel
 from Classes.dataset.shard_index import Place
 from Classes.imaging import decode, network_input
-from Classes.inference import openvino_backend, openvino_devices
+from Classes.inference import map_output, openvino_backend, openvino_devices
+from Classes.inference.network import THROUGHPUT, Network
 
 
 class FeatureTask:
@@ -25,7 +26,7 @@ class FeatureTask:
         self._settings = settings
         self._input_spec = network_input.InputSpec(**settings["input"])
         self._limits = decode.DecodeLimits(**settings["limits"])
-        self._requests: openvino_backend.InferRequestPool | None = None
+        self._network: Network | None = None
 
     def open(self) -> None:
         """Read the backbone.
@@ -35,9 +36,9 @@ class FeatureTask:
         """
         core = openvino_devices.new_core()
         model = openvino_backend.read_model(core, pathlib.Path(self._settings["backbone"]))
-        pooled = openvino_backend.find_global_pool(model).output(0)
+        pooled = map_output.find_global_pool(model).output(0)
         model = openvino_devices.openvino_api.Model([pooled], model.get_parameters(), "backbone")
-        self._requests = openvino_backend.InferRequestPool(core, model, self._settings["precision"])
+        self._network = Network(core, model, self._settings["precision"], THROUGHPUT)
 
     def features(self, places: Sequence[Place], done: Callable[[], object] = lambda: None) -> numpy.ndarray:
         """Return the features of images, float32 [N, F]; decoding and inference run at the same time.
@@ -49,12 +50,12 @@ class FeatureTask:
           DataError: `damaged_shards`.
           ImageError: an image cannot be decoded.
         """
-        requests = self._requests
-        assert requests is not None, "the task is open"
+        network = self._network
+        assert network is not None, "the task is open"
 
         def compute(place: Place) -> numpy.ndarray:
             image = self._input_spec.decode_and_resize(place.read(), self._limits)
-            return requests.infer(self._input_spec.normalize(image[None]))
+            return network.infer(self._input_spec.normalize(image[None]))[0].reshape(-1)
 
         found = []
         for features in parallel.map_threads(compute, ((place,) for place in places), 2 * (os.cpu_count() or 1)):

@@ -15,6 +15,7 @@ from Classes.inference import (
     device_selection,
     failover,
     int8_files,
+    map_output,
     model_card,
     openvino_backend,
     openvino_devices,
@@ -232,7 +233,7 @@ def test_another_device_predicts_and_the_processor_behind_it_draws(tmp_path):
 
 def quantised(folder, loaded):
     """The card with an int8 form of graphs.pooled: weights in halves, pooled means in steps of 2 / 255 from -1."""
-    operations = class_activation.OPERATIONS
+    operations = map_output.OPERATIONS
     inputs = operations.parameter([1, graphs.SIZE, graphs.SIZE, 3], numpy.float32, name="input")
     inputs.output(0).get_tensor().set_names({"input:0"})
     channels = operations.transpose(inputs, operations.constant(numpy.array([0, 3, 1, 2])))

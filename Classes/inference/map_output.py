@@ -1,0 +1,217 @@
+"""The second output of a network, from which class_activation.py makes heat maps: how much each place counts.
+
+Inception V3 averages the activations of Mixed_7c over the image and applies a linear layer. Applied before the average,
+the same weights give the contribution of each place, without gradients. The dense layer of a small network has separate
+weights for each place, and its contributions add up in the same way.
+"""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy
+
+from Classes.common.errors import GraphError
+from Classes.common.translation import Message
+from Classes.inference import openvino_devices
+from Classes.inference.model_card import ModelCard
+
+OPERATIONS = importlib.import_module(f"{openvino_devices.openvino_api.__name__}.opset8")
+
+# With fewer places, a map shows hardly more than one color, and occlusion.py makes it. Images of 128 pixels have 4.
+MIN_PLACES = 16
+
+
+class MapOutput(NamedTuple):
+    """A network whose second output gives the contributions of places.
+
+    Attributes:
+      model: openvino.Model; its first output is the probabilities.
+      kernel: float32 [rows, h, w, channels], for which the second output is the activations, [h, w, channels]; None if
+        it is the contributions themselves, [rows, h, w].
+      biases: float32 [rows].
+      is_free: whether the second output costs no time and changes no bit of the first one.
+      is_coarse: whether there are fewer places than MIN_PLACES.
+    """
+
+    model: Any
+    kernel: numpy.ndarray | None
+    biases: numpy.ndarray
+    is_free: bool
+    is_coarse: bool
+
+    def contributions(self, places: numpy.ndarray, row: int) -> numpy.ndarray:
+        """Return float32 [h, w] for one image.
+
+        Args:
+          places: the second output for the image.
+          row: index of the class; 0 if a model of two classes detects something.
+        """
+        values = places[row] if self.kernel is None else (places * self.kernel[row]).sum(axis=-1, dtype="float32")
+        return values + self.biases[row]
+
+
+def maps_disease(card: ModelCard) -> bool:
+    """Return whether all maps of a model are for the class that means disease, whatever the result is."""
+    return len(card.classes) == 2 and bool(card.positive)
+
+
+def add_map(model: Any, card: ModelCard) -> MapOutput:
+    """Return a copy of a network with a second output.
+
+    With pooling, the output is a small convolution, which takes no measurable time (benchmarks/heat_maps.py), and the
+    probabilities are the same to the last bit in float32, bf16 and int8. With a dense layer, the output is the
+    activations. A network of 1 ms then takes a tenth longer, and its probabilities in bf16 change in the third digit.
+
+    Args:
+      model: openvino.Model with one input and one output.
+      card: its card.
+    Raises:
+      GraphError: it has no weights per place.
+    """
+    # A copy, because the same network may be compiled without the output.
+    model = model.clone()
+    head = find_head(model)
+    scheme = card.scheme
+    targets = [scheme.positive_indices] if maps_disease(card) else [[index] for index in range(len(scheme.names))]
+    kernel, biases = (
+        numpy.stack([contrast_weights(weights, each) for each in targets]) for weights in (head.kernel, head.biases)
+    )
+    output, is_pooled = head.activations, head.axis == 1
+    if is_pooled:
+        # With the activations as output, OpenVINO would pool them in float32, and the probabilities in bf16 would
+        # change.
+        output = OPERATIONS.convolution(output, kernel, [1, 1], [0, 0], [0, 0], [1, 1]).output(0)
+    shape = list(head.activations.get_shape())
+    is_coarse = bool(numpy.prod(shape) / shape[head.axis] < MIN_PLACES)
+    [probabilities] = model.get_results()
+    outputs = [probabilities.input_value(0), output]
+    extended = openvino_devices.openvino_api.Model(outputs, model.get_parameters())
+    return MapOutput(extended, None if is_pooled else kernel, biases, is_pooled, is_coarse)
+
+
+class Head(NamedTuple):
+    """The weights of a network's last layer per place of an image.
+
+    Attributes:
+      activations: openvino.Output of its input, [1, ...] with h, w and the channels in some order.
+      kernel: float32 [classes, ...]; a logit is the mean over the places of its product with the activations.
+      biases: float32 [classes].
+      axis: the axis of the channels, in batches of activations.
+    """
+
+    activations: Any
+    kernel: numpy.ndarray
+    biases: numpy.ndarray
+    axis: int
+
+
+def find_head(model: Any) -> Head:
+    """Return the last layer of a frozen graph: a dense one on all places, or one on their mean.
+
+    Raises:
+      GraphError: it has no weights per place.
+    """
+    dense = [node for node in model.get_ordered_ops() if node.get_type_name() == "MatMul"]
+    return _dense(dense[-1]) if dense else _pooled(find_global_pool(model))
+
+
+def _dense(node: Any) -> Head:
+    flattened = _before_rounding(node.input_value(0)).get_node()
+    before = flattened.input_value(0) if flattened.get_type_name() == "Reshape" else None
+    if before is None or len(before.get_shape()) != 4:
+        raise GraphError(
+            Message(
+                "the dense layer of the graph has no weights per place of the image; there are no heat maps for it"
+            ),
+            "no_heat_map",
+        )
+    kernel = _constant(node.input_value(1))
+    weights = kernel if node.get_attributes()["transpose_b"] else kernel.T
+    # TensorFlow flattens rows, columns, channels.
+    _, height, width, channels = before.get_shape()
+    weights = weights.reshape(-1, height, width, channels) * (height * width)
+    return Head(before, weights.astype("float32"), _biases(node), 3)
+
+
+def _pooled(pooled: Any) -> Head:
+    node = _consumer(pooled)
+    while node is not None and node.get_type_name() == "FakeQuantize":
+        node = _consumer(node)
+    if node is None or node.get_type_name() != "Convolution":
+        raise GraphError(
+            Message("the graph has no last layer right after its global pooling; there are no heat maps for it"),
+            "no_heat_map",
+        )
+    if list(node.input_value(1).get_shape())[2:] != [1, 1]:
+        raise GraphError(
+            Message("the graph's last layer is not a 1x1 convolution; there are no heat maps for it"), "no_heat_map"
+        )
+    return Head(pooled.input_value(0), _constant(node.input_value(1)), _biases(node), 1)
+
+
+def _consumer(node: Any) -> Any:
+    """Return the only node that uses a node's output, or None."""
+    following = list(node.output(0).get_target_inputs())
+    return following[0].get_node() if len(following) == 1 else None
+
+
+def _before_rounding(port: Any) -> Any:
+    """Return the port whose values are rounded for an int8 layer."""
+    while port.get_node().get_type_name() == "FakeQuantize":
+        port = port.get_node().input_value(0)
+    return port
+
+
+def _constant(port: Any) -> numpy.ndarray:
+    """Return the float32 value of a port that does not depend on the image; in int8 it has to be computed."""
+    if port.get_node().get_type_name() == "Constant":
+        return port.get_node().data.astype("float32")
+    try:
+        model = openvino_devices.openvino_api.Model([port], [])
+        compiled = openvino_devices.new_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return compiled([])[0].astype("float32")
+    except RuntimeError as error:
+        raise GraphError(
+            Message("the weights of the graph's last layer are not constant; there are no heat maps"), "no_heat_map"
+        ) from error
+
+
+def _biases(layer: Any) -> numpy.ndarray:
+    """Return the bias of a layer, float32 [classes]."""
+    node = _consumer(layer)
+    constants = (
+        [] if node is None or node.get_type_name() != "Add" else [port.get_node() for port in node.input_values()]
+    )
+    found = [each.data.reshape(-1) for each in constants if each.get_type_name() == "Constant"]
+    if not found:
+        raise GraphError(Message("the graph's last layer has no bias; there are no heat maps for it"), "no_heat_map")
+    return found[0].astype("float32")
+
+
+def contrast_weights(weights: numpy.ndarray, positive: Sequence[int]) -> numpy.ndarray:
+    """Return the mean weights of some classes minus those of the others; what all share does not change a softmax.
+
+    Args:
+      weights: float32 [classes, ...], kernel or biases of a Head.
+      positive: indices of the classes that the map is for.
+    Returns:
+      float32 [...].
+    """
+    return weights[list(positive)].mean(axis=0) - numpy.delete(weights, positive, axis=0).mean(axis=0)
+
+
+def find_global_pool(model: Any) -> Any:
+    """Return the global pooling node of a frozen Inception V3: the last AvgPool before the output.
+
+    Args:
+      model: openvino.Model; its input is NHWC, its inner layers are NCHW.
+    Returns:
+      openvino.Node; `input_value(0)` is the activations of Mixed_7c, `output(0)` the pooled features.
+    Raises:
+      GraphError: there is none, or it does not pool over the whole image.
+    """
+    found = [node for node in model.get_ordered_ops() if node.get_type_name() == "AvgPool"]
+    if not found or list(found[-1].get_output_shape(0))[2:] != [1, 1]:
+        raise GraphError(Message("the graph has no global average pooling; an Inception V3 has one"), "graph_io")
+    return found[-1]

@@ -1,0 +1,100 @@
+"""What a heat map costs: the second output of the network, and an answer with a heat map over HTTP.
+
+python3 benchmarks/heat_maps.py --set NetworkPath=FOLDER                      # Precision AUTO: what the server uses
+python3 benchmarks/heat_maps.py --set NetworkPath=FOLDER --set Precision=f32
+
+Both are measured in turns. Needs a trained model and its images.
+"""
+
+import contextlib
+import http.client
+import pathlib
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import numpy
+
+from benchmarks import server, timing
+from Classes import Helpers
+from Classes.common import cli, input_files
+from Classes.imaging import decode
+from Classes.inference import device_selection, model_card, network
+
+
+def main(arguments=None) -> int:
+    parser = cli.base_parser(__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="turns (default: 15)")
+    parser.add_argument("--calls", type=int, default=10, help="images in a turn (default: 10)")
+    options = parser.parse_args(arguments)
+    configuration = Helpers.load_config(options.confs, options.settings)
+    card = model_card.load_model_card(configuration.card, cell_types=True)
+    files = input_files.resolve_inputs(configuration, [])[: options.calls]
+    started = timing.machine()
+    passed = [part for text in options.settings for part in ("--set", text)]
+    passed += ["--confs", options.confs] if options.confs else []
+    parts = {
+        "Second output": second_output(configuration, card, files, options.rounds),
+        "Answers over HTTP": answers(passed, [path.read_bytes() for path in files], options.rounds),
+    }
+    timing.report(parts, started, None)
+    return 0
+
+
+def second_output(configuration, card, files, rounds):
+    """Time and bits of the network with and without the second output."""
+    limits = decode.decode_limits(configuration)
+    inputs = [card.input_spec.normalize(card.input_spec.decode_and_resize(path, limits)[None]) for path in files]
+    with device_selection.open_backend(configuration, card) as engine:
+        if engine.map_output is None:
+            return [{"what": "the network has no second output for heat maps", "unit": "", **timing.median([0.0])}]
+        core, model, precision = engine.source
+        compiled = {
+            "plain": network.Network(core, model, precision),
+            "second": network.Network(core, engine.map_output.model, precision),
+        }
+    found = {name: numpy.stack([each.infer(image)[0] for image in inputs]) for name, each in compiled.items()}
+    turns = timing.in_turns(
+        {
+            name: lambda run=each.infer: timing.seconds(lambda: [run(image) for image in inputs])
+            for name, each in compiled.items()
+        },
+        rounds,
+    )
+    per_image = 1000 / len(inputs)
+    same = numpy.array_equal(found["plain"], found["second"])
+    return [
+        timing.row(f"one image, {engine.precision}", turns["plain"], "ms", per_image),
+        timing.row("one image, with the second output, unread", turns["second"], "ms", per_image),
+        {**timing.ratio("time with it over time without it", turns["second"], turns["plain"], 0), "wanted": "<= 1.01"},
+        timing.row("probabilities identical to the last bit (1: yes)", [float(same)], "", wanted="1"),
+    ]
+
+
+def answers(passed, bodies, rounds):
+    """Seconds of answers with and without a heat map, from one client over one connection."""
+    with server.server(passed) as process:
+        connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=60)
+
+        def post(path):
+            start = time.perf_counter()
+            for body in bodies:
+                status, content = server.send(process.port, body, path=path, connection=connection)
+                if status != 200:
+                    raise SystemExit(f"status {status}: {content!r}")
+            return time.perf_counter() - start
+
+        with contextlib.closing(connection):
+            ways = {"without": lambda: post("/v1/classify"), "with": lambda: post("/v1/classify?heatmap=1")}
+            found = timing.in_turns(ways, rounds)
+    per_image = 1000 / len(bodies)
+    return [
+        timing.row("an answer", found["without"], "ms", per_image),
+        timing.row("an answer with a heat map", found["with"], "ms", per_image),
+        {**timing.ratio("with over without", found["with"], found["without"], 0), "wanted": "<= 1.15"},
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run_cli(main, cli.SERVER))
