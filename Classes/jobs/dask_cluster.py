@@ -5,6 +5,7 @@ import contextlib
 import logging
 import pathlib
 import queue
+import re
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from Classes.common import interrupts, terminal
-from Classes.common.errors import ALLError, ConfigurationError, EngineError
+from Classes.common.errors import ALLError, ConfigurationError, EngineError, system_reason
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.jobs import cluster_check, dask_worker
@@ -262,8 +263,14 @@ def connect(address: str) -> Any:
     warnings.filterwarnings("ignore", category=distributed.versions.VersionMismatchWarning)
     where = {"address": address} if "://" in address else {"scheduler_file": address}
     try:
-        if "scheduler_file" in where and not pathlib.Path(address).is_file():
-            raise FileNotFoundError("No such file or directory")
+        if "scheduler_file" in where:
+            # Dask would wait for the file.
+            pathlib.Path(address).read_bytes()
+        elif not re.fullmatch(r"(tcp|tls)://\S+:\d+", address):
+            # A client that fails later than here makes its process wait at the end.
+            raise ValueError("expected tcp://host:port")
+        elif address.startswith("tls:") and not distributed.Security().get_connection_args("client")["ssl_context"]:
+            raise ValueError("no certificate is configured")
         return distributed.Client(**where, timeout=CONNECT_TIMEOUT, set_as_default=False)
     except (OSError, ValueError, asyncio.TimeoutError) as error:
         raise EngineError(
@@ -271,7 +278,17 @@ def connect(address: str) -> Any:
                 "{address}: no Dask scheduler answers ({reason}). Start one, or set Cluster to its address or "
                 "scheduler file; see docs/cluster.md.",
                 address=address,
-                reason=str(error).splitlines()[0] if str(error) else type(error).__name__,
+                reason=_reason(error),
             ),
             "cluster_unreachable",
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the operating system's reason, if there is one; what Dask makes of it names sockets and classes."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return system_reason(cause)
+        cause = cause.__cause__
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -13,7 +13,7 @@ import pytest
 from Classes.Helpers import PROJECT
 from tests.support import waiting
 
-JOBS = ("Data", "Trainer", "Validation")
+JOBS = ("Classifier", "Data", "Slide", "Trainer", "Validation")
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "qsub", "qstat", "scancel")
 
 PYTHON = """#!/bin/sh
@@ -39,7 +39,13 @@ def project(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "ran"),
-    [("Data", "Data.py"), ("Trainer", "Trainer.py --set Epochs=40"), ("Validation", "Validation.py")],
+    [
+        ("Classifier", "Classifier.py"),
+        ("Data", "Data.py"),
+        ("Slide", "Classifier.py Slide"),
+        ("Trainer", "Trainer.py --set Epochs=40"),
+        ("Validation", "Validation.py"),
+    ],
 )
 @pytest.mark.parametrize("variable", ["PBS_O_WORKDIR", "SLURM_SUBMIT_DIR"])
 def test_a_job_runs_in_the_folder_it_was_submitted_from(project, name, ran, variable):
@@ -51,6 +57,26 @@ def test_a_job_runs_in_the_folder_it_was_submitted_from(project, name, ran, vari
 
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == f"ran {ran}"
+
+
+@pytest.mark.parametrize("name", ["Classifier", "Data", "Slide"])
+@pytest.mark.parametrize("variable", ["SLURM_ARRAY_TASK_ID", "PBS_ARRAYID", "PBS_ARRAY_INDEX"])
+def test_a_job_of_an_array_computes_its_share(project, name, variable):
+    environment = {"PATH": os.environ["PATH"], "PBS_O_WORKDIR": str(project), "ALL_OPTIONS": "--set A=1", variable: "3"}
+    script = project / "Required" / "cluster" / name
+    ran = []
+    for shares in ({}, {"SHARDS": "20"}):
+        done = subprocess.run(
+            ["sh", script, "my images"],
+            env={**environment, **shares},
+            capture_output=True,
+            text=True,
+            timeout=waiting.LIMIT,
+        )
+        ran.append(done.stdout.splitlines()[-1])
+
+    first = {"Classifier": "Classifier.py", "Data": "Data.py", "Slide": "Classifier.py Slide"}[name]
+    assert ran == [f"ran {first} my images --set A=1 --shard 3/{count}" for count in (8, 20)]
 
 
 START = """#!/bin/sh

@@ -18,7 +18,16 @@ SCRIPTS = sorted(path.name for path in PROJECT.glob("*.py"))
 COMMAND = re.compile(rf"(?:python3?|\.venv/bin/python|\"\$python\") ({'|'.join(map(re.escape, SCRIPTS))})\b(.*)")
 
 # What a reader is told to put in.
-PLACEHOLDERS = {"%i": "9001", "$epochs": "5", "${ALL_OPTIONS-}": "", "$settings": "", "FOLDER": "a", "DIR": "a"}
+PLACEHOLDERS = {
+    "%i": "9001",
+    "$epochs": "5",
+    "${ALL_OPTIONS-}": "",
+    '"$@"': "",
+    "$shard": "",
+    "$settings": "",
+    "FOLDER": "a",
+    "DIR": "a",
+}
 
 # After a command, a message goes on in prose: only these words and options belong to the command.
 WORDS = (
