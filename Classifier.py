@@ -43,7 +43,8 @@ def main(arguments=None) -> int:
     shards.add_shard_option(parser)
     _add_field_options(parser)
     options = parser.parse_args(arguments)
-    if options.sources[:1] == ["Devices"] and (len(options.sources) > 1 or table_options.writes_tables(options)):
+    writes = table_options.writes_tables(options) or options.shard
+    if options.sources[:1] == ["Devices"] and (len(options.sources) > 1 or writes):
         parser.error(_("Devices takes no images and writes no rows"))
     is_field = options.sources[:1] == ["Field"]
     _check_field_options(parser, options, is_field)
@@ -60,7 +61,11 @@ def main(arguments=None) -> int:
         return device_selection.list_devices(configuration)
     sources = [] if options.sources == ["InceptionTest"] else options.sources
     return classify_files.classify_files(
-        configuration, sources, **table_options.table_arguments(options), any_model=bool(options.model)
+        configuration,
+        sources,
+        **table_options.table_arguments(options),
+        any_model=bool(options.model),
+        shard=options.shard,
     )
 
 

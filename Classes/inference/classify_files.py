@@ -3,8 +3,8 @@
 import logging
 import os
 import pathlib
-import time
 from collections.abc import Sequence
+from typing import Any
 
 from Classes import Helpers
 from Classes.common import (
@@ -12,21 +12,21 @@ from Classes.common import (
     input_files,
     known_classes,
     logs,
-    provenance,
     result_table,
     summary,
     table_files,
     terminal,
 )
 from Classes.common.config import Configuration
-from Classes.common.errors import ImageError
 from Classes.common.translation import gettext as _
 from Classes.common.translation import text_of
-from Classes.imaging import content_check, decode
-from Classes.inference import device_selection, image_review
-from Classes.inference.backend import InferenceBackend
+from Classes.inference import classify_task, task_settings
 from Classes.inference.model_card import ModelCard, load_model_card
-from Classes.inference.prediction import make_prediction
+from Classes.jobs import run_texts
+from Classes.jobs.items import Item, file_item
+from Classes.jobs.job_folder import KILLED
+from Classes.jobs.run_job import Job, JobRun, start_job
+from Classes.jobs.shards import Shard
 
 # Limits of a model of cell types that are shown before its results; its card has all of them.
 SHOWN_LIMITS = 2
@@ -46,6 +46,7 @@ def classify_files(
     parquet_path: str | os.PathLike[str] | None = None,
     csv_locale: str = table_files.ENGLISH,
     any_model: bool = False,
+    shard: Shard | None = None,
 ) -> int:
     """Classify images and log how many results are correct.
 
@@ -56,6 +57,7 @@ def classify_files(
       labels: where the true classes are known from, one of known_classes.SOURCES.
       csv_locale: see table_files.TableFiles.
       any_model: also a model that detects nothing, such as one of cell types.
+      shard: classify only this share; the share that ends last writes the files.
     Returns:
       exit code: 0, or 1 if an image could not be read.
     Raises:
@@ -66,95 +68,116 @@ def classify_files(
     card = load_model_card(configuration.card, cell_types=any_model)
     tables = tables.prepared(card.condition)
     known = known_classes.find_known_classes(files, card.scheme, card.condition, labels)
-    titles = (card.cell_types or {}).get("names", {})
-    rows: list[result_table.Row] = []
-    with device_selection.open_backend(configuration, card) as backend:
-        log.info("Classifier class initialization complete.")
-        log.info(Helpers.DISCLAIMER)
-        if card.synthetic:
-            log.warning(Helpers.SYNTHETIC)
-        for limit in (card.cell_types or {}).get("limits", [])[:SHOWN_LIMITS]:
-            log.info(limit)
-            terminal.say(limit)
-        log.info("%s %s Classifier started.", SYSTEM_NAME, backend.name)
+    items = [file_item(path.absolute(), truth=truth) for path, truth in zip(files, known.classes, strict=True)]
+    settings = classify_task.make_settings(configuration, card)
+    job = Job(classify_task.TASK, settings, items, classify_task.ITEMS_PER_UNIT)
+    with start_job(task_settings.with_own_process(configuration), job, shard) as run:
+        run_texts.show_start(run, log)
+        shown = _ShownImages(card, run)
+        finished = False
         try:
-            with image_lines.ImageLines(map(str, files)) as lines:
-                for path, truth in zip(files, known.classes, strict=True):
-                    rows.append(_classify_file(configuration, card, backend, path, truth))
-                    lines.show_classes(path.name, rows[-1], card.scheme, titles, card.condition)
+            with image_lines.ImageLines([item.name for item in run.own_items], run.finished_before) as lines:
+                run.compute(lambda item, result: shown.add(item, result, lines))
+            finished = True
         finally:
-            # Keep what is done, also after Ctrl-C.
-            found = summary.summarize(
-                rows, len(files), skipped, known.note, condition=card.condition, scheme=card.scheme
-            )
-            table_files.write_tables(tables, rows, _model_fields(card), found, log)
-            result_table.log_summary(rows, found, log)
-            shown = [(kind.upper(), path) for kind, path in tables.paths.items()]
-            validation = ""
-            if os.environ.get(terminal.STEP):
-                # The end of `sh Setup.sh Run`: also what Validation.py found.
-                shown.append((_("Report"), configuration.path("ReportDir") / "Report.html"))
-                validation = _describe_validation(card)
-            following = "python3 Server.py --open" if card.positive else "python3 Classifier.py FOLDER"
-            image_lines.show_summary(found, shown, following, validation)
-    return 1 if any(row["error"] for row in rows) else 0
+            failed = shown.failed > 0
+            if shard and run.unfinished:
+                run_texts.show_unfinished(run.unfinished, log)
+            else:
+                # Keep what is done, also after Ctrl-C.
+                rows = [_read_row(item, result, card) for item, result in run.results()]
+                failed = any(row["error"] for row in rows)
+                found = summary.summarize(
+                    rows, len(files), skipped, known.note, condition=card.condition, scheme=card.scheme
+                )
+                _write(configuration, card, tables, rows, found)
+                run_texts.show_killed([item.name for item in run.killed()], log)
+            if not finished:
+                run_texts.show_stopped()
+        if not run.unfinished:
+            run.remove()
+    return 1 if failed else 0
 
 
-def _classify_file(
-    configuration: Configuration, card: ModelCard, backend: InferenceBackend, path: pathlib.Path, truth: str | None
-) -> result_table.Row:
-    """Return the row of one image; if it cannot be read, log the error and return a row with `error`."""
-    name = input_files.display_path(path)
-    row = result_table.new_row(name, truth, card.classes, card.scheme)
-    titles = (card.cell_types or {}).get("names")
-    row |= {"class_title": None} if titles else {}
-    try:
-        image = card.input_spec.decode_and_resize(path, decode.decode_limits(configuration))
-        content_check.require_content(image, name)
-    except ImageError as error:
-        log.error("%s", error, extra=logs.LOG_ONLY)
-        return {**row, "error": text_of(error)}
-    log.info("Loaded test image %s", name)
-    log.info("%s %s detection started.", SYSTEM_NAME, backend.name)
-    start = time.perf_counter()
-    [probabilities], source = backend.classify_with_source(image[None])
-    seconds = time.perf_counter() - start
-    log.info("%s %s detection ended taking %s", SYSTEM_NAME, source.name, seconds)
-    review = image_review.review_image(image, card)
-    prediction = make_prediction(probabilities, card, configuration["InceptionThreshold"], review.reasons)
-    class_correct = prediction.is_label_correct(row["truth"])
-    correct = prediction.is_correct(row["truth"]) if card.positive else class_correct
-    level = logging.WARNING if correct is False else logging.INFO
-    log.log(level, "%s", prediction.message(seconds, row["truth"]), extra=logs.LOG_ONLY)
-    found = {
-        "class": prediction.label,
-        "verdict": prediction.description,
-        "confidence": prediction.confidence,
-        "low": prediction.low_confidence,
-        "uncertain": prediction.uncertain,
-        **{f"probability_{label}": value for label, value in prediction.probabilities.items()},
-        "correct": correct,
-        "seconds": seconds,
-        "engine": source.name,
-        "precision": source.precision,
-        "remark": review.remark,
-        "outcome": prediction.outcome,
-        "reasons": list(prediction.reasons),
-        "all_probability": prediction.positive_probability,
-        "class_confidence": prediction.label_confidence,
-        "group": prediction.group,
-        "group_confidence": prediction.group_confidence,
-        "class_correct": class_correct,
-        "class_title": titles and titles[prediction.label],
-        "model": result_table.model_name(card.network, card.graph_sha256),
-        "software_version": provenance.version(),
-    }
-    # A row has the columns of its model.
-    row |= {key: value for key, value in found.items() if key in row}
+def _write(
+    configuration: Configuration,
+    card: ModelCard,
+    tables: table_files.TableFiles,
+    rows: Sequence[result_table.Row],
+    found: summary.Summary,
+) -> None:
+    """Write the tables, and show and log the summary."""
+    table_files.write_tables(tables, rows, _model_fields(card), found, log)
+    result_table.log_summary(rows, found, log)
+    shown = [(kind.upper(), path) for kind, path in tables.paths.items()]
+    validation = ""
+    if os.environ.get(terminal.STEP):
+        # The end of `sh Setup.sh Run`: also what Validation.py found.
+        shown.append((_("Report"), configuration.path("ReportDir") / "Report.html"))
+        validation = _describe_validation(card)
+    following = "python3 Server.py --open" if card.positive else "python3 Classifier.py FOLDER"
+    image_lines.show_summary(found, shown, following, validation)
+
+
+def _read_row(item: Item, result: dict[str, Any], card: ModelCard) -> result_table.Row:
+    """Return the row of a result."""
+    if result == KILLED:
+        return {**classify_task.new_row(item, card), "error": text_of(run_texts.killed_error(item.name))}
+    return classify_task.read_row(result)
+
+
+class _ShownImages:
+    """Shows and logs each image of a run, in the order of the images.
+
+    Attributes:
+      failed: number of images without a result.
+    """
+
+    def __init__(self, card: ModelCard, run: JobRun) -> None:
+        self.failed = 0
+        self._card, self._titles = card, (card.cell_types or {}).get("names", {})
+        self._order = run.in_order()
+        self._started = False
+
+    def add(self, item: Item, result: dict[str, Any], lines: image_lines.ImageLines) -> None:
+        """Show all images whose turn it is, now that one more is finished."""
+        for each, found in self._order.add(item, result):
+            self._show(each, found, lines)
+
+    def _show(self, item: Item, result: dict[str, Any], lines: image_lines.ImageLines) -> None:
+        row = _read_row(item, result, self._card)
+        if not self._started and "backend" in result:
+            self._started = True
+            _log_start(self._card, result["backend"])
+        if row["error"]:
+            self.failed += 1
+            log.error("%s", row["error"], extra=logs.LOG_ONLY)
+        else:
+            _log_result(row, result, self._card)
+        lines.show_classes(pathlib.Path(item.name).name, row, self._card.scheme, self._titles, self._card.condition)
+
+
+def _log_start(card: ModelCard, backend: str) -> None:
+    log.info("Classifier class initialization complete.")
+    log.info(Helpers.DISCLAIMER)
+    if card.synthetic:
+        log.warning(Helpers.SYNTHETIC)
+    for limit in (card.cell_types or {}).get("limits", [])[:SHOWN_LIMITS]:
+        log.info(limit)
+        terminal.say(limit)
+    log.info("%s %s Classifier started.", SYSTEM_NAME, backend)
+
+
+def _log_result(row: result_table.Row, result: dict[str, Any], card: ModelCard) -> None:
+    """Log an image with the historic lines."""
+    log.info("Loaded test image %s", row["file"])
+    log.info("%s %s detection started.", SYSTEM_NAME, result["backend"])
+    log.info("%s %s detection ended taking %s", SYSTEM_NAME, result["source"], row["seconds"])
+    level = logging.WARNING if row["correct"] is False else logging.INFO
+    log.log(level, "%s", result["message"], extra=logs.LOG_ONLY)
     if card.scheme.several:
-        log.info("%s: %s", name, _describe_class(row), extra=logs.LOG_ONLY)
+        log.info("%s: %s", row["file"], _describe_class(row), extra=logs.LOG_ONLY)
     result_table.log_warnings(row, card.condition, log)
-    return row
 
 
 def _describe_class(row: result_table.Row) -> str:

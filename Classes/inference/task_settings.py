@@ -1,5 +1,6 @@
 """What tasks that run a model need in their settings, so that another process or machine computes the same."""
 
+import dataclasses
 import hashlib
 import json
 from typing import Any
@@ -42,7 +43,7 @@ def read_configuration(settings: dict[str, Any]) -> Configuration:
 
 def describe_card(card: ModelCard) -> dict[str, Any]:
     """Return what identifies a model, as JSON for `load_card`."""
-    values = {name: value for name, value in vars(card).items() if name != "path"}
+    values = {each.name: getattr(card, each.name) for each in dataclasses.fields(card) if each.name != "path"}
     text = json.dumps(values, sort_keys=True, default=str)
     return {"path": str(card.path.absolute()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 

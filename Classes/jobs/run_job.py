@@ -70,6 +70,21 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
+class InOrder:
+    """Gives results in the order of their items, although they arrive in another one."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self._waiting = deque(items)
+        # Equal items have equal results.
+        self._arrived: dict[str, dict[str, Any]] = {}
+
+    def add(self, item: Item, result: dict[str, Any]) -> Iterator[tuple[Item, dict[str, Any]]]:
+        """Yield every (item, result) whose turn it is, now that one more has arrived."""
+        self._arrived[Unit((item,)).key] = result
+        while self._waiting and (key := Unit((self._waiting[0],)).key) in self._arrived:
+            yield self._waiting.popleft(), self._arrived.pop(key)
+
+
 class JobRun:
     """One run of a job, by `start_job`.
 
@@ -127,6 +142,10 @@ class JobRun:
                 else:
                     self._report(outcome.unit, on_result)
         self._join_parts()
+
+    def in_order(self) -> "InOrder":
+        """Return what gives the results of this run in the order of its items."""
+        return InOrder([item for unit in self._left for item in unit.items])
 
     def once(self, name: str, check: Callable[[], object]) -> None:
         """Call a function, unless it has succeeded in an earlier run of this job.
