@@ -160,7 +160,16 @@ def descendants(pid: int) -> list[int]:
             continue
         for child in children:
             found += [child, *descendants(child)]
-    return found
+    # A process that is about to start a program still has the memory of the one that started it.
+    return [child for child in found if command(child) != command(pid)]
+
+
+def command(pid: int) -> bytes:
+    """Return the command line of a process; empty if it has ended."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 if __name__ == "__main__":

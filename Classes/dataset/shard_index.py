@@ -6,6 +6,7 @@ The encoded image is a part of its record in one piece, because an Example is a 
 
 import dataclasses
 import hashlib
+import io
 import pathlib
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import numpy
 
+from Classes.common import atomic_files
 from Classes.common.errors import DataError, system_reason
 from Classes.common.translation import Message
 from Classes.dataset import tfrecords
@@ -77,6 +79,15 @@ class ImageIndex(Sequence[Place]):
         """Return the images of some rows, in the order of `rows`."""
         return ImageIndex(self.files, self.entries[rows])
 
+    def save(self, folder: pathlib.Path) -> pathlib.Path:
+        """Write the places to a file in a folder, and return its path; its name depends only on its content."""
+        content = io.BytesIO()
+        numpy.savez(content, files=numpy.array(self.files), entries=self.entries)
+        path = folder / f"images-{hashlib.sha256(content.getvalue()).hexdigest()[:32]}.npz"
+        with atomic_files.atomic_replace(path) as temporary:
+            temporary.write_bytes(content.getvalue())
+        return path
+
     @property
     def hashes(self) -> numpy.ndarray:
         """SHA-256 of the images, bytes of 64 hexadecimal digits [N]."""
@@ -86,6 +97,16 @@ class ImageIndex(Sequence[Place]):
     def labels(self) -> numpy.ndarray:
         """Labels, int64 [N]."""
         return self.entries["label"].astype("int64")
+
+
+def load_index(path: str | pathlib.Path) -> ImageIndex:
+    """Return what `ImageIndex.save` has written.
+
+    Raises:
+      OSError: the file is missing.
+    """
+    with open(path, "rb") as file, numpy.load(file) as saved:
+        return ImageIndex(tuple(saved["files"].tolist()), saved["entries"])
 
 
 def index_shards(manifest: tfrecords.Manifest, splits: Iterable[str]) -> ImageIndex:
@@ -157,7 +178,7 @@ def _damaged(path: str | pathlib.Path, reason: str) -> DataError:
         Message(
             "{folder}: a shard cannot be read ({reason}). Run python3 Data.py",
             folder=pathlib.Path(path).parent,
-            reason=f"{pathlib.Path(path).name}: {reason}",
+            reason=": ".join([pathlib.Path(path).name, reason]),
         ),
         "damaged_shards",
     )

@@ -2,8 +2,13 @@
 
 The features of an image depend on its bytes, on the backbone and on the decoder, so they are cached by the hashes of
 all three: only new images cost time.
+
+New images are units of work (Classes/jobs), so other processes or a cluster can compute them. A killed run continues
+with their part files and not with the cache: a cluster needs part files anyway, and the cache then has one writer that
+adds all new features at once, in the order of the images.
 """
 
+import collections
 import dataclasses
 import hashlib
 import importlib
@@ -12,9 +17,8 @@ import json
 import logging
 import pathlib
 import pkgutil
-import tempfile
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy
@@ -23,18 +27,20 @@ import PIL
 import tensorflow as tf
 
 from Classes import imaging
-from Classes.common import logs, progress_bar
+from Classes.common import atomic_files, logs
 from Classes.common.config import Configuration
+from Classes.common.errors import DataError
+from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.dataset.shard_index import ImageIndex
 from Classes.imaging import decode
 from Classes.inference import openvino_devices
+from Classes.jobs import run_job
+from Classes.jobs.job_folder import KILLED
+from Classes.jobs.shards import Shard
 from Classes.networks import registry
 from Classes.training import distributed, feature_task
-from Classes.training.feature_store import FeatureRows, FeatureStore
-
-# Images between two writes of the cache, about half a minute's work: a killed run loses at most so many.
-UNIT = 500
+from Classes.training.feature_store import Block, FeatureRows, FeatureStore
 
 log = logging.getLogger("Trainer")
 
@@ -104,52 +110,89 @@ def _compute(
     store: FeatureStore,
     strategy: tf.distribute.Strategy | None,
 ) -> None:
-    """Add the features of images to the store, a unit at a time."""
+    """Compute the features of images as units of work, and add them to the store when all are finished."""
     index, workers = distributed.rank_and_world_size(strategy) if strategy else (0, 1)
-    with tempfile.TemporaryDirectory() as folder, _progress(len(missing)) as bar:
-        task = feature_task.FeatureTask(_task_settings(configuration, backbone, pathlib.Path(folder)))
-        task.open()
-        for start in range(0, len(missing), UNIT * workers):
-            rows = numpy.arange(start, min(start + UNIT * workers, len(missing)))
-            own = rows[index::workers]
-            features = task.features(missing.select(own), bar.update) if len(own) else numpy.zeros((0, 0), "float32")
-            if strategy and workers > 1:
-                features = _gather(strategy, features, own - start, len(rows))
-            if index == 0:
-                store.append([(missing.hashes[rows], features)])
+    places = missing.save(store.folder)
+    settings = _task_settings(configuration, backbone, store.folder)
+    job = run_job.Job(feature_task.NAME, settings, feature_task.make_items(missing, places))
+    shard = Shard(index + 1, workers) if workers > 1 else None
+    # Workers of a training are processes already, on their own cores.
+    chosen = configuration.replace(Processes=0, Cluster="") if shard else configuration
+    with run_job.start_job(chosen, job, shard) as run:
+        _run(run, len(missing) // workers)
+        killed = run.killed()
+        blocks = _blocks(run, missing, strategy)
+        if index == 0:
+            store.append(blocks)
+        else:
+            collections.deque(blocks, maxlen=0)
+        if strategy:
+            # Workers may share the folder of the part files, which must stay until the store has the features.
+            distributed.all_reduce_sum(strategy, [numpy.zeros(1, "float32")])
+        run.folder.remove()
+    for path in (places, pathlib.Path(settings["backbone"])):
+        path.unlink(missing_ok=True)
+    if killed:
+        raise DataError(
+            Message(
+                "{images}: computing their features ended its process twice. Free some memory and run again; all other "
+                "features are kept.",
+                images="; ".join(item.name for item in killed),
+            ),
+            "features_not_computed",
+        )
 
 
-def _progress(count: int) -> progress_bar.ProgressBar:
-    return logs.progress(total=count, desc=_("Features"), unit="image")
+def _run(run: run_job.JobRun, count: int) -> None:
+    before = min(count, run.finished_before * feature_task.IMAGES)
+    if before:
+        log.info("An earlier run has computed %d of them.", before)
+    with logs.progress(total=count - before, desc=_("Features"), unit="image") as bar:
+        run.compute(lambda item, _: bar.update(item.data["stop"] - item.data["start"]))
+
+
+def _blocks(run: run_job.JobRun, images: ImageIndex, strategy: tf.distribute.Strategy | None) -> Iterator[Block]:
+    """Yield the features of all items in their order; the other workers send those of their shares."""
+    index, workers = distributed.rank_and_world_size(strategy) if strategy else (0, 1)
+    hashes = images.hashes
+    own = (result for item, result in run.results() if item.data["start"] // feature_task.IMAGES % workers == index)
+    for number, start in enumerate(range(0, len(images), feature_task.IMAGES)):
+        names, features = hashes[start : start + feature_task.IMAGES], None
+        if number % workers == index:
+            result = next(own)
+            if result != KILLED:
+                features = feature_task.read_result(result, len(names))
+        if strategy and workers > 1:
+            features = _share(strategy, features, len(names))
+        if features is not None:
+            yield names, features
+
+
+def _share(strategy: tf.distribute.Strategy, features: numpy.ndarray | None, count: int) -> numpy.ndarray:
+    """Return the features of `count` images on every worker; one of them has computed them."""
+    known = 0 if features is None else features.shape[1]
+    (width,) = distributed.all_reduce_sum(strategy, [numpy.array(known)])
+    table = numpy.zeros((count, int(width)), "float32") if features is None else features
+    (table,) = distributed.all_reduce_sum(strategy, [table])
+    return numpy.asarray(table)
 
 
 def _task_settings(
     configuration: Configuration, backbone: Mapping[str, numpy.ndarray], folder: pathlib.Path
 ) -> dict[str, Any]:
-    """Write the backbone to a file in a folder, and return the settings of FeatureTask."""
+    """Write the backbone to the folder of its features, and return the settings of FeatureTask."""
     network = registry.get_network(configuration)
     graph = network.build_inference_graph(configuration, {**backbone, **_zero_head(network, configuration)})
-    path = folder / "backbone.pb"
-    path.write_bytes(graph.as_graph_def().SerializeToString(deterministic=True))
+    content, path = graph.as_graph_def().SerializeToString(deterministic=True), folder / "backbone.pb"
+    with atomic_files.atomic_replace(path) as temporary:
+        temporary.write_bytes(content)
     return {
         "backbone": str(path),
+        "backbone_sha256": hashlib.sha256(content).hexdigest(),
         "precision": openvino_devices.cpu_precision(configuration["Precision"]),
         "input": dataclasses.asdict(network.input_spec(configuration)),
         "limits": dataclasses.asdict(decode.decode_limits(configuration)),
     }
-
-
-def _gather(
-    strategy: tf.distribute.Strategy, features: numpy.ndarray, places: numpy.ndarray, count: int
-) -> numpy.ndarray:
-    """Return the features of `count` images, of which each worker has computed those at `places`."""
-    chief = distributed.is_chief(strategy)
-    (width,) = distributed.all_reduce_sum(strategy, [numpy.array(features.shape[1] if chief else 0)])
-    table = numpy.zeros((count, int(width)), "float32")
-    if len(places):
-        table[places] = features
-    (table,) = distributed.all_reduce_sum(strategy, [table])
-    return numpy.asarray(table)
 
 
 def _zero_head(network: types.ModuleType, configuration: Configuration) -> dict[str, numpy.ndarray]:

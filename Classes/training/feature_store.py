@@ -34,10 +34,12 @@ class FeatureStore:
 
     Args:
       folder: created when something is appended.
+    Attributes:
+      folder: the same.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._rows, self._index = folder / "features.bin", folder / "index.npz"
 
     def find(self, hashes: numpy.ndarray) -> numpy.ndarray:
@@ -64,7 +66,7 @@ class FeatureStore:
     def append(self, blocks: Iterable[Block]) -> None:
         """Add the features of images, all of them or none; another process that appends is waited for."""
         # `Validation.py Folds` may write to the same store.
-        with locks.folder_lock(self._folder, wait=True):
+        with locks.folder_lock(self.folder, wait=True):
             self._remove_former_files()
             known, checksums, width = self._read_index()
             with open(self._rows, "r+b" if len(known) else "wb") as file:
@@ -101,9 +103,9 @@ class FeatureStore:
 
     def _remove_former_files(self) -> None:
         """Remove what earlier versions wrote: archives of 500 images, each of which had to be read as a whole."""
-        former = list(self._folder.glob("[0-9]" * 6 + ".npz"))
+        former = list(self.folder.glob("[0-9]" * 6 + ".npz"))
         if former:
-            log.info("%s: removed %d files of an earlier version.", self._folder, len(former))
+            log.info("%s: removed %d files of an earlier version.", self.folder, len(former))
         for path in former:
             path.unlink(missing_ok=True)
 

@@ -1,25 +1,33 @@
-"""Compute the features of images below the last layer, without TensorFlow."""
+"""The task that computes the features of images below the last layer, without TensorFlow; see jobs.task."""
 
-import os
+import base64
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy
 
 from Classes.common import parallel
-from Classes.dataset.shard_index import Place
+from Classes.common.config import CORES
+from Classes.dataset import shard_index
+from Classes.dataset.shard_index import ImageIndex, Place
 from Classes.imaging import decode, network_input
 from Classes.inference import map_output, openvino_backend, openvino_devices
 from Classes.inference.network import THROUGHPUT, Network
+from Classes.jobs.items import Item
+
+NAME = "Classes.training.feature_task:FeatureTask"
+
+# Images in an item, which is a unit of work: some seconds of work, and at most so many are computed again after a kill.
+IMAGES = 200
 
 
 class FeatureTask:
     """The backbone on OpenVINO: three times as fast as a TensorFlow session.
 
     Args:
-      settings: "backbone": path of the frozen network, "precision": of the arithmetic, "input": fields of
-        network_input.InputSpec, "limits": fields of decode.DecodeLimits.
+      settings: "backbone": path of the frozen network, "backbone_sha256", "precision": of the arithmetic, "input":
+        fields of network_input.InputSpec, "limits": fields of decode.DecodeLimits.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -27,6 +35,7 @@ class FeatureTask:
         self._input_spec = network_input.InputSpec(**settings["input"])
         self._limits = decode.DecodeLimits(**settings["limits"])
         self._network: Network | None = None
+        self._index: tuple[str, ImageIndex] | None = None
 
     def open(self) -> None:
         """Read the backbone.
@@ -40,25 +49,47 @@ class FeatureTask:
         model = openvino_devices.openvino_api.Model([pooled], model.get_parameters(), "backbone")
         self._network = Network(core, model, self._settings["precision"], THROUGHPUT)
 
-    def features(self, places: Sequence[Place], done: Callable[[], object] = lambda: None) -> numpy.ndarray:
-        """Return the features of images, float32 [N, F]; decoding and inference run at the same time.
+    def run(self, items: Sequence[Item]) -> list[dict[str, Any]]:
+        """Return {"features"} of each item: those of its images one after the other, float32 in base64.
 
-        Args:
-          places: where the images lie.
-          done: called after every image.
         Raises:
           DataError: `damaged_shards`.
-          ImageError: an image cannot be decoded.
+          ImageError: an image cannot be decoded; Data.py has decoded all of them.
         """
+        return [{"features": base64.b64encode(self._features(item).tobytes()).decode()} for item in items]
+
+    def close(self) -> None:
+        """Release the backbone."""
+        self._network = None
+
+    def _features(self, item: Item) -> numpy.ndarray:
+        """Return float32 [n, F]; decoding and inference run at the same time."""
         network = self._network
         assert network is not None, "the task is open"
+        if self._index is None or self._index[0] != item.data["path"]:
+            self._index = item.data["path"], shard_index.load_index(item.data["path"])
+        index = self._index[1]
 
         def compute(place: Place) -> numpy.ndarray:
             image = self._input_spec.decode_and_resize(place.read(), self._limits)
             return network.infer(self._input_spec.normalize(image[None]))[0].reshape(-1)
 
-        found = []
-        for features in parallel.map_threads(compute, ((place,) for place in places), 2 * (os.cpu_count() or 1)):
-            found.append(features)
-            done()
-        return numpy.stack(found)
+        work = ((index[row],) for row in range(item.data["start"], item.data["stop"]))
+        return numpy.stack(list(parallel.map_threads(compute, work, 2 * CORES)))
+
+
+def make_items(images: ImageIndex, path: pathlib.Path) -> list[Item]:
+    """Return the items of images whose places are in the file `path`, so that an item needs no list of its own."""
+    ranges = ((start, min(start + IMAGES, len(images))) for start in range(0, len(images), IMAGES))
+    return [
+        Item(
+            f"{pathlib.Path(images[start].path).name}, {stop - start} images from byte {images[start].offset} on", data
+        )
+        for start, stop in ranges
+        for data in [{"path": str(path), "start": start, "stop": stop}]
+    ]
+
+
+def read_result(result: Mapping[str, Any], count: int) -> numpy.ndarray:
+    """Return the features in a result of `run`, float32 [count, F]."""
+    return numpy.frombuffer(base64.b64decode(result["features"]), "float32").reshape(count, -1)

@@ -1,5 +1,6 @@
 import dataclasses
 import inspect
+import shutil
 
 import numpy
 import openvino
@@ -32,9 +33,10 @@ def images(folder, count):
     return shard_index.index_files(paths)
 
 
-def extract(folder, backbone, found):
+def extract(folder, backbone, found, *settings):
     identity = pretrained_weights.backbone_hash(backbone, inception_utils.LOGITS_LAYER)
-    features = feature_extraction.extract_features(small_networks.configuration(folder), backbone, identity, found)
+    configuration = small_networks.configuration(folder, *settings)
+    features = feature_extraction.extract_features(configuration, backbone, identity, found)
     return features[:]
 
 
@@ -80,6 +82,38 @@ def test_what_is_known_is_not_computed_again(tmp_path, backbone, monkeypatch):
     numpy.testing.assert_array_equal(more[:3], first)
     assert len(more) == 5
     assert store_file(tmp_path).stat().st_size == more.nbytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_run_that_breaks_off_continues_with_its_finished_units(tmp_path, backbone, monkeypatch, processes):
+    monkeypatch.setattr(feature_task, "IMAGES", 2)
+    found = images(tmp_path, 5)
+    whole = extract(tmp_path, backbone, found)
+    expected = store_file(tmp_path).read_bytes()
+    shutil.rmtree(tmp_path / "Model/Features")
+    computed = []
+    compute = feature_task.FeatureTask.run
+
+    def break_off(task, items):
+        computed.extend(item.data["start"] for item in items)
+        if items[0].data["start"] == 4 and computed.count(4) == 1:
+            raise KeyboardInterrupt
+        return compute(task, items)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_task.FeatureTask, "run", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            extract(tmp_path, backbone, found, "Processes=0")
+        if not processes:
+            again = extract(tmp_path, backbone, found, "Processes=0")
+            assert computed == [0, 2, 4, 4]
+    if processes:
+        again = extract(tmp_path, backbone, found, f"Processes={processes}")
+
+    numpy.testing.assert_array_equal(again, whole)
+    assert store_file(tmp_path).read_bytes() == expected
+    assert not list(tmp_path.glob("Model/Jobs/*"))
 
 
 @pytest.mark.slow
