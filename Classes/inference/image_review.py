@@ -29,8 +29,9 @@ def review_image(image: numpy.ndarray, card: ModelCard) -> ImageReview:
       image: uint8 [S, S, 3], RGB.
       card: the model, which knows what its training images looked like.
     """
-    remark = color_stats.domain_shift_warning(image, card.colours)
-    found = image_check.check_image(image, _limit(card))
+    background = color_stats.background_color(image)
+    remark = color_stats.domain_shift_warning(image, card.colours, background)
+    found = image_check.check_image(image, _limit(card), background)
     return ImageReview((*found, *[outcome.UNLIKE_TRAINING] * bool(remark)), remark)
 
 

@@ -242,6 +242,9 @@ class GracefulServer(TcpWSGIServer):
     def close(self) -> None:
         """Close all connections and end idle threads."""
         self.task_dispatcher.shutdown(timeout=1)
+        # Closed by itself, because `close_all` would call this method again.
+        if self._map.get(self._fileno) is self:
+            self._release_port()
         wasyncore.close_all(self._map)
 
     def _poll_once(self, timeout: float) -> None:
@@ -258,6 +261,9 @@ class GracefulServer(TcpWSGIServer):
         while len(self.active_channels) != before:
             before = len(self.active_channels)
             self.handle_accept()
+        self._release_port()
+
+    def _release_port(self) -> None:
         self.accepting = False
         self.del_channel()
         self.socket.close()

@@ -291,3 +291,16 @@ def test_curl_gets_results_and_errors(tmp_path):
         assert curl("-F", "file=@large.png")["code"] == "body_too_large"
         assert curl("-F", "file=@image.png", "-F", "file=@image.png")["code"] == "several_images"
         assert "--data-binary" in curl("-d", "@image.png")["message"]
+
+
+def test_an_open_port_is_closed_with_the_server(tmp_path):
+    client = services.client(tmp_path)
+    bound = ports.bind_port("127.0.0.1", 0)
+    server = http_server.GracefulServer(app.create_app(client.service), bound, client.service.configuration)
+    server.listen()
+
+    server.close()
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.effective_port), timeout=10)
+    client.service.close()
