@@ -7,11 +7,12 @@ python3 Classifier.py Devices                    # the available devices, with t
 python3 Classifier.py smear.png Slides/          # any files and folders, with all subfolders
 python3 Classifier.py --model WhiteCells img.jpg # the type of each white cell (shipped model, no training needed)
 python3 Classifier.py Field --html f.html Fields/ # white cells of photographed fields: found, typed, counted
+python3 Classifier.py --shard 1/8 --csv out.csv Slides/ # a share of the images, as in a Slurm array
 python3 Classifier.py --csv out.csv Slides/      # also one row per image as CSV; or --json, --xlsx, --parquet
 
 If all file names end in _0 or _1, such as Im047_1.jpg, they state the true class, and results are counted as correct
 or not. Reads Model/ALLGraph.pb and its model card; writes Logs/Classifier.log. The exit code is 1 if an image could
-not be read.
+not be read. The same command continues a run that was stopped.
 """
 
 import argparse

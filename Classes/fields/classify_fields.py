@@ -94,11 +94,11 @@ def classify_fields(
             failed = shown.failed
             if shard and run.unfinished:
                 run_texts.show_unfinished(run.unfinished, log)
-            else:
+            elif next(run.results(), None):
                 # Keep what is done, also after Ctrl-C.
                 failed = field_outputs.write_outputs(run, outputs, card, blasts)
-            if not finished:
-                run_texts.show_stopped()
+            if not finished and next(run.results(), None):
+                run_texts.show_stopped(log)
         if not run.unfinished:
             run.remove()
     return 1 if failed else 0

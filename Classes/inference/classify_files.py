@@ -83,7 +83,7 @@ def classify_files(
             failed = shown.failed > 0
             if shard and run.unfinished:
                 run_texts.show_unfinished(run.unfinished, log)
-            else:
+            elif next(run.results(), None):
                 # Keep what is done, also after Ctrl-C.
                 rows = [_read_row(item, result, card) for item, result in run.results()]
                 failed = any(row["error"] for row in rows)
@@ -92,8 +92,8 @@ def classify_files(
                 )
                 _write(configuration, card, tables, rows, found)
                 run_texts.show_killed([item.name for item in run.killed()], log)
-            if not finished:
-                run_texts.show_stopped()
+            if not finished and next(run.results(), None):
+                run_texts.show_stopped(log)
         if not run.unfinished:
             run.remove()
     return 1 if failed else 0

@@ -100,9 +100,9 @@ class JobRun:
         self.folder, self.shard = folder, shard
         self._configuration, self._job, self.items = configuration, job, job.items
         self._units = make_units(job.items, job.items_per_unit)
-        own = shard.select(self._units) if shard else self._units
-        self._left = [unit for unit in own if not folder.is_finished(unit)]
-        self.own_items = [item for unit in own for item in unit.items]
+        self._own = shard.select(self._units) if shard else self._units
+        self._left = [part for unit in self._own for part in self._missing(unit)]
+        self.own_items = [item for unit in self._own for item in unit.items]
         self.finished_before = len(self.own_items) - sum(len(unit.items) for unit in self._left)
 
     def compute(self, on_result: OnResult) -> None:
@@ -114,8 +114,11 @@ class JobRun:
         Raises:
           ALLError: the run cannot continue; what is finished stays.
         """
-        if not self._left:
-            return
+        if self._left:
+            self._compute(on_result)
+        self._join_parts()
+
+    def _compute(self, on_result: OnResult) -> None:
         with contextlib.closing(self._open_executor()) as executor:
             deaths: Counter[str] = Counter()
             waiting, in_flight = deque(self._left), 0
@@ -141,7 +144,6 @@ class JobRun:
                     waiting.extendleft(reversed(self._after_death(outcome.unit, deaths, on_result)))
                 else:
                     self._report(outcome.unit, on_result)
-        self._join_parts()
 
     def in_order(self) -> "InOrder":
         """Return what gives the results of this run in the order of its items."""
@@ -172,7 +174,7 @@ class JobRun:
     @property
     def unfinished(self) -> int:
         """Number of items of the whole job without a result."""
-        return sum(len(unit.items) for unit in self._units if not self.folder.is_finished(unit))
+        return sum(len(part.items) for unit in self._units for part in self._missing(unit))
 
     def killed(self) -> list[Item]:
         """Return the items that ended their process twice."""
@@ -214,9 +216,16 @@ class JobRun:
         for item, result in zip(unit.items, self.folder.wait_for(unit), strict=True):
             on_result(item, result)
 
+    def _missing(self, unit: Unit) -> list[Unit]:
+        """Return what is left of a unit: nothing, all of it, or those of its items that have no part file."""
+        if self.folder.is_finished(unit):
+            return []
+        left = [part for part in unit.split() if not self.folder.is_finished(part)]
+        return [unit] if len(left) == len(unit.items) else left
+
     def _join_parts(self) -> None:
         """Write the part file of each unit whose items were computed one by one."""
-        for unit in self._left:
+        for unit in self._own:
             if not self.folder.is_finished(unit):
                 results = [self.folder.wait_for(part)[0] for part in unit.split()]
                 self.folder.write(unit, results)

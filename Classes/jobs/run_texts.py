@@ -25,9 +25,11 @@ def show_start(run: JobRun, log: logging.Logger) -> None:
         terminal.say(_(text).format(**values))
 
 
-def show_stopped() -> None:
+def show_stopped(log: logging.Logger) -> None:
     """Say how to continue a run that was stopped."""
-    terminal.say(_("The same command continues where this run stopped."), "yellow")
+    text = translation.mark("The same command continues where this run stopped.")
+    log.info(text)
+    terminal.say(_(text), "yellow")
 
 
 def show_unfinished(count: int, log: logging.Logger) -> None:

@@ -1,3 +1,4 @@
+import json
 import pickle
 import threading
 
@@ -187,3 +188,13 @@ def test_an_error_in_a_message_is_translated_too(monkeypatch):
     text = Message("{name}: {error}", name="a.png", error=DataError(Message("inside")))
 
     assert (text, translation.localize(text)) == ("a.png: inside", "a.png: dentro")
+
+
+def test_a_message_survives_json():
+    text = Message("{name}: {reason}", name="a.png", reason=Message("Permission denied"))
+    found = translation.from_json(json.loads(json.dumps(translation.to_json(text))))
+    assert str(found) == str(text)
+    with translation.use_language("es"):
+        assert translation.localize(found) == translation.localize(text) != str(text)
+    for plain in (None, "text", 1.5):
+        assert translation.from_json(translation.to_json(plain)) == plain

@@ -166,3 +166,43 @@ def test_the_same_run_twice_at_once_is_refused(configure, log, tmp_path):
         assert start_elsewhere(settings, job) == "folder_in_use"
         assert start_elsewhere(settings, job, Shard(1, 2)) == "started"
     assert start_elsewhere(settings, job) == "started"
+
+
+def test_without_workers_each_item_of_a_unit_is_kept(configure, log):
+    job = run_job.Job(TASK, {"log": str(log)}, numbers("a", "b", "stop", "d"), items_per_unit=4)
+    for names in (["a", "b", "stop"], ["stop"]):
+        log.write_text("")
+        with run_job.start_job(configure(), job) as started:
+            reported = []
+            with pytest.raises(DataError):
+                started.compute(lambda item, result, kept=reported: kept.append(item.name))
+            assert [(item.name, result) for item, result in started.results()] == [
+                ("a", {"square": 0}),
+                ("b", {"square": 1}),
+            ]
+            assert started.unfinished == 2
+        assert computed(log) == names
+
+
+def test_results_wait_for_their_turn(configure, log):
+    items = numbers(*"abcd")
+    with run_job.start_job(configure(), run_job.Job(TASK, {"log": str(log)}, items)) as started:
+        order = started.in_order()
+    given = [[item.name for item, _ in order.add(items[index], {})] for index in (1, 0, 3, 2)]
+    assert given == [[], ["a", "b"], [], ["c", "d"]]
+
+
+def test_a_check_is_made_until_it_has_succeeded(configure, log):
+    job = run_job.Job(TASK, {"log": str(log)}, numbers("a"))
+    made = []
+
+    def fail():
+        made.append("failed")
+        raise DataError("no")
+
+    with run_job.start_job(configure(), job) as started, pytest.raises(DataError):
+        started.once("check", fail)
+    for _ in range(2):
+        with run_job.start_job(configure(), job) as started:
+            started.once("check", lambda: made.append("passed"))
+    assert made == ["failed", "passed"]

@@ -356,3 +356,55 @@ def test_folders_named_after_the_condition_are_the_true_classes(folder, capsys):
 
     # Cells of another disease are neither healthy nor AML.
     assert "2 of 3 images" in "".join(message for _, _, message in lines(capsys))
+
+
+def without_times(path):
+    """The rows of a JSON file without the columns that no two runs share."""
+    rows = json.loads(pathlib.Path(path).read_text())["images"]
+    return [{name: value for name, value in row.items() if name not in ("seconds", "date")} for row in rows]
+
+
+def test_shares_of_more_than_one_unit(folder, capsys):
+    for number in range(22):
+        save(folder / "photos" / f"{number:02d}_1.png", 150 + 2 * number)
+    assert classify(folder, "photos", "--set", "Processes=0", "--json", "whole.json") == 0
+    whole = [line[2].rsplit(" in ", 1)[0] for line in lines(capsys) if line[2].startswith("ALL ")]
+    assert len(whole) == 22
+
+    assert classify(folder, "photos", "--set", "Processes=0", "--json", "rows.json", "--shard", "2/2") == 0
+    assert not pathlib.Path("rows.json").exists()
+    second = [line[2].rsplit(" in ", 1)[0] for line in lines(capsys) if line[2].startswith("ALL ")]
+    assert second == whole[20:]
+
+    assert classify(folder, "photos", "--set", "Processes=0", "--json", "rows.json", "--shard", "1/2") == 0
+    assert without_times("rows.json") == without_times("whole.json")
+
+
+def test_a_stopped_run_is_continued(folder, monkeypatch):
+    decode_and_resize = network_input.InputSpec.decode_and_resize
+    seen = []
+
+    def stopped(spec, source, *arguments, **options):
+        seen.append(pathlib.Path(source).name)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return decode_and_resize(spec, source, *arguments, **options)
+
+    monkeypatch.setattr(network_input.InputSpec, "decode_and_resize", stopped)
+    assert classify(folder, "--json", "rows.json") == 130
+    assert classify(folder, "--json", "rows.json") == 0
+    assert seen == ["Im001_0.png", "Im002_1.png", "Im002_1.png", "Im003_1.png"]
+    assert [row["confidence"] for row in without_times("rows.json")] == [0.8808, 0.8808, 0.7311]
+    assert not list((folder / "Model" / "Jobs").iterdir())
+
+
+@pytest.mark.slow
+def test_a_worker_process_answers_the_same(folder, capsys):
+    for number in range(22):
+        save(folder / "photos" / f"{number:02d}_1.png", 150 + 2 * number)
+    printed = []
+    for processes in (0, 2):
+        assert classify(folder, "photos", "--set", f"Processes={processes}", "--json", f"{processes}.json") == 0
+        printed.append([line[2].rsplit(" in ", 1)[0] for line in lines(capsys) if line[2].startswith("ALL ")])
+    assert printed[0] == printed[1]
+    assert without_times("0.json") == without_times("2.json")
