@@ -8,9 +8,10 @@ import PIL.Image
 import pytest
 
 from Classes.common.errors import ConfigurationError, DataError
-from Classes.fields import classify_fields, field_records, finder
+from Classes.fields import classify_fields, field_task, finder
 from Classes.fields.output_files import OutputFolders
-from Classes.jobs.job_folder import KILLED
+from Classes.jobs.items import Unit
+from Classes.jobs.job_folder import KILLED, JobFolder
 from Classes.jobs.shards import Shard
 from tests.support import fields, graphs
 from tests.support.errors import raises
@@ -149,9 +150,17 @@ def test_shares_in_any_order_write_the_same(folder):
     assert outputs_of(folder) == expected
 
 
-def test_a_photograph_that_ends_its_process_has_a_code(folder):
-    record = field_records.read_record("a.png", KILLED)
-    assert (record.row()["code"], record.row()["white_cells"]) == ("killed_process", None)
+def test_a_photograph_that_ended_its_process_is_named_with_its_code(folder, monkeypatch, caplog):
+    monkeypatch.setattr(finder, "CellFinder", lambda path: Stopping(CELLS))
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, "photographs/a.png", "photographs/b.png", json="o.json", html="o.html")
+    [job] = (folder / "Model" / "Jobs").iterdir()
+    _, second = field_task.make_items([folder / "photographs/a.png", folder / "photographs/b.png"])
+    JobFolder(job).write(Unit((second,)), [KILLED])
+    assert run(folder, "photographs/a.png", "photographs/b.png", json="o.json", html="o.html") == 1
+    rows = json.loads((folder / "o.json").read_text())["fields"]
+    assert [(row["code"], row["white_cells"]) for row in rows] == [(None, 3), ("killed_process", None)]
+    assert any("photographs/b.png" in record.getMessage() for record in caplog.records if record.levelname == "ERROR")
 
 
 def test_what_cannot_work_is_refused_before_anything_is_computed(folder):

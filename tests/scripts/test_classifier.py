@@ -14,6 +14,8 @@ from Classes import Helpers
 from Classes.common import cli, conditions
 from Classes.imaging import color_stats, network_input
 from Classes.inference import model_card
+from Classes.jobs.items import Unit, file_item
+from Classes.jobs.job_folder import KILLED, JobFolder
 from tests.support import graphs
 
 PROJECT = pathlib.Path(Classifier.__file__).parent
@@ -396,6 +398,28 @@ def test_a_stopped_run_is_continued(folder, monkeypatch):
     assert seen == ["Im001_0.png", "Im002_1.png", "Im002_1.png", "Im003_1.png"]
     assert [row["confidence"] for row in without_times("rows.json")] == [0.8808, 0.8808, 0.7311]
     assert not list((folder / "Model" / "Jobs").iterdir())
+
+
+def test_an_image_that_ended_its_process_is_named(folder, monkeypatch, capsys):
+    files = sorted((folder / "Model" / "Test").iterdir())
+    items = [file_item(path, truth=path.stem[-1]) for path in files]
+    answer = network_input.InputSpec.decode_and_resize
+
+    def stopped(spec, source, *arguments, **options):
+        if "Im002" in str(source):
+            raise KeyboardInterrupt
+        return answer(spec, source, *arguments, **options)
+
+    monkeypatch.setattr(network_input.InputSpec, "decode_and_resize", stopped)
+    assert classify(folder) == 130
+    [job] = (folder / "Model" / "Jobs").iterdir()
+    JobFolder(job).write(Unit((items[1],)), [KILLED])
+    capsys.readouterr()
+
+    assert classify(folder, "--json", "rows.json") == 1
+    rows = json.loads(pathlib.Path("rows.json").read_text())["images"]
+    assert [bool(row["error"]) for row in rows] == [False, True, False]
+    assert any(line[1] == "ERROR" and "Im002_1.png" in line[2] for line in lines(capsys))
 
 
 @pytest.mark.slow
