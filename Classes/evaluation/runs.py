@@ -151,7 +151,8 @@ def choose_runs(configuration: Configuration, names: Sequence[str]) -> list[path
       ConfigurationError: `no_runs`: there is no such run, or none at all.
     """
     runs = runs_folder(configuration)
-    known = list_runs(runs) if runs else []
+    # A run that was killed while it began has no run.json, and nothing to show.
+    known = [folder for folder in list_runs(runs) if (folder / RUN).is_file()] if runs else []
     if not names and not known:
         if runs is None:
             raise ConfigurationError(Message("RunsDir is empty, so no runs are kept."), code="no_runs")

@@ -17,6 +17,7 @@ import numpy
 from Classes.common import config_schema, json_files
 from Classes.common.config import Configuration
 from Classes.common.errors import CheckpointError
+from Classes.common.paths import PROJECT
 from Classes.common.translation import Message
 from Classes.networks import checkpoint_files, compact_graph, download_weights, registry
 
@@ -102,20 +103,26 @@ def resolve_weights(configuration: Configuration) -> pathlib.Path | None:
             Message("{path}: there is nothing; set Pretrained to a file, to nothing, or to none", path=path),
             "weights_missing",
         )
-    shipped = shipped_weights(configuration)
+    shipped = shipped_weights(configuration, configuration.root)
     if shipped:
         return shipped
     folder = registry.get_network(configuration).PRETRAINED
     found = _candidates(configuration.root / folder) if folder else []
     if len(found) > 1:
         log.info("Found %d pretrained files and use %s.", len(found), found[0])
-    return found[0] if found else None
+    # `NetworkPath` may name a folder that holds only data.
+    return found[0] if found else shipped_weights(configuration, PROJECT)
 
 
-def shipped_weights(configuration: Configuration) -> pathlib.Path | None:
-    """Return the weights that come with the project, if the configuration's network has the same width."""
+def shipped_weights(configuration: Configuration, root: pathlib.Path) -> pathlib.Path | None:
+    """Return the weights that come with the project, if the configuration's network has the same width.
+
+    Args:
+      configuration: Configuration.
+      root: the folder that holds them.
+    """
     name = getattr(registry.get_network(configuration), "SHIPPED", None)
-    path = configuration.root / name if name else None
+    path = root / name if name else None
     if path is None or not path.is_file():
         return None
     shape = _published_shape(path)

@@ -164,6 +164,14 @@ def test_runs_are_chosen_by_number_name_and_path(configuration, tmp_path):
         assert caught.value.code == "no_runs"
 
 
+def test_a_run_that_was_killed_while_it_began_is_not_listed(configuration, tmp_path):
+    kept = runs.create_run(configuration, {})
+    kept.with_name("002-2026-11-27").mkdir()
+
+    assert runs.choose_runs(configuration, []) == [kept]
+    assert runs.create_run(configuration, {}).name.startswith("003-")
+
+
 def test_without_runs_nothing_can_be_chosen(configuration):
     with pytest.raises(ConfigurationError) as caught:
         runs.choose_runs(configuration, [])

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from Classes import Helpers, inception_utils, inception_v3
 from Classes.common.errors import CheckpointError
+from Classes.common.paths import PROJECT
 from Classes.imaging import network_input
 from Classes.networks import checkpoint_files, download_weights, pretrained_weights, registry
 from tests.support import small_networks
@@ -231,6 +232,19 @@ def test_the_weights_that_come_with_the_project_are_the_default_and_know_their_s
         assert pretrained_weights.resolve_weights(chosen) != path
     named = pretrained_weights.fit_to_weights(configuration("Pretrained=Model/WhiteCells"))
     assert (named["ImageSize"], named["DepthMultiplier"]) == (96, 0.2)
+
+
+def test_shipped_weights_are_used_wherever_the_data_lies(tmp_path):
+    elsewhere = Helpers.load_config(None, [f"NetworkPath={tmp_path}"])
+    shipped = PROJECT / "Model/WhiteCells/WhiteCells.pb"
+
+    assert pretrained_weights.resolve_weights(elsewhere) == shipped
+    assert pretrained_weights.fit_to_weights(elsewhere)["DepthMultiplier"] == 0.25
+    assert pretrained_weights.resolve_weights(elsewhere.replace(DepthMultiplier=0.5)) is None
+    assert pretrained_weights.resolve_weights(elsewhere.replace(Pretrained="none")) is None
+
+    own = ship(tmp_path)
+    assert pretrained_weights.resolve_weights(elsewhere) == own
 
 
 def test_a_damaged_card_of_shipped_weights_is_named(tmp_path):
