@@ -27,6 +27,11 @@ def describe_scale(scale: float | None, scale_source: str) -> str:
     )
 
 
+def scale_sources() -> dict[str, str]:
+    """Return {code: words} of where a scale can come from, in the language of the reader."""
+    return {code: text() for code, text in _SCALE_SOURCES.items()}
+
+
 def describe_counts(groups: Sequence[str], review: int) -> str:
     """Return the counts, such as "12 white cells: 8 neutrophil, 4 lymphocyte; 2 need review".
 

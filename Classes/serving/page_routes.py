@@ -11,7 +11,7 @@ from Classes.common.conditions import Condition
 from Classes.common.config import Configuration
 from Classes.common.paths import PROJECT
 from Classes.common.translation import gettext as _
-from Classes.serving import report_routes
+from Classes.serving import field_page, report_routes
 
 STATIC_FOLDER = pathlib.Path(__file__).with_name("static")
 
@@ -41,6 +41,7 @@ def create_blueprint() -> flask.Blueprint:
             view = functools.partial(flask.send_from_directory, STATIC_FOLDER, path.name, max_age=0)
         address = _PAGES.get(path.name, f"/{path.name}")
         blueprint.add_url_rule(address, path.name.replace(".", "_"), view, methods=["GET"])
+    blueprint.add_url_rule("/field-counts", "field_counts", _send_counts, methods=["GET"])
     for path in example_images():
         view = functools.partial(flask.send_from_directory, EXAMPLES_FOLDER, path.name)
         blueprint.add_url_rule(f"/{EXAMPLES}/{path.name}", path.name.replace(".", "_"), view, methods=["GET"])
@@ -69,6 +70,11 @@ def _send_page(path: pathlib.Path) -> flask.Response:
     response.add_etag()
     response.make_conditional(flask.request)
     return response
+
+
+def _send_counts() -> flask.Response:
+    with translation.use_language(_language(flask.request.args.get(LANGUAGE, ""))):
+        return field_page.send_counts()
 
 
 def _language(chosen: str) -> str:
@@ -110,6 +116,7 @@ def render_page(
             language=language,
             languages=translation.language_names(),
             messages=_page_messages(language),
+            field_data=field_page.page_data(),
             history=history,
             has_report=has_report,
             current=path.name,

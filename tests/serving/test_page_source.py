@@ -90,7 +90,8 @@ def test_every_input_has_a_label():
     labels = {fields["for"] for name, fields in elements if name == "label"}
 
     fields = {fields["id"] for name, fields in elements if name in ("input", "select")}
-    assert fields == labels == {"files", "folder", "choice", "key", "heat-maps", "order", "opacity"}
+    names = {"files", "folder", "choice", "key", "heat-maps", "order", "opacity", "mode-cells", "mode-fields"}
+    assert fields == labels == names
 
 
 def test_the_page_has_words_for_every_outcome_and_reason():

@@ -5,14 +5,16 @@ import { isSelected, listenForCounts, resetSelection, showCounts } from "./count
 import { saveCsv } from "./csv.js";
 import { byId } from "./dom.js";
 import { fetchExamples, listenForFiles } from "./files.js";
+import { saveFieldCsv, showFields } from "./fields.js";
 import { addImage, changed, images, onChange, OUTCOMES, removeImages, resetImages } from "./images.js";
+import { CELLS, FIELDS, listenForMode, mode } from "./mode.js";
 import { showModelNotes } from "./model-notes.js";
 import { chooseModel, hasTypes, loadModels, models, showModels } from "./models.js";
 import { preparePrinting, printReport } from "./report.js";
 import { forgetRow, onOpen, renderRow, selectImages, showRows } from "./rows.js";
 import { errorText } from "./results.js";
 import { loadExamples, loadInfo, server } from "./server.js";
-import { forgetResults, hasUnsavedResults, keepResults, markSaved, reattachFiles, restoreResults } from "./session.js";
+import { forgetOthers, hasUnsavedResults, keepResults, markSaved, reattachFiles, restoreResults } from "./session.js";
 import { showNote, updateStatus } from "./status.js";
 import { requestVisibleThumbnails } from "./thumbnails.js";
 import { tn } from "./translation.js";
@@ -30,13 +32,16 @@ const SHOWN_NAMES = 3;
 let filter = "all";
 let shown = [];
 
+const ofKind = (kind) => images.filter((image) => image.kind === kind);
+
 async function addFiles(files, skipped) {
   showNote(skipped.length ? skippedText(skipped) : "");
-  const fresh = reattachFiles(files);
+  const { kind } = mode;
+  const fresh = reattachFiles(files, kind);
   images.forEach((image) => changed(image));
   for (let start = 0; start < fresh.length; start += ADDED_AT_ONCE) {
     for (const { file, name } of fresh.slice(start, start + ADDED_AT_ONCE)) {
-      addImage({ file, name, size: file.size, modified: file.lastModified });
+      addImage({ file, name, kind, size: file.size, modified: file.lastModified });
     }
     sendWaiting();
     await new Promise((resolve) => setTimeout(resolve));
@@ -53,15 +58,20 @@ function skippedText(skipped) {
 onChange((changedImages) => {
   // Results before images that wait.
   changedImages.sort((one, other) => (other.state === "done") - (one.state === "done"));
-  for (const image of changedImages.slice(0, RENDERED_AT_ONCE)) renderRow(image);
-  for (const image of changedImages.slice(RENDERED_AT_ONCE)) changed(image);
+  const cells = changedImages.filter((image) => image.kind === CELLS);
+  for (const image of cells.slice(0, RENDERED_AT_ONCE)) renderRow(image);
+  for (const image of cells.slice(RENDERED_AT_ONCE)) changed(image);
   keepResults(changedImages);
-  shown = selectImages(images, filter, byId("order").value, isSelected);
+  updateStatus(ofKind(mode.kind));
+  if (mode.kind === FIELDS) {
+    showFields();
+    return;
+  }
+  shown = selectImages(ofKind(CELLS), filter, byId("order").value, isSelected);
   showRows(shown);
-  byId("empty").hidden = shown.length > 0 || images.length === 0;
-  updateStatus(images);
-  showCounts(images);
-  refreshViewer(changedImages);
+  byId("empty").hidden = shown.length > 0 || ofKind(CELLS).length === 0;
+  showCounts(ofKind(CELLS));
+  refreshViewer(cells);
 });
 
 // Controls
@@ -96,7 +106,8 @@ byId("form").addEventListener("submit", (event) => {
 });
 byId("again").addEventListener("click", retryFailed);
 byId("save").addEventListener("click", () => {
-  saveCsv(images);
+  if (mode.kind === FIELDS) saveFieldCsv();
+  else saveCsv(ofKind(CELLS));
   markSaved();
 });
 byId("print").addEventListener("click", () => printReport().then(markSaved));
@@ -109,9 +120,11 @@ byId("confirm").addEventListener("close", () => {
 });
 
 function clearList() {
-  images.forEach(forgetRow);
-  removeImages();
-  forgetResults();
+  const removed = ofKind(mode.kind);
+  removed.forEach(forgetRow);
+  removeImages(removed);
+  forgetOthers();
+  markSaved();
   showNote("");
   byId("files").focus();
 }
@@ -119,7 +132,7 @@ function clearList() {
 // Models: the list has the results of one model, so another model classifies its images again.
 
 function changeModel(name) {
-  if (images.some((image) => image.result) && hasUnsavedResults()) {
+  if (ofKind(CELLS).some((image) => image.result) && hasUnsavedResults()) {
     byId("change-model").dataset.name = name;
     byId("change-model").showModal();
   } else {
@@ -129,8 +142,8 @@ function changeModel(name) {
 
 function useModel(name) {
   chooseModel(name);
-  forgetResults();
-  resetImages(errorText("reloaded"));
+  resetImages(ofKind(CELLS), errorText("reloaded"));
+  forgetOthers();
   resetSelection();
   byId("heat-maps").disabled = false;
   byId("choice").value = name;
@@ -164,6 +177,7 @@ byId("try-examples").addEventListener("click", async () => {
 // Start
 
 listenForFiles(addFiles);
+listenForMode(() => changed());
 preparePrinting(() => shown);
 await Promise.all([loadInfo().catch(() => {}), loadModels().catch(() => {})]);
 showModels(changeModel);
@@ -172,7 +186,7 @@ byId("key-field").hidden = server.info?.key_required === false;
 byId("site").textContent = server.info?.site_name ?? "";
 const restored = restoreResults();
 // The list that is back has the results of one model.
-const kept = images.find((image) => image.result)?.result.model_name;
+const kept = ofKind(CELLS).find((image) => image.result)?.result.model_name;
 if (kept) chooseModel(kept);
 byId("choice").value = models.chosen?.name ?? "";
 applyModel();

@@ -2,10 +2,12 @@
 
 import { localTime } from "./csv.js";
 import { byId } from "./dom.js";
+import { fieldAddress, takeFieldAnswer } from "./field-answer.js";
 import { changed, images, setState } from "./images.js";
+import { FIELDS, mode } from "./mode.js";
 import { withModel } from "./models.js";
 import { errorText } from "./results.js";
-import { sendFile } from "./server.js";
+import { blobOf, sendFile } from "./server.js";
 import { t } from "./translation.js";
 
 const CONCURRENCY = 3;
@@ -31,7 +33,7 @@ export function sendWaiting() {
 }
 
 export function retryFailed() {
-  for (const image of images) if (image.state === "failed" && image.file) setState(image, "waiting");
+  for (const image of images) if (image.kind === mode.kind && image.state === "failed" && image.file) setState(image, "waiting");
   sendWaiting();
 }
 
@@ -40,10 +42,13 @@ async function classify(image) {
     const text = t("{problem} Trying again in {seconds} s.", { problem: errorText(code, message), seconds });
     setState(image, "sending", text, code);
   };
-  const response = await sendFile(image.file, withModel("v1/classify"), "class", image.canceled.signal, onRetry);
+  const isField = image.kind === FIELDS;
+  const address = isField ? await fieldAddress(image) : withModel("v1/classify");
+  const response = await sendFile(image.file, address, isField ? "cells" : "class", image.canceled.signal, onRetry);
   if (!response) return;
   if (response.status === 200) {
     image.result = { ...response.body, date: localTime(new Date()) };
+    if (isField) takeFieldAnswer(image);
     setState(image, "done");
     requestVisibleHeatMaps();
     return;
@@ -76,7 +81,7 @@ export async function requestHeatMap(image) {
   const response = await sendFile(image.file, withModel("v1/heatmap"), "heat_map", image.canceled.signal);
   if (!response || image.heatMap) return;
   if (response.status === 200) {
-    image.heatMap = objectUrl(response.body.heat_map);
+    image.heatMap = URL.createObjectURL(blobOf(response.body.heat_map));
     image.heatMapClass = response.body.heat_map_class;
     keepFew(image);
   } else if (response.body.code === "no_heat_map") {
@@ -88,12 +93,6 @@ export async function requestHeatMap(image) {
     image.heatMapError = t("No heat map ({code}).", { code: response.body.code });
   }
   changed(image);
-}
-
-// A data URI would stay in the memory of the page, a blob does not.
-function objectUrl(dataUri) {
-  const bytes = Uint8Array.from(atob(dataUri.slice(dataUri.indexOf(",") + 1)), (letter) => letter.charCodeAt(0));
-  return URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
 }
 
 function keepFew(image) {

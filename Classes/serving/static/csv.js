@@ -19,10 +19,13 @@ const LAST_TECHNICAL = ["seconds", "error", "remark", "sha256", "engine", "preci
 const TYPES = ["class_confidence", "group", "group_confidence", "model_name"];
 
 export function saveCsv(images) {
-  // Spreadsheets recognize UTF-8 by the byte order mark.
-  const content = new Blob(["\ufeff", csv(images)], { type: "text/csv;charset=utf-8" });
   const name = `${(models.chosen?.detects ?? models.chosen?.name ?? "ALL").replace(/[^\w.-]+/g, "_")}-results-${localTime(new Date()).replace(" ", "-").replaceAll(":", "").slice(0, -2)}.csv`;
-  const link = element("a", "", { href: URL.createObjectURL(content), download: name });
+  // Spreadsheets recognize UTF-8 by the byte order mark.
+  download(`\ufeff${csv(images)}`, "text/csv;charset=utf-8", name);
+}
+
+export function download(text, type, name) {
+  const link = element("a", "", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), URL_LIFETIME_MS);
 }
@@ -37,7 +40,7 @@ function csv(images) {
   const people = columns();
   const headings = [...people.map(([heading]) => heading), ...technical];
   const lines = [headings, ...images.map((image) => row(image, people, technical, decimal))];
-  return lines.map((line) => `${line.map((value) => field(value, separator)).join(separator)}\r\n`).join("");
+  return lines.map((line) => `${line.map((value) => csvField(value, separator)).join(separator)}\r\n`).join("");
 }
 
 // [[heading, value of an image with a result]]
@@ -96,7 +99,7 @@ export function localTime(date) {
   return `${day} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map(part).join(":")}`;
 }
 
-function field(value, separator) {
+export function csvField(value, separator) {
   const text = String(value ?? "");
   const safe = FORMULA.test(text) ? `'${text}` : text;
   return safe.includes(separator) || /["\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;

@@ -1,6 +1,7 @@
 // The list of images and their states; knows nothing of how they are shown.
 
 import { element } from "./dom.js";
+import { CELLS } from "./mode.js";
 
 const REFRESH_MS = 100;
 
@@ -16,6 +17,7 @@ export const OUTCOMES = [REVIEW, POSITIVE, NEGATIVE, FAILED];
 // In the order in which they were added. Fields of an image:
 //   file (null after a reload), name (with the path inside a chosen folder), size, modified
 //   state: "waiting", "sending", "done" or "failed"; text and code: why it waits or failed; result: JSON of the API
+//   kind: of mode.js; of a field: photograph (its picture for the browser), crops (object URLs), corrections ({cell: type})
 //   row: its row in the table; thumbnail, heatMap: object URLs; visible: whether the row is on the screen
 export const images = [];
 
@@ -42,7 +44,7 @@ export function changed(image) {
 }
 
 export function addImage(fields) {
-  const image = { state: "waiting", text: "", code: "", ...fields, number: (added += 1) };
+  const image = { kind: CELLS, state: "waiting", text: "", code: "", ...fields, number: (added += 1) };
   image.canceled = new AbortController();
   image.row = element("tr");
   images.push(image);
@@ -50,18 +52,19 @@ export function addImage(fields) {
   return image;
 }
 
-export function removeImages() {
-  for (const image of images.splice(0)) {
+export function removeImages(removed) {
+  for (const image of removed) {
+    images.splice(images.indexOf(image), 1);
     image.canceled.abort();
-    for (const url of [image.thumbnail, image.heatMap]) if (url) URL.revokeObjectURL(url);
+    for (const url of [image.thumbnail, image.heatMap, ...(image.crops ?? [])]) if (url) URL.revokeObjectURL(url);
     changedImages.delete(image);
   }
   changed();
 }
 
-// Forgets the results of all images, to classify them again; without a file that is not possible.
-export function resetImages(textWithoutFile) {
-  for (const image of images) {
+// Forgets the results of some images, to classify them again; without a file that is not possible.
+export function resetImages(some, textWithoutFile) {
+  for (const image of some) {
     image.canceled.abort();
     if (image.heatMap) URL.revokeObjectURL(image.heatMap);
     const state = image.file ? { state: "waiting", text: "", code: "" } : { state: "failed", text: textWithoutFile, code: "reloaded" };

@@ -2,6 +2,7 @@
 
 import { byId, element } from "./dom.js";
 import { countOutcomes, images, outcomeOf, REVIEW, TYPED } from "./images.js";
+import { CELLS } from "./mode.js";
 import { modelOf, models, pageTitle } from "./models.js";
 import { formatPercent, groupText, leaningText, reasonsText, resultText } from "./results.js";
 import { server } from "./server.js";
@@ -52,8 +53,8 @@ function head(list, date) {
     [t("Date"), date],
     [t("Model"), last ? `${modelOf(last)?.network ?? ""} ${last.model.slice(0, 12)}, ${last.engine}, ${last.precision}` : ""],
     [t("Version"), info?.version ?? ""],
-    [t("Images"), summary(countOutcomes())],
-    [t("Printed"), t("{number} of {total}", { number: formatNumber(list.length), total: formatNumber(images.length) })],
+    [t("Images"), summary(countOutcomes(images.filter((image) => image.kind === CELLS)))],
+    [t("Printed"), t("{number} of {total}", { number: formatNumber(list.length), total: formatNumber(images.filter((image) => image.kind === CELLS).length) })],
   ];
   const parts = [
     element("p", info?.site_name ?? "", { className: "site" }),

@@ -22,6 +22,13 @@ export async function loadExamples() {
   return response.ok ? (await response.json()).examples : [];
 }
 
+// The file in a data URI, which would stay in the memory of the page as it is.
+export function blobOf(dataUri) {
+  const [head, content] = dataUri.split(",");
+  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+  return new Blob([bytes], { type: head.slice("data:".length).split(";")[0] });
+}
+
 // Sends a file until there is an answer worth showing. Returns {status, body}, or undefined if `canceled` was aborted.
 // `field` is in every successful answer; `onRetry(code, message, seconds)` is called before a pause.
 export async function sendFile(file, address, field, canceled, onRetry = () => {}) {

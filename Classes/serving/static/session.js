@@ -23,9 +23,9 @@ export function keepResults(changedImages) {
     if (image.state !== "done" || image.kept === image.result) continue;
     image.kept = image.result;
     unsaved += 1;
-    const { name, size, modified, result } = image;
+    const { name, size, modified, result, kind, corrections } = image;
     try {
-      sessionStorage.setItem(PREFIX + String(image.number).padStart(6, "0"), JSON.stringify({ name, size, modified, result }));
+      sessionStorage.setItem(PREFIX + String(image.number).padStart(6, "0"), JSON.stringify({ name, size, modified, result, kind, corrections }));
     } catch {
       // The storage is full or switched off; leaving the page still asks.
     }
@@ -37,6 +37,13 @@ export function forgetResults() {
   unsaved = 0;
 }
 
+// Forgets the results of images that are no longer in the list.
+export function forgetOthers() {
+  forgetResults();
+  for (const image of images) image.kept = undefined;
+  keepResults(images);
+}
+
 // Adds the images of an earlier load of the page to the list; returns their number.
 export function restoreResults() {
   const records = Object.keys(sessionStorage)
@@ -45,7 +52,7 @@ export function restoreResults() {
     .map((key) => read(key));
   const unfinished = read(UNFINISHED) ?? [];
   forgetResults();
-  for (const record of records) if (record?.result?.class) addImage({ ...record, state: "done", file: null });
+  for (const record of records) if (record?.result?.class || record?.result?.cells) addImage({ ...record, state: "done", file: null });
   for (const each of unfinished) {
     const lost = { state: "failed", code: "reloaded", text: errorText("reloaded") };
     addImage({ ...each, ...(each.state === "failed" ? {} : lost), file: null });
@@ -63,8 +70,8 @@ function read(key) {
 }
 
 // Gives files that were added again to their images; returns the other files.
-export function reattachFiles(files) {
-  const without = new Map(images.filter((image) => !image.file).map((image) => [fileKey(image), image]));
+export function reattachFiles(files, kind) {
+  const without = new Map(images.filter((image) => !image.file && image.kind === kind).map((image) => [fileKey(image), image]));
   return files.filter((each) => {
     const key = fileKey({ name: each.name, size: each.file.size, modified: each.file.lastModified });
     const image = without.get(key);
@@ -83,7 +90,7 @@ window.addEventListener("beforeunload", (event) => {
 
 window.addEventListener("pagehide", () => {
   const unfinished = images.filter((image) => image.state !== "done");
-  const records = unfinished.map(({ name, size, modified, state, code, text }) => ({ name, size, modified, state, code, text }));
+  const records = unfinished.map(({ name, size, modified, state, code, text, kind }) => ({ name, size, modified, state, code, text, kind }));
   try {
     if (records.length) sessionStorage.setItem(UNFINISHED, JSON.stringify(records));
   } catch {

@@ -2,6 +2,7 @@
 
 import { byId, element, setText } from "./dom.js";
 import { countOutcomes, FAILED, NEGATIVE, OUTCOMES, POSITIVE, REVIEW } from "./images.js";
+import { FIELDS, mode } from "./mode.js";
 import { conditionOf, modelOf, models } from "./models.js";
 import { server } from "./server.js";
 import { formatNumber, t, tn } from "./translation.js";
@@ -57,12 +58,19 @@ function progressText(total, finished) {
 
 function doneText(counts) {
   finishedAt = [];
-  return tn("{n} image", "{n} images", counts.all);
+  return mode.kind === FIELDS ? tn("{n} photograph", "{n} photographs", counts.all) : tn("{n} image", "{n} images", counts.all);
 }
 
 // A sentence such as "13 of 17 images have a result. …"
 export function summary(counts) {
   const number = (outcome) => formatNumber(counts[outcome]);
+  if (mode.kind === FIELDS) {
+    return t("{done} of {total} done. Failed: {failed}.", {
+      done: formatNumber(counts.all - counts.pending),
+      total: formatNumber(counts.all),
+      failed: number(FAILED),
+    });
+  }
   if (models.chosen?.detects === null) {
     return t("{done} of {total} done. Needs review: {review}. Failed: {failed}.", {
       done: formatNumber(counts.all - counts.pending),

@@ -8,6 +8,7 @@ const SIDE = 160;
 const worker = "OffscreenCanvas" in window ? new Worker("thumbnail-worker.js") : undefined;
 const finished = new Map();
 let busy = false;
+let requests = 0;
 
 export async function requestVisibleThumbnails() {
   if (busy) return;
@@ -37,21 +38,25 @@ function makeThumbnail(image) {
 }
 
 async function fetchThumbnail(image) {
-  if (worker) {
-    const blob = await new Promise((resolve) => {
-      finished.set(image.number, resolve);
-      worker.postMessage({ number: image.number, file: image.file, side: SIDE });
-    });
-    if (image.canceled.signal.aborted) return;
-    if (blob) image.thumbnail = URL.createObjectURL(blob);
-    else image.noPreview = true;
-  } else {
-    image.thumbnail = URL.createObjectURL(image.file);
-  }
+  const { blob } = await makePictures(image.file);
+  if (image.canceled.signal.aborted) return;
+  if (blob) image.thumbnail = URL.createObjectURL(blob);
+  else image.noPreview = true;
   changed(image);
 }
 
-worker?.addEventListener("message", ({ data: { number, blob } }) => {
-  finished.get(number)?.(blob);
-  finished.delete(number);
+// Returns {blob: a small picture of a file, cells: pictures of the squares {x, y, side} in it}; the blob is null if the
+// browser cannot read the file.
+export async function makePictures(file, crops = []) {
+  if (!worker) return { blob: file, cells: [] };
+  const key = (requests += 1);
+  return new Promise((resolve) => {
+    finished.set(key, resolve);
+    worker.postMessage({ key, file, side: SIDE, crops });
+  });
+}
+
+worker?.addEventListener("message", ({ data: { key, ...pictures } }) => {
+  finished.get(key)?.(pictures);
+  finished.delete(key);
 });

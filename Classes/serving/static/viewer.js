@@ -7,9 +7,8 @@ import { classTitle, conditionOf, hasTypes, modelOf } from "./models.js";
 import { formatPercent, groupText, leaningText, positiveProbability, reasonText, resultText, typeText } from "./results.js";
 import { focusImage } from "./rows.js";
 import { formatNumber, t } from "./translation.js";
+import { createZoom } from "./zoom.js";
 
-const MAX_ZOOM = 16;
-const ZOOM_STEP = 1.3;
 // Of the heat map, if the dialog opens from it.
 const USUAL_OPACITY = 60;
 // Classes with a bar of their own; the others are added up.
@@ -24,8 +23,6 @@ const opacity = byId("opacity");
 let list = [];
 let index = 0;
 let url;
-let zoom = { scale: 1, x: 0, y: 0 };
-const pointers = new Map();
 
 const shown = () => list[index];
 
@@ -52,7 +49,7 @@ function show(position) {
   picture.removeAttribute("src");
   picture.hidden = !url && !thumbnail;
   if (!picture.hidden) picture.src = url ?? thumbnail;
-  resetZoom();
+  zoom.reset();
   render();
 }
 
@@ -159,82 +156,28 @@ export function mapHelp(image) {
   });
 }
 
-// Zoom: `canvas` fills the stage as far as the image's shape allows, and is scaled from there.
+// Zoom
+
+const zoom = createZoom(stage, canvas, ({ scale, x, y }) => {
+  canvas.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
+  setText(byId("zoom"), `${formatNumber(Math.round(100 * scale))} %`);
+});
 
 function place() {
   const [width, height] = [picture.naturalWidth || 1, picture.naturalHeight || 1];
-  const fit = Math.min(stage.clientWidth / width, stage.clientHeight / height);
+  const fit = zoom.place(width, height);
   // The model sees the central square only, and the heat map covers just that.
   const side = Math.min(width, height) * fit * (modelOf(shown().result)?.input_crop ?? 1);
-  canvas.style.width = `${width * fit}px`;
-  canvas.style.height = `${height * fit}px`;
-  canvas.style.left = `${(stage.clientWidth - width * fit) / 2}px`;
-  canvas.style.top = `${(stage.clientHeight - height * fit) / 2}px`;
   byId("viewer-map").style.width = byId("viewer-map").style.height = `${side}px`;
-  transform();
-}
-
-function transform() {
-  canvas.style.transform = `translate(${zoom.x}px, ${zoom.y}px) scale(${zoom.scale})`;
-  setText(byId("zoom"), `${formatNumber(Math.round(100 * zoom.scale))} %`);
-  stage.classList.toggle("zoomed", zoom.scale > 1);
-}
-
-function resetZoom() {
-  zoom = { scale: 1, x: 0, y: 0 };
-  transform();
-}
-
-// Zooms around a point of the window; by default around the middle of the stage.
-function zoomBy(factor, x, y) {
-  const box = stage.getBoundingClientRect();
-  const [fromLeft, fromTop] = [x ?? box.left + box.width / 2, y ?? box.top + box.height / 2];
-  const scale = Math.max(1, Math.min(zoom.scale * factor, MAX_ZOOM));
-  const ratio = scale / zoom.scale;
-  const [left, top] = [fromLeft - box.left - canvas.offsetLeft, fromTop - box.top - canvas.offsetTop];
-  zoom = { scale, x: left - (left - zoom.x) * ratio, y: top - (top - zoom.y) * ratio };
-  if (scale === 1) zoom.x = zoom.y = 0;
-  transform();
-}
-
-stage.addEventListener(
-  "wheel",
-  (event) => {
-    event.preventDefault();
-    zoomBy(Math.exp(-event.deltaY / 400), event.clientX, event.clientY);
-  },
-  { passive: false },
-);
-
-stage.addEventListener("pointerdown", (event) => {
-  pointers.set(event.pointerId, event);
-  stage.setPointerCapture(event.pointerId);
-});
-stage.addEventListener("pointermove", (event) => {
-  const before = pointers.get(event.pointerId);
-  if (!before) return;
-  const other = [...pointers.values()].find((each) => each.pointerId !== event.pointerId);
-  pointers.set(event.pointerId, event);
-  if (other) {
-    const distance = (one) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
-    zoomBy(distance(event) / (distance(before) || 1), (event.clientX + other.clientX) / 2, (event.clientY + other.clientY) / 2);
-  } else if (zoom.scale > 1) {
-    zoom.x += event.clientX - before.clientX;
-    zoom.y += event.clientY - before.clientY;
-    transform();
-  }
-});
-for (const name of ["pointerup", "pointercancel"]) {
-  stage.addEventListener(name, (event) => pointers.delete(event.pointerId));
 }
 
 // Buttons and keys
 
 byId("previous").addEventListener("click", () => show(index - 1));
 byId("next").addEventListener("click", () => show(index + 1));
-byId("zoom-in").addEventListener("click", () => zoomBy(ZOOM_STEP));
-byId("zoom-out").addEventListener("click", () => zoomBy(1 / ZOOM_STEP));
-byId("fit").addEventListener("click", resetZoom);
+byId("zoom-in").addEventListener("click", zoom.larger);
+byId("zoom-out").addEventListener("click", zoom.smaller);
+byId("fit").addEventListener("click", zoom.reset);
 opacity.addEventListener("input", () => renderHeatMap(shown()));
 picture.addEventListener("load", place);
 picture.addEventListener("error", () => {
@@ -248,10 +191,7 @@ dialog.addEventListener("keydown", (event) => {
   const actions = {
     ArrowLeft: isSlider ? undefined : () => show(index - 1),
     ArrowRight: isSlider ? undefined : () => show(index + 1),
-    "+": () => zoomBy(ZOOM_STEP),
-    "=": () => zoomBy(ZOOM_STEP),
-    "-": () => zoomBy(1 / ZOOM_STEP),
-    0: resetZoom,
+    ...zoom.actions,
   };
   const action = event.ctrlKey || event.altKey || event.metaKey ? undefined : actions[event.key];
   if (!action) return;
@@ -263,6 +203,6 @@ dialog.addEventListener("close", () => {
   picture.removeAttribute("src");
   if (url) URL.revokeObjectURL(url);
   url = undefined;
-  pointers.clear();
+  zoom.forgetPointers();
   focusImage(shown());
 });
