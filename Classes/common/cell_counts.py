@@ -1,8 +1,7 @@
 """The counts of cells of one or more fields: the differential of all cells, and the blasts among them."""
 
-import collections
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from Classes.common import differential, type_names
@@ -130,19 +129,7 @@ def count_groups(
       unlike: how many counted cells have other colors than the images that a model was trained on.
       sensitivity, specificity: of the model of blasts; None if they were never measured.
     """
-    return count_numbers(collections.Counter(groups), blast, blasts, unlike, sensitivity, specificity)
-
-
-def count_numbers(
-    numbers: Mapping[str, int],
-    blast: str = "",
-    blasts: int = 0,
-    unlike: int = 0,
-    sensitivity: MeasuredRate | None = None,
-    specificity: MeasuredRate | None = None,
-) -> RunCounts:
-    """Return the counts of cells that were counted before: {group: number of cells}; see count_groups."""
-    found = differential.count_numbers(numbers, NOT_COUNTED)
+    found = differential.count_types(groups, NOT_COUNTED)
     if not blast:
         return RunCounts(found)
     fraction = estimate_blast_fraction(blasts, found.cells, sensitivity, specificity) if found.cells else None

@@ -7,7 +7,7 @@ are not white cells and are reported per 100 white cells (same source).
 
 import collections
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 from Classes.common import type_names, wilson
 from Classes.common.number_format import format_number
@@ -111,13 +111,10 @@ def count_types(types: Iterable[str], not_counted: Collection[str] = ()) -> Diff
       types: the type of each cell, such as "lymphocyte", or a collections.Counter of them.
       not_counted: types that are not white cells, or that the user excludes; they are reported separately.
     """
-    return count_numbers(collections.Counter(types), not_counted)
-
-
-def count_numbers(numbers: Mapping[str, int], not_counted: Collection[str] = ()) -> Differential:
-    """Return the differential of cells that were counted before: {type: number of cells}; see count_types."""
-    counts = {name: number for name, number in numbers.items() if number}
-    apart = {name: counts.pop(name) for name in sorted(not_counted) if name in counts}
+    counts = collections.Counter(types)
+    apart = {name: counts.pop(name) for name in sorted(not_counted) if counts[name]}
+    for name in not_counted:
+        counts.pop(name, None)
     cells = sum(counts.values())
     known = {name: position for position, name in enumerate(ORDER)}
     names = sorted(counts, key=lambda name: (known.get(name, len(ORDER)), name))

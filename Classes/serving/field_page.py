@@ -1,5 +1,6 @@
 """What the page shows of fields: styles and names of the types, and the counts of all cells of its photographs."""
 
+import collections
 import json
 from typing import Any
 
@@ -76,8 +77,8 @@ def _count(sent: dict[str, Any]) -> RunCounts:
     groups = {_text(name): _number(count) for name, count in sent["groups"].items()}
     if len(groups) > MAX_TYPES or sum(groups.values()) > MAX_CELLS:
         raise ValueError("groups")
-    return cell_counts.count_numbers(
-        groups,
+    return cell_counts.count_groups(
+        collections.Counter({name: count for name, count in groups.items() if count}),
         _text(sent.get("blast") or ""),
         _number(sent.get("blasts") or 0),
         _number(sent.get("unlike") or 0),
