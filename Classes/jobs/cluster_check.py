@@ -31,13 +31,13 @@ class Expected:
       software: {what: its version or hash}.
       folder: path of the job's folder.
       probe: name of a file in it.
-      files: {path: size in bytes} of inputs and models.
+      files: {path: size in bytes} of inputs and models; None for a folder that is written to.
     """
 
     software: Mapping[str, str]
     folder: str
     probe: str
-    files: Mapping[str, int]
+    files: Mapping[str, int | None]
 
 
 def software() -> dict[str, str]:
@@ -56,7 +56,7 @@ def expect(work: Work, items: Iterable[Item]) -> Expected:
     """Return what the workers of a job must have, and write the file that they look for in its folder.
 
     Args:
-      work: the job; the files that its settings name are models.
+      work: the job; the files that its settings name are models, and the folders are for its outputs.
       items: some of the job; the files that they name are inputs.
     Raises:
       OSError: the folder cannot be written.
@@ -64,8 +64,9 @@ def expect(work: Work, items: Iterable[Item]) -> Expected:
     probe = f"probe-{secrets.token_hex(8)}"
     (pathlib.Path(work.folder) / probe).touch()
     named = {*_paths(dict(work.settings)), *(path for item in items for path in _paths(item.data))}
-    files = [path for path in map(pathlib.Path, sorted(named)) if path.is_file()]
-    return Expected(software(), work.folder, probe, {str(path): path.stat().st_size for path in files})
+    paths = [path for path in map(pathlib.Path, sorted(named)) if path.exists()]
+    files = {str(path): path.stat().st_size if path.is_file() else None for path in paths}
+    return Expected(software(), work.folder, probe, files)
 
 
 def _paths(value: Any) -> Iterator[str]:
@@ -128,11 +129,12 @@ def _unusable_folder(expected: Expected) -> str | None:
         return expected.folder
 
 
-def _unseen_file(files: Mapping[str, int]) -> str | None:
+def _unseen_file(files: Mapping[str, int | None]) -> str | None:
     for path, size in files.items():
         try:
-            if pathlib.Path(path).stat().st_size != size:
-                return path
+            status = pathlib.Path(path).stat()
         except OSError:
+            return path
+        if size is not None and status.st_size != size:
             return path
     return None

@@ -16,13 +16,16 @@ def expected(tmp_path, monkeypatch):
     folder.mkdir()
     (tmp_path / "model.xml").write_text("model")
     (tmp_path / "image.png").write_text("pixels")
+    (tmp_path / "overlays").mkdir()
     settings = {"models": [{"path": str(tmp_path / "model.xml")}], "other": "/no/such/file", "number": 1}
+    settings["output"] = str(tmp_path / "overlays")
     items = [file_item(tmp_path / "image.png"), Item("band", {"top": 0})]
     return cluster_check.expect(Work("a:B", settings, str(folder)), items)
 
 
 def test_the_same_machine_is_accepted(expected, tmp_path):
-    assert expected.files == {str(tmp_path / "model.xml"): 5, str(tmp_path / "image.png"): 6}
+    names = {"model.xml": 5, "image.png": 6, "overlays": None}
+    assert expected.files == {str(tmp_path / name): size for name, size in names.items()}
     assert cluster_check.check(expected) is None
     assert [path.name for path in (tmp_path / "job").iterdir()] == [expected.probe]
 
@@ -39,6 +42,12 @@ def test_a_folder_without_the_file_of_this_run_is_another_one(expected, tmp_path
     (tmp_path / "job" / expected.probe).unlink()
     error = cluster_check.check(expected)
     assert error.code == "cluster_folder" and str(tmp_path / "job") in str(error)
+
+
+def test_a_missing_folder_of_outputs_is_named(expected, tmp_path):
+    (tmp_path / "overlays").rmdir()
+    error = cluster_check.check(expected)
+    assert error.code == "cluster_folder" and str(tmp_path / "overlays") in str(error)
 
 
 @pytest.mark.parametrize("change", ["remove", "other content"])
