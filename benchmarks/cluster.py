@@ -1,0 +1,316 @@
+"""Clusters: the same results whoever computes them, what a lost worker costs, and how fast Dask is.
+
+python3 benchmarks/cluster.py same FIELDS/       # one process, two, 8 shares, Dask with 1, 2 and 4 workers: same bytes?
+python3 benchmarks/cluster.py killed FIELDS/     # a worker is killed every 5 seconds
+python3 benchmarks/cluster.py deadly             # a unit that kills its process
+python3 benchmarks/cluster.py speed FIELDS/      # overhead of Dask over one process; two workers against one
+python3 benchmarks/cluster.py machines FIELDS/   # two machines, one of which is switched off half-way
+
+The machines are network namespaces of this one (`ip netns`, for root), each with one core; without them, processes.
+FIELDS is a folder of photographed fields, of which --count are used.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import os
+import pathlib
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import psutil
+
+from Classes import Helpers
+from Classes.jobs import run_job
+from Classes.jobs.items import Item
+
+# Addresses of the machines' own network; the scheduler and the run are on the first.
+MACHINES = {"all-run": "10.77.0.1", "all-one": "10.77.0.2", "all-two": "10.77.0.3"}
+PORT = 8786
+KILL_EVERY = 5
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["same", "killed", "deadly", "speed", "machines"])
+    parser.add_argument("fields", nargs="?", type=pathlib.Path)
+    parser.add_argument(
+        "--count", type=int, default=200, help="number of fields; they are used again if there are fewer"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="of speed")
+    options = parser.parse_args(arguments)
+    print(f"Load of this machine before: {os.getloadavg()[0]:.1f} with {os.cpu_count()} cores", flush=True)
+    with tempfile.TemporaryDirectory() as folder, machines() as names:
+        work = Work(pathlib.Path(folder), names, options.fields, options.count)
+        {"same": same, "killed": killed, "deadly": deadly, "machines": switched_off}.get(
+            options.what, lambda work: speed(work, options.rounds)
+        )(work)
+
+
+@contextlib.contextmanager
+def machines():
+    """Make the network namespaces; yields their names, or three times None."""
+    with contextlib.ExitStack() as stack:
+        try:
+            for name in MACHINES:
+                call("ip", "netns", "add", name)
+                stack.callback(subprocess.run, ["ip", "netns", "del", name])
+                call("ip", "-n", name, "link", "set", "lo", "up")
+            first, *others = MACHINES
+            call("ip", "-n", first, "link", "add", "bridge", "type", "bridge")
+            call("ip", "-n", first, "addr", "add", f"{MACHINES[first]}/24", "dev", "bridge")
+            call("ip", "-n", first, "link", "set", "bridge", "up")
+            for name in others:
+                call("ip", "link", "add", "eth0", "netns", name, "type", "veth", "peer", "name", name, "netns", first)
+                call("ip", "-n", name, "addr", "add", f"{MACHINES[name]}/24", "dev", "eth0")
+                call("ip", "-n", name, "link", "set", "eth0", "up")
+                call("ip", "-n", first, "link", "set", name, "master", "bridge", "up")
+            yield list(MACHINES)
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(f"No network namespaces here ({error}): the machines are processes.")
+            yield [None, None, None]
+
+
+def call(*command):
+    subprocess.run(command, check=True, capture_output=True)
+
+
+class Work:
+    """The files, and how runs and workers are started.
+
+    Args:
+      folder: for all files of the benchmark.
+      names: of the network namespaces: of the run, and of two machines.
+      fields: folder of photographs.
+      count: how many of them to use.
+    """
+
+    def __init__(self, folder, names, fields, count):
+        self.folder, self.names = folder, names
+        self.images = folder / "images"
+        self.images.mkdir()
+        found = sorted(path for path in fields.rglob("*") if path.suffix in (".jpg", ".png")) if fields else []
+        for number in range(count if found else 0):
+            shutil.copy(found[number % len(found)], self.images / f"{number:04}{found[number % len(found)].suffix}")
+
+    def start(self, command, machine=0, cores=None, **options):
+        """Start a Python command on a machine."""
+        place = ["ip", "netns", "exec", self.names[machine]] if self.names[machine] else []
+        place += ["taskset", "-c", cores] if cores else []
+        return subprocess.Popen(
+            [*place, sys.executable, *command], cwd=Helpers.PROJECT, start_new_session=True, **options
+        )
+
+    @property
+    def address(self):
+        return f"tcp://{MACHINES[self.names[0]] if self.names[0] else '127.0.0.1'}:{PORT}"
+
+    @contextlib.contextmanager
+    def cluster(self, workers):
+        """Start a scheduler, and workers as (machine, cores, threads); yields the workers' processes."""
+        host = self.address[len("tcp://") :].partition(":")[0]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        scheduler = self.start(
+            ["-m", "dask", "scheduler", "--host", host, "--port", str(PORT), "--no-dashboard"], **quiet
+        )
+        started = [
+            self.start(
+                ["-m", "dask", "worker", self.address, "--nthreads", str(threads), "--memory-limit", "0",
+                 "--no-dashboard", "--local-directory", str(self.folder / "dask")],
+                machine, cores, **quiet,
+            )
+            for machine, cores, threads in workers
+        ]  # fmt: skip
+        try:
+            time.sleep(4)
+            yield started
+        finally:
+            for process in (*started, scheduler):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def command(self, name, *more):
+        """Return the command that counts the cells, and the paths of what it writes."""
+        out = self.folder / "out"
+        out.mkdir(exist_ok=True)
+        files = [out / f"{name}.json", out / f"{name}.csv"]
+        settings = [f"JobDir={self.folder / name}", f"Logs={self.folder / 'logs'}"]
+        command = ["Classifier.py", "Field", "--plain", "--json", str(files[0]), "--csv", str(files[1])]
+        return [*command, *(word for each in settings for word in ("--set", each)), *more, str(self.images)], files
+
+    def run(self, name, *more, cores=None):
+        """Count the cells of all fields; returns (seconds, hash of the tables, output)."""
+        command, files = self.command(name, *more)
+        started = time.perf_counter()
+        output = self.start(command, 0, cores, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        text = output.communicate()[0]
+        seconds = time.perf_counter() - started
+        if output.returncode:
+            sys.exit(f"{' '.join(command)}: exit code {output.returncode}\n{text[-2000:]}")
+        tables = [path for path in files if path.exists()]
+        content = b"".join(path.read_bytes() for path in tables)
+        return seconds, hashlib.sha256(content).hexdigest()[:12] if tables else None, text
+
+    def on_cluster(self):
+        return "--set", f"Cluster={self.address}"
+
+
+def tell(what, seconds, digest, *more):
+    print(f"{what:45} {seconds:6.1f} s  {digest or '-':12}", *more, flush=True)
+
+
+def same(work):
+    """Compare the tables of all ways to compute them."""
+    found = {}
+    for name, processes in (("in the run's process", 0), ("one worker process", 1), ("two worker processes", 2)):
+        seconds, found[name], _ = work.run(f"processes-{processes}", "--set", f"Processes={processes}")
+        tell(name, seconds, found[name])
+    order = random.Random(1).sample(range(1, 9), 8)
+    total = 0
+    for number in order:
+        seconds, digest, _ = work.run("shares", "--shard", f"{number}/8")
+        total += seconds
+    found["shares"] = digest
+    tell(f"8 shares, in the order {order}", total, digest)
+    for workers in ([(1, "0", 1)], [(1, "0", 1), (2, "1", 1)], [(1, "0", 1), (1, "0", 1), (2, "1", 2)]):
+        threads = sum(each[2] for each in workers)
+        name = f"Dask, {threads} threads in {len(workers)} workers"
+        with work.cluster(workers):
+            seconds, found[name], _ = work.run(f"dask-{threads}", *work.on_cluster())
+        tell(name, seconds, found[name])
+    print("Same bytes:", "yes" if len(set(found.values())) == 1 else f"NO: {found}")
+
+
+def killed(work):
+    """Kill one of two workers every KILL_EVERY seconds."""
+    _, wanted, _ = work.run("undisturbed")
+    with work.cluster([(1, "0", 1), (2, "1", 1)]) as workers:
+        ended, kills = threading.Event(), []
+
+        def kill():
+            chance = random.Random(1)
+            while not ended.wait(KILL_EVERY):
+                inner = [each for worker in workers for each in psutil.Process(worker.pid).children(recursive=True)]
+                # A worker's process is the child of the one that watches it, and has children that compute.
+                chosen = [each for each in inner if each.children() and "spawn_main" in " ".join(each.cmdline())]
+                if chosen:
+                    victim = chance.choice(chosen)
+                    victim.kill()
+                    kills.append(victim.pid)
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        try:
+            seconds, digest, text = work.run("killed", *work.on_cluster())
+        finally:
+            ended.set()
+            thread.join()
+    tell(f"{len(kills)} workers killed", seconds, digest)
+    print(
+        "Same bytes:", "yes" if digest == wanted else "NO", "· units named as killed:", text.count("ended its process")
+    )
+
+
+def deadly(work):
+    """Run 100 units, one of which kills its process, on two workers."""
+    log = work.folder / "log"
+    items = [Item("kill" if number == 50 else f"item {number}", {"number": number}) for number in range(100)]
+    script = f"""
+import sys
+sys.path.insert(0, {str(Helpers.PROJECT)!r})
+from benchmarks import cluster
+cluster.run_deadly({[list(item) for item in items]!r}, {str(log)!r}, {str(work.folder)!r}, {work.address!r})
+"""
+    with work.cluster([(1, "0", 1), (2, "1", 1)]):
+        subprocess.run(
+            [*(["ip", "netns", "exec", work.names[0]] if work.names[0] else []), sys.executable, "-c", script]
+        )
+
+
+def run_deadly(items, log, folder, address):
+    """Run the items of `deadly` in this process."""
+    job = run_job.Job("tests.support.tasks:Squares", {"log": log}, [Item(*item) for item in items])
+    configuration = Helpers.load_config(settings=[f"NetworkPath={folder}", f"Cluster={address}"])
+    with run_job.start_job(configuration, job) as run:
+        run.compute(lambda item, result: None)
+        results = [result for _, result in run.results()]
+        right = sum(result == {"square": number**2} for number, result in enumerate(results))
+        print(
+            f"Listed: {[item.name for item in run.killed()]}; right results of the others: {right} of {len(items) - 1}"
+        )
+
+
+def speed(work, rounds):
+    """Time one process, one worker and two workers in turn; each process that computes has one core."""
+    seconds = {"process": [], "one": [], "two": []}
+    for number in range(rounds):
+        seconds["process"].append(work.run(f"process-{number}", "--set", "Processes=0", cores="0")[0])
+        with work.cluster([(1, "0", 1)]):
+            seconds["one"].append(work.run(f"one-{number}", *work.on_cluster(), cores="1")[0])
+        with work.cluster([(1, "0", 1), (2, "1", 1)]):
+            seconds["two"].append(work.run(f"two-{number}", *work.on_cluster())[0])
+        print(
+            {name: round(values[-1], 1) for name, values in seconds.items()},
+            f"load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
+    overhead = [one / process - 1 for one, process in zip(seconds["one"], seconds["process"], strict=True)]
+    faster = [one / two for one, two in zip(seconds["one"], seconds["two"], strict=True)]
+    print(f"Overhead of Dask over one process: {100 * statistics.median(overhead):.1f} % (median of {rounds} turns)")
+    print(f"Two workers against one: {statistics.median(faster):.2f} times as fast")
+
+
+def switched_off(work):
+    """Switch off one of two machines half-way; what was finished before must not be computed again."""
+    _, wanted, _ = work.run("undisturbed")
+    with work.cluster([(1, "0", 1), (2, "1", 1)]) as workers:
+        before = {}
+
+        def switch_off():
+            while (
+                len(parts := list((work.folder / "off").glob("*/parts/*.json"))) < len(list(work.images.iterdir())) / 2
+            ):
+                time.sleep(0.05)
+            before.update({path: path.stat().st_mtime_ns for path in parts})
+            if work.names[2]:
+                # First the cable, so that nobody is told of the end.
+                call("ip", "-n", work.names[2], "link", "del", "eth0")
+            for process in [*psutil.Process(workers[1].pid).children(recursive=True), psutil.Process(workers[1].pid)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+        def watch():
+            """Note when part files change, until the run removes them at its end."""
+            while thread.is_alive() or not done.is_set():
+                for path in before:
+                    with contextlib.suppress(OSError):
+                        if path.stat().st_mtime_ns != before[path]:
+                            again.add(path.name)
+                time.sleep(0.02)
+
+        again, done = set(), threading.Event()
+        thread = threading.Thread(target=switch_off)
+        thread.start()
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            seconds, digest, _ = work.run("off", *work.on_cluster())
+        finally:
+            done.set()
+            watcher.join()
+    tell(f"switched off after {len(before)} fields", seconds, digest)
+    print("Same bytes:", "yes" if digest == wanted else "NO", f"· finished and computed again: {len(again)}")
+
+
+if __name__ == "__main__":
+    main()
