@@ -12,10 +12,12 @@ FIELDS is a folder of photographed fields, of which --count are used.
 
 import argparse
 import contextlib
+import csv
 import hashlib
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import statistics
@@ -46,11 +48,12 @@ def main(arguments=None):
     parser.add_argument(
         "--count", type=int, default=200, help="number of fields; they are used again if there are fewer"
     )
+    parser.add_argument("--cells", action="store_true", help="FIELDS are single cells, which get a type")
     parser.add_argument("--rounds", type=int, default=3, help="of speed")
     options = parser.parse_args(arguments)
     print(f"Load of this machine before: {os.getloadavg()[0]:.1f} with {os.cpu_count()} cores", flush=True)
     with tempfile.TemporaryDirectory() as folder, machines() as names:
-        work = Work(pathlib.Path(folder), names, options.fields, options.count)
+        work = Work(pathlib.Path(folder), names, options)
         {"same": same, "killed": killed, "deadly": deadly, "machines": switched_off}.get(
             options.what, lambda work: speed(work, options.rounds)
         )(work)
@@ -90,12 +93,13 @@ class Work:
     Args:
       folder: for all files of the benchmark.
       names: of the network namespaces: of the run, and of two machines.
-      fields: folder of photographs.
-      count: how many of them to use.
+      options: of the command: folder of the images, how many of them to use, and what they are.
     """
 
-    def __init__(self, folder, names, fields, count):
+    def __init__(self, folder, names, options):
         self.folder, self.names = folder, names
+        self.words = ["--model", "WhiteCells"] if options.cells else ["Field"]
+        fields, count = options.fields, options.count
         self.images = folder / "images"
         self.images.mkdir()
         found = sorted(path for path in fields.rglob("*") if path.suffix in (".jpg", ".png")) if fields else []
@@ -145,7 +149,7 @@ class Work:
         out.mkdir(exist_ok=True)
         files = [out / f"{name}.json", out / f"{name}.csv"]
         settings = [f"JobDir={self.folder / name}", f"Logs={self.folder / 'logs'}"]
-        command = ["Classifier.py", "Field", "--plain", "--json", str(files[0]), "--csv", str(files[1])]
+        command = ["Classifier.py", *self.words, "--plain", "--json", str(files[0]), "--csv", str(files[1])]
         return [*command, *(word for each in settings for word in ("--set", each)), *more, str(self.images)], files
 
     def run(self, name, *more, cores=None):
@@ -158,8 +162,18 @@ class Work:
         if output.returncode:
             sys.exit(f"{' '.join(command)}: exit code {output.returncode}\n{text[-2000:]}")
         tables = [path for path in files if path.exists()]
-        content = b"".join(path.read_bytes() for path in tables)
+        content = b"".join(map(self._content, tables))
         return seconds, hashlib.sha256(content).hexdigest()[:12] if tables else None, text
+
+    def _content(self, path):
+        """Return the bytes of a table; of one of single cells without its columns for date and seconds per image."""
+        if self.words == ["Field"]:
+            return path.read_bytes()
+        if path.suffix == ".json":
+            return re.sub(rb'"(date|seconds)": [^\n]+', b"", path.read_bytes())
+        with path.open(newline="") as file:
+            rows = [{**row, "date": "", "seconds": ""} for row in csv.DictReader(file)]
+        return repr(rows).encode()
 
     def on_cluster(self):
         return "--set", f"Cluster={self.address}"
