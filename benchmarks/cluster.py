@@ -18,6 +18,7 @@ import os
 import pathlib
 import random
 import re
+import resource
 import shutil
 import signal
 import statistics
@@ -265,23 +266,41 @@ def run_deadly(items, log, folder, address):
 
 
 def speed(work, rounds):
-    """Time one process, one worker and two workers in turn; each process that computes has one core."""
+    """Time one process, one worker and two workers in turn; each process that computes has one core.
+
+    The processor time is that of all processes together, and hardly depends on what else the machine does.
+    """
     seconds = {"process": [], "one": [], "two": []}
+    processor = {"process": [], "one": []}
     for number in range(rounds):
+        before = own_seconds()
         seconds["process"].append(work.run(f"process-{number}", "--set", "Processes=0", cores="0")[0])
-        with work.cluster([(1, "0", 1)]):
+        processor["process"].append(own_seconds() - before)
+        with work.cluster([(1, "0", 1)]) as workers:
+            before = own_seconds() + sum(map(tree_seconds, workers))
             seconds["one"].append(work.run(f"one-{number}", *work.on_cluster(), cores="1")[0])
+            processor["one"].append(own_seconds() + sum(map(tree_seconds, workers)) - before)
         with work.cluster([(1, "0", 1), (2, "1", 1)]):
             seconds["two"].append(work.run(f"two-{number}", *work.on_cluster())[0])
-        print(
-            {name: round(values[-1], 1) for name, values in seconds.items()},
-            f"load {os.getloadavg()[0]:.1f}",
-            flush=True,
-        )
-    overhead = [one / process - 1 for one, process in zip(seconds["one"], seconds["process"], strict=True)]
+        shown = {name: round(values[-1], 1) for name, values in seconds.items()}
+        print(shown, f"load {os.getloadavg()[0]:.1f}", flush=True)
+    for name, found in (("time", seconds), ("processor time", processor)):
+        overhead = [one / process - 1 for one, process in zip(found["one"], found["process"], strict=True)]
+        print(f"Overhead of Dask over one process in {name}: {100 * statistics.median(overhead):.1f} %")
     faster = [one / two for one, two in zip(seconds["one"], seconds["two"], strict=True)]
-    print(f"Overhead of Dask over one process: {100 * statistics.median(overhead):.1f} % (median of {rounds} turns)")
-    print(f"Two workers against one: {statistics.median(faster):.2f} times as fast")
+    print(f"Two workers against one: {statistics.median(faster):.2f} times as fast (medians of {rounds} turns)")
+
+
+def own_seconds():
+    """Return the processor time of all ended children of this process."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def tree_seconds(process):
+    """Return the processor time of a process and of all that it has started."""
+    found = psutil.Process(process.pid)
+    return sum(sum(each.cpu_times()[:4]) for each in (found, *found.children(recursive=True)))
 
 
 def switched_off(work):
