@@ -37,7 +37,7 @@ blueprint = flask.Blueprint("fields", __name__)
 def field() -> dict[str, Any]:
     """Find, type and count the white cells of one photographed field.
 
-    The image is sent as for /v1/classify. Fields have their own queue, one is counted at a time, and on one core, so
+    The image is sent as for /v1/classify. Fields have their own queue, one is counted at a time, in one stream, so
     that single cells do not wait for them. Nothing is kept in the history or published.
     """
     request, service = flask.request, _service()
