@@ -189,18 +189,23 @@ def report(what: str, runner: Runner, expected: str) -> None:
 
 
 def compare_time(runner: Runner, old: pathlib.Path, rounds: int) -> None:
-    """Print the time of this and of an older checkout, interleaved."""
-    times: dict[str, list[float]] = {"old": [], "new": [], "new, Processes=0": []}
+    """Print the time of this and of an older checkout, interleaved, and the processor time, which is less noisy."""
+    times: dict[str, list[tuple[float, float]]] = {"old": [], "new": [], "new, Processes=0": []}
     for _ in range(rounds):
-        for name in times:
+        for name, found in times.items():
             runner.clear()
             options = ["--set", "Processes=0"] if name.endswith("0") else []
-            project = old if name == "old" else PROJECT
-            times[name].append(runner.run(*options, project=project, jobs=name != "old"))
-    base = statistics.median(times["old"])
-    for name, found in times.items():
-        middle = statistics.median(found)
-        print(f"{name}: {middle:.2f} s ({middle / base:.3f} of old); all: {', '.join(f'{each:.2f}' for each in found)}")
+            before = os.times()
+            seconds = runner.run(*options, project=old if name == "old" else PROJECT, jobs=name != "old")
+            after = os.times()
+            used = sum(after[2:4]) - sum(before[2:4])
+            found.append((seconds, used))
+    for what, place in (("seconds", 0), ("processor seconds", 1)):
+        base = statistics.median(each[place] for each in times["old"])
+        for name, found in times.items():
+            middle = statistics.median(each[place] for each in found)
+            values = ", ".join(f"{each[place]:.2f}" for each in found)
+            print(f"{name}: {middle:.2f} {what} ({middle / base:.3f} of old); all: {values}", flush=True)
 
 
 def main(arguments=None) -> None:
