@@ -10,12 +10,12 @@ from Classes import Helpers
 from Classes.common import image_lines, input_files, logs, terminal, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, GraphError
-from Classes.common.paths import PROJECT
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.fields import field_outputs, field_records, field_task, field_texts
 from Classes.fields.blast_model import BlastCard
-from Classes.fields.field_outputs import FieldOutputs, describe_models
+from Classes.fields.field_models import FINDER, TYPE_MODEL, describe_models, shipped_file
+from Classes.fields.field_outputs import FieldOutputs
 from Classes.inference import task_settings
 from Classes.inference.model_card import ModelCard, load_model_card
 from Classes.jobs import run_texts
@@ -23,18 +23,9 @@ from Classes.jobs.items import Item
 from Classes.jobs.run_job import Job, start_job
 from Classes.jobs.shards import Shard
 
-__all__ = ["FieldOutputs", "classify_fields", "describe_models", "shipped_file"]
-
-# The cards of the models that come with the project: the types, unless --model names another one, and the finder.
-TYPE_MODEL, FINDER = "Model/WhiteCells/WhiteCells.json", "Model/Finder/Finder.json"
+__all__ = ["FINDER", "TYPE_MODEL", "FieldOutputs", "classify_fields", "describe_models", "shipped_file"]
 
 log = logging.getLogger("Classifier")
-
-
-def shipped_file(configuration: Configuration, name: str) -> pathlib.Path:
-    """Return a file that comes with the project: the one in the folder of the configuration, if there is one."""
-    path = configuration.root / name
-    return path if path.is_file() else PROJECT / name
 
 
 def classify_fields(

@@ -11,6 +11,7 @@ from Classes.common import atomic_files, field_summary, json_files, provenance, 
 from Classes.common.conditions import Condition
 from Classes.common.translation import gettext as _
 from Classes.fields.blast_model import BlastCard
+from Classes.fields.field_models import describe_models
 from Classes.fields.field_records import Record, read_record
 from Classes.fields.output_files import OutputFolders
 from Classes.fields.run_counts import CellCounter, RunCounts
@@ -111,25 +112,6 @@ def _cell_rows(run: JobRun) -> Iterator[dict[str, Any]]:
     for record in _records(run):
         if record.field:
             yield from (cell.row(record.name, record.field.scale) for cell in record.field.cells)
-
-
-def describe_models(card: ModelCard, blasts: BlastCard | None) -> dict[str, Any]:
-    """Return the fields that identify the models in the JSON file."""
-    about = card.cell_types or {}
-    models: dict[str, Any] = {
-        "types": {"graph": card.graph, "graph_sha256": card.graph_sha256, "limits": about["limits"]},
-        "blasts": None,
-    }
-    if blasts:
-        metrics = blasts.card.metrics or {}
-        models["blasts"] = {
-            "graph": blasts.card.graph,
-            "graph_sha256": blasts.card.graph_sha256,
-            "threshold": blasts.card.threshold,
-            "sensitivity": metrics.get("sensitivity"),
-            "specificity": metrics.get("specificity"),
-        }
-    return models
 
 
 def _write_tables(run: JobRun, outputs: FieldOutputs, counts: RunCounts, cells: int, models: dict[str, Any]) -> None:

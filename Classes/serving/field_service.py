@@ -15,7 +15,7 @@ import numpy
 from Classes.common import cancellation, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, GraphError
-from Classes.fields import classify_fields, run_counts, scale
+from Classes.fields import field_models, run_counts, scale
 from Classes.fields.analyze import Field, FieldCrops, Finder, analyze_field
 from Classes.fields.blast_model import BlastModel
 from Classes.fields.cell_typing import CellTyper
@@ -120,7 +120,7 @@ class FieldAnalyzer:
                 field,
                 run_counts.count_cells(field.cells, typer.blasts),
                 typer.card,
-                classify_fields.describe_models(typer.card, typer.blasts),
+                field_models.describe_models(typer.card, typer.blasts),
                 decode.read_header(content),
                 hashlib.sha256(content).hexdigest(),
                 _draw_overlay(image, field) if request.overlay else None,
@@ -138,14 +138,14 @@ class FieldAnalyzer:
                 # Imported late, as its graph is loaded late: many servers get no fields.
                 from Classes.fields.finder import CellFinder
 
-                path = classify_fields.shipped_file(self._configuration, classify_fields.FINDER)
+                path = field_models.shipped_file(self._configuration, field_models.FINDER)
                 self._finder = _available(lambda: CellFinder(path, threads=1))
             if model not in self._typers:
                 self._typers[model] = self._open_typer(model)
             return self._finder, self._typers[model]
 
     def _open_typer(self, name: str) -> CellTyper:
-        path = classify_fields.shipped_file(self._configuration, classify_fields.TYPE_MODEL)
+        path = field_models.shipped_file(self._configuration, field_models.TYPE_MODEL)
         if name or path.stem in self._models.names:
             served = self._models.find(name or path.stem)
             card = check_cell_types(served.card, served.name)
