@@ -4,6 +4,7 @@ python3 Data.py                               # the images in Model/Data/0 and M
 python3 Data.py --strict                      # the same, exit code 1 if an image cannot be read
 python3 Data.py --set ValidationSize=0.2      # with another fraction for validation
 python3 Data.py --set ImageDir=/data/C-NMC   # a published data set as it was unpacked (docs/datasets.md)
+python3 Data.py --shard 2/8                   # decode a share; the run that ends last writes the shards
 python3 Data.py Augment                       # write 27 augmented views of every training image
 python3 Data.py Augment ALL_IDB/              # the same for images in another folder, which are copied too
 python3 Data.py Check                         # audit the images: duplicates, leaks, colors; writes a report
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from Classes.common import cli
 from Classes.common.translation import gettext as _
+from Classes.jobs import shards
 
 if TYPE_CHECKING:
     import numpy
@@ -47,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--strict", action="store_true", help="exit with 1 for unreadable images or findings (default: 0)"
     )
     parser.add_argument("--remove", action="store_true", help="with Demo: remove the synthetic smears")
+    shards.add_shard_option(parser)
     _add_field_options(parser)
     options = parser.parse_args(arguments)
     _check_field_options(parser, options)
@@ -54,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(_("--remove is for Demo only"))
     if options.folder and options.command not in ("Augment", "Fields"):
         parser.error(_("FOLDER is for Augment and Fields only"))
+    if options.shard and options.command:
+        parser.error(_("--shard is not for {command}").format(command=options.command))
     if options.strict and options.command == "Demo":
         parser.error(_("--strict is not for Demo"))
     from Classes import Data, Helpers
@@ -71,9 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _crop_fields(configuration, options)
     if options.command == "Augment":
         return offline_augmentation.augment_dataset(configuration, options.folder, options.strict)
-    cli.import_tensorflow()
-    code = Data.prepare_dataset(configuration, options.strict)
-    audit.audit_if_outdated(configuration)
+    code = Data.prepare_dataset(configuration, options.strict, options.shard)
+    if not options.shard:
+        audit.audit_if_outdated(configuration)
     return code
 
 

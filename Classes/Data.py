@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from Classes.common import input_files, locks, provenance, terminal
+from Classes.common import cli, input_files, locks, provenance, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.common.translation import Message
@@ -22,19 +22,22 @@ from Classes.dataset import (
     splitting,
     tfrecords,
 )
+from Classes.dataset.decoding import Decoding, Input
 from Classes.dataset.image_records import ImageRecord
 from Classes.dataset.presets import existing_split
 from Classes.dataset.presets.existing_split import ExistingSplit
+from Classes.jobs.shards import Shard
 
 log = logging.getLogger("Data")
 
 
-def prepare_dataset(configuration: Configuration, strict: bool = False) -> int:
+def prepare_dataset(configuration: Configuration, strict: bool = False, shard: Shard | None = None) -> int:
     """Write the images in DatasetDir as shards with a manifest.
 
     Args:
       configuration: Configuration.
       strict: return exit code 1 if an image cannot be read.
+      shard: decode only this share; the run that finishes the last one writes the shards.
     Returns:
       exit code.
     Raises:
@@ -45,14 +48,28 @@ def prepare_dataset(configuration: Configuration, strict: bool = False) -> int:
     image_source.announce(source)
     files = source.files
     synthetic = discovery.is_synthetic(source.folder, files)
+    decoding = Decoding(configuration)
+    if shard and not decoding.compute_share(_inputs(configuration, files), shard):
+        return 0
     with locks.folder_lock(configuration.path("DatasetDir")):
-        splits, about = build_splits(configuration, files, grouping.load_patient_map(source.folder), source.split)
+        patients = grouping.load_patient_map(source.folder)
+        splits, about = build_splits(configuration, files, patients, source.split, decoding)
         about = {"classes": list(files), "synthetic": synthetic, "ignored": source.ignored, **about}
         if data_set := source.describe():
             about["data_set"] = data_set
+        # Late, so that a mistake in the folder is reported at once.
+        cli.import_tensorflow()
         manifest = tfrecords.write_shards(configuration, splits, about)
+        if not shard:
+            decoding.remove_parts()
     _report(configuration, manifest, about)
     return 1 if strict and about["unreadable"] else 0
+
+
+def _inputs(configuration: Configuration, files: dict[str, list[pathlib.Path]]) -> list[list[Input]]:
+    """Return what build_splits decodes."""
+    images = image_records.class_images(files)
+    return [image_records.class_inputs(configuration, images), held_out.test_inputs(configuration)]
 
 
 def build_splits(
@@ -60,6 +77,7 @@ def build_splits(
     files: dict[str, list[pathlib.Path]],
     patient_map: dict[str, str],
     existing: ExistingSplit | None = None,
+    decoding: Decoding | None = None,
 ) -> tuple[dict[str, list[ImageRecord]], dict[str, Any]]:
     """Decide which images are used for training and for validation.
 
@@ -68,6 +86,7 @@ def build_splits(
       files: {class: [paths]}.
       patient_map: from grouping.load_patient_map.
       existing: a split that is kept; None: make one.
+      decoding: of the run, which removes its part files when it has used the result; None: remove them here.
     Returns:
       ({"train" and "validation": records in the order of the shards}, the manifest's values: what was left out and why,
       counts of the splits, seed, configuration, versions).
@@ -76,13 +95,17 @@ def build_splits(
     """
     assignment = held_out.group_images(configuration, files, patient_map, existing)
     images = image_records.class_images(files)
-    records, unreadable = image_records.decode_all(configuration, ImageRecord, images, assignment)
+    remove = decoding is None
+    decoding = decoding or Decoding(configuration)
+    records, unreadable = image_records.decode_all(configuration, ImageRecord, images, assignment, decoding)
     for row in unreadable:
         log.warning("Left out: %s", row["reason"])
     images_sha256 = image_records.hash_images(records)
-    tests = held_out.read_test_records(configuration, assignment)
-    pairs = near_duplicates.relate(records, tests, "" if existing else configuration["GroupPattern"])
-    pairs += near_duplicates.relate_crops(configuration, records, tests)
+    tests = held_out.read_test_records(configuration, assignment, decoding)
+    pairs = near_duplicates.relate(records, tests, "" if existing else configuration["GroupPattern"], decoding.store)
+    pairs += near_duplicates.relate_crops(configuration, records, tests, decoding.store)
+    if remove:
+        decoding.remove_parts()
     if existing:
         existing_split.require_apart(records, tests, existing.roles)
     records, conflicts = near_duplicates.without_conflicts(records)
@@ -99,7 +122,6 @@ def build_splits(
     # Files of the test folder that are not images are compared too, but not counted.
     test_images = [test for test in tests if test.format or input_files.has_image_extension(configuration, test.path)]
     counts = _count_known({**splits, "test": test_images})
-    near_duplicates.drop_descriptors(records)
     sources = [record for record in records if not grouping.is_augmented_view(record.path.name)]
     probes = leakage_probe.check_leakage(configuration, sources)
     return splits, {
@@ -147,10 +169,7 @@ def _count_known(splits: Mapping[str, Sequence[ImageRecord]]) -> dict[str, dict[
             split: {"known": sum(bool(record.patient) for record in records), "images": len(records)}
             for split, records in splits.items()
         },
-        "not_compared": {
-            split: sum(record.fingerprint is None or not record.fingerprint.any() for record in records)
-            for split, records in splits.items()
-        },
+        "not_compared": {split: sum(not record.compared for record in records) for split, records in splits.items()},
     }
 
 

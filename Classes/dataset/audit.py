@@ -30,6 +30,8 @@ from Classes.dataset import (
     tfrecords,
 )
 from Classes.dataset.audit_record import TEST, AuditRecord
+from Classes.dataset.decoding import Decoding
+from Classes.dataset.descriptor_store import DescriptorStore
 from Classes.dataset.presets.existing_split import ExistingSplit
 from Classes.imaging import color_stats, network_input
 
@@ -131,8 +133,9 @@ def why_outdated(manifest: tfrecords.Manifest, findings: dict[str, Any] | None) 
 
 def _write_audit(configuration: Configuration, source: image_source.ImageSource) -> dict[str, Any]:
     """Audit the images, write Data.html and Data.json, and return the content of Data.json."""
-    records, unreadable = scan_images(configuration, source.files, source.split)
-    findings = summarize(configuration, records)
+    decoding = Decoding(configuration, audit=True)
+    records, unreadable = scan_images(configuration, source.files, source.split, decoding)
+    findings = summarize(configuration, records, decoding.store)
     findings |= {"unreadable": unreadable, "ignored": source.ignored, "notice": Helpers.DISCLAIMER}
     findings["data_set"] = source.describe()
     findings |= _audited_data(configuration, records)
@@ -143,11 +146,15 @@ def _write_audit(configuration: Configuration, source: image_source.ImageSource)
         # Data.json is last: it decides whether the audit is outdated, so a run that is killed in between is repeated.
         atomic_files.write_atomic(folder / "Data.html", page)
         json_files.write_json(folder / "Data.json", json_files.with_checksum(findings))
+    decoding.remove_parts()
     return findings
 
 
 def scan_images(
-    configuration: Configuration, files: dict[str, list[pathlib.Path]], existing: ExistingSplit | None = None
+    configuration: Configuration,
+    files: dict[str, list[pathlib.Path]],
+    existing: ExistingSplit | None,
+    decoding: Decoding,
 ) -> tuple[list[AuditRecord], list[dict[str, str]]]:
     """Decode every image in full.
 
@@ -155,6 +162,7 @@ def scan_images(
       configuration: Configuration.
       files: {class: [paths]}.
       existing: a split that is kept; it may not be in a manifest yet, because Data.py has refused it.
+      decoding: of the run; its store keeps the descriptors.
     Returns:
       (records ordered by file name, [{"file", "reason"}] of images that cannot be read or are blank).
     """
@@ -163,7 +171,7 @@ def scan_images(
     patient_map = grouping.load_patient_map(discovery.image_folder(configuration))
     assignment = held_out.group_images(configuration, files, patient_map)
     images = [*image_records.class_images(files), *((path, TEST, -1) for path in tests)]
-    records, unreadable = image_records.decode_all(configuration, AuditRecord, images, assignment)
+    records, unreadable = image_records.decode_all(configuration, AuditRecord, images, assignment, decoding)
     splits = _load_splits(configuration)
     if existing:
         splits = {record.filename: existing.roles.get(record.path, "") for record in records}
@@ -191,11 +199,11 @@ def _load_splits(configuration: Configuration) -> dict[str, str]:
         return {}
 
 
-def summarize(configuration: Configuration, records: Sequence[AuditRecord]) -> dict[str, Any]:
+def summarize(configuration: Configuration, records: Sequence[AuditRecord], store: DescriptorStore) -> dict[str, Any]:
     """Return the findings for Data.json."""
     images = [record for record in records if record.class_name != TEST]
     sources = _without_views(images)
-    pairs = _near_duplicates(records)
+    pairs = _near_duplicates(records, store)
     return {
         "images": len(images),
         "tests": len(records) - len(images),
@@ -207,7 +215,7 @@ def summarize(configuration: Configuration, records: Sequence[AuditRecord]) -> d
         "odd_modes": _unusual_modes(sources),
         "exact": _exact_duplicates(records),
         "alike": pairs,
-        "crops": _overlapping_crops(configuration, records, pairs),
+        "crops": _overlapping_crops(configuration, records, store, pairs),
         "not_found": NOT_FOUND,
         "colours": {name: _color_percentiles(found) for name, found in _by_class(sources).items()},
         "probes": _probes(configuration, sources),
@@ -281,10 +289,10 @@ def _exact_duplicates(records: Iterable[AuditRecord]) -> list[dict[str, Any]]:
     ]
 
 
-def _near_duplicates(records: Iterable[AuditRecord]) -> list[dict[str, Any]]:
+def _near_duplicates(records: Iterable[AuditRecord], store: DescriptorStore) -> list[dict[str, Any]]:
     """Return pairs of near duplicates without views, the most similar first."""
     chosen = _without_views(records)
-    fingerprints = [record.fingerprint for record in chosen if record.fingerprint is not None]
+    fingerprints = store.fingerprints_of([record.described for record in chosen])
     found = []
     for one, other, similarity in perceptual_hash.matching_pairs(fingerprints, same=SIMILARITY_REPORTED):
         pair = chosen[one], chosen[other]
@@ -301,7 +309,10 @@ def _same_source(one: AuditRecord, other: AuditRecord) -> bool:
 
 
 def _overlapping_crops(
-    configuration: Configuration, records: Iterable[AuditRecord], pairs: Sequence[dict[str, Any]]
+    configuration: Configuration,
+    records: Iterable[AuditRecord],
+    store: DescriptorStore,
+    pairs: Sequence[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """Return pairs of shifted or overlapping crops of one picture that are not in `pairs`."""
     known = {frozenset(pair["files"]) for pair in pairs}
@@ -311,7 +322,9 @@ def _overlapping_crops(
 
     found = [
         {"files": [one.filename, other.filename], "similarity": round(correlation, 3), **_borders_crossed([one, other])}
-        for one, other, correlation in near_duplicates.overlapping(configuration, _without_views(records), wanted)
+        for one, other, correlation in near_duplicates.overlapping(
+            configuration, _without_views(records), store, wanted
+        )
     ]
     return sorted(found, key=lambda pair: -pair["similarity"])
 

@@ -1,13 +1,14 @@
 """The record that the audit keeps of an image."""
 
 import dataclasses
+import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy
-import PIL.Image
-import PIL.ImageStat
 
+from Classes.dataset.descriptor_store import DescriptorStore
 from Classes.dataset.image_records import ImageRecord
-from Classes.imaging import color_stats, decode
 
 # Class name of the test images.
 TEST = "Test"
@@ -36,10 +37,9 @@ class AuditRecord(ImageRecord):
         """Size of the file per pixel, which shows a stronger compression of one class."""
         return self.size / (self.width * self.height)
 
-    def measure(self, data: bytes, image: numpy.ndarray) -> None:
-        """Measure the image as ImageRecord does, and also its metadata, mean channels and colors."""
-        ImageRecord.measure(self, data, image)
-        self.mode, metadata = decode.metadata(data)
-        self.metadata = (*metadata, len(self.mode))
-        self.means = tuple(PIL.ImageStat.Stat(PIL.Image.fromarray(image)).mean)
-        self.colors = color_stats.color_features(image, self.background)
+    def restore(self, result: Mapping[str, Any], store: DescriptorStore) -> None:
+        """Take over also the mode, metadata, mean channels and colors."""
+        ImageRecord.restore(self, result, store)
+        self.mode = sys.intern(result["mode"])
+        self.metadata, self.means = tuple(result["metadata"]), tuple(result["means"])
+        self.colors = numpy.array(result["colors"])

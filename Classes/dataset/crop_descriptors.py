@@ -13,7 +13,8 @@ import numpy
 import PIL.Image
 from scipy import ndimage
 
-from Classes.dataset import perceptual_hash
+from Classes.dataset import pair_search, perceptual_hash
+from Classes.dataset.array_file import Arrays
 
 RINGS, WAVES, ANGLES = 8, 12, 64
 
@@ -35,8 +36,6 @@ CANDIDATE = 0.72
 
 # Levels of a cut-out cell's background, and the fraction of the image from which the image is a cut-out cell.
 BLACK, WHITE, CUT_OUT = 12, 254, 0.1
-
-BLOCK = 1024
 
 # Gray values, float32 [h, w], and bool [h, w]: False in the background of a cut-out cell.
 Picture = tuple[numpy.ndarray, numpy.ndarray]
@@ -153,23 +152,36 @@ def candidates(
       sorted list of (index, index); the first below the second if there are no others.
     """
     ones, owners = _stacked(descriptors)
-    twos, others_of = (ones, owners) if others is None else _stacked(others)
+    twos, others_of = (None, owners) if others is None else _stacked(others)
+    return similar_pairs(ones, owners, twos, others_of)
+
+
+def similar_pairs(
+    ones: Arrays,
+    owners: numpy.ndarray,
+    twos: Arrays | None = None,
+    others_of: numpy.ndarray | None = None,
+) -> list[tuple[int, int]]:
+    """Return the pairs of images with similar descriptors.
+
+    Args:
+      ones, twos: float16 [2, RINGS, WAVES] descriptors, lists or ArrayFiles; None compares every two of `ones`.
+      owners, others_of: int [N], the image that each is of; images in rising order.
+    Returns:
+      as `candidates`.
+    """
+    second, others_of = (ones, owners) if twos is None or others_of is None else (twos, others_of)
     found: set[tuple[int, int]] = set()
-    for top in range(0, len(ones), BLOCK):
-        first = _invariants(ones[top : top + BLOCK])
-        for left in range(top if others is None else 0, len(twos), BLOCK):
-            second = first if others is None and left == top else _invariants(twos[left : left + BLOCK])
-            bound = first[0] @ second[0].T + numpy.abs(first[1] @ second[1].T)
-            # Half precision takes less than 0.002 from a bound.
-            rows, columns = numpy.divmod(numpy.flatnonzero(bound >= CANDIDATE**2 - 0.002), bound.shape[1])
-            rows, columns = rows + top, columns + left
-            if others is None:
-                apart = owners[rows] < others_of[columns]
-                rows, columns = rows[apart], columns[apart]
-            for start in range(0, len(rows), BLOCK):
-                some, more = rows[start : start + BLOCK], columns[start : start + BLOCK]
-                agree = perceptual_hash.similarity(ones[some], twos[more]) >= CANDIDATE
-                found.update(zip(owners[some[agree]].tolist(), others_of[more[agree]].tolist(), strict=True))
+    # Half precision takes less than 0.002 from a bound.
+    for rows, columns in pair_search.candidates(ones, twos, _invariants, CANDIDATE**2 - 0.002):
+        if twos is None:
+            apart = owners[rows] < others_of[columns]
+            rows, columns = rows[apart], columns[apart]
+        if not len(rows):
+            continue
+        agree = perceptual_hash.similarity(pair_search.stacked(ones, rows), pair_search.stacked(second, columns))
+        agree = agree >= CANDIDATE
+        found.update(zip(owners[rows[agree]].tolist(), others_of[columns[agree]].tolist(), strict=True))
     return sorted(found)
 
 

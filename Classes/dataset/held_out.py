@@ -1,21 +1,20 @@
 """Keep the test images, and every image that belongs to one, out of training and validation."""
 
-import contextlib
 import itertools
 import logging
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
-from Classes.common import input_files, parallel, provenance
+from Classes.common import input_files, provenance
 from Classes.common.config import Configuration
-from Classes.common.errors import DataError, ImageError
+from Classes.common.errors import DataError
 from Classes.common.translation import Message
-from Classes.dataset import crop_descriptors, discovery, grouping, perceptual_hash, tfrecords
-from Classes.dataset.image_records import THUMBNAIL_SIDE, ImageRecord
+from Classes.dataset import discovery, grouping, tfrecords
+from Classes.dataset.decoding import Decoding, Input
+from Classes.dataset.image_records import ImageRecord
 from Classes.dataset.presets import existing_split
 from Classes.dataset.presets.existing_split import ExistingSplit
-from Classes.imaging import content_check, decode, network_input
 
 log = logging.getLogger("Data")
 
@@ -113,33 +112,39 @@ def group_images(
     return assignment
 
 
-def read_test_records(configuration: Configuration, assignment: grouping.Assignment) -> list[ImageRecord]:
-    """Return a record without class for every file of the test folder; only images have a format and a fingerprint."""
+def read_test_records(
+    configuration: Configuration, assignment: grouping.Assignment, decoding: Decoding | None = None
+) -> list[ImageRecord]:
+    """Return a record without class for every file of the test folder; only images have a format and descriptors.
 
-    limits = decode.decode_limits(configuration)
-
-    def read(path: pathlib.Path) -> ImageRecord:
-        name = test_name(configuration, path)
+    Args:
+      configuration: Configuration.
+      assignment: groups and patients of the images.
+      decoding: of the run; its store keeps the descriptors.
+    """
+    decoding = decoding or Decoding(configuration)
+    records = []
+    inputs = test_inputs(configuration)
+    for (path, name, _test), result in zip(inputs, decoding.read(inputs), strict=True):
         record = ImageRecord(
             path=path,
             class_name=name.rpartition("/")[0],
             label=-1,
             group=assignment.groups[name],
-            sha256=provenance.sha256_file(path),
-            size=path.stat().st_size,
+            # Of a file whose decoding ended the process, at least the content is compared.
+            sha256=result.get("sha256") or provenance.sha256_file(path),
+            size=result.get("size") or path.stat().st_size,
             patient=assignment.patients.get(name, ""),
         )
-        with contextlib.suppress(ImageError):
-            info, image = decode.decode_thumbnail(path, THUMBNAIL_SIDE, limits)
-            record.format, record.width, record.height = info.format, info.width, info.height
-            # All blank images would match each other.
-            content_check.require_content(network_input.center_crop_resize(image, THUMBNAIL_SIDE))
-            record.fingerprint = perceptual_hash.descriptor(image)
-            record.crops = crop_descriptors.describe(image)
-        return record
+        if "format" in result:
+            record.restore(result, decoding.store)
+        records.append(record)
+    return records
 
-    work = ((path,) for path in list_test_files(configuration))
-    return list(parallel.map_threads(read, work, configuration.workers))
+
+def test_inputs(configuration: Configuration) -> list[Input]:
+    """Return the files of the test folder, to be decoded."""
+    return [(path, test_name(configuration, path), True) for path in list_test_files(configuration)]
 
 
 def exclude_test_groups(

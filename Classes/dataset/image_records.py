@@ -6,20 +6,15 @@ import itertools
 import json
 import logging
 import pathlib
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import numpy
-
-from Classes.common import logs, parallel
 from Classes.common.config import Configuration
-from Classes.common.errors import ImageError
-from Classes.common.translation import gettext as _
-from Classes.dataset import crop_descriptors, discovery, grouping, perceptual_hash
-from Classes.imaging import color_stats, content_check, decode, network_input
-
-# Shorter side in pixels of the reduced copy that color statistics and descriptors are computed from.
-THUMBNAIL_SIDE = 128
+from Classes.dataset import discovery, grouping
+from Classes.dataset.decoding import Decoding, Input
+from Classes.dataset.descriptor_store import DescriptorStore
+from Classes.jobs.job_folder import KILLED
 
 log = logging.getLogger("Data")
 
@@ -35,8 +30,8 @@ class ImageRecord:
       sha256, size: of the file's bytes.
       format, width, height: of the image; "", 0 and 0 for a file of the test folder that is not an image.
       background: background color, see color_stats.background_color.
-      fingerprint: see perceptual_hash.descriptor; None if the file is not an image or the value was released.
-      crops: see crop_descriptors.describe; None in the cases of `fingerprint`.
+      described: its number in the DescriptorStore of the run; -1 if the file is not an image.
+      compared: whether its fingerprint can match others; not if the image is too small or too plain.
       patient: "" if unknown. A group can hold several patients if they share a copy of an image.
       name: path below the folder of the images; "": its class folder and file name.
       picture: number that all copies and views of one source image share, see near_duplicates.relate.
@@ -52,27 +47,29 @@ class ImageRecord:
     width: int = 0
     height: int = 0
     background: tuple[int, int, int] | None = None
-    fingerprint: numpy.ndarray | None = None
+    described: int = -1
+    compared: bool = False
     patient: str = ""
     name: str = ""
     picture: int = -1
-    crops: numpy.ndarray | None = None
 
     @property
     def filename(self) -> str:
         """Class folder and file name; unlike the path, it does not change if the data folder moves."""
         return self.name or discovery.relative_name(self.class_name, self.path)
 
-    def measure(self, data: bytes, image: numpy.ndarray) -> None:
-        """Compute the attributes that depend on pixels.
+    def restore(self, result: Mapping[str, Any], store: DescriptorStore) -> None:
+        """Take over what decode_task.DecodeTask has found out about a readable image.
 
         Args:
-          data: content of the file.
-          image: uint8 [H, W, 3], RGB, the reduced copy.
+          result: with its descriptors, which go to `store`.
+          store: of the run.
         """
-        self.background = color_stats.background_color(image)
-        self.fingerprint = perceptual_hash.descriptor(image)
-        self.crops = crop_descriptors.describe(image)
+        self.format = sys.intern(result["format"])
+        self.width, self.height = result["width"], result["height"]
+        self.background = (background := result.get("background")) and tuple(background)
+        if "fingerprint" in result:
+            self.described, self.compared = store.add(result["fingerprint"], result["crops"])
 
     def to_manifest(self) -> dict[str, Any]:
         """Return the entry of this image in the manifest."""
@@ -89,67 +86,65 @@ class ImageRecord:
 
 Record = TypeVar("Record", bound=ImageRecord)
 
+# Path, class name and label; the label of a test image is -1.
+Labeled = tuple[pathlib.Path, str, int]
 
-def class_images(files: dict[str, list[pathlib.Path]]) -> list[tuple[pathlib.Path, str, int]]:
+
+def class_images(files: dict[str, list[pathlib.Path]]) -> list[Labeled]:
     """Return (path, class name, label) of all images in `files`, {class: [paths]} in the order of the labels."""
     return [(path, name, label) for label, (name, paths) in enumerate(files.items()) for path in paths]
+
+
+def class_inputs(configuration: Configuration, images: Iterable[Labeled]) -> list[Input]:
+    """Return images to be decoded, with their names."""
+    return [
+        (path, discovery.image_name(configuration, name, path, test=label < 0), False) for path, name, label in images
+    ]
 
 
 def decode_all(
     configuration: Configuration,
     record_type: type[Record],
-    images: Sequence[tuple[pathlib.Path, str, int]],
+    images: Sequence[Labeled],
     assignment: grouping.Assignment,
+    decoding: Decoding | None = None,
 ) -> tuple[list[Record], list[dict[str, str]]]:
-    """Decode every image in full in several threads and keep a record of each, not its pixels.
+    """Decode every image in full and keep a record of each, not its pixels.
 
     Args:
       configuration: Configuration.
       record_type: ImageRecord or a subclass.
       images: (path, class name, label) of each image.
       assignment: groups and patients of the images.
+      decoding: of the run; its store keeps the descriptors.
     Returns:
       (records ordered by SHA-256, of equal contents source images and known patients first;
       [{"file", "reason"}] of the images that cannot be read or are blank).
     """
 
-    limits = decode.decode_limits(configuration)
-
-    def read(path: pathlib.Path, class_name: str, label: int) -> Record | dict[str, str]:
-        filename = discovery.image_name(configuration, class_name, path, test=label < 0)
-        try:
-            data = path.read_bytes()
-            info, image = decode.decode_thumbnail(data, THUMBNAIL_SIDE, limits, name=filename)
-            content_check.require_content(network_input.center_crop_resize(image, THUMBNAIL_SIDE), filename)
-        except ImageError as error:
-            return {"file": filename, "reason": str(error)}
-        except OSError as error:
-            return {"file": filename, "reason": f"{filename}: {error.strerror}"}
+    decoding = decoding or Decoding(configuration)
+    inputs = class_inputs(configuration, images)
+    records: list[Record] = []
+    unreadable = []
+    results = decoding.read(inputs)
+    for (path, class_name, label), (_path, name, _test), result in zip(images, inputs, results, strict=True):
+        if result == KILLED:
+            result = {"reason": f"{name}: the process that decoded it ended twice"}
+        if "reason" in result:
+            unreadable.append({"file": name, "reason": result["reason"]})
+            continue
         record = record_type(
             path=path,
             class_name=class_name,
             label=label,
-            group=assignment.groups.get(filename, filename),
-            sha256=hashlib.sha256(data).hexdigest(),
-            size=len(data),
-            format=info.format,
-            width=info.width,
-            height=info.height,
-            patient=assignment.patients.get(filename, ""),
-            name=filename,
+            group=assignment.groups.get(name, name),
+            sha256=result["sha256"],
+            size=result["size"],
+            patient=assignment.patients.get(name, ""),
+            name=name,
         )
-        record.measure(data, image)
-        return record
-
-    records: list[Record] = []
-    unreadable = []
-    with logs.progress(total=len(images), desc=_("Images"), unit="image") as bar:
-        for found in parallel.map_threads(read, images, configuration.workers):
-            bar.update()
-            if isinstance(found, dict):
-                unreadable.append(found)
-            else:
-                records.append(found)
+        record.restore(result, decoding.store)
+        records.append(record)
     return sorted(records, key=_order), unreadable
 
 

@@ -3,7 +3,7 @@
 import collections
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy
@@ -12,7 +12,9 @@ from Classes.common import parallel
 from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
 from Classes.dataset import crop_descriptors, grouping, overlapping_crops, perceptual_hash
-from Classes.dataset.image_records import THUMBNAIL_SIDE, ImageRecord
+from Classes.dataset.decode_task import THUMBNAIL_SIDE
+from Classes.dataset.descriptor_store import DescriptorStore
+from Classes.dataset.image_records import ImageRecord
 from Classes.imaging import decode
 
 # Pairs that are aligned before `wanted` is evaluated again.
@@ -26,7 +28,9 @@ Record = TypeVar("Record", bound=ImageRecord)
 Edge = tuple[int, int]
 
 
-def relate(records: Sequence[ImageRecord], tests: Sequence[ImageRecord], pattern: str) -> list[dict[str, Any]]:
+def relate(
+    records: Sequence[ImageRecord], tests: Sequence[ImageRecord], pattern: str, store: DescriptorStore
+) -> list[dict[str, Any]]:
     """Number the pictures of all images, and merge groups that share a picture.
 
     Images show one picture if they have the same content, if their fingerprints match (also rotated, mirrored or
@@ -36,12 +40,13 @@ def relate(records: Sequence[ImageRecord], tests: Sequence[ImageRecord], pattern
       records: images of the class folders; `group` and `picture` are changed in place.
       tests: test images; changed too, so that whatever belongs to a test image is in its group.
       pattern: configuration key `GroupPattern`; "": equal names of a test image and another mean nothing.
+      store: descriptors of all images.
     Returns:
       [{"files", "similarity"}] of pairs of `records` that are near duplicates and were in different groups; only as
       many as connect all images of a picture.
     """
     everything = [*records, *tests]
-    pairs = _matching_fingerprints(everything)
+    pairs = _matching_fingerprints(everything, store)
     edges = [*_same_content(everything), *((one, other) for one, other, _ in pairs), *_same_source(records)]
     for record, picture in zip(everything, _components(len(everything), edges), strict=True):
         record.picture = int(picture)
@@ -61,17 +66,14 @@ def _same_content(records: Sequence[ImageRecord]) -> list[Edge]:
     return [edge for indices in by_content.values() for edge in itertools.pairwise(indices)]
 
 
-def _matching_fingerprints(records: Sequence[ImageRecord]) -> list[tuple[int, int, float]]:
+def _matching_fingerprints(records: Sequence[ImageRecord], store: DescriptorStore) -> list[tuple[int, int, float]]:
     """Return (index, index, similarity) of records with matching fingerprints; one record per content is compared."""
     first: dict[str, int] = {}
-    fingerprints = []
     for index, record in enumerate(records):
-        if record.fingerprint is not None and record.sha256 not in first:
-            first[record.sha256] = index
-            fingerprints.append(record.fingerprint)
-    if not fingerprints:
-        return []
+        if record.described >= 0:
+            first.setdefault(record.sha256, index)
     indices = list(first.values())
+    fingerprints = store.fingerprints_of([records[index].described for index in indices])
     pairs = perceptual_hash.matching_pairs(fingerprints, enough=True)
     return [(indices[one], indices[other], similarity) for one, other, similarity in pairs]
 
@@ -112,7 +114,10 @@ def _merge_groups(records: Sequence[ImageRecord], tests: Sequence[ImageRecord], 
 
 
 def relate_crops(
-    configuration: Configuration, records: Sequence[ImageRecord], tests: Sequence[ImageRecord]
+    configuration: Configuration,
+    records: Sequence[ImageRecord],
+    tests: Sequence[ImageRecord],
+    store: DescriptorStore,
 ) -> list[dict[str, Any]]:
     """Merge groups whose images are shifted or overlapping crops of one picture.
 
@@ -123,34 +128,46 @@ def relate_crops(
       configuration: Configuration.
       records: images of the class folders, after `relate`; `group` is changed in place.
       tests: test images; changed too.
+      store: descriptors of all images.
     Returns:
       [{"files", "similarity", "crops": True}] of pairs of `records`; only as many as connect the groups.
     """
     everything = [*records, *tests]
     chosen = [
-        record for record in everything if record.crops is not None and not grouping.is_augmented_view(record.path.name)
+        record for record in everything if record.described >= 0 and not grouping.is_augmented_view(record.path.name)
     ]
+    members = collections.defaultdict(list)
+    for record in everything:
+        members[record.group].append(record)
     of_classes, found = {id(record) for record in records}, []
-    pairs = overlapping(configuration, chosen, lambda one, other: one.group != other.group)
+    pairs = overlapping(configuration, chosen, store, lambda one, other: one.group != other.group)
     for one, other, correlation in pairs:
         if one.group == other.group:
             continue
         if of_classes.issuperset((id(one), id(other))):
             found.append({"files": [one.filename, other.filename], "similarity": round(correlation, 3), "crops": True})
         merged = grouping.merge_groups([{one.group, other.group}])
-        for record in everything:
-            record.group = merged.get(record.group, record.group)
+        for group, name in merged.items():
+            if group != name:
+                joining = members.pop(group)
+                for record in joining:
+                    record.group = name
+                members[name] += joining
     return found
 
 
 def overlapping(
-    configuration: Configuration, records: Sequence[Record], wanted: Callable[[Record, Record], bool]
+    configuration: Configuration,
+    records: Sequence[Record],
+    store: DescriptorStore,
+    wanted: Callable[[Record, Record], bool],
 ) -> Iterator[tuple[Record, Record, float]]:
     """Yield pairs of images that are shifted or overlapping crops of one picture.
 
     Args:
       configuration: Configuration.
-      records: their `crops` are compared, and the files of candidates are decoded again.
+      records: have descriptors in `store`; the files of candidates are decoded again.
+      store: their descriptors.
       wanted: returns whether a pair is of interest; evaluated again after every BATCH pairs.
     Yields:
       (record, record, correlation of the fine detail over the overlap).
@@ -173,7 +190,7 @@ def overlapping(
         except ImageError:
             return one, other, 0.0
 
-    candidates = crop_descriptors.candidates([record.crops for record in records])
+    candidates = crop_descriptors.similar_pairs(*store.crops_of([record.described for record in records]))
     pairs = [(records[one], records[other]) for one, other in candidates]
     pairs = [pair for pair in pairs if wanted(*pair)]
     # Plain discs all match each other, so each image is checked once instead of in all of its pairs.
@@ -212,9 +229,3 @@ def without_conflicts(records: Sequence[ImageRecord]) -> tuple[list[ImageRecord]
     out = {file for conflict in conflicts for file in conflict["files"]}
     kept = [record for record in records if record.filename not in out]
     return kept, sorted(conflicts, key=lambda each: each["files"])
-
-
-def drop_descriptors(records: Iterable[ImageRecord]) -> None:
-    """Release the fingerprints and crops, which are not needed after the split: 2 KB per image."""
-    for record in records:
-        record.fingerprint = record.crops = None

@@ -6,10 +6,13 @@ magnitudes is an upper bound, which makes nearly all comparisons unnecessary wit
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy
 import PIL.Image
+
+from Classes.dataset import pair_search
+from Classes.dataset.array_file import Arrays
 
 RINGS = 16
 HARMONICS = 16
@@ -25,9 +28,6 @@ MIN_SIDE = 32
 
 # Smallest contrast along the rings, in gray levels, of an image that is compared.
 MIN_CONTRAST = 1.0
-
-# Images of one block of the comparison: 1,024 x 1,024 bounds take 4 MiB.
-BLOCK = 1024
 
 
 def descriptor(image: numpy.ndarray) -> numpy.ndarray:
@@ -115,18 +115,15 @@ def _complex(descriptors: numpy.ndarray) -> numpy.ndarray:
     return parts[:, 0] + 1j * parts[:, 1]
 
 
-def _magnitudes(descriptors: Sequence[numpy.ndarray]) -> numpy.ndarray:
-    """Return float32 [N, RINGS * HARMONICS], which rotation and mirroring do not change."""
-    sizes = numpy.empty((len(descriptors), RINGS * HARMONICS), "float32")
-    for start in range(0, len(sizes), BLOCK):
-        part = numpy.stack(descriptors[start : start + BLOCK])
-        sizes[start : start + BLOCK] = numpy.abs(_complex(part)).reshape(len(part), -1)
-    return sizes
+def _magnitudes(descriptors: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Return float32 [N, RINGS * HARMONICS], which rotation and mirroring do not change, and [N, 0]."""
+    sizes = numpy.abs(_complex(descriptors)).reshape(len(descriptors), -1)
+    return sizes, sizes[:, :0]
 
 
 def matching_pairs(
-    descriptors: Sequence[numpy.ndarray],
-    others: Sequence[numpy.ndarray] | None = None,
+    descriptors: Arrays,
+    others: Arrays | None = None,
     same: float = MATCH_THRESHOLD,
     enough: bool = False,
 ) -> list[tuple[int, int, float]]:
@@ -141,41 +138,44 @@ def matching_pairs(
     Returns:
       sorted (index, index, similarity); the first index is smaller than the second if there are no `others`.
     """
-    others = descriptors if others is None else others
-    found, component = [], numpy.arange(len(descriptors))
-    for rows, columns in _candidates(descriptors, others, same):
+    found, connected = [], _Connected(len(descriptors))
+    # The error of half precision is below 0.0005.
+    for rows, columns in pair_search.candidates(descriptors, others, _magnitudes, same - 0.0005):
         if enough:
-            unconnected = component[rows] != component[columns]
-            rows, columns = rows[unconnected], columns[unconnected]
+            apart = connected.component[rows] != connected.component[columns]
+            rows, columns = rows[apart], columns[apart]
         if not len(rows):
             continue
         # Only candidates are copied into one array; all descriptors would need the memory twice.
-        ones = numpy.stack([descriptors[row] for row in rows])
-        alike = similarity(ones, numpy.stack([others[column] for column in columns]))
+        ones = pair_search.stacked(descriptors, rows)
+        alike = similarity(ones, pair_search.stacked(descriptors if others is None else others, columns))
         for place in numpy.flatnonzero(alike >= same):
             one, other = int(rows[place]), int(columns[place])
-            if enough and component[one] == component[other]:
-                continue
-            found.append((one, other, float(alike[place])))
-            if enough:
-                component[component == component[other]] = component[one]
+            if not enough or connected.join(one, other):
+                found.append((one, other, float(alike[place])))
     return sorted(found)
 
 
-def _candidates(
-    ones: Sequence[numpy.ndarray], twos: Sequence[numpy.ndarray], same: float
-) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
-    """Yield up to BLOCK pairs of indices whose upper bound reaches `same`; each pair once if both lists are one."""
-    sizes = _magnitudes(ones)
-    others = sizes if ones is twos else _magnitudes(twos)
-    for top in range(0, len(ones), BLOCK):
-        for left in range(top if ones is twos else 0, len(twos), BLOCK):
-            bound = sizes[top : top + BLOCK] @ others[left : left + BLOCK].T
-            # A flat search is ten times as fast as one by rows and columns. The error of half precision is below
-            # 0.0005.
-            rows, columns = numpy.divmod(numpy.flatnonzero(bound >= same - 0.0005), bound.shape[1])
-            rows, columns = rows + top, columns + left
-            if ones is twos:
-                rows, columns = rows[rows < columns], columns[rows < columns]
-            for start in range(0, len(rows), BLOCK):
-                yield rows[start : start + BLOCK], columns[start : start + BLOCK]
+class _Connected:
+    """Which of N nodes are connected.
+
+    Attributes:
+      component: int [N], the number of each node's component.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.component = numpy.arange(count)
+        self._members: dict[int, list[int]] = {}
+
+    def join(self, one: int, other: int) -> bool:
+        """Connect two nodes; return False if they were connected."""
+        first, second = int(self.component[one]), int(self.component[other])
+        if first == second:
+            return False
+        ours, theirs = (self._members.pop(each, [each]) for each in (first, second))
+        if len(ours) < len(theirs):
+            first, ours, theirs = second, theirs, ours
+        self.component[theirs] = first
+        ours.extend(theirs)
+        self._members[first] = ours
+        return True

@@ -1,0 +1,60 @@
+"""Arrays of one shape in an unnamed temporary file, so that a large data set does not have to fit into memory."""
+
+import os
+import tempfile
+import weakref
+from typing import Any, Protocol
+
+import numpy
+
+
+class Arrays(Protocol):
+    """Arrays of one shape: a list, an array, an ArrayFile or some of one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+class ArrayFile:
+    """A growing list of arrays of one shape and type; the file disappears with the object.
+
+    It is read by calls and not mapped, because mapped pages count as memory of the process.
+
+    Args:
+      shape, kind: of each array.
+    """
+
+    def __init__(self, shape: tuple[int, ...], kind: str = "float16") -> None:
+        self._shape, self._kind = shape, numpy.dtype(kind)
+        self._bytes = int(numpy.prod(shape)) * self._kind.itemsize
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the object
+        self._count = 0
+        weakref.finalize(self, self._file.close)
+
+    def append(self, arrays: numpy.ndarray) -> None:
+        """Add arrays, [N, *shape].
+
+        Raises:
+          OSError: the disk is full.
+        """
+        content = numpy.ascontiguousarray(arrays, self._kind).tobytes()
+        self._file.write(content)
+        self._count += len(content) // self._bytes
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any, /) -> numpy.ndarray:
+        """Return one array, or the arrays of a slice without a step as [N, *shape]."""
+        if isinstance(index, slice):
+            start, stop, _ = index.indices(self._count)
+            return self._read(start, max(stop - start, 0))
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        return self._read(index, 1)[0]
+
+    def _read(self, start: int, count: int) -> numpy.ndarray:
+        self._file.flush()
+        content = os.pread(self._file.fileno(), count * self._bytes, start * self._bytes)
+        return numpy.frombuffer(content, self._kind).reshape(count, *self._shape)

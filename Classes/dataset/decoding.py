@@ -1,0 +1,99 @@
+"""Decode the images of a run as a job, which a killed run continues, and keep their descriptors."""
+
+import errno
+import logging
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from Classes.common import logs
+from Classes.common.config import Configuration
+from Classes.common.translation import gettext as _
+from Classes.dataset.descriptor_store import DescriptorStore
+from Classes.imaging import decode
+from Classes.jobs import items, run_job
+from Classes.jobs.shards import Shard
+
+TASK = "Classes.dataset.decode_task:DecodeTask"
+
+# Images that are decoded in less than a second. A data set of no more is decoded in this process.
+IMAGES_PER_UNIT = 500
+
+log = logging.getLogger("Data")
+
+# (path, name, whether it is of the test folder)
+Input = tuple[pathlib.Path, str, bool]
+
+
+class Decoding:
+    """Decodes images, and remembers their descriptors and part files.
+
+    Args:
+      configuration: Configuration.
+      audit: also measure what only the audit needs.
+
+    Attributes:
+      store: descriptors of the images that were read.
+    """
+
+    def __init__(self, configuration: Configuration, audit: bool = False) -> None:
+        limits = decode.decode_limits(configuration)
+        self._configuration = configuration
+        self._settings = {
+            "limits": [limits.max_pixels, limits.max_side, limits.sample_bits],
+            "audit": audit,
+            "workers": configuration["Workers"],
+        }
+        self._remove: list[Callable[[], None]] = []
+        self.store = DescriptorStore()
+
+    def read(self, inputs: Sequence[Input]) -> Iterator[dict[str, Any]]:
+        """Yield the result of decode_task.DecodeTask for each image, in order; KILLED if it ended its process."""
+        listed, job = self._job(inputs)
+        with run_job.start_job(self._configuration, job) as run:
+            self._compute(run, len(job.items))
+            results = (result for _item, result in run.results())
+            for found, (_path, name, _test) in zip(listed, inputs, strict=True):
+                # A file that has just disappeared is no item.
+                yield next(results) if found else {"reason": f"{name}: {os.strerror(errno.ENOENT)}"}
+            self._remove.append(run.folder.remove)
+
+    def compute_share(self, lists: Sequence[Sequence[Input]], shard: Shard) -> bool:
+        """Decode a share of each list that will be read, and return whether no other share is left."""
+        left = 0
+        for inputs in lists:
+            with run_job.start_job(self._configuration, self._job(inputs)[1], shard) as run:
+                self._compute(run, run.own_items)
+                left += run.unfinished
+        if left:
+            log.info("Share %s is decoded. %d images are left to others; the last run writes the shards.", shard, left)
+        return not left
+
+    def remove_parts(self) -> None:
+        """Remove the part files, after everything that follows from them was written."""
+        for remove in self._remove:
+            remove()
+        self._remove.clear()
+
+    def _compute(self, run: run_job.JobRun, total: int) -> None:
+        if run.finished_before:
+            log.info("%d of %d images were decoded by an earlier run.", run.finished_before, total)
+        with logs.progress(total=total, desc=_("Images"), unit="image") as bar:
+            bar.update(run.finished_before)
+            run.compute(lambda _item, _result: bar.update())
+
+    def _job(self, inputs: Sequence[Input]) -> tuple[list[bool], run_job.Job]:
+        """Return whether each file exists, and the job of those that do."""
+        found = [_item(*each) for each in inputs]
+        chosen = [item for item in found if item is not None]
+        return [item is not None for item in found], run_job.Job(TASK, self._settings, chosen, IMAGES_PER_UNIT)
+
+
+def _item(path: pathlib.Path, name: str, test: bool) -> items.Item | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    about = {"path": str(path), "file": name, "size": status.st_size, "modified": status.st_mtime_ns}
+    return items.Item(name, {**about, "test": True} if test else about)

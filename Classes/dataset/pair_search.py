@@ -1,0 +1,165 @@
+"""Find every pair of vectors whose product can reach a limit, without computing all products in full.
+
+The vectors are kept as their projections on the directions in which they differ most, and the length of what is left.
+By the Cauchy-Schwarz inequality, the product of the projections plus the product of those lengths is never below the
+product of the vectors, so no pair is missed. The number of directions is chosen by a sample of the vectors.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+
+import numpy
+import threadpoolctl
+
+from Classes.common import parallel
+from Classes.dataset.array_file import ArrayFile, Arrays
+
+# Vectors of one block of the comparison: 1,024 x 1,024 products take 4 MiB.
+BLOCK = 1024
+
+# Vectors that the directions are computed from, and of these, by which their number is chosen.
+SAMPLE, TRIED = 4096, 512
+
+# Descriptors from which the search of directions takes less time than it saves.
+WORTH = 8192
+
+# Largest error of a bound because projections are kept in half precision: twice 2^-11 of vectors of length 1.
+ROUNDING = 0.001
+
+# Multiplications that take as long as comparing one pair of candidates in full.
+PER_CANDIDATE = 200_000
+
+# Of N descriptors: float32 [N, D] whose products count, and float32 [N, E] of whose products the absolute values are
+# added; E can be 0. Together, the vectors have a length of at most 1.
+Vectors = Callable[[numpy.ndarray], tuple[numpy.ndarray, numpy.ndarray]]
+
+
+class _Directions:
+    """Orthonormal directions for the two kinds of vectors.
+
+    Args:
+      plain: float32 [D, K]; signless: float32 [E, J].
+    """
+
+    def __init__(self, plain: numpy.ndarray, signless: numpy.ndarray) -> None:
+        self.plain, self.signless = plain, signless
+
+    @property
+    def width(self) -> int:
+        """Numbers that are kept of a pair of vectors."""
+        return self.plain.shape[1] + 2 + self.signless.shape[1]
+
+    def project(self, plain: numpy.ndarray, signless: numpy.ndarray) -> numpy.ndarray:
+        """float32 [N, width]: projections of plain vectors, both lengths that are left, projections of the others."""
+        ones, others = plain @ self.plain, signless @ self.signless
+        rests = [
+            # Rounding may not make a length shorter than it is.
+            numpy.sqrt(numpy.maximum((whole**2).sum(axis=1) - (part**2).sum(axis=1), 0) + 1e-6)
+            for whole, part in ((plain, ones), (signless, others))
+        ]
+        return numpy.concatenate([ones, numpy.stack(rests, axis=1), others], axis=1)
+
+    def bounds(self, ones: numpy.ndarray, twos: numpy.ndarray) -> numpy.ndarray:
+        """float32 [N, M]: what the products of two lists of projections cannot exceed."""
+        split = self.plain.shape[1] + 2
+        found: numpy.ndarray = ones[:, :split] @ twos[:, :split].T
+        if self.signless.shape[1]:
+            more = ones[:, split:] @ twos[:, split:].T
+            found += numpy.abs(more, out=more)
+        return found
+
+
+def candidates(
+    ones: Arrays, twos: Arrays | None, vectors: Vectors, limit: float
+) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+    """Yield up to BLOCK pairs of indices, ordered by blocks: all whose products reach `limit`, and some more.
+
+    Args:
+      ones, twos: N and M descriptors, lists or ArrayFiles; None for `twos` compares every two of `ones`, each pair
+        once, with the first index below the second.
+      vectors: makes the vectors of some descriptors.
+      limit: of the sum of both products.
+    """
+    limit -= ROUNDING
+    if not len(ones) or (twos is not None and not len(twos)):
+        return
+    # One thread per product: two that share it wait for each other, for long if the computer does other work too.
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        directions = _choose(ones, vectors, limit)
+        first = _sketch(ones, vectors, directions)
+        second = None if twos is None else _sketch(twos, vectors, directions)
+        yield from _reaching(first, second, directions, limit)
+
+
+def _reaching(
+    first: ArrayFile, second: ArrayFile | None, directions: "_Directions", limit: float
+) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+    """Yield the pairs of sketches whose bounds reach `limit`, as `candidates` does."""
+    others = first if second is None else second
+
+    def reaching(top: int, left: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+        rows_of, columns_of = (
+            part[start : start + BLOCK].astype("float32") for part, start in ((first, top), (others, left))
+        )
+        places = _places(directions.bounds(rows_of, columns_of) >= limit)
+        rows, columns = numpy.divmod(places, len(columns_of))
+        rows, columns = rows + top, columns + left
+        below = rows < columns if second is None else slice(None)
+        return rows[below], columns[below]
+
+    blocks = (
+        (top, left)
+        for top in range(0, len(first), BLOCK)
+        for left in range(top if second is None else 0, len(others), BLOCK)
+    )
+    for rows, columns in parallel.map_threads(reaching, blocks, len(os.sched_getaffinity(0))):
+        for start in range(0, len(rows), BLOCK):
+            yield rows[start : start + BLOCK], columns[start : start + BLOCK]
+
+
+def stacked(descriptors: Arrays, indices: numpy.ndarray) -> numpy.ndarray:
+    """Return some descriptors as one array."""
+    return numpy.stack([descriptors[index] for index in indices.tolist()])
+
+
+def _choose(descriptors: Arrays, vectors: Vectors, limit: float) -> _Directions:
+    """Return the directions with which the search of a sample takes the least time."""
+    step = -(-len(descriptors) // SAMPLE)
+    plain, signless = vectors(stacked(descriptors, numpy.arange(0, len(descriptors), step)))
+    if len(descriptors) < WORTH:
+        return _Directions(numpy.eye(plain.shape[1], dtype="float32"), numpy.eye(signless.shape[1], dtype="float32"))
+    axes = [_axes(plain), _axes(signless)]
+    whole = _Directions(*axes)
+    tried = slice(None, None, -(-len(plain) // TRIED))
+    best, least = whole, float("inf")
+    for part in (8, 6, 4, 3, 2):
+        some = _Directions(*(each[:, : -(-each.shape[1] * part // 8)] for each in axes))
+        kept = some.project(plain[tried], signless[tried])
+        left = (some.bounds(kept, kept) >= limit)[numpy.triu_indices(len(kept), 1)].mean()
+        cost = some.width + left * PER_CANDIDATE
+        if cost < least:
+            best, least = some, cost
+    return best
+
+
+def _axes(rows: numpy.ndarray) -> numpy.ndarray:
+    """float32 [D, D]: orthonormal, those first on which the rows have most of their length."""
+    _, axes = numpy.linalg.eigh(rows.T.astype("float64") @ rows)
+    return axes[:, ::-1].astype("float32")
+
+
+def _sketch(descriptors: Arrays, vectors: Vectors, directions: _Directions) -> ArrayFile:
+    sketches = ArrayFile((directions.width,))
+    for start in range(0, len(descriptors), BLOCK):
+        part = descriptors[start : start + BLOCK]
+        sketches.append(directions.project(*vectors(numpy.asarray(part))))
+    return sketches
+
+
+def _places(mask: numpy.ndarray) -> numpy.ndarray:
+    """Where a mask is set, in its flat order; eight values at once, because nearly none is."""
+    flat = mask.ravel()
+    whole = len(flat) // 8 * 8
+    words = numpy.flatnonzero(flat[:whole].view("uint64"))
+    near = (words[:, None] * 8 + numpy.arange(8)).ravel()
+    return numpy.concatenate([near[flat[near]], numpy.flatnonzero(flat[whole:]) + whole])
