@@ -64,7 +64,7 @@ class Decoding:
         left = 0
         for inputs in lists:
             with run_job.start_job(self._configuration, self._job(inputs)[1], shard) as run:
-                self._compute(run, run.own_items)
+                self._compute(run, len(run.own_items))
                 left += run.unfinished
         if left:
             log.info("Share %s is decoded. %d images are left to others; the last run writes the shards.", shard, left)
