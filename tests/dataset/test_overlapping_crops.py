@@ -13,6 +13,7 @@ from Classes.dataset import (
     crop_descriptors,
     discovery,
     overlapping_crops,
+    pair_search,
     perceptual_hash,
     synthetic_smears,
 )
@@ -89,7 +90,7 @@ def test_the_bound_hides_no_pair(drawn, monkeypatch):
             pairs = [(a, b) for a in first for b in descriptors[other]]
             alike = perceptual_hash.similarity(*(numpy.stack(each) for each in zip(*pairs, strict=True)))
             expected |= {(one, other)} if alike.max() >= 0.45 else set()
-    monkeypatch.setattr(crop_descriptors, "BLOCK", 7)
+    monkeypatch.setattr(pair_search, "BLOCK", 7)
 
     assert set(crop_descriptors.candidates(descriptors)) == expected
     assert len(expected) > 12

@@ -8,7 +8,7 @@ import pytest
 
 from Classes import Data
 from Classes.common.errors import DataError
-from Classes.dataset import grouping, perceptual_hash, synthetic_smears
+from Classes.dataset import grouping, pair_search, perceptual_hash, synthetic_smears
 from Classes.dataset.offline_augmentation import render_view
 from Classes.imaging import color_stats, decode
 from tests.support import smears
@@ -79,7 +79,7 @@ def test_the_bound_never_hides_a_pair(monkeypatch):
             alike = float(perceptual_hash.similarity(fingerprints[one : one + 1], fingerprints[other : other + 1])[0])
             if alike >= 0.5:
                 expected.append((one, other, alike))
-    monkeypatch.setattr(perceptual_hash, "BLOCK", 7)
+    monkeypatch.setattr(pair_search, "BLOCK", 7)
 
     found = perceptual_hash.matching_pairs(fingerprints, same=0.5)
 
@@ -100,7 +100,7 @@ def test_the_similarity_is_that_of_the_plain_sum(drawn):
 
 
 def test_enough_pairs_connect_all_copies_of_a_picture(drawn, monkeypatch):
-    monkeypatch.setattr(perceptual_hash, "BLOCK", 5)
+    monkeypatch.setattr(pair_search, "BLOCK", 5)
     copies = [drawn[number % 3] if turn < 10 else drawn[number] for turn in range(14) for number in range(3, 9)]
     fingerprints = prints(copies)
 
