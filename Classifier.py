@@ -8,6 +8,7 @@ python3 Classifier.py smear.png Slides/          # any files and folders, with a
 python3 Classifier.py --model WhiteCells img.jpg # the type of each white cell (shipped model, no training needed)
 python3 Classifier.py Field --html f.html Fields/ # white cells of photographed fields: found, typed, counted
 python3 Classifier.py --shard 1/8 --csv out.csv Slides/ # a share of the images, as in a Slurm array
+python3 Classifier.py Slide --html s.html a.svs  # a scanned slide or a very large photograph; see docs/slides.md
 python3 Classifier.py --csv out.csv Slides/      # also one row per image as CSV; or --json, --xlsx, --parquet
 
 If all file names end in _0 or _1, such as Im047_1.jpg, they state the true class, and results are counted as correct
@@ -47,14 +48,14 @@ def main(arguments=None) -> int:
     writes = table_options.writes_tables(options) or options.shard
     if options.sources[:1] == ["Devices"] and (len(options.sources) > 1 or writes):
         parser.error(_("Devices takes no images and writes no rows"))
-    is_field = options.sources[:1] == ["Field"]
-    _check_field_options(parser, options, is_field)
+    command = options.sources[0] if options.sources[:1] in (["Field"], ["Slide"]) else ""
+    _check_field_options(parser, options, command)
     from Classes import Helpers
     from Classes.inference import classify_files, device_selection, shipped_models
 
     configuration = Helpers.load_config(options.confs, options.settings)
-    if is_field:
-        return _classify_fields(configuration, options)
+    if command:
+        return _classify_fields(configuration, options, command)
     if options.model:
         configuration = configuration.replace(ALLGraph=str(shipped_models.model_path(configuration, options.model)))
     Helpers.start_log(configuration, "Classifier")
@@ -71,30 +72,39 @@ def main(arguments=None) -> int:
 
 
 def _add_field_options(parser: cli.Parser) -> None:
-    group = parser.add_argument_group("Field FILE-OR-FOLDER ...: the white cells of photographed fields")
-    group.add_argument("--overlay", metavar="FOLDER", help="write each photograph with numbered boxes")
+    group = parser.add_argument_group(
+        "Field FILE-OR-FOLDER ...: the white cells of photographed fields; Slide FILE ...: those of slides"
+    )
+    group.add_argument("--overlay", metavar="FOLDER", help="write each photograph with numbered boxes, or the density")
     group.add_argument("--geojson", metavar="FOLDER", help="write the cells of each photograph for QuPath")
     group.add_argument("--crops", metavar="FOLDER", help="write the cells, sorted by type; an empty or new folder")
     group.add_argument("--html", metavar="PATH", help="write a report with a gallery of all cells")
     group.add_argument("--scale", metavar="UM", type=float, help="micrometers per pixel (default: from the image)")
+    group.add_argument(
+        "--cells", metavar="N", type=int, help="Slide: stop after this many cells, which lie all over the slide"
+    )
 
 
-def _check_field_options(parser: cli.Parser, options: argparse.Namespace, is_field: bool) -> None:
-    """End the program if options do not fit to each other."""
+def _check_field_options(parser: cli.Parser, options: argparse.Namespace, command: str) -> None:
+    """End the program if options do not fit to each other; command: "Field", "Slide" or ""."""
     used = [name for name in FIELD_OPTIONS if getattr(options, name) is not None]
-    if used and not is_field:
-        parser.error(_("--{option} needs the command Field").format(option=used[0]))
-    if is_field and len(options.sources) == 1:
+    if used and not command:
+        parser.error(_("--{option} needs the command Field or Slide").format(option=used[0]))
+    if command == "Field" and len(options.sources) == 1:
         parser.error(_("Field needs a photograph or a folder"))
-    if is_field and (options.xlsx or options.parquet):
-        parser.error(_("Field writes --csv and --json only"))
+    if command == "Slide" and len(options.sources) == 1:
+        parser.error(_("Slide needs the file of a slide"))
+    if command and (options.xlsx or options.parquet):
+        parser.error(_("{command} writes --csv and --json only").format(command=command))
+    if options.cells is not None and (command != "Slide" or options.shard or options.cells < 1):
+        parser.error(_("--cells needs the command Slide, a number of at least 1, and no --shard"))
     if options.scale is not None and not SMALLEST_SCALE <= options.scale <= LARGEST_SCALE:
         parser.error(
             _("--scale must be {low} to {high} micrometers per pixel").format(low=SMALLEST_SCALE, high=LARGEST_SCALE)
         )
 
 
-def _classify_fields(configuration: "Configuration", options: argparse.Namespace) -> int:
+def _classify_fields(configuration: "Configuration", options: argparse.Namespace, command: str) -> int:
     from Classes import Helpers
     from Classes.fields import classify_fields, output_files
     from Classes.inference import shipped_models
@@ -106,6 +116,19 @@ def _classify_fields(configuration: "Configuration", options: argparse.Namespace
     card = load_model_card(path, cell_types=True)
     Helpers.start_log(configuration, "Classifier")
     folders = output_files.OutputFolders(options.overlay, options.geojson, options.crops)
+    if command == "Slide":
+        from Classes.fields import classify_slides, slide_outputs
+
+        return classify_slides.classify_slides(
+            configuration,
+            card,
+            classify_fields.shipped_file(configuration, classify_fields.FINDER),
+            options.sources[1:],
+            slide_outputs.SlideOutputs(options.csv, options.json, options.html, folders),
+            options.scale,
+            options.cells,
+            options.shard,
+        )
     outputs = classify_fields.FieldOutputs(options.csv, options.json, options.html, folders)
     found = classify_fields.shipped_file(configuration, classify_fields.FINDER)
     return classify_fields.classify_fields(

@@ -120,15 +120,12 @@ def analyze_field(image: numpy.ndarray, name: str, finder: Finder, typer: CellTy
     field_check.check_field(image, name)
     found = finder.find(image, scale)
     field_check.check_cells(len(found.cells), name)
-    ordered = _reading_order(found.cells)
+    ordered = reading_order(found.cells)
     microns = None if found.scale_source == ASSUMED else found.scale
     crops = FieldCrops(image, ordered, microns)
     stain = stain_matching.match_stain(image, [cell_box(cell) for cell in ordered], crops, typer.card.colours)
-    types = typer.classify(crops, stain)
-    _check_types(types, name)
-    cells = tuple(
-        _typed_cell(number, cell, each) for number, (cell, each) in enumerate(zip(ordered, types, strict=True), 1)
-    )
+    cells = type_cells(ordered, crops, typer, stain)
+    check_types(cells, name)
     return Field(
         name,
         image.shape[1],
@@ -143,6 +140,29 @@ def analyze_field(image: numpy.ndarray, name: str, finder: Finder, typer: CellTy
     )
 
 
+def type_cells(
+    cells: Sequence[Any],
+    crops: Sequence[numpy.ndarray],
+    typer: CellTyper,
+    stain: stain_matching.StainMap | None,
+    first: int = 1,
+) -> tuple[TypedCell, ...]:
+    """Return cells with their types.
+
+    Args:
+      cells: finder.Cell each.
+      crops: of the same cells.
+      typer, stain: see CellTyper.classify.
+      first: number of the first cell.
+    Raises:
+      EngineError: a device failed.
+    """
+    types = typer.classify(crops, stain)
+    return tuple(
+        _typed_cell(number, cell, each) for number, (cell, each) in enumerate(zip(cells, types, strict=True), first)
+    )
+
+
 def cell_box(cell: Any) -> tuple[float, float, float, float]:
     """Return (left, top, right, bottom) of a finder.Cell in pixels."""
     return (
@@ -153,7 +173,7 @@ def cell_box(cell: Any) -> tuple[float, float, float, float]:
     )
 
 
-def _reading_order(cells: Sequence[Any]) -> list[Any]:
+def reading_order(cells: Sequence[Any]) -> list[Any]:
     """Return the cells row by row, where a row is as high as a cell, so that people find a number quickly."""
     if not cells:
         return []
@@ -161,15 +181,15 @@ def _reading_order(cells: Sequence[Any]) -> list[Any]:
     return sorted(cells, key=lambda cell: (int(cell.y / height), cell.x))
 
 
-def _check_types(types: Sequence[cell_typing.CellType], name: str) -> None:
+def check_types(cells: Sequence[TypedCell], name: str) -> None:
     """Raise ImageError if hardly any of the found cells looks like a cell."""
-    if len(types) < MIN_CELLS:
+    if len(cells) < MIN_CELLS:
         return
-    blurred = sum(outcome.OUT_OF_FOCUS in each.reasons for each in types)
-    if blurred >= MAX_STRANGE * len(types):
+    blurred = sum(outcome.OUT_OF_FOCUS in each.reasons for each in cells)
+    if blurred >= MAX_STRANGE * len(cells):
         raise field_check.out_of_focus(name)
-    strange = sum(not {outcome.NOT_A_PHOTOGRAPH, outcome.EMPTY}.isdisjoint(each.reasons) for each in types)
-    if strange >= MAX_STRANGE * len(types):
+    strange = sum(not {outcome.NOT_A_PHOTOGRAPH, outcome.EMPTY}.isdisjoint(each.reasons) for each in cells)
+    if strange >= MAX_STRANGE * len(cells):
         raise field_check.not_a_smear(name)
 
 

@@ -60,7 +60,7 @@ def classify_fields(
     outputs = outputs.prepared(card.condition)
     files = input_files.resolve_inputs(configuration, sources)
     outputs.folders.prepare()
-    blasts = _find_blast_model(configuration)
+    blasts = find_blast_model(configuration)
     settings = field_task.make_settings(
         configuration,
         card,
@@ -130,7 +130,7 @@ class _ShownFields:
         )
 
 
-def _find_blast_model(configuration: Configuration) -> BlastCard | None:
+def find_blast_model(configuration: Configuration) -> BlastCard | None:
     """Return the user's model of blasts; None if there is none that knows real cells."""
     try:
         card = load_model_card(configuration.card)

@@ -36,6 +36,9 @@ SMALLEST_CELL_MICRONS = 5.0
 # A cell is cut if its box reaches over the border by this share of its diameter, or ends in the last pixel.
 CUT_MARGIN = 0.02
 
+# The logit of a score of practically 0.
+NOTHING = -30.0
+
 # Two cells touch if their centers are nearer than this share of their mean diameter.
 TOUCHING_DISTANCE = 1.15
 
@@ -128,6 +131,38 @@ class CellFinder:
         cells = _to_cells(white, ratios, (width, height), used.microns)
         return FoundCells(cells, used.microns, used.source, used.cells, len(red.scores), (width, height))
 
+    def find_in_window(
+        self,
+        pixels: numpy.ndarray,
+        wanted: numpy.ndarray,
+        origin: tuple[int, int],
+        ratio: float,
+        size: tuple[int, int],
+        microns: float,
+    ) -> tuple[Cell, ...]:
+        """Find the white cells in a part of a slide that is at working scale already.
+
+        Args:
+          pixels: uint8 [H, W, 3], H and W multiples of the card's `multiple`.
+          wanted: bool [H / stride, W / stride]: where centers count; tiles without any are not computed.
+          origin: x and y of the part at working scale.
+          ratio: pixels of the slide per pixel at working scale.
+          size: width and height of the slide.
+          microns: µm per pixel of the slide.
+        Returns:
+          cells in pixels of the slide.
+        Raises:
+          EngineError: OpenVINO failed.
+        """
+        if not wanted.any():
+            return ()
+        output = self._run_tiles(pixels, wanted)
+        output[..., peaks.WHITE][~wanted] = NOTHING
+        found = peaks.find_peaks(output, peaks.WHITE, self.threshold, self.card.stride, self.card.size_unit)
+        # As float64: a slide can have more pixels than float32 tells apart.
+        found = found._replace(centers=found.centers.astype("float64") + origin)
+        return _to_cells(found, (ratio, ratio), size, microns)
+
     def measure_scale(self, image: numpy.ndarray) -> Scale:
         """Measure the µm per pixel of a photograph on its red cells or, if it shows too few, on its white cells."""
         height, width = image.shape[:2]
@@ -168,20 +203,28 @@ class CellFinder:
         rows, columns = (-(-side // self.card.stride) for side in (size[1], size[0]))
         return output[:rows, :columns], ((right - left) / size[0], (bottom - top) / size[1])
 
-    def _run_tiles(self, pixels: numpy.ndarray) -> numpy.ndarray:
-        """Return the output for uint8 [H, W, 3], H and W multiples of `multiple`, tile by tile with their halos."""
+    def _run_tiles(self, pixels: numpy.ndarray, wanted: numpy.ndarray | None = None) -> numpy.ndarray:
+        """Return the output for uint8 [H, W, 3], H and W multiples of `multiple`, tile by tile with their halos.
+
+        Args:
+          wanted: bool [H / stride, W / stride]; tiles without any are not computed, and are NOTHING.
+        """
         height, width = pixels.shape[:2]
         halo, stride = -(-self.card.halo // self.card.multiple) * self.card.multiple, self.card.stride
         output = None
         for top in range(0, height, self._tile):
             for left in range(0, width, self._tile):
                 bottom, right = min(height, top + self._tile), min(width, left + self._tile)
+                place = (slice(top // stride, bottom // stride), slice(left // stride, right // stride))
+                if wanted is not None and not wanted[place].any():
+                    continue
                 y, x = max(0, top - halo), max(0, left - halo)
                 part = self._infer(pixels[y : bottom + halo, x : right + halo])
                 if output is None:
-                    output = numpy.empty((height // stride, width // stride, part.shape[-1]), "float32")
+                    shape = (height // stride, width // stride, part.shape[-1])
+                    output = numpy.full(shape, NOTHING, "float32")
                 part = part[(top - y) // stride : (bottom - y) // stride, (left - x) // stride : (right - x) // stride]
-                output[top // stride : bottom // stride, left // stride : right // stride] = part
+                output[place] = part
         assert output is not None
         return output
 

@@ -19,11 +19,12 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:all-detection:cell")
 
 def field_geojson(field: Field) -> str:
     """Return the text of a GeoJSON file."""
-    features = [_feature(field, cell) for cell in field.cells]
+    features = [feature(field, cell) for cell in field.cells]
     return json.dumps({"type": "FeatureCollection", "features": features}, indent=1, ensure_ascii=False) + "\n"
 
 
-def _feature(field: Field, cell: TypedCell) -> dict[str, Any]:
+def feature(field: Field, cell: TypedCell) -> dict[str, Any]:
+    """Return the GeoJSON feature of a cell."""
     left, top, right, bottom = (round(value, 2) for value in cell.box)
     measurements = {
         "Confidence": cell.group_confidence,

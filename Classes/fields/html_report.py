@@ -62,9 +62,14 @@ class Pictures(NamedTuple):
     cells: list[str]
 
 
-def draw_pictures(image: numpy.ndarray, field: Field) -> Pictures:
-    """Return what the report shows of a field, uint8 [H, W, 3]."""
-    crops = FieldCrops(image, field.cells, field.scale)
+def draw_pictures(image: numpy.ndarray, field: Field, crops: Sequence[numpy.ndarray] | None = None) -> Pictures:
+    """Return what the report shows of a field.
+
+    Args:
+      image: uint8 [H, W, 3].
+      crops: uint8 [S, S, 3] of each cell; None: they are cut out of the image.
+    """
+    crops = FieldCrops(image, field.cells, field.scale) if crops is None else crops
     cells = [_picture(crop, CELL_SIDE, CELL_QUALITY, square=True) for crop in crops]
     return Pictures(_picture(image, FIELD_SIDE, FIELD_QUALITY), cells)
 

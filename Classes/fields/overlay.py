@@ -42,7 +42,7 @@ def draw_overlay(image: numpy.ndarray, cells: Sequence[TypedCell], caption: str 
         size = (picture.width * factor, picture.height * factor)
         picture = picture.resize(size, PIL.Image.Resampling.BICUBIC)
     side = max(picture.size)
-    line, font = max(2, round(side / 450)), _font(max(15, round(side / 62)))
+    line, font = max(2, round(side / 450)), label_font(max(15, round(side / 62)))
     draw = PIL.ImageDraw.Draw(picture)
     boxes = [_scaled(cell.box, factor, picture.size) for cell in cells]
     for cell, box in zip(cells, boxes, strict=True):
@@ -158,7 +158,7 @@ def _add_legend(picture: PIL.Image.Image, cells: Sequence[TypedCell], caption: s
     if any(NEEDS_REVIEW in cell.flags for cell in cells):
         notes.append(_("? = a person should look at this cell."))
     notes.append(localize(Helpers.DISCLAIMER))
-    lines = [line for note in notes for line in _wrapped(draw, plain_letters(note), font, picture.width - 2 * pad)]
+    lines = [line for note in notes for line in wrap_text(draw, plain_letters(note), font, picture.width - 2 * pad)]
     top = y + row if places else pad
     result = PIL.Image.new("RGB", (picture.width, picture.height + top + row * len(lines) + pad), "white")
     result.paste(picture)
@@ -181,7 +181,7 @@ def plain_letters(text: str) -> str:
     return text.encode("ascii", "ignore").decode()
 
 
-def _wrapped(draw: PIL.ImageDraw.ImageDraw, text: str, font: Font, width: float) -> list[str]:
+def wrap_text(draw: PIL.ImageDraw.ImageDraw, text: str, font: Font, width: float) -> list[str]:
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -192,7 +192,7 @@ def _wrapped(draw: PIL.ImageDraw.ImageDraw, text: str, font: Font, width: float)
     return lines
 
 
-def _font(size: int) -> Font:
+def label_font(size: int) -> Font:
     font = PIL.ImageFont.load_default(size)
     if not isinstance(font, PIL.ImageFont.FreeTypeFont):
         # A Pillow that was built without FreeType.
