@@ -192,7 +192,7 @@ def classify_slides(
         try:
             records = [_show(run.classify(path, stack), wanted) for path in files]
         except BaseException:
-            run_texts.show_stopped()
+            run_texts.show_stopped(log)
             raise
         if run.unfinished:
             run_texts.show_unfinished(run.unfinished, log)
