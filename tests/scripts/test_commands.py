@@ -70,7 +70,9 @@ def shown():
 
 def _arguments(match):
     """What belongs to the command: no remark, no other command behind it."""
-    return " ".join(re.split(r"\s*#|[;>|&\"]", match[2])[0].split())
+    # A script that passes its arguments on to a command that needs some.
+    words = re.sub(r'(?<=[a-z]) "\$@".*', " FILE", match[2])
+    return " ".join(re.split(r"\s*#|[;>|&\"]", words)[0].split())
 
 
 def _is_prose(line):
