@@ -21,6 +21,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from Classes.common import cli, table_options
+from Classes.common.scale_option import parse_scale
 from Classes.common.translation import gettext as _
 from Classes.jobs import shards
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from Classes.common.config import Configuration
 
 FIELD_OPTIONS = ("overlay", "geojson", "crops", "html", "scale")
-
-# Micrometers per pixel of a photograph in which white cells can be told apart.
-SMALLEST_SCALE, LARGEST_SCALE = 0.01, 2.0
 
 
 def main(arguments=None) -> int:
@@ -79,7 +77,9 @@ def _add_field_options(parser: cli.Parser) -> None:
     group.add_argument("--geojson", metavar="FOLDER", help="write the cells of each photograph for QuPath")
     group.add_argument("--crops", metavar="FOLDER", help="write the cells, sorted by type; an empty or new folder")
     group.add_argument("--html", metavar="PATH", help="write a report with a gallery of all cells")
-    group.add_argument("--scale", metavar="UM", type=float, help="micrometers per pixel (default: from the image)")
+    group.add_argument(
+        "--scale", metavar="UM", type=parse_scale, help="micrometers per pixel (default: from the image)"
+    )
     group.add_argument(
         "--cells", metavar="N", type=int, help="Slide: stop after this many cells, which lie all over the slide"
     )
@@ -98,10 +98,6 @@ def _check_field_options(parser: cli.Parser, options: argparse.Namespace, comman
         parser.error(_("{command} writes --csv and --json only").format(command=command))
     if options.cells is not None and (command != "Slide" or options.shard or options.cells < 1):
         parser.error(_("--cells needs the command Slide, a number of at least 1, and no --shard"))
-    if options.scale is not None and not SMALLEST_SCALE <= options.scale <= LARGEST_SCALE:
-        parser.error(
-            _("--scale must be {low} to {high} micrometers per pixel").format(low=SMALLEST_SCALE, high=LARGEST_SCALE)
-        )
 
 
 def _classify_fields(configuration: "Configuration", options: argparse.Namespace, command: str) -> int:

@@ -18,6 +18,7 @@ import argparse
 import sys
 
 from Classes.common import cli, table_options
+from Classes.common.scale_option import parse_scale
 from Classes.common.translation import gettext as _
 
 
@@ -50,7 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     group.add_argument("--field", action="store_true", help="the images are photographed fields: count white cells")
     group.add_argument(
-        "--scale", metavar="UM", type=float, help="with --field: micrometers per pixel (default: from the image)"
+        "--scale",
+        metavar="UM",
+        type=parse_scale,
+        help="with --field: micrometers per pixel (default: from the image)",
     )
     group.add_argument(
         "--overlay", metavar="FOLDER", help="with --field: write each photograph with numbered boxes to this folder"

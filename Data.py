@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from Classes.common import cli
+from Classes.common.scale_option import parse_scale
 from Classes.common.translation import gettext as _
 from Classes.jobs import shards
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     import numpy
 
     from Classes.common.config import Configuration
-
-# Micrometers per pixel of a photograph in which white cells can be told apart.
-SMALLEST_SCALE, LARGEST_SCALE = 0.01, 2.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,7 +89,7 @@ def _add_field_options(parser: cli.Parser) -> None:
     words = "use the white cells that are not annotated too: their class folder (default: only annotated cells)"
     group.add_argument("--others", metavar="FOLDER", type=_folder, help=words)
     words = "micrometers per pixel of the photographs (default: from the file, or measured on the cells)"
-    group.add_argument("--scale", metavar="UM", type=float, help=words)
+    group.add_argument("--scale", metavar="UM", type=parse_scale, help=words)
 
 
 def _folder(text: str) -> str:
@@ -114,9 +112,6 @@ def _check_field_options(parser: cli.Parser, options: argparse.Namespace) -> Non
             parser.error(_("--{option} needs the command {command}").format(option=name, command="Fields"))
     if options.command == "Fields" and not options.folder:
         parser.error(_("Fields needs the folder of the photographs"))
-    if options.scale is not None and not SMALLEST_SCALE <= options.scale <= LARGEST_SCALE:
-        message = _("--scale {value}: expected {low} to {high} micrometers per pixel")
-        parser.error(message.format(value=options.scale, low=SMALLEST_SCALE, high=LARGEST_SCALE))
 
 
 def _crop_fields(configuration: "Configuration", options: argparse.Namespace) -> int:

@@ -23,10 +23,8 @@ import sys
 from collections.abc import Sequence
 
 from Classes.common import cli
+from Classes.common.scale_option import parse_scale
 from Classes.common.translation import gettext as _
-
-# Micrometers per pixel of a photograph in which white cells can be told apart.
-SMALLEST_SCALE, LARGEST_SCALE = 0.01, 2.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "Field: the photographs",
     )
     words = "with Field: micrometers per pixel of the photographs (default: from the image)"
-    parser.add_argument("--scale", metavar="UM", type=float, help=words)
+    parser.add_argument("--scale", metavar="UM", type=parse_scale, help=words)
     options = parser.parse_args(arguments)
     if len(options.values) > (options.command in ("Folds", "Field")) and options.command != "Compare":
         parser.error(_("unrecognized arguments: {arguments}").format(arguments=" ".join(options.values)))
@@ -85,13 +83,8 @@ def _check_field_options(parser: argparse.ArgumentParser, options: argparse.Name
     """End the program if options do not fit to each other."""
     if options.command == "Field" and not options.values:
         parser.error(_("Field needs the folder of the photographs"))
-    if options.scale is None:
-        return
-    if options.command != "Field":
+    if options.scale is not None and options.command != "Field":
         parser.error(_("--{option} needs the command {command}").format(option="scale", command="Field"))
-    if not SMALLEST_SCALE <= options.scale <= LARGEST_SCALE:
-        message = _("--scale {value}: expected {low} to {high} micrometers per pixel")
-        parser.error(message.format(value=options.scale, low=SMALLEST_SCALE, high=LARGEST_SCALE))
 
 
 def _count(parser: argparse.ArgumentParser, text: str = "5") -> int:

@@ -12,6 +12,7 @@ import numpy
 import PIL.Image
 
 from Classes.common.errors import ConfigurationError
+from Classes.common.scale_option import HIGHEST, LOWEST
 from Classes.common.translation import Message
 
 # Diameter of a human red cell in a smear, in µm: 7 to 8 (Bain, Blood Cells: A Practical Guide, 5th edition, 2015).
@@ -19,9 +20,6 @@ RED_CELL_MICRONS = 7.5
 
 # Middle of the diameters of white cells in a smear, in µm: small lymphocytes have 9, monocytes up to 20 (Bain 2015).
 WHITE_CELL_MICRONS = 13.0
-
-# Scales of photographs through a microscope: objectives of 10x to 100x and cameras of 1.5 to 10 µm per pixel.
-LOWEST, HIGHEST = 0.02, 1.2
 
 # Fewer red cells do not give a scale; a photograph of white cells only may show a few that are none.
 LEAST_RED_CELLS = 6

@@ -5,6 +5,7 @@ from typing import Any
 import flask
 
 from Classes.common.errors import ConfigurationError
+from Classes.common.scale_option import HIGHEST, LOWEST
 from Classes.fields import scale
 from Classes.serving import field_schemas, prediction_routes, response_schemas, uploads
 from Classes.serving.api_errors import ApiError
@@ -66,7 +67,7 @@ def _parse_scale(text: str) -> scale.Scale | None:
     except (ValueError, ConfigurationError) as error:
         raise ApiError(
             "bad_request",
-            f"scale={text[:16]} is not valid. Use {scale.LOWEST} to {scale.HIGHEST} micrometers per pixel.",
+            f"scale={text[:16]} is not valid. Use {LOWEST} to {HIGHEST} micrometers per pixel.",
         ) from error
 
 

@@ -106,9 +106,9 @@ def test_absurd_scales(client, number):
 
 
 def test_scales_at_the_ends_of_the_range(client):
-    from Classes.fields import scale
+    from Classes.common import scale_option
 
-    for microns in (scale.LOWEST, scale.HIGHEST):
+    for microns in (scale_option.LOWEST, scale_option.HIGHEST):
         assert outcome(client, saved("PNG"), f"?scale={microns}") == (200, None)
 
 
