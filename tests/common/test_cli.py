@@ -14,6 +14,7 @@ from Classes.common import cli, config_schema, error_messages, paths, provenance
 from Classes.common.errors import ConfigurationError, DataError
 from Classes.Helpers import PROJECT
 from tests.support import waiting
+from tests.support.folders import toys
 from tests.support.processes import python
 
 SCRIPTS = sorted(path.name for path in PROJECT.glob("*.py"))
@@ -386,9 +387,26 @@ def test_errors_are_heard_again_after_tensorflow_and_its_memory_grows(monkeypatc
     assert growing == {"GPU:0": True, "GPU:1": True}
 
 
-@pytest.mark.parametrize("name", ["Data", "Trainer", "Validation"])
+@pytest.mark.parametrize("name", ["Trainer", "Validation"])
 def test_the_training_doors_import_it_in_silence(name):
     assert "cli.import_tensorflow()" in (paths.PROJECT / f"{name}.py").read_text()
+
+
+def test_data_imports_it_in_silence_after_the_images_were_checked(tmp_path):
+    toys(tmp_path)
+    script = (
+        "import sys; from Classes.common import cli; import Data\n"
+        "def imported():\n"
+        "    print('tensorflow' in sys.modules)\n"
+        "    raise SystemExit(7)\n"
+        "cli.import_tensorflow = imported\n"
+        f"Data.main(['--set', 'NetworkPath={tmp_path}'])"
+    )
+    run = python(script)
+    assert (run.stdout.splitlines()[-1], run.returncode) == ("False", 7), run.stderr
+    # The images were decoded by then, and nothing is written without it.
+    assert (tmp_path / "Model/Jobs").exists()
+    assert not list((tmp_path / "Model/Data").glob("*.tfrecord"))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from Classes.dataset import (
     perceptual_hash,
     synthetic_smears,
 )
+from Classes.dataset.decoding import Decoding
 from Classes.imaging import decode
 from tests.support import smears
 from tests.support.folders import configuration, manifest, put, sides
@@ -148,7 +149,7 @@ def test_the_audit_shows_them_and_says_what_it_misses(tmp_path, drawn):
     put(tmp_path, "Data/1/other.png", content=smears.png(crop(drawn[4], "right", 90)))
     put(tmp_path, "Test/unknown.png", content=smears.png(crop(drawn[20], "right", 180)))
 
-    findings = audit.summarize(configuration(tmp_path), audited(tmp_path))
+    findings = audit.summarize(configuration(tmp_path), *audited(tmp_path))
 
     pairs = {frozenset(pair["files"]): pair for pair in findings["crops"]}
     assert set(pairs) == {frozenset({"0/Cell004.png", "1/other.png"}), frozenset({"0/Cell020.png", "Test/unknown.png"})}
@@ -163,7 +164,8 @@ def test_the_audit_shows_them_and_says_what_it_misses(tmp_path, drawn):
 
 def audited(folder):
     files, _ = discovery.find_class_images(configuration(folder))
-    return audit.scan_images(configuration(folder), files)[0]
+    decoding = Decoding(configuration(folder), audit=True)
+    return audit.scan_images(configuration(folder), files, None, decoding)[0], decoding.store
 
 
 @pytest.mark.slow
