@@ -29,7 +29,7 @@ class ArrayFile:
         self._shape, self._kind = shape, numpy.dtype(kind)
         self._bytes = int(numpy.prod(shape)) * self._kind.itemsize
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the object
-        self._count = 0
+        self._count, self._written = 0, True
         weakref.finalize(self, self._file.close)
 
     def append(self, arrays: numpy.ndarray) -> None:
@@ -40,6 +40,7 @@ class ArrayFile:
         """
         content = numpy.ascontiguousarray(arrays, self._kind).tobytes()
         self._file.write(content)
+        self._written = False
         self._count += len(content) // self._bytes
 
     def __len__(self) -> int:
@@ -55,6 +56,8 @@ class ArrayFile:
         return self._read(index, 1)[0]
 
     def _read(self, start: int, count: int) -> numpy.ndarray:
-        self._file.flush()
+        if not self._written:
+            self._file.flush()
+            self._written = True
         content = os.pread(self._file.fileno(), count * self._bytes, start * self._bytes)
         return numpy.frombuffer(content, self._kind).reshape(count, *self._shape)

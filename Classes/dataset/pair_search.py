@@ -117,17 +117,42 @@ def _reaching(
             yield rows[start : start + BLOCK], columns[start : start + BLOCK]
 
 
-def stacked(descriptors: Arrays, indices: numpy.ndarray) -> numpy.ndarray:
-    """Return some descriptors as one array."""
-    return numpy.stack([descriptors[index] for index in indices.tolist()])
+class Reader:
+    """Reads the descriptors of candidates: many candidates of one block from its copy in memory.
+
+    Args:
+      descriptors: list or ArrayFile, one side of the pairs that `candidates` yields.
+    """
+
+    def __init__(self, descriptors: Arrays) -> None:
+        self._descriptors = descriptors
+        self._start, self._block = -1, numpy.empty(0)
+
+    def take(self, indices: numpy.ndarray) -> numpy.ndarray:
+        """Return some descriptors of one block as one array.
+
+        Args:
+          indices: int [N], all in one block, at least one.
+        Returns:
+          [N, ...].
+        """
+        start = int(indices[0]) // BLOCK * BLOCK
+        if start != self._start and len(indices) >= BLOCK // 2:
+            self._start, self._block = start, numpy.asarray(self._descriptors[start : start + BLOCK])
+        if start == self._start:
+            return self._block[indices - start]
+        # One descriptor can be in many pairs, and each read of a file takes time.
+        needed, places = numpy.unique(indices, return_inverse=True)
+        return numpy.stack([self._descriptors[index] for index in needed.tolist()])[places]
 
 
 def _choose(descriptors: Arrays, vectors: Vectors, limit: float) -> _Directions:
     """Return the directions with which the search of a sample takes the least time."""
-    step = -(-len(descriptors) // SAMPLE)
-    plain, signless = vectors(stacked(descriptors, numpy.arange(0, len(descriptors), step)))
     if len(descriptors) < WORTH:
-        return _Directions(numpy.eye(plain.shape[1], dtype="float32"), numpy.eye(signless.shape[1], dtype="float32"))
+        example = vectors(numpy.asarray(descriptors[:1]))
+        return _Directions(*(numpy.eye(each.shape[1], dtype="float32") for each in example))
+    step = -(-len(descriptors) // SAMPLE)
+    plain, signless = vectors(numpy.stack([descriptors[index] for index in range(0, len(descriptors), step)]))
     axes = [_axes(plain), _axes(signless)]
     whole = _Directions(*axes)
     tried = slice(None, None, -(-len(plain) // TRIED))

@@ -139,6 +139,7 @@ def matching_pairs(
       sorted (index, index, similarity); the first index is smaller than the second if there are no `others`.
     """
     found, connected = [], _Connected(len(descriptors))
+    ones, twos = pair_search.Reader(descriptors), pair_search.Reader(descriptors if others is None else others)
     # The error of half precision is below 0.0005.
     for rows, columns in pair_search.candidates(descriptors, others, _magnitudes, same - 0.0005):
         if enough:
@@ -147,8 +148,7 @@ def matching_pairs(
         if not len(rows):
             continue
         # Only candidates are copied into one array; all descriptors would need the memory twice.
-        ones = pair_search.stacked(descriptors, rows)
-        alike = similarity(ones, pair_search.stacked(descriptors if others is None else others, columns))
+        alike = similarity(ones.take(rows), twos.take(columns))
         for place in numpy.flatnonzero(alike >= same):
             one, other = int(rows[place]), int(columns[place])
             if not enough or connected.join(one, other):

@@ -3,7 +3,7 @@
 import numpy
 import pytest
 
-from Classes.dataset import pair_search
+from Classes.dataset import array_file, pair_search
 
 LIMIT = 0.9
 
@@ -56,3 +56,16 @@ def test_two_lists():
     found = search(ones, others)
     assert expected <= set(found) and len(set(found)) == len(found)
     assert search(ones, others[:0]) == search(ones[:0], others) == search(ones[:0]) == []
+
+
+def test_descriptors_are_read_by_block_or_one_by_one_and_are_the_same(monkeypatch):
+    monkeypatch.setattr(pair_search, "BLOCK", 8)
+    rows = numpy.arange(60, dtype="float16").reshape(20, 3)
+    file = array_file.ArrayFile((3,))
+    file.append(rows[:12])
+    reader = pair_search.Reader(file)
+    assert reader.take(numpy.array([3, 1, 3])).tolist() == [[9, 10, 11], [3, 4, 5], [9, 10, 11]]
+    file.append(rows[12:])
+    # Enough for a copy of the block, first within the file and then at its end; a single one after each.
+    for indices in ([9, 8, 15, 9, 10, 11, 12, 13], [14], [19, 16, 17, 19, 18], [16], [0], [17, 19]):
+        assert reader.take(numpy.array(indices)).tolist() == [[3 * i, 3 * i + 1, 3 * i + 2] for i in indices]
