@@ -34,14 +34,17 @@ QUALITY = 90
 
 CHILD = """
 import json, logging, resource, sys, time
-from Classes import Data, Helpers; from Classes.dataset import discovery, held_out, image_records
+from Classes import Data, Helpers; from Classes.dataset import decoding, discovery, held_out, image_records
 configuration = Helpers.load_config(None, ["NetworkPath=" + sys.argv[1]])
 files, _ = discovery.find_class_images(configuration)
 groups = held_out.group_images(configuration, files, {})
 began = time.perf_counter()
 images = image_records.class_images(files)
-items, unreadable = image_records.decode_all(configuration, image_records.ImageRecord, images, groups)
+run = decoding.Decoding(configuration)
+items, unreadable = image_records.decode_all(configuration, image_records.ImageRecord, images, groups, run)
 decoded = time.perf_counter()
+# Otherwise prepare_dataset would continue with them.
+run.remove_parts()
 assert not unreadable
 count = len(items)
 del items
@@ -52,7 +55,7 @@ ended = time.perf_counter()
 alike = json.loads((configuration.path("DatasetDir") / "ALL_manifest.json").read_text())["alike"]
 # Two blends that share a source overlap in it, so a few are rightly found as crops of one picture.
 assert all(pair.get("crops") for pair in alike) and len(alike) < count / 100
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
 print(count, decoded - began, imported - decoded, ended - imported, peak)
 """
 
