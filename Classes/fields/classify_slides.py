@@ -81,6 +81,7 @@ class SlideRun:
         self.unfinished += run.unfinished
         self._jobs.append(run)
         record = slide_records.read_record(name, str(path), planned["kind"], plan, run.results)
+        record.unfinished = bool(run.unfinished)
         if record.codes.size and (record.codes == slide_records.NAMES.index("searched")).any():
             return record
         error = ImageError(

@@ -14,7 +14,7 @@ import numpy
 BLOCK, SQUARE = 16, 256
 
 # Rows and columns of squares in a band: large enough that its surroundings cost little, small enough for the memory.
-BAND_ROWS, BAND_COLUMNS = 8, 16
+BAND_ROWS, BAND_COLUMNS = 8, 8
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from Classes.common.translation import gettext as _
 from Classes.common.translation import localize
 from Classes.fields import overlay, slide_overview
 from Classes.fields.slide_records import NOT_REACHED, SlideRecord
+from Classes.imaging import color_stats
 from Classes.imaging.slide_reader import Slide
 
 # Longer side of the picture in pixels, and the most pixels per square.
@@ -74,7 +75,8 @@ def _panel(thumbnail: numpy.ndarray, record: SlideRecord, counts: numpy.ndarray,
     codes = record.codes[rows][:, columns]
     picture = thumbnail.astype("float32")
     searched = (codes == slide_overview.SEARCHED)[..., None]
-    dimmed = picture * DIMMED + 255 * (1 - DIMMED)
+    # Without color, because a pen can have the colors of the scale.
+    dimmed = (picture @ color_stats.LUMA)[..., None] * DIMMED + 255 * (1 - DIMMED)
     # Hatched, so that it differs from empty glass.
     stripes = ((numpy.arange(height)[:, None] + numpy.arange(width)[None]) % 8 < 2)[..., None]
     hatched = stripes & ~searched & (codes != slide_overview.EMPTY)[..., None]

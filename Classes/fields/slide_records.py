@@ -37,6 +37,7 @@ class SlideRecord:
       density: int32 [rows, columns]: white cells per square; blasts: the same for blasts.
       groups: number of cells by group.
       blasts, unlike, review: cells that are blasts, that have foreign colors, that need review.
+      unfinished: other shares have not searched all of their parts yet.
     """
 
     name: str
@@ -51,6 +52,7 @@ class SlideRecord:
     groups: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     unlike: int = 0
     review: int = 0
+    unfinished: bool = False
 
     @property
     def cells(self) -> int:

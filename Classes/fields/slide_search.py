@@ -25,7 +25,7 @@ TILE = 1024
 CONTEXT = 32
 
 # A square is out of focus if the steepest steps between neighbors are a smaller share of its contrast.
-MIN_SHARPNESS = 0.28
+MIN_SHARPNESS = 0.26
 
 READERS = 2
 

@@ -26,6 +26,10 @@ from Classes.jobs.items import Item, file_item
 
 TASK = "Classes.fields.slide_task:SlideTask"
 
+# Side of the finder's tiles in pixels at working scale: smaller than for photographs, for the memory. Reading a slide
+# takes longer than the network, so the larger halos cost little.
+FINDER_TILE = 512
+
 
 def make_settings(
     configuration: Configuration, types: ModelCard, blasts: ModelCard | None, finder: pathlib.Path, scale: float | None
@@ -79,7 +83,7 @@ class SlideTask:
         card = task_settings.load_card(settings["types"])
         backend = self._stack.enter_context(device_selection.open_backend(configuration, card))
         self._typer = CellTyper(card, backend, threshold, blasts)
-        self._finder = CellFinder(settings["finder"]["path"])
+        self._finder = CellFinder(settings["finder"]["path"], tile=FINDER_TILE)
 
     def run(self, items: Sequence[Item]) -> list[dict[str, Any]]:
         """Return the plan of a slide, or the cells of a band, for each item."""

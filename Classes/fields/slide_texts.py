@@ -19,7 +19,7 @@ def describe_area(record: SlideRecord) -> str:
         "pen": _("{area} mm² marks of a pen"),
         "blurred": _("{area} mm² out of focus"),
         "unreadable": _("{area} mm² unreadable"),
-        "not_reached": _("{area} mm² not needed"),
+        "not_reached": _("{area} mm² left to other shares") if record.unfinished else _("{area} mm² not needed"),
     }
     skipped = [text.format(area=format_area(areas[name])) for name, text in texts.items() if areas[name] >= LEAST_AREA]
     searched = _("searched {area} mm²").format(area=format_area(areas["searched"]))
