@@ -1,9 +1,10 @@
 """Arrays of one shape in an unnamed temporary file, so that a large data set does not have to fit into memory."""
 
+import contextlib
 import os
 import tempfile
 import weakref
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy
 
@@ -30,7 +31,7 @@ class ArrayFile:
         self._bytes = int(numpy.prod(shape)) * self._kind.itemsize
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the object
         self._count, self._written = 0, True
-        weakref.finalize(self, self._file.close)
+        weakref.finalize(self, _close, self._file)
 
     def append(self, arrays: numpy.ndarray) -> None:
         """Add arrays, [N, *shape].
@@ -61,3 +62,9 @@ class ArrayFile:
             self._written = True
         content = os.pread(self._file.fileno(), count * self._bytes, start * self._bytes)
         return numpy.frombuffer(content, self._kind).reshape(count, *self._shape)
+
+
+def _close(file: IO[bytes]) -> None:
+    # On a full disk, what is not written yet cannot be written now either; the run has reported it.
+    with contextlib.suppress(OSError):
+        file.close()

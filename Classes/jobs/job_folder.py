@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from Classes.common import file_system, json_files, temp_files
-from Classes.common.errors import ConfigurationError, system_reason
+from Classes.common.errors import ALLError, ConfigurationError, system_reason
 from Classes.common.translation import Message
 from Classes.jobs.items import Unit
 
@@ -39,7 +39,7 @@ class JobFolder:
         """Make the folder, and write into it what the job is.
 
         Raises:
-          ConfigurationError: `not_writable`.
+          ALLError: `not_writable`.
         """
         try:
             file_system.make_folder(self._parts)
@@ -47,7 +47,7 @@ class JobFolder:
             if not (self.path / "job.json").exists():
                 json_files.write_json(self.path / "job.json", {"version": VERSION, **about})
         except OSError as error:
-            raise ConfigurationError(
+            raise ALLError(
                 Message(
                     "{folder}: {reason}. Set JobDir to a folder that can be written.",
                     folder=self.path,

@@ -51,7 +51,7 @@ SHOWN = ("os.rename", "os.remove", "os.rmdir")
 def test_data_killed_before_every_change(project, tmp_path):
     before, codes = images(project), []
     for run in signalled(
-        project, tmp_path, signal.SIGKILL, "Data", operations=SHOWN, settings=["RandomSeed=1", "Shards=9"]
+        project, tmp_path, signal.SIGKILL, "Data", operations=SHOWN, settings=["RandomSeed=1", "Shards=3"]
     ):
         codes.append(run.code)
         # Either the former shards, or the new ones, or none and a word on what to do.
@@ -187,8 +187,9 @@ def test_a_clock_that_is_set_back(project, arguments):
     ("script", "arguments", "named"),
     [
         ("Data", [], "Model/Data"),
-        ("Data", ["Augment"], "Model/Data"),
-        ("Data", ["Check"], "Model/Report"),
+        # The part files are the first that is written.
+        ("Data", ["Augment"], "Model/Jobs"),
+        ("Data", ["Check"], "Model/Jobs"),
         # The folder of the run is the first that is written; without it, that of the checkpoints is.
         ("Trainer", [], "Model/Runs/001-"),
         ("Trainer", ["--set", "RunsDir="], "Model/_logs"),
