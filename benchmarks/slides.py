@@ -225,20 +225,21 @@ def tree_memory(tree):
     return total
 
 
-def main():
+def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--folder", type=pathlib.Path, help="keeps the slides; default: a temporary one")
     parser.add_argument("parts", nargs="*", default=["cells", "focus", "0.1", "1"])
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.folder or temporary
-        for part in arguments.parts:
+        folder = options.folder or temporary
+        for part in options.parts:
             work = {"cells": measure_cells, "focus": measure_focus}.get(part)
-            rows = work(arguments.data, folder) if work else measure_run(arguments.data, folder, part)
+            rows = work(options.data, folder) if work else measure_run(options.data, folder, part)
             for row in rows:
                 print(json.dumps(row), flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
