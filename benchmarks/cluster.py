@@ -316,7 +316,7 @@ def switched_off(work):
                 time.sleep(0.05)
             before.update({path: path.stat().st_mtime_ns for path in parts})
             if work.names[2]:
-                # First the cable, so that nobody is told of the end.
+                # Cut the network first, so that the scheduler gets no message when the workers end.
                 call("ip", "-n", work.names[2], "link", "del", "eth0")
             for process in [*psutil.Process(workers[1].pid).children(recursive=True), psutil.Process(workers[1].pid)]:
                 with contextlib.suppress(psutil.NoSuchProcess):

@@ -55,7 +55,7 @@ class Decoding:
             self._compute(run, len(job.items))
             results = (result for _item, result in run.results())
             for found, (_path, name, _test) in zip(listed, inputs, strict=True):
-                # A file that has just disappeared is no item.
+                # A file that has just been deleted has no result.
                 yield next(results) if found else {"reason": f"{name}: {os.strerror(errno.ENOENT)}"}
             self._remove.append(run.folder.remove)
 

@@ -63,6 +63,6 @@ def _pack(row: Mapping[str, Any]) -> bytes:
     # The form that the hash of a manifest is made of.
     text = json.dumps(row, sort_keys=True)
     if "\\ud" in text:
-        # As json_files.parse_json: a lone surrogate is no part of a file name.
+        # As in json_files.parse_json: a file name cannot contain a lone surrogate.
         json.dumps(row, ensure_ascii=False).encode()
     return text.encode()

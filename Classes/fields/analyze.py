@@ -75,7 +75,30 @@ class Field:
         }
 
 
-class FieldCrops(Sequence[numpy.ndarray]):
+class CellCrops(Sequence[numpy.ndarray]):
+    """Crops of cells, uint8 [S, S, 3] each; made when they are used, to save memory.
+
+    Args:
+      cells: with x, y, width and height in pixels.
+    """
+
+    def __init__(self, cells: Sequence[Any]) -> None:
+        self._cells = cells
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self._crop(cell) for cell in self._cells[index]]
+        return self._crop(self._cells[index])
+
+    def _crop(self, cell: Any) -> numpy.ndarray:
+        """Return the crop of one cell."""
+        raise NotImplementedError
+
+
+class FieldCrops(CellCrops):
     """The cells of a field with their surroundings, uint8 [S, S, 3] each; made when they are used, to save memory.
 
     Args:
@@ -85,16 +108,9 @@ class FieldCrops(Sequence[numpy.ndarray]):
     """
 
     def __init__(self, image: numpy.ndarray, cells: Sequence[Any], scale: float | None) -> None:
-        self._image, self._cells, self._scale = image, cells, scale
+        super().__init__(cells)
+        self._image, self._scale = image, scale
         self._background = color_stats.background_color(image)
-
-    def __len__(self) -> int:
-        return len(self._cells)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self._crop(cell) for cell in self._cells[index]]
-        return self._crop(self._cells[index])
 
     def _crop(self, cell: Any) -> numpy.ndarray:
         cancellation.check()

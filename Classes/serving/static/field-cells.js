@@ -45,7 +45,7 @@ export function setType({ image, number }, group) {
 
 export const canUndo = () => done.some(({ image }) => images.includes(image));
 
-// Returns the cell as it is again, or undefined.
+// Returns the restored cell, or undefined.
 export function undo() {
   let last = done.pop();
   while (last && !images.includes(last.image)) last = done.pop();
@@ -62,7 +62,7 @@ function write(image, number, group) {
   changed(image);
 }
 
-// {group: number of cells}, as the models suggest, or with the corrections and without what is no white cell.
+// {group: number of cells}: as suggested by the models, or as corrected, without what a person called no white cell.
 export function countGroups(cells, isCorrected) {
   const numbers = {};
   for (const cell of cells) {
