@@ -78,12 +78,12 @@ class Network:
                 found.append(self._finish(running.popleft(), outputs))
         finally:
             # After an error: the others read their input until they end.
-            for request, _ in running:
+            for request, *_ in running:
                 with contextlib.suppress(RuntimeError):
                     request.wait()
         return found
 
-    def _start(self, image: numpy.ndarray) -> tuple[Any, Any]:
+    def _start(self, image: numpy.ndarray) -> tuple[Any, Any, numpy.ndarray]:
         try:
             request = self._idle.pop()
         except IndexError:
@@ -92,11 +92,11 @@ class Network:
         tensor = openvino_devices.openvino_api.Tensor(image, shared_memory=True)
         request.set_input_tensor(tensor)
         request.start_async()
-        # The array must live as long as the request reads it.
-        return request, tensor
+        # The array must live as long as the request reads it. In OpenVINO 2022.3 the tensor does not keep it alive.
+        return request, tensor, image
 
-    def _finish(self, running: tuple[Any, Any], outputs: int) -> tuple[numpy.ndarray, ...]:
-        request, _ = running
+    def _finish(self, running: tuple[Any, Any, numpy.ndarray], outputs: int) -> tuple[numpy.ndarray, ...]:
+        request, *_ = running
         request.wait()
         found = tuple(request.get_output_tensor(index).data[0].copy() for index in range(outputs))
         self._idle.append(request)
