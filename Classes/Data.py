@@ -19,6 +19,7 @@ from Classes.dataset import (
     image_source,
     leakage_probe,
     near_duplicates,
+    shard_writer,
     splitting,
     tfrecords,
 )
@@ -59,7 +60,7 @@ def prepare_dataset(configuration: Configuration, strict: bool = False, shard: S
             about["data_set"] = data_set
         # Late, so that a mistake in the folder is reported at once.
         cli.import_tensorflow()
-        manifest = tfrecords.write_shards(configuration, splits, about)
+        manifest = shard_writer.write_shards(configuration, splits, about)
         if not shard:
             decoding.remove_parts()
     _report(configuration, manifest, about)
@@ -116,7 +117,7 @@ def build_splits(
         splits, unused = existing_split.split_records(records, existing, list(files))
     else:
         splits, unused = splitting.split_records(records, configuration["ValidationSize"], configuration["RandomSeed"])
-    splits = {split: tfrecords.interleave_by_class(configuration, splits[split]) for split in splits}
+    splits = {split: shard_writer.interleave_by_class(configuration, splits[split]) for split in splits}
     for record in (*records, *tests):
         record.patient = record.patient or grouping.patient_of(record.group)
     # Files of the test folder that are not images are compared too, but not counted.

@@ -76,7 +76,7 @@ def prepare(root: pathlib.Path, count: int) -> None:
 
     from Classes import Helpers
     from Classes.common import cli
-    from Classes.dataset import image_records, tfrecords
+    from Classes.dataset import image_records, shard_writer
 
     cli.import_tensorflow()
     configuration = Helpers.load_config(None, [f"NetworkPath={root}", *SETTINGS])
@@ -101,8 +101,8 @@ def prepare(root: pathlib.Path, count: int) -> None:
     records = list({record.sha256: record for record in records}.values())
     splits = {"train": records[: 4 * len(records) // 5], "validation": records[4 * len(records) // 5 :]}
     configuration.path("DatasetDir").mkdir(parents=True)
-    splits = {split: tfrecords.interleave_by_class(configuration, each) for split, each in splits.items()}
-    tfrecords.write_shards(configuration, splits, {"classes": ["0", "1"], "synthetic": True})
+    splits = {split: shard_writer.interleave_by_class(configuration, each) for split, each in splits.items()}
+    shard_writer.write_shards(configuration, splits, {"classes": ["0", "1"], "synthetic": True})
     shutil.rmtree(folder)
 
 

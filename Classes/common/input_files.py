@@ -105,6 +105,11 @@ def is_system(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
+def list_visible(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Return the entries of a folder ordered by name, without hidden ones and files of the operating system."""
+    return sorted(path for path in folder.iterdir() if not is_system(path.name))
+
+
 def stem(path: str | os.PathLike[str]) -> str:
     """A file's name without its extensions: "Im001_1" of Im001_1.ome.tif; only known inner extensions are removed."""
     name = pathlib.PurePath(path).stem

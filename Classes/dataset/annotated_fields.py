@@ -24,7 +24,7 @@ from Classes.common.config import Configuration
 from Classes.common.errors import DataError, ImageError
 from Classes.common.translation import Message, ngettext
 from Classes.common.translation import gettext as _
-from Classes.dataset import discovery, field_cells, grouping, patient_table
+from Classes.dataset import field_cells, grouping, patient_table
 from Classes.dataset.field_cells import CellCrop, ClassMap
 from Classes.imaging import cell_crops, color_stats, decode
 from Classes.imaging.annotations import folder as annotation_folder
@@ -263,8 +263,8 @@ def _remove_stale(target: pathlib.Path, fields: Sequence[AnnotatedField], kept: 
     """Remove crops of these photographs that are no longer annotated, or now have another class."""
     stems = {_stem(field) for field in fields}
     removed = 0
-    for folder in discovery.list_visible(target):
-        for path in discovery.list_visible(folder) if folder.is_dir() else ():
+    for folder in input_files.list_visible(target):
+        for path in input_files.list_visible(folder) if folder.is_dir() else ():
             stem = grouping.CELL.split(path.stem)[0]
             stale = path.suffix == ".png" and stem in stems and stem != path.stem
             if stale and f"{folder.name}/{path.name}" not in kept and _recipe(path).startswith(RECIPE_TAG):

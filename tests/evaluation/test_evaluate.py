@@ -14,7 +14,7 @@ import Validation
 from Classes import Helpers
 from Classes.common import cli, locks, logs
 from Classes.common.errors import GraphError
-from Classes.dataset import tfrecords
+from Classes.dataset import shard_writer
 from Classes.dataset.image_records import ImageRecord
 from Classes.evaluation import classification_metrics
 from Classes.inference import model_card
@@ -50,7 +50,9 @@ def build(folder, validation, apart=False, patients=None, **card):
         group = f"patient {patients[number // 2 * 2]}"
         splits["validation"][number] = dataclasses.replace(splits["validation"][number], group=group, patient=patient)
     (folder / "Model" / "Data").mkdir(parents=True, exist_ok=True)
-    manifest = tfrecords.write_shards(graphs.configuration(folder), splits, {"classes": ["0", "1"], "synthetic": False})
+    manifest = shard_writer.write_shards(
+        graphs.configuration(folder), splits, {"classes": ["0", "1"], "synthetic": False}
+    )
     data = {"manifest_sha256": manifest.sha256}
     return graphs.write(folder / "Model", **{"data": data, **card})
 

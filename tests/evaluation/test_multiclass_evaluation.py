@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 from Classes.common import json_files
-from Classes.dataset import tfrecords
+from Classes.dataset import shard_writer
 from Classes.dataset.image_records import ImageRecord
 from Classes.evaluation import evaluate, multiclass_plots, run_comparison
 from tests.support import graphs, smears
@@ -42,7 +42,7 @@ def evaluated(folder, positive):
     items = [item(folder, str(number), *image) for number, image in enumerate(IMAGES)]
     train = [item(folder, str(number), number % 3, 9 + number, 3) for number in range(20, 32)]
     splits = {"train": train, "validation": items}
-    manifest = tfrecords.write_shards(configuration, splits, {"classes": CLASSES, "synthetic": False})
+    manifest = shard_writer.write_shards(configuration, splits, {"classes": CLASSES, "synthetic": False})
     card = {"positive": positive, "groups": {"ill": CLASSES[1:]}, "data": {"manifest_sha256": manifest.sha256}}
     graphs.write(folder / "Model", classes=CLASSES, **card)
     assert evaluate.evaluate_model(configuration) == 0

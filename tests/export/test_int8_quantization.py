@@ -11,7 +11,7 @@ from openvino import opset13
 import Trainer
 from Classes.common import provenance
 from Classes.common.errors import ALLError, DataError, GraphError
-from Classes.dataset import tfrecords
+from Classes.dataset import shard_writer, tfrecords
 from Classes.evaluation import int8_acceptance
 from Classes.export import freeze_graph, int8_quantization
 from Classes.inference import device_selection, int8_files, model_card, openvino_backend, openvino_devices
@@ -214,7 +214,9 @@ def test_without_validation_images_nothing_is_quantized(folder, offered):
 
 def test_without_training_images_nothing_is_quantized(folder, offered):
     splits = {"train": [], "validation": [item(folder, "validation", 0, "1", 128)]}
-    manifest = tfrecords.write_shards(graphs.configuration(folder), splits, {"classes": ["0", "1"], "synthetic": False})
+    manifest = shard_writer.write_shards(
+        graphs.configuration(folder), splits, {"classes": ["0", "1"], "synthetic": False}
+    )
     graphs.write(folder / "Model", data={"manifest_sha256": manifest.sha256})
     offered(SAME)
 
@@ -263,7 +265,7 @@ def small(tmp_path):
     configuration = small_networks.configuration(tmp_path, "Precision=AUTO", "Shards=2", "QuantizeMargin=1")
     splits = {"train": items[:8], "validation": items[8:]}
     configuration.path("DatasetDir").mkdir(parents=True)
-    manifest = tfrecords.write_shards(configuration, splits, {"classes": ["0", "1"], "synthetic": True})
+    manifest = shard_writer.write_shards(configuration, splits, {"classes": ["0", "1"], "synthetic": True})
     data = {"manifest_sha256": manifest.sha256}
     graphs.write(tmp_path / "Model", size=small_networks.SIZE, content=content, data=data, threshold=0.0)
     return configuration
@@ -274,7 +276,9 @@ def test_layers_are_ranked_on_training_images_not_used_for_quantization(folder, 
         "train": [item(folder, "train", number, "1", 128) for number in range(70)],
         "validation": [item(folder, "validation", 0, "0", 128)],
     }
-    manifest = tfrecords.write_shards(graphs.configuration(folder), splits, {"classes": ["0", "1"], "synthetic": False})
+    manifest = shard_writer.write_shards(
+        graphs.configuration(folder), splits, {"classes": ["0", "1"], "synthetic": False}
+    )
     configuration = graphs.configuration(folder, "QuantizeImages=15")
 
     def digests(records):

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy
 
-from Classes.dataset import tfrecords
+from Classes.dataset import shard_writer
 from Classes.dataset.image_records import ImageRecord
 from Classes.evaluation import evaluate
 from tests.support import graphs, smears
@@ -22,7 +22,7 @@ def measured_project(tmp_path, **card):
     images = {"a": ("1", 255), "b": ("0", 0), "c": ("0", 255), "d": ("1", 250), "train": ("1", 9)}
     items = [item(tmp_path, name, *image) for name, image in images.items()]
     splits = {"train": items[4:], "validation": items[:4]}
-    manifest = tfrecords.write_shards(configuration, splits, {"classes": ["0", "1"], "synthetic": False})
+    manifest = shard_writer.write_shards(configuration, splits, {"classes": ["0", "1"], "synthetic": False})
     data = {"manifest_sha256": manifest.sha256}
     graphs.write(tmp_path / "Model", content=graphs.pooled(), size=graphs.SIZE, data=data, **card)
     evaluate.evaluate_model(configuration)

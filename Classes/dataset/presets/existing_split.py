@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from Classes.common import translation
 from Classes.common.errors import DataError
 from Classes.common.translation import Message
-from Classes.dataset import discovery, grouping, splitting
+from Classes.dataset import folder_layout, grouping, splitting
 from Classes.dataset.image_records import ImageRecord
 from Classes.dataset.presets.preset import Parts, Tree, folded
 
-# Beginnings of the names of split folders, see discovery.SPLIT.
+# Beginnings of the names of split folders, see folder_layout.SPLIT.
 ROLES = {"train": "train", "val": "validation", "dev": "validation", "test": "test", "eval": "test", "holdout": "test"}
 
 # Examples in a message.
@@ -41,7 +41,7 @@ class ExistingSplit:
 
 def role_of(name: str) -> str | None:
     """Return what the images in a folder are for, by its name; None if it is not the folder of a split."""
-    match = discovery.SPLIT_NAME.search(name)
+    match = folder_layout.SPLIT_NAME.search(name)
     return next((role for start, role in ROLES.items() if match and match[1].lower().startswith(start)), None)
 
 
