@@ -74,10 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _crop_fields(configuration, options)
     if options.command == "Augment":
         return offline_augmentation.augment_dataset(configuration, options.folder, options.strict)
-    code = Data.prepare_dataset(configuration, options.strict, options.shard)
-    if not options.shard:
-        audit.audit_if_outdated(configuration)
-    return code
+    return Data.prepare_dataset(configuration, options.strict, options.shard, audit.audit_if_outdated)
 
 
 def _add_field_options(parser: cli.Parser) -> None:

@@ -3,7 +3,7 @@
 import collections
 import logging
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from Classes.common import cli, input_files, locks, provenance, terminal
@@ -32,7 +32,12 @@ from Classes.jobs.shards import Shard
 log = logging.getLogger("Data")
 
 
-def prepare_dataset(configuration: Configuration, strict: bool = False, shard: Shard | None = None) -> int:
+def prepare_dataset(
+    configuration: Configuration,
+    strict: bool = False,
+    shard: Shard | None = None,
+    follow_up: Callable[[Configuration], None] | None = None,
+) -> int:
     """Write the images in DatasetDir as shards with a manifest.
 
     Args:
@@ -52,7 +57,8 @@ def prepare_dataset(configuration: Configuration, strict: bool = False, shard: S
     decoding = Decoding(configuration)
     if shard and not decoding.compute_share(_inputs(configuration, files), shard):
         return 0
-    with locks.folder_lock(configuration.path("DatasetDir")):
+    # Shares may end at the same time; each of them writes the same shards then.
+    with locks.folder_lock(configuration.path("DatasetDir"), wait=shard is not None):
         patients = grouping.load_patient_map(source.folder)
         splits, about = build_splits(configuration, files, patients, source.split, decoding)
         about = {"classes": list(files), "synthetic": synthetic, "ignored": source.ignored, **about}
@@ -60,10 +66,11 @@ def prepare_dataset(configuration: Configuration, strict: bool = False, shard: S
             about["data_set"] = data_set
         # Late, so that a mistake in the folder is reported at once.
         cli.import_tensorflow()
-        manifest = shard_writer.write_shards(configuration, splits, about)
+        _report(configuration, shard_writer.write_shards(configuration, splits, about), about)
+        if follow_up:
+            follow_up(configuration)
         if not shard:
             decoding.remove_parts()
-    _report(configuration, manifest, about)
     return 1 if strict and about["unreadable"] else 0
 
 

@@ -2,21 +2,21 @@
 
 python3 benchmarks/job_resume.py field FIELDS/               # Classifier.py Field on photographed fields
 python3 benchmarks/job_resume.py cells CELLS/                # Classifier.py --model WhiteCells on single cells
+python3 benchmarks/job_resume.py slide smear.svs             # Classifier.py Slide; or the folder that has bccd
+python3 benchmarks/job_resume.py data CLASSES/               # Data.py on class folders
 python3 benchmarks/job_resume.py field FIELDS/ --old CHECKOUT # only the time, interleaved with an older checkout
 
-Every second kill ends the whole process group, the others only the main process; its workers must end too. A part file
-that exists after a kill must still be the same file at the end of the run, so nothing finished is computed again.
+Every second kill ends the whole process group, the others only the main process; its workers must end too. All files
+that the commands write are compared byte by byte, but for the columns seconds and date of single cells, the date of
+Data.py's audit, and the keys Processes and Cluster in its manifest. The part files are watched from the first start to
+the end of the run that was continued: none may be written again. A run that was killed after it had removed them must
+have written everything.
 """
 
 import argparse
-import csv
-import dataclasses
-import hashlib
-import json
 import os
 import pathlib
 import random
-import shutil
 import signal
 import statistics
 import subprocess
@@ -24,99 +24,13 @@ import sys
 import tempfile
 import time
 
-PROJECT = pathlib.Path(__file__).parents[1]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-# Columns of single cells that say when and how fast an image was classified.
-VOLATILE = ("seconds", "date")
+from benchmarks import job_commands
+from benchmarks.job_commands import PROJECT, JobCommand, PartWatch
 
 # Seconds within which the workers of a killed process must be gone.
 ORPHANS = 5.0
-
-
-@dataclasses.dataclass
-class Runner:
-    """Starts the command in a folder of its own.
-
-    Attributes:
-      kind: "field" or "cells".
-      sources: folder of the images.
-      folder: for the outputs and the job.
-    """
-
-    kind: str
-    sources: pathlib.Path
-    folder: pathlib.Path
-
-    def command(self, *options: str, project: pathlib.Path = PROJECT, jobs: bool = True) -> list[str]:
-        """Return the command; `jobs`: the checkout knows JobDir."""
-        kinds = {
-            "field": ["Field", "--html", "o.html", "--overlay", "over", "--geojson", "geo", "--crops", "cells"],
-            "cells": ["--model", "WhiteCells"],
-        }
-        settings = ["--set", f"Logs={self.folder}/Logs", *(["--set", f"JobDir={self.folder}/Jobs"] if jobs else [])]
-        script = [sys.executable, str(project / "Classifier.py")]
-        return [
-            *script,
-            *kinds[self.kind],
-            "--csv",
-            "o.csv",
-            "--json",
-            "o.json",
-            *settings,
-            *options,
-            str(self.sources),
-        ]
-
-    def start(self, *options: str, **named) -> subprocess.Popen:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        output = (self.folder / "output.txt").open("a")
-        return subprocess.Popen(
-            self.command(*options, **named),
-            cwd=self.folder,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    def run(self, *options: str, **named) -> float:
-        """Run to the end and return the seconds."""
-        begin = time.perf_counter()
-        code = self.start(*options, **named).wait()
-        if code not in (0, 1):
-            sys.exit(f"exit code {code}: {(self.folder / 'output.txt').read_text()[-2000:]}")
-        return time.perf_counter() - begin
-
-    def digest(self) -> str:
-        """Return the SHA-256 of all outputs, without the columns that no two runs share."""
-        found = hashlib.sha256()
-        for path in sorted(self.folder.rglob("*")):
-            name = path.relative_to(self.folder).as_posix()
-            if path.is_file() and not name.startswith(("Jobs", "Logs", "output.txt")):
-                found.update(name.encode() + b"\0" + self._content(path))
-        return found.hexdigest()[:16]
-
-    def parts(self) -> dict[str, tuple[int, int]]:
-        """Return {part file: (inode, modification time)}."""
-        files = [(path, path.stat()) for path in self.folder.glob("Jobs/*/parts/*.json")]
-        return {path.name: (status.st_ino, status.st_mtime_ns) for path, status in files}
-
-    def clear(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _content(self, path: pathlib.Path) -> bytes:
-        if self.kind == "field":
-            return path.read_bytes()
-        if path.suffix == ".json":
-            content = json.loads(path.read_text())
-            for row in content["images"]:
-                for name in VOLATILE:
-                    del row[name]
-            return json.dumps(content).encode()
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [
-                {name: value for name, value in row.items() if name not in VOLATILE} for row in csv.DictReader(file)
-            ]
-        return json.dumps(rows).encode()
 
 
 def members(group: int) -> list[int]:
@@ -142,61 +56,69 @@ def kill(process: subprocess.Popen, whole_group: bool) -> bool:
     return not members(process.pid)
 
 
-def kill_and_continue(runner: Runner, kills: int, longest: float, generator: random.Random, expected: str) -> None:
+def kill_and_continue(
+    command: JobCommand, kills: int, longest: float, generator: random.Random, expected: dict[str, str]
+) -> None:
     """Kill runs until `kills` were killed; compare the outputs of each that has ended."""
-    done = repeated = orphans = different = ended = 0
+    done = orphans = different = ended = seen = 0
+    repeated: set[str] = set()
     while done < kills:
-        runner.clear()
-        finished: dict[str, tuple[int, int]] = {}
-        while True:
-            process = runner.start(*(["--set", "Processes=2"] if generator.random() < 0.5 else []))
-            try:
-                process.wait(generator.uniform(0.2, longest) if done < kills else None)
-            except subprocess.TimeoutExpired:
-                orphans += not kill(process, whole_group=done % 2 == 0)
-                done += 1
-                now = runner.parts()
-                repeated += sum(now.get(name) != identity for name, identity in finished.items())
-                finished = now
-                continue
-            break
+        command.clear()
+        with PartWatch(command.folder / "Jobs") as watch:
+            while True:
+                process = command.start(*(["--set", "Processes=2"] if generator.random() < 0.5 else []))
+                try:
+                    command.check(process.wait(generator.uniform(0.2, longest) if done < kills else None))
+                except subprocess.TimeoutExpired:
+                    orphans += not kill(process, whole_group=done % 2 == 0)
+                    done += 1
+                    if not watch.has_ended():
+                        continue
+                break
         ended += 1
-        different += runner.digest() != expected
+        seen += watch.seen
+        repeated |= watch.repeated
+        different += not is_same(f"continued after {done} kills", command, expected)
     print(f"killed {done} times, continued to the end {ended} times: {different} with other outputs,")
-    print(f"  {repeated} finished units computed again, {orphans} kills that left a worker")
+    print(f"  {len(repeated)} of {seen} finished units computed again, {orphans} kills that left a worker", flush=True)
 
 
-def share(runner: Runner, generator: random.Random, expected: str) -> None:
+def share(command: JobCommand, generator: random.Random, expected: dict[str, str]) -> None:
     """Compare the outputs of runs that are shared in several ways."""
     for processes in (0, 1, 2):
-        runner.clear()
-        runner.run("--set", f"Processes={processes}")
-        report(f"Processes={processes}", runner, expected)
-    runner.clear()
-    both = [runner.start("--shard", f"{number}/2") for number in (1, 2)]
+        command.clear()
+        command.run("--set", f"Processes={processes}")
+        is_same(f"Processes={processes}", command, expected)
+    command.clear()
+    both = [command.start("--shard", f"{number}/2") for number in (1, 2)]
     for process in both:
-        process.wait()
-    report("two shares at the same time", runner, expected)
-    runner.clear()
+        command.check(process.wait())
+    # Two shares that end at the same moment may each see the other one unfinished.
+    is_same("two shares at the same time", command, expected)
+    command.clear()
     order = generator.sample(range(1, 9), 8)
     for number in order:
-        runner.run("--shard", f"{number}/8")
-    report(f"eight shares in the order {order}", runner, expected)
+        command.run("--shard", f"{number}/8")
+    is_same(f"eight shares in the order {order}", command, expected)
 
 
-def report(what: str, runner: Runner, expected: str) -> None:
-    print(f"{what}: {'identical' if runner.digest() == expected else 'DIFFERENT'}", flush=True)
+def is_same(what: str, command: JobCommand, expected: dict[str, str]) -> bool:
+    """Print and return whether a run has written the same files."""
+    found = command.outputs()
+    names = [name for name in sorted(expected | found) if expected.get(name) != found.get(name)]
+    print(f"{what}: " + (f"DIFFERENT: {', '.join(names[:5])}" if names else "identical"), flush=True)
+    return not names
 
 
-def compare_time(runner: Runner, old: pathlib.Path, rounds: int) -> None:
+def compare_time(command: JobCommand, old: pathlib.Path, rounds: int) -> None:
     """Print the time of this and of an older checkout, interleaved, and the processor time, which is less noisy."""
     times: dict[str, list[tuple[float, float]]] = {"old": [], "new": [], "new, Processes=0": []}
     for _ in range(rounds):
         for name, found in times.items():
-            runner.clear()
+            command.clear()
             options = ["--set", "Processes=0"] if name.endswith("0") else []
             before = os.times()
-            seconds = runner.run(*options, project=old if name == "old" else PROJECT, jobs=name != "old")
+            seconds = command.run(*options, project=old if name == "old" else PROJECT, jobs=name != "old")
             after = os.times()
             used = sum(after[2:4]) - sum(before[2:4])
             found.append((seconds, used))
@@ -210,26 +132,32 @@ def compare_time(runner: Runner, old: pathlib.Path, rounds: int) -> None:
 
 def main(arguments=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["field", "cells"])
-    parser.add_argument("sources", type=pathlib.Path, help="folder of images")
+    parser.add_argument("kind", choices=job_commands.KINDS, help=job_commands.HELP)
+    parser.add_argument("sources", type=pathlib.Path, help="folder of images, or a slide")
+    words = "use only so many images, copied; of a slide that is made: rows and columns of fields (default: 12)"
+    parser.add_argument("--count", type=int, help=words)
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="Key=value")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--longest", type=float, default=6.0, help="seconds after which a run is killed at the latest")
+    words = "seconds after which a run is killed at the latest (default: those of an unbroken run)"
+    parser.add_argument("--longest", type=float, help=words)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--old", type=pathlib.Path, help="an older checkout: compare the time only")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        runner = Runner(options.kind, options.sources.absolute(), pathlib.Path(folder, "run"))
+        sources = job_commands.find_sources(options.kind, options.sources, pathlib.Path(folder), options.count)
+        command = JobCommand(options.kind, sources, pathlib.Path(folder, "run"), tuple(options.settings))
         if options.old:
-            compare_time(runner, options.old, options.rounds)
+            compare_time(command, options.old, options.rounds)
             return
-        seconds = runner.run()
-        expected = runner.digest()
-        count = len(list(options.sources.iterdir()))
-        print(f"unbroken: {count} images, {seconds:.1f} s, outputs {expected}", flush=True)
+        seconds = command.run()
+        expected = command.outputs()
+        if not expected:
+            sys.exit(f"no outputs: {(command.folder / 'output.txt').read_text()[-2000:]}")
+        print(f"unbroken: {seconds:.1f} s, {len(expected)} files, outputs {command.digest()}", flush=True)
         generator = random.Random(options.seed)
-        kill_and_continue(runner, options.kills, options.longest, generator, expected)
-        share(runner, generator, expected)
+        kill_and_continue(command, options.kills, options.longest or seconds, generator, expected)
+        share(command, generator, expected)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def test_a_run_that_ended_early_is_continued(folder, monkeypatch):
     expected = outputs(folder)
     assert not list((folder / "Model/Jobs").glob("*/parts"))
 
-    monkeypatch.setattr(Data.tfrecords, "write_shards", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(Data.shard_writer, "write_shards", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         Data.prepare_dataset(select(folder))
     monkeypatch.undo()
@@ -62,6 +62,20 @@ def test_a_run_that_ended_early_is_continued(folder, monkeypatch):
     seen = count_decoded(monkeypatch)
     Data.prepare_dataset(select(folder))
     assert seen == [] and outputs(folder) == expected
+
+
+def test_what_follows_is_interrupted_before_the_part_files_go(folder, monkeypatch):
+    def interrupt(_configuration):
+        assert any(name.endswith(".tfrecord") for name in outputs(folder))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Data.prepare_dataset(select(folder), follow_up=interrupt)
+    seen = count_decoded(monkeypatch)
+    called = []
+    Data.prepare_dataset(select(folder), follow_up=called.append)
+    assert seen == [] and len(called) == 1
+    assert not list((folder / "Model/Jobs").glob("*/parts"))
 
 
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
