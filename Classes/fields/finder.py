@@ -1,19 +1,20 @@
 """Find the white cells of a photographed field."""
 
 import dataclasses
+import itertools
 import pathlib
 import threading
 from typing import Any, NamedTuple
 
 import numpy
-import PIL.Image
 
 from Classes.common import cancellation
 from Classes.common.errors import EngineError
 from Classes.common.translation import Message
-from Classes.fields import peaks, scale
+from Classes.fields import peaks, scale, working_scale
 from Classes.fields.finder_card import FinderCard, load_finder_card
 from Classes.fields.scale import Scale
+from Classes.fields.working_scale import WorkingScale
 from Classes.inference import openvino_backend, openvino_devices
 
 # Flags of a cell.
@@ -124,20 +125,19 @@ class CellFinder:
           EngineError: OpenVINO failed.
         """
         used = self._resolve_scale(image, scale)
-        height, width = image.shape[:2]
-        factor = used.microns / self.card.microns
-        output, ratios = self._run(image, (0, 0, width, height), factor)
+        output, working = self._run(image, used.microns)
         red, white = self._red_and_white(output)
-        cells = _to_cells(white, ratios, (width, height), used.microns)
-        return FoundCells(cells, used.microns, used.source, used.cells, len(red.scores), (width, height))
+        cells = _to_cells(white, working, used.microns)
+        return FoundCells(
+            cells, used.microns, used.source, used.cells, len(red.scores), (working.width, working.height)
+        )
 
     def find_in_window(
         self,
         pixels: numpy.ndarray,
         wanted: numpy.ndarray,
         origin: tuple[int, int],
-        ratio: float,
-        size: tuple[int, int],
+        working: WorkingScale,
         microns: float,
     ) -> tuple[Cell, ...]:
         """Find the white cells in a part of a slide that is at working scale already.
@@ -146,22 +146,23 @@ class CellFinder:
           pixels: uint8 [H, W, 3], H and W multiples of the card's `multiple`.
           wanted: bool [H / stride, W / stride]: where centers count; tiles without any are not computed.
           origin: x and y of the part at working scale.
-          ratio: pixels of the slide per pixel at working scale.
-          size: width and height of the slide.
+          working: of the slide.
           microns: µm per pixel of the slide.
         Returns:
           cells in pixels of the slide.
         Raises:
           EngineError: OpenVINO failed.
         """
+        rows, columns = self._inner_shape(working)
+        wanted = wanted.copy()
+        wanted[max(0, rows - origin[1] // self.card.stride) :] = False
+        wanted[:, max(0, columns - origin[0] // self.card.stride) :] = False
         if not wanted.any():
             return ()
         output = self._run_tiles(pixels, wanted)
         output[..., peaks.WHITE][~wanted] = NOTHING
         found = peaks.find_peaks(output, peaks.WHITE, self.threshold, self.card.stride, self.card.size_unit)
-        # As float64: a slide can have more pixels than float32 tells apart.
-        found = found._replace(centers=found.centers.astype("float64") + origin)
-        return _to_cells(found, (ratio, ratio), size, microns)
+        return _to_cells(found._replace(centers=found.centers + origin), working, microns)
 
     def measure_scale(self, image: numpy.ndarray) -> Scale:
         """Measure the µm per pixel of a photograph on its red cells or, if it shows too few, on its white cells."""
@@ -171,10 +172,11 @@ class CellFinder:
             factor = microns / self.card.microns
             side = PROBED_SIDE / factor
             left, top = max(0, int((width - side) / 2)), max(0, int((height - side) / 2))
-            region = (left, top, int(min(width, left + side)), int(min(height, top + side)))
-            if min(region[2] - region[0], region[3] - region[1]) * factor >= SMALLEST_SIDE:
-                output, _ = self._run(image, region, factor)
-                sizes = [(found.sizes.mean(axis=1) / factor, found.scores) for found in self._red_and_white(output)]
+            part = image[top : int(min(height, top + side)), left : int(min(width, left + side))]
+            if min(part.shape[:2]) * factor >= SMALLEST_SIDE:
+                output, working = self._run(part, microns)
+                both = self._red_and_white(output)
+                sizes = [(found.sizes.mean(axis=1) * working.ratio, found.scores) for found in both]
                 trials.append(scale.Trial(microns, *sizes))
         return scale.choose_scale(trials)
 
@@ -183,25 +185,23 @@ class CellFinder:
             return self.measure_scale(image)
         return given if isinstance(given, Scale) else scale.given_scale(given)
 
-    def _run(
-        self, image: numpy.ndarray, region: tuple[int, int, int, int], factor: float
-    ) -> tuple[numpy.ndarray, tuple[float, float]]:
-        """Return the network's output for a part of a photograph that is resized by a factor.
+    def _run(self, image: numpy.ndarray, microns: float) -> tuple[numpy.ndarray, WorkingScale]:
+        """Return the network's output for a photograph of this scale, float32 [h, w, 6]."""
+        height, width = image.shape[:2]
+        working = WorkingScale(width, height, working_scale.square_side(microns, self.card.microns))
 
-        Returns:
-          (float32 [h, w, 6], (pixels of the photograph per pixel at working scale in x and in y)).
-        """
-        left, top, right, bottom = region
-        size = (max(1, round((right - left) * factor)), max(1, round((bottom - top) * factor)))
-        kind = PIL.Image.Resampling.BOX if factor < 0.7 else PIL.Image.Resampling.BILINEAR
-        picture = PIL.Image.fromarray(image).resize(size, kind, box=region)
-        multiple = self.card.multiple
-        padding = [(0, -size[1] % multiple), (0, -size[0] % multiple), (0, 0)]
-        pixels = numpy.pad(numpy.asarray(picture), padding, "edge")
-        output = self._run_tiles(pixels)
-        # What lies in the padding is not part of the photograph.
-        rows, columns = (-(-side // self.card.stride) for side in (size[1], size[0]))
-        return output[:rows, :columns], ((right - left) / size[0], (bottom - top) / size[1])
+        def read(x: int, y: int, columns: int, rows: int) -> numpy.ndarray:
+            return image[y : y + rows, x : x + columns]
+
+        output = self._run_tiles(working_scale.read_part(read, working, (0, 0, *working.working_size)))
+        # What lies beyond is not part of the photograph.
+        rows, columns = self._inner_shape(working)
+        return output[:rows, :columns], working
+
+    def _inner_shape(self, working: WorkingScale) -> tuple[int, int]:
+        """Return the rows and columns of the network's output in which centers can lie."""
+        width, height = working.inner_size
+        return -(-height // self.card.stride), -(-width // self.card.stride)
 
     def _run_tiles(self, pixels: numpy.ndarray, wanted: numpy.ndarray | None = None) -> numpy.ndarray:
         """Return the output for uint8 [H, W, 3], H and W multiples of `multiple`, tile by tile with their halos.
@@ -209,24 +209,42 @@ class CellFinder:
         Args:
           wanted: bool [H / stride, W / stride]; tiles without any are not computed, and are NOTHING.
         """
-        height, width = pixels.shape[:2]
-        halo, stride = -(-self.card.halo // self.card.multiple) * self.card.multiple, self.card.stride
+        stride = self.card.stride
+        if wanted is None:
+            wanted = numpy.ones((pixels.shape[0] // stride, pixels.shape[1] // stride), bool)
+        rows, columns = self._cut(wanted.max(axis=1)), self._cut(wanted.max(axis=0))
         output = None
-        for top in range(0, height, self._tile):
-            for left in range(0, width, self._tile):
-                bottom, right = min(height, top + self._tile), min(width, left + self._tile)
-                place = (slice(top // stride, bottom // stride), slice(left // stride, right // stride))
-                if wanted is not None and not wanted[place].any():
-                    continue
-                y, x = max(0, top - halo), max(0, left - halo)
-                part = self._infer(pixels[y : bottom + halo, x : right + halo])
+        for (top, bottom), (left, right) in itertools.product(rows, columns):
+            place = (slice(top // stride, bottom // stride), slice(left // stride, right // stride))
+            if wanted[place].any():
+                (y, below), (x, behind) = (
+                    self._with_halo(top, bottom, len(pixels)),
+                    self._with_halo(left, right, pixels.shape[1]),
+                )
+                part = self._infer(pixels[y:below, x:behind])
                 if output is None:
-                    shape = (height // stride, width // stride, part.shape[-1])
-                    output = numpy.full(shape, NOTHING, "float32")
-                part = part[(top - y) // stride : (bottom - y) // stride, (left - x) // stride : (right - x) // stride]
-                output[place] = part
+                    output = numpy.full((*wanted.shape, part.shape[-1]), NOTHING, "float32")
+                inside = part[(top - y) // stride : (bottom - y) // stride]
+                output[place] = inside[:, (left - x) // stride : (right - x) // stride]
         assert output is not None
         return output
+
+    def _cut(self, wanted: numpy.ndarray) -> list[tuple[int, int]]:
+        """Return the (first, end) of equal tiles in pixels, from the first to the last wanted place.
+
+        Args:
+          wanted: bool [side / stride].
+        """
+        multiple, places = self.card.multiple, numpy.flatnonzero(wanted) * self.card.stride
+        first, end = places[0] // multiple * multiple, (places[-1] // multiple + 1) * multiple
+        count = -(-(end - first) // self._tile)
+        side = -(-(end - first) // (count * multiple)) * multiple
+        return [(int(start), int(min(end, start + side))) for start in range(first, end, side)]
+
+    def _with_halo(self, first: int, end: int, length: int) -> tuple[int, int]:
+        """Return the (first, end) of a tile with what its output depends on."""
+        halo = -(-self.card.halo // self.card.multiple) * self.card.multiple
+        return max(0, first - halo), min(length, end + halo)
 
     def _infer(self, pixels: numpy.ndarray) -> numpy.ndarray:
         cancellation.check()
@@ -250,18 +268,16 @@ class CellFinder:
         return red, peaks.find_peaks(output, peaks.WHITE, self.threshold, self.card.stride, self.card.size_unit)
 
 
-def _to_cells(
-    found: peaks.Peaks, ratios: tuple[float, float], size: tuple[int, int], microns: float
-) -> tuple[Cell, ...]:
+def _to_cells(found: peaks.Peaks, working: WorkingScale, microns: float) -> tuple[Cell, ...]:
     """Return the cells in pixels of the photograph, with their flags.
 
     Args:
       found: in pixels at working scale.
-      ratios: pixels of the photograph per pixel at working scale, in x and in y.
-      size: width and height of the photograph.
+      working: of the photograph.
       microns: µm per pixel of the photograph.
     """
-    centers, sizes = (found.centers * ratios).clip(0, size), found.sizes * numpy.array(ratios)
+    size = (working.width, working.height)
+    centers, sizes = (found.centers * working.ratio).clip(0, size), found.sizes * working.ratio
     diameters = sizes.mean(axis=1)
     margin = CUT_MARGIN * diameters[:, None]
     cut = ((centers - sizes / 2 < -margin) | (centers + sizes / 2 > numpy.array(size) + margin)).any(axis=1)

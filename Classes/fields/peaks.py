@@ -14,7 +14,7 @@ class Peaks(NamedTuple):
     """Cells of one kind in pixels of the network's input.
 
     Attributes:
-      centers: float32 [N, 2], x and y.
+      centers: float64 [N, 2], x and y: a slide can have more pixels than float32 tells apart.
       sizes: float32 [N, 2], width and height.
       scores: float32 [N], 0 to 1.
     """
@@ -38,8 +38,8 @@ def find_peaks(output: numpy.ndarray, kind: int, threshold: float, stride: int, 
     rows, columns = numpy.nonzero((scores == highest) & (scores >= threshold))
     values = output[rows, columns]
     sizes = numpy.exp(values[:, 2:4].clip(-4, 4)) * size_unit
-    centers = (numpy.stack([columns, rows], 1) + 0.5 + values[:, 4:6].clip(-1, 1)) * stride
-    return merge_duplicates(Peaks(centers.astype("float32"), sizes.astype("float32"), scores[rows, columns]))
+    centers = (numpy.stack([columns, rows], 1) + 0.5 + values[:, 4:6].clip(-1, 1).astype("float64")) * stride
+    return merge_duplicates(Peaks(centers, sizes.astype("float32"), scores[rows, columns]))
 
 
 def near_pairs(centers: numpy.ndarray, radius: float) -> numpy.ndarray:

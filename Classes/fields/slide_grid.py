@@ -1,8 +1,7 @@
 """The grid on which a slide is searched: it depends on the slide and its scale only, never on how the slide is read.
 
-The finder sees the slide at its working scale. BLOCK pixels at that scale are a whole number of pixels of the slide, so
-every pixel at working scale is made of the same pixels of the slide, whatever part is read. Squares are searched or
-skipped as a whole, and bands of squares are the units of work.
+The finder sees the slide at its working scale, see working_scale. Squares are searched or skipped as a whole, and bands
+of squares are the units of work.
 """
 
 import dataclasses
@@ -10,32 +9,21 @@ from collections.abc import Iterator
 
 import numpy
 
-# Sides in pixels at working scale; the network needs multiples of 16. A square is about 0.1 mm wide.
-BLOCK, SQUARE = 16, 256
+from Classes.fields.working_scale import WorkingScale, square_side
 
 # Rows and columns of squares in a band: large enough that its surroundings cost little, small enough for the memory.
 BAND_ROWS, BAND_COLUMNS = 8, 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Grid:
+class Grid(WorkingScale):
     """The grid of a slide.
 
     Attributes:
-      width, height: of the slide in pixels.
       microns: µm per pixel of the slide.
-      block: side in pixels of the slide of what is BLOCK pixels wide at working scale.
     """
 
-    width: int
-    height: int
     microns: float
-    block: int
-
-    @property
-    def side(self) -> int:
-        """Side of a square in pixels of the slide."""
-        return self.block * SQUARE // BLOCK
 
     @property
     def rows(self) -> int:
@@ -46,11 +34,6 @@ class Grid:
     def columns(self) -> int:
         """Columns of squares."""
         return -(-self.width // self.side)
-
-    @property
-    def working_size(self) -> tuple[int, int]:
-        """Width and height at working scale, in whole blocks."""
-        return -(-self.width // self.block) * BLOCK, -(-self.height // self.block) * BLOCK
 
     def areas(self) -> numpy.ndarray:
         """Return float64 [rows, columns]: mm² of each square that lie on the slide."""
@@ -76,8 +59,13 @@ class Band:
 
 
 def make_grid(width: int, height: int, microns: float, working_microns: float) -> Grid:
-    """Return the grid of a slide, whose working scale is as near to that of the finder as whole pixels allow."""
-    return Grid(width, height, microns, max(1, round(BLOCK * working_microns / microns)))
+    """Return the grid of a slide.
+
+    Args:
+      width, height: in pixels.
+      microns, working_microns: µm per pixel of the slide, and of the finder.
+    """
+    return Grid(width, height, square_side(microns, working_microns), microns)
 
 
 def bands(searched: numpy.ndarray, rows: int = BAND_ROWS, columns: int = BAND_COLUMNS) -> Iterator[Band]:

@@ -74,7 +74,7 @@ class SlidePlan:
 
 def plan_from_json(values: dict[str, Any]) -> SlidePlan:
     """Return the plan that `SlidePlan.to_json` wrote."""
-    grid = Grid(values["width"], values["height"], values["microns"], values["block"])
+    grid = Grid(values["width"], values["height"], values["side"], values["microns"])
     codes = numpy.array([[int(code) for code in row] for row in values["codes"]], "uint8")
     red, green, blue = values["background"]
     stain = stain_from_json(values["stain"])

@@ -10,11 +10,11 @@ import dataclasses
 import itertools
 
 import numpy
-import PIL.Image
 
-from Classes.fields import slide_overview
+from Classes.fields import slide_overview, working_scale
 from Classes.fields.finder import Cell, CellFinder
-from Classes.fields.slide_grid import BLOCK, SQUARE, Band, Grid
+from Classes.fields.slide_grid import Band, Grid
+from Classes.fields.working_scale import SQUARE, UNIT
 from Classes.imaging import color_stats
 from Classes.imaging.slide_reader import Slide
 
@@ -54,13 +54,13 @@ def search_band(
       ImageError: `damaged_slide`.
       EngineError: OpenVINO failed.
     """
-    margin = -(-finder.card.halo // BLOCK) * BLOCK + CONTEXT
+    margin = -(-finder.card.halo // UNIT) * UNIT + CONTEXT
     left, top = max(0, band.column * SQUARE - margin), max(0, band.row * SQUARE - margin)
     rows, columns = band.searched.shape
     right = min(grid.working_size[0], (band.column + columns) * SQUARE + margin)
     bottom = min(grid.working_size[1], (band.row + rows) * SQUARE + margin)
     window = (left, top, right, bottom)
-    needed = _around(band, window, margin, BLOCK)
+    needed = _around(band, window, margin, UNIT)
     pixels = read_working(slide, grid, window, needed, tile, origin)
     codes = numpy.full(band.searched.shape, slide_overview.SEARCHED, "uint8")
     for row, column in numpy.argwhere(band.searched):
@@ -69,8 +69,7 @@ def search_band(
             codes[row, column] = slide_overview.BLURRED
     sharp = dataclasses.replace(band, searched=band.searched & (codes == slide_overview.SEARCHED))
     wanted = _around(sharp, window, CONTEXT, finder.card.stride)
-    ratio = grid.block / BLOCK
-    found = finder.find_in_window(pixels, wanted, (left, top), ratio, (grid.width, grid.height), grid.microns)
+    found = finder.find_in_window(pixels, wanted, (left, top), grid, grid.microns)
     return BandCells(tuple(cell for cell in found if _belongs(cell, sharp, grid)), codes)
 
 
@@ -100,67 +99,40 @@ def read_working(
     """Read a part of a slide at working scale.
 
     Args:
-      window: left, top, right, bottom at working scale, in whole blocks.
-      needed: bool [blocks down, blocks across] of the window; other blocks stay white.
+      window: left, top, right, bottom at working scale, in whole units.
+      needed: bool [units down, units across] of the window; other units stay white.
       tile, origin: see search_band.
     Returns:
       uint8 [H, W, 3].
     """
-    left, top = window[0] // BLOCK, window[1] // BLOCK
+    left, top = window[0] // UNIT, window[1] // UNIT
     pixels = numpy.full((window[3] - window[1], window[2] - window[0], 3), 255, "uint8")
 
-    def work(place: tuple[tuple[int, int], tuple[int, int]]) -> None:
-        (first, last), (start, end) = place
+    def work(ranges: tuple[tuple[int, int], tuple[int, int]]) -> None:
+        (first, last), (start, end) = ranges
         inside = needed[first - top : last - top, start - left : end - left]
         across, down = numpy.flatnonzero(inside.any(axis=0)), numpy.flatnonzero(inside.any(axis=1))
         if len(across):
             start, end, first, last = start + across[0], start + across[-1] + 1, first + down[0], first + down[-1] + 1
-            part = _read_blocks(slide, grid, start, first, end, last)
-            y, x = (first - top) * BLOCK, (start - left) * BLOCK
+            place = (int(start) * UNIT, int(first) * UNIT, int(end) * UNIT, int(last) * UNIT)
+            part = working_scale.read_part(slide.read, grid, place)
+            y, x = (first - top) * UNIT, (start - left) * UNIT
             pixels[y : y + part.shape[0], x : x + part.shape[1]] = part
 
-    rows = _tile_ranges(top, window[3] // BLOCK, grid.block, tile, origin[1])
-    columns = _tile_ranges(left, window[2] // BLOCK, grid.block, tile, origin[0])
+    rows = _tile_ranges(top, window[3] // UNIT, grid.side, tile, origin[1])
+    columns = _tile_ranges(left, window[2] // UNIT, grid.side, tile, origin[0])
     with concurrent.futures.ThreadPoolExecutor(READERS) as readers:
         for _done in readers.map(work, itertools.product(rows, columns)):
             pass
     return pixels
 
 
-def _tile_ranges(first: int, last: int, block: int, tile: int, origin: int) -> list[tuple[int, int]]:
-    """Return the (first, end) of the blocks whose first pixel lies in each tile; together they are first to last."""
-    starts = numpy.arange(first, last) * block
-    number = (starts - origin) // tile
-    edges = [0, *(numpy.flatnonzero(numpy.diff(number)) + 1), len(starts)]
+def _tile_ranges(first: int, last: int, side: int, tile: int, origin: int) -> list[tuple[int, int]]:
+    """Return the (first, end) of the units whose first pixel lies in each tile; together they are first to last."""
+    # In 16ths of a pixel of the slide, because a unit is a 16th of a square.
+    number = (numpy.arange(first, last) * side - UNIT * origin) // (UNIT * tile)
+    edges = [0, *(numpy.flatnonzero(numpy.diff(number)) + 1), len(number)]
     return [(first + int(start), first + int(end)) for start, end in itertools.pairwise(edges)]
-
-
-def _read_blocks(slide: Slide, grid: Grid, left: int, top: int, right: int, bottom: int) -> numpy.ndarray:
-    """Return the blocks from left to right and top to bottom at working scale.
-
-    One more block on each side is read where there is one, so that every pixel is made of the same neighbors.
-    """
-    block, across, down = grid.block, grid.working_size[0] // BLOCK, grid.working_size[1] // BLOCK
-    factor = BLOCK / block
-    # Averaging needs no neighbors.
-    more = 0 if factor < 0.7 else 1
-    start, first, end, last = (
-        max(0, left - more),
-        max(0, top - more),
-        min(across, right + more),
-        min(down, bottom + more),
-    )
-    width, height = min(grid.width, end * block) - start * block, min(grid.height, last * block) - first * block
-    source = slide.read(start * block, first * block, width, height)
-    missing = ((last - first) * block - height, (end - start) * block - width)
-    if any(missing):
-        source = numpy.pad(source, [(0, missing[0]), (0, missing[1]), (0, 0)], "edge")
-    kind = PIL.Image.Resampling.BILINEAR if more else PIL.Image.Resampling.BOX
-    size = ((end - start) * BLOCK, (last - first) * BLOCK)
-    # In two steps: Pillow chooses their order by the size of the part, and each step rounds.
-    picture = numpy.asarray(PIL.Image.fromarray(source).resize((size[0], source.shape[0]), kind).resize(size, kind))
-    y, x = (top - first) * BLOCK, (left - start) * BLOCK
-    return picture[y : y + (bottom - top) * BLOCK, x : x + (right - left) * BLOCK]
 
 
 def _around(band: Band, window: tuple[int, int, int, int], margin: int, unit: int) -> numpy.ndarray:

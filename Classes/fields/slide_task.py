@@ -22,9 +22,9 @@ from Classes.jobs.items import Item, file_item
 
 TASK = "Classes.fields.slide_task:SlideTask"
 
-# Side of the finder's tiles in pixels at working scale: smaller than for photographs, because a slide of 1 gigapixel
-# then needs 521 MB instead of 643 MB. The larger share of halos takes some time.
-FINDER_TILE = 512
+# Side of the finder's tiles in pixels at working scale: three in a row make a band. Larger ones need more memory, and
+# smaller ones more time for their halos, see benchmarks/slides.py.
+FINDER_TILE = 704
 
 
 def make_settings(
@@ -104,7 +104,7 @@ class SlideTask:
         crops = SlideCrops(slide, ordered, grid.microns, data["background"])
         stain = slide_plan.stain_from_json(data["stain"])
         cells = analyze.type_cells(ordered, crops, self._models.typer, stain)
-        return {"codes": found.codes.tolist(), "cells": [cell_to_json(cell) for cell in cells]}
+        return {"codes": found.codes.tolist(), "cells": [dataclasses.asdict(cell) for cell in cells]}
 
 
 def plan_item(path: pathlib.Path) -> Item:
@@ -147,14 +147,8 @@ def band_from_json(values: Mapping[str, Any]) -> Band:
     return Band(values["row"], values["column"], searched)
 
 
-def cell_to_json(cell: TypedCell) -> dict[str, Any]:
-    """Return a cell as JSON, with coordinates to a hundredth of a pixel."""
-    values = dataclasses.asdict(cell)
-    return values | {key: round(values[key], 2) for key in ("x", "y", "width", "height")}
-
-
 def cell_from_json(values: Mapping[str, Any], number: int) -> TypedCell:
-    """Return a cell with its number within the slide."""
+    """Return a cell that was written with dataclasses.asdict, with its number within the slide."""
     return TypedCell(
         **{**values, "number": number, "flags": tuple(values["flags"]), "reasons": tuple(values["reasons"])}
     )

@@ -68,6 +68,8 @@ class TiffSlide(Slide):
         data = os.pread(self._tiff.filehandle.fileno(), count, page.dataoffsets[index]) if count else None
         if count and len(data or b"") < count:
             raise ValueError("truncated, tiles are missing")
+        if data:
+            tiff_samples.check_segment(page, data)
         decoded = page.decode(data, index, jpegtables=self._tables[level])[0] if count else None
         segment = _to_rgb(page, decoded)
         with self._lock:
@@ -126,6 +128,8 @@ def _levels(tiff: Any) -> list[Any]:
 def _check(path: pathlib.Path, page: Any) -> None:
     """Raise ImageError unless the tiles of a page can be decoded one by one."""
     tiff_samples.check_supported(page, str(path))
+    # Each tile is checked when it is read: a slide has ten thousands.
+    tiff_samples.check_extents(page)
     bits, photometric = page.bitspersample, int(page.photometric)
     if page.dtype != numpy.uint8 or bits not in (8, (8,) * page.samplesperpixel):
         raise slide_reader.unsupported(path, Message("TIFF with {bits} bits per sample", bits=bits))

@@ -30,6 +30,7 @@ def decode(pages: list[Any], name: str, sample_bits: int) -> PIL.Image.Image:
     """
     first = pages[0]
     tiff_samples.check_supported(first, name)
+    tiff_samples.check_segments(first)
     stated = _stated_depths(first)
     if len(pages) == 3:
         layers = [tiff_samples.read_samples(page, name)[..., 0] for page in pages]

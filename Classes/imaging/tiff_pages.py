@@ -117,6 +117,7 @@ def _is_preview(page: Any, largest: Any) -> bool:
 def _miniature(page: Any) -> numpy.ndarray:
     """Return float32 [16, 16]: the page's first channel."""
     tiff_samples.check_supported(page, "")
+    tiff_samples.check_segments(page)
     channel = PIL.Image.fromarray(tiff_samples.read_samples(page, "")[..., 0].astype("float32"))
     return numpy.asarray(channel.resize((16, 16), PIL.Image.Resampling.BOX))
 

@@ -1,6 +1,7 @@
 """TIFF pages: check that a page can be decoded, and read its samples as they are stored."""
 
 import io
+import struct
 from typing import Any
 
 import numpy
@@ -13,6 +14,8 @@ _COMPRESSIONS = {
     1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32773: "PackBits", 32946: "deflate", 34925: "LZMA", 50000: "ZSTD",
     50001: "WebP",
 }  # fmt: skip
+# JPEG and WebP say how large a strip or tile is, which may be more than its place.
+_WITH_SIZES = (7, 50001)
 PHOTOMETRICS = {
     0: "WhiteIsZero",
     1: "BlackIsZero",
@@ -27,7 +30,7 @@ _COLOR_CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3, 9: 3}
 
 
 def check_supported(page: Any, name: str) -> None:
-    """Reject, before decoding, what is not supported or would need more memory or time than its size suggests."""
+    """Reject, before decoding, what is not supported or would need more memory than its size suggests."""
     compression, photometric = int(page.compression), int(page.photometric)
     if compression not in _COMPRESSIONS:
         raise ImageError(
@@ -62,7 +65,6 @@ def check_supported(page: Any, name: str) -> None:
         )
     if page.is_tiled and page.tilewidth * page.tilelength > max(2**22, 4 * page.imagewidth * page.imagelength):
         raise ValueError("its tiles are much larger than the image")
-    _check_segments(page)
 
 
 def color_channels(page: Any) -> int:
@@ -75,25 +77,53 @@ def _tag_name(value: Any) -> str:
     return getattr(value, "name", str(int(value)))
 
 
-def _check_segments(page: Any) -> None:
-    """Raise ValueError if a strip or tile is missing or larger than its place."""
+def check_segments(page: Any) -> None:
+    """Raise ValueError if a strip or tile is missing, or would need more memory or time than its place suggests."""
+    check_extents(page)
+    file = page.parent.filehandle
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        if not count:
+            raise ValueError("strips or tiles are missing")
+        if int(page.compression) in _WITH_SIZES:
+            file.seek(offset)
+            check_segment(page, file.read(count))
+
+
+def check_extents(page: Any) -> None:
+    """Raise ValueError if the file ends before its strips or tiles do."""
     if not page.dataoffsets or len(page.dataoffsets) < numpy.prod(page.chunked):
         raise ValueError("strips or tiles are missing")
-    size = page.parent.filehandle.size
-    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
-        if not count or offset + count > size:
-            raise ValueError("truncated, strips or tiles are missing")
-        if int(page.compression) in (7, 50001):
-            page.parent.filehandle.seek(offset)
-            head = io.BytesIO(page.parent.filehandle.read(count))
-            with PIL.Image.open(head, formats=("JPEG", "WEBP")) as segment:
-                width, height = segment.size
-            if int(page.compression) == 7 and head.getvalue().count(b"\xff\xda") > 100:
-                raise ValueError("a strip or tile of endless scans")
-            across, down = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
-            # A last strip or tile may be filled up to whole blocks of 16 pixels.
-            if width > across + 16 or height > min(down, page.imagelength if not page.is_tiled else down) + 16:
-                raise ValueError("a strip or tile is larger than its place")
+    ends = numpy.array(page.dataoffsets, "uint64") + numpy.array(page.databytecounts, "uint64")
+    if int(ends.max()) > page.parent.filehandle.size:
+        raise ValueError("truncated, strips or tiles are missing")
+
+
+def check_segment(page: Any, data: bytes) -> None:
+    """Raise ValueError if an encoded strip or tile is larger than its place, or has endless scans."""
+    if int(page.compression) not in _WITH_SIZES:
+        return
+    if int(page.compression) == 7:
+        width, height = _jpeg_size(data)
+        if data.count(b"\xff\xda") > 100:
+            raise ValueError("a strip or tile of endless scans")
+    else:
+        with PIL.Image.open(io.BytesIO(data), formats=("WEBP",)) as segment:
+            width, height = segment.size
+    across, down = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+    # A last strip or tile may be filled up to whole blocks of 16 pixels.
+    if width > across + 16 or height > min(down, page.imagelength if not page.is_tiled else down) + 16:
+        raise ValueError("a strip or tile is larger than its place")
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    # Imported late: it takes long. Pillow would take a third of the time of the decoder for this.
+    from tifffile import tifffile
+
+    try:
+        _bits, height, width, _channels = tifffile.jpeg_shape(data)
+    except struct.error as error:
+        raise ValueError("a strip or tile is damaged") from error
+    return width, height
 
 
 def read_samples(page: Any, name: str) -> numpy.ndarray:

@@ -57,16 +57,29 @@ def test_the_cells_do_not_depend_on_the_tiles(slide_path, shipped):
                     for band in parts
                     for cell in slide_search.search_band(slide, grid, band, shipped, tile, origin).cells
                 ]
-                # Positions within a band are float32.
-                found.append(sorted(cell._replace(x=round(cell.x, 2), y=round(cell.y, 2)) for cell in cells))
+                found.append(sorted(cells))
     assert all(each == found[0] for each in found)
     centers = sorted((cell.x * MICRONS, cell.y * MICRONS) for cell in found[0])
     assert len(centers) == len(WHITE)
     assert numpy.abs(numpy.array(centers) - sorted((x, y) for x, y, _ in WHITE)).max() < 2
 
 
-def test_what_is_read_at_working_scale_is_the_same_for_all_tiles(slide_path):
-    grid = slide_grid.make_grid(WIDTH, HEIGHT, 0.33, 0.4)
+def test_a_slide_has_the_same_cells_as_the_same_photograph(film, slide_path, shipped):
+    grid = slide_grid.make_grid(WIDTH, HEIGHT, MICRONS * 1.03, shipped.card.microns)
+    with slide_reader.open_slide(slide_path) as slide:
+        found = [
+            cell
+            for band in slide_grid.bands(numpy.ones((grid.rows, grid.columns), bool), 2, 2)
+            for cell in slide_search.search_band(slide, grid, band, shipped).cells
+        ]
+    assert sorted(found) == sorted(shipped.find(film, grid.microns).cells)
+    assert len(found) == len(WHITE)
+
+
+# Pixels are averaged at 0.1 µm, and interpolated at 0.33 and 0.6 µm.
+@pytest.mark.parametrize("microns", [0.1, 0.33, 0.6])
+def test_what_is_read_at_working_scale_is_the_same_for_all_tiles(slide_path, microns):
+    grid = slide_grid.make_grid(WIDTH, HEIGHT, microns, 0.4)
     needed = numpy.ones((grid.working_size[1] // 16, grid.working_size[0] // 16), bool)
     window = (0, 0, *grid.working_size)
     with slide_reader.open_slide(slide_path) as slide:

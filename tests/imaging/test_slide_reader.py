@@ -62,6 +62,36 @@ def test_pyramid_has_levels(tmp_path, picture):
         assert numpy.array_equal(slide.read(5, 6, 20, 10, 1), picture[::4, ::4][6:16, 5:25])
 
 
+def test_tiles_that_were_not_written_are_glass(tmp_path, picture):
+    path = tmp_path / "sparse.tif"
+    tifffile.imwrite(path, picture[:64, :128], tile=(64, 64), photometric="rgb")
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        for name in ("TileOffsets", "TileByteCounts"):
+            tag = tiff.pages[0].tags[name]
+            tag.overwrite((0, *tag.value[1:]))
+    with slide_reader.open_slide(path, SMALL) as slide:
+        found = slide.read(0, 0, 128, 64)
+    assert (found[:, :64] == 255).all()
+    assert numpy.array_equal(found[:, 64:], picture[:64, 64:128])
+
+
+def test_a_tile_that_is_larger_than_its_place_is_damaged(tmp_path, picture):
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, picture, photometric="rgb", tile=(64, 64), compression="jpeg")
+    with tifffile.TiffFile(path) as tiff:
+        offset = tiff.pages[0].dataoffsets[0]
+    content = bytearray(path.read_bytes())
+    # The frame header of the first tile: its height and width follow the precision.
+    place = content.index(b"\xff\xc0", offset) + 5
+    content[place : place + 4] = (60_000).to_bytes(2, "big") * 2
+    path.write_bytes(content)
+    with slide_reader.open_slide(path, SMALL) as slide:
+        slide.read(64, 0, 64, 64)
+        with pytest.raises(ImageError) as caught:
+            slide.read(0, 0, 10, 10)
+    assert caught.value.code == "damaged_slide"
+
+
 def code_of(path):
     with pytest.raises(ImageError) as caught, slide_reader.open_slide(path, SMALL) as slide:
         slide.read(0, 0, slide.width, slide.height)
