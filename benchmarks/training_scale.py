@@ -1,11 +1,13 @@
-"""Memory and time of Trainer.py by the number of images: features of all of them, and the last layer.
+"""Memory and time of Trainer.py and Validation.py by the number of images.
 
-python3 benchmarks/training_scale.py                        # 10,000 and 100,000 images
+python3 benchmarks/training_scale.py                        # Trainer.py with 10,000 and 100,000 images
 python3 benchmarks/training_scale.py 1000 5000 --set Processes=2
+python3 benchmarks/training_scale.py 1000 5000 --then "Validation.py" --then "Trainer.py Quantize"
 
-Makes JPEGs of 64 pixels in shards, and runs Trainer.py on them in a process of its own, for one epoch from the weights
-that come with the project. Prints the peak of the resident memory of the process and of its workers, and the time per
-image. The same folder is used for every size, so a run needs about 1.5 GB of disk for 100,000 images.
+Makes JPEGs of 64 pixels in shards, four fifths of them for training, and runs Trainer.py on them in a process of its
+own, for one epoch from the weights that come with the project: features of all images, and the last layer. --then runs
+further commands with that model. Prints the peak of the resident memory of the process and of its workers, and the
+time. A run with 100,000 images needs about 1.5 GB of disk.
 """
 
 import argparse
@@ -37,7 +39,7 @@ SETTINGS = [
 
 @dataclasses.dataclass
 class Run:
-    """What one run of Trainer.py took: MiB, seconds."""
+    """What one run of a command took: MiB, seconds."""
 
     own: float = 0.0
     workers: float = 0.0
@@ -48,24 +50,30 @@ class Run:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", nargs="*", type=int, help="numbers of images (default: 10000 100000)")
-    parser.add_argument("--set", dest="settings", action="append", default=[], help="settings of Trainer.py")
+    parser.add_argument("--set", dest="settings", action="append", default=[], help="settings of the commands")
+    parser.add_argument("--then", action="append", default=[], metavar="COMMAND", help="what to run with the model")
     options = parser.parse_args(arguments)
-    found = {}
+    found: dict[str, dict[int, Run]] = {command: {} for command in ("Trainer.py", *options.then)}
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     for size in options.sizes or SIZES:
         with tempfile.TemporaryDirectory() as folder:
-            prepared = subprocess.run([sys.executable, __file__, "--prepare", folder, str(size)], check=True)
-            assert prepared.returncode == 0
-            found[size] = train(pathlib.Path(folder), options.settings)
-        run = found[size]
-        print(
-            f"{size:7} images: peak {run.own:.0f} MiB (workers {run.workers:.0f} MiB), "
-            f"{run.seconds:.0f} s, features and one epoch {1000 * run.features / size:.2f} ms per image",
-            flush=True,
-        )
-    first, *_, last = found if len(found) > 1 else [*found, *found]
-    if first != last:
-        print(f"Memory at {last} / memory at {first} images: {found[last].own / found[first].own:.3f}")
+            subprocess.run([sys.executable, __file__, "--prepare", folder, str(size)], check=True)
+            for command in found:
+                run = found[command][size] = measure(command, pathlib.Path(folder), options.settings)
+                features = f", features and one epoch {1000 * run.features / size:.2f} ms per image"
+                print(
+                    f"{command}, {size:7} images: peak {run.own:.0f} MiB (workers {run.workers:.0f} MiB), "
+                    f"{run.seconds:.0f} s{features * bool(run.features)}",
+                    flush=True,
+                )
+    for command, runs in found.items():
+        first, last = min(runs), max(runs)
+        if first != last:
+            more = 1024 * (runs[last].own - runs[first].own) / (last - first)
+            print(
+                f"{command}: memory at {last} / memory at {first} images: {runs[last].own / runs[first].own:.3f}, "
+                f"{more:.2f} KiB per image"
+            )
     return 0
 
 
@@ -106,12 +114,14 @@ def prepare(root: pathlib.Path, count: int) -> None:
     shutil.rmtree(folder)
 
 
-def train(root: pathlib.Path, settings: list[str]) -> Run:
-    """Run Trainer.py and watch its memory."""
+def measure(command: str, root: pathlib.Path, settings: list[str]) -> Run:
+    """Run a command of the toolkit, such as "Trainer.py Quantize", and watch its memory."""
+    script, *words = command.split()
     values = [f"NetworkPath={root}", *SETTINGS, *settings]
-    command = [sys.executable, str(HERE / "Trainer.py"), *(part for value in values for part in ("--set", value))]
+    options = [part for value in values for part in ("--set", value)]
     run, began = Run(), time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=HERE) as process:
+    started = [sys.executable, str(HERE / script), *words, *options]
+    with subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=HERE) as process:
         watcher = threading.Thread(target=watch, args=(process.pid, run))
         watcher.start()
         lines, computing = [], 0.0

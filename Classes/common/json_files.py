@@ -8,12 +8,17 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from Classes.common.atomic_files import atomic_replace, write_atomic
+from Classes.common.atomic_files import atomic_replace
+
+_ENCODER = json.JSONEncoder(indent=2, allow_nan=False, ensure_ascii=False)
 
 
 def write_json(path: str | os.PathLike[str], content: Any, into: bool = False) -> None:
     """Write indented JSON atomically; ValueError for NaN and infinity, which JSON does not have."""
-    write_atomic(path, _indented(content) + "\n", into)
+    with atomic_replace(path, into) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        # In pieces, because the text of a long list needs several times the memory of the list.
+        file.writelines(_ENCODER.iterencode(content))
+        file.write("\n")
 
 
 def write_json_lists(path: str | os.PathLike[str], head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
@@ -37,7 +42,7 @@ def write_json_lists(path: str | os.PathLike[str], head: Mapping[str, Any], list
 
 
 def _indented(content: Any) -> str:
-    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+    return _ENCODER.encode(content)
 
 
 def read_json(path: str | os.PathLike[str], convert: Callable[[dict[str, Any]], Any] | None = None) -> Any:

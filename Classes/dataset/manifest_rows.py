@@ -20,7 +20,8 @@ class ManifestRows(Sequence[dict[str, Any]]):
     """
 
     def __init__(self, rows: Iterable[bytes | Mapping[str, Any]]) -> None:
-        self.packed = [row if isinstance(row, bytes) else _pack(row) for row in rows]
+        packed: Iterable[bytes | Mapping[str, Any]] = rows.packed if isinstance(rows, ManifestRows) else rows
+        self.packed: list[bytes] = [row if isinstance(row, bytes) else _pack(row) for row in packed]
 
     __hash__ = None  # type: ignore[assignment]
 

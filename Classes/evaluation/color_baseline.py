@@ -1,7 +1,8 @@
 """What a color histogram alone reaches on the same images: a logistic regression that sees no shapes.
 
 A model that is not clearly better may have learned the stain and the camera instead of the cells. The regression is
-trained on the same training images and predicts the same validation images, so both accuracies can be compared.
+trained on the same training images, or many of them, and predicts the same validation images, so both accuracies can be
+compared.
 """
 
 import warnings
@@ -10,14 +11,15 @@ from typing import Any
 
 import numpy
 
-from Classes.common import parallel, statistics, translation
+from Classes.common import statistics, translation
 from Classes.common.class_scheme import ClassScheme
 from Classes.common.config import Configuration
 from Classes.common.translation import Message
 from Classes.dataset import grouping, tfrecords
-from Classes.evaluation import multiclass_metrics
+from Classes.dataset.manifest_rows import ManifestRows
+from Classes.evaluation import histogram_store, multiclass_metrics
 from Classes.evaluation.classification_metrics import Metric, make_metric, proportion_metric
-from Classes.imaging import color_histogram, decode
+from Classes.evaluation.histogram_store import HistogramStore
 
 METHOD = "logistic regression on histograms of RGB and HSV"
 
@@ -30,32 +32,38 @@ _THRESHOLD = 0.5
 
 _NO_TRAINING = translation.mark("needs training images of at least two classes")
 
-# Histograms by the SHA-256 of the image file.
-Histograms = dict[str, numpy.ndarray]
+# More training images need time and memory, but a regression of so few values learns little from them.
+MAX_TRAINING = 20_000
+
+# Histograms that are in memory at a time, unless they are of training images.
+BLOCK = 1_000
 
 
-def read_histograms(configuration: Configuration, splits: Sequence[str] = tfrecords.SPLITS) -> Histograms:
-    """Return the color histogram of every source image in the shards; augmented views have the colors of theirs."""
-    limits = decode.decode_limits(configuration)
+def select_training(sources: numpy.ndarray) -> numpy.ndarray:
+    """Return the rows to train on: all, or MAX_TRAINING of them at equal distances.
 
-    def measure(record: tfrecords.Record) -> tuple[str, numpy.ndarray]:
-        image = decode.decode_image(record.encoded, limits, at_least=color_histogram.SIDE)
-        return record.sha256, color_histogram.color_histogram(image)
-
-    records = (record for split in splits for record in tfrecords.iter_records(configuration, split))
-    work = ((record,) for record in records if not grouping.is_augmented_view(record.filename))
-    return dict(parallel.map_threads(measure, work, configuration.workers))
+    Args:
+      sources: rows of source images, int64 [N]; augmented views have the colors of theirs.
+    """
+    if len(sources) <= MAX_TRAINING:
+        return sources
+    return sources[numpy.linspace(0, len(sources) - 1, MAX_TRAINING).astype(int)]
 
 
 def predict_from_color(
-    train: numpy.ndarray, labels: Sequence[int] | numpy.ndarray, rows: numpy.ndarray, classes: int
+    histograms: HistogramStore,
+    train: numpy.ndarray,
+    labels: numpy.ndarray,
+    predicted: numpy.ndarray,
+    classes: int,
 ) -> numpy.ndarray | None:
     """Return the probabilities of images from their color histograms alone.
 
     Args:
-      train: float [N, F], histograms of the training images.
+      histograms: of all these images.
+      train: SHA-256 of the training images, bytes [N].
       labels: int [N].
-      rows: float [M, F], histograms of the images to predict.
+      predicted: SHA-256 of the images to predict, bytes [M].
       classes: number of classes.
     Returns:
       float [M, classes]; None if the training images are of fewer than two classes.
@@ -64,18 +72,20 @@ def predict_from_color(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    if len(set(numpy.asarray(labels).tolist())) < 2:
+    if len(numpy.unique(labels)) < 2:
         return None
-    probabilities = numpy.zeros((len(rows), classes))
-    if not len(rows):
+    probabilities = numpy.zeros((len(predicted), classes))
+    if not len(predicted):
         return probabilities
     # One thread: several wait for each other at every step, which took a hundred times as long on a busy computer, and
     # the result would depend on their number.
     with warnings.catch_warnings(), threadpoolctl.threadpool_limits(1):
         # What it has reached after so many steps is a baseline as well.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression(C=REGULARIZATION, max_iter=MAX_ITERATIONS).fit(train, labels)
-    probabilities[:, model.classes_] = model.predict_proba(rows)
+        model = LogisticRegression(C=REGULARIZATION, max_iter=MAX_ITERATIONS).fit(histograms.table(train), labels)
+    for start in range(0, len(predicted), BLOCK):
+        block = slice(start, start + BLOCK)
+        probabilities[block, model.classes_] = model.predict_proba(histograms.table(predicted[block]))
     return probabilities
 
 
@@ -95,15 +105,14 @@ def measure_on_split(
       rows: predictions as in metrics.json, with "sha256", "label" and "group".
       predicted: int [N], the class that the model predicts for each row.
     """
-    histograms = read_histograms(configuration)
-    train = [item for item in manifest.splits["train"] if item["sha256"] in histograms]
-    labels = [item["label"] for item in train]
-    probabilities = predict_from_color(
-        table(histograms, [item["sha256"] for item in train]),
-        labels,
-        table(histograms, [row["sha256"] for row in rows]),
-        len(scheme.names),
-    )
+    items = ManifestRows(manifest.splits["train"])
+    sources = numpy.flatnonzero([not grouping.is_augmented_view(item["file"]) for item in items])
+    train = select_training(sources)
+    hashes = items.hashes()[train]
+    predicted_hashes = numpy.array([row["sha256"] for row in rows], "S64")
+    wanted = {*hashes.tolist(), *predicted_hashes.tolist()}
+    histograms = histogram_store.read_histograms(configuration, lambda record: record.sha256.encode() in wanted)
+    probabilities = predict_from_color(histograms, hashes, items.labels()[train], predicted_hashes, len(scheme.names))
     truths = [scheme.names.index(row["label"]) for row in rows]
     return compare(scheme, truths, [row["group"] for row in rows], probabilities, predicted, len(train))
 
@@ -221,8 +230,3 @@ def _texts(compared: Mapping[str, Any]) -> dict[str, str]:
         return Message("{value} (95 % interval {low} to {high})", value=value, low=low, high=high)
 
     return {"accuracy": text(accuracy, ".1f", " %"), "difference": text(difference, "+.1f", "")}
-
-
-def table(histograms: Histograms, hashes: Sequence[str]) -> numpy.ndarray:
-    """Return the histograms of images, float [N, SIZE]; `hashes` are the SHA-256 of their files."""
-    return numpy.array([histograms[each] for each in hashes]).reshape(len(hashes), color_histogram.SIZE)

@@ -5,7 +5,6 @@ import dataclasses
 import importlib.util
 import itertools
 import logging
-import os
 import pathlib
 import sys
 from typing import Any
@@ -17,19 +16,11 @@ from Classes.common import json_files, locks, provenance, terminal, translation
 from Classes.common.errors import ALLError, DataError, GraphError
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
-from Classes.dataset import tfrecords
+from Classes.dataset import manifest_rows, tfrecords
 from Classes.evaluation import cell_types, evaluate, int8_acceptance
+from Classes.export import int8_candidates
 from Classes.Helpers import Configuration
-from Classes.imaging import decode
-from Classes.inference import int8_files, model_card, openvino_backend, openvino_devices
-
-# NNCF ranks the layers on the N_RANKING_IMAGES training images whose probabilities change most, out of at most
-# N_RANKING_CANDIDATES.
-N_RANKING_IMAGES = 50
-N_RANKING_CANDIDATES = 300
-
-# Bytes of a graph below which the exact correction of the biases takes minutes, not hours.
-SMALL = 10_000_000
+from Classes.inference import int8_files, model_card
 
 log = logging.getLogger("Trainer")
 
@@ -67,6 +58,43 @@ def quantize_model(configuration: Configuration) -> int:
     return 0
 
 
+class ComparisonRecords:
+    """The images that decide about an int8 model, read from their files each time.
+
+    They are the validation images and, of a model of cell types, the test images that name their type: more images make
+    the comparison more certain. Test images of which only the group is known are left out.
+
+    Attributes:
+      groups: of each image, a source image or patient.
+    """
+
+    def __init__(self, configuration: Configuration, card: model_card.ModelCard) -> None:
+        self._configuration = configuration
+        manifest = json_files.read_json(tfrecords.manifest_path(configuration), manifest_rows.pack_row)
+        tests = [] if card.positive else manifest.get("tests", [])
+        self._tests = [(path, label, row) for row in tests for path, label in self._find_test(card, row)]
+        rows = manifest_rows.ManifestRows(manifest["splits"]["validation"])
+        self.groups = [row["group"] for row in rows] + [row["group"] for _, _, row in self._tests]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __iter__(self) -> collections.abc.Iterator[tfrecords.Record]:
+        yield from tfrecords.iter_records(self._configuration, "validation")
+        for path, label, row in self._tests:
+            yield tfrecords.Record(path.read_bytes(), "", label, 0, 0, row["file"], row["group"], row["sha256"])
+
+    def _find_test(
+        self, card: model_card.ModelCard, row: dict[str, Any]
+    ) -> collections.abc.Iterator[tuple[pathlib.Path, int]]:
+        """Yield the file and the label of a test image, if it exists and its label is known."""
+        folder = self._configuration.path("TestImagePath")
+        path = folder / row["file"].removeprefix(f"/{folder.name}/")
+        label = cell_types.label_of(path.name)
+        if label in card.classes and path.is_file():
+            yield path, card.classes.index(label)
+
+
 def check_nncf_installed() -> None:
     """Raise ALLError if NNCF, which is optional, is not installed."""
     if importlib.util.find_spec("nncf") is None:
@@ -82,8 +110,8 @@ def check_nncf_installed() -> None:
 def _first_accepted(configuration: Configuration, card: model_card.ModelCard) -> model_card.ModelCard:
     """Return the model card with the first int8 candidate that is accepted."""
     images, margin = _training_images(configuration, card), configuration["QuantizeMargin"]
-    records = [*tfrecords.iter_records(configuration, "validation"), *_unseen_cells(configuration, card)]
-    labels, before = backend_outputs(configuration, card, "f32", records)
+    records = ComparisonRecords(configuration, card)
+    labels, before = int8_candidates.backend_outputs(configuration, card, "f32", records)
     if not len(labels):
         raise DataError(
             Message(
@@ -93,11 +121,10 @@ def _first_accepted(configuration: Configuration, card: model_card.ModelCard) ->
             "no_images",
         )
     reasons = ""
-    for model, float_names in quantized_candidates(configuration, card, images):
+    for model, float_names in int8_candidates.quantized_candidates(configuration, card, images):
         staged = int8_files.stage_int8(card, model)
-        after = backend_outputs(configuration, staged, int8_files.INT8, records)[1]
-        groups = [record.group for record in records]
-        comparison = int8_acceptance.compare_predictions(card, labels, before, after, groups)
+        after = int8_candidates.backend_outputs(configuration, staged, int8_files.INT8, records)[1]
+        comparison = int8_acceptance.compare_predictions(card, labels, before, after, records.groups)
         reasons = translation.join(
             "; ", int8_acceptance.rejection_reasons(comparison, margin, configuration["QuantizeProof"])
         )
@@ -122,28 +149,10 @@ def _first_accepted(configuration: Configuration, card: model_card.ModelCard) ->
     )
 
 
-def _unseen_cells(configuration: Configuration, card: model_card.ModelCard) -> list[tfrecords.Record]:
-    """Return the test images of a model of cell types, which name their type; none for other models.
-
-    More images make the comparison more certain. Images of which only the group is known are left out.
-    """
-    if card.positive:
-        return []
-    prefix = f"/{configuration.path('TestImagePath').name}/"
-    found = []
-    for row in json_files.read_json(tfrecords.manifest_path(configuration)).get("tests", []):
-        path = configuration.path("TestImagePath") / row["file"].removeprefix(prefix)
-        label = cell_types.label_of(path.name)
-        if label in card.classes and path.is_file():
-            encoded, number = path.read_bytes(), card.classes.index(label)
-            found.append(tfrecords.Record(encoded, "", number, 0, 0, row["file"], row["group"], row["sha256"]))
-    return found
-
-
 def _training_images(configuration: Configuration, card: model_card.ModelCard) -> numpy.ndarray:
     """Return uint8 [N, S, S, 3]; the shards are shuffled, so the first images are a random sample."""
     records = itertools.islice(tfrecords.iter_records(configuration, "train"), configuration["QuantizeImages"])
-    images = [_decode(configuration, card, record) for record in records]
+    images = [int8_candidates.decode_record(configuration, card, record) for record in records]
     if not images:
         raise DataError(
             Message(
@@ -153,137 +162,3 @@ def _training_images(configuration: Configuration, card: model_card.ModelCard) -
             "no_images",
         )
     return numpy.stack(images)
-
-
-def _decode(configuration: Configuration, card: model_card.ModelCard, record: tfrecords.Record) -> numpy.ndarray:
-    return card.input_spec.decode_and_resize(record.encoded, decode.decode_limits(configuration))
-
-
-def ranking_records(configuration: Configuration) -> list[tfrecords.Record]:
-    """Return training records for ranking layers, if possible other images than those used for quantization."""
-    used = configuration["QuantizeImages"]
-    records = list(itertools.islice(tfrecords.iter_records(configuration, "train"), used + N_RANKING_CANDIDATES))
-    others = records[used:]
-    return others if len(others) >= N_RANKING_IMAGES else records[-N_RANKING_CANDIDATES:]
-
-
-def backend_outputs(
-    configuration: Configuration, card: model_card.ModelCard, precision: str, records: list[tfrecords.Record]
-) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Return labels, int [N], and probabilities, float32 [N, classes], of the OpenVINO backend in f32 or int8."""
-    labels, outputs = [], [numpy.zeros((0, len(card.classes)), "float32")]
-    with openvino_backend.OpenVINOBackend(card, "CPU", precision) as inference_backend:
-        for record in Helpers.progress(records, desc=f"Comparison {precision}", unit="image"):
-            labels.append(record.label)
-            outputs.append(inference_backend.classify(_decode(configuration, card, record)[None]))
-    return numpy.array(labels, int), numpy.concatenate(outputs)
-
-
-def quantized_candidates(
-    configuration: Configuration, card: model_card.ModelCard, images: numpy.ndarray
-) -> collections.abc.Iterator[tuple[Any, list[str]]]:
-    """Yield the frozen graph in int8: all layers, a small graph with exact biases, the most damaging layers in float.
-
-    Layers are ranked on training images, because the validation images decide about acceptance.
-
-    Args:
-      configuration: Configuration.
-      card: model card.
-      images: uint8 [N, S, S, 3], training images.
-    Yields:
-      (openvino.Model, names of the layers in float).
-    """
-    nncf = _import_nncf()
-    log.info("Quantizing with %d training images.", len(images))
-    terminal.say(_("Quantizing with {count} training images.").format(count=len(images)))
-    dataset = nncf.Dataset(images, lambda image: card.input_spec.normalize(image[None]))
-    core = openvino_devices.new_core()
-    graph = openvino_backend.read_model(core, card.graph_path)
-    unpack_weights(graph)
-    model = nncf.quantize(graph, dataset, subset_size=len(images))
-    yield model, float_layers(model)
-    if card.graph_path.stat().st_size < SMALL:
-        preset = nncf.QuantizationPreset.MIXED
-        model = nncf.quantize(graph, dataset, preset=preset, subset_size=len(images), fast_bias_correction=False)
-        yield model, float_layers(model)
-    log.info("Looking for the layers to keep in float. This takes some minutes.")
-    terminal.say(_("Looking for the layers to keep in float. This takes some minutes."))
-    records = ranking_records(configuration)
-    labels, before = backend_outputs(configuration, card, "f32", records)
-
-    def network_input(item: tuple[int, tfrecords.Record]) -> numpy.ndarray:
-        return card.input_spec.normalize(_decode(configuration, card, item[1])[None])
-
-    def score(compiled: Any, items: collections.abc.Iterable) -> tuple[float, list[float]]:
-        outputs = ((number, compiled([network_input((number, record))])[0]) for number, record in items)
-        return ranking_score(card, labels, before, outputs)
-
-    numbered = list(enumerate(records))
-    loss = 1 - score(core.compile_model(model, "CPU"), numbered)[0]
-    model = nncf.quantize_with_accuracy_control(
-        graph,
-        dataset,
-        nncf.Dataset(numbered, network_input),
-        score,
-        # The network was trained on these images, so almost no prediction changes, but the probabilities do.
-        max_drop=loss / 2,
-        subset_size=len(images),
-        advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-            ranking_subset_size=N_RANKING_IMAGES
-        ),
-    )
-    yield model, float_layers(model)
-
-
-def unpack_weights(model: Any) -> None:
-    """Replace the float16 weights of a compact graph by float32, so that their int8 form is stored in eight bits."""
-    from openvino import opset13
-
-    for node in model.get_ordered_ops():
-        weights = node.input_value(0).get_node() if node.get_type_name() == "Convert" else None
-        if weights is not None and weights.get_type_name() == "Constant":
-            unpacked = opset13.constant(weights.data.astype("float32")).output(0)
-            for target in node.output(0).get_target_inputs():
-                target.replace_source_output(unpacked)
-
-
-def float_layers(model: Any) -> list[str]:
-    """Return the names of the convolutions of an int8 model that are not quantized: their weights are constants."""
-    return [
-        node.get_friendly_name()
-        for node in model.get_ordered_ops()
-        if node.get_type_name() == "Convolution" and node.input_value(1).get_node().get_type_name() == "Constant"
-    ]
-
-
-def ranking_score(
-    card: model_card.ModelCard,
-    labels: numpy.ndarray,
-    before: numpy.ndarray,
-    outputs: collections.abc.Iterable[tuple[int, numpy.ndarray]],
-) -> tuple[float, list[float]]:
-    """Return the score that NNCF maximizes: (at most 1, at most 0 for each image).
-
-    Args:
-      card: model card.
-      labels: int [N].
-      before: float32 [N, classes], probabilities in float32.
-      outputs: (index of the image, float32 [1, classes]).
-    """
-    numbers, after = zip(*((number, output.reshape(-1).copy()) for number, output in outputs), strict=True)
-    expected = before[list(numbers)]
-    comparison = int8_acceptance.compare_predictions(card, labels[list(numbers)], expected, after)
-    losses = [old - new for old, new in (comparison["accuracy"], comparison["roc_auc"]) if old is not None]
-    moved = abs(expected - numpy.array(after)).max(axis=1)
-    # NNCF divides by the score of the float model, which must not be 0.
-    loss = max(0, *losses) + comparison["confident_flips"] + float(moved.mean())
-    return 1 - loss, [-float(each) for each in moved]
-
-
-def _import_nncf() -> Any:
-    """Import NNCF without its telemetry and its own log."""
-    os.environ.setdefault("NNCF_CI", "1")
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
-    return nncf

@@ -1,6 +1,6 @@
 """What a cross-validation measures: the metrics of each fold, of all folds pooled, and what color alone reaches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -10,9 +10,11 @@ from Classes.common import class_scheme, provenance
 from Classes.common.class_scheme import ClassScheme
 from Classes.common.config import Configuration
 from Classes.dataset import grouping, tfrecords
+from Classes.dataset.manifest_rows import ManifestRows
 from Classes.evaluation import (
     classification_metrics,
     color_baseline,
+    histogram_store,
     multiclass_metrics,
     threshold_selection,
 )
@@ -25,7 +27,7 @@ Fold = tuple[numpy.ndarray, numpy.ndarray]
 def summarize(
     configuration: Configuration,
     manifest: tfrecords.Manifest,
-    items: Sequence[dict[str, Any]],
+    items: ManifestRows,
     folds: Sequence[Fold],
     predictions: Sequence[tuple[numpy.ndarray, numpy.ndarray]],
 ) -> dict[str, Any]:
@@ -115,23 +117,20 @@ def _predicted_classes(scheme: ClassScheme, probabilities: numpy.ndarray) -> num
 
 def _predict_from_color(
     configuration: Configuration,
-    items: Sequence[Mapping[str, Any]],
+    items: ManifestRows,
     folds: Sequence[Fold],
     evaluated: Sequence[numpy.ndarray],
     classes: int,
 ) -> numpy.ndarray | None:
     """Return what color alone predicts in the same folds, float [N, classes]; None if a fold lacks a second class."""
-    histograms = color_baseline.read_histograms(configuration)
+    histograms = histogram_store.read_histograms(
+        configuration, lambda record: not grouping.is_augmented_view(record.filename)
+    )
+    is_source = numpy.array([not grouping.is_augmented_view(item["file"]) for item in items])
+    hashes, labels = items.hashes(), items.labels()
     found = []
     for (others, _), rows in zip(folds, evaluated, strict=True):
-        sources = [row for row in others if not grouping.is_augmented_view(items[row]["file"])]
-        found.append(
-            color_baseline.predict_from_color(
-                color_baseline.table(histograms, [items[row]["sha256"] for row in sources]),
-                [items[row]["label"] for row in sources],
-                color_baseline.table(histograms, [items[row]["sha256"] for row in rows]),
-                classes,
-            )
-        )
+        train = color_baseline.select_training(others[is_source[others]])
+        found.append(color_baseline.predict_from_color(histograms, hashes[train], labels[train], hashes[rows], classes))
     known = [each for each in found if each is not None]
     return numpy.concatenate(known) if len(known) == len(found) else None

@@ -7,7 +7,7 @@ import pytest
 import sklearn.linear_model
 
 from Classes.common.class_scheme import ClassScheme
-from Classes.evaluation import color_baseline
+from Classes.evaluation import color_baseline, histogram_store
 from Classes.imaging import color_histogram
 
 TWO = ClassScheme(("0", "1"), ("1",))
@@ -22,6 +22,16 @@ def images(labels, shift, seed=0):
     return numpy.array([color_histogram.color_histogram(each.astype("uint8")) for each in pixels])
 
 
+def predict(train, labels, rows, classes):
+    """Return what the baseline predicts for `rows` after training on the histograms `train`."""
+    histograms = numpy.concatenate([train, rows])
+    hashes = numpy.array([f"{number:064d}" for number in range(len(histograms))], "S64")
+    store = histogram_store.HistogramStore((each.decode(), row) for each, row in zip(hashes, histograms, strict=True))
+    return color_baseline.predict_from_color(
+        store, hashes[: len(train)], numpy.asarray(labels), hashes[len(train) :], classes
+    )
+
+
 def names(count):
     return [f"original {number}" for number in range(count)]
 
@@ -29,8 +39,8 @@ def names(count):
 def test_classes_of_another_color_are_predicted_and_noise_is_not():
     labels = numpy.arange(80) % 2
 
-    different = color_baseline.predict_from_color(images(labels, 30), labels, images(labels, 30, 1), 2)
-    same = color_baseline.predict_from_color(images(labels, 0), labels, images(labels, 0, 1), 2)
+    different = predict(images(labels, 30), labels, images(labels, 30, 1), 2)
+    same = predict(images(labels, 0), labels, images(labels, 0, 1), 2)
 
     assert (different.argmax(1) == labels).mean() > 0.95
     assert 0.3 < (same.argmax(1) == labels).mean() < 0.7
@@ -40,17 +50,17 @@ def test_the_probabilities_are_those_of_a_logistic_regression():
     labels = numpy.arange(60) % 3
     train, rows = images(labels, 20), images(labels, 20, 1)
 
-    found = color_baseline.predict_from_color(train, labels, rows, 3)
+    found = predict(train, labels, rows, 3)
 
     model = sklearn.linear_model.LogisticRegression(C=color_baseline.REGULARIZATION, max_iter=5000, tol=1e-8)
     assert found == pytest.approx(model.fit(train, labels).predict_proba(rows), abs=0.02)
-    assert (found == color_baseline.predict_from_color(train, labels, rows, 3)).all()
+    assert (found == predict(train, labels, rows, 3)).all()
 
 
 def test_a_class_without_training_images_has_the_probability_0():
     labels = numpy.arange(40) % 2 * 2
 
-    found = color_baseline.predict_from_color(images(labels, 20), labels, images(labels, 20, 1), 4)
+    found = predict(images(labels, 20), labels, images(labels, 20, 1), 4)
 
     assert found.shape == (40, 4)
     assert not found[:, [1, 3]].any()
@@ -110,7 +120,7 @@ def test_without_a_class_of_disease_only_the_classes_are_compared():
 @pytest.mark.parametrize(("labels", "train"), [([], [0, 1]), ([0, 1], [1, 1])])
 def test_what_cannot_be_measured_has_a_note(labels, train):
     rows = images(labels, 10) if labels else numpy.zeros((0, 432))
-    probabilities = color_baseline.predict_from_color(images(train, 10), train, rows, 2)
+    probabilities = predict(images(train, 10), train, rows, 2)
 
     found = color_baseline.compare(TWO, labels, names(len(labels)), probabilities, labels, len(train))
 
@@ -119,3 +129,21 @@ def test_what_cannot_be_measured_has_a_note(labels, train):
     assert color_baseline.find_warning(found) is None
     assert len(color_baseline.describe(found)) == 1
     json.dumps(found, allow_nan=False)
+
+
+def test_more_images_than_needed_are_thinned_evenly(monkeypatch):
+    monkeypatch.setattr(color_baseline, "MAX_TRAINING", 4)
+
+    assert color_baseline.select_training(numpy.arange(10, 14)).tolist() == [10, 11, 12, 13]
+    assert color_baseline.select_training(numpy.arange(10, 20)).tolist() == [10, 13, 16, 19]
+
+
+def test_histograms_come_back_in_any_order():
+    histograms = numpy.random.default_rng(0).random((5, color_histogram.SIZE)).astype("float32")
+    hashes = numpy.array([f"{number:064x}" for number in (7, 3, 9, 1, 5)], "S64")
+    store = histogram_store.HistogramStore((each.decode(), row) for each, row in zip(hashes, histograms, strict=True))
+
+    assert (store.table(hashes[[4, 0, 0, 2]]) == histograms[[4, 0, 0, 2]]).all()
+    assert store.table(hashes[:0]).shape == (0, color_histogram.SIZE)
+    with pytest.raises(LookupError):
+        store.table(numpy.array(["2" * 64], "S64"))

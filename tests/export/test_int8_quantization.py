@@ -13,7 +13,7 @@ from Classes.common import provenance
 from Classes.common.errors import ALLError, DataError, GraphError
 from Classes.dataset import shard_writer, tfrecords
 from Classes.evaluation import int8_acceptance
-from Classes.export import freeze_graph, int8_quantization
+from Classes.export import freeze_graph, int8_candidates, int8_quantization
 from Classes.inference import device_selection, int8_files, model_card, openvino_backend, openvino_devices
 from tests.evaluation.test_evaluate import VALIDATION, build, item
 from tests.support import graphs, small_networks, smears
@@ -57,7 +57,7 @@ def offered(monkeypatch):
                     raise model
                 yield model, [f"layer{kept}" for kept in range(number)]
 
-        monkeypatch.setattr(int8_quantization, "quantized_candidates", networks)
+        monkeypatch.setattr(int8_candidates, "quantized_candidates", networks)
 
     return offer
 
@@ -287,10 +287,10 @@ def test_layers_are_ranked_on_training_images_not_used_for_quantization(folder, 
     every = digests(each for each in tfrecords.iter_records(configuration, "train"))
     fitted = digests(list(tfrecords.iter_records(configuration, "train"))[:15])
 
-    assert digests(int8_quantization.ranking_records(configuration)) == every - fitted
+    assert digests(int8_candidates.ranking_records(configuration)) == every - fitted
     assert len(manifest.splits["train"]) == 70
     # Too few are left, so that all are taken; validation images never are.
-    assert digests(int8_quantization.ranking_records(graphs.configuration(folder, "QuantizeImages=60"))) == every
+    assert digests(int8_candidates.ranking_records(graphs.configuration(folder, "QuantizeImages=60"))) == every
 
 
 @needs_nncf
@@ -319,7 +319,7 @@ def test_float_layers_are_recognized(tmp_path):
     )
     model = openvino_backend.read_model(openvino_devices.new_core(), path)
 
-    names = int8_quantization.float_layers(model)
+    names = int8_candidates.float_layers(model)
 
     assert len(names) == 95
 
@@ -331,7 +331,7 @@ def test_float16_weights_are_unpacked_without_a_change():
     pixels = numpy.array([[1, 2, 4]], "float32")
     before = openvino.compile_model(model, "CPU")([pixels])[0]
 
-    int8_quantization.unpack_weights(model)
+    int8_candidates.unpack_weights(model)
 
     assert {node.get_type_name() for node in model.get_ordered_ops()} == {"Parameter", "Constant", "MatMul", "Result"}
     assert openvino.compile_model(model, "CPU")([pixels])[0] == before
@@ -341,10 +341,10 @@ def test_the_score_that_nncf_maximizes(folder):
     card = card_of(folder)
     configuration = graphs.configuration(folder)
     records = list(tfrecords.iter_records(configuration, "validation"))
-    labels, before = int8_quantization.backend_outputs(configuration, card, "f32", records)
+    labels, before = int8_candidates.backend_outputs(configuration, card, "f32", records)
 
     # What SURELY_TURNED says to the last image.
-    loss, values = int8_quantization.ranking_score(
+    loss, values = int8_candidates.ranking_score(
         card, labels, before, [(6, numpy.array([[0.268941, 0.731059]], "float32"))]
     )
 

@@ -8,7 +8,7 @@ from Classes import Data
 from Classes.common import conditions
 from Classes.common.errors import ConfigurationError
 from Classes.dataset import grouping, tfrecords
-from Classes.evaluation import classification_metrics, color_baseline
+from Classes.evaluation import classification_metrics, histogram_store
 from Classes.imaging import color_histogram
 from Classes.networks import checkpoint_files
 from Classes.training import cross_validation
@@ -36,8 +36,8 @@ def use_shards(monkeypatch, items, spread=0.1, seed=0, classes=("0", "1")):
     monkeypatch.setattr(tfrecords, "load_manifest", lambda _: manifest(items, classes))
     monkeypatch.setattr(cross_validation, "_features", lambda *_: features.astype("float32"))
     histograms = numpy.random.default_rng(seed).random((len(items), color_histogram.SIZE))
-    colors = {str(number): row for number, row in enumerate(histograms)}
-    monkeypatch.setattr(color_baseline, "read_histograms", lambda *_: colors)
+    colors = histogram_store.HistogramStore((str(number), row) for number, row in enumerate(histograms))
+    monkeypatch.setattr(histogram_store, "read_histograms", lambda *_: colors)
 
 
 def run(folder, count, *settings):
