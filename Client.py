@@ -23,6 +23,34 @@ from Classes.common.translation import gettext as _
 
 
 def main(arguments: list[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _check_options(parser, options)
+    from Classes import Helpers
+    from Classes.client import send_images
+
+    configuration = Helpers.load_config(options.confs, options.settings)
+    Helpers.start_log(configuration, "ClassifierServerClient")
+    if options.command == "Models":
+        return send_images.list_models(configuration, options.server, options.timeout, options.retries)
+    sending = {key: getattr(options, key) for key in ("server", "concurrency", "timeout", "retries", "model")}
+    if not options.field:
+        tables = table_options.table_arguments(options)
+        return send_images.send_images(configuration, options.sources, **sending, **tables)
+    from Classes.client import field_pictures, field_results
+
+    return field_results.send_fields(
+        configuration,
+        options.sources,
+        **sending,
+        csv_path=options.csv,
+        json_path=options.json,
+        scale=options.scale,
+        pictures=field_pictures.PictureFolders(options.overlay, options.crops),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = cli.base_parser(__doc__, "Client")
     parser.add_argument(
         "command",
@@ -32,38 +60,27 @@ def main(arguments: list[str] | None = None) -> int:
         help="Test: the images in TestImagePath; Send: the given ones; Models: list the models of the server",
     )
     parser.add_argument("sources", metavar="FILE-OR-FOLDER", nargs="*", help="with Send: images and folders")
-    group = parser.add_argument_group("sending")
-    group.add_argument(
-        "--server", metavar="URL", type=_url, help="address of the API (default: Domain, or IP and Port)"
-    )
-    group.add_argument("--model", metavar="NAME", default="", help="model on the server (default: the server's)")
-    group.add_argument(
-        "--concurrency", metavar="N", type=_positive_number, default=4, help="images sent at the same time (default: 4)"
-    )
-    group.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=_positive_number,
-        help="for one response (default: RequestTimeout + 5)",
-    )
-    group.add_argument(
-        "--retries", metavar="N", type=_number, default=12, help="how often a request is repeated (default: 12)"
-    )
-    group.add_argument("--field", action="store_true", help="the images are photographed fields: count white cells")
-    group.add_argument(
-        "--scale",
-        metavar="UM",
-        type=parse_scale,
-        help="with --field: micrometers per pixel (default: from the image)",
-    )
-    group.add_argument(
-        "--overlay", metavar="FOLDER", help="with --field: write each photograph with numbered boxes to this folder"
-    )
-    group.add_argument(
-        "--crops", metavar="FOLDER", help="with --field: write the cells, sorted by type; an empty or new folder"
-    )
+    add = parser.add_argument_group("sending").add_argument
+    add("--server", metavar="URL", type=_url, help="address of the API (default: Domain, or IP and Port)")
+    add("--model", metavar="NAME", default="", help="model on the server (default: the server's)")
+    words = "images sent at the same time (default: 4)"
+    add("--concurrency", metavar="N", type=_positive_number, default=4, help=words)
+    words = "for one response (default: RequestTimeout + 5)"
+    add("--timeout", metavar="SECONDS", type=_positive_number, help=words)
+    add("--retries", metavar="N", type=_number, default=12, help="how often a request is repeated (default: 12)")
+    add("--field", action="store_true", help="the images are photographed fields: count white cells")
+    words = "with --field: micrometers per pixel (default: from the image)"
+    add("--scale", metavar="UM", type=parse_scale, help=words)
+    words = "with --field: write each photograph with numbered boxes to this folder"
+    add("--overlay", metavar="FOLDER", help=words)
+    words = "with --field: write the cells, sorted by type; an empty or new folder"
+    add("--crops", metavar="FOLDER", help=words)
     table_options.add_table_options(parser)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the program if options do not fit together."""
     if (options.command == "Send") != bool(options.sources):
         parser.error(_("Send needs files or folders, and Test and Models accept none"))
     if options.field and options.command != "Send":
@@ -73,39 +90,6 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(_("--{option} needs --field").format(option=used[0]))
     if options.field and (options.xlsx or options.parquet):
         parser.error(_("Field writes --csv and --json only"))
-    from Classes import Helpers
-    from Classes.client import send_images
-
-    configuration = Helpers.load_config(options.confs, options.settings)
-    Helpers.start_log(configuration, "ClassifierServerClient")
-    if options.command == "Models":
-        return send_images.list_models(configuration, options.server, options.timeout, options.retries)
-    if options.field:
-        from Classes.client import field_pictures, field_results
-
-        return field_results.send_fields(
-            configuration,
-            options.sources,
-            server=options.server,
-            concurrency=options.concurrency,
-            timeout=options.timeout,
-            retries=options.retries,
-            csv_path=options.csv,
-            json_path=options.json,
-            model=options.model,
-            scale=options.scale,
-            pictures=field_pictures.PictureFolders(options.overlay, options.crops),
-        )
-    return send_images.send_images(
-        configuration,
-        options.sources,
-        server=options.server,
-        concurrency=options.concurrency,
-        timeout=options.timeout,
-        retries=options.retries,
-        model=options.model,
-        **table_options.table_arguments(options),
-    )
 
 
 def _number(text: str, minimum: int = 0) -> int:

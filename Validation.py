@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check_field_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """End the program if options do not fit to each other."""
+    """End the program if options do not fit together."""
     if options.command == "Field" and not options.values:
         parser.error(_("Field needs the folder of the photographs"))
     if options.scale is not None and options.command != "Field":

@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import contextlib
+import dataclasses
 import logging
 import os
 import pathlib
@@ -86,38 +87,81 @@ def send_images(
     log.info("Classifier class initialization complete.")
     log.info(Helpers.DISCLAIMER)
     with contextlib.closing(sender):
-        sender.check_reachable()
-        info = sender.server_info()
-        served = server_models.choose_model(sender.models(), model, address)
-        described = info.conditions if served is None or served.condition is None else (served.condition,)
-        scheme = served.scheme if served else _former_scheme(configuration)
-        titles = {name: served.title(name) for name in served.titles} if served else {}
-        _show_limits(served)
-
-        def show(lines: image_lines.ImageLines, name: str, result: dict[str, Any]) -> None:
-            condition = conditions.from_result(result.get("verdict", ""), described)
-            lines.show_classes(name, result, scheme, titles, condition)
-
-        results, interrupt = _send_all(sender, files, concurrency, show)
-    if served is None:
-        scheme = ClassScheme(tuple(_class_names(results)), scheme.positive)
-    condition = _condition(configuration, results, described)
+        target = _ask_server(configuration, sender, model, address)
+        _show_limits(target.served)
+        results, interrupt = _send_all(sender, files, concurrency, target.show)
+    condition = _condition(configuration, results, target.conditions)
+    scheme = target.scheme if target.served else ClassScheme(tuple(_class_names(results)), target.scheme.positive)
     # All files, because a name without a class counts although the image was not sent before Ctrl-C.
     known = known_classes.find_known_classes(files, scheme, condition, labels)
-    truths = dict(zip(files, known.classes, strict=True))
-    rows = result_rows.table_rows(scheme, served.titles if served else {}, condition, truths, results)
-    if any(result.get("synthetic") for _path, result in results):
-        log.warning(Helpers.SYNTHETIC)
-    for row in rows:
-        row["software_version"] = None if row["error"] else info.version
+    rows = _rows(target, scheme, condition, dict(zip(files, known.classes, strict=True)), results)
     found = summary.summarize(rows, len(files), skipped, known.note, condition=condition, scheme=scheme)
+    _write(tables, rows, results, found, address)
+    _raise_interrupt(interrupt, len(files) - len(results), len(files))
+    return 1 if any(row["error"] for row in rows) else 0
+
+
+def _write(
+    tables: table_files.TableFiles,
+    rows: Sequence[result_table.Row],
+    results: Sequence[Result],
+    found: summary.Summary,
+    address: str,
+) -> None:
+    """Write the tables, and show and log the summary."""
     table_files.write_tables(tables, rows, _model_fields(results), found, log)
     result_table.log_summary(rows, found, log)
     shown = [(kind.upper(), path) for kind, path in tables.paths.items()]
     # The server's page has the same results as pictures.
     image_lines.show_summary(found, shown, f"{address}/")
-    _raise_interrupt(interrupt, len(files) - len(results), len(files))
-    return 1 if any(row["error"] for row in rows) else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Target:
+    """The server and the model to which images are sent.
+
+    Attributes:
+      version: of the server's software.
+      served: the model; None if the server does not list its models.
+      scheme: its classes.
+      conditions: what it detects; several if the model is unknown.
+    """
+
+    version: str | None
+    served: server_models.ServedModel | None
+    scheme: ClassScheme
+    conditions: Sequence[Condition]
+
+    def show(self, lines: image_lines.ImageLines, name: str, result: dict[str, Any]) -> None:
+        """Show the line of an image."""
+        served = self.served
+        titles = {name: served.title(name) for name in served.titles} if served else {}
+        condition = conditions.from_result(result.get("verdict", ""), self.conditions)
+        lines.show_classes(name, result, self.scheme, titles, condition)
+
+
+def _rows(
+    target: _Target,
+    scheme: ClassScheme,
+    condition: Condition,
+    truths: dict[pathlib.Path, str | None],
+    results: Sequence[Result],
+) -> list[result_table.Row]:
+    """Return a row per result, and warn if they are of a model of synthetic images."""
+    rows = result_rows.table_rows(scheme, target.served.titles if target.served else {}, condition, truths, results)
+    if any(result.get("synthetic") for _path, result in results):
+        log.warning(Helpers.SYNTHETIC)
+    for row in rows:
+        row["software_version"] = None if row["error"] else target.version
+    return rows
+
+
+def _ask_server(configuration: Configuration, sender: Sender, model: str, address: str) -> _Target:
+    sender.check_reachable()
+    info = sender.server_info()
+    served = server_models.choose_model(sender.models(), model, address)
+    described = info.conditions if served is None or served.condition is None else (served.condition,)
+    return _Target(info.version, served, served.scheme if served else _former_scheme(configuration), described)
 
 
 def list_models(

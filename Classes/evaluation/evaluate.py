@@ -133,7 +133,7 @@ def _run_batches(
     passes, count = configuration["EpochsTest"], len(manifest.splits["validation"])
     rows: list[dict[str, Any]] = []
     step = correct = seen = 0
-    patients = {item["sha256"]: item.get("patient", "") for item in manifest.splits["validation"]}
+    patients = {item["sha256"]: item["patient"] for item in manifest.splits["validation"] if "patient" in item}
     with (
         tensorboard_events.ValidationWriter(configuration.path("LogDirEval")) as events,
         Helpers.progress(total=passes * count, unit="image") as bar,
@@ -153,15 +153,7 @@ def _run_batches(
                 bar.update(len(batch_rows))
                 # The metrics count each image once.
                 rows += batch_rows if number == 0 else []
-        if len(rows) != count:
-            raise DataError(
-                Message(
-                    "{folder}: has {count} records, the manifest lists {count_2}. Run Data.py.",
-                    folder=manifest.folder,
-                    count=len(rows),
-                    count_2=count,
-                )
-            )
+        _check_count(manifest, len(rows))
         metrics = validation_metrics.all_metrics(configuration, card, rows)
         if seen:
             steps_log.info("Final Streaming Accuracy: %.4f", correct / seen)
@@ -171,6 +163,18 @@ def _run_batches(
         events.write(step, {f"Validation_metrics/{name}": value for name, value in values.items()})
     steps_log.info("Model evaluation has completed! Visit TensorBoard for more information regarding your evaluation.")
     return rows, metrics
+
+
+def _check_count(manifest: tfrecords.Manifest, found: int) -> None:
+    listed = len(manifest.splits["validation"])
+    if found != listed:
+        message = Message(
+            "{folder}: has {count} records, the manifest lists {listed}. Run python3 Data.py.",
+            folder=manifest.folder,
+            count=found,
+            listed=listed,
+        )
+        raise DataError(message)
 
 
 def _classify_batch(

@@ -1,7 +1,5 @@
 """Write the HTML report of a model: its data, its metrics, its errors, and where it comes from."""
 
-import functools
-import io
 import logging
 import pathlib
 from collections.abc import Mapping
@@ -9,12 +7,9 @@ from typing import Any
 
 import markupsafe
 import numpy
-import PIL.Image
 
-from Classes.common import atomic_files, class_names, file_system, html, json_files, locks, statistics
+from Classes.common import atomic_files, file_system, html, json_files, locks, statistics
 from Classes.common.config import Configuration
-from Classes.common.errors import ALLError
-from Classes.common.number_format import format_confidence
 from Classes.common.translation import Message, localize
 from Classes.common.translation import gettext as _
 from Classes.dataset import audit, audit_problems, leakage_probe, tfrecords
@@ -28,16 +23,10 @@ from Classes.evaluation import (
     multiclass_tables,
     operating_point,
     plots,
+    report_examples,
     tensorboard_events,
 )
-from Classes.imaging import decode
 from Classes.inference import class_activation, model_card, prediction
-
-# Number of examples in a gallery.
-N_ERRORS, N_CORRECT = 12, 6
-
-# Side of an example in pixels, as stored and as shown.
-STORED_SIDE, SHOWN_SIDE = 240, 120
 
 # Steps of the threshold slider.
 N_THRESHOLDS = 100
@@ -84,10 +73,7 @@ def write_report(
       explainer: of the model that was measured.
     """
     folder = configuration.path("ReportDir")
-    folds = _read_json(configuration.path("LogDirEval") / "folds.json")
-    measured = (manifest.sha256, card.network)
-    if folds and (folds.get("manifest_sha256"), folds.get("network", "InceptionV3")) != measured:
-        folds = None
+    folds = _read_folds(configuration, manifest, card)
     fields = _read_json(folder / field_report.JSON_FILE)
     page = html.render(
         "Classes.evaluation",
@@ -112,12 +98,23 @@ def write_report(
         field_rows=field_report.metric_rows(fields) if fields else [],
         fold_rows=classification_metrics.fold_rows,
         versions=model_card_markdown.format_versions(card),
-        **_examples(configuration, card, metrics["predictions"], explainer),
+        **report_examples.choose_examples(configuration, card, metrics["predictions"], explainer),
         **_data(manifest, audit.read_audit(configuration)),
     )
     with locks.folder_lock(folder, wait=True):
         atomic_files.write_atomic(folder / "Report.html", page)
     log.info("Wrote %s", folder / "Report.html")
+    _write_card_for_people(configuration, card, manifest, metrics, folds)
+
+
+def _write_card_for_people(
+    configuration: Configuration,
+    card: model_card.ModelCard,
+    manifest: tfrecords.Manifest,
+    metrics: dict[str, Any],
+    folds: dict[str, Any] | None,
+) -> None:
+    """Write MODEL_CARD.md; a model on a read-only volume has none."""
     text = model_card_markdown.render_model_card(card, manifest, metrics, folds)
     path = configuration.card.with_name("MODEL_CARD.md")
     try:
@@ -128,6 +125,17 @@ def write_report(
         if error.errno not in file_system.FORBIDDEN:
             raise
         log.warning("%s: %s. The model card for people was not written.", path, error.strerror)
+
+
+def _read_folds(
+    configuration: Configuration, manifest: tfrecords.Manifest, card: model_card.ModelCard
+) -> dict[str, Any] | None:
+    """Return the cross-validation of the same images and network, if there is one."""
+    folds = _read_json(configuration.path("LogDirEval") / "folds.json")
+    measured = (manifest.sha256, card.network)
+    if folds and (folds.get("manifest_sha256"), folds.get("network", "InceptionV3")) != measured:
+        return None
+    return folds
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any] | None:
@@ -200,91 +208,6 @@ def _is_run_of(card: model_card.ModelCard, folder: pathlib.Path) -> bool:
     return identity is not None and identity == card.training.get("run")
 
 
-def _examples(
-    configuration: Configuration,
-    card: model_card.ModelCard,
-    rows: list[dict[str, Any]],
-    explainer: class_activation.Explainer,
-) -> dict[str, Any]:
-    """Return the galleries of errors and of the least and most confident correct predictions, with their pictures."""
-
-    correct = sorted((row for row in rows if not is_wrong(row)), key=_confidence)
-    count = sum(map(is_wrong, rows))
-    galleries = {
-        _("Errors, most confident first ({count} in all)").format(count=count): worst_errors(rows),
-        _("Correct, least confident"): correct[:N_CORRECT],
-        _("Correct, most confident"): correct[-N_CORRECT:],
-    }
-    shown = {row["sha256"] for gallery in galleries.values() for row in gallery}
-    pictures: dict[str, tuple[str, ...]] = {}
-    error = None
-    try:
-        pictures = _pictures(configuration, card, shown, explainer)
-    except ALLError as problem:
-        error = str(problem)
-    return {
-        "galleries": galleries.items(),
-        "pictures": pictures,
-        "gallery_error": error,
-        "width": SHOWN_SIDE,
-        "describe_example": functools.partial(_describe_example, card),
-    }
-
-
-def worst_errors(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the N_ERRORS most confident errors among the predictions of metrics.json, the most confident first."""
-    return sorted(filter(is_wrong, rows), key=_confidence, reverse=True)[:N_ERRORS]
-
-
-def is_wrong(row: dict[str, Any]) -> bool:
-    """Return whether a prediction of metrics.json is wrong: of several classes the class, else disease or not."""
-    return row["predicted"] != row["label"] if "predicted" in row else not row["correct"]
-
-
-def _confidence(row: dict[str, Any]) -> float:
-    return max(row["probabilities"].values())
-
-
-def _describe_example(card: model_card.ModelCard, row: dict[str, Any]) -> str:
-    """Return the prediction and the label of an image in words."""
-    if "predicted" in row:
-        return _describe_class(card, row)
-    texts = {
-        "percent": format_confidence(prediction.positive_score(card, row)),
-        "label": class_names.class_title(row["label"], card.positive, card.condition),
-        "condition": card.condition.label,
-    }
-    if row["uncertain"] and row["detected"]:
-        return _("Predicted: {condition}, uncertain. Probability of {condition}: {percent}. Label: {label}.").format(
-            **texts
-        )
-    if row["uncertain"]:
-        return _(
-            "Predicted: not {condition}, uncertain. Probability of {condition}: {percent}. Label: {label}."
-        ).format(**texts)
-    if row["detected"]:
-        return _("Predicted: {condition}. Probability of {condition}: {percent}. Label: {label}.").format(**texts)
-    return _("Predicted: not {condition}. Probability of {condition}: {percent}. Label: {label}.").format(**texts)
-
-
-def _describe_class(card: model_card.ModelCard, row: dict[str, Any]) -> str:
-    """Return the predicted class and the label of an image in words."""
-    texts = {
-        "predicted": row["predicted"],
-        "percent": format_confidence(row["probabilities"][row["predicted"]]),
-        "label": row["label"],
-        "condition": card.condition.label,
-    }
-    if not card.positive:
-        return _("Predicted: {predicted} ({percent}). Label: {label}.").format(**texts)
-    texts["score"] = format_confidence(prediction.positive_score(card, row))
-    if row["uncertain"]:
-        return _(
-            "Predicted: {predicted} ({percent}), uncertain. Probability of {condition}: {score}. Label: {label}."
-        ).format(**texts)
-    return _("Predicted: {predicted} ({percent}). Probability of {condition}: {score}. Label: {label}.").format(**texts)
-
-
 def _threshold_points(card: model_card.ModelCard, metrics: dict[str, Any]) -> dict[str, Any] | None:
     """Return what the threshold slider shows; None unless there are images of both classes.
 
@@ -312,32 +235,6 @@ def _threshold_points(card: model_card.ModelCard, metrics: dict[str, Any]) -> di
         counts = [count(detected, labels), count(~detected, ~labels), count(detected == labels, every)]
         points.append([threshold, *counts, count(detected, every)])
     return {"deployed": thresholds.index(card.threshold), "points": points}
-
-
-def _pictures(
-    configuration: Configuration,
-    card: model_card.ModelCard,
-    wanted: set[str],
-    explainer: class_activation.Explainer,
-) -> dict[str, tuple[str, ...]]:
-    """Return {sha256: (image, class activation map)} of validation images, each as the source of an <img>."""
-    pictures: dict[str, tuple[str, ...]] = {}
-    for record in tfrecords.iter_records(configuration, "validation"):
-        if record.sha256 in wanted:
-            image = card.input_spec.decode_and_resize(record.encoded, decode.decode_limits(configuration))
-            if card.positive:
-                heat_map = numpy.asarray(PIL.Image.open(io.BytesIO(explainer.draw(image))).convert("RGB"))
-                pictures[record.sha256] = _thumbnail(image), _thumbnail(heat_map)
-            else:
-                # A model that detects nothing has no map.
-                pictures[record.sha256] = (_thumbnail(image),)
-    return pictures
-
-
-def _thumbnail(image: numpy.ndarray) -> str:
-    file = io.BytesIO()
-    PIL.Image.fromarray(image).resize((STORED_SIDE, STORED_SIDE)).save(file, "JPEG", quality=85)
-    return html.data_uri(file.getvalue(), "jpeg")
 
 
 def _data(manifest: tfrecords.Manifest, found: dict[str, Any] | None) -> dict[str, Any]:

@@ -145,13 +145,8 @@ def evaluate_multiclass(
     correct = truths == called
     classes = {}
     for number, name in enumerate(names):
-        chosen, true = called == number, truths == number
-        classes[name] = {
-            "support": int(true.sum()),
-            "precision": proportion_metric(correct[chosen], members[chosen], _UNDEFINED["precision"]),
-            "recall": proportion_metric(correct[true], members[true], _UNDEFINED["recall"]),
-            **{key: metrics[number] for key, metrics in bootstrapped["classes"].items()},
-        }
+        rest = {key: metrics[number] for key, metrics in bootstrapped["classes"].items()}
+        classes[name] = {**_class_proportions(truths == number, called == number, members), **rest}
     return {
         "images": len(truths),
         "source_images": len(set(members.tolist())),
@@ -161,6 +156,15 @@ def evaluate_multiclass(
         "calibration": {"after": after, "before": before},
         "confusion": confusion.tolist(),
         "classes": classes,
+    }
+
+
+def _class_proportions(true: numpy.ndarray, chosen: numpy.ndarray, members: numpy.ndarray) -> dict[str, Any]:
+    """Return support, precision and recall of a class; `true` and `chosen` say which images are of it, bool [N]."""
+    return {
+        "support": int(true.sum()),
+        "precision": proportion_metric(true[chosen], members[chosen], _UNDEFINED["precision"]),
+        "recall": proportion_metric(chosen[true], members[true], _UNDEFINED["recall"]),
     }
 
 

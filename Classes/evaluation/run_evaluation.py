@@ -11,7 +11,7 @@ import PIL.Image
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError
 from Classes.dataset import tfrecords
-from Classes.evaluation import field_report, html_report, runs, validation_metrics
+from Classes.evaluation import field_report, html_report, report_examples, runs, validation_metrics
 from Classes.imaging import decode
 from Classes.inference import class_activation, model_card, prediction
 
@@ -113,7 +113,7 @@ def _worst_errors(
     explainer: class_activation.Explainer,
 ) -> list[tuple[str, numpy.ndarray, str]]:
     """Return (tag, image and class activation map side by side, uint8 [H, W, 3], text) of the most confident errors."""
-    worst = html_report.worst_errors(rows)
+    worst = report_examples.worst_errors(rows)
     wanted = {row["sha256"]: (number, row) for number, row in enumerate(worst, 1)}
     found = []
     try:

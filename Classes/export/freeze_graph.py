@@ -85,30 +85,33 @@ def freeze_checkpoint(
         "input": {"node": INPUT_NAME, **dataclasses.asdict(spec)},
         "calibration": fitted,
         "synthetic": manifest.synthetic,
-        "data": {
-            "manifest_sha256": manifest.sha256,
-            "train": len(manifest.splits["train"]),
-            "validation": len(manifest.splits["validation"]),
-            **_data_set_fields(manifest),
-        },
-        "training": {
-            "step": progress.step,
-            "loss": progress.loss,
-            "accuracy": progress.accuracy,
-            # If it is above 0, the epoch was chosen on the validation images.
-            "patience": configuration["Patience"],
-            "depth_multiplier": configuration["DepthMultiplier"],
-            "run": run,
-        },
+        "data": _data_fields(manifest),
+        "training": _training_fields(configuration, progress, run),
         **color_reference.training_references(configuration, manifest, spec),
     }
     publish_model(configuration, arrays, spec.normalize(images), origin, point)
 
 
-def _data_set_fields(manifest: tfrecords.Manifest) -> dict[str, Any]:
-    """Return what the model card keeps of a published data set."""
+def _training_fields(configuration: Configuration, progress: Any, run: Any) -> dict[str, Any]:
+    return {
+        "step": progress.step,
+        "loss": progress.loss,
+        "accuracy": progress.accuracy,
+        # If it is above 0, the epoch was chosen on the validation images.
+        "patience": configuration["Patience"],
+        "depth_multiplier": configuration["DepthMultiplier"],
+        "run": run,
+    }
+
+
+def _data_fields(manifest: tfrecords.Manifest) -> dict[str, Any]:
+    """Return "data" of the model card: hash and numbers of the images, and a published data set if it is one."""
+    counts = {split: len(manifest.splits[split]) for split in tfrecords.SPLITS}
+    fields: dict[str, Any] = {"manifest_sha256": manifest.sha256, **counts}
     known = manifest.data_set or {}
-    return {"data_set": {key: known[key] for key in ("title", "source", "limits")}} if known.get("title") else {}
+    if known.get("title"):
+        fields["data_set"] = {key: known[key] for key in ("title", "source", "limits")}
+    return fields
 
 
 def publish_model(
@@ -159,6 +162,10 @@ def publish_model(
         "Checkpoint, frozen graph and backend agree on %d images within %.1e.", len(inputs), max(differences.values())
     )
     log.info("Wrote %s and %s.", path, configuration.card)
+    _warn_about_stick(configuration, definition)
+
+
+def _warn_about_stick(configuration: Configuration, definition: Any) -> None:
     node = None if configuration["CompactGraph"] else ncs1_compile.unsupported_node(definition)
     if node:
         # Of no interest to most people; Trainer.py Compile says it again.

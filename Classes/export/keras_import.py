@@ -78,6 +78,11 @@ def import_keras_weights(configuration: Configuration, source: str | pathlib.Pat
         "colours": None,
     }
     freeze_graph.publish_model(configuration, arrays, inputs, origin, operating_point.OperatingPoint())
+    _show_end(configuration, names)
+    return 0
+
+
+def _show_end(configuration: Configuration, names: list[str]) -> None:
     positive = class_scheme.format_names(class_scheme.configured_positive(configuration))
     log.info(
         "The outputs are the classes %s; class %s is %s.", ", ".join(names), positive, configuration.condition.short
@@ -91,7 +96,6 @@ def import_keras_weights(configuration: Configuration, source: str | pathlib.Pat
         [(_("Model"), configuration.path("ALLGraph")), (_("Model card"), configuration.card)],
         "python3 Validation.py",
     )
-    return 0
 
 
 def class_names(configuration: Configuration) -> list[str]:

@@ -1,5 +1,6 @@
 """Find, type and count the white cells of photographed fields: the loop of Classifier.py Field."""
 
+import functools
 import logging
 import os
 import pathlib
@@ -17,7 +18,7 @@ from Classes.fields.field_models import FINDER, TYPE_MODEL, describe_models, shi
 from Classes.fields.field_outputs import FieldOutputs
 from Classes.inference import task_settings
 from Classes.inference.model_card import ModelCard, load_model_card
-from Classes.jobs import run_texts
+from Classes.jobs import run_loop
 from Classes.jobs.items import Item
 from Classes.jobs.run_job import Job, start_job
 from Classes.jobs.shards import Shard
@@ -69,25 +70,10 @@ def classify_fields(
     with start_job(task_settings.with_own_process(configuration), job, shard) as run:
         run.once("crops_checked", outputs.folders.require_empty)
         log.info(Helpers.DISCLAIMER)
-        run_texts.show_start(run, log)
         shown = _ShownFields()
-        finished = False
-        try:
-            with image_lines.ImageLines([item.name for item in run.own_items], run.finished_before) as lines:
-                run.compute(lambda item, result: shown.show(item, result, lines))
-            finished = True
-        finally:
-            failed = shown.failed
-            if shard and run.unfinished:
-                run_texts.show_unfinished(run.unfinished, log)
-            elif next(run.results(), None):
-                # Keep what is done, also after Ctrl-C.
-                failed = field_outputs.write_outputs(run, outputs, card, blasts)
-            if not finished and next(run.results(), None):
-                run_texts.show_stopped(log)
-        if not run.unfinished:
-            run.remove()
-    return 1 if failed else 0
+        write = functools.partial(field_outputs.write_outputs, run, outputs, card, blasts)
+        failed = run_loop.compute_and_write(run, shard, shown.show, write, log)
+    return int((shown.failed if failed is None else failed) > 0)
 
 
 class _ShownFields:

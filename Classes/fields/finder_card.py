@@ -5,11 +5,10 @@ import os
 import pathlib
 from typing import Any
 
-import jsonschema
-
 from Classes.common import json_files, provenance
 from Classes.common.errors import GraphError
 from Classes.common.translation import Message
+from Classes.inference import card_file
 
 CARD_VERSION = 1
 
@@ -105,30 +104,11 @@ def load_finder_card(path: str | os.PathLike[str]) -> FinderCard:
     """Read and check the card of a cell finder.
 
     Raises:
-      GraphError: `no_model`, `card_unreadable`, `card_damaged` or `card_field`.
+      GraphError: see card_file.read_card.
     """
     path = pathlib.Path(path)
-    try:
-        values = json_files.read_json(path)
-    except FileNotFoundError as error:
-        raise GraphError(
-            Message("{path}: there is no cell finder; run python3 Trainer.py Finder", path=path), "no_model"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise GraphError(
-            Message("{path}: the model card cannot be read ({error}).", path=path, error=error), "card_unreadable"
-        ) from error
-    violation = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_SCHEMA).iter_errors(values))
-    if violation is not None:
-        raise GraphError(
-            Message("{path}: {message}; run python3 Trainer.py Finder", path=path, message=violation.message),
-            "card_field",
-        )
-    if not json_files.checksum_ok(values):
-        raise GraphError(
-            Message("{path}: damaged, or changed after it was written; run python3 Trainer.py Finder", path=path),
-            "card_damaged",
-        )
+    missing = Message("{path}: there is no cell finder; run python3 Trainer.py Finder", path=path)
+    values = card_file.read_card(path, CARD_VERSION, _SCHEMA, missing, "python3 Trainer.py Finder")
     known = {field.name for field in dataclasses.fields(FinderCard)} - {"path"}
     return FinderCard(path, **{key: value for key, value in values.items() if key in known})
 

@@ -52,14 +52,10 @@ def eight_bits(values: numpy.ndarray, name: str, *, stated: Iterable[int] = (), 
     if values.dtype.kind == "f":
         return _fractions(values, name, stated, sample_bits)
     if values.dtype.kind not in "iu" or values.dtype.itemsize > 4:
-        raise ImageError(
-            Message(
-                "{name}: {dtype} samples are not supported; save it with 8 bits per channel",
-                name=name,
-                dtype=values.dtype,
-            ),
-            code="sample_format",
+        text = Message(
+            "{name}: {dtype} samples are not supported; save it with 8 bits per channel", name=name, dtype=values.dtype
         )
+        raise ImageError(text, code="sample_format")
     if values.dtype.kind == "i" and values.min(initial=0) < 0:
         raise _negative(name)
     container = values.dtype.itemsize * 8 - (values.dtype.kind == "i")

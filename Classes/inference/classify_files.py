@@ -1,5 +1,6 @@
 """Classify image files: the loop of Classifier.py."""
 
+import functools
 import logging
 import os
 import pathlib
@@ -22,7 +23,7 @@ from Classes.common.translation import gettext as _
 from Classes.common.translation import text_of
 from Classes.inference import classify_task, task_settings
 from Classes.inference.model_card import ModelCard, load_model_card
-from Classes.jobs import run_texts
+from Classes.jobs import run_loop, run_texts
 from Classes.jobs.items import Item, file_item
 from Classes.jobs.job_folder import KILLED
 from Classes.jobs.run_job import Job, JobRun, start_job
@@ -72,31 +73,18 @@ def classify_files(
     settings = classify_task.make_settings(configuration, card)
     job = Job(classify_task.TASK, settings, items, classify_task.ITEMS_PER_UNIT)
     with start_job(task_settings.with_own_process(configuration), job, shard) as run:
-        run_texts.show_start(run, log)
         shown = _ShownImages(card, run)
-        finished = False
-        try:
-            with image_lines.ImageLines([item.name for item in run.own_items], run.finished_before) as lines:
-                run.compute(lambda item, result: shown.add(item, result, lines))
-            finished = True
-        finally:
-            failed = shown.failed > 0
-            if shard and run.unfinished:
-                run_texts.show_unfinished(run.unfinished, log)
-            elif next(run.results(), None):
-                # Keep what is done, also after Ctrl-C.
-                rows = [_read_row(item, result, card) for item, result in run.results()]
-                failed = any(row["error"] for row in rows)
-                found = summary.summarize(
-                    rows, len(files), skipped, known.note, condition=card.condition, scheme=card.scheme
-                )
-                _write(configuration, card, tables, rows, found)
-                run_texts.show_killed([item.name for item in run.killed()], log)
-            if not finished and next(run.results(), None):
-                run_texts.show_stopped(log)
-        if not run.unfinished:
-            run.remove()
-    return 1 if failed else 0
+
+        def write() -> int:
+            rows = [_read_row(item, result, card) for item, result in run.results()]
+            summarize = functools.partial(summary.summarize, condition=card.condition, scheme=card.scheme)
+            found = summarize(rows, len(files), skipped, known.note)
+            _write(configuration, card, tables, rows, found)
+            run_texts.show_killed([item.name for item in run.killed()], log)
+            return sum(bool(row["error"]) for row in rows)
+
+        failed = run_loop.compute_and_write(run, shard, shown.add, write, log)
+    return int((shown.failed if failed is None else failed) > 0)
 
 
 def _write(

@@ -6,14 +6,13 @@ import os
 import pathlib
 from typing import Any
 
-import jsonschema
-
 from Classes.common import class_scheme, conditions, json_files, provenance
 from Classes.common.class_scheme import ClassScheme
 from Classes.common.conditions import Condition
 from Classes.common.errors import GraphError
 from Classes.common.translation import Message, text_of
 from Classes.imaging.network_input import InputSpec
+from Classes.inference import card_file
 
 CARD_VERSION = 1
 
@@ -248,50 +247,8 @@ def load_model_card(path: str | os.PathLike, cell_types: bool = False) -> ModelC
       GraphError: no card, or one that is damaged or of another version; `cell_type_model` if it is one of cell types.
     """
     path = pathlib.Path(path)
-    try:
-        values = json_files.read_json(path)
-    except FileNotFoundError as error:
-        raise GraphError(
-            Message("{path}: there is no trained model yet; run python3 Trainer.py", path=path), "no_model"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise GraphError(
-            Message("{path}: the model card cannot be read ({error}); run python3 Trainer.py", path=path, error=error),
-            "card_unreadable",
-        ) from error
-    version = values.get("version") if isinstance(values, dict) else None
-    if version != CARD_VERSION:
-        raise GraphError(
-            Message(
-                "{path}: a model card of version {expected} is expected, this one is {version}",
-                path=path,
-                expected=CARD_VERSION,
-                version=repr(version),
-            ),
-            "card_version",
-        )
-    # One wrong bit in a threshold changes predictions.
-    if not json_files.checksum_ok(values):
-        raise GraphError(
-            Message(
-                "{path}: damaged, or changed after it was written; run python3 Trainer.py, or remove "
-                "content_sha256 if the change is intended",
-                path=path,
-            ),
-            "card_damaged",
-        )
-    violation = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_SCHEMA).iter_errors(values))
-    if violation is not None:
-        where = ".".join(str(part) for part in violation.absolute_path) or Message("the card")
-        raise GraphError(
-            Message(
-                "{path}: {where}: {message}; run python3 Trainer.py to write it again",
-                path=path,
-                where=where,
-                message=violation.message,
-            ),
-            "card_field",
-        )
+    missing = Message("{path}: there is no trained model yet; run python3 Trainer.py", path=path)
+    values = card_file.read_card(path, CARD_VERSION, _SCHEMA, missing, "python3 Trainer.py")
     if not values["positive"] and not cell_types:
         raise GraphError(
             Message(

@@ -54,27 +54,30 @@ def save_checkpoint(
             file_system.fsync_path(made)
             made.replace(folder / made.name)
     except tf.errors.OpError as error:
-        raise CheckpointError(
-            Message(
-                "{prefix}: cannot be written ({reason}). Free some disk space and run the command again; the "
-                "previous checkpoint is kept.",
-                prefix=prefix,
-                reason=tf_error_reason(error),
-            ),
-            "write_failed",
-        ) from error
+        message = Message(
+            "{prefix}: cannot be written ({reason}). Free some disk space and run the command again; the "
+            "previous checkpoint is kept.",
+            prefix=prefix,
+            reason=tf_error_reason(error),
+        )
+        raise CheckpointError(message, "write_failed") from error
     finally:
         with interrupts.defer_signals():
             shutil.rmtree(making, ignore_errors=True)
     file_system.fsync_path(folder)
     atomic_files.write_atomic(folder / "checkpoint", f'model_checkpoint_path: "{prefix.name}"\n')
+    _remove_old(folder, step)
+    return prefix
+
+
+def _remove_old(folder: pathlib.Path, step: int) -> None:
+    """Remove all checkpoints but the newest ones up to a step."""
     found = saved_steps(folder)
     # Checkpoints of later steps are damaged: otherwise this run would have resumed from them.
     kept = [other for other in found if other <= step][-KEEP_LAST:]
     for old in sorted(set(found) - set(kept)):
         for suffix in (".index", DATA_SUFFIX):
             (folder / f"{PREFIX}{old}{suffix}").unlink(missing_ok=True)
-    return prefix
 
 
 def saved_steps(folder: str | pathlib.Path) -> list[int]:

@@ -42,32 +42,15 @@ def load_pretrained(configuration: Configuration, shapes: Mapping[str, Sequence[
         return {}
     arrays = _read(path, network, list(shapes))
     wanted = [name for name in shapes if not name.startswith(network.SKIP_RESTORE)]
-    restored = {}
-    for name in wanted:
-        if name in arrays:
-            if arrays[name].shape != tuple(shapes[name]):
-                raise CheckpointError(
-                    Message(
-                        "{path}: {name} has the shape {shape}, the network needs {expected}; it is of another "
-                        "network, or DepthMultiplier is not the one it was trained with",
-                        path=path,
-                        name=name,
-                        shape=arrays[name].shape,
-                        expected=tuple(shapes[name]),
-                    ),
-                    "weights_shape",
-                )
-            restored[name] = arrays[name].astype("float32")
+    restored = {name: _checked(path, name, arrays[name], shapes[name]) for name in wanted if name in arrays}
     missing = [name for name in wanted if name not in restored]
     if not restored:
-        raise CheckpointError(
-            Message(
-                "{path}: holds none of the variables of {network}; give weights of it",
-                path=path,
-                network=configuration["Network"],
-            ),
-            "weights_of_another_network",
+        message = Message(
+            "{path}: contains none of the variables of {network}. Set Pretrained to weights of this network.",
+            path=path,
+            network=configuration["Network"],
         )
+        raise CheckpointError(message, "weights_of_another_network")
     unused = len(set(arrays) - set(restored))
     log.info("Restored %d of %d variables from %s.", len(restored), len(shapes), path)
     new = sorted(_layer_name(name) for name in set(shapes) - set(restored))
@@ -77,6 +60,21 @@ def load_pretrained(configuration: Configuration, shapes: Mapping[str, Sequence[
     if missing:
         log.warning("%s lacks %d variables below the last layer: %s.", path, len(missing), ", ".join(missing[:5]))
     return restored
+
+
+def _checked(path: pathlib.Path, name: str, values: numpy.ndarray, shape: Sequence[int]) -> numpy.ndarray:
+    """Return the values of a variable as float32, if they have the shape that the network needs."""
+    if values.shape == tuple(shape):
+        return values.astype("float32")
+    message = Message(
+        "{path}: {name} has the shape {shape}, the network needs {expected}; it is of another "
+        "network, or DepthMultiplier is not the one it was trained with",
+        path=path,
+        name=name,
+        shape=values.shape,
+        expected=tuple(shape),
+    )
+    raise CheckpointError(message, "weights_shape")
 
 
 def resolve_weights(configuration: Configuration) -> pathlib.Path | None:

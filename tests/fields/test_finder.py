@@ -127,17 +127,27 @@ def test_a_card_is_read_as_it_was_written(tmp_path, shipped):
         (lambda values: values.update(stride=0), "card_field"),
         (lambda values: values.update(graph="../Finder.pb"), "card_field"),
         (lambda values: values.pop("halo"), "card_field"),
-        (lambda values: values.update(threshold=0.9), "card_damaged"),
+        (lambda values: values.update(version=2), "card_version"),
     ],
 )
 def test_a_wrong_card_is_refused(tmp_path, change, code):
     values = json.loads(CARD.read_text())
+    del values["content_sha256"]
     change(values)
     path = tmp_path / "Finder.json"
     path.write_text(json.dumps(values))
     with pytest.raises(GraphError) as caught:
         finder_card.load_finder_card(path)
     assert caught.value.code == code
+
+
+def test_a_card_that_was_changed_is_refused(tmp_path):
+    values = {**json.loads(CARD.read_text()), "threshold": 0.9}
+    path = tmp_path / "Finder.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(GraphError) as caught:
+        finder_card.load_finder_card(path)
+    assert caught.value.code == "card_damaged"
 
 
 def test_a_card_that_is_no_json_or_missing(tmp_path):

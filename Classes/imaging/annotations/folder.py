@@ -86,13 +86,32 @@ def read_folder(
             accepted=input_files.accepted(configuration),
         )
         raise DataError(message, "no_images")
-    index = _Photographs(folder, images)
+    others = [name for reason, name in skipped.items() if reason == input_files.EXTENSION]
+    found, problems = _read_annotations(folder, others, _Photographs(folder, images))
+    if not found:
+        raise _no_annotations(folder, problems)
+    fields = []
+    for path in images:
+        shown = input_files.readable(path.relative_to(folder).as_posix())
+        if path in found:
+            best, *unused = sorted(found[path], key=lambda field: FORMATS.index(field.kind))
+            fields.append(best)
+            for other in unused:
+                text = Message("{other} is not used, because {best} is", other=other.source, best=best.source)
+                problems.append(Problem(record.SEVERAL, shown, text))
+        else:
+            problems.append(Problem(record.NO_ANNOTATION, shown, Message("{file} has no annotation", file=shown)))
+    return fields, problems
+
+
+def _read_annotations(
+    folder: pathlib.Path, names: Iterable[str], index: "_Photographs"
+) -> tuple[dict[pathlib.Path, list[AnnotatedField]], list[Problem]]:
+    """Return the annotations of each photograph, and what could not be used; `names` are files in the folder."""
     problems: list[Problem] = []
     found: dict[pathlib.Path, list[AnnotatedField]] = collections.defaultdict(list)
-    for reason, name in skipped.items():
+    for name in names:
         interrupts.check()
-        if reason not in (input_files.EXTENSION,):
-            continue
         try:
             kind, entries = _read_file(folder / name, folder, index)
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
@@ -109,20 +128,7 @@ def read_folder(
                 if photograph:
                     text = Message("{file} fits {count} photographs", file=name, count=photograph)
                 problems.append(Problem(record.AMBIGUOUS if photograph else record.NO_PHOTOGRAPH, name, text))
-    if not found:
-        raise _no_annotations(folder, problems)
-    fields = []
-    for path in images:
-        shown = input_files.readable(path.relative_to(folder).as_posix())
-        if path in found:
-            best, *others = sorted(found[path], key=lambda field: FORMATS.index(field.kind))
-            fields.append(best)
-            for other in others:
-                text = Message("{other} is not used, because {best} is", other=other.source, best=best.source)
-                problems.append(Problem(record.SEVERAL, shown, text))
-        else:
-            problems.append(Problem(record.NO_ANNOTATION, shown, Message("{file} has no annotation", file=shown)))
-    return fields, problems
+    return found, problems
 
 
 def _scaled(cell: AnnotatedCell, across: int, down: int) -> AnnotatedCell:

@@ -32,15 +32,13 @@ def read_header(content: bytes, path: pathlib.Path) -> Header:
       GraphError: not a compiled graph, of another version, or damaged.
     """
     if not HEADER_BYTES + STAGE_BYTES <= len(content) <= MAX_BYTES or any(content[:32]):
-        raise GraphError(
-            Message(
-                "{path}: not a graph of the stick's compiler ({count} bytes); {hint}",
-                path=path,
-                count=len(content),
-                hint=RECOMPILE_HINT,
-            ),
-            code="graph_format",
+        message = Message(
+            "{path}: not a graph of the stick's compiler ({count} bytes); {hint}",
+            path=path,
+            count=len(content),
+            hint=RECOMPILE_HINT,
         )
+        raise GraphError(message, code="graph_format")
     size, version = struct.unpack_from("<2I", content, 32)
     stages, data = struct.unpack_from("<2I", content, 240)
     if version != FILE_VERSION:
@@ -55,29 +53,29 @@ def read_header(content: bytes, path: pathlib.Path) -> Header:
             code="graph_version",
         )
     if size != len(content):
-        raise GraphError(
-            Message(
-                "{path}: damaged, {count} bytes but its header states {size}; {hint}",
-                path=path,
-                count=len(content),
-                size=size,
-                hint=RECOMPILE_HINT,
-            ),
-            code="graph_damaged",
+        message = Message(
+            "{path}: damaged, {count} bytes but its header states {size}; {hint}",
+            path=path,
+            count=len(content),
+            size=size,
+            hint=RECOMPILE_HINT,
         )
+        raise GraphError(message, code="graph_damaged")
     end = HEADER_BYTES + stages * STAGE_BYTES
     if not stages or end > size or not end <= data <= size:
-        raise GraphError(
-            Message(
-                "{path}: damaged, its {stages} stages do not fit into {size} bytes; {hint}",
-                path=path,
-                stages=stages,
-                size=size,
-                hint=RECOMPILE_HINT,
-            ),
-            code="graph_damaged",
+        message = Message(
+            "{path}: damaged, its {stages} stages do not fit into {size} bytes; {hint}",
+            path=path,
+            stages=stages,
+            size=size,
+            hint=RECOMPILE_HINT,
         )
-    last = end - STAGE_BYTES
+        raise GraphError(message, code="graph_damaged")
+    return Header(stages, _count_outputs(content, end - STAGE_BYTES, path))
+
+
+def _count_outputs(content: bytes, last: int, path: pathlib.Path) -> int:
+    """Return the number of outputs of the last stage, which begins at the byte `last`."""
     if content[last + 100] != SOFTMAX_STAGE:
         raise GraphError(
             Message(
@@ -90,7 +88,7 @@ def read_header(content: bytes, path: pathlib.Path) -> Header:
         )
     across, down = struct.unpack_from("<2I", content, last + 136)
     (stride,) = struct.unpack_from("<I", content, last + 172)
-    return Header(stages, across * down * stride // 2)
+    return int(across * down * stride // 2)
 
 
 def check_outputs(content: bytes, path: pathlib.Path, classes: int) -> Header:
