@@ -185,11 +185,11 @@ class PartWatch:
 def find_sources(kind: str, sources: pathlib.Path, folder: pathlib.Path, count: int | None = None) -> pathlib.Path:
     """Return the sources of a command: a copy of `count` of the images, which are used again if there are fewer.
 
-    For "slide", a folder with bccd becomes a slide of count x count of its fields, 12 by default.
+    For "slide", a folder with bccd becomes a slide of count x count of its fields, 16 by default.
     """
     sources = sources.absolute()
     if kind == "slide":
-        return sources if sources.is_file() else make_slide(sources, folder, count or 12)
+        return sources if sources.is_file() else make_slide(sources, folder, count or 16)
     if count is None:
         return sources
     found = sorted(path for path in sources.rglob("*") if path.suffix in (".jpg", ".png"))
@@ -203,10 +203,10 @@ def find_sources(kind: str, sources: pathlib.Path, folder: pathlib.Path, count: 
 
 
 def make_slide(data: pathlib.Path, folder: pathlib.Path, side: int) -> pathlib.Path:
-    """Write a slide of side x side fields, with empty, thick, blurred and marked places."""
+    """Write a slide of side x side fields, with empty, thick, blurred and marked places; wide, so that it has many bands."""
     from benchmarks import slide_mosaic
 
-    mosaic = slide_mosaic.Mosaic(slide_mosaic.load_fields(data), slide_mosaic.layout(side, side))
+    mosaic = slide_mosaic.Mosaic(slide_mosaic.load_fields(data), slide_mosaic.layout(max(1, side // 4), side * 4))
     path = folder / "slide.tif"
     mosaic.write(path)
     return path

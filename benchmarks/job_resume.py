@@ -134,7 +134,7 @@ def main(arguments=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=job_commands.KINDS, help=job_commands.HELP)
     parser.add_argument("sources", type=pathlib.Path, help="folder of images, or a slide")
-    words = "use only so many images, copied; of a slide that is made: rows and columns of fields (default: 12)"
+    words = "use only so many images, copied; of a slide that is made: rows and columns of fields (default: 16)"
     parser.add_argument("--count", type=int, help=words)
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="Key=value")
     parser.add_argument("--kills", type=int, default=20)

@@ -101,9 +101,13 @@ class JobRun:
         self._configuration, self._job, self.items = configuration, job, job.items
         self._units = make_units(job.items, job.items_per_unit)
         self._own = shard.select(self._units) if shard else self._units
-        self._left = [part for unit in self._own for part in self._missing(unit)]
+        left = [part for unit in self._own for part in self._missing(unit)]
+        # Equal units are computed once.
+        self._left = list({unit.key: unit for unit in left}.values())
+        kept = set(map(id, self._left))
+        self._equal = [unit for unit in left if id(unit) not in kept]
         self.own_items = [item for unit in self._own for item in unit.items]
-        self.finished_before = len(self.own_items) - sum(len(unit.items) for unit in self._left)
+        self.finished_before = len(self.own_items) - sum(len(unit.items) for unit in left)
 
     def compute(self, on_result: OnResult) -> None:
         """Compute what is left of this run's share.
@@ -117,6 +121,8 @@ class JobRun:
         if self._left:
             self._compute(on_result)
         self._join_parts()
+        for unit in self._equal:
+            self._report(unit, on_result)
 
     def _compute(self, on_result: OnResult) -> None:
         with contextlib.closing(self._open_executor()) as executor:
@@ -147,7 +153,7 @@ class JobRun:
 
     def in_order(self) -> "InOrder":
         """Return what gives the results of this run in the order of its items."""
-        return InOrder([item for unit in self._left for item in unit.items])
+        return InOrder([item for unit in (*self._left, *self._equal) for item in unit.items])
 
     def once(self, name: str, check: Callable[[], object]) -> None:
         """Call a function, unless it has succeeded in an earlier run of this job.

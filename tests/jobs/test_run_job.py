@@ -101,6 +101,15 @@ def test_a_damaged_part_file_is_computed_again(configure, log, damage):
     assert len(computed(log)) == 1
 
 
+@pytest.mark.parametrize("processes", [0, 2])
+def test_equal_units_are_computed_once(configure, log, processes):
+    items = [Item("a", {"number": 3}), Item("b", {"number": 4}), Item("a", {"number": 3})]
+    reported, results, _ = run(configure(processes), run_job.Job(TASK, {"log": str(log)}, items))
+    assert sorted(computed(log)) == ["a", "b"]
+    assert results == [{"square": 9}, {"square": 16}, {"square": 9}]
+    assert sorted(name for name, _ in reported) == ["a", "a", "b"]
+
+
 def test_other_settings_are_another_job(configure, log):
     run(configure(), run_job.Job(TASK, {"log": str(log), "model": "a"}, numbers("a")), remove=False)
     run(configure(), run_job.Job(TASK, {"log": str(log), "model": "b"}, numbers("a")))
