@@ -203,7 +203,7 @@ def find_sources(kind: str, sources: pathlib.Path, folder: pathlib.Path, count: 
 
 
 def make_slide(data: pathlib.Path, folder: pathlib.Path, side: int) -> pathlib.Path:
-    """Write a slide of side x side fields, with empty, thick, blurred and marked places; wide, so that it has many bands."""
+    """Write a slide of side * side fields, with empty, thick, blurred and marked places; wide, so that it has bands."""
     from benchmarks import slide_mosaic
 
     mosaic = slide_mosaic.Mosaic(slide_mosaic.load_fields(data), slide_mosaic.layout(max(1, side // 4), side * 4))
