@@ -206,7 +206,9 @@ def make_slide(data: pathlib.Path, folder: pathlib.Path, side: int) -> pathlib.P
     """Write a slide of side * side fields, with empty, thick, blurred and marked places; wide, so that it has bands."""
     from benchmarks import slide_mosaic
 
-    mosaic = slide_mosaic.Mosaic(slide_mosaic.load_fields(data), slide_mosaic.layout(max(1, side // 4), side * 4))
+    mosaic = slide_mosaic.Mosaic(
+        slide_mosaic.load_fields(data), slide_mosaic.layout(max(1, side // 2), side * 2, special=0.2)
+    )
     path = folder / "slide.tif"
     mosaic.write(path)
     return path

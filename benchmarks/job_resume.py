@@ -152,8 +152,8 @@ def main(arguments=None) -> None:
             return
         seconds = command.run()
         expected = command.outputs()
-        if not expected:
-            sys.exit(f"no outputs: {(command.folder / 'output.txt').read_text()[-2000:]}")
+        if not expected or (options.kind == "slide" and not any(name.startswith("crops/") for name in expected)):
+            sys.exit(f"no outputs or no cells: {(command.folder / 'output.txt').read_text()[-2000:]}")
         print(f"unbroken: {seconds:.1f} s, {len(expected)} files, outputs {command.digest()}", flush=True)
         generator = random.Random(options.seed)
         kill_and_continue(command, options.kills, options.longest or seconds, generator, expected)
