@@ -1,25 +1,24 @@
 """Clusters: the same results whoever computes them, what a lost worker costs, and how fast Dask is.
 
-python3 benchmarks/cluster.py same FIELDS/       # one process, two, 8 shares, Dask with 1, 2 and 4 workers: same bytes?
+python3 benchmarks/cluster.py same FIELDS/       # one process, two, 8 shares, Dask with 1, 2 and 4 threads: same bytes?
+python3 benchmarks/cluster.py same CLASSES/ --kind data --count 1200
+python3 benchmarks/cluster.py same DATA/ --kind slide --count 16
 python3 benchmarks/cluster.py killed FIELDS/     # a worker is killed every 5 seconds
 python3 benchmarks/cluster.py deadly             # a unit that kills its process
 python3 benchmarks/cluster.py speed FIELDS/      # overhead of Dask over one process; two workers against one
+python3 benchmarks/cluster.py speed CELLS/ --kind cells --count 1000
 python3 benchmarks/cluster.py machines FIELDS/   # two machines, one of which is switched off half-way
 
 The machines are network namespaces of this one (`ip netns`, for root), each with one core; without them, processes.
-FIELDS is a folder of photographed fields, of which --count are used.
+All files that a command writes are compared, see job_resume.py.
 """
 
 import argparse
 import contextlib
-import csv
-import hashlib
 import os
 import pathlib
 import random
-import re
 import resource
-import shutil
 import signal
 import statistics
 import subprocess
@@ -32,6 +31,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import psutil
 
+from benchmarks import job_commands
 from Classes import Helpers
 from Classes.jobs import run_job
 from Classes.jobs.items import Item
@@ -45,11 +45,11 @@ KILL_EVERY = 5
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["same", "killed", "deadly", "speed", "machines"])
-    parser.add_argument("fields", nargs="?", type=pathlib.Path)
-    parser.add_argument(
-        "--count", type=int, default=200, help="number of fields; they are used again if there are fewer"
-    )
-    parser.add_argument("--cells", action="store_true", help="FIELDS are single cells, which get a type")
+    parser.add_argument("sources", nargs="?", type=pathlib.Path, help="folder of images, or a slide")
+    parser.add_argument("--kind", choices=job_commands.KINDS, default="field", help=job_commands.HELP)
+    words = "number of images, used again if there are fewer (default: 200); of a slide that is made: its side"
+    parser.add_argument("--count", type=int, help=words)
+    parser.add_argument("--cells", dest="kind", action="store_const", const="cells", help="the same as --kind cells")
     parser.add_argument("--rounds", type=int, default=3, help="of speed")
     options = parser.parse_args(arguments)
     print(f"Load of this machine before: {os.getloadavg()[0]:.1f} with {os.cpu_count()} cores", flush=True)
@@ -94,18 +94,16 @@ class Work:
     Args:
       folder: for all files of the benchmark.
       names: of the network namespaces: of the run, and of two machines.
-      options: of the command: folder of the images, how many of them to use, and what they are.
+      options: of the command: the images, how many of them to use, and what they are.
     """
 
     def __init__(self, folder, names, options):
         self.folder, self.names = folder, names
-        self.words = ["--model", "WhiteCells"] if options.cells else ["Field"]
-        fields, count = options.fields, options.count
-        self.images = folder / "images"
-        self.images.mkdir()
-        found = sorted(path for path in fields.rglob("*") if path.suffix in (".jpg", ".png")) if fields else []
-        for number in range(count if found else 0):
-            shutil.copy(found[number % len(found)], self.images / f"{number:04}{found[number % len(found)].suffix}")
+        self.command = None
+        if options.sources:
+            count = options.count or (None if options.kind == "slide" else 200)
+            sources = job_commands.find_sources(options.kind, options.sources, folder, count)
+            self.command = job_commands.JobCommand(options.kind, sources, folder / "run")
 
     def start(self, command, machine=0, cores=None, **options):
         """Start a Python command on a machine."""
@@ -123,6 +121,7 @@ class Work:
     def cluster(self, workers):
         """Start a scheduler, and workers as (machine, cores, threads); yields the workers' processes."""
         host = self.address[len("tcp://") :].partition(":")[0]
+        os.environ["DASK_CONFIG"] = str(Helpers.PROJECT / "Required/cluster/dask.yaml")
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         scheduler = self.start(
             ["-m", "dask", "scheduler", "--host", host, "--port", str(PORT), "--no-dashboard"], **quiet
@@ -144,37 +143,16 @@ class Work:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
-    def command(self, name, *more):
-        """Return the command that counts the cells, and the paths of what it writes."""
-        out = self.folder / "out"
-        out.mkdir(exist_ok=True)
-        files = [out / f"{name}.json", out / f"{name}.csv"]
-        settings = [f"JobDir={self.folder / name}", f"Logs={self.folder / 'logs'}"]
-        command = ["Classifier.py", *self.words, "--plain", "--json", str(files[0]), "--csv", str(files[1])]
-        return [*command, *(word for each in settings for word in ("--set", each)), *more, str(self.images)], files
-
-    def run(self, name, *more, cores=None):
-        """Count the cells of all fields; returns (seconds, hash of the tables, output)."""
-        command, files = self.command(name, *more)
+    def run(self, *options, cores=None, keep=False):
+        """Run the command; returns (seconds, hash of its files, output); keep: what other shares have left."""
+        if not keep:
+            self.command.clear()
+        place = ["ip", "netns", "exec", self.names[0]] if self.names[0] else []
+        place += ["taskset", "-c", cores] if cores else []
         started = time.perf_counter()
-        output = self.start(command, 0, cores, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        text = output.communicate()[0]
+        self.command.check(self.command.start("--plain", *options, before=place, cwd=Helpers.PROJECT).wait())
         seconds = time.perf_counter() - started
-        if output.returncode:
-            sys.exit(f"{' '.join(command)}: exit code {output.returncode}\n{text[-2000:]}")
-        tables = [path for path in files if path.exists()]
-        content = b"".join(map(self._content, tables))
-        return seconds, hashlib.sha256(content).hexdigest()[:12] if tables else None, text
-
-    def _content(self, path):
-        """Return the bytes of a table; of one of single cells without its columns for date and seconds per image."""
-        if self.words == ["Field"]:
-            return path.read_bytes()
-        if path.suffix == ".json":
-            return re.sub(rb'"(date|seconds)": [^\n]+', b"", path.read_bytes())
-        with path.open(newline="") as file:
-            rows = [{**row, "date": "", "seconds": ""} for row in csv.DictReader(file)]
-        return repr(rows).encode()
+        return seconds, self.command.digest(), (self.command.folder / "output.txt").read_text()
 
     def on_cluster(self):
         return "--set", f"Cluster={self.address}"
@@ -188,12 +166,12 @@ def same(work):
     """Compare the tables of all ways to compute them."""
     found = {}
     for name, processes in (("in the run's process", 0), ("one worker process", 1), ("two worker processes", 2)):
-        seconds, found[name], _ = work.run(f"processes-{processes}", "--set", f"Processes={processes}")
+        seconds, found[name], _ = work.run("--set", f"Processes={processes}")
         tell(name, seconds, found[name])
     order = random.Random(1).sample(range(1, 9), 8)
     total = 0
     for number in order:
-        seconds, digest, _ = work.run("shares", "--shard", f"{number}/8")
+        seconds, digest, _ = work.run("--shard", f"{number}/8", keep=total > 0)
         total += seconds
     found["shares"] = digest
     tell(f"8 shares, in the order {order}", total, digest)
@@ -201,14 +179,15 @@ def same(work):
         threads = sum(each[2] for each in workers)
         name = f"Dask, {threads} threads in {len(workers)} workers"
         with work.cluster(workers):
-            seconds, found[name], _ = work.run(f"dask-{threads}", *work.on_cluster())
+            seconds, found[name], _ = work.run(*work.on_cluster())
         tell(name, seconds, found[name])
-    print("Same bytes:", "yes" if len(set(found.values())) == 1 else f"NO: {found}")
+    files = len(work.command.outputs())
+    print(f"Same bytes of {files} files:", "yes" if files and len(set(found.values())) == 1 else f"NO: {found}")
 
 
 def killed(work):
     """Kill one of two workers every KILL_EVERY seconds."""
-    _, wanted, _ = work.run("undisturbed")
+    _, wanted, _ = work.run()
     with work.cluster([(1, "0", 1), (2, "1", 1)]) as workers:
         ended, kills = threading.Event(), []
 
@@ -226,7 +205,7 @@ def killed(work):
         thread = threading.Thread(target=kill)
         thread.start()
         try:
-            seconds, digest, text = work.run("killed", *work.on_cluster())
+            seconds, digest, text = work.run(*work.on_cluster())
         finally:
             ended.set()
             thread.join()
@@ -266,29 +245,37 @@ def run_deadly(items, log, folder, address):
 
 
 def speed(work, rounds):
-    """Time one process, one worker and two workers in turn; each process that computes has one core.
+    """Time one process, two processes, one worker and two workers in turn; each process that computes has one core.
 
     The processor time is that of all processes together, and hardly depends on what else the machine does.
     """
-    seconds = {"process": [], "one": [], "two": []}
+    work.command.tables_only = True
+    seconds = {"process": [], "processes": [], "one": [], "two": []}
     processor = {"process": [], "one": []}
-    for number in range(rounds):
+    for _ in range(rounds):
         before = own_seconds()
-        seconds["process"].append(work.run(f"process-{number}", "--set", "Processes=0", cores="0")[0])
+        seconds["process"].append(work.run("--set", "Processes=0", cores="0")[0])
         processor["process"].append(own_seconds() - before)
+        seconds["processes"].append(work.run("--set", "Processes=2")[0])
         with work.cluster([(1, "0", 1)]) as workers:
             before = own_seconds() + sum(map(tree_seconds, workers))
-            seconds["one"].append(work.run(f"one-{number}", *work.on_cluster(), cores="1")[0])
+            seconds["one"].append(work.run(*work.on_cluster(), cores="1")[0])
             processor["one"].append(own_seconds() + sum(map(tree_seconds, workers)) - before)
         with work.cluster([(1, "0", 1), (2, "1", 1)]):
-            seconds["two"].append(work.run(f"two-{number}", *work.on_cluster())[0])
+            seconds["two"].append(work.run(*work.on_cluster())[0])
         shown = {name: round(values[-1], 1) for name, values in seconds.items()}
         print(shown, f"load {os.getloadavg()[0]:.1f}", flush=True)
     for name, found in (("time", seconds), ("processor time", processor)):
         overhead = [one / process - 1 for one, process in zip(found["one"], found["process"], strict=True)]
         print(f"Overhead of Dask over one process in {name}: {100 * statistics.median(overhead):.1f} %")
-    faster = [one / two for one, two in zip(seconds["one"], seconds["two"], strict=True)]
-    print(f"Two workers against one: {statistics.median(faster):.2f} times as fast (medians of {rounds} turns)")
+    pairs = (
+        ("Two workers against one", "one", "two"),
+        ("Two workers against one process", "process", "two"),
+        ("Without Dask, two processes against one", "process", "processes"),
+    )
+    for name, slow, fast in pairs:
+        faster = [one / two for one, two in zip(seconds[slow], seconds[fast], strict=True)]
+        print(f"{name}: {statistics.median(faster):.2f} times as fast (median of {rounds} turns)")
 
 
 def own_seconds():
@@ -305,14 +292,13 @@ def tree_seconds(process):
 
 def switched_off(work):
     """Switch off one of two machines half-way; what was finished before must not be computed again."""
-    _, wanted, _ = work.run("undisturbed")
+    _, wanted, _ = work.run()
     with work.cluster([(1, "0", 1), (2, "1", 1)]) as workers:
         before = {}
 
         def switch_off():
-            while (
-                len(parts := list((work.folder / "off").glob("*/parts/*.json"))) < len(list(work.images.iterdir())) / 2
-            ):
+            half = len(list(work.command.sources.iterdir())) / 2
+            while len(parts := list(work.command.folder.glob("Jobs/*/parts/*.json"))) < half:
                 time.sleep(0.05)
             before.update({path: path.stat().st_mtime_ns for path in parts})
             if work.names[2]:
@@ -337,7 +323,7 @@ def switched_off(work):
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
-            seconds, digest, _ = work.run("off", *work.on_cluster())
+            seconds, digest, _ = work.run(*work.on_cluster())
         finally:
             done.set()
             watcher.join()

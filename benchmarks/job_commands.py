@@ -45,12 +45,14 @@ class JobCommand:
       sources: folder of the images; for "slide" the file.
       folder: for the outputs, the log and the job.
       settings: more of them, such as "PositiveClass=LY".
+      tables_only: write only CSV and JSON.
     """
 
     kind: str
     sources: pathlib.Path
     folder: pathlib.Path
     settings: tuple[str, ...] = ()
+    tables_only: bool = False
 
     @property
     def out(self) -> pathlib.Path:
@@ -67,7 +69,7 @@ class JobCommand:
             return [str(project / "Data.py"), *options]
         words = {"field": ["Field"], "slide": ["Slide"], "cells": ["--model", "WhiteCells"]}[self.kind]
         names = {"csv": "o.csv", "json": "o.json"}
-        if self.kind != "cells":
+        if self.kind != "cells" and not self.tables_only:
             names |= {"html": "o.html", "overlay": "overlay", "geojson": "geojson", "crops": "crops"}
         outputs = [word for name, file in names.items() for word in (f"--{name}", str(self.out / file))]
         return [str(project / "Classifier.py"), *words, *outputs, *options, str(self.sources)]

@@ -90,7 +90,9 @@ class EngineError(ALLError):
 
 def escape_control_chars(text: object) -> str:
     """Return a text with every character that could break or forge a line, or cannot be written, as its number."""
-    return "".join(_escape(character) for character in str(text))
+    text = str(text)
+    # All of these characters are unprintable, and looking at each one takes most of the time of a log line.
+    return text if text.isprintable() else "".join(map(_escape, text))
 
 
 # Reasons of the operating system that are translated; any other one is shown as the system writes it.

@@ -30,8 +30,12 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
-        text = self._tensorflow.format(record) if record.name == "tensorflow" else super().format(record)
-        return escape_control_chars(text)
+        # Kept with the record, because the file asks twice for it and the terminal once.
+        line: str | None = getattr(record, "line", None)
+        if line is None:
+            text = self._tensorflow.format(record) if record.name == "tensorflow" else super().format(record)
+            line = record.__dict__["line"] = escape_control_chars(text)
+        return line
 
 
 class OutputHandler(logging.Handler):

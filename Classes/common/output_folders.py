@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
-from Classes.common import file_system, input_files
+from Classes.common import file_system, input_files, temp_files
 from Classes.common.errors import ConfigurationError, system_reason
 from Classes.common.translation import Message
 
@@ -36,6 +36,20 @@ def prepare_folders(folders: Iterable[Folder | None], must_be_empty: Folder | No
             ),
             "folder_not_empty",
         )
+
+
+def remove_leftovers(folders: Iterable[Folder | None], files: Iterable[Folder | None] = ()) -> None:
+    """Remove what processes that were killed left beside the outputs of a run; call it when all are written.
+
+    Args:
+      folders: that were written to, with their subfolders; None is skipped.
+      files: that were written.
+    """
+    for folder in [pathlib.Path(each) for each in folders if each is not None]:
+        for each in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+            temp_files.remove_stale_temp_files(each)
+    for parent in {pathlib.Path(file).parent for file in files if file is not None}:
+        temp_files.remove_stale_temp_files(parent)
 
 
 def unique_stems(files: Sequence[pathlib.Path]) -> list[str]:

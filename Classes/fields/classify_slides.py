@@ -205,6 +205,7 @@ def classify_slides(
         counts = _count(records, blasts)
         models = field_outputs.describe_models(card, blasts)
         outputs.write(records, counts, models, decode.decode_limits(configuration), blasts.name if blasts else "")
+        outputs.folders.remove_leftovers(outputs.csv, outputs.json, outputs.html)
         run.remove()
     _show_end(records, counts, outputs)
     return int(any(record.error is not None for record in records))

@@ -78,6 +78,7 @@ def write_outputs(run: JobRun, outputs: FieldOutputs, card: ModelCard, blasts: B
     if outputs.html and report:
         atomic_files.write_atomic(outputs.html, report.render(counts, models["types"]["limits"]), into=True)
         log.info("Wrote %s", outputs.html)
+    outputs.folders.remove_leftovers(outputs.csv, outputs.json, outputs.html)
     _show_end(totals, counts, counter.cells, len(run.items), outputs)
     return totals.failed
 

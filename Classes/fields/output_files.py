@@ -39,6 +39,10 @@ class OutputFolders:
         """Raise ConfigurationError `folder_not_empty` if cells of another run would mix with these."""
         output_folders.prepare_folders((self.crops,), self.crops)
 
+    def remove_leftovers(self, *files: str | os.PathLike[str] | None) -> None:
+        """Remove what killed processes left in the folders and beside `files`; call it when all are written."""
+        output_folders.remove_leftovers((self.overlay, self.geojson, self.crops), files)
+
     def write(self, image: numpy.ndarray, field: Field, stem: str, caption: str) -> None:
         """Write the files of a field.
 

@@ -13,6 +13,7 @@ from Classes.common import (
     input_files,
     known_classes,
     logs,
+    output_folders,
     result_table,
     summary,
     table_files,
@@ -96,6 +97,7 @@ def _write(
 ) -> None:
     """Write the tables, and show and log the summary."""
     table_files.write_tables(tables, rows, _model_fields(card), found, log)
+    output_folders.remove_leftovers((), tables.paths.values())
     result_table.log_summary(rows, found, log)
     shown = [(kind.upper(), path) for kind, path in tables.paths.items()]
     validation = ""

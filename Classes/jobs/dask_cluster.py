@@ -219,7 +219,7 @@ class DaskExecutor:
 
     def _check_workers(self) -> None:
         """Compare all workers before the start; one that joins later is compared with its first unit."""
-        answers = self._client.run(cluster_check.check, self._expected, on_error="return")
+        answers = self._client.run(dask_worker.accept, self._expected, on_error="return")
         for worker, answer in sorted(answers.items()):
             if isinstance(answer, ALLError):
                 raise answer

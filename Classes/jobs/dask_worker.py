@@ -12,6 +12,10 @@ from Classes.jobs.items import Unit
 from Classes.jobs.job_folder import JobFolder
 from Classes.jobs.worker_pool import WorkerPool, share_cores
 
+# Seconds after which a child without work ends and frees its models: another command may follow until then, and the run
+# that needed it may have been killed.
+IDLE_TIMEOUT = 60.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Call:
@@ -34,13 +38,18 @@ class Answer:
     records: tuple[logging.LogRecord, ...] = ()
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Child:
-    """A child process, and what it computes."""
+    """A child process, and what it computes.
+
+    Attributes:
+      timer: ends the child after it was idle for some time; None: it computes.
+    """
 
     work: Work
     cores: frozenset[int]
     pool: WorkerPool
+    timer: threading.Timer | None = None
 
 
 class _Children:
@@ -70,31 +79,47 @@ class _Children:
             with self._lock:
                 self._busy.remove(child)
                 if is_open:
-                    self._idle.append(child)
+                    self._wait(child)
                 else:
                     self._end(child)
         return outcome
 
     def stop(self, folder: str) -> None:
-        """End the children that compute for a job's folder."""
+        """End the children that compute for a job's folder; idle ones end by themselves."""
         with self._lock:
-            for child in [each for each in self._idle if each.work.folder == folder]:
-                self._idle.remove(child)
-                self._end(child)
             for child in self._busy:
                 if child.work.folder == folder:
                     child.pool.kill()
 
     def _take(self, work: Work) -> _Child:
-        for child in self._idle:
-            if child.work == work:
-                self._idle.remove(child)
-                return child
-        if not self._free_cores:
+        chosen = next((child for child in self._idle if child.work == work), None)
+        if chosen is None and not self._free_cores:
             # Another job's: a worker has no more children than threads.
-            self._end(self._idle.pop(0))
+            self._end(self._taken(self._idle[0]))
+        if chosen is not None:
+            return self._taken(chosen)
         cores = self._free_cores.pop()
         return _Child(work, cores, WorkerPool(work, 1, [cores]))
+
+    def _taken(self, child: _Child) -> _Child:
+        self._idle.remove(child)
+        if child.timer is not None:
+            child.timer.cancel()
+            child.timer = None
+        return child
+
+    def _wait(self, child: _Child) -> None:
+        """Keep a child for the next unit, but not for ever."""
+        self._idle.append(child)
+        child.timer = threading.Timer(IDLE_TIMEOUT, self._end_idle, [child])
+        child.timer.daemon = True
+        child.timer.start()
+
+    def _end_idle(self, child: _Child) -> None:
+        with self._lock:
+            # It may have got work in the last moment.
+            if child in self._idle and child.timer is threading.current_thread():
+                self._end(self._taken(child))
 
     def _end(self, child: _Child) -> None:
         self._free_cores.append(child.cores)
@@ -106,6 +131,16 @@ _children: _Children | None = None
 _accepted: set[str] = set()
 
 
+def accept(expected: cluster_check.Expected) -> ALLError | None:
+    """Compare this worker with a run, once; see cluster_check.check."""
+    key = f"{expected.folder}/{expected.probe}"
+    if key not in _accepted:
+        if error := cluster_check.check(expected):
+            return error
+        _accepted.add(key)
+    return None
+
+
 def compute(call: Call) -> Answer | ALLError:
     """Compute a unit and write its part file.
 
@@ -114,11 +149,8 @@ def compute(call: Call) -> Answer | ALLError:
     Raises:
       ALLError: the run cannot continue.
     """
-    key = f"{call.expected.folder}/{call.expected.probe}"
-    if key not in _accepted:
-        if error := cluster_check.check(call.expected):
-            return error
-        _accepted.add(key)
+    if error := accept(call.expected):
+        return error
     if JobFolder(call.work.folder).is_finished(call.unit):
         # This worker, or one that is gone, has finished it, but its answer was lost.
         return Answer()
@@ -127,7 +159,7 @@ def compute(call: Call) -> Answer | ALLError:
 
 
 def stop(folder: str) -> None:
-    """End what computes for a job's folder in this worker."""
+    """End what computes for a job's folder in this worker; children without work end later."""
     if _children is not None:
         _children.stop(folder)
 

@@ -4,6 +4,7 @@
 FROM all-server
 
 COPY Required/requirements-cluster.txt Required/
+COPY Required/cluster/dask.yaml /etc/dask/
 USER root
 RUN python -m pip install --no-cache-dir -r Required/requirements-cluster.txt
 USER all

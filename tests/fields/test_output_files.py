@@ -1,9 +1,11 @@
 """Test the folders that are written."""
 
+import os
 import pathlib
 
 import PIL.Image
 
+from Classes.common import temp_files
 from Classes.common.errors import ConfigurationError
 from Classes.common.output_folders import unique_stems
 from Classes.fields.output_files import OutputFolders
@@ -21,6 +23,23 @@ def test_each_cell_is_in_the_folder_of_its_type(tmp_path):
     # 37 µm / 0.25 µm per pixel
     with PIL.Image.open(tmp_path / "c/lymphocyte/a_003.png") as crop:
         assert crop.size == (148, 148)
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    folders = OutputFolders(tmp_path / "o", None, tmp_path / "c")
+    folders.prepare()
+    places = [tmp_path / "o" / "a.jpg", tmp_path / "c" / "lymphocyte" / "a_001.png", tmp_path / "rows.csv"]
+    for place in places:
+        place.parent.mkdir(exist_ok=True)
+        place.touch()
+        # Of this process, which is still at work, and of one whose number no process can have.
+        temporary = temp_files.temp_path_for(place)
+        temporary.touch()
+        temporary.with_name(temporary.name.replace(f".{os.getpid()}-", ".99999999-")).touch()
+    folders.remove_leftovers(tmp_path / "rows.csv", None)
+    for place in places:
+        assert len(list(place.parent.glob("*.*"))) == 2
+        assert not list(place.parent.glob("*.99999999-*"))
 
 
 def test_names_are_unique_on_file_systems_that_ignore_case():

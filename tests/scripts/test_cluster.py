@@ -236,3 +236,18 @@ def test_a_job_that_is_told_to_end_saves_first(project, queue):
 
 def _texts(project, number):
     return [path.read_text() for path in project.glob(f"*{number}*") if path.is_file()]
+
+
+def test_dask_knows_the_settings_of_its_configuration():
+    dask_config = pytest.importorskip("dask.config")
+    pytest.importorskip("distributed")
+    (chosen,) = dask_config.collect_yaml([str(PROJECT / "Required" / "cluster" / "dask.yaml")])
+
+    def leaves(values, path=""):
+        for name, value in values.items():
+            yield from leaves(value, f"{path}{name}.") if isinstance(value, dict) else [(f"{path}{name}", value)]
+
+    found = dict(leaves(chosen))
+    assert found["distributed.worker.profile.enabled"] is False
+    # A name that Dask does not know would have no effect.
+    assert all(dask_config.get(name, "unknown") != "unknown" for name in found)
