@@ -91,7 +91,7 @@ def _add_field_options(parser: cli.Parser) -> None:
 
 def _folder(text: str) -> str:
     if not text or re.search(r'[\\/:*?"<>|]', text) or text.startswith("."):
-        raise argparse.ArgumentTypeError(_("{text}: not a name of a class folder").format(text=text))
+        raise argparse.ArgumentTypeError(_("{text}: not a valid name for a class folder").format(text=text))
     return text
 
 

@@ -67,7 +67,7 @@ help() {
     tell "  Test       install all and run the tests; further arguments go to pytest"
     say ""
     tell "The words can be written in any case. Everything is installed into %s." "$venv"
-    tell "Demo needs no TensorFlow and about a minute; the others need some minutes more."
+    tell "Demo needs no TensorFlow and takes about a minute. The others take longer."
 }
 
 is_supported() {
@@ -133,7 +133,7 @@ install() {
     if [ "$1" = requirements-serving.txt ]; then
         tell "Installing %s; this takes about a minute." "Required/$1"
     else
-        tell "Installing %s; this takes some minutes." "Required/$1"
+        tell "Installing %s; this takes a few minutes." "Required/$1"
     fi
     if [ -t 1 ]; then
         install_visibly "Required/$1" "$compile"
@@ -162,7 +162,7 @@ main_job() {
     settings=
     if [ "$weights" = none ] && [ -z "$(images 'Synthetic_*')" ]; then
         settings=$demo_settings
-        tell "No pretrained weights: training a small network for some minutes."
+        tell "No pretrained weights: training a small network for a few minutes."
     fi
     "$python" Data.py
     # shellcheck disable=SC2086 # several words

@@ -252,7 +252,7 @@ def _check_mixed(
         if positive and inside and outside:
             return ConfigurationError(
                 Message(
-                    "ClassGroups: {group} holds {inside}, which is in PositiveClass, and {outside}, which is not. "
+                    "ClassGroups: {group} contains {inside}, which is in PositiveClass, and {outside}, which is not. "
                     "Put them into different groups.",
                     group=group, inside=inside[0], outside=outside[0],
                 ),

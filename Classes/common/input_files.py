@@ -28,8 +28,8 @@ INNER_EXTENSIONS = (
 EXTENSION = Message("with another extension")
 NESTED = Message("in a sub-folder of a class folder")
 LOOSE = Message("outside the class folders")
-SYSTEM = Message("hidden or of the system")
-SPECIAL = Message("a broken link or no file")
+SYSTEM = Message("hidden or from the operating system")
+SPECIAL = Message("a broken link, or not a regular file")
 CLOSED = Message("in a folder that cannot be opened")
 REASONS = (EXTENSION, NESTED, LOOSE, SYSTEM, SPECIAL, CLOSED)
 

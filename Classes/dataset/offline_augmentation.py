@@ -132,7 +132,7 @@ def _classes_from_names(configuration: Configuration, source: pathlib.Path) -> d
     if not all(files.values()):
         raise DataError(
             Message(
-                "{source}: there are no class folders, and some class has no images with names like "
+                "{source}: there are no class folders, and at least one class has no images with names like "
                 "Im006_1.jpg. Add images of every class",
                 source=source,
             ),

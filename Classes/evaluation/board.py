@@ -24,7 +24,8 @@ def run_tensorboard(configuration: Configuration) -> NoReturn:
         folder = configuration.path("LogDir")
         if not tensorboard_events.event_files(folder):
             raise ConfigurationError(
-                Message("{folder}: holds no training. Run python3 Trainer.py first.", folder=folder), code="no_runs"
+                Message("{folder}: contains no training run. Run python3 Trainer.py first.", folder=folder),
+                code="no_runs",
             )
     log.info("TensorBoard shows the runs in %s. Open the address that it prints; Ctrl-C stops it.", folder)
     for stream in (sys.stdout, sys.stderr):

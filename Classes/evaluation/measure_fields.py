@@ -194,7 +194,7 @@ def _show(folder: pathlib.Path, metrics: Mapping[str, Any], problems: Sequence[P
             log.warning("Not used: %d (%s), for example: %s.", counts[code], what, example)
     refused = sum(field["refused"] is not None for field in metrics["fields"])
     if refused:
-        log.warning("%d photographs got no count, and all of their cells count as missed.", refused)
+        log.warning("%d photographs could not be counted, and all of their cells count as missed.", refused)
     log.info("Wrote %s and %s", folder / field_report.JSON_FILE, folder / field_report.PAGE)
     photographs = ngettext("{count} photograph", "{count} photographs", metrics["photographs"]).format(
         count=metrics["photographs"]

@@ -207,7 +207,7 @@ def state(run: dict[str, Any]) -> str:
     """Return why a run has no metrics."""
     if not run["about"].get("finished"):
         return _("not finished")
-    return _("not evaluated: run Validation.py while it is the model")
+    return _("not evaluated: run Validation.py while it is the current model")
 
 
 def render_page(compared: Sequence[dict[str, Any]], differing: dict[str, list[str]], condition: Condition) -> str:

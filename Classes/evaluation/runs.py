@@ -156,7 +156,7 @@ def choose_runs(configuration: Configuration, names: Sequence[str]) -> list[path
     if not names and not known:
         if runs is None:
             raise ConfigurationError(Message("RunsDir is empty, so no runs are kept."), code="no_runs")
-        message = Message("{folder}: holds no runs. Run python3 Trainer.py first.", folder=runs)
+        message = Message("{folder}: contains no runs. Run python3 Trainer.py first.", folder=runs)
         raise ConfigurationError(message, code="no_runs")
     return [_find(name, runs, known) for name in names] if names else known
 

@@ -72,8 +72,8 @@ def _quantize_with_exceptions(
     """
     import nncf
 
-    log.info("Looking for the layers to keep in float. This takes some minutes.")
-    terminal.say(_("Looking for the layers to keep in float. This takes some minutes."))
+    log.info("Looking for the layers to keep in float. This takes a few minutes.")
+    terminal.say(_("Looking for the layers to keep in float. This takes a few minutes."))
     records = ranking_records(configuration)
     labels, before = backend_outputs(configuration, card, "f32", records)
 

@@ -141,7 +141,7 @@ def _first_accepted(configuration: Configuration, card: model_card.ModelCard) ->
     raise GraphError(
         Message(
             "{graph_path}: no int8 form is accepted ({reasons}), and the model is unchanged. "
-            "QuantizeMargin and QuantizeImages can be set.",
+            "You can change QuantizeMargin and QuantizeImages.",
             graph_path=card.graph_path,
             reasons=reasons or Message("there is none"),
         ),

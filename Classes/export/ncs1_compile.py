@@ -207,7 +207,7 @@ def _reload_unchanged_card(configuration: Configuration, card: model_card.ModelC
     if newest.graph_sha256 != card.graph_sha256:
         raise GraphError(
             Message(
-                "{graph_path}: replaced by a training during the compilation. Run python3 Trainer.py Compile again.",
+                "{graph_path}: replaced by a training run while it was compiled. Run python3 Trainer.py Compile again.",
                 graph_path=card.graph_path,
             ),
             "model_replaced",

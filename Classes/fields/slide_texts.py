@@ -15,8 +15,8 @@ def describe_area(record: SlideRecord) -> str:
     areas = record.areas()
     texts = {
         "empty": _("{area} mm² empty glass"),
-        "thick": _("{area} mm² with cells on each other"),
-        "pen": _("{area} mm² marks of a pen"),
+        "thick": _("{area} mm² with overlapping cells"),
+        "pen": _("{area} mm² of pen marks"),
         "blurred": _("{area} mm² out of focus"),
         "unreadable": _("{area} mm² unreadable"),
         "not_reached": _("{area} mm² left to other shares") if record.unfinished else _("{area} mm² not needed"),
@@ -46,7 +46,7 @@ def describe_time(seconds: float) -> str:
 def describe_stop(wanted: int, found: int) -> str:
     """Return what a run with --cells says at its end, if so many cells are not enough."""
     if found < wanted:
-        text = _("Only {found} of the {wanted} cells of --cells were found on the searched area.")
+        text = _("--cells asks for {wanted} cells, but only {found} were found in the searched area.")
         return text.format(found=found, wanted=wanted)
     if found < differential.ENOUGH_CELLS:
         text = _("--cells {wanted} is too few for shares: at least {enough} cells are needed.")

@@ -59,7 +59,7 @@ def _choose_pages(tiff: Any, name: str) -> list[Any]:
         if int(page.photometric) in _RAW:
             raise ImageError(
                 Message(
-                    "{name}: holds the camera's raw data ({raw}), which needs the camera's own program; save it "
+                    "{name}: contains the camera's raw data ({raw}), which needs the camera's own program; save it "
                     "there as an 8-bit TIFF or PNG",
                     name=name,
                     raw=_RAW[int(page.photometric)],
@@ -77,7 +77,8 @@ def _choose_pages(tiff: Any, name: str) -> list[Any]:
     count = max(len(full), hidden)
     raise ImageError(
         Message(
-            "{name}: holds {count} images (a stack, channels or several scans). Save the one to classify as a file of "
+            "{name}: contains {count} images (a stack, channels or several scans). Save the one to classify as "
+            "a file of "
             "its own, channels as one RGB image.",
             name=name,
             count=Message("{count} or more", count=count) if len(pages) >= PAGES else count,

@@ -118,7 +118,7 @@ def validate_probabilities(probabilities: numpy.ndarray, classes: int) -> None:
         shape = list(probabilities.shape)
         raise EngineError(
             Message(
-                "device result invalid: shape {shape} where [N, {classes}] is expected", shape=shape, classes=classes
+                "device result invalid: shape {shape}, but [N, {classes}] is expected", shape=shape, classes=classes
             ),
             "invalid_output",
         )

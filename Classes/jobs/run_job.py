@@ -207,11 +207,14 @@ class JobRun:
     def _after_death(self, unit: Unit, deaths: Counter[str], on_result: OnResult) -> list[Unit]:
         """Return what to compute instead of a unit whose process ended: its items one by one, or the unit again."""
         if len(unit.items) > 1:
-            log.warning("A process ended with %d items from %s on; they are tried one by one.", *_describe(unit))
+            log.warning(
+                "A process ended while it computed %d items, the first of which is %s. They are tried one by one.",
+                *_describe(unit),
+            )
             return unit.split()
         deaths[unit.key] += 1
         if deaths[unit.key] < MAX_DEATHS:
-            log.warning("The process ended with %s; it is tried again.", unit.items[0].name)
+            log.warning("The process ended while it computed %s; it is tried again.", unit.items[0].name)
             return [unit]
         log.error("%s ended its process twice, so it is left out.", unit.items[0].name)
         self.folder.write(unit, [KILLED])

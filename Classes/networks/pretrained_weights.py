@@ -92,13 +92,15 @@ def resolve_weights(configuration: Configuration) -> pathlib.Path | None:
             found = _candidates(path)
             if not found:
                 raise CheckpointError(
-                    Message("{path}: holds no checkpoint, .tar.gz, .h5 or .pb", path=path), "weights_missing"
+                    Message("{path}: contains no checkpoint, .tar.gz, .h5 or .pb", path=path), "weights_missing"
                 )
             return found[0]
         if path.is_file() or path.with_name(path.name + ".index").is_file():
             return path
         raise CheckpointError(
-            Message("{path}: there is nothing; set Pretrained to a file, to nothing, or to none", path=path),
+            Message(
+                "{path}: there is no such file. Set Pretrained to a file or to none, or leave it empty.", path=path
+            ),
             "weights_missing",
         )
     shipped = shipped_weights(configuration, configuration.root)
@@ -212,11 +214,11 @@ def _read_archive(path: pathlib.Path) -> dict[str, numpy.ndarray]:
         if getattr(error, "errno", None):
             raise
         raise CheckpointError(
-            Message("{path}: damaged archive ({error}); fetch it again", path=path, error=error), "weights_damaged"
+            Message("{path}: damaged archive ({error}); download it again", path=path, error=error), "weights_damaged"
         ) from error
     if found is None:
         raise CheckpointError(
-            Message("{path}: no .ckpt file in this archive; give the published Slim archive", path=path),
+            Message("{path}: no .ckpt file in this archive; use the published Slim archive", path=path),
             "weights_missing",
         )
     return found
@@ -250,7 +252,7 @@ def read_keras_file(path: pathlib.Path, network: types.ModuleType, names: Sequen
         return network.read_keras_weights(path, names)
     except (OSError, KeyError, ValueError) as error:
         raise CheckpointError(
-            Message("{path}: no whole Keras weights of this network ({error})", path=path, error=error),
+            Message("{path}: not complete Keras weights for this network ({error})", path=path, error=error),
             "weights_damaged",
         ) from error
 

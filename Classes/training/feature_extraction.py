@@ -135,7 +135,8 @@ def _compute(
     if killed:
         raise DataError(
             Message(
-                "{images}: computing their features ended its process twice. Free some memory and run again; all other "
+                "{images}: the process that computes their features ended twice. Free some memory and run "
+                "again; all other "
                 "features are kept.",
                 images="; ".join(item.name for item in killed),
             ),

@@ -4,8 +4,8 @@ from Classes.common.translation import Message
 from Classes.dataset.presets.preset import Preset
 
 UNKNOWN_PATIENTS = Message(
-    "The patients are not published, so images of one patient can be in training and in validation. Metrics of new "
-    "patients will be lower."
+    "The patients are not published, so images of one patient can be in training and in validation. Metrics on "
+    "new patients will be lower."
 )
 
 ALL_IDB = (
@@ -60,8 +60,8 @@ C_NMC = Preset(
     positive=frozenset({"all"}),
     limits=(
         Message(
-            "The cells are cut out, on black. A model that was trained on them does not suit images with other cells "
-            "and a background."
+            "The cells are cut out, on black. A model that was trained on them is not suited to images that "
+            "also show other cells or a background."
         ),
         Message(
             "Every subject has cells of one class only, so a model can learn subjects, stains or slides instead of "
@@ -150,8 +150,8 @@ MUNICH = Preset(
     limits=(
         Message(
             "The images are of 100 patients with AML and 100 without, but which image is of which patient is not "
-            "published. Images of one patient can be in training and in validation, so metrics of new patients will be "
-            "lower."
+            "published. Images of one patient can be in training and in validation, so metrics on new patients "
+            "will be lower."
         ),
         Message("The classes are types of cells. A positive result means a blast, not a patient with AML."),
         Message("Several classes have fewer than 100 images. Look at the metrics of each class."),

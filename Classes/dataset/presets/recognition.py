@@ -50,7 +50,8 @@ def recognize(folder: pathlib.Path, tree: Tree, wanted: str) -> Recognized | Non
     if len(found) > 1:
         raise DataError(
             Message(
-                "{folder}: holds several data sets: {titles}. Set DatasetDir or ImageDir to the folder of one of them",
+                "{folder}: contains several data sets: {titles}. Set DatasetDir or ImageDir to the folder of "
+                "one of them",
                 folder=folder,
                 titles=", ".join(each.preset.title for each in found),
             ),

@@ -191,7 +191,7 @@ if (kept) chooseModel(kept);
 byId("choice").value = models.chosen?.name ?? "";
 applyModel();
 if (restored) {
-  showNote(tn("{n} image is back from before the reload. Add its file again to see the picture.", "{n} images are back from before the reload. Add the files again to see the pictures.", restored));
+  showNote(tn("{n} result from before the reload was restored. Add its file again to see the picture.", "{n} results from before the reload were restored. Add the files again to see the pictures.", restored));
 }
 changed();
 loadExamples()

@@ -92,7 +92,7 @@ function renderBox(cell, isSelected) {
 
 function boxLabel(cell) {
   const values = { number: cell.number, type: typeTitle(cell.group), percent: formatPercent(cell.row.group_confidence) };
-  if (cell.isSeen) return t("Cell {number}: {type}, said by a person", values);
+  if (cell.isSeen) return t("Cell {number}: {type}, named by a person", values);
   return cell.row.needs_review ? t("Cell {number}: {type}, {percent}, needs review", values) : t("Cell {number}: {type}, {percent}", values);
 }
 
