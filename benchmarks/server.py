@@ -70,7 +70,8 @@ def server(passed):
     start = time.perf_counter()
     settings = ["--set", "Port=0", "--set", "RateLimitPerMinute=0"]
     command = [sys.executable, "-u", str(paths.PROJECT / "Server.py"), *passed, *settings]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    # In a session of its own, as LitServe in serving.py: Linux shares the processor among sessions first (autogroup).
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
             line = next((line for line in process.stdout if "Running on" in line), None)
             if line is None:

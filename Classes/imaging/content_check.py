@@ -52,14 +52,24 @@ def _structure(image: numpy.ndarray) -> tuple[float, float, float]:
     """Return (contrast without the smooth surface, largest step, correlation of neighbors)."""
     small = PIL.Image.fromarray(image).resize((GRID, GRID), PIL.Image.Resampling.BOX)
     values = numpy.asarray(small, "float64")
-    step = max(float(numpy.abs(numpy.diff(values, axis=axis)).max()) for axis in (0, 1))
+    step = max(float(numpy.abs(values[1:] - values[:-1]).max()), float(numpy.abs(values[:, 1:] - values[:, :-1]).max()))
     values = values.reshape(GRID * GRID, 3)
     residual = values - _smooth_surfaces() @ (_smooth_surfaces().T @ values)
     # A scale bar or a date in a blank image covers less than a fiftieth of it.
-    low, high = numpy.quantile(residual, [0.02, 0.98], axis=0)
+    ordered = numpy.sort(residual.T, axis=1)
+    low, high = (quantile(ordered, share) for share in (0.02, 0.98))
     plane = residual[:, (high - low).argmax()].reshape(GRID, GRID)
     neighbors = (plane[:, 1:] * plane[:, :-1]).mean() + (plane[1:] * plane[:-1]).mean()
     return float((high - low).max()), step, float(neighbors / 2 / max((plane**2).mean(), 1e-9))
+
+
+def quantile(ordered: numpy.ndarray, share: float) -> numpy.ndarray:
+    """Return what numpy.quantile returns for each row of sorted values, in a tenth of its time."""
+    place = share * (ordered.shape[1] - 1)
+    before = int(place)
+    below, above, part = ordered[:, before], ordered[:, before + 1], place - before
+    step = above - below
+    return below + step * part if part < 0.5 else above - step * (1 - part)
 
 
 @functools.cache

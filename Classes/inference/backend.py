@@ -1,7 +1,7 @@
 """The interface of what runs a frozen graph, and the checks of its input and output."""
 
 import abc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy
 
@@ -42,8 +42,17 @@ class InferenceBackend(abc.ABC):
     def close(self) -> None:
         """Release the device; may be called again."""
 
-    def classify_with_source(self, batch: numpy.ndarray) -> "tuple[numpy.ndarray, InferenceBackend]":
-        """Return (probabilities, the backend that computed them); see `classify`."""
+    def classify_with_source(
+        self, batch: numpy.ndarray, meanwhile: Callable[[], None] | None = None
+    ) -> "tuple[numpy.ndarray, InferenceBackend]":
+        """Return (probabilities, the backend that computed them).
+
+        Args:
+          batch: see `classify`.
+          meanwhile: called once, if possible while the device computes. If it raises an error, that is the result.
+        """
+        if meanwhile:
+            meanwhile()
         return self.classify(batch), self
 
     def classify_in_background(self, batch: numpy.ndarray) -> numpy.ndarray:

@@ -5,7 +5,7 @@ for the predicted class. map_output.py says where the contributions of the place
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy
 import PIL.Image
@@ -82,7 +82,12 @@ class Explainer:
         """Return the predicted class of float32 [classes]."""
         return prediction.make_prediction(probabilities, self._card, 0).label
 
-    def explain(self, batch: numpy.ndarray, labels: Sequence[str] | None = None) -> tuple[numpy.ndarray, numpy.ndarray]:
+    def explain(
+        self,
+        batch: numpy.ndarray,
+        labels: Sequence[str] | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
         """Return class probabilities, and how much each place of an image counts for a class; safe from any thread.
 
         The class is `mapped_class`. The mean over a map is its logit minus the mean logit of the others (in int8 except
@@ -93,6 +98,7 @@ class Explainer:
         Args:
           batch: uint8 [N, S, S, 3], RGB, from network_input.InputSpec.decode_and_resize.
           labels: the predicted class of each image, if another device predicts; None: by the probabilities.
+          meanwhile: see backend.InferenceBackend.classify_with_source.
         Returns:
           float32 [N, classes], and float32 [N, h, w], such as 8 x 8 places of 299 pixels; positive where it counts for
           the class.
@@ -102,7 +108,12 @@ class Explainer:
         """
         if self._unsupported is not None:
             raise self._unsupported.with_traceback(None)
-        probabilities, places = self._opened.classify_with_places(batch) if self._opened else self._run(batch)
+        if self._opened:
+            probabilities, places = self._opened.classify_with_places(batch, meanwhile)
+        else:
+            if meanwhile:
+                meanwhile()
+            probabilities, places = self._run(batch)
         labels = labels or [self.predicted_class(row) for row in probabilities]
         maps = numpy.stack([self._map(*each) for each in zip(batch, places, labels, strict=True)])
         if not numpy.isfinite(maps).all():

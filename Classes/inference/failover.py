@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 import numpy
 
@@ -40,8 +41,13 @@ class FailoverBackend(InferenceBackend):
         """Return class probabilities from the device that works."""
         return self.classify_with_source(batch)[0]
 
-    def classify_with_source(self, batch: numpy.ndarray) -> tuple[numpy.ndarray, InferenceBackend]:
+    def classify_with_source(
+        self, batch: numpy.ndarray, meanwhile: Callable[[], None] | None = None
+    ) -> tuple[numpy.ndarray, InferenceBackend]:
         """Try the primary device, then the CPU; return probabilities and the backend that computed them."""
+        if meanwhile:
+            # Before the devices, because two of them may be tried.
+            meanwhile()
         retry_at = self._retry_at
         if retry_at is None or time.monotonic() >= retry_at:
             try:

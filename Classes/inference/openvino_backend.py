@@ -3,7 +3,7 @@
 import contextlib
 import pathlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy
@@ -90,9 +90,17 @@ class OpenVINOBackend(backend.InferenceBackend):
         """Classify one image on all cores, or several at the same time."""
         return self._run(batch)[0]
 
-    def classify_with_places(self, batch: numpy.ndarray) -> tuple[numpy.ndarray, list[numpy.ndarray]]:
+    def classify_with_source(
+        self, batch: numpy.ndarray, meanwhile: Callable[[], None] | None = None
+    ) -> tuple[numpy.ndarray, backend.InferenceBackend]:
+        """Return what `classify` returns and this backend; `meanwhile` runs while the last image is computed."""
+        return self._run(batch, meanwhile=meanwhile)[0], self
+
+    def classify_with_places(
+        self, batch: numpy.ndarray, meanwhile: Callable[[], None] | None = None
+    ) -> tuple[numpy.ndarray, list[numpy.ndarray]]:
         """Return what `classify` returns, and the second output for each image, see map_output.MapOutput."""
-        return self._run(batch, outputs=2)
+        return self._run(batch, outputs=2, meanwhile=meanwhile)
 
     def classify_in_background(self, batch: numpy.ndarray) -> numpy.ndarray:
         """Classify the images one at a time, in one stream."""
@@ -104,10 +112,14 @@ class OpenVINOBackend(backend.InferenceBackend):
             self._alone = self._together = self._model = self.source = None
 
     def _run(
-        self, batch: numpy.ndarray, outputs: int = 1, at_once: int | None = None
+        self,
+        batch: numpy.ndarray,
+        outputs: int = 1,
+        at_once: int | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> tuple[numpy.ndarray, list[numpy.ndarray]]:
         backend.validate_batch(batch, self._card.size)
-        inputs = (self._card.input_spec.normalize(image) for image in _single_images(batch, at_once is not None))
+        inputs = self._inputs(batch, at_once is not None, meanwhile)
         with self._count_images(at_once or len(batch)) as images:
             try:
                 # In the background always in streams, so that the other cores stay free.
@@ -120,6 +132,18 @@ class OpenVINOBackend(backend.InferenceBackend):
             row[:] = each[0]
         backend.validate_probabilities(probabilities, len(self._card.classes))
         return probabilities, [each[-1] for each in found]
+
+    def _inputs(
+        self, batch: numpy.ndarray, in_background: bool, meanwhile: Callable[[], None] | None
+    ) -> Iterator[numpy.ndarray]:
+        """Yield the input of the network, [1, S, S, 3], for each image; long work may be cancelled before each."""
+        for index in range(len(batch)):
+            if in_background:
+                cancellation.check()
+            yield self._card.input_spec.normalize(batch[index : index + 1])
+        # The network has started the last image when it asks for another one.
+        if meanwhile:
+            meanwhile()
 
     @contextlib.contextmanager
     def _count_images(self, count: int) -> Iterator[int]:
@@ -190,14 +214,6 @@ class OpenVINOBackend(backend.InferenceBackend):
                     ),
                     "graph_io",
                 )
-
-
-def _single_images(batch: numpy.ndarray, in_background: bool) -> Iterator[numpy.ndarray]:
-    """Yield [1, S, S, 3] each; long work may be cancelled before each."""
-    for index in range(len(batch)):
-        if in_background:
-            cancellation.check()
-        yield batch[index : index + 1]
 
 
 def _free_map(model: Any, card: ModelCard) -> map_output.MapOutput | None:

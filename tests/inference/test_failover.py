@@ -55,6 +55,15 @@ def test_a_single_backend_is_its_own_source():
     assert stick.classify_with_source(IMAGE) == (RIGHT, stick)
 
 
+def test_other_work_runs_once_though_two_devices_are_tried(no_rest):
+    done = []
+    engine = failover.FailoverBackend(Fake("stick", fails), Fake("processor", OTHER))
+
+    found, source = engine.classify_with_source(IMAGE, lambda: done.append("checked"))
+
+    assert done == ["checked"] and source.name == "processor" and found is OTHER
+
+
 def test_an_answer_from_before_a_failure_does_not_bring_the_device_back(caplog):
     caplog.set_level("INFO")
     began, go = threading.Event(), threading.Event()

@@ -3,7 +3,7 @@ import concurrent.futures
 import numpy
 import pytest
 
-from Classes.common.errors import EngineError, GraphError
+from Classes.common.errors import EngineError, GraphError, ImageError
 from Classes.imaging import network_input
 from Classes.inference import backend, device_selection, model_card, openvino_backend, openvino_devices
 from tests.support import graphs, processes
@@ -37,6 +37,29 @@ def test_an_image_alone_and_in_a_batch_get_the_same_result(tmp_path):
 
     assert numpy.array_equal(together, alone)
     assert len(set(together[:, 1].tolist())) == 7
+
+
+def test_other_work_runs_while_an_image_is_computed(tmp_path):
+    image, done = batch(next(iter(graphs.RED))), []
+    with opened(tmp_path) as engine:
+        found, source = engine.classify_with_source(image, lambda: done.append("checked"))
+
+        assert done == ["checked"] and source is engine
+        assert numpy.array_equal(found, engine.classify(image))
+
+
+def test_an_error_of_the_other_work_is_the_result_and_the_next_image_is_computed(tmp_path):
+    image = batch(next(iter(graphs.RED)))
+
+    def fail():
+        raise ImageError("blank")
+
+    with opened(tmp_path) as engine:
+        expected = engine.classify(image)
+        with pytest.raises(ImageError, match="blank"):
+            engine.classify_with_source(image, fail)
+
+        assert numpy.array_equal(engine.classify(image), expected)
 
 
 def test_eight_threads_get_their_own_results(tmp_path):
