@@ -4,12 +4,16 @@ python3 benchmarks/slides.py --data FOLDER             # everything; about 10 mi
 python3 benchmarks/slides.py --data FOLDER cells       # or: focus, 0.1, 1
 
 FOLDER has bccd and pbc7, see image_check_material.py.
-cells: a slide of 0.1 gigapixel is searched with several tiles, and its pixels at working scale are searched in one
-piece by the finder, without bands and tiles. The finder for photographs searches the slide as one large photograph.
+cells: a slide of 0.1 gigapixel is searched with several tiles, and by the finder for photographs as one photograph.
 Labelled cells are counted by what was decided on their square.
+cells1: a slide of 1 gigapixel is searched with several tiles; about 10 minutes.
+speed: megapixels of the searched squares per second, and seconds of processor time, of a slide of 0.1 gigapixel in one
+process, for tiles of the finder of several sizes, interleaved: reading and finding, and typing the cells.
+limits: labelled cells by what is decided on their squares, on slides made of one half of the fields, on which the
+limits were chosen, and of the other half; then the squares that hold one kind of field only.
 focus: how many fields and blurred copies of them are called out of focus.
 0.1, 1: Classifier.py Slide with all of its outputs on slides of so many gigapixels: memory of the whole process tree,
-and megapixels of the searched squares per second, reading, finding, typing and writing included.
+and megapixels of the searched squares per second, with starting, planning and writing.
 """
 
 import argparse
@@ -32,7 +36,7 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from benchmarks import slide_mosaic  # noqa: E402
-from Classes.fields import classify_fields, slide_grid, slide_overview, slide_plan, slide_search  # noqa: E402
+from Classes.fields import classify_fields, slide_grid, slide_overview, slide_plan, slide_search, slide_task  # noqa: E402
 from Classes.fields.finder import CellFinder  # noqa: E402
 from Classes.imaging import decode, slide_reader  # noqa: E402
 from Classes.inference import model_card, openvino_backend, openvino_devices  # noqa: E402
@@ -40,8 +44,10 @@ from Classes.inference import model_card, openvino_backend, openvino_devices  # 
 # Rows and columns of fields of the slides, by gigapixels.
 FIELDS = {"0.1": 18, "1": 57}
 TILES = ((256, (0, 0)), (512, (0, 0)), (1000, (0, 0)), (256, (77, -31)), (512, (301, 13)), (1000, (-400, 999)))
-# The photograph is resized as a whole, the slide block by block, so scores and centers differ a little.
-NEAR = 0.02
+# Slides of each half of the fields.
+LAYOUTS = 3
+# Sides of the finder's tiles, see slide_task.FINDER_TILE, and how often each is measured.
+FINDER_TILES, REPEATS = (512, slide_task.FINDER_TILE, 1056, 2112), 3
 
 
 def write_slide(data, gigapixels, folder):
@@ -100,43 +106,88 @@ def compare(cells, others, near):
     }  # fmt: skip
 
 
+def compare_tiles(slide, plan, finder, tiles):
+    """Yield a row per kind of tile, and return the cells and codes of the first."""
+    first = None
+    for tile, origin in tiles:
+        found = search(slide, plan.grid, plan.codes == slide_overview.SEARCHED, finder, tile, origin)
+        first = first or found
+        yield {"what": f"tiles of {tile}, origin {origin}", "cells": len(found[0]), "identical": found[0] == first[0],
+               **compare(found[0], first[0], lambda _: 0.01)}  # fmt: skip
+    return first
+
+
 def measure_cells(data, folder):
     finder = CellFinder(PROJECT / classify_fields.FINDER)
     mosaic, path = write_slide(data, "0.1", folder)
     with slide_reader.open_slide(path) as slide:
         plan = read_plan(slide, finder)
-        grid, searched = plan.grid, plan.codes == slide_overview.SEARCHED
-        cells, codes = search(slide, grid, searched, finder, slide_search.TILE, (0, 0))
-        for tile, origin in TILES:
-            again, _codes = search(slide, grid, searched, finder, tile, origin)
-            yield {"what": f"tiles of {tile}, origin {origin}", "cells": len(again), "identical": again == cells,
-                   **compare(again, cells, lambda _: 0.01)}  # fmt: skip
-        codes = numpy.where(codes == 255, plan.codes, codes)
-        window = (0, 0, *grid.working_size)
-        whole = slide_search.read_working(
-            slide, grid, window, numpy.ones((window[3] // slide_grid.BLOCK, window[2] // slide_grid.BLOCK), bool), 10**6
-        )
+        cells, codes = yield from compare_tiles(slide, plan, finder, TILES)
         image = slide.read(0, 0, slide.width, slide.height)
-    one_piece = CellFinder(PROJECT / classify_fields.FINDER, tile=max(window))
-    every = numpy.ones((window[3] // finder.card.stride, window[2] // finder.card.stride), bool)
-    size = (grid.width, grid.height)
-    piece = one_piece.find_in_window(whole, every, (0, 0), grid.block / slide_grid.BLOCK, size, grid.microns)
-    yield {"what": "finder, in one piece", **in_searched(cells, piece, codes, grid, lambda _: 1.0)}
+    grid, codes = plan.grid, numpy.where(codes == 255, plan.codes, codes)
     photograph = finder.find(image, grid.microns).cells
-    half = lambda cell: (cell.width + cell.height) / 4  # noqa: E731
-    yield {"what": "finder, as a photograph", **in_searched(cells, photograph, codes, grid, half)}
-    unsure = [each for each in photograph if abs(each.score - finder.threshold) > NEAR]
-    yield {"what": f"finder, as a photograph, scores more than {NEAR} from the threshold",
-           **in_searched(cells, unsure, codes, grid, half)}  # fmt: skip
+    kinds = square_codes(photograph, codes, grid)
+    inside = [cell for cell, kind in zip(photograph, kinds, strict=True) if kind == slide_overview.SEARCHED]
+    skipped = collections.Counter(slide_overview.NAMES[kind] for kind in kinds if kind != slide_overview.SEARCHED)
+    yield {"what": "as one photograph", "identical": sorted(inside) == sorted(cells),
+           **compare(cells, inside, lambda cell: (cell.width + cell.height) / 4),
+           "in skipped squares": dict(skipped)}  # fmt: skip
     yield from count_labelled(data, mosaic, cells, codes, grid)
 
 
-def in_searched(cells, others, codes, grid, near):
-    """Compare where the slide is searched; the others are counted by what their square is."""
-    kinds = square_codes(others, codes, grid)
-    inside = [cell for cell, kind in zip(others, kinds, strict=True) if kind == slide_overview.SEARCHED]
-    skipped = collections.Counter(slide_overview.NAMES[kind] for kind in kinds if kind != slide_overview.SEARCHED)
-    return {**compare(cells, inside, near), "in skipped squares": dict(skipped)}
+def measure_large(data, folder):
+    """The same on 1 gigapixel, without the photograph, which would not fit into memory."""
+    path = pathlib.Path(folder, "1.tif")
+    if not path.exists():
+        write_slide(data, "1", folder)
+    finder = CellFinder(PROJECT / classify_fields.FINDER, tile=slide_task.FINDER_TILE)
+    with slide_reader.open_slide(path) as slide:
+        yield from compare_tiles(slide, read_plan(slide, finder), finder, (TILES[0], TILES[4], TILES[5]))
+
+
+def measure_speed(data, folder):
+    """Squares in megapixels per second, and seconds of processor time, per size of the finder's tiles."""
+    # Imported late: only here are the types needed.
+    from Classes.fields import analyze, cell_typing
+
+    path = pathlib.Path(folder, "0.1.tif")
+    if not path.exists():
+        write_slide(data, "0.1", folder)
+    card = model_card.load_model_card(PROJECT / "Model/WhiteCells/WhiteCells.json", cell_types=True)
+    backend = openvino_backend.OpenVINOBackend(card, "CPU", openvino_devices.cpu_precision("AUTO"))
+    typer = cell_typing.CellTyper(card, backend, 0.7)
+    finders = {tile: CellFinder(PROJECT / classify_fields.FINDER, tile=tile) for tile in FINDER_TILES}
+    measured, lists = collections.defaultdict(list), set()
+    with slide_reader.open_slide(path) as slide:
+        plan = slide_plan.make_plan(slide, finders[slide_task.FINDER_TILE], typer)
+        searched = plan.codes == slide_overview.SEARCHED
+        megapixels = float(plan.grid.areas()[searched].sum()) * 1e6 / plan.grid.microns**2 / 1e6
+        # The first round compiles the networks for their shapes.
+        for repeat in range(1 + REPEATS):
+            for tile, finder in finders.items():
+                times = [read_clocks()]
+                cells, _codes = search(slide, plan.grid, searched, finder, slide_search.TILE, (0, 0))
+                times.append(read_clocks())
+                crops = slide_plan.SlideCrops(slide, cells, plan.grid.microns, plan.background)
+                analyze.type_cells(cells, crops, typer, plan.stain)
+                times.append(read_clocks())
+                lists.add(tuple(cells))
+                if repeat:
+                    measured[tile].append(numpy.diff(times, axis=0))
+    for tile, values in measured.items():
+        (finding, finding_cpu), (typing, typing_cpu) = numpy.median(values, axis=0).tolist()
+        yield {"what": f"finder's tiles of {tile}", "megapixels": round(megapixels), "cells": len(cells),
+               "lists of cells": len(lists), "load": round(os.getloadavg()[0], 1),
+               "megapixels/s": round(megapixels / (finding + typing), 1),
+               "without typing": round(megapixels / finding, 1),
+               "processor s per megapixel": round((finding_cpu + typing_cpu) / megapixels, 4),
+               "without typing ": round(finding_cpu / megapixels, 4),
+               "processor ms per cell": round(1000 * typing_cpu / len(cells), 2)}  # fmt: skip
+
+
+def read_clocks():
+    """Seconds, and seconds of processor time of all threads."""
+    return time.perf_counter(), time.process_time()
 
 
 def read_labels(data, count=64):
@@ -151,24 +202,58 @@ def read_labels(data, count=64):
 
 def count_labelled(data, mosaic, cells, codes, grid):
     """Labelled cells of the sharp single layers, by what was decided on their square, and how many were found."""
-    labels, (height, width) = read_labels(data), slide_mosaic.FIELD
-    centers = numpy.array([(cell.x, cell.y) for cell in cells])
+    centers = numpy.array([(cell.y, cell.x) for cell in cells])
     true, pure = collections.Counter(), collections.Counter()
-    for row, column in numpy.argwhere(mosaic.kinds == 0):
-        for left, top, right, bottom in labels[mosaic.chosen[row, column, 0]]:
-            x, y = column * width + (left + right) / 2, row * height + (top + bottom) / 2
-            place = int(y // grid.side), int(x // grid.side)
-            kinds = mosaic.kinds[
-                int(place[0] * grid.side // height) : -(-((place[0] + 1) * grid.side) // height),
-                int(place[1] * grid.side // width) : -(-((place[1] + 1) * grid.side) // width),
-            ]
-            name = slide_overview.NAMES[codes[place]]
-            if name == "searched":
-                near = numpy.abs(centers - (x, y)).max(axis=1) <= max(right - left, bottom - top) / 2
-                name = "searched, found" if near.any() else "searched, not found"
-            (pure if (kinds == 0).all() else true)[name] += 1
+    for _row, _column, center, size in labelled_cells(mosaic, read_labels(data)):
+        place = int(center[0] // grid.side), int(center[1] // grid.side)
+        name = slide_overview.NAMES[codes[place]]
+        if name == "searched":
+            near = numpy.abs(centers - center).max(axis=1) <= size / 2
+            name = "searched, found" if near.any() else "searched, not found"
+        (pure if (kinds_in_square(mosaic, grid, *place) == 0).all() else true)[name] += 1
     yield {"what": "labelled cells, squares of a single layer only", **pure}
     yield {"what": "labelled cells, squares that are partly something else", **true}
+
+
+def measure_limits(data, folder):
+    """Labelled cells in skipped squares, and pure squares by what is decided on them, for both halves of the fields."""
+    fields, labels = slide_mosaic.load_fields(data), read_labels(data)
+    finder = CellFinder(PROJECT / classify_fields.FINDER, tile=slide_task.FINDER_TILE)
+    for name, half in (("chosen on", slice(0, 32)), ("others", slice(32, 64))):
+        cells, squares = collections.Counter(), collections.defaultdict(collections.Counter)
+        for seed in range(LAYOUTS):
+            mosaic = slide_mosaic.Mosaic(fields[half], slide_mosaic.layout(18, 18, seed=seed), seed=seed)
+            path = pathlib.Path(folder, "limits.tif")
+            mosaic.write(path)
+            with slide_reader.open_slide(path) as slide:
+                plan = read_plan(slide, finder)
+                grid = plan.grid
+                codes = search(slide, grid, plan.codes == slide_overview.SEARCHED, finder, slide_search.TILE, (0, 0))[1]
+            codes = numpy.where(codes == 255, plan.codes, codes)
+            for _row, _column, (y, x), _size in labelled_cells(mosaic, labels[half]):
+                cells[slide_overview.NAMES[codes[int(y // grid.side), int(x // grid.side)]]] += 1
+            for row, column in numpy.ndindex(codes.shape):
+                kinds = kinds_in_square(mosaic, grid, row, column)
+                if (kinds == kinds[0, 0]).all():
+                    squares[slide_mosaic.KINDS[kinds[0, 0]]][slide_overview.NAMES[codes[row, column]]] += 1
+        yield {"what": f"limits, {name}", "labelled cells": dict(cells),
+               **{f"squares of {kind} only": dict(found) for kind, found in squares.items()}}  # fmt: skip
+
+
+def labelled_cells(mosaic, labels):
+    """Yield (row, column of the field, (y, x) of the center, larger side) of the cells of the sharp single layers."""
+    height, width = slide_mosaic.FIELD
+    for row, column in numpy.argwhere(mosaic.kinds == 0):
+        for left, top, right, bottom in labels[mosaic.chosen[row, column, 0]]:
+            center = row * height + (top + bottom) / 2, column * width + (left + right) / 2
+            yield row, column, center, max(right - left, bottom - top)
+
+
+def kinds_in_square(mosaic, grid, row, column):
+    """The kinds of the fields that a square touches."""
+    height, width = slide_mosaic.FIELD
+    rows = slice(row * grid.side // height, -(-(row + 1) * grid.side // height))
+    return mosaic.kinds[rows, column * grid.side // width : -(-(column + 1) * grid.side // width)]
 
 
 def measure_focus(data, _folder):
@@ -229,12 +314,13 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--folder", type=pathlib.Path, help="keeps the slides; default: a temporary one")
-    parser.add_argument("parts", nargs="*", default=["cells", "focus", "0.1", "1"])
+    parser.add_argument("parts", nargs="*", default=["cells", "speed", "limits", "focus", "0.1", "1"])
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or temporary
         for part in options.parts:
-            work = {"cells": measure_cells, "focus": measure_focus}.get(part)
+            work = {"cells": measure_cells, "cells1": measure_large, "focus": measure_focus, "limits": measure_limits,
+                    "speed": measure_speed}.get(part)  # fmt: skip
             rows = work(options.data, folder) if work else measure_run(options.data, folder, part)
             for row in rows:
                 print(json.dumps(row), flush=True)

@@ -32,12 +32,15 @@ DARK_BACKGROUND = 90.0
 # A square is empty if fewer of its pixels than the share absorb as much: a lone cell of 9 µm covers 0.6 % of it.
 STAINED, MIN_STAINED = 0.10, 0.005
 
+# A square that is skipped hides its cells, and one that is searched in vain only takes time. So the limits of MIN_PEN,
+# MAX_LIGHTEST and slide_search.MIN_SHARPNESS are far from every square with a labelled cell, see benchmarks/slides.py.
+
 # Pixels of a pen: dye that absorbs red light most, or black; and the share of such pixels in a square.
-PEN_DENSITY, PEN_RATIO, BLACK_DENSITY, MIN_PEN = 0.25, 1.25, 0.9, 0.08
+PEN_DENSITY, PEN_RATIO, BLACK_DENSITY, MIN_PEN = 0.25, 1.25, 0.9, 0.5
 
 # In a single layer, glass shows between the cells, so a tenth of the pixels absorbs little; in multiples of what red
 # cells absorb.
-LIGHTEST, MAX_LIGHTEST = 0.1, 0.55
+LIGHTEST, MAX_LIGHTEST = 0.1, 0.75
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,8 +24,9 @@ TILE = 1024
 # Pixels at working scale around a square in which a second, higher peak of the same cell can lie.
 CONTEXT = 32
 
-# A square is out of focus if the steepest steps between neighbors are a smaller share of its contrast.
-MIN_SHARPNESS = 0.26
+# A square is out of focus if the steepest steps between neighbors are a smaller share of its contrast: 0.85 of the
+# smallest share in a square with a labelled cell, see slide_overview.
+MIN_SHARPNESS = 0.12
 
 READERS = 2
 
@@ -84,8 +85,8 @@ def sharpness(square: numpy.ndarray) -> float:
     light = square.astype("float32") @ color_stats.LUMA
     corner = light[:-1, :-1]
     steps = numpy.hypot(light[1:, :-1] - corner, light[:-1, 1:] - corner)
-    low, high = numpy.quantile(light, [0.02, 0.98])
-    return float(numpy.quantile(steps, 0.995) / max(high - low, 8.0))
+    low, high = numpy.quantile(light, [0.005, 0.995])
+    return float(numpy.quantile(steps, 0.99) / max(high - low, 8.0))
 
 
 def read_working(
