@@ -26,9 +26,9 @@ class ArrayFile:
       shape, kind: of each array.
     """
 
-    def __init__(self, shape: tuple[int, ...], kind: str = "float16") -> None:
-        self._shape, self._kind = shape, numpy.dtype(kind)
-        self._bytes = int(numpy.prod(shape)) * self._kind.itemsize
+    def __init__(self, shape: tuple[int, ...], kind: str | numpy.dtype = "float16") -> None:
+        self.shape, self.kind = shape, numpy.dtype(kind)
+        self._bytes = int(numpy.prod(shape)) * self.kind.itemsize
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the object
         self._count, self._written = 0, True
         weakref.finalize(self, _close, self._file)
@@ -39,7 +39,7 @@ class ArrayFile:
         Raises:
           OSError: the disk is full.
         """
-        content = numpy.ascontiguousarray(arrays, self._kind).tobytes()
+        content = numpy.ascontiguousarray(arrays, self.kind).tobytes()
         self._file.write(content)
         self._written = False
         self._count += len(content) // self._bytes
@@ -61,7 +61,7 @@ class ArrayFile:
             self._file.flush()
             self._written = True
         content = os.pread(self._file.fileno(), count * self._bytes, start * self._bytes)
-        return numpy.frombuffer(content, self._kind).reshape(count, *self._shape)
+        return numpy.frombuffer(content, self.kind).reshape(count, *self.shape)
 
 
 def _close(file: IO[bytes]) -> None:

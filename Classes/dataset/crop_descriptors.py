@@ -13,7 +13,7 @@ import numpy
 import PIL.Image
 from scipy import ndimage
 
-from Classes.dataset import pair_search, perceptual_hash
+from Classes.dataset import crop_surroundings, pair_search, perceptual_hash
 from Classes.dataset.array_file import Arrays
 
 RINGS, WAVES, ANGLES = 8, 12, 64
@@ -42,22 +42,33 @@ Picture = tuple[numpy.ndarray, numpy.ndarray]
 
 
 def describe(image: numpy.ndarray) -> numpy.ndarray:
-    """Return the descriptors of an image's blobs.
+    """Return the descriptors of an image's blobs, see `describe_with_surroundings`."""
+    return describe_with_surroundings(image)[0]
+
+
+def describe_with_surroundings(image: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Return the descriptors of an image's blobs, and what surrounds them.
 
     Args:
       image: uint8 [H, W, 3], RGB.
     Returns:
-      float16 [up to BLOBS, 2, RINGS, WAVES], real and imaginary parts of vectors of length 1; none for an image
-      without a dark blob or with a shorter side below perceptual_hash.MIN_SIDE.
+      (float16 [up to BLOBS, 2, RINGS, WAVES], real and imaginary parts of vectors of length 1; of the same blobs, uint8
+      as from crop_surroundings.sample); none for an image without a dark blob or with a shorter side below
+      perceptual_hash.MIN_SIDE.
     """
     if min(image.shape[:2]) < perceptual_hash.MIN_SIDE:
-        return numpy.zeros((0, 2, RINGS, WAVES), "float16")
-    return describe_blobs(*gray_picture(image, SIDE), find_blobs(image))
+        empty = numpy.zeros((0, crop_surroundings.RINGS, crop_surroundings.ANGLES), "uint8")
+        return numpy.zeros((0, 2, RINGS, WAVES), "float16"), empty
+    coarse, known = gray_picture(image, COARSE)
+    smooth = _smoothed(coarse)
+    blobs = _blobs(smooth)
+    descriptors, distinct = _described(*gray_picture(image, SIDE), blobs * (SIDE / COARSE))
+    return descriptors, crop_surroundings.sample(smooth[0], known, blobs[distinct])
 
 
 def find_blobs(image: numpy.ndarray) -> numpy.ndarray:
     """Return the blobs of an image in pixels of its copy at SIDE."""
-    return _blobs(gray_picture(image, COARSE)[0]) * (SIDE / COARSE)
+    return _blobs(_smoothed(gray_picture(image, COARSE)[0])) * (SIDE / COARSE)
 
 
 def gray_picture(image: numpy.ndarray, side: int) -> Picture:
@@ -87,10 +98,16 @@ def _gaussians(length: int) -> numpy.ndarray:
     return (weights / weights.sum(axis=2, keepdims=True)).astype("float32")
 
 
-def _blobs(coarse: numpy.ndarray) -> numpy.ndarray:
-    """float64 [up to BLOBS, 3]: row, column (pixel corners at whole numbers) and radius of the most prominent blobs."""
+def _smoothed(coarse: numpy.ndarray) -> numpy.ndarray:
+    """float32 [SIGMAS, h, w]: a picture after each of the Gaussians."""
     height, width = coarse.shape
-    smooth = _gaussians(height) @ coarse @ _gaussians(width).transpose(0, 2, 1)
+    smooth: numpy.ndarray = _gaussians(height) @ coarse @ _gaussians(width).transpose(0, 2, 1)
+    return smooth
+
+
+def _blobs(smooth: numpy.ndarray) -> numpy.ndarray:
+    """float64 [up to BLOBS, 3]: row, column (pixel corners at whole numbers) and radius of the most prominent blobs."""
+    height, width = smooth.shape[1:]
     # Positive in the middle of what is darker than its surroundings.
     response = smooth[1:] - smooth[:-1]
     inner = response[1:-1, 1:-1, 1:-1]
@@ -118,9 +135,14 @@ def _vertex(before: numpy.ndarray, middle: numpy.ndarray, after: numpy.ndarray) 
 
 
 def describe_blobs(gray: numpy.ndarray, known: numpy.ndarray, blobs: numpy.ndarray) -> numpy.ndarray:
-    """float16 [N, 2, RINGS, WAVES] of N blobs (row, column, radius) in a picture."""
+    """float16 [N, 2, RINGS, WAVES] of blobs (row, column, radius) in a picture; of those with any contrast."""
+    return _described(gray, known, blobs)[0]
+
+
+def _described(gray: numpy.ndarray, known: numpy.ndarray, blobs: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """As `describe_blobs`, and which blobs these are, bool [blobs]."""
     if not len(blobs):
-        return numpy.zeros((0, 2, RINGS, WAVES), "float16")
+        return numpy.zeros((0, 2, RINGS, WAVES), "float16"), numpy.zeros(0, bool)
     radii = numpy.linspace(0.12, 1, RINGS)[:, None] * REACH
     angles = numpy.arange(ANGLES) * 2 * numpy.pi / ANGLES
     unit = numpy.stack([radii * numpy.sin(angles), radii * numpy.cos(angles)])
@@ -136,8 +158,9 @@ def describe_blobs(gray: numpy.ndarray, known: numpy.ndarray, blobs: numpy.ndarr
     # Every nucleus is round and dark; the short waves are what distinguishes them.
     waves = waves * numpy.arange(1, WAVES + 1)
     norms = numpy.linalg.norm(waves, axis=(1, 2), keepdims=True)
-    waves = (waves / numpy.maximum(norms, 1e-6))[norms[:, 0, 0] >= perceptual_hash.MIN_CONTRAST]
-    return numpy.stack([waves.real, waves.imag], axis=1).astype("float16")
+    distinct = norms[:, 0, 0] >= perceptual_hash.MIN_CONTRAST
+    waves = (waves / numpy.maximum(norms, 1e-6))[distinct]
+    return numpy.stack([waves.real, waves.imag], axis=1).astype("float16"), distinct
 
 
 def candidates(
@@ -161,12 +184,14 @@ def similar_pairs(
     owners: numpy.ndarray,
     twos: Arrays | None = None,
     others_of: numpy.ndarray | None = None,
+    surroundings: Arrays | None = None,
 ) -> list[tuple[int, int]]:
     """Return the pairs of images with similar descriptors.
 
     Args:
       ones, twos: float16 [2, RINGS, WAVES] descriptors, lists or ArrayFiles; None compares every two of `ones`.
       owners, others_of: int [N], the image that each is of; images in rising order.
+      surroundings: uint8 arrays of what surrounds `ones`, if there are no `twos`: leaves out pairs that differ there.
     Returns:
       as `candidates`.
     """
@@ -180,7 +205,12 @@ def similar_pairs(
             rows, columns = rows[apart], columns[apart]
         if not len(rows):
             continue
-        agree = perceptual_hash.similarity(first_of.take(rows), second_of.take(columns)) >= CANDIDATE
+        firsts, seconds = first_of.take(rows), second_of.take(columns)
+        agree, _ = perceptual_hash.most_similar(firsts, seconds, CANDIDATE)
+        if surroundings is not None and len(agree):
+            first, other = (numpy.stack([surroundings[i] for i in each[agree].tolist()]) for each in (rows, columns))
+            turns, mirrored = perceptual_hash.turns(firsts[agree], seconds[agree])
+            agree = agree[crop_surroundings.agreement(first, other, turns, mirrored) >= crop_surroundings.FITS]
         found.update(zip(owners[rows[agree]].tolist(), others_of[columns[agree]].tolist(), strict=True))
     return sorted(found)
 

@@ -70,7 +70,8 @@ class DecodeTask:
         background = color_stats.background_color(image)
         found["background"] = background and [int(each) for each in background]
         found["fingerprint"] = descriptor_store.encode(perceptual_hash.descriptor(image))
-        found["crops"] = descriptor_store.encode(crop_descriptors.describe(image))
+        crops, surroundings = crop_descriptors.describe_with_surroundings(image)
+        found["crops"], found["surroundings"] = map(descriptor_store.encode, (crops, surroundings))
         if self._audit:
             found |= _audited(source, image, background)
         return found

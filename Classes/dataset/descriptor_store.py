@@ -3,15 +3,18 @@
 import array
 import base64
 from collections.abc import Sequence
-from typing import Any
 
 import numpy
 
-from Classes.dataset import crop_descriptors, perceptual_hash
+from Classes.dataset import crop_descriptors, crop_surroundings, perceptual_hash
 from Classes.dataset.array_file import ArrayFile
 
 FINGERPRINT = (2, perceptual_hash.RINGS, perceptual_hash.HARMONICS)
 CROP = (2, crop_descriptors.RINGS, crop_descriptors.WAVES)
+SURROUNDINGS = (crop_surroundings.RINGS, crop_surroundings.ANGLES)
+
+# What decode_task.DecodeTask finds out for `DescriptorStore.add`, in the order of its arguments.
+KINDS = ("fingerprint", "crops", "surroundings")
 
 
 def encode(descriptors: numpy.ndarray | None) -> str:
@@ -24,15 +27,16 @@ class DescriptorStore:
 
     Attributes:
       fingerprints: one per image, see perceptual_hash.descriptor.
-      crops: of all images, see crop_descriptors.describe.
+      crops, surroundings: of all images, see crop_descriptors.describe_with_surroundings.
     """
 
     def __init__(self) -> None:
         self.fingerprints, self.crops = ArrayFile(FINGERPRINT), ArrayFile(CROP)
+        self.surroundings = ArrayFile(SURROUNDINGS, "uint8")
         # Where the crops of each image begin and end.
         self._starts = array.array("q", [0])
 
-    def add(self, fingerprint: str, crops: str) -> tuple[int, bool]:
+    def add(self, fingerprint: str, crops: str, surroundings: str) -> tuple[int, bool]:
         """Keep the descriptors of an image, given as `encode` returns them.
 
         Returns:
@@ -41,38 +45,26 @@ class DescriptorStore:
         values = numpy.frombuffer(base64.b64decode(fingerprint), "float16").reshape(1, *FINGERPRINT)
         self.fingerprints.append(values)
         self.crops.append(numpy.frombuffer(base64.b64decode(crops), "float16").reshape(-1, *CROP))
+        self.surroundings.append(numpy.frombuffer(base64.b64decode(surroundings), "uint8").reshape(-1, *SURROUNDINGS))
         self._starts.append(len(self.crops))
         return len(self.fingerprints) - 1, bool(values.any())
 
-    def fingerprints_of(self, images: Sequence[int]) -> "Chosen":
-        """Return the fingerprints of some images, without reading them yet."""
-        return Chosen(self.fingerprints, numpy.asarray(images, int))
+    def fingerprints_of(self, images: Sequence[int]) -> ArrayFile:
+        """Return a copy of the fingerprints of some images, in their order, so that many are read at once."""
+        return _copied(self.fingerprints, numpy.asarray(images, int))
 
-    def crops_of(self, images: Sequence[int]) -> tuple["Chosen", numpy.ndarray]:
-        """Return the crops of some images, without reading them yet, and the index in `images` of each, int [N]."""
+    def crops_of(self, images: Sequence[int]) -> tuple[ArrayFile, ArrayFile, numpy.ndarray]:
+        """Return copies of the crops and surroundings of some images, and the index in `images` of each, int [N]."""
         starts, numbers = numpy.frombuffer(self._starts, "int64"), numpy.asarray(images, int)
         counts = starts[numbers + 1] - starts[numbers]
         owners = numpy.repeat(numpy.arange(len(numbers)), counts)
         within = numpy.arange(len(owners)) - numpy.repeat(numpy.cumsum(counts) - counts, counts)
-        return Chosen(self.crops, starts[numbers][owners] + within), owners
+        places = starts[numbers][owners] + within
+        return _copied(self.crops, places), _copied(self.surroundings, places), owners
 
 
-class Chosen:
-    """Some arrays of an ArrayFile.
-
-    Args:
-      arrays: the file.
-      places: int [N], their indices.
-    """
-
-    def __init__(self, arrays: ArrayFile, places: numpy.ndarray) -> None:
-        self._arrays, self._places = arrays, places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, index: Any, /) -> numpy.ndarray:
-        """Return one array, or those of a slice as [N, ...]."""
-        if isinstance(index, slice):
-            return numpy.stack([self._arrays[place] for place in self._places[index].tolist()])
-        return self._arrays[int(self._places[index])]
+def _copied(arrays: ArrayFile, places: numpy.ndarray) -> ArrayFile:
+    copy = ArrayFile(arrays.shape, arrays.kind)
+    for place in places.tolist():
+        copy.append(arrays[place])
+    return copy

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from Classes.common.config import Configuration
-from Classes.dataset import discovery, grouping
+from Classes.dataset import descriptor_store, discovery, grouping
 from Classes.dataset.decoding import Decoding, Input
 from Classes.dataset.descriptor_store import DescriptorStore
 from Classes.jobs.job_folder import KILLED
@@ -69,7 +69,7 @@ class ImageRecord:
         self.width, self.height = result["width"], result["height"]
         self.background = (background := result.get("background")) and tuple(background)
         if "fingerprint" in result:
-            self.described, self.compared = store.add(result["fingerprint"], result["crops"])
+            self.described, self.compared = store.add(*(result[kind] for kind in descriptor_store.KINDS))
 
     def to_manifest(self) -> dict[str, Any]:
         """Return the entry of this image in the manifest."""

@@ -177,32 +177,34 @@ def overlapping(
     def read(record: Record) -> numpy.ndarray:
         return decode.decode_thumbnail(record.path, THUMBNAIL_SIDE, limits)[1]
 
-    def is_distinct(record: Record) -> bool:
+    def compare(one: Record, other: Record) -> float:
         try:
-            return not overlapping_crops.is_round(read(record))
+            return overlapping_crops.correlation(read(one), read(other))
         except ImageError:
             # The file has changed since it was first read; write_shards reports that.
-            return False
+            return 0.0
 
-    def compare(one: Record, other: Record) -> tuple[Record, Record, float]:
-        try:
-            return one, other, overlapping_crops.correlation(read(one), read(other))
-        except ImageError:
-            return one, other, 0.0
+    # Plain discs all match each other, so an image of one is left out of all further pairs.
+    is_round: dict[int, bool] = {}
 
-    candidates = crop_descriptors.similar_pairs(*store.crops_of([record.described for record in records]))
-    pairs = [(records[one], records[other]) for one, other in candidates]
-    pairs = [pair for pair in pairs if wanted(*pair)]
-    # Plain discs all match each other, so each image is checked once instead of in all of its pairs.
-    images = list({id(record): record for pair in pairs for record in pair}.values())
-    checked = parallel.map_threads(is_distinct, ((record,) for record in images), configuration.workers)
-    usable = {id(record) for record, distinct in zip(images, checked, strict=True) if distinct}
-    pairs = [pair for pair in pairs if usable.issuperset(map(id, pair))]
-    for batch in (pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)):
-        work = [pair for pair in batch if wanted(*pair)]
-        for found in parallel.map_threads(compare, work, configuration.workers):
-            if found[2] >= overlapping_crops.SAME:
-                yield found
+    def is_distinct(record: Record) -> bool:
+        if id(record) not in is_round:
+            try:
+                is_round[id(record)] = overlapping_crops.is_round(read(record))
+            except ImageError:
+                is_round[id(record)] = True
+        return not is_round[id(record)]
+
+    crops, surroundings, owners = store.crops_of([record.described for record in records])
+    candidates = crop_descriptors.similar_pairs(crops, owners, surroundings=surroundings)
+    pairs = ((records[one], records[other]) for one, other in candidates)
+    while batch := list(itertools.islice(pairs, BATCH)):
+        work = [pair for pair in batch if wanted(*pair) and not any(is_round.get(id(record)) for record in pair)]
+        found = list(parallel.map_threads(compare, work, configuration.workers))
+        for (one, other), correlation in zip(work, found, strict=True):
+            # Both are checked, so that all discs of a batch are known after it.
+            if correlation >= overlapping_crops.SAME and all([is_distinct(one), is_distinct(other)]):
+                yield one, other, correlation
 
 
 def without_conflicts(records: Sequence[ImageRecord]) -> tuple[list[ImageRecord], list[dict[str, Any]]]:

@@ -52,8 +52,9 @@ def correlation(one: numpy.ndarray, other: numpy.ndarray) -> float:
         for second in blobs[1]:
             ours, theirs = describe_blobs(*pictures[0], first[None]), describe_blobs(*pictures[1], second[None])
             if len(ours) and len(theirs):
-                turn = perceptual_hash.turn(ours[0], theirs[0])
-                starts.append((float(perceptual_hash.similarity(ours, theirs)[0]), _alignment(first, second, *turn)))
+                angles, mirrored = perceptual_hash.turns(ours, theirs)
+                start = _alignment(first, second, float(angles[0]), bool(mirrored[0]))
+                starts.append((float(perceptual_hash.similarity(ours, theirs)[0]), start))
     if not starts:
         return 0.0
     start = max(starts, key=lambda each: each[0])[1]

@@ -59,14 +59,24 @@ class _Directions:
         ]
         return numpy.concatenate([ones, numpy.stack(rests, axis=1), others], axis=1)
 
-    def bounds(self, ones: numpy.ndarray, twos: numpy.ndarray) -> numpy.ndarray:
-        """float32 [N, M]: what the products of two lists of projections cannot exceed."""
+    def bounds(self, ones: numpy.ndarray, twos: numpy.ndarray, room: "_Room | None" = None) -> numpy.ndarray:
+        """float32 [N, M]: what the products of two lists of projections cannot exceed; valid until `room` is reused."""
         split = self.plain.shape[1] + 2
-        found: numpy.ndarray = ones[:, :split] @ twos[:, :split].T
+        room = room or _Room(len(ones), len(twos))
+        found, more = (each[: len(ones), : len(twos)] for each in (room.bounds, room.more))
+        numpy.matmul(ones[:, :split], twos[:, :split].T, out=found)
         if self.signless.shape[1]:
-            more = ones[:, split:] @ twos[:, split:].T
+            numpy.matmul(ones[:, split:], twos[:, split:].T, out=more)
             found += numpy.abs(more, out=more)
         return found
+
+
+class _Room:
+    """Memory for the bounds of a block: fresh memory for each block takes as long as computing its bounds."""
+
+    def __init__(self, rows: int = BLOCK, columns: int = BLOCK) -> None:
+        self.bounds, self.more = (numpy.empty((rows, columns), "float32") for _ in range(2))
+        self.reached = numpy.empty((rows, columns), bool)
 
 
 def candidates(
@@ -97,24 +107,23 @@ def _reaching(
     """Yield the pairs of sketches whose bounds reach `limit`, as `candidates` does."""
     others = first if second is None else second
 
-    def reaching(top: int, left: int) -> tuple[numpy.ndarray, numpy.ndarray]:
-        rows_of, columns_of = (
-            part[start : start + BLOCK].astype("float32") for part, start in ((first, top), (others, left))
-        )
-        places = _places(directions.bounds(rows_of, columns_of) >= limit)
-        rows, columns = numpy.divmod(places, len(columns_of))
-        rows, columns = rows + top, columns + left
-        below = rows < columns if second is None else slice(None)
-        return rows[below], columns[below]
+    def reaching(top: int) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
+        """The pairs of one block of rows with all blocks of columns."""
+        ones, room, found = first[top : top + BLOCK].astype("float32"), _Room(), []
+        for left in range(top if second is None else 0, len(others), BLOCK):
+            twos = others[left : left + BLOCK].astype("float32")
+            bounds = directions.bounds(ones, twos, room)
+            reached = numpy.greater_equal(bounds, limit, out=room.reached[: len(ones), : len(twos)])
+            rows, columns = numpy.divmod(_places(reached), len(twos))
+            below = rows < columns if top == left and second is None else slice(None)
+            found.append(((rows[below] + top).astype("int32"), (columns[below] + left).astype("int32")))
+        return found
 
-    blocks = (
-        (top, left)
-        for top in range(0, len(first), BLOCK)
-        for left in range(top if second is None else 0, len(others), BLOCK)
-    )
-    for rows, columns in parallel.map_threads(reaching, blocks, len(os.sched_getaffinity(0))):
-        for start in range(0, len(rows), BLOCK):
-            yield rows[start : start + BLOCK], columns[start : start + BLOCK]
+    tops = ((top,) for top in range(0, len(first), BLOCK))
+    for blocks in parallel.map_threads(reaching, tops, len(os.sched_getaffinity(0))):
+        for rows, columns in blocks:
+            for start in range(0, len(rows), BLOCK):
+                yield rows[start : start + BLOCK], columns[start : start + BLOCK]
 
 
 class Reader:
@@ -157,8 +166,8 @@ def _choose(descriptors: Arrays, vectors: Vectors, limit: float) -> _Directions:
     whole = _Directions(*axes)
     tried = slice(None, None, -(-len(plain) // TRIED))
     best, least = whole, float("inf")
-    for part in (8, 6, 4, 3, 2):
-        some = _Directions(*(each[:, : -(-each.shape[1] * part // 8)] for each in axes))
+    for part in range(16, 3, -1):
+        some = _Directions(*(each[:, : -(-each.shape[1] * part // 16)] for each in axes))
         kept = some.project(plain[tried], signless[tried])
         left = (some.bounds(kept, kept) >= limit)[numpy.triu_indices(len(kept), 1)].mean()
         cost = some.width + left * PER_CANDIDATE

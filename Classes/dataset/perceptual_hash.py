@@ -84,18 +84,37 @@ def similarity(ones: numpy.ndarray, others: numpy.ndarray) -> numpy.ndarray:
     return numpy.maximum(*(turns.max(axis=1) for turns in _turns(ones, others)))
 
 
-def turn(one: numpy.ndarray, other: numpy.ndarray) -> tuple[float, bool]:
-    """Return the rotation in which two images are most similar.
+def turns(ones: numpy.ndarray, others: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Return the rotations in which images are most similar.
 
     Args:
-      one, other: float16 [2, rings, waves] descriptors.
+      ones, others: float16 [N, 2, rings, waves] descriptors.
     Returns:
-      (radians, mirrored): an angle in the first picture is that in the second plus the radians, or, mirrored, the
-      radians less that in the second.
+      (radians, float64 [N]; mirrored, bool [N]): an angle in the first picture is that in the second plus the radians,
+      or, mirrored, the radians less that in the second.
     """
-    plain, mirrored = (turns[0] for turns in _turns(one[None], other[None]))
-    best = mirrored if mirrored.max() > plain.max() else plain
-    return 2 * numpy.pi * int(best.argmax()) / len(best), best is mirrored
+    plain, reverse = _turns(ones, others)
+    mirrored = reverse.max(axis=1) > plain.max(axis=1)
+    best = numpy.where(mirrored[:, None], reverse, plain)
+    return 2 * numpy.pi * best.argmax(axis=1) / best.shape[1], mirrored
+
+
+def most_similar(ones: numpy.ndarray, others: numpy.ndarray, same: float) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Return which images have at least a similarity, and that similarity.
+
+    Args:
+      ones, others, same: as for `similarity`, and its smallest value.
+    Returns:
+      (int [K], places in the N pairs; float32 [K]).
+    """
+    first, second = _complex(ones), _complex(others)
+    # No turn makes the sum over waves larger than the sum of their lengths.
+    bounds = [numpy.abs((first * each).sum(axis=1)).sum(axis=1) for each in (numpy.conj(second), second)]
+    near = numpy.flatnonzero(numpy.maximum(*bounds) >= same - 1e-4)
+    if not len(near):
+        return near, numpy.zeros(0, "float32")
+    alike = similarity(ones[near], others[near])
+    return near[alike >= same], alike[alike >= same]
 
 
 def _turns(ones: numpy.ndarray, others: numpy.ndarray) -> Iterator[numpy.ndarray]:
@@ -148,11 +167,10 @@ def matching_pairs(
         if not len(rows):
             continue
         # Only candidates are copied into one array; all descriptors would need the memory twice.
-        alike = similarity(ones.take(rows), twos.take(columns))
-        for place in numpy.flatnonzero(alike >= same):
+        for place, alike in zip(*most_similar(ones.take(rows), twos.take(columns), same), strict=True):
             one, other = int(rows[place]), int(columns[place])
             if not enough or connected.join(one, other):
-                found.append((one, other, float(alike[place])))
+                found.append((one, other, float(alike)))
     return sorted(found)
 
 

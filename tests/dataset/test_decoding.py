@@ -5,7 +5,15 @@ import PIL.Image
 import pytest
 
 from Classes import Data
-from Classes.dataset import crop_descriptors, decoding, discovery, held_out, image_records, perceptual_hash
+from Classes.dataset import (
+    crop_descriptors,
+    decoding,
+    descriptor_store,
+    discovery,
+    held_out,
+    image_records,
+    perceptual_hash,
+)
 from Classes.dataset.decoding import Decoding
 from Classes.jobs.shards import Shard
 from tests.support import smears
@@ -117,13 +125,13 @@ def test_descriptors_come_back_as_they_were(folder):
     run = Decoding(select(folder))
     paths = sorted((folder / "Model/Data").glob("?/Im*.png"))
     results = list(run.read([(path, path.name, False) for path in paths]))
-    numbers = [run.store.add(result["fingerprint"], result["crops"])[0] for result in results]
+    numbers = [run.store.add(*map(result.get, descriptor_store.KINDS))[0] for result in results]
     wanted = numbers[::3]
     images = [numpy.asarray(PIL.Image.open(paths[number])) for number in wanted]
     for place, image in enumerate(images):
         numpy.testing.assert_array_equal(run.store.fingerprints_of(wanted)[place], perceptual_hash.descriptor(image))
-    crops, owners = run.store.crops_of(wanted)
-    expected = [crop_descriptors.describe(image) for image in images]
-    numpy.testing.assert_array_equal(owners, numpy.repeat(range(len(images)), [len(each) for each in expected]))
-    if len(crops):
-        numpy.testing.assert_array_equal(crops[: len(crops)], numpy.concatenate(expected))
+    found = [crop_descriptors.describe_with_surroundings(image) for image in images]
+    *kept, owners = run.store.crops_of(wanted)
+    numpy.testing.assert_array_equal(owners, numpy.repeat(range(len(images)), [len(each[0]) for each in found]))
+    for arrays, expected in zip(kept, zip(*found, strict=True), strict=True):
+        numpy.testing.assert_array_equal(arrays[: len(arrays)], numpy.concatenate(expected))
