@@ -338,7 +338,7 @@ def _duplicate_key(source: str, first: str, second: str) -> ConfigurationError:
 
 def _suggest(name: str, known: Iterable[str]) -> Message:
     lower = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
     if near:
         return Message("did you mean {name}?", name=lower[near[0]])
     if len(lower) < 10:

@@ -5,7 +5,7 @@ import logging
 import os
 import pathlib
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from Classes.common import translation
 from Classes.common.config import Configuration
@@ -198,7 +198,8 @@ def find_inputs(
       DataError: `no_such_source` if a path is missing, `no_images` if there is no image at all.
     """
     log = logging.getLogger("Sources")
-    paths = [pathlib.Path(source) for source in sources] or [configuration.path("TestImagePath")]
+    given = [pathlib.Path(source) for source in sources]
+    paths = given or [configuration.path("TestImagePath")]
     found: dict[pathlib.Path, None] = {}
     reasons: list[Message] = []
     left_out: list[tuple[str, str]] = []
@@ -217,21 +218,30 @@ def find_inputs(
                 code="no_such_source",
             )
     if not found:
-        where = ", ".join(map(str, paths))
-        raise DataError(
-            Message(
-                "{where}: {found}. Put images ({accepted}) named like Im047_0.jpg (_0 healthy, _1 {condition}) there, "
-                "or name a FILE-OR-FOLDER after the command",
-                where=where,
-                condition=configuration.condition.name,
-                found=Message("found no image, only skipped files: {files}", files=translation.join(", ", reasons))
-                if reasons
-                else Message("found no image"),
-                accepted=accepted(configuration),
-            ),
-            code="no_images",
-        )
+        raise _no_images_error(configuration, given, reasons)
     return list(found), left_out
+
+
+def _no_images_error(
+    configuration: Configuration, given: Sequence[pathlib.Path], reasons: Sequence[Message]
+) -> DataError:
+    """Return the error for folders without an image; `given` on the command line, or none for `TestImagePath`."""
+    found = Message("found no image")
+    if reasons:
+        found = Message("found no image, only skipped files: {files}", files=translation.join(", ", reasons))
+    values = {"found": found, "accepted": accepted(configuration)}
+    if given:
+        where = ", ".join(map(str, given))
+        message = Message("{where}: {found}. Name images ({accepted}) or a folder of them.", where=where, **values)
+    else:
+        message = Message(
+            "{where}: {found}. Put images ({accepted}) named like Im047_0.jpg (_0 healthy, _1 {condition}) there, "
+            "or name a FILE-OR-FOLDER after the command",
+            where=configuration.path("TestImagePath"),
+            condition=configuration.condition.name,
+            **values,
+        )
+    return DataError(message, code="no_images")
 
 
 def accepted(configuration: Configuration) -> str:

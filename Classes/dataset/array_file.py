@@ -4,6 +4,7 @@ import contextlib
 import os
 import tempfile
 import weakref
+from collections.abc import Iterator
 from typing import IO, Any, Protocol
 
 import numpy
@@ -37,10 +38,11 @@ class ArrayFile:
         """Add arrays, [N, *shape].
 
         Raises:
-          OSError: the disk is full.
+          OSError: the disk is full; it names the folder of temporary files.
         """
         content = numpy.ascontiguousarray(arrays, self.kind).tobytes()
-        self._file.write(content)
+        with _naming_folder():
+            self._file.write(content)
         self._written = False
         self._count += len(content) // self._bytes
 
@@ -58,10 +60,20 @@ class ArrayFile:
 
     def _read(self, start: int, count: int) -> numpy.ndarray:
         if not self._written:
-            self._file.flush()
+            with _naming_folder():
+                self._file.flush()
             self._written = True
         content = os.pread(self._file.fileno(), count * self._bytes, start * self._bytes)
         return numpy.frombuffer(content, self.kind).reshape(count, *self.shape)
+
+
+@contextlib.contextmanager
+def _naming_folder() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # The file has no name, so the message would name none, or that of another file.
+        raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
 
 
 def _close(file: IO[bytes]) -> None:

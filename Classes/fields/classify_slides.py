@@ -221,7 +221,7 @@ def _find_slides(sources: Sequence[str]) -> list[pathlib.Path]:
     for path in files:
         if not path.is_file():
             raise DataError(
-                Message("{source}: there is no such file. Name the files of the slides.", source=path), "no_such_source"
+                Message("{source}: not a file. Name the files of the slides.", source=path), "no_such_source"
             )
     return files
 
