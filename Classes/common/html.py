@@ -3,13 +3,14 @@
 import base64
 import functools
 import hashlib
+import os
 import pathlib
 from typing import Any
 
 import jinja2
 import markupsafe
 
-from Classes.common import errors, number_format, translation
+from Classes.common import atomic_files, errors, number_format, translation
 
 
 def render(package: str, template: str, **context: Any) -> str:
@@ -22,6 +23,21 @@ def render(package: str, template: str, **context: Any) -> str:
       context: variables of the template; a missing one raises jinja2.UndefinedError.
     """
     return _environment(package).get_template(template).render(context)
+
+
+def write(path: str | os.PathLike[str], package: str, template: str, into: bool = False, **context: Any) -> None:
+    """Write what `render` returns part by part, so that it is never in memory as a whole.
+
+    A value with a method `__html__` is asked for its HTML when it is written.
+
+    Args:
+      path, into: see atomic_files.atomic_replace.
+      package, template, context: see `render`.
+    Raises:
+      OSError: it cannot be written.
+    """
+    with atomic_files.atomic_replace(path, into) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.writelines(_environment(package).get_template(template).generate(context))
 
 
 def render_file(path: pathlib.Path, **context: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from Classes import Helpers
-from Classes.common import atomic_files, field_summary, json_files, provenance, table_files, terminal
+from Classes.common import field_summary, json_files, provenance, table_files, terminal
 from Classes.common.conditions import Condition
 from Classes.common.translation import gettext as _
 from Classes.fields.blast_model import BlastCard
@@ -76,7 +76,7 @@ def write_outputs(run: JobRun, outputs: FieldOutputs, card: ModelCard, blasts: B
     counts, models = counter.result(), describe_models(card, blasts)
     _write_tables(run, outputs, counts, counter.cells, models)
     if outputs.html and report:
-        atomic_files.write_atomic(outputs.html, report.render(counts, models["types"]["limits"]), into=True)
+        report.write(outputs.html, counts, models["types"]["limits"])
         log.info("Wrote %s", outputs.html)
     outputs.folders.remove_leftovers(outputs.csv, outputs.json, outputs.html)
     _show_end(totals, counts, counter.cells, len(run.items), outputs)

@@ -5,10 +5,13 @@ One HTML file that includes its pictures and opens without a network.
 
 import dataclasses
 import io
+import os
 import pathlib
+import tempfile
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
+import markupsafe
 import numpy
 import PIL.Image
 
@@ -23,6 +26,9 @@ FIELD_SIDE, CELL_SIDE = 1400, 112
 
 # Cells that are shown per type and field pictures per report, so that a browser can open it.
 MOST_CELLS, MOST_FIELDS = 150, 200
+
+# Bytes of pictures of fields that stay in memory; more are kept in a temporary file until the report is written.
+IN_MEMORY = 8 * 2**20
 
 FIELD_QUALITY, CELL_QUALITY = 78, 85
 
@@ -74,10 +80,25 @@ def draw_pictures(image: numpy.ndarray, field: Field, crops: Sequence[numpy.ndar
     return Pictures(_picture(image, FIELD_SIDE, FIELD_QUALITY), cells)
 
 
+class _KeptPicture:
+    """A picture in a file; the template reads it when it is written."""
+
+    def __init__(self, file: IO[bytes], source: str) -> None:
+        self._file, content = file, source.encode()
+        file.seek(0, io.SEEK_END)
+        self._place, self._length = file.tell(), len(content)
+        file.write(content)
+
+    def __html__(self) -> markupsafe.Markup:
+        self._file.seek(self._place)
+        return markupsafe.Markup(self._file.read(self._length).decode())
+
+
 class HtmlReport:
     """Collects fields, and makes the report of them."""
 
     def __init__(self) -> None:
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed by write
         self._fields: list[dict[str, Any]] = []
         self._cells: dict[str, list[Shown]] = {}
         self._problems: list[tuple[str, str]] = []
@@ -108,7 +129,7 @@ class HtmlReport:
                 {
                     "number": number,
                     "field": field,
-                    "picture": pictures.field,
+                    "picture": _KeptPicture(self._file, pictures.field),
                     "counts": field_texts.describe_counts(field),
                     "scale": field_texts.describe_scale(field),
                     "boxes": [_box(field, cell, f"f{number}c{cell.number}") for cell in field.cells],
@@ -120,12 +141,15 @@ class HtmlReport:
         """Add a photograph that has no answer."""
         self._problems.append((name, translation.localize(error)))
 
-    def render(self, counts: RunCounts, notes: Sequence[str]) -> str:
-        """Return the HTML text.
+    def write(self, path: str | os.PathLike[str], counts: RunCounts, notes: Sequence[str]) -> None:
+        """Write the report and forget the pictures.
 
         Args:
+          path: the file.
           counts: of all cells.
           notes: sentences about the models.
+        Raises:
+          OSError: it cannot be written.
         """
         groups = []
         numbers = {row.name: row.count for row in counts.differential.rows} | counts.differential.apart
@@ -139,9 +163,11 @@ class HtmlReport:
                     "cells": _least_certain(cells),
                 }
             )
-        return html.render(
+        html.write(
+            path,
             "Classes.fields",
             "field_report.html",
+            into=True,
             counts=counts,
             groups=groups,
             fields=self._fields,
@@ -151,6 +177,7 @@ class HtmlReport:
             symbol_points=symbol_points,
             type_name=type_names.type_name,
         )
+        self._file.close()
 
 
 def symbol_points(symbol: str, x: float = 0, y: float = 0, radius: float = 1) -> str:

@@ -104,7 +104,7 @@ class SlideOutputs:
                 continue
             self._write_slide(record, stem, report, limits, blast)
         if self.html and report:
-            atomic_files.write_atomic(self.html, report.render(counts, models["types"]["limits"]), into=True)
+            report.write(self.html, counts, models["types"]["limits"])
             log.info("Wrote %s", self.html)
 
     def _write_slide(

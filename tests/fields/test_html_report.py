@@ -1,6 +1,8 @@
 """Test the report: its links, its order, and what it does not load."""
 
+import pathlib
 import re
+import tempfile
 
 from Classes.common.errors import ImageError
 from Classes.common.translation import Message
@@ -15,7 +17,10 @@ def rendered(*pairs, problem=None):
     if problem:
         report.add_problem("bad<b>.png", problem)
     cells = [cell for field in pairs for cell in field.cells]
-    return report.render(run_counts.count_cells(cells), ["never seen a blast"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "report.html")
+        report.write(path, run_counts.count_cells(cells), ["never seen a blast"])
+        return path.read_text(encoding="utf-8")
 
 
 FIELDS = (
@@ -30,6 +35,18 @@ def test_every_cell_links_to_its_place_and_back():
     links = re.findall(r'href="#([^"]+)"', page)
     assert {"f1c1", "f1c2", "f2c1", "gf1c1", "gf1c2", "gf2c1"} <= set(links)
     assert set(links) <= targets
+
+
+def test_pictures_that_do_not_stay_in_memory_are_in_their_places(tmp_path, monkeypatch):
+    monkeypatch.setattr(html_report, "IN_MEMORY", 10)
+    report = html_report.HtmlReport()
+    for name in "abc":
+        picture = f"data:image/jpeg;base64,{name * 40}"
+        report.add_field(fields.field(name=f"{name}.png"), html_report.Pictures(picture, []))
+    report.write(tmp_path / "report.html", run_counts.count_cells([]), [])
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    found = re.findall(r'<h3[^>]*>(\w)\.png.*?<image href="data:image/jpeg;base64,(\w+)"', page, re.DOTALL)
+    assert found == [(name, name * 40) for name in "abc"]
 
 
 def test_the_rarest_type_and_the_least_certain_cell_come_first():
