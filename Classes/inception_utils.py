@@ -118,6 +118,7 @@ def _sync_batch_norm_op(
 
     @tf.custom_gradient
     def normalize(inputs: tf.Tensor, beta: tf.Tensor) -> Any:
+        """Return (outputs, mean, variance, rows of the batch) and the gradient."""
         local = kernel(x=inputs, scale=ones, offset=beta, mean=[], variance=[], is_training=True)
         rows = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], tf.float32)
         # The variance that the kernel returns is unbiased.

@@ -79,16 +79,12 @@ def send_images(
     Raises:
       ALLError: there is nothing to send, or no server.
     """
-    tables = table_files.TableFiles(csv_path, json_path, xlsx_path, parquet_path, csv_locale)
-    tables = tables.prepared(configuration.condition)
+    paths = (csv_path, json_path, xlsx_path, parquet_path)
+    tables = table_files.TableFiles(*paths, csv_locale).prepared(configuration.condition)
     files, skipped = input_files.find_inputs(configuration, sources)
     address = server or server_url(configuration)
-    sender = open_sender(configuration, address, timeout, retries, model)
-    log.info("Classifier class initialization complete.")
-    log.info(Helpers.DISCLAIMER)
-    with contextlib.closing(sender):
+    with contextlib.closing(open_sender(configuration, address, timeout, retries, model)) as sender:
         target = _ask_server(configuration, sender, model, address)
-        _show_limits(target.served)
         results, interrupt = _send_all(sender, files, concurrency, target.show)
     condition = _condition(configuration, results, target.conditions)
     scheme = target.scheme if target.served else ClassScheme(tuple(_class_names(results)), target.scheme.positive)
@@ -98,7 +94,7 @@ def send_images(
     found = summary.summarize(rows, len(files), skipped, known.note, condition=condition, scheme=scheme)
     _write(tables, rows, results, found, address)
     _raise_interrupt(interrupt, len(files) - len(results), len(files))
-    return 1 if any(row["error"] for row in rows) else 0
+    return int(any(row["error"] for row in rows))
 
 
 def _write(
@@ -157,9 +153,13 @@ def _rows(
 
 
 def _ask_server(configuration: Configuration, sender: Sender, model: str, address: str) -> _Target:
+    """Return what the server says of itself and of the model, and show what the model has never seen."""
+    log.info("Classifier class initialization complete.")
+    log.info(Helpers.DISCLAIMER)
     sender.check_reachable()
     info = sender.server_info()
     served = server_models.choose_model(sender.models(), model, address)
+    _show_limits(served)
     described = info.conditions if served is None or served.condition is None else (served.condition,)
     return _Target(info.version, served, served.scheme if served else _former_scheme(configuration), described)
 

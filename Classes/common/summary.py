@@ -33,10 +33,12 @@ class Accuracy:
 
     @property
     def correct(self) -> int:
+        """Number of correct results."""
         return self.true_positives + self.true_negatives
 
     @property
     def total(self) -> int:
+        """Number of images with a known class."""
         return self.correct + self.false_positives + self.false_negatives
 
     def interval(self) -> tuple[float, float]:

@@ -32,13 +32,20 @@ class FoundCell(typing.Protocol):
     """A cell as the finder returns it: center and box in pixels."""
 
     @property
-    def x(self) -> float: ...
+    def x(self) -> float:
+        """Center, from the left."""
+
     @property
-    def y(self) -> float: ...
+    def y(self) -> float:
+        """Center, from the top."""
+
     @property
-    def width(self) -> float: ...
+    def width(self) -> float:
+        """Width of the box."""
+
     @property
-    def height(self) -> float: ...
+    def height(self) -> float:
+        """Height of the box."""
 
 
 @dataclasses.dataclass(frozen=True)

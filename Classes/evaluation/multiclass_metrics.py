@@ -188,6 +188,7 @@ def _bootstrap_metrics(
     cells = truths * count + called
 
     def measure(weights: numpy.ndarray) -> dict[str, numpy.ndarray]:
+        """Return the metrics of samples, {metric: [samples, …]}; `weights` says how often each has an image."""
         counts = numpy.array([numpy.bincount(cells, row, count * count) for row in weights])
         areas = [
             statistics.roc_auc_of_samples(truths == label, weights, order)
@@ -202,6 +203,7 @@ def _bootstrap_metrics(
     samples = {key: numpy.concatenate([each[key] for each in draws]) if draws else None for key in values}
 
     def metric(key: str, column: int | None, note: str) -> Metric:
+        """Return a metric with its interval: of a class, or of all classes if `column` is None."""
         place: Any = 0 if column is None else (0, column)
         if numpy.isnan(values[key][place]):
             return make_metric(None, note=note)
@@ -217,12 +219,17 @@ def _bootstrap_metrics(
             continue
         overall[key] = metric(key, None, translation.mark("needs images of at least two classes"))
         kind = key.removeprefix("macro_").removeprefix("weighted_")
-        defined = 0 if kind == "kappa" else int((~numpy.isnan(values[kind][0])).sum())
-        note = overall[key]["note"]
-        if overall[key]["value"] is not None and 0 < defined < count:
-            partial = Message(_PARTIAL[kind], count=defined)
-            overall[key]["note"] = translation.join("; ", [partial, note_message(note)]) if note else partial
+        if kind != "kappa":
+            _note_undefined(overall[key], kind, values[kind][0])
     return {"classes": classes, "overall": overall}
+
+
+def _note_undefined(mean: Metric, kind: str, of_classes: numpy.ndarray) -> None:
+    """Add to the note of a mean over the classes if the metric of some classes is undefined."""
+    defined = int((~numpy.isnan(of_classes)).sum())
+    if mean["value"] is not None and 0 < defined < len(of_classes):
+        partial = Message(_PARTIAL[kind], count=defined)
+        mean["note"] = translation.join("; ", [partial, note_message(mean["note"])]) if mean["note"] else partial
 
 
 def _point_estimates(confusion: numpy.ndarray, areas: numpy.ndarray) -> dict[str, numpy.ndarray]:

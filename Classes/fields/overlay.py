@@ -182,6 +182,7 @@ def plain_letters(text: str) -> str:
 
 
 def wrap_text(draw: PIL.ImageDraw.ImageDraw, text: str, font: Font, width: float) -> list[str]:
+    """Return a text as lines that are at most `width` pixels wide, unless a single word is wider."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -193,6 +194,7 @@ def wrap_text(draw: PIL.ImageDraw.ImageDraw, text: str, font: Font, width: float
 
 
 def label_font(size: int) -> Font:
+    """Return the font of numbers and names, in pixels."""
     font = PIL.ImageFont.load_default(size)
     if not isinstance(font, PIL.ImageFont.FreeTypeFont):
         # A Pillow that was built without FreeType.

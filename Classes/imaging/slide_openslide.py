@@ -34,6 +34,7 @@ class OpenSlideSlide(Slide):
         return numpy.asarray(picture.convert("RGB"))
 
     def close(self) -> None:
+        """Close the file."""
         self._handle.close()
 
 

@@ -121,6 +121,7 @@ class PngSlide(Slide):
         return _on_white(stored[1:])
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 
@@ -167,6 +168,7 @@ class JpegSlide(Slide):
         return part
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 

@@ -80,6 +80,7 @@ class TiffSlide(Slide):
         return segment
 
     def close(self) -> None:
+        """Close the file."""
         self._tiff.close()
 
 

@@ -36,12 +36,8 @@ def read_card(
         raise GraphError(message, "card_unreadable") from error
     found = values.get("version") if isinstance(values, dict) else None
     if found != version:
-        message = Message(
-            "{path}: a model card of version {expected} is expected, this one is {version}",
-            path=path,
-            expected=version,
-            version=repr(found),
-        )
+        places = {"path": path, "expected": version, "version": repr(found)}
+        message = Message("{path}: a model card of version {expected} is expected, this one is {version}", **places)
         raise GraphError(message, "card_version")
     # One wrong bit in a threshold changes predictions.
     if not json_files.checksum_ok(values):

@@ -91,6 +91,7 @@ class Application(flask.Flask):
         self.register_blueprint(report_routes.blueprint)
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer a request, with the address that trusted proxies give the client."""
         self._proxies.apply_forwarded_headers(environ)
         # The API is English; only the pages are in the language of the reader.
         with translation.use_language(translation.ENGLISH):

@@ -180,6 +180,7 @@ def _predict_each(
     """Classify images, `at_once` at the same time: some are decoded while others are classified."""
 
     def work(content: bytes) -> PredictionResult | ApiError:
+        """Classify an image, unless the client no longer waits."""
         ticket.check_deadline()
         try:
             return model.predictor.predict(content) if content else ApiError("empty", "The file is empty.")

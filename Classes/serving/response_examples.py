@@ -183,6 +183,7 @@ def examples(condition: Condition) -> dict[str, dict[str, Any]]:
     names = {"{condition}": condition.short, "{title}": condition.long, "{source}": condition.source}
 
     def fill(value: Any) -> Any:
+        """Return a value with the names of the condition in all its texts."""
         if isinstance(value, dict):
             return {key: fill(each) for key, each in value.items()}
         if isinstance(value, list):

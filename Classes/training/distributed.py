@@ -135,6 +135,7 @@ def shard_batch(strategy: tf.distribute.Strategy, batch: tuple[Any, Any]) -> tup
     local_replicas = strategy.num_replicas_in_sync // count
 
     def divide(values: Any) -> Any:
+        """Give each replica of this process its part of the rows."""
         size = len(values) // local_replicas
 
         def part(replica: Any) -> Any:
@@ -155,6 +156,7 @@ def all_reduce_sum(strategy: tf.distribute.Strategy, arrays: Sequence[Any]) -> S
     first = index * strategy.num_replicas_in_sync // count
 
     def distribute(values: Any) -> Any:
+        """Give the values to one replica and zeros to the others."""
         # Only the first replica of a process contributes its values.
         return strategy.experimental_distribute_values_from_function(
             lambda replica: tf.constant(
@@ -230,6 +232,7 @@ def _filter_tf_logs(record: logging.LogRecord) -> bool:
 
 def _sum(strategy: tf.distribute.Strategy, parts: list[Any]) -> Any:
     def add(*arguments: tf.Tensor) -> list[tf.Tensor]:
+        """Sum over the replicas, all tensors of a dtype at once."""
         replica = tf.distribute.get_replica_context()
         # Copies, because an argument may be on another device than the replica.
         values = [tf.identity(each) for each in arguments]

@@ -95,6 +95,7 @@ class RunRecorder:
                 writer.flush()
 
     def close(self) -> None:
+        """Write what is not written yet, and close the events."""
         self.flush()
         for writer in self._writers.values():
             writer.close()

@@ -4,11 +4,9 @@ import contextlib
 import csv
 import json
 import pathlib
-import threading
 
 import PIL.Image
 import pytest
-import werkzeug.serving
 
 from Classes import Helpers
 from Classes.client import field_pictures, field_results
@@ -16,7 +14,7 @@ from Classes.common.errors import ConfigurationError, DataError
 from Classes.fields import classify_fields
 from Classes.serving import field_service
 from Classes.serving.models import ModelRegistry, ServedModel
-from tests.support import fields, graphs, services
+from tests.support import fields, graphs, servers, services
 from tests.support.errors import raises
 
 CELLS = (fields.Cell(150, 200), fields.Cell(400, 300), fields.Cell(560, 120, flags=("cut",)))
@@ -55,15 +53,10 @@ def serving(folder):
         others=[("WhiteCells", fields.card(), fields.HandBackend(LYMPHOCYTE))],
         unavailable={"ALLGraph": "Not trained."},
     )
-    server = werkzeug.serving.make_server("127.0.0.1", 0, client.application, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        with servers.in_thread(client.application) as address:
+            yield address
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
         client.service.close()
 
 

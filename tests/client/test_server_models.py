@@ -2,8 +2,6 @@ import copy
 import csv
 import io
 import json
-import threading
-import wsgiref.simple_server
 
 import pytest
 
@@ -12,7 +10,7 @@ from Classes.client import send_images, server_models
 from Classes.common.errors import ALLError
 from Classes.serving import app
 from tests.serving.test_cell_types import CLASSES, SPLIT, SURE, FixedBackend, write_card
-from tests.support import graphs, services
+from tests.support import graphs, servers, services
 
 SERVER = "http://lab:8080"
 
@@ -30,18 +28,8 @@ def service(tmp_path):
 
 @pytest.fixture
 def address(service):
-    class Quiet(wsgiref.simple_server.WSGIRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    with wsgiref.simple_server.make_server("127.0.0.1", 0, app.create_app(service), handler_class=Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with servers.in_thread(app.create_app(service)) as address:
+        yield address
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Run Server.py in its own process with a fake backend, for tests of start, stop and sockets."""
+"""Run Server.py in its own process with a fake backend, or an application in a thread, for tests with sockets."""
 
 import contextlib
 import http.client
@@ -6,6 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
+
+import werkzeug.serving
 
 from Classes import Helpers
 from tests.support import graphs, waiting
@@ -99,3 +102,17 @@ def request(port, method="POST", path="/Inference", body=None, timeout=waiting.L
         content = response.read()
         kind = response.headers.get_content_type()
         return response.status, json.loads(content) if kind == "application/json" else None, response.headers
+
+
+@contextlib.contextmanager
+def in_thread(application):
+    """Serve a WSGI application on a free port; yield its address."""
+    server = werkzeug.serving.make_server("127.0.0.1", 0, application, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
