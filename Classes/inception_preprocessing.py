@@ -57,7 +57,7 @@ def distortion_config(configuration: Configuration) -> DistortionConfig:
 def distort_image(image: tf.Tensor, size: int, distortion: DistortionConfig, seed: tf.Tensor) -> tf.Tensor:
     """Rotate, crop, mirror and recolor a training image at random.
 
-    The crop and the color operations are those of the Inception training (Szegedy et al., arXiv:1512.00567, and
+    The crop and the color operations are as in the Inception training (Szegedy et al., arXiv:1512.00567, and
     Howard, arXiv:1312.5402); the smallest crop is larger, so that it contains the white cell. A smear has no natural
     orientation, so it is mirrored both ways and may be rotated. The amounts of the dyes vary, as they do between
     laboratories (Tellez et al., arXiv:1808.05896), and magnification, light and focus, as they do between microscopes.
@@ -71,7 +71,7 @@ def distort_image(image: tf.Tensor, size: int, distortion: DistortionConfig, see
       uint8 [size, size, 3].
     """
     seeds = tf.unstack(tf.random.split(seed, 7))
-    # Separate seeds, so that the results of the other steps are those of versions without these.
+    # Separate seeds, so that the other steps give the same results as in versions without these.
     rotation, stain, scale, light, blur = (tf.random.fold_in(seed, number) for number in range(1, 6))
     if distortion.rotation or distortion.scale:
         image = _rotate_and_scale(image, distortion, rotation, scale)

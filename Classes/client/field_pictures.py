@@ -82,7 +82,7 @@ def parse_pictures(fields: dict[str, Any], cells: int) -> Pictures:
       fields: the answer.
       cells: their number.
     Raises:
-      ValueError, TypeError, KeyError: the pictures are not those of this API.
+      ValueError, TypeError, KeyError: the pictures do not follow this API.
     """
     crops = fields.get("crops")
     if crops is not None:

@@ -1,4 +1,4 @@
-"""The rows of the result table from what a server answers; the same as those of Classifier.py."""
+"""The rows of the result table from what a server answers; the same as the rows of Classifier.py."""
 
 import logging
 import pathlib

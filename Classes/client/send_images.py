@@ -188,7 +188,7 @@ def open_sender(
 
 
 def _former_scheme(configuration: Configuration) -> ClassScheme:
-    """Return the classes of a server that does not list its models: those of the first system."""
+    """Return the classes of the first system, for a server that does not list its models."""
     return ClassScheme(("0", "1"), class_scheme.configured_positive(configuration))
 
 
@@ -252,7 +252,7 @@ def _future_result(path: pathlib.Path, future: concurrent.futures.Future[dict[st
 
 
 def _condition(configuration: Configuration, results: Sequence[Result], described: Sequence[Condition]) -> Condition:
-    """Return the condition of the first result; without results, that of the server or of the configuration."""
+    """Return the condition of the first result; without results, of the server or of the configuration."""
     for _path, result in results:
         if "error" not in result:
             return conditions.from_result(result["verdict"], described)

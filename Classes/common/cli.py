@@ -194,7 +194,7 @@ def base_parser(description: str | None, script: str = "", device: bool = False)
     )
     group = options.add_argument_group(
         "configuration",
-        "The file names in this text are those of Condition=ALL. With another condition, its short name replaces ALL.",
+        "The file names in this text are for Condition=ALL. With another condition, its short name replaces ALL.",
     )
     group.add_argument("--confs", metavar="PATH", help="configuration file (default: Required/confs.json)")
     group.add_argument(
@@ -225,7 +225,7 @@ def run_cli(main: Callable[[], int], packages: Iterable[str]) -> int:
       main: returns the exit code.
       packages: what the script needs: TRAINING, SERVING, SERVER or CLIENT.
     Returns:
-      exit code: that of main or of the error; 1 for an error of the system or a defect; as in shells 130 for Ctrl-C,
+      exit code of main or of the error; 1 for an error of the system or a defect; as in shells 130 for Ctrl-C,
       143 for SIGTERM and 141 if the reader of the output is gone.
     """
     for stream in (sys.stdout, sys.stderr):

@@ -1,7 +1,7 @@
 """The condition that a model detects: its names, the texts about it, and the source of the medical terms.
 
-A server can serve models of several conditions, so a text takes the condition as an argument: that of the model card
-for a result, that of the configuration (`Condition`) before there is a model. See docs/conditions.md.
+A server can serve models of several conditions, so a text takes the condition as an argument: of the model card
+for a result, of the configuration (`Condition`) before there is a model. See docs/conditions.md.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ class Condition:
       source: where the medical terms come from.
       affected_cells, normal_cells: English words, in the plural, for the cells of the positive and of the other
         classes.
-      translations: {language: {field: text}} of the four texts above; the message catalogue has those of ALL and AML.
+      translations: {language: {field: text}} of the four texts above; the message catalogue translates ALL and AML.
     """
 
     short: str
@@ -81,7 +81,7 @@ class Condition:
 
 # Sources of the names: WHO Classification of Haematolymphoid Tumours, 5th edition, as summarized by Alaggio et al.,
 # Leukemia 2022;36:1720-1748, doi:10.1038/s41375-022-01620-2 (lymphoid) and Khoury et al., Leukemia 2022;36:1703-1719,
-# doi:10.1038/s41375-022-01613-1 (myeloid); the codes are those of the NCI Thesaurus.
+# doi:10.1038/s41375-022-01613-1 (myeloid); the codes are from the NCI Thesaurus.
 ALL = Condition(
     short=mark("ALL"),
     long=mark("Acute Lymphoblastic Leukemia"),

@@ -59,17 +59,17 @@ class Configuration:
 
     @property
     def language(self) -> str:
-        """Language of the texts for people: `Language`, by default that of the system."""
+        """Language of the texts for people: `Language`, by default the language of the system."""
         chosen = self["Language"]
         return translation.language_from_environment() if chosen == "auto" else chosen
 
     def accepts_class_count(self, count: int) -> bool:
-        """Return whether a data set may have so many classes: any number, unless `NumClasses` has been changed."""
+        """Return whether a data set may have this number of classes: any, unless `NumClasses` has been changed."""
         return self["NumClasses"] in (config_schema.keys()["NumClasses"].rule["default"], count)
 
     @property
     def condition(self) -> conditions.Condition:
-        """What is detected: `Condition`. For a result, that of the model card counts."""
+        """What is detected: `Condition`. A result has the condition of its model card."""
         return conditions.from_configuration(self["Condition"])
 
     @property

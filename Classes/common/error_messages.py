@@ -52,7 +52,7 @@ def expected_error(error: Exception) -> tuple[str, int] | None:
 
 
 def _unnamed(error: OSError) -> str:
-    """Return where an error arose that names no file, as those of the standard output and of some calls."""
+    """Return where an error arose that names no file, as on the standard output and in some calls."""
     if error.errno in SPACE:
         return Message("writing")
     frames = traceback.extract_tb(error.__traceback__)

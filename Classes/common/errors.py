@@ -19,7 +19,7 @@ class ALLError(Exception):
     Args:
       message: what happened, with which file or value, and what to do. A `Message` is English for programs and logs,
         and translated for the person at the terminal.
-      code: a stable identifier that tests and clients rely on, so that messages can improve; by default that of the
+      code: a stable identifier that tests and clients rely on, so that messages can improve; by default the code of the
         class.
     Attributes:
       exit_code: exit code of an entry script.

@@ -119,7 +119,7 @@ def stem(path: str | os.PathLike[str]) -> str:
 
 
 def is_captured(configuration: Configuration, folder: str | os.PathLike[str]) -> bool:
-    """Return whether a folder holds images that a server captured, which have no label yet.
+    """Return whether a folder contains images that a server captured, which have no label yet.
 
     It is `CaptureDir`, or has the log that the server keeps beside them, because the server may use another
     configuration.

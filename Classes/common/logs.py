@@ -62,7 +62,7 @@ class OutputHandler(logging.Handler):
 
 
 def _localized(record: logging.LogRecord) -> str:
-    """Return the message of a record in the reader's language; the catalogue has those of warnings and errors."""
+    """Return the message of a record in the reader's language; the catalogue has warnings and errors."""
     text = translation.text_of(record.msg)
     form = translation.localize(text) if isinstance(text, translation.Message) else _(text)
     if not isinstance(record.args, tuple):

@@ -8,7 +8,7 @@ from Classes.common.translation import gettext as _
 POSITIVE, NEGATIVE, REVIEW = "positive", "negative", "review"
 OUTCOMES = (POSITIVE, NEGATIVE, REVIEW)
 
-# Stable codes for programs. An image can have several; the order is that of REASONS.
+# Stable codes for programs. An image can have several, in the order of REASONS.
 EMPTY, NOT_A_PHOTOGRAPH, NO_STAINED_NUCLEUS = "empty", "not_a_photograph", "no_stained_nucleus"
 NOT_ONE_CELL, OFF_CENTER, OUT_OF_FOCUS = "not_one_cell", "off_center", "out_of_focus"
 UNLIKE_TRAINING, UNCERTAIN, LOW_CONFIDENCE = "unlike_training", "uncertain", "low_confidence"

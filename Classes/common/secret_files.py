@@ -98,7 +98,7 @@ def read_secret(configuration: Configuration, key: str, name: str) -> str:
     Args:
       configuration: `key` is used.
       key: the configuration key that names the file.
-      name: what the file holds, for messages.
+      name: what the file contains, for messages.
     Raises:
       ConfigurationError: the file cannot be read, or others can read it too.
     """

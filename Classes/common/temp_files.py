@@ -51,7 +51,7 @@ def _final_name(name: str) -> str:
 
 
 def remove_stale_temp_files(folder: str | os.PathLike[str]) -> None:
-    """Remove temporary files of killed runs from a folder; those of running processes stay."""
+    """Remove temporary files of killed runs from a folder; files of running processes stay."""
     for leftover in pathlib.Path(folder).glob(".*.tmp"):
         # A file that cannot be removed, such as one that NFS keeps while it is open, does no harm.
         with contextlib.suppress(OSError):

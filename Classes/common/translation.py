@@ -27,7 +27,7 @@ DOMAIN = "all"
 # The language of the texts in the code.
 ENGLISH = "en"
 
-# The language of this thread or request; None is that of the process.
+# The language of this thread or request; None: the language of the process.
 _language: contextvars.ContextVar[str | None] = contextvars.ContextVar("language", default=None)
 _process_language = ENGLISH
 
@@ -110,7 +110,7 @@ def from_json(content: Any) -> Any:
 
 
 def with_translations(text: str, own: Mapping[str, str]) -> Message:
-    """Return a text as a Message with translations of its own; the catalogue has those of other languages.
+    """Return a text as a Message with translations of its own; the catalogue has the other languages.
 
     Args:
       own: {language: text}, such as those that a configuration gives.

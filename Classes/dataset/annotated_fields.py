@@ -1,7 +1,8 @@
 """Crop the annotated cells of photographs into class folders: Data.py Fields FOLDER.
 
-The name of a crop begins with that of its photograph, Im001_1__cell_00612x00344.png, so that all cells of a photograph
-are in one group; see grouping.source_image_key. Patients of photographs are taken from groups.csv in their folder.
+The name of a crop begins with the name of its photograph, Im001_1__cell_00612x00344.png, so that all cells of a
+photograph are in one group; see grouping.source_image_key. Patients of photographs are taken from groups.csv in their
+folder.
 """
 
 import collections

@@ -72,7 +72,7 @@ def _naming_folder() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # The file has no name, so the message would name none, or that of another file.
+        # The file has no name, so the message would name none, or another file.
         raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
 
 

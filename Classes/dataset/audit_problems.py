@@ -71,7 +71,7 @@ def list_problems(configuration: Configuration, findings: dict[str, Any]) -> lis
 
 
 def set_aside_commands(configuration: Configuration, names: Iterable[str]) -> str:
-    """Return shell commands that move images to a folder beside that of the images; "" if there is none to move.
+    """Return shell commands that move images to a folder beside the folder of the images; "" if there is none to move.
 
     Args:
       configuration: Configuration.

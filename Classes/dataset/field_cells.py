@@ -130,7 +130,7 @@ def _contains(one: Any, other: Any) -> bool:
 
 
 def _place(cell: AnnotatedCell, found: Sequence[Any]) -> tuple[float, float, float, float]:
-    """Return center and size of a cell; a point takes those of the nearest found cell that contains it."""
+    """Return center and size of a cell; a point takes them from the nearest found cell that contains it."""
     near = [each for each in found if _contains(each, cell)] if cell.is_point else []
     best = min(near, key=lambda each: numpy.hypot(each.x - cell.x, each.y - cell.y), default=cell)
     return float(best.x), float(best.y), float(best.width), float(best.height)

@@ -258,7 +258,7 @@ def render_view(image: numpy.ndarray, name: str, seed: Any, color: tuple[int, ..
 
 
 def affine_matrix(kind: str, number: str, generator: numpy.random.Generator) -> numpy.ndarray:
-    """Return float64 [2, 3]: maps coordinates of the view to those of the image, both from -0.5 to 0.5."""
+    """Return float64 [2, 3]: maps coordinates of the view to the image, both from -0.5 to 0.5."""
     if kind == "shifted":
         # By 4 to 12 % of the side on both axes, so that the cell stays within the crop.
         across, down = generator.uniform(0.04, 0.12, 2) * generator.choice([-1, 1], 2)

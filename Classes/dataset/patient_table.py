@@ -128,7 +128,7 @@ def _text(path: pathlib.Path) -> str:
 def _encoding(data: bytes) -> str:
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8-sig"),
-        # The mark of UTF-16 is the beginning of that of UTF-32.
+        # The mark of UTF-32 begins with the mark of UTF-16.
         (codecs.BOM_UTF32_LE, "utf-32"),
         (codecs.BOM_UTF32_BE, "utf-32"),
         (codecs.BOM_UTF16_LE, "utf-16"),

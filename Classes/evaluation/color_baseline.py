@@ -80,7 +80,7 @@ def predict_from_color(
     # One thread: several wait for each other at every step, which took a hundred times as long on a busy computer, and
     # the result would depend on their number.
     with warnings.catch_warnings(), threadpoolctl.threadpool_limits(1):
-        # What it has reached after so many steps is a baseline as well.
+        # A regression that has not converged by then is a baseline, too.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(C=REGULARIZATION, max_iter=MAX_ITERATIONS).fit(histograms.table(train), labels)
     for start in range(0, len(predicted), BLOCK):
@@ -136,9 +136,9 @@ def compare(
       training_images: number of images from which the regression was trained; None: it differs.
     Returns:
       dict for JSON: "method", "training_images", "images", "note" (why there is no baseline, or None), "accuracy" of
-      disease or not (None if no class means disease), "difference" (accuracy of the model minus that of color alone,
-      with Tango's interval), "clearly_better" (the whole interval is above 0), and "multiclass": the same three and
-      "macro_f1" of the classes, or None for two classes.
+      disease or not (None if no class means disease), "difference" (accuracy of the model minus accuracy of color
+      alone, with Tango's interval), "clearly_better" (the whole interval is above 0), and "multiclass": the same three
+      and "macro_f1" of the classes, or None for two classes.
     """
     found: dict[str, Any] = {"method": METHOD, "training_images": training_images, "images": len(labels)}
     empty: dict[str, Any] = {"accuracy": None, "difference": None, "clearly_better": None}

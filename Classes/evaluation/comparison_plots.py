@@ -14,7 +14,7 @@ from Classes.evaluation import plots
 # (column of results.csv, title) of the curves over the epochs.
 CURVES = ("validation_loss", "validation_accuracy", "validation_auc", "train_loss")
 
-# Runs in a plot; more could not be told apart.
+# Runs in a plot; more lines would look alike.
 MAX_RUNS = 10
 
 
@@ -23,7 +23,7 @@ def draw_comparison(compared: Sequence[dict[str, Any]], measured: Sequence[dict[
 
     Args:
       compared: runs with "name" and "results".
-      measured: those of them with "metrics" that are not empty.
+      measured: the runs that have metrics.
     """
     titles = {
         "validation_loss": _("Validation loss by epoch"),

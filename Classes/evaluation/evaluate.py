@@ -257,7 +257,7 @@ def _write_results(
 def _draw_plots(
     folder: pathlib.Path, card: model_card.ModelCard, rows: list[dict[str, Any]], measured: dict[str, Any]
 ) -> None:
-    """Draw the plots of disease or not, and those of several classes; those of an earlier evaluation go."""
+    """Draw the plots of disease or not and of several classes; remove plots of an earlier evaluation."""
     for name in multiclass_plots.FILES if measured.get("multiclass") is None else ():
         for path in (folder / name, (folder / name).with_suffix(".svg")):
             path.unlink(missing_ok=True)

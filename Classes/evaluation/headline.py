@@ -56,7 +56,7 @@ def _named_sentence(metrics: dict[str, Any]) -> str:
 
 
 def _classes_sentence(metrics: dict[str, Any]) -> str:
-    """Return macro-F1, and that of the groups if there are any."""
+    """Return macro-F1, and macro-F1 of the groups if there are any."""
     value = _f1_text(metrics["macro_f1"])
     if not metrics["groups"]:
         return _("The macro-F1 over {count} classes is {value}.").format(count=len(metrics["classes"]), value=value)

@@ -26,7 +26,7 @@ from Classes.imaging.annotations.folder import AnnotatedField
 from Classes.imaging.annotations.record import Problem
 from Classes.inference.model_card import ModelCard
 
-# What annotators call a group of types, besides its name and those of its types.
+# What annotators call a group of types, besides its name and the names of its types.
 SPELLINGS = {"neutrophil": ("poly", "pmn"), "lymphocyte": ("lymph",), "erythroblast": ("nrbc", "normoblast")}
 
 log = logging.getLogger("Validation")

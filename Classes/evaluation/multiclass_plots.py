@@ -26,7 +26,7 @@ _CELL, _MARGIN = 0.52, 2.6
 # From this number of classes, a cell has room for a number only, without its share.
 _DENSE = 13
 
-# Names are broken after so many characters, and shortened to so many lines.
+# Longest line of a name in characters, and largest number of lines.
 _NAME_WIDTH, _NAME_LINES = 18, 2
 
 # Curves that differ in color; further ones differ in their line style.

@@ -122,7 +122,7 @@ def format_table(metrics: dict[str, Any], first: str, width: int | None = None) 
     Args:
       metrics: from `multiclass_metrics.evaluate_multiclass`.
       first: what a row is, such as "class".
-      width: columns of the terminal; None: those of the real one.
+      width: columns of the terminal; None: as wide as the terminal.
     """
     rows = [tuple(map(terminal.shown, row)) for row in [class_head(first), *class_rows(metrics)]]
     if width is None:

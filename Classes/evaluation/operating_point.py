@@ -236,7 +236,7 @@ def fit_operating_point(
     rules: SelectionRules,
     groups: collections.abc.Sequence[str] | None = None,
 ) -> OperatingPoint:
-    """Return the operating point of a set of images; the arguments are those of `cross_fit`."""
+    """Return the operating point of a set of images; the arguments are as for `cross_fit`."""
     temperature = round(calibration.fit_temperature(logits, labels), 4)
     if not positive:
         return OperatingPoint(temperature)

@@ -92,7 +92,7 @@ def plot_roc(path: pathlib.Path, labels: Any, scores: Any, metrics: dict[str, An
 
 
 def plot_precision_recall(path: pathlib.Path, labels: Any, scores: Any, title: str) -> None:
-    """Draw the precision-recall curve; the arguments are those of `plot_roc`."""
+    """Draw the precision-recall curve; the arguments are as for `plot_roc`."""
     figure, axes = new_figure(title_text(title, "", len(labels)))
     if any(labels) and not all(labels):
         from sklearn.metrics import PrecisionRecallDisplay

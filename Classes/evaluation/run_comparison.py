@@ -21,7 +21,7 @@ from Classes.evaluation import classification_metrics, comparison_plots, headlin
 # Metrics in the table of a terminal; the page has all.
 SHOWN_METRICS = ("accuracy", "sensitivity", "specificity", "roc_auc")
 
-# Metrics beside those of disease or not: where they are in metrics.json, and what they are called.
+# Metrics of the classes, besides those of disease or not: where they are in metrics.json, and what they are called.
 CLASS_METRICS = {
     ("color_baseline", "accuracy"): Message("Color alone"),
     ("multiclass", "macro_f1"): Message("Macro-F1"),
@@ -155,7 +155,7 @@ def _class_table(compared: Sequence[dict[str, Any]], name_width: int) -> list[st
 
 
 def class_columns(compared: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Message]:
-    """Return those of CLASS_METRICS that at least one run has."""
+    """Return the CLASS_METRICS that at least one run has."""
     return {
         path: name for path, name in CLASS_METRICS.items() if any(_lookup(run["metrics"], path) for run in compared)
     }

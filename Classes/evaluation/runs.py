@@ -1,6 +1,6 @@
 """Keep every run in a folder of its own, `RunsDir`/<number>-<date>, and point `latest` beside `RunsDir` to the newest.
 
-A run's folder holds run.json (what was trained when and with which code), settings.json (the configuration, which
+A run's folder contains run.json (what was trained when and with which code), settings.json (the configuration, which
 --confs reads), results.csv (a row per epoch), TensorBoard events in train/, validation/ and evaluation/, the checkpoint
 and the frozen graph, and what Validation.py writes: metrics.json, plots, report and model card. Every file is complete
 at any time, because it is written under another name and renamed.

@@ -18,7 +18,7 @@ TAGS = (
 
 
 def event_files(folder: pathlib.Path, validation: bool = False) -> list[pathlib.Path]:
-    """Return the event files in a folder by name: those of Validation.py, or of Trainer.py."""
+    """Return the event files of Validation.py, or of Trainer.py, in a folder, by name."""
     paths = sorted(folder.glob("events.out.tfevents.*"))
     return [path for path in paths if path.name.endswith(VALIDATION) == validation]
 
@@ -26,7 +26,7 @@ def event_files(folder: pathlib.Path, validation: bool = False) -> list[pathlib.
 def read_scalars(folder: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
     """Return {tag: [(step, value)]} of the TAGS of a training, by step.
 
-    If a training was resumed, the values of the later part replace those of the same steps.
+    If a training was resumed, the values of the later part replace the earlier values of the same steps.
     """
     from tensorboard.backend.event_processing import event_accumulator
     from tensorboard.util import tensor_util

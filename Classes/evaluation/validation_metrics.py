@@ -104,7 +104,7 @@ def _metrics(
 ) -> dict[str, Any]:
     """Return the metrics per image, "patients" with those per patient, "certainty", and "multiclass" if there is more.
 
-    If no class means disease, "images", "groups" and "accuracy" are those of the classes.
+    If no class means disease, "images", "groups" and "accuracy" are about the classes.
     """
     multiclass = _multiclass(configuration, card, rows, predictions)
     if multiclass and not card.positive:
@@ -114,7 +114,7 @@ def _metrics(
         return {**counts, **rest, "multiclass": multiclass}
     labels, groups = [row["label"] in card.positive for row in rows], [row["group"] for row in rows]
     seed, prevalence = configuration["RandomSeed"], configuration["Prevalence"]
-    # A temperature does not change the order of scores, so the areas are those of the deployed model.
+    # A temperature does not change the order of scores, so the deployed model has the same areas.
     scores = [prediction.positive_score(card, row) for row in rows]
     images = classification_metrics.evaluate_predictions(labels, scores, predictions.detected, groups, seed, prevalence)
     positive = card.scheme.positive_probability(predictions.probabilities) if rows else numpy.zeros(0)
@@ -158,7 +158,7 @@ def _certainty(
 ) -> dict[str, Any]:
     """Return the calibration of the confidences and the effect of the uncertainty band: dict for JSON.
 
-    Of several classes, the confidence is that of disease or not; see "multiclass" for that of the class.
+    With several classes, this is the confidence of disease or not; "multiclass" has the confidence of the class.
     """
     labels = [card.classes.index(row["label"]) for row in rows]
     truths, groups = [row["label"] in card.positive for row in rows], [row["group"] for row in rows]

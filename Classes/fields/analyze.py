@@ -130,7 +130,7 @@ def analyze_field(image: numpy.ndarray, name: str, finder: Finder, typer: CellTy
     Raises:
       ImageError: see field_check; no count is better than a made-up one.
       EngineError: a device failed.
-      Exception: that of cancellation.checked_by, between tiles and cells.
+      Exception: from cancellation.checked_by, between tiles and cells.
     """
     start = time.perf_counter()
     field_check.check_field(image, name)
@@ -190,7 +190,7 @@ def cell_box(cell: Any) -> tuple[float, float, float, float]:
 
 
 def reading_order(cells: Sequence[Any]) -> list[Any]:
-    """Return the cells row by row, where a row is as high as a cell, so that people find a number quickly."""
+    """Return the cells row by row, each as high as a cell, so that people find a number quickly."""
     if not cells:
         return []
     height = float(numpy.median([cell.height for cell in cells])) or 1.0

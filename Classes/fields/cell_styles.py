@@ -1,6 +1,6 @@
 """The color, line and symbol of each type of cell, which color-blind people can tell apart.
 
-The colors are those of Okabe and Ito, "Color Universal Design" (2008, https://jfly.uni-koeln.de/color/). No type
+The colors are from Okabe and Ito, "Color Universal Design" (2008, https://jfly.uni-koeln.de/color/). No type
 differs from another one by its color alone.
 """
 
@@ -19,7 +19,7 @@ class CellStyle:
       color: RGB, 0..255.
       dash: pattern of the line around the cell.
       symbol: one of SYMBOLS.
-      weight: width of the line relative to that of other types.
+      weight: width of the line relative to other types.
     """
 
     color: tuple[int, int, int]

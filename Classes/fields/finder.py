@@ -88,7 +88,7 @@ class CellFinder:
 
     Args:
       card: a FinderCard, or the path of one.
-      threshold: least score of a cell; None is that of the card.
+      threshold: least score of a cell; None: from the card.
       threads: for one photograph; 0: OpenVINO chooses.
       tile: see TILE.
     Raises:

@@ -33,9 +33,9 @@ def bits_of(largest: float) -> int | None:
 def eight_bits(values: numpy.ndarray, name: str, *, stated: Iterable[int] = (), sample_bits: int = 0) -> numpy.ndarray:
     """Scale samples to 8 bits.
 
-    Integers are scaled by the depth that the file states. If it states only that of its container, such as 16 bits,
-    the samples must clearly use it: a camera of 8 to 14 bits and a dark image of 16 bits look alike. Floating-point
-    samples are fractions of 1.
+    Integers are scaled by the depth that the file states. If it states only the depth of its container, such as 16
+    bits, the samples must clearly use it: a camera of 8 to 14 bits and a dark image of 16 bits look alike.
+    Floating-point samples are fractions of 1.
 
     Args:
       values: whole or floating-point numbers [H, W] or [H, W, C], without transparency.

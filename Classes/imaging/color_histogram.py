@@ -14,7 +14,7 @@ SIDE = 96
 def color_histogram(image: numpy.ndarray) -> numpy.ndarray:
     """Return the square roots of the fractions of the pixels in each bin, float32 [SIZE].
 
-    Between square roots, the distance of two histograms is that of Hellinger, which does not let the most frequent
+    Between square roots, the distance of two histograms is the Hellinger distance, which does not let the most frequent
     color decide alone.
 
     Args:

@@ -77,7 +77,7 @@ def decode_image(
 
     The EXIF orientation is applied, an animation gives its first frame, and transparency is put on white unless all
     of the image is transparent. Samples of more than 8 bits are scaled by the depth that the file states (see
-    bit_depth.py). tiff_pages.py chooses the page of a TIFF that holds the photograph.
+    bit_depth.py). tiff_pages.py chooses the page of a TIFF with the photograph.
 
     Args:
       source: the file's bytes, or its path.
@@ -269,7 +269,7 @@ def _load_pixels(image: Any, file: BinaryIO, name: str, sample_bits: int) -> PIL
 
 
 def _image_info(image: PIL.Image.Image) -> ImageInfo:
-    # A JPEG that holds a second picture, such as a preview (MPO), is a JPEG to every other program.
+    # A JPEG that contains a second picture, such as a preview (MPO), is a JPEG to every other program.
     kind = "jpg" if image.format in _JPEG else str(image.format).lower()
     return ImageInfo(kind, *image.size)
 

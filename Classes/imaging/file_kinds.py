@@ -63,7 +63,7 @@ def identify(head: bytes) -> tuple[str, str] | None:
     """Return the kind of a file that no decoder reads.
 
     Args:
-      head: its first bytes, at least 512 if it has so many.
+      head: its first bytes, at least 512 if it has that many.
     Returns:
       (kind, what to do), such as ("HEIC", "save it as PNG, TIFF or JPEG"); None if it is unknown.
     """

@@ -1,4 +1,4 @@
-"""TIFF files: choose the page that holds the photograph; tifffile is imported late."""
+"""TIFF files: choose the page with the photograph; tifffile is imported late."""
 
 import contextlib
 import logging
@@ -24,7 +24,7 @@ _RAW = {32803: "CFA", 34892: "LinearRaw"}
 
 @contextlib.contextmanager
 def open_pages(file: BinaryIO, name: str) -> Iterator[list[Any]]:
-    """Yield the page of a TIFF that holds its photograph.
+    """Yield the page of a TIFF with the photograph.
 
     Args:
       file: binary file at any position.

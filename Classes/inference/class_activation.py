@@ -155,7 +155,7 @@ class Explainer:
         return probabilities, [each for _, each in found]
 
     def _open(self) -> None:
-        """Find the network: that of the open backend, a copy of it with a second output, or the frozen graph."""
+        """Find the network: of the open backend, a copy of it with a second output, or the frozen graph."""
         if self._opened is not None and self._opened.map_output is not None:
             self._found = self._opened.map_output
             return

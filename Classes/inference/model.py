@@ -55,7 +55,7 @@ def load_model(path: str | os.PathLike | None = None, device: str = "AUTO", prec
     """Load a model that Trainer.py wrote.
 
     Args:
-      path: the frozen graph or its model card, which lie side by side; by default that of the configuration.
+      path: the frozen graph or its model card, which lie side by side; by default the model of the configuration.
       device: "AUTO", "CPU", "GPU" or "NCS1"; see docs/devices.md.
       precision: "AUTO", "f32", "bf16", "f16" or "int8".
     Raises:

@@ -1,4 +1,4 @@
-"""The loop of a run over images: compute, show each image, and write the results, also those of an interrupted run."""
+"""The loop of a run over images: compute, show each image, and write the results, even if the run was interrupted."""
 
 import logging
 from collections.abc import Callable

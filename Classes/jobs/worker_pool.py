@@ -64,7 +64,7 @@ class WorkerPool:
     Args:
       work: the job.
       processes: number of worker processes; they are started as units are submitted.
-      cores: numbers of the processor cores of each; empty: all. None: the processes share those of this one.
+      cores: numbers of the processor cores of each; empty: all. None: the processes share the cores of this one.
     """
 
     def __init__(self, work: Work, processes: int, cores: Sequence[frozenset[int]] | None = None) -> None:

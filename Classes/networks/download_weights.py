@@ -2,8 +2,8 @@
 
 .venv/bin/python -m Classes.networks.download_weights
 
-Downloads nothing if the folder holds weights or Pretrained names some. The exit code is 1 if training will start from
-random weights: the download failed, which one line explains, or Pretrained is none.
+Downloads nothing if the folder contains weights or Pretrained names some. The exit code is 1 if training will start
+from random weights: the download failed, which one line explains, or Pretrained is none.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ def download_weights(folder: pathlib.Path) -> int:
     """Download the weights into `folder`, complete and checked, or not at all.
 
     Returns:
-      0 if the folder holds weights now, else 1.
+      0 if the folder contains weights now, else 1.
     """
     path = folder / WEIGHTS_FILE
     others = [entry for entry in folder.glob("*") if not entry.name.startswith(".") and entry != path]

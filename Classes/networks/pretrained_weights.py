@@ -34,7 +34,7 @@ def load_pretrained(configuration: Configuration, shapes: Mapping[str, Sequence[
       {variable name: float32 array}, empty if there are no pretrained weights. The variables that the network lists in
       SKIP_RESTORE are not restored: a last layer belongs to the classes of its own training.
     Raises:
-      CheckpointError: the file cannot be read, or its shapes are not those of the network.
+      CheckpointError: the file cannot be read, or its shapes do not match the network.
     """
     path, network = resolve_weights(configuration), registry.get_network(configuration)
     if path is None:
@@ -258,7 +258,7 @@ def read_keras_file(path: pathlib.Path, network: types.ModuleType, names: Sequen
 
 
 def backbone_hash(arrays: Mapping[str, numpy.ndarray], last: str) -> str:
-    """Return the SHA-256 of names and values of all variables except those of the `last` layer."""
+    """Return the SHA-256 of names and values of all variables except the ones of the `last` layer."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         if not name.startswith(last):

@@ -78,7 +78,7 @@ def _send_counts() -> flask.Response:
 
 
 def _language(chosen: str) -> str:
-    """Return the language of the menu, else that of an earlier choice, else the one that the browser prefers."""
+    """Return the language chosen in the menu, else an earlier choice, else the one that the browser prefers."""
     for each in (chosen, flask.request.cookies.get(LANGUAGE, "")):
         if each in translation.languages():
             return each

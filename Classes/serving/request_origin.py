@@ -167,7 +167,7 @@ def check_origin(
 
 
 def _same_origin(origin: str, host: str | None) -> bool:
-    """Return whether an origin such as http://127.0.0.1:8080 is that of a Host header."""
+    """Return whether an origin such as http://127.0.0.1:8080 belongs to a Host header."""
     scheme, _, sender = origin.partition("://")
     ours, theirs = _HOST.fullmatch(host or ""), _HOST.fullmatch(sender)
     if not ours or not theirs or scheme.lower() not in _DEFAULT_PORTS:

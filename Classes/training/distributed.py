@@ -2,7 +2,7 @@
 
 Every worker runs the same command and reads its index and the addresses of the others from TF_CONFIG or from the
 variables of the job scheduler. Each replica computes a part of every batch; gradients and batch-norm statistics are
-summed over all replicas, so that the result is that of one machine with the whole batch.
+summed over all replicas, so that the result is the same as on one machine with the whole batch.
 """
 
 import contextlib

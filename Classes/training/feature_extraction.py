@@ -153,7 +153,7 @@ def _run(run: run_job.JobRun, count: int) -> None:
 
 
 def _blocks(run: run_job.JobRun, images: ImageIndex, strategy: tf.distribute.Strategy | None) -> Iterator[Block]:
-    """Yield the features of all items in their order; the other workers send those of their shares."""
+    """Yield the features of all items in their order; the other workers send the features of their shares."""
     index, workers = distributed.rank_and_world_size(strategy) if strategy else (0, 1)
     hashes = images.hashes
     own = (result for item, result in run.results() if item.data["start"] // feature_task.IMAGES % workers == index)

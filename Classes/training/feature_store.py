@@ -177,7 +177,7 @@ def width_of(features: Features) -> int:
 def moments(features: Features) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Return mean and standard deviation of every feature, float32 [F] each.
 
-    The sums are those of numpy.mean and numpy.std over the rows of one array, which add one row after the other; the
+    The sums equal numpy.mean and numpy.std over the rows of one array, which add one row after the other; the
     size of the blocks changes no bit.
     """
     mean = _sum_rows(block for _, block in blocks_of(features)) / numpy.float32(len(features))

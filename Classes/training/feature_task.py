@@ -18,7 +18,7 @@ from Classes.jobs.items import Item
 
 NAME = "Classes.training.feature_task:FeatureTask"
 
-# Images in an item, which is a unit of work: some seconds of work, and at most so many are computed again after a kill.
+# Images in an item, which is a unit of work of some seconds. After a kill, no more images are computed again.
 IMAGES = 200
 
 
@@ -50,7 +50,7 @@ class FeatureTask:
         self._network = Network(core, model, self._settings["precision"], THROUGHPUT)
 
     def run(self, items: Sequence[Item]) -> list[dict[str, Any]]:
-        """Return {"features"} of each item: those of its images one after the other, float32 in base64.
+        """Return {"features"} of each item: the features of its images one after the other, float32 in base64.
 
         Raises:
           DataError: `damaged_shards`.

@@ -75,7 +75,7 @@ class FineTuner(trainers.Trainer):
         return {**self._variables, **self.state()}
 
     def network(self) -> dict[str, tf.Variable]:
-        """Return the variables to export, without those of an auxiliary head; `state` holds their averages."""
+        """Return the variables to export, without an auxiliary head; `state` holds their averages."""
         return {name: self._variables[name] for name in self._exported_names}
 
     def logits(self, arrays: Mapping[str, numpy.ndarray]) -> numpy.ndarray:
@@ -104,7 +104,7 @@ class FineTuner(trainers.Trainer):
     def _replica_step(
         self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, update: bool, stop: tf.Tensor
     ) -> trainers.StepResult:
-        """Compute one replica's part of a step; the sum of the results over all replicas is that of the batch."""
+        """Compute one replica's part of a step; the results of all replicas add up to the result of the batch."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.trained)
             logits, auxiliary = self._module(self._normalize(images), training=True, seed=seed)

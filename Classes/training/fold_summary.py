@@ -20,7 +20,7 @@ from Classes.evaluation import (
 )
 from Classes.inference import prediction
 
-# A fold: row numbers of all other folds, and those of the fold.
+# A fold: row numbers of all other folds, and of the fold itself.
 Fold = tuple[numpy.ndarray, numpy.ndarray]
 
 

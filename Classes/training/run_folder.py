@@ -19,7 +19,7 @@ RUN = "run.json"
 def open_run(
     configuration: Configuration, manifest: tfrecords.Manifest, identity: str, state: TrainState, steps_per_epoch: int
 ) -> pathlib.Path | None:
-    """Return the folder of the run: that of the run in `LogDir` if this training continues it, else a new one.
+    """Return the folder of the run: if this training continues the run in `LogDir`, its folder, else a new one.
 
     A run that has ended and is trained for more epochs becomes a new run, which starts with the former rows of
     results.csv.

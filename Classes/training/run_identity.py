@@ -114,7 +114,7 @@ def archive_other_run(
     # The staging folder is left over if an earlier run was killed while it moved files; then the rest has to follow.
     if staging.exists() or (saved != identity and checkpoint_files.saved_steps(folder)):
         archive = _archive(folder, staging)
-        log.info("%s holds a run on other data or with other settings; it was moved to %s.", folder, archive)
+        log.info("%s contains a run on other data or with other settings; it was moved to %s.", folder, archive)
     return identity
 
 

@@ -187,7 +187,7 @@ def _create_linear_probe(
 
 
 def _resume(trainer: Trainer, folder: pathlib.Path) -> TrainState:
-    """Restore the last checkpoint, on all workers that of the chief, and return its progress."""
+    """Restore the last checkpoint, on all workers the checkpoint of the chief, and return its progress."""
     variables = trainer.variables()
     values = _read_checkpoint(variables, folder) if distributed.is_chief(trainer.strategy) else None
     if distributed.rank_and_world_size(trainer.strategy)[1] > 1:

@@ -181,7 +181,7 @@ class Trainer:
 
 
 def count_correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Return the number of images whose largest logit is that of their label."""
+    """Return the number of images whose label has the largest logit."""
     return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, 1), labels), tf.int32))
 
 

@@ -52,9 +52,9 @@ def train_white_cells(configuration: Configuration) -> int:
     """Train, freeze and measure the model of white-cell types.
 
     Args:
-      configuration: of Required/WhiteCells.json. `WhiteCellsDir` holds the published images, in any folders; images in
-        its folder `val` stay unseen and measure the model. Near duplicates of all images in `TestImagePath` stay unseen
-        too.
+      configuration: of Required/WhiteCells.json. `WhiteCellsDir` contains the published images, in any folders; images
+        in its folder `val` stay unseen and measure the model. Near duplicates of all images in `TestImagePath` stay
+        unseen too.
     Returns:
       exit code 0.
     Raises:

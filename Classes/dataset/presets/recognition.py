@@ -10,7 +10,7 @@ from Classes.common.translation import Message
 from Classes.dataset.presets import published
 from Classes.dataset.presets.preset import Preset, Tree, folded
 
-# Fraction of the images in class folders that must be named as those of the data set.
+# Fraction of the images in class folders that must be named as in the data set.
 NAMED = 0.9
 
 # Folders in a message.

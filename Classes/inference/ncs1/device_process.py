@@ -137,7 +137,7 @@ class WorkerProcess:
         except (EOFError, OSError) as error:
             raise NCS1Error(self._name, "exited", self.end(grace=1)) from error
         except BaseException:
-            # After Ctrl-C an answer may still arrive and would be taken for that of the next call.
+            # After Ctrl-C an answer may still arrive and would be taken for the answer of the next call.
             self.end()
             raise
         if not succeeded:
@@ -145,7 +145,7 @@ class WorkerProcess:
         return result[0]
 
     def has_answer(self, seconds: float) -> bool:
-        """Return whether an answer, or the end of the process, arrived within so many seconds."""
+        """Return whether an answer, or the end of the process, arrived within this number of seconds."""
         return self._connection.poll(seconds)
 
     def clear_startup_deadline(self) -> None:

@@ -92,7 +92,7 @@ def _count_outputs(content: bytes, last: int, path: pathlib.Path) -> int:
 
 
 def check_outputs(content: bytes, path: pathlib.Path, classes: int) -> Header:
-    """Return `read_header` of a graph that must have so many outputs.
+    """Return `read_header` of a graph that must have `classes` outputs.
 
     Raises:
       GraphError: see `read_header`; or the number of outputs differs.

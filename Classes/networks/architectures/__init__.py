@@ -1,1 +1,1 @@
-"""One file per network; registry.py finds them by NAME. docs/networks.md describes what such a file holds."""
+"""One file per network; registry.py finds them by NAME. docs/networks.md describes what such a file contains."""
