@@ -53,6 +53,8 @@ def main(arguments=None):
     parser.add_argument("--rounds", type=int, default=3, help="of speed")
     options = parser.parse_args(arguments)
     print(f"Load of this machine before: {os.getloadavg()[0]:.1f} with {os.cpu_count()} cores", flush=True)
+    # Also after SIGTERM, the processes are ended and the machines are removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory() as folder, machines() as names:
         work = Work(pathlib.Path(folder), names, options)
         {"same": same, "killed": killed, "deadly": deadly, "machines": switched_off}.get(

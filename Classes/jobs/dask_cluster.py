@@ -4,30 +4,28 @@ import asyncio
 import contextlib
 import logging
 import pathlib
+import pkgutil
 import queue
-import re
-import sys
 import threading
 import time
-import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from Classes.common import interrupts, terminal
-from Classes.common.errors import ALLError, ConfigurationError, EngineError, system_reason
+from Classes.common.errors import ALLError, ConfigurationError, EngineError
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
-from Classes.jobs import cluster_check, dask_worker
+from Classes.jobs import cluster_check, cluster_client, dask_worker
 from Classes.jobs.executor import Outcome, Work
 from Classes.jobs.items import Unit
 
 if TYPE_CHECKING:
     import distributed
 
-# Seconds: for a connection; for the first worker, or another one after all are gone; between two looks at the cluster;
-# for the cluster to stop what it computes.
+# Seconds: until a connection is back; for the first worker, or another one after all are gone; between two looks at the
+# cluster; for the cluster to stop what it computes.
 CONNECT_TIMEOUT, WORKER_TIMEOUT, LOOK, STOP_TIMEOUT = 30.0, 60.0, 1.0, 5.0
 
 # A thread has its next unit before it has finished one.
@@ -54,6 +52,8 @@ class DaskExecutor:
 
     def __init__(self, work: Work, items: Sequence[Any], address: str, client: Any = None) -> None:
         self._work, self._address = work, address
+        self._client: distributed.Client = client or cluster_client.connect(address)
+        # After connecting, because it writes a file.
         self._expected = cluster_check.expect(work, items)
         self._done: queue.SimpleQueue[distributed.Future] = queue.SimpleQueue()
         self._futures: dict[str, tuple[distributed.Future, Unit]] = {}
@@ -61,7 +61,6 @@ class DaskExecutor:
         self._number = 0
         self._threads: dict[str, int] = {}
         self._looked = self._seen = time.monotonic()
-        self._client: distributed.Client = client or connect(address)
         try:
             self._wait_for_workers()
             self._check_workers()
@@ -137,6 +136,8 @@ class DaskExecutor:
         import distributed
 
         lost = distributed.KilledWorker, distributed.comm.CommClosedError, CancelledError, asyncio.TimeoutError
+        if isinstance(error, ImportError):
+            raise _no_project(self._address, error) from error
         if isinstance(error, lost):
             self._lost[unit.key] += 1
             if self._lost[unit.key] < MAX_LOST:
@@ -219,76 +220,27 @@ class DaskExecutor:
 
     def _check_workers(self) -> None:
         """Compare all workers before the start; one that joins later is compared with its first unit."""
-        answers = self._client.run(dask_worker.accept, self._expected, on_error="return")
+        # A worker that cannot import what it is sent ends, so it is asked first whether it can.
+        name = f"{dask_worker.__name__}:{dask_worker.accept.__name__}.__module__"
+        self._raise_refusal(self._client.run(pkgutil.resolve_name, name, on_error="return"))
+        self._raise_refusal(self._client.run(dask_worker.accept, self._expected, on_error="return"))
+
+    def _raise_refusal(self, answers: Mapping[str, Any]) -> None:
+        """Raise the error of the first worker that has answered with one."""
         for worker, answer in sorted(answers.items()):
             if isinstance(answer, ALLError):
                 raise answer
-            if isinstance(answer, ImportError):
-                raise ConfigurationError(
-                    Message(
-                        "The worker {worker} does not find the project ({reason}). Start it in the project's folder, "
-                        "with the project's Python.",
-                        worker=worker,
-                        reason=str(answer),
-                    ),
-                    "cluster_versions",
-                )
+            if isinstance(answer, Exception):
+                raise _no_project(worker, answer)
 
 
-def connect(address: str) -> Any:
-    """Return a distributed.Client.
-
-    Args:
-      address: such as tcp://host:8786 or tls://host:8786, or the path of a scheduler file.
-    Raises:
-      ConfigurationError: `package_missing`.
-      EngineError: `cluster_unreachable`.
-    """
-    try:
-        import distributed
-    except ImportError as error:
-        raise ConfigurationError(
-            Message(
-                "Cluster needs the package {package} ({error}). Install it with {python} -m pip install -r "
-                "Required/requirements-cluster.txt",
-                package="distributed",
-                error=error,
-                python=sys.executable,
-            ),
-            "package_missing",
-        ) from error
-    # Its own lines, also of its threads, would come between those of the run, which reports what matters.
-    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]:
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    warnings.filterwarnings("ignore", category=distributed.versions.VersionMismatchWarning)
-    where = {"address": address} if "://" in address else {"scheduler_file": address}
-    try:
-        if "scheduler_file" in where:
-            # Dask would wait for the file.
-            pathlib.Path(address).read_bytes()
-        elif not re.fullmatch(r"(tcp|tls)://\S+:\d+", address):
-            # A client that fails later than here makes its process wait at the end.
-            raise ValueError("expected tcp://host:port")
-        elif address.startswith("tls:") and not distributed.Security().get_connection_args("client")["ssl_context"]:
-            raise ValueError("no certificate is configured")
-        return distributed.Client(**where, timeout=CONNECT_TIMEOUT, set_as_default=False)
-    except (OSError, ValueError, asyncio.TimeoutError) as error:
-        raise EngineError(
-            Message(
-                "{address}: no Dask scheduler answers ({reason}). Start one, or set Cluster to its address or "
-                "scheduler file; see docs/cluster.md.",
-                address=address,
-                reason=_reason(error),
-            ),
-            "cluster_unreachable",
-        ) from error
-
-
-def _reason(error: BaseException) -> str:
-    """Return the operating system's reason, if there is one; what Dask makes of it names sockets and classes."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return system_reason(cause)
-        cause = cause.__cause__
-    return str(error).partition("\n")[0] or type(error).__name__
+def _no_project(worker: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        Message(
+            "The worker {worker} does not find the project ({reason}). Start it in the project's folder, "
+            "with the project's Python.",
+            worker=worker,
+            reason=str(error),
+        ),
+        "cluster_versions",
+    )

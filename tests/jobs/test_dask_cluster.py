@@ -159,13 +159,6 @@ def test_a_run_that_ends_cancels_its_units(executor, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("address", ["/no/such/scheduler.json", "tls://127.0.0.1:9", "nonsense://a:9", "tcp://a"])
-def test_an_address_without_a_scheduler(address):
-    with pytest.raises(ALLError) as error:
-        dask_cluster.connect(address)
-    assert error.value.code == "cluster_unreachable"
-
-
 def start(*words):
     return subprocess.Popen(
         [sys.executable, "-m", "dask", *words, "--no-dashboard"], cwd=Helpers.PROJECT, stderr=subprocess.DEVNULL
