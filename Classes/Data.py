@@ -53,7 +53,7 @@ def prepare_dataset(
     image_source.require_writable(configuration)
     image_source.announce(source)
     files = source.files
-    synthetic = discovery.is_synthetic(source.folder, files)
+    classes, synthetic = list(files), discovery.is_synthetic(source.folder, files)
     decoding = Decoding(configuration)
     if shard and not decoding.compute_share(_inputs(configuration, files), shard):
         return 0
@@ -61,7 +61,9 @@ def prepare_dataset(
     with locks.folder_lock(configuration.path("DatasetDir"), wait=shard is not None):
         patients = grouping.load_patient_map(source.folder)
         splits, about = build_splits(configuration, files, patients, source.split, decoding)
-        about = {"classes": list(files), "synthetic": synthetic, "ignored": source.ignored, **about}
+        # The records have what is left to be known of the files, in less memory.
+        files.clear()
+        about = {"classes": classes, "synthetic": synthetic, "ignored": source.ignored, **about}
         if data_set := source.describe():
             about["data_set"] = data_set
         # Late, so that a mistake in the folder is reported at once.

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import logging
+import os
 import pathlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -82,6 +83,22 @@ class ImageRecord:
             "sha256": self.sha256,
             "bytes": self.size,
         }
+
+
+def _keep_as_text(attribute: str) -> None:
+    """Make records keep a path as its text, which takes a quarter of the memory."""
+    slot = vars(ImageRecord)[attribute]
+
+    def read(record: ImageRecord) -> pathlib.Path:
+        return pathlib.Path(slot.__get__(record))
+
+    def write(record: ImageRecord, path: pathlib.Path) -> None:
+        slot.__set__(record, os.fspath(path))
+
+    setattr(ImageRecord, attribute, property(read, write))
+
+
+_keep_as_text("path")
 
 
 Record = TypeVar("Record", bound=ImageRecord)

@@ -55,6 +55,29 @@ class ManifestRows(Sequence[dict[str, Any]]):
         return numpy.fromiter((row["sha256"].encode() for row in self), "S64", len(self))
 
 
+class RecordRows(list[dict[str, Any]]):
+    """Rows of a split that is being written, each made when it is read; a list, because only lists become JSON.
+
+    Args:
+      records: image_records.ImageRecords.
+    """
+
+    def __init__(self, records: Sequence[Any]) -> None:
+        super().__init__()
+        self._records = records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (record.to_manifest() for record in self._records)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return RecordRows(self._records[place])
+        return self._records[place].to_manifest()
+
+
 def pack_row(values: dict[str, Any]) -> Any:
     """Return a row of a split as text, and any other dict unchanged; for json.loads(object_hook=…)."""
     return _pack(values) if values.keys() >= _KEYS else values

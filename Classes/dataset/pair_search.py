@@ -27,7 +27,7 @@ WORTH = 8192
 ROUNDING = 0.001
 
 # Multiplications that take as long as comparing one pair of candidates in full.
-PER_CANDIDATE = 200_000
+PER_CANDIDATE = 100_000
 
 # Of N descriptors: float32 [N, D] whose products count, and float32 [N, E] of whose products the absolute values are
 # added; E can be 0. Together, the vectors have a length of at most 1.

@@ -107,14 +107,25 @@ def most_similar(ones: numpy.ndarray, others: numpy.ndarray, same: float) -> tup
     Returns:
       (int [K], places in the N pairs; float32 [K]).
     """
-    first, second = _complex(ones), _complex(others)
     # No turn makes the sum over waves larger than the sum of their lengths.
-    bounds = [numpy.abs((first * each).sum(axis=1)).sum(axis=1) for each in (numpy.conj(second), second)]
-    near = numpy.flatnonzero(numpy.maximum(*bounds) >= same - 1e-4)
+    near = numpy.flatnonzero(_sums_of_lengths(ones, others) >= same - 1e-4)
     if not len(near):
         return near, numpy.zeros(0, "float32")
     alike = similarity(ones[near], others[near])
     return near[alike >= same], alike[alike >= same]
+
+
+def _sums_of_lengths(ones: numpy.ndarray, others: numpy.ndarray) -> numpy.ndarray:
+    """float32 [N]: the lengths of the products of all waves together, plain or mirrored."""
+    first, second = ones.astype("float32"), others.astype("float32")
+    # Of real and imaginary parts; complex numbers take twice as long.
+    (same, crossed), (crossed_too, opposite) = (
+        [numpy.einsum("nrk,nrk->nk", first[:, part], second[:, each]) for each in (0, 1)] for part in (0, 1)
+    )
+    plain, mirrored = (
+        numpy.hypot(same + sign * opposite, crossed_too - sign * crossed).sum(axis=1) for sign in (1, -1)
+    )
+    return numpy.maximum(plain, mirrored)
 
 
 def _turns(ones: numpy.ndarray, others: numpy.ndarray) -> Iterator[numpy.ndarray]:

@@ -12,6 +12,7 @@ from Classes.common.config import Configuration
 from Classes.common.errors import DataError, tf_error_reason
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
+from Classes.dataset import manifest_rows
 from Classes.dataset.image_records import ImageRecord
 from Classes.dataset.tfrecords import SPLITS, VERSION, Manifest, content_hash, manifest_path
 
@@ -51,7 +52,7 @@ def write_shards(
             shards = [
                 shard for split in SPLITS for shard in _write_split(configuration, split, splits[split], staging, bar)
             ]
-        listed = {split: [record.to_manifest() for record in splits[split]] for split in SPLITS}
+        listed = {split: manifest_rows.RecordRows(splits[split]) for split in SPLITS}
         content = content_hash(classes, listed)
         atomic_files.write_atomic(staging / configuration["Classes"], "".join(f"{name}\n" for name in classes))
         # Nothing here reads this file; it is for users of the first system's layout.
