@@ -184,7 +184,7 @@ def base_parser(description: str | None, script: str = "", device: bool = False)
     Args:
       description: the script's docstring; --help shows it unchanged.
       script: "Trainer", …; --help also lists the configuration keys that it reads.
-      device: whether the script runs a model, and so has --device.
+      device: whether the script runs a model and has --device.
     """
     options = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.script = script

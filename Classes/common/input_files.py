@@ -190,7 +190,7 @@ def find_inputs(
 
     Args:
       configuration: `ValidIType` lists the extensions that are used inside folders, at any depth.
-      sources: paths; none means `TestImagePath`. A file that is given itself is used whatever its extension.
+      sources: paths; none means `TestImagePath`. A file that is named itself is used, whatever its extension.
     Returns:
       (each path once, in the given order, and by name within a folder; (name, reason) of each skipped file
       that a person may have meant).

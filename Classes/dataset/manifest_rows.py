@@ -13,7 +13,7 @@ _KEYS = {"file", "label", "sha256"}
 class ManifestRows(Sequence[dict[str, Any]]):
     """Rows of a split, each kept as JSON text and parsed when it is read.
 
-    A data set of 100,000 images so takes 24 MB instead of 90 MB for as long as a training runs.
+    A training on 100,000 images needs 24 MB for them, instead of 90 MB.
 
     Args:
       rows: a dict of each image, or the text that `pack_row` made of it.

@@ -151,7 +151,7 @@ def format_both(metrics: dict[str, Any], width: int | None = None) -> list[str]:
 
 
 def _aligned(rows: Sequence[tuple[str, ...]], width: int) -> list[str]:
-    """Return rows as lines; a name that has no room stands on a line of its own."""
+    """Return rows as lines; a name that is too long gets its own line."""
     columns = [max(_columns(row[place]) for row in rows) for place in range(1, len(rows[0]))]
     room = max(width - sum(columns) - len(columns), _NAME_WIDTH)
     names = min(room, max(_columns(row[0]) for row in rows))

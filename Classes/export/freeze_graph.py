@@ -73,7 +73,7 @@ def freeze_checkpoint(
     # If weights were averaged, the averages were evaluated.
     arrays = {name: values.get(f"average/{name}", values[name]) for name in network.variable_shapes(configuration)}
     if configuration["CompactGraph"]:
-        # Before the calibration, which so applies to the weights that are published.
+        # Before the calibration, so that it applies to the published weights.
         arrays = compact_graph.round_weights(network, arrays)
     point, fitted = operating_point.OperatingPoint(), None
     if logits is not None:

@@ -1,4 +1,4 @@
-"""Train the cell finder: compose images, learn, keep checkpoints, and go on after a stop."""
+"""Train the cell finder: compose images, learn, keep checkpoints, and continue after a stop."""
 
 import concurrent.futures
 import logging
@@ -84,7 +84,7 @@ class Training:
 
     Args:
       configuration: Configuration.
-      folder: of the checkpoints; a run goes on from the newest one.
+      folder: of the checkpoints; a run continues from the newest one.
     """
 
     def __init__(self, configuration: Configuration, folder: pathlib.Path) -> None:

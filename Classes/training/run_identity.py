@@ -82,7 +82,7 @@ def identity_settings(configuration: Configuration) -> dict[str, Any]:
     """Return the values of the keys that belong to the identity of a run."""
     excluded = (*LENGTH_KEYS, *OUTPUT_KEYS)
     keys = [key for section in IDENTITY_SECTIONS for key in configuration.values[section] if key not in excluded]
-    # Runs of before this key existed go on.
+    # Runs from before this key existed continue.
     if not sampling.is_balanced(configuration):
         keys.remove("Sampling")
     return {key: configuration[key] for key in (*IDENTITY_KEYS, *keys)}

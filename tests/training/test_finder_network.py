@@ -1,4 +1,4 @@
-"""The cell finder's network: targets by hand, the reach of a pixel, and a run that goes on after a stop."""
+"""The cell finder's network: targets by hand, the reach of a pixel, and a run that continues after a stop."""
 
 import numpy
 import pytest
