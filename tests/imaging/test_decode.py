@@ -1,7 +1,6 @@
 """The one decoder: every kind of image comes out right, every broken one as ImageError."""
 
 import concurrent.futures
-import contextlib
 import io
 import os
 import struct
@@ -14,33 +13,9 @@ import PIL.TiffImagePlugin
 import pytest
 
 from Classes.common.errors import ImageError, ImageSizeError, UnsupportedImageError
-from Classes.imaging import content_check, decode, file_kinds, network_input
+from Classes.imaging import decode, file_kinds, network_input
 from tests.support import smears
-
-PATCH = (200, 100, 50)
-
-
-def encoded(image, kind, **options):
-    if isinstance(image, numpy.ndarray):
-        image = PIL.Image.fromarray(image)
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def flat(mode="RGB", color=PATCH, size=(8, 6)):
-    return PIL.Image.new(mode, size, color)
-
-
-def noise(height, width, seed=0):
-    return numpy.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype="uint8")
-
-
-def smooth(height, width):
-    """Soft colors, which JPEG keeps well."""
-    rows, columns = numpy.mgrid[:height, :width]
-    waves = [120 + 90 * numpy.sin(rows / 9 + shift) * numpy.cos(columns / 11) for shift in (0, 1, 2)]
-    return numpy.stack(waves, -1).astype("uint8")
+from tests.support.encoded_images import PATCH, encoded, flat, noise, smooth
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
@@ -309,40 +284,6 @@ def test_damaged_bytes_give_an_image_or_an_image_error(kind):
     assert outcomes == {"error", "image"} or outcomes == {"error"}
 
 
-def test_square_is_the_middle_of_the_image():
-    image = numpy.zeros((40, 80, 3), "uint8")
-    image[:, :20] = 200
-    image[:, 60:] = 90
-
-    # The middle square spans columns 20 … 60: neither of the margins shows.
-    assert (network_input.center_crop_resize(image, 16) == 0).all()
-    assert network_input.center_crop_resize(image, 16).shape == (16, 16, 3)
-
-
-def test_square_of_the_wanted_crop_size_keeps_the_pixels():
-    image = noise(32, 32)
-
-    # 28 = 0.875 * 32 pixels from the middle, not resized at all.
-    numpy.testing.assert_array_equal(network_input.center_crop_resize(image, 28), image[2:30, 2:30])
-
-
-def test_square_does_not_alias():
-    stripes = numpy.zeros((512, 512, 3), "uint8")
-    stripes[:, ::2] = 255
-
-    small = network_input.center_crop_resize(stripes, 32)
-
-    # A nearest or plain bicubic sampling would answer 0 or 255 here.
-    assert numpy.abs(small.astype(int) - 127).max() <= 2
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 2)])
-def test_square_of_tiny_images(shape):
-    image = numpy.full((*shape, 3), 99, "uint8")
-
-    assert (network_input.center_crop_resize(image, 10) == 99).all()
-
-
 @pytest.mark.parametrize(("side", "shape"), [(125, 125), (128, 64), (256, 64), (512, 64), (1000, 125)])
 def test_large_jpegs_are_decoded_at_a_reduced_scale(side, shape):
     data = encoded(smooth(side, side), "JPEG", quality=92)
@@ -352,37 +293,12 @@ def test_large_jpegs_are_decoded_at_a_reduced_scale(side, shape):
     assert decode.decode_image(data).shape == (side, side, 3)
 
 
-def test_reduced_scale_gives_the_same_square():
-    generator = numpy.random.default_rng(1)
-    image = (smooth(1100, 900) + generator.normal(0, 10, (1100, 900, 3))).clip(0, 255).astype("uint8")
-    data = encoded(image, "JPEG", quality=95)
-    assert decode.decode_image(data, at_least=128).shape[1] == 450
-
-    difference = numpy.abs(
-        network_input.InputSpec(112).decode_and_resize(data).astype(int)
-        - network_input.center_crop_resize(decode.decode_image(data), 112)
-    )
-
-    assert difference.mean() < 0.6
-    assert difference.max() <= 8
-
-
 def test_reduced_scale_with_orientation_and_for_other_formats():
     exif = PIL.Image.Exif()
     exif[274] = 6
 
     assert decode.decode_image(encoded(smooth(600, 900), "JPEG", exif=exif), at_least=100).shape == (450, 300, 3)
     assert decode.decode_image(encoded(smooth(600, 900), "PNG"), at_least=100).shape == (600, 900, 3)
-
-
-def test_pixels_are_scaled_for_the_network():
-    pixels = numpy.array([[[[0, 128, 255]]]], "uint8")
-
-    scaled = network_input.normalize(pixels)
-
-    assert scaled.dtype == numpy.float32
-    numpy.testing.assert_array_equal(scaled, numpy.float32([[[[-1, 0, 127 / 128]]]]))
-    numpy.testing.assert_allclose(network_input.normalize(pixels, 100.0), [[[[-1, 0.28, 1.55]]]], rtol=1e-6)
 
 
 def test_threads_agree_and_leave_the_warnings_as_they_were():
@@ -434,124 +350,6 @@ def test_a_glance_stands_upright_and_knows_every_mode(tmp_path):
         assert decode.decode_thumbnail(path, 100)[1].shape == (100, 100, 3), mode
 
 
-def test_a_view_scales_and_orders_the_channels():
-    pixels = numpy.array([[[[255, 51, 0]]]], "uint8")
-
-    seen = network_input.InputSpec(1, mean=0, scale=255, channels="BGR").normalize(pixels)
-
-    numpy.testing.assert_allclose(seen, [[[[0, 0.2, 1]]]], rtol=1e-6)
-    assert seen.flags["C_CONTIGUOUS"]
-
-
-def test_a_view_may_see_the_whole_of_the_shorter_side():
-    image = numpy.zeros((64, 64, 3), "uint8")
-    image[:3] = 255
-
-    seen, whole = (
-        network_input.InputSpec(32, crop=crop).decode_and_resize(smears.png(image))
-        for crop in (network_input.CROP_FRACTION, 1.0)
-    )
-
-    assert seen.max() == 0, "the rim is cut off"
-    assert whole[0].min() > 200
-
-
-def chunks(data, kind, content, right=True):
-    """A PNG with one more chunk behind its header, its checksum right or wrong."""
-    chunk = struct.pack(">I", len(content)) + kind + content
-    return data[:33] + chunk + struct.pack(">I", zlib.crc32(kind + content) ^ (not right)) + data[33:]
-
-
-def rgb16(values):
-    """A 16-bit RGB PNG of whole numbers [H, W, 3]."""
-    import imagecodecs
-
-    return imagecodecs.png_encode(values.astype("uint16"))
-
-
-def test_sixteen_bit_color_png_of_its_full_range():
-    values = numpy.array([[[0, 257, 65535], [32896, 40000, 51400]]])
-
-    assert decode.decode_image(rgb16(values)).tolist() == [[[0, 1, 255], [128, 156, 200]]]
-
-
-def test_the_depth_that_a_png_states_counts():
-    values = numpy.array([[[0, 819, 4095], [2048, 1000, 333]]])
-    # value * 255 / 4095
-    expected = [[[0, 51, 255], [128, 62, 21]]]
-
-    assert decode.decode_image(chunks(rgb16(values), b"sBIT", b"\x0c\x0c\x0c")).tolist() == expected
-    assert decode.decode_image(rgb16(values), decode.DecodeLimits(sample_bits=12)).tolist() == expected
-    # As the PNG standard has it, 12 bits stand at the top of 16; also if the picture is dark.
-    for factor, shown in ((16, [[[0, 51, 255], [128, 62, 21]]]), (0, [[[0, 0, 0], [0, 0, 0]]])):
-        assert decode.decode_image(chunks(rgb16(values * factor), b"sBIT", b"\x0c\x0c\x0c")).tolist() == shown
-    with pytest.raises(ImageError) as caught:
-        decode.decode_image(rgb16(values))
-    assert caught.value.code == "unknown_bit_depth"
-
-
-def test_sixteen_bit_png_with_a_transparent_color_and_nothing_on_standard_error(capfd):
-    values = numpy.random.default_rng(0).integers(0, 65536, (30, 33, 3))
-    data = chunks(rgb16(values), b"tRNS", struct.pack(">HHH", *values[0, 0]))
-    expected = numpy.rint(values / 257).astype("uint8")
-    expected[0, 0] = 255
-    numpy.testing.assert_array_equal(decode.decode_image(data), expected)
-    # Read by libpng only with remarks: another compression method, and bytes behind the last pixel.
-    body = data.index(b"IDAT") - 4
-    size = int.from_bytes(data[body : body + 4], "big")
-    pixels = zlib.decompress(data[body + 8 : body + 8 + size])
-    content = zlib.compress(pixels + bytes(99))
-    odd = struct.pack(">I", len(content)) + b"IDAT" + content + struct.pack(">I", zlib.crc32(b"IDAT" + content))
-    for broken in (data[:body] + odd + data[body + 12 + size :],):
-        with contextlib.suppress(ImageError):
-            numpy.testing.assert_array_equal(decode.decode_image(broken), expected)
-
-    assert capfd.readouterr() == ("", "")
-
-
-def test_interlaced_sixteen_bit_png():
-    # Adam7 of an image of 1x1 has one pass, of 2x1 two.
-    def png(width, passes):
-        header = struct.pack(">IIBBBBB", width, 1, 16, 0, 0, 0, 1)
-        parts = ((b"IHDR", header), (b"IDAT", zlib.compress(passes)), (b"IEND", b""))
-        chunk = (struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in parts)
-        return b"\x89PNG\r\n\x1a\n" + b"".join(chunk)
-
-    two = png(2, b"\0" + struct.pack(">H", 32896) + b"\0" + struct.pack(">H", 51400))
-    assert decode.decode_image(png(1, b"\0" + struct.pack(">H", 32896)))[0, :, 0].tolist() == [128]
-    assert decode.decode_image(two)[0, :, 0].tolist() == [128, 200]
-
-
-def test_sixteen_bit_png_with_transparency():
-    import imagecodecs
-
-    values = numpy.full((2, 2, 4), 51400, "uint16")
-    values[0, 0, 3], values[1:, :, 3], values[0, 1, 3] = 0, 65535, 32896
-    shown = decode.decode_image(imagecodecs.png_encode(values))[..., 0]
-    # 0.502 * 200 + 0.498 * 255 = 227.
-    assert shown.tolist() == [[255, 227], [200, 200]]
-    values[..., 3] = 0
-    assert (decode.decode_image(imagecodecs.png_encode(values)) == 200).all()
-
-
-def test_ppm_has_the_depth_of_its_header():
-    data = b"P5 3 1 4095\n" + struct.pack(">HHH", 0, 819, 2048)
-
-    assert decode.decode_image(data)[0, :, 0].tolist() == [0, 51, 128]
-
-
-def test_a_wrong_checksum_of_a_note_is_passed_over_and_one_of_the_picture_is_not():
-    image = noise(20, 20)
-    good = encoded(image, "PNG")
-
-    numpy.testing.assert_array_equal(decode.decode_image(chunks(good, b"tEXt", b"a\0b", right=False)), image)
-    assert decode.read_header(chunks(good, b"pHYs", bytes(9), right=False)).width == 20
-    end = good.rindex(b"IEND") - 5
-    with pytest.raises(ImageError) as caught:
-        decode.decode_image(good[: end - 3] + bytes([good[end - 3] ^ 1]) + good[end - 2 :])
-    assert caught.value.code == "bad_checksum"
-
-
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("at_least", [None, 40])
 @pytest.mark.parametrize("progressive", [False, True])
@@ -568,63 +366,6 @@ def test_a_jpeg_without_its_end_mark_is_whole_and_one_that_is_cut_is_not(mode, a
         # All but the last scan is a picture too, of less detail.
         with pytest.raises(ImageError):
             decode.decode_image(data[: data.rindex(b"\xff\xda")], at_least=at_least)
-
-
-def blanks():
-    """Names and images without content, uint8 [H, W, 3]."""
-    generator = numpy.random.default_rng(3)
-    rows, columns = numpy.mgrid[-1:1:200j, -1:1:180j]
-    distance = numpy.hypot(rows, columns)
-    gradients = {
-        "ramp": 127 * (1 + rows), "diagonal": 63 * (2 + rows + columns), "vignette": 230 - 40 * distance**2,
-        "cone": 255 - 180 * distance,
-    }  # fmt: skip
-    found = {f"flat {value}": numpy.full((200, 180, 3), value, "uint8") for value in (0, 128, 255)}
-    found |= {
-        name: numpy.repeat(each[..., None], 3, 2).clip(0, 255).astype("uint8") for name, each in gradients.items()
-    }
-    for sigma in (3, 12, 25):
-        found[f"noise {sigma}"] = (200 + generator.normal(0, sigma, (200, 180, 3))).clip(0, 255).astype("uint8")
-    found["tiny"] = numpy.full((1, 1, 3), 90, "uint8")
-    file = io.BytesIO(encoded(found["noise 12"], "JPEG", quality=20))
-    found["noise in JPEG"] = numpy.asarray(PIL.Image.open(file))
-    return found
-
-
-@pytest.mark.parametrize("name", blanks())
-def test_images_that_show_nothing(name):
-    seen = network_input.InputSpec(75).decode_and_resize(encoded(blanks()[name], "PNG"))
-
-    assert not content_check.has_content(seen)
-    with pytest.raises(ImageError, match="slide 7") as caught:
-        content_check.require_content(seen, "slide 7")
-    assert caught.value.code == "no_content"
-
-
-@pytest.mark.parametrize("positive", [0, 1])
-@pytest.mark.parametrize("size", [75, 299])
-def test_cells_have_content_also_pale_blurred_and_cut_out_on_black(positive, size):
-    import PIL.ImageFilter
-
-    cell = smears.cell(positive, 5, size=200)
-    rows, columns = numpy.mgrid[:200, :200]
-    cut = numpy.where(numpy.hypot(rows - 100, columns - 100)[..., None] < 90, cell, 0).astype("uint8")
-    pale = (255 - (255 - cell) * 0.3).astype("uint8")
-    blurred = numpy.asarray(PIL.Image.fromarray(cell).filter(PIL.ImageFilter.GaussianBlur(4)))
-    for image in (cell, cut, pale, blurred):
-        assert content_check.has_content(network_input.InputSpec(size).decode_and_resize(encoded(image, "PNG")))
-
-
-@pytest.mark.slow
-def test_real_cells_and_fields_have_content(shared):
-    files = [path for name in ("pbc", "bccd", "chula") for path in sorted(shared.glob(f"data/{name}/**/*.jpg"))[::3]]
-    assert len(files) > 300
-
-    assert [
-        path.name
-        for path in files
-        if not content_check.has_content(network_input.InputSpec(299).decode_and_resize(path))
-    ] == []
 
 
 def text_kinds():

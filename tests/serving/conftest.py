@@ -36,3 +36,10 @@ def server(driver, tmp_path_factory):
 def page(driver, server, folder):
     """The browser with a new page; fails if the console has messages at the end."""
     yield from browser.visit(driver, server, folder)
+
+
+@pytest.fixture
+def client(tmp_path):
+    found = services.client(tmp_path)
+    yield found
+    found.service.close()

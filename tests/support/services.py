@@ -10,6 +10,7 @@ from PIL import Image
 from Classes.inference import model_card
 from Classes.inference.backend import InferenceBackend
 from Classes.serving import app
+from Classes.serving.api_errors import ERROR_CODES
 from Classes.serving.models import ModelRegistry, ServedModel
 from Classes.serving.prediction_service import PredictionService
 from tests.support import graphs, smears
@@ -89,3 +90,13 @@ def client(folder, *settings, **parts):
     found = app.create_app(service).test_client()
     found.service = service
     return found
+
+
+def assert_error(response, code):
+    """Assert that a response is the API error `code`; return its JSON."""
+    body = response.get_json()
+    assert (response.status_code, body["code"]) == (ERROR_CODES[code][0], code)
+    assert body["message"]
+    assert body["request_id"] == response.headers["X-Request-ID"]
+    assert response.mimetype == "application/json"
+    return body
