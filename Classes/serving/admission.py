@@ -98,11 +98,14 @@ class Ticket:
           ApiError: `deadline` if the time is over; work that has not begun by then is cancelled.
         """
         self.job = job = self._pool.submit(function, *arguments)
-        concurrent.futures.wait([job], max(0, self._deadline - time.monotonic()))
-        if not job.done() or job.cancelled():
+        try:
+            return job.result(max(0, self._deadline - time.monotonic()))
+        except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
+            # The work itself may raise such an error, too.
+            if job.done() and not job.cancelled():
+                raise
             job.cancel()
-            raise self._timeout_error()
-        return job.result()
+            raise self._timeout_error() from None
 
     def check_deadline(self) -> None:
         """Raise the ApiError `deadline` if the time is over; for use between the steps of long work."""

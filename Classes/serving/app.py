@@ -106,12 +106,15 @@ class Application(flask.Flask):
           (the exception to answer with, or None; whether the endpoint needs the body).
         """
         self._proxies.apply_forwarded_headers(environ)
-        with self.request_context(environ):
-            try:
-                self._check_request(flask.request)
-            except (ApiError, werkzeug.exceptions.HTTPException) as error:
-                return error, False
-            return None, self._accepts_images(flask.request)
+        # The context is not entered, because that takes as long as the check.
+        context = self.request_context(environ)
+        if context.url_adapter is not None:
+            context.match_request()
+        try:
+            self._check_request(context.request)
+        except (ApiError, werkzeug.exceptions.HTTPException) as error:
+            return error, False
+        return None, self._accepts_images(context.request)
 
     def render_error(self, code: str, request_id: str, client: str) -> flask.Response:
         """Return the response for a request that cannot be passed to the application, and log and count it.

@@ -188,6 +188,8 @@ class GracefulServer(TcpWSGIServer):
             threads=capacity + SPARE_THREADS,
             # Includes the framing of chunks; http_request.RequestParser checks the size of the body itself.
             max_request_body_size=2 * self.max_body + (1 << 16),
+            # Most images arrive in one piece; each piece takes a turn of the loop over all connections.
+            recv_bytes=1 << 16,
             inbuf_overflow=NEVER,
             outbuf_overflow=NEVER,
             max_request_header_size=1 << 16,

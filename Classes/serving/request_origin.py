@@ -1,5 +1,6 @@
 """Checks of where a request comes from: trusted proxies, the Host header, and the web page that sends it."""
 
+import functools
 import ipaddress
 import re
 import socket
@@ -16,11 +17,20 @@ from Classes.serving.api_errors import ApiError
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s\[\]:/?#@,\\]+)(?::([0-9]{0,5}))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
+# With brackets, interface, port and spaces around it.
+MAX_IP_LENGTH = 255
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def parse_ip(text: str) -> IPAddress | None:
     """Parse an IP address with or without a port; return None if it is not one, and IPv4-mapped IPv6 as IPv4."""
+    # Longer texts would fill the memory of the cache.
+    return _parse_ip(text) if len(text) <= MAX_IP_LENGTH else None
+
+
+@functools.lru_cache(256)
+def _parse_ip(text: str) -> IPAddress | None:
     text = text.strip().strip('"').removesuffix(".")
     if text.startswith("["):
         text = text[1:].partition("]")[0]
