@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FIELD_OPTIONS = ("overlay", "geojson", "crops", "html", "scale")
 
 
-def main(arguments=None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = cli.base_parser(__doc__, "Classifier", device=True)
     parser.add_argument("sources", metavar="FILE-OR-FOLDER", nargs="*", help="images (default: TestImagePath)")
     parser.add_argument(
@@ -86,7 +86,7 @@ def _add_field_options(parser: cli.Parser) -> None:
 
 
 def _check_field_options(parser: cli.Parser, options: argparse.Namespace, command: str) -> None:
-    """End the program if options do not fit to each other; command: "Field", "Slide" or ""."""
+    """End the program if options do not fit together; command: "Field", "Slide" or ""."""
     used = [name for name in FIELD_OPTIONS if getattr(options, name) is not None]
     if used and not command:
         parser.error(_("--{option} needs the command Field or Slide").format(option=used[0]))
@@ -102,11 +102,11 @@ def _check_field_options(parser: cli.Parser, options: argparse.Namespace, comman
 
 def _classify_fields(configuration: "Configuration", options: argparse.Namespace, command: str) -> int:
     from Classes import Helpers
-    from Classes.fields import classify_fields, output_files
+    from Classes.fields import classify_fields, field_models, field_outputs, output_files
     from Classes.inference import shipped_models
     from Classes.inference.model_card import load_model_card
 
-    path = classify_fields.shipped_file(configuration, classify_fields.TYPE_MODEL)
+    path = field_models.shipped_file(configuration, field_models.TYPE_MODEL)
     if options.model:
         path = shipped_models.model_path(configuration, options.model).with_suffix(".json")
     card = load_model_card(path, cell_types=True)
@@ -118,15 +118,15 @@ def _classify_fields(configuration: "Configuration", options: argparse.Namespace
         return classify_slides.classify_slides(
             configuration,
             card,
-            classify_fields.shipped_file(configuration, classify_fields.FINDER),
+            field_models.shipped_file(configuration, field_models.FINDER),
             options.sources[1:],
             slide_outputs.SlideOutputs(options.csv, options.json, options.html, folders),
             options.scale,
             options.cells,
             options.shard,
         )
-    outputs = classify_fields.FieldOutputs(options.csv, options.json, options.html, folders)
-    found = classify_fields.shipped_file(configuration, classify_fields.FINDER)
+    outputs = field_outputs.FieldOutputs(options.csv, options.json, options.html, folders)
+    found = field_models.shipped_file(configuration, field_models.FINDER)
     return classify_fields.classify_fields(
         configuration, card, found, options.sources[1:], outputs, options.scale, options.shard
     )

@@ -103,7 +103,7 @@ def _class_folder(text: str) -> tuple[str, str]:
 
 
 def _check_field_options(parser: cli.Parser, options: argparse.Namespace) -> None:
-    """End the program if options do not fit to each other."""
+    """End the program if options do not fit together."""
     for name, value in (("class", options.classes), ("others", options.others), ("scale", options.scale)):
         if value is not None and options.command != "Fields":
             parser.error(_("--{option} needs the command {command}").format(option=name, command="Fields"))

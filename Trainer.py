@@ -31,7 +31,7 @@ from Classes.common.paths import PROJECT
 from Classes.common.translation import gettext as _
 
 
-def main(arguments=None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = cli.base_parser(__doc__, "Trainer")
     parser.add_argument(
         "command",

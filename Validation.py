@@ -20,14 +20,13 @@ annotations that Data.py Fields reads, and writes FieldValidation.html and .json
 import argparse
 import pathlib
 import sys
-from collections.abc import Sequence
 
 from Classes.common import cli
 from Classes.common.scale_option import parse_scale
 from Classes.common.translation import gettext as _
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = cli.base_parser(__doc__, "Validation", device=True)
     parser.add_argument(
         "command",

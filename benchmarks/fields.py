@@ -30,7 +30,7 @@ sys.path.insert(0, str(PROJECT))
 from benchmarks import timing  # noqa: E402
 from Classes.common import wilson  # noqa: E402
 from Classes.common.errors import ImageError  # noqa: E402
-from Classes.fields import analyze, cell_typing, classify_fields, field_check, finder, stain_matching  # noqa: E402
+from Classes.fields import analyze, cell_typing, field_check, field_models, finder, stain_matching  # noqa: E402
 from Classes.imaging import decode, network_input  # noqa: E402
 from Classes.inference import map_output, model_card, openvino_backend, openvino_devices  # noqa: E402
 
@@ -42,7 +42,7 @@ FORBIDDEN = ("tensorflow", "sklearn", "matplotlib")
 def open_models():
     card = model_card.load_model_card(PROJECT / "Model/WhiteCells/WhiteCells.json", cell_types=True)
     backend = openvino_backend.OpenVINOBackend(card, "CPU", openvino_devices.cpu_precision("AUTO"))
-    return finder.CellFinder(PROJECT / classify_fields.FINDER), cell_typing.CellTyper(card, backend, 0.7)
+    return finder.CellFinder(PROJECT / field_models.FINDER), cell_typing.CellTyper(card, backend, 0.7)
 
 
 def large_field(data, cell_finder):

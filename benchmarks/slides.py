@@ -36,7 +36,7 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from benchmarks import slide_mosaic  # noqa: E402
-from Classes.fields import classify_fields, slide_grid, slide_overview, slide_plan, slide_search, slide_task  # noqa: E402
+from Classes.fields import field_models, slide_grid, slide_overview, slide_plan, slide_search, slide_task  # noqa: E402
 from Classes.fields.finder import CellFinder  # noqa: E402
 from Classes.imaging import decode, slide_reader  # noqa: E402
 from Classes.inference import model_card, openvino_backend, openvino_devices  # noqa: E402
@@ -118,7 +118,7 @@ def compare_tiles(slide, plan, finder, tiles):
 
 
 def measure_cells(data, folder):
-    finder = CellFinder(PROJECT / classify_fields.FINDER)
+    finder = CellFinder(PROJECT / field_models.FINDER)
     mosaic, path = write_slide(data, "0.1", folder)
     with slide_reader.open_slide(path) as slide:
         plan = read_plan(slide, finder)
@@ -140,7 +140,7 @@ def measure_large(data, folder):
     path = pathlib.Path(folder, "1.tif")
     if not path.exists():
         write_slide(data, "1", folder)
-    finder = CellFinder(PROJECT / classify_fields.FINDER, tile=slide_task.FINDER_TILE)
+    finder = CellFinder(PROJECT / field_models.FINDER, tile=slide_task.FINDER_TILE)
     with slide_reader.open_slide(path) as slide:
         yield from compare_tiles(slide, read_plan(slide, finder), finder, (TILES[0], TILES[4], TILES[5]))
 
@@ -156,7 +156,7 @@ def measure_speed(data, folder):
     card = model_card.load_model_card(PROJECT / "Model/WhiteCells/WhiteCells.json", cell_types=True)
     backend = openvino_backend.OpenVINOBackend(card, "CPU", openvino_devices.cpu_precision("AUTO"))
     typer = cell_typing.CellTyper(card, backend, 0.7)
-    finders = {tile: CellFinder(PROJECT / classify_fields.FINDER, tile=tile) for tile in FINDER_TILES}
+    finders = {tile: CellFinder(PROJECT / field_models.FINDER, tile=tile) for tile in FINDER_TILES}
     measured, lists = collections.defaultdict(list), set()
     with slide_reader.open_slide(path) as slide:
         plan = slide_plan.make_plan(slide, finders[slide_task.FINDER_TILE], typer)
@@ -218,7 +218,7 @@ def count_labelled(data, mosaic, cells, codes, grid):
 def measure_limits(data, folder):
     """Labelled cells in skipped squares, and pure squares by what is decided on them, for both halves of the fields."""
     fields, labels = slide_mosaic.load_fields(data), read_labels(data)
-    finder = CellFinder(PROJECT / classify_fields.FINDER, tile=slide_task.FINDER_TILE)
+    finder = CellFinder(PROJECT / field_models.FINDER, tile=slide_task.FINDER_TILE)
     for name, half in (("chosen on", slice(0, 32)), ("others", slice(32, 64))):
         cells, squares = collections.Counter(), collections.defaultdict(collections.Counter)
         for seed in range(LAYOUTS):

@@ -14,7 +14,6 @@ from Classes.common.errors import GraphError
 from Classes.common.translation import gettext as _
 from Classes.fields import field_models, field_outputs, field_records, field_task, field_texts
 from Classes.fields.blast_model import BlastCard
-from Classes.fields.field_models import FINDER, TYPE_MODEL, describe_models, shipped_file
 from Classes.fields.field_outputs import FieldOutputs
 from Classes.inference import task_settings
 from Classes.inference.model_card import ModelCard, load_model_card
@@ -22,8 +21,6 @@ from Classes.jobs import run_loop
 from Classes.jobs.items import Item
 from Classes.jobs.run_job import Job, start_job
 from Classes.jobs.shards import Shard
-
-__all__ = ["FINDER", "TYPE_MODEL", "FieldOutputs", "classify_fields", "describe_models", "shipped_file"]
 
 log = logging.getLogger("Classifier")
 

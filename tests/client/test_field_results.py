@@ -11,7 +11,7 @@ import pytest
 from Classes import Helpers
 from Classes.client import field_pictures, field_results
 from Classes.common.errors import ConfigurationError, DataError
-from Classes.fields import classify_fields
+from Classes.fields import classify_fields, field_outputs
 from Classes.serving import field_service
 from Classes.serving.models import ModelRegistry, ServedModel
 from tests.support import fields, graphs, servers, services
@@ -75,7 +75,7 @@ def test_rows_and_counts_are_those_of_the_script(folder, monkeypatch):
         fields.card(),
         fields.FINDER,
         sources,
-        classify_fields.FieldOutputs(csv="script.csv", json="script.json"),
+        field_outputs.FieldOutputs(csv="script.csv", json="script.json"),
     )
     assert (folder / "client.csv").read_text() == (folder / "script.csv").read_text()
     client, script = (json.loads((folder / name).read_text()) for name in ("client.json", "script.json"))

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from Classes.common.errors import ConfigurationError, DataError
-from Classes.fields import classify_fields, field_task, finder
+from Classes.fields import classify_fields, field_outputs, field_task, finder
 from Classes.fields.output_files import OutputFolders
 from Classes.jobs.items import Unit
 from Classes.jobs.job_folder import KILLED, JobFolder
@@ -40,7 +40,7 @@ def run(folder, *sources, scale=None, shard=None, **outputs):
         fields.card(),
         fields.FINDER,
         [str(folder / source) for source in sources],
-        classify_fields.FieldOutputs(**outputs),
+        field_outputs.FieldOutputs(**outputs),
         scale,
         shard,
     )
@@ -171,7 +171,7 @@ def test_what_cannot_work_is_refused_before_anything_is_computed(folder):
     card = fields.card(("0", "1"), ("1",))
     with raises(ConfigurationError, "not_a_cell_type_model"):
         classify_fields.classify_fields(
-            graphs.configuration(folder), card, fields.FINDER, ["x"], classify_fields.FieldOutputs()
+            graphs.configuration(folder), card, fields.FINDER, ["x"], field_outputs.FieldOutputs()
         )
 
 

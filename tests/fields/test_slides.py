@@ -9,7 +9,7 @@ import tifffile
 
 import Classifier
 from Classes.common.paths import PROJECT
-from Classes.fields import analyze, classify_fields, finder, slide_grid, slide_overview, slide_search
+from Classes.fields import analyze, field_models, finder, slide_grid, slide_overview, slide_search
 from Classes.imaging import slide_reader
 from tests.support.drawn_fields import GLASS, draw_field
 
@@ -40,7 +40,7 @@ def slide_path(film, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shipped():
-    return finder.CellFinder(PROJECT / classify_fields.FINDER, threads=1)
+    return finder.CellFinder(PROJECT / field_models.FINDER, threads=1)
 
 
 def test_the_cells_do_not_depend_on_the_tiles(slide_path, shipped):

@@ -12,7 +12,7 @@ import pytest
 
 from Classes.common.errors import EngineError
 from Classes.common.translation import Message
-from Classes.fields import classify_fields
+from Classes.fields import classify_fields, field_outputs
 from Classes.fields.cell_typing import CellTyper
 from Classes.inference import model_card
 from Classes.serving import access_control, field_service
@@ -100,7 +100,7 @@ def test_the_records_are_those_of_the_script(open_client, tmp_path, monkeypatch)
     (tmp_path / "a.png").write_bytes(PHOTOGRAPH)
     monkeypatch.chdir(tmp_path)
     fields.install(monkeypatch, fields.HandFinder(CELLS))
-    outputs = classify_fields.FieldOutputs(json="o.json")
+    outputs = field_outputs.FieldOutputs(json="o.json")
     configuration = graphs.configuration(tmp_path)
     classify_fields.classify_fields(configuration, fields.card(), fields.FINDER, ["a.png"], outputs)
     script = json.loads((tmp_path / "o.json").read_text())
