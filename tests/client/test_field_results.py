@@ -31,11 +31,7 @@ class Finder(fields.HandFinder):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Two fields of three cells, and a gray photograph."""
-    photographs = tmp_path / "photographs"
-    photographs.mkdir()
-    for name in ("a.png", "b.png"):
-        PIL.Image.fromarray(fields.draw(CELLS)).save(photographs / name)
-    PIL.Image.open(photographs / "a.png").convert("L").save(photographs / "c.png")
+    fields.photographs(tmp_path / "photographs", CELLS, "c.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 
-import PIL.Image
 import pytest
 
 from Classes.common.errors import ConfigurationError, DataError
@@ -23,12 +22,8 @@ LYMPHOCYTE = (0.9, 0.02, 0.06, 0.02)
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Two fields of three cells, a file that is no image, and a gray photograph."""
-    photographs = tmp_path / "photographs"
-    photographs.mkdir()
-    for name in ("a.png", "b.png"):
-        PIL.Image.fromarray(fields.draw(CELLS)).save(photographs / name)
-    (photographs / "c.png").write_bytes(b"no image")
-    PIL.Image.open(photographs / "a.png").convert("L").save(photographs / "d.png")
+    fields.photographs(tmp_path / "photographs", CELLS, "d.png")
+    (tmp_path / "photographs" / "c.png").write_bytes(b"no image")
     monkeypatch.chdir(tmp_path)
     fields.install(monkeypatch, fields.HandFinder(CELLS))
     return tmp_path

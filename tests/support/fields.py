@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 import numpy
+import PIL.Image
 
 from Classes.common.paths import PROJECT
 from Classes.fields import analyze, cell_typing, finder, typed_cells
@@ -148,3 +149,11 @@ def draw(cells=(), width=640, height=480, seed=1):
         image[distance < 1] = PLASMA
         image[distance < 0.5] = NUCLEUS
     return (image + generator.normal(0, 2, image.shape)).clip(0, 255).astype("uint8")
+
+
+def photographs(folder, cells, gray):
+    """Create a folder with two fields of these cells, a.png and b.png, and one of them in gray."""
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        PIL.Image.fromarray(draw(cells)).save(folder / name)
+    PIL.Image.open(folder / "a.png").convert("L").save(folder / gray)
