@@ -1,6 +1,7 @@
 """From class folders to shards: find, decode, deduplicate, group, split, write."""
 
 import collections
+import dataclasses
 import logging
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -103,6 +104,63 @@ def build_splits(
     Raises:
       DataError: the images cannot be grouped or split; `split_leak`: the existing split cannot be kept.
     """
+    found = _read_images(configuration, files, patient_map, existing, decoding)
+    tests = found.tests
+    records, conflicts = near_duplicates.without_conflicts(found.records)
+    records, duplicates = image_records.drop_exact_duplicates(records)
+    records, of_tests = held_out.exclude_test_groups(configuration, records, tests)
+    _check_classes(files, records)
+    splits, unused = _split(configuration, files, records, existing)
+    for record in (*records, *tests):
+        record.patient = record.patient or grouping.patient_of(record.group)
+    # Files of the test folder that are not images are compared too, but not counted.
+    test_images = [test for test in tests if test.format or input_files.has_image_extension(configuration, test.path)]
+    proof = {**splitting.assert_disjoint({**splits, "test": tests}), **_count_known({**splits, "test": test_images})}
+    sources = [record for record in records if not grouping.is_augmented_view(record.path.name)]
+    return splits, {
+        "images_sha256": found.sha256,
+        "probes": leakage_probe.check_leakage(configuration, sources),
+        "proof": proof,
+        "unreadable": found.unreadable,
+        "duplicates": duplicates,
+        "contradictions": conflicts,
+        "alike": _kept_pairs(found.pairs, records),
+        "held_out": [{"file": record.filename, "group": record.group} for record in of_tests],
+        "tests": [_test_row(test) for test in test_images],
+        "unused_views": [record.filename for record in unused],
+        "seed": configuration["RandomSeed"],
+        "configuration": configuration.values,
+        "versions": provenance.package_versions(),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Images:
+    """All images before any is left out.
+
+    Attributes:
+      records: of the class folders.
+      tests: test images.
+      unreadable: rows of the manifest.
+      pairs: near duplicates and overlapping crops.
+      sha256: of `records`, see image_records.hash_images.
+    """
+
+    records: list[ImageRecord]
+    tests: list[ImageRecord]
+    unreadable: list[dict[str, str]]
+    pairs: list[dict[str, Any]]
+    sha256: str
+
+
+def _read_images(
+    configuration: Configuration,
+    files: dict[str, list[pathlib.Path]],
+    patient_map: dict[str, str],
+    existing: ExistingSplit | None,
+    decoding: Decoding | None,
+) -> _Images:
+    """Decode all images and join the groups of those that look alike; the arguments are as for `build_splits`."""
     assignment = held_out.group_images(configuration, files, patient_map, existing)
     images = image_records.class_images(files)
     remove = decoding is None
@@ -110,7 +168,7 @@ def build_splits(
     records, unreadable = image_records.decode_all(configuration, ImageRecord, images, assignment, decoding)
     for row in unreadable:
         log.warning("Left out: %s", row["reason"])
-    images_sha256 = image_records.hash_images(records)
+    sha256 = image_records.hash_images(records)
     tests = held_out.read_test_records(configuration, assignment, decoding)
     pairs = near_duplicates.relate(records, tests, "" if existing else configuration["GroupPattern"], decoding.store)
     pairs += near_duplicates.relate_crops(configuration, records, tests, decoding.store)
@@ -118,40 +176,25 @@ def build_splits(
         decoding.remove_parts()
     if existing:
         existing_split.require_apart(records, tests, existing.roles)
-    records, conflicts = near_duplicates.without_conflicts(records)
-    records, duplicates = image_records.drop_exact_duplicates(records)
-    records, of_tests = held_out.exclude_test_groups(configuration, records, tests)
-    _check_classes(files, records)
+    return _Images(records, tests, unreadable, pairs, sha256)
+
+
+def _split(
+    configuration: Configuration,
+    files: dict[str, list[pathlib.Path]],
+    records: Sequence[ImageRecord],
+    existing: ExistingSplit | None,
+) -> tuple[dict[str, list[ImageRecord]], list[ImageRecord]]:
+    """Return (records of each split in the order of the shards, views that are not used)."""
     if existing and "validation" in existing.folders:
         splits, unused = existing_split.split_records(records, existing, list(files))
     else:
         splits, unused = splitting.split_records(records, configuration["ValidationSize"], configuration["RandomSeed"])
-    splits = {split: shard_writer.interleave_by_class(configuration, splits[split]) for split in splits}
-    for record in (*records, *tests):
-        record.patient = record.patient or grouping.patient_of(record.group)
-    # Files of the test folder that are not images are compared too, but not counted.
-    test_images = [test for test in tests if test.format or input_files.has_image_extension(configuration, test.path)]
-    counts = _count_known({**splits, "test": test_images})
-    sources = [record for record in records if not grouping.is_augmented_view(record.path.name)]
-    probes = leakage_probe.check_leakage(configuration, sources)
-    return splits, {
-        "images_sha256": images_sha256,
-        "probes": probes,
-        "proof": {**splitting.assert_disjoint({**splits, "test": tests}), **counts},
-        "unreadable": unreadable,
-        "duplicates": duplicates,
-        "contradictions": conflicts,
-        "alike": _kept_pairs(pairs, records),
-        "held_out": [{"file": record.filename, "group": record.group} for record in of_tests],
-        "tests": [
-            {"file": test.filename, "group": test.group, "patient": test.patient, "sha256": test.sha256}
-            for test in test_images
-        ],
-        "unused_views": [record.filename for record in unused],
-        "seed": configuration["RandomSeed"],
-        "configuration": configuration.values,
-        "versions": provenance.package_versions(),
-    }
+    return {split: shard_writer.interleave_by_class(configuration, splits[split]) for split in splits}, unused
+
+
+def _test_row(test: ImageRecord) -> dict[str, Any]:
+    return {"file": test.filename, "group": test.group, "patient": test.patient, "sha256": test.sha256}
 
 
 def _check_classes(files: dict[str, list[pathlib.Path]], records: Sequence[ImageRecord]) -> None:

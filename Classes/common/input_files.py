@@ -147,7 +147,9 @@ def walk(
     images: list[pathlib.Path] = []
 
     def closed(error: OSError) -> None:
-        skipped.add(CLOSED, readable(os.path.relpath(error.filename, folder)))
+        # A folder that does not exist, such as TestImagePath, has no files to skip.
+        if not isinstance(error, FileNotFoundError):
+            skipped.add(CLOSED, readable(os.path.relpath(error.filename, folder)))
 
     for here, folders, files in os.walk(folder, onerror=closed, followlinks=True):
         place = pathlib.Path(here)

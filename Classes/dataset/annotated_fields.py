@@ -90,12 +90,7 @@ def crop_annotated_fields(
     left_out = [path for path in left_out if not source.resolve().is_relative_to(path.resolve())]
     fields, problems = annotation_folder.read_folder(configuration, source, left_out)
     _check_stems(fields)
-    suggested = sum(field.kind == annotation_folder.OWN for field in fields)
-    if suggested:
-        log.warning(
-            "The classes of %d photographs are suggestions of Classifier.py Field. Look at the crops before training.",
-            suggested,
-        )
+    _warn_about_suggestions(fields)
     labels = [cell.label for field in fields for cell in field.entry.cells]
     classes = field_cells.map_classes(labels, request.classes, _positive_class(configuration), request.others)
     with locks.folder_lock(target):
@@ -119,6 +114,15 @@ def crop_annotated_fields(
         json_files.write_json(configuration.path("ReportDir") / REPORT, report)
     _show(configuration, report, sum(row["written"] for row in rows), removed)
     return 1 if strict and problems else 0
+
+
+def _warn_about_suggestions(fields: Sequence[AnnotatedField]) -> None:
+    suggested = sum(field.kind == annotation_folder.OWN for field in fields)
+    if suggested:
+        log.warning(
+            "The classes of %d photographs are suggestions of Classifier.py Field. Look at the crops before training.",
+            suggested,
+        )
 
 
 def _positive_class(configuration: Configuration) -> str:

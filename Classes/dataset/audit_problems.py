@@ -198,24 +198,11 @@ def _counted(found: Sequence[Any], one: Message, many: Message) -> Message:
 def _copies(configuration: Configuration, findings: dict[str, Any]) -> list[dict[str, Any]]:
     duplicates, borders = _duplicates(findings), [border for border, *_ in LEAK_KINDS]
     rest = [pair for pair in findings["alike"] if pair not in duplicates or not any(pair[border] for border in borders)]
-    aside = Message("Set them aside")
 
     def second_files(pairs: Sequence[dict[str, Any]]) -> str:
         return set_aside_commands(configuration, (file for pair in pairs for file in pair["files"][1:]))
 
     kinds = (
-        (
-            "unreadable",
-            Message("Unreadable"),
-            findings["unreadable"],
-            _counted(
-                findings["unreadable"],
-                Message("1 file cannot be read or is blank"),
-                Message("{count} files cannot be read or are blank", count=len(findings["unreadable"])),
-            ),
-            Message("Data.py leaves them out. Replace them with intact copies, or set them aside."),
-            (aside, set_aside_commands(configuration, (row["file"] for row in findings["unreadable"]))),
-        ),
         (
             "exact_duplicates",
             Message("Exact duplicates"),
@@ -253,7 +240,21 @@ def _copies(configuration: Configuration, findings: dict[str, Any]) -> list[dict
             (Message("Set the second image of each pair aside"), second_files(findings["crops"])),
         ),
     )
-    return [_problem(code, title, text, advice, fix) for code, title, found, text, advice, fix in kinds if found]
+    copies = [_problem(code, title, text, advice, fix) for code, title, found, text, advice, fix in kinds if found]
+    return _unreadable(configuration, findings["unreadable"]) + copies
+
+
+def _unreadable(configuration: Configuration, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    if not found:
+        return []
+    text = _counted(
+        found,
+        Message("1 file cannot be read or is blank"),
+        Message("{count} files cannot be read or are blank", count=len(found)),
+    )
+    advice = Message("Data.py leaves them out. Replace them with intact copies, or set them aside.")
+    fix = (Message("Set them aside"), set_aside_commands(configuration, (row["file"] for row in found)))
+    return [_problem("unreadable", Message("Unreadable"), text, advice, fix)]
 
 
 def _unusual(configuration: Configuration, findings: dict[str, Any]) -> list[dict[str, Any]]:

@@ -39,20 +39,10 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
     """
     by_name = {record.filename: record for record in records}
     limits = decode.decode_limits(configuration)
-
-    by_class: dict[str, list[AuditRecord]] = {}
-    for record in sorted(records, key=lambda record: record.class_name):
-        if record.class_name != TEST:
-            by_class.setdefault(record.class_name, []).append(record)
     classes = {name: counts for name, counts in findings["classes"].items() if name != TEST}
-    colors = {name: values for name, values in findings["colours"].items() if name != TEST}
-    outliers = [
-        (each["file"], f"{each['size']}: {', '.join(map(_, each['reasons']))}") for each in findings["odd_sizes"]
-    ]
-    left_out = [(each["file"], each["reason"]) for each in findings["unreadable"]]
-    ignored = _("skipped: not an image by its extension (ValidIType), hidden, or not in a class folder")
 
     def label(name: str) -> str:
+        """Return the name of a class; of two classes, also what it means."""
         if len(classes) > 2:
             return name
         positive = class_scheme.configured_positive(configuration)
@@ -84,21 +74,43 @@ def render_audit(configuration: Configuration, findings: dict[str, Any], records
             f"{_(key)}: {_counts(findings[key])}"
             for key in (translation.mark("sizes"), translation.mark("modes"), translation.mark("formats"))
         ),
-        samples={
-            name: [record.filename for record in _spaced(by_class.get(name, []), SAMPLES_PER_CLASS)] for name in classes
-        },
-        swatches={
-            name: [record.background for record in _spaced(found, MAX_SWATCHES)] for name, found in by_class.items()
-        },
-        color_head=(_("levels of 0 to 255"), *map(label, colors)),
-        color_rows=[
-            (Message(feature), *map(_median_and_range, (values[feature] for values in colors.values())))
-            for feature in next(iter(colors.values()), ())
-        ],
-        outliers=outliers
-        + [(each["file"], _("mode {mode}").format(mode=each["mode"])) for each in findings["odd_modes"]],
-        left_out=left_out + [(name, ignored) for name in findings["ignored"]],
+        **_examples(list(classes), records),
+        **_colors(findings, label),
+        **_unusual(findings),
     )
+
+
+def _examples(classes: Sequence[str], records: Sequence[AuditRecord]) -> dict[str, Any]:
+    """Return some images of each class, and the colors of some of its backgrounds."""
+    by_class: dict[str, list[AuditRecord]] = {}
+    for record in sorted(records, key=lambda record: record.class_name):
+        if record.class_name != TEST:
+            by_class.setdefault(record.class_name, []).append(record)
+    samples = {name: _spaced(by_class.get(name, []), SAMPLES_PER_CLASS) for name in classes}
+    swatches = {name: _spaced(found, MAX_SWATCHES) for name, found in by_class.items()}
+    return {
+        "samples": {name: [record.filename for record in found] for name, found in samples.items()},
+        "swatches": {name: [record.background for record in found] for name, found in swatches.items()},
+    }
+
+
+def _colors(findings: dict[str, Any], label: Callable[[str], str]) -> dict[str, Any]:
+    """Return the table of the background colors, a column per class."""
+    colors = {name: values for name, values in findings["colours"].items() if name != TEST}
+    rows = [
+        (Message(feature), *map(_median_and_range, (values[feature] for values in colors.values())))
+        for feature in next(iter(colors.values()), ())
+    ]
+    return {"color_head": (_("levels of 0 to 255"), *map(label, colors)), "color_rows": rows}
+
+
+def _unusual(findings: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Return (file, reason) of images of unusual size or mode, and of files that are not used."""
+    sizes = [(each["file"], f"{each['size']}: {', '.join(map(_, each['reasons']))}") for each in findings["odd_sizes"]]
+    modes = [(each["file"], _("mode {mode}").format(mode=each["mode"])) for each in findings["odd_modes"]]
+    ignored = _("skipped: not an image by its extension (ValidIType), hidden, or not in a class folder")
+    unreadable = [(each["file"], each["reason"]) for each in findings["unreadable"]]
+    return {"outliers": sizes + modes, "left_out": unreadable + [(name, ignored) for name in findings["ignored"]]}
 
 
 def _class_probes(

@@ -150,33 +150,28 @@ def load_manifest(configuration: Configuration) -> Manifest:
             Message("{file}: there are no shards yet. {again}", file=file, again=again), "no_shards"
         ) from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DataError(
-            Message(
-                "{file}: damaged ({kind}: {error}). {again}",
-                file=file,
-                kind=type(error).__name__,
-                error=error,
-                again=again,
-            ),
-            "damaged_shards",
-        ) from error
+        kind = type(error).__name__
+        message = Message("{file}: damaged ({kind}: {error}). {again}", file=file, kind=kind, error=error, again=again)
+        raise DataError(message, "damaged_shards") from error
     if not valid:
         raise DataError(
             Message("{file}: of another version, or changed after it was written. {again}", file=file, again=again),
             "damaged_shards",
         )
+    _check_shards(file, hashes, again)
+    return found
+
+
+def _check_shards(manifest: pathlib.Path, hashes: Sequence[tuple[pathlib.Path, str]], again: Message) -> None:
+    """Raise DataError `damaged_shards` if a shard is missing or differs from the manifest; `again`: what to do."""
+    name = manifest.name
     for shard, expected in hashes:
         if not shard.is_file():
-            raise DataError(
-                Message("{shard}: missing, but listed in {name}. {again}", shard=shard, name=file.name, again=again),
-                "damaged_shards",
-            )
+            message = Message("{shard}: missing, but listed in {name}. {again}", shard=shard, name=name, again=again)
+            raise DataError(message, "damaged_shards")
         if provenance.sha256_file(shard) != expected:
-            raise DataError(
-                Message("{shard}: its SHA-256 differs from {name}. {again}", shard=shard, name=file.name, again=again),
-                "damaged_shards",
-            )
-    return found
+            message = Message("{shard}: its SHA-256 differs from {name}. {again}", shard=shard, name=name, again=again)
+            raise DataError(message, "damaged_shards")
 
 
 def iter_records(configuration: Configuration, split: str, manifest: Manifest | None = None) -> Iterator[Record]:

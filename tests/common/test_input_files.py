@@ -57,6 +57,13 @@ def test_what_is_not_there_is_named(folder):
     assert caught.value.code == "no_images"
 
 
+def test_a_folder_that_does_not_exist_has_no_files(folder):
+    images, skipped = input_files.walk(graphs.configuration(folder), folder / "nowhere")
+
+    assert images == []
+    assert len(skipped) == 0
+
+
 def test_a_path_is_shown_as_seen_from_here(folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert input_files.display_path(folder / "Model" / "a.png") == "Model/a.png"

@@ -124,6 +124,17 @@ def require_apart(
     leaks = [found for _, found in sorted(members.items()) if len({split for split, _ in found}) > 1]
     if not leaks:
         return
+    message = Message(
+        "The existing split cannot be kept, because images that belong together are on both sides of it: {leaks}. "
+        "Make a new split, which keeps them together, with --set ExistingSplit=replace; python3 Data.py Check "
+        "shows the images",
+        leaks=_describe_leaks(leaks),
+    )
+    raise DataError(message, "split_leak")
+
+
+def _describe_leaks(leaks: Sequence[list[tuple[str, ImageRecord]]]) -> Message:
+    """Count the patients and pictures in several splits, with examples."""
     patients: dict[str, str] = {}
     pictures: list[str] = []
     for found in leaks:
@@ -148,15 +159,7 @@ def require_apart(
                 names="; ".join(pictures[:MOST]),
             )
         )
-    raise DataError(
-        Message(
-            "The existing split cannot be kept, because images that belong together are on both sides of it: {leaks}. "
-            "Make a new split, which keeps them together, with --set ExistingSplit=replace; python3 Data.py Check "
-            "shows the images",
-            leaks=translation.join(", ", parts),
-        ),
-        "split_leak",
-    )
+    return translation.join(", ", parts)
 
 
 def _shared_patients(found: Iterable[tuple[str, ImageRecord]]) -> dict[str, str]:
