@@ -17,20 +17,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import numpy
 
 from benchmarks import server, timing
-from Classes import Helpers
-from Classes.common import cli, input_files
+from Classes.common import cli
 from Classes.imaging import decode
-from Classes.inference import device_selection, model_card, network
+from Classes.inference import device_selection, network
 
 
 def main(arguments=None) -> int:
-    parser = cli.base_parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="turns (default: 15)")
-    parser.add_argument("--calls", type=int, default=10, help="images in a turn (default: 10)")
-    options = parser.parse_args(arguments)
-    configuration = Helpers.load_config(options.confs, options.settings)
-    card = model_card.load_model_card(configuration.card, cell_types=True)
-    files = input_files.resolve_inputs(configuration, [])[: options.calls]
+    options, configuration, card, files = timing.model_and_images(__doc__, arguments, rounds=15, calls=10)
     started = timing.machine()
     passed = [part for text in options.settings for part in ("--set", text)]
     passed += ["--confs", options.confs] if options.confs else []

@@ -16,24 +16,17 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import numpy
 
 from benchmarks import timing
-from Classes import Helpers
-from Classes.common import cli, input_files
+from Classes.common import cli
 from Classes.imaging import decode
-from Classes.inference import device_selection, model_card, network, streams
+from Classes.inference import device_selection, network, streams
 
 # Seconds of a simulated stage that needs no core.
 STAGE = 0.05
 
 
 def main(arguments=None) -> int:
-    parser = cli.base_parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="turns (default: 9)")
-    parser.add_argument("--calls", type=int, default=12, help="images in a turn (default: 12)")
-    options = parser.parse_args(arguments)
-    configuration = Helpers.load_config(options.confs, options.settings)
-    card = model_card.load_model_card(configuration.card, cell_types=True)
+    options, configuration, card, files = timing.model_and_images(__doc__, arguments, rounds=9, calls=12)
     started = timing.machine()
-    files = input_files.resolve_inputs(configuration, [])[: options.calls]
     limits = decode.decode_limits(configuration)
     images = numpy.stack([card.input_spec.decode_and_resize(path, limits) for path in files])
     with device_selection.open_backend(configuration, card) as engine:

@@ -55,6 +55,25 @@ def ratio(what, slow, fast, least):
     return row(what, values, "times", wanted=f"at least {least:g}")
 
 
+def model_and_images(document, arguments, rounds, calls):
+    """Read the options of a benchmark of one model, whose help is `document`.
+
+    Returns:
+      (options with `rounds` and `calls`, configuration, model card, image files).
+    """
+    from Classes import Helpers
+    from Classes.common import cli, input_files
+    from Classes.inference import model_card
+
+    parser = cli.base_parser(document)
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"turns (default: {rounds})")
+    parser.add_argument("--calls", type=int, default=calls, help=f"images in a turn (default: {calls})")
+    options = parser.parse_args(arguments)
+    configuration = Helpers.load_config(options.confs, options.settings)
+    card = model_card.load_model_card(configuration.card, cell_types=True)
+    return options, configuration, card, input_files.resolve_inputs(configuration, [])[: options.calls]
+
+
 def machine():
     """What this was measured on, and what else it did."""
     names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
