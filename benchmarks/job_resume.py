@@ -100,6 +100,9 @@ def share(command: JobCommand, generator: random.Random, expected: dict[str, str
     for number in order:
         command.run("--shard", f"{number}/8")
     is_same(f"eight shares in the order {order}", command, expected)
+    command.run()
+    left = [path.name for path in (command.folder / "Jobs").glob("*")]
+    is_same(f"once more without a share, which leaves {len(left)} jobs", command, expected)
 
 
 def is_same(what: str, command: JobCommand, expected: dict[str, str]) -> bool:

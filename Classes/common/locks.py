@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
+import math
 import os
 import pathlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from Classes.common import file_system, temp_files
@@ -26,7 +27,9 @@ _held = threading.local()
 
 
 @contextlib.contextmanager
-def folder_lock(folder: str | os.PathLike[str], wait: bool = False) -> Iterator[None]:
+def folder_lock(
+    folder: str | os.PathLike[str], wait: bool = False, on_wait: Callable[[], object] | None = None
+) -> Iterator[None]:
     """Lock a folder for this run, so that two runs never write to it at once, and remove stale temporary files.
 
     The lock is re-entrant under any name of the folder: all outputs of a run may share one. On a file system without
@@ -35,6 +38,7 @@ def folder_lock(folder: str | os.PathLike[str], wait: bool = False) -> Iterator[
     Args:
       folder: created if it is missing.
       wait: wait up to LOCK_TIMEOUT seconds for another run. Use it only for locks that are held for a moment.
+      on_wait: called before waiting for another run as long as it takes; it says what this one waits for.
     Raises:
       ALLError: `folder_in_use`: another run holds the lock.
       OSError: names `folder`: it is not writable.
@@ -45,7 +49,7 @@ def folder_lock(folder: str | os.PathLike[str], wait: bool = False) -> Iterator[
     held = _held.__dict__.setdefault(str(os.getpid()), [])
     with contextlib.ExitStack() as stack:
         if not any(_is_same(folder, other) for other in held):
-            stack.enter_context(_locked(folder, wait))
+            stack.enter_context(_wait_for_lock(folder, on_wait) if on_wait else _locked(folder, LOCK_TIMEOUT * wait))
             temp_files.remove_stale_temp_files(folder)
         held.append(folder)
         stack.callback(held.remove, folder)
@@ -65,10 +69,18 @@ def _is_same(folder: pathlib.Path, other: pathlib.Path) -> bool:
         return False
 
 
-def _locked(folder: pathlib.Path, wait: bool) -> contextlib.AbstractContextManager[Any]:
+def _wait_for_lock(folder: pathlib.Path, on_wait: Callable[[], object]) -> contextlib.AbstractContextManager[Any]:
+    try:
+        return _locked(folder, 0)
+    except ALLError:
+        on_wait()
+        return _locked(folder, math.inf)
+
+
+def _locked(folder: pathlib.Path, timeout: float) -> contextlib.AbstractContextManager[Any]:
     """Return the locked file of a folder; the caller closes it. Without locks, return a context without effect."""
     reason: str | None = "no locks on this system"
-    deadline = time.monotonic() + (LOCK_TIMEOUT if wait else 0)
+    deadline = time.monotonic() + timeout
     stale = 0
     while fcntl is not None:
         file = _open_lock(folder)

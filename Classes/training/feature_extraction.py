@@ -27,7 +27,7 @@ import PIL
 import tensorflow as tf
 
 from Classes import imaging
-from Classes.common import atomic_files, logs
+from Classes.common import atomic_files, locks, logs, terminal, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.common.translation import Message
@@ -89,6 +89,27 @@ def extract_features(
       their file until they are indexed. None on a worker that is not the chief.
     """
     store = FeatureStore(configuration.path("FeatureCache") / cache_key(configuration, weights_hash)[:32])
+    if strategy:
+        return _find_or_compute(configuration, backbone, store, images, strategy)
+    # Two trainings on the same images compute their features once: the second one finds those of the first.
+    with locks.folder_lock(store.folder / "run", on_wait=_show_wait):
+        return _find_or_compute(configuration, backbone, store, images, None)
+
+
+def _show_wait() -> None:
+    text = translation.mark("Waiting for another run that computes features of the same images.")
+    log.info(text)
+    terminal.say(_(text))
+
+
+def _find_or_compute(
+    configuration: Configuration,
+    backbone: Mapping[str, numpy.ndarray],
+    store: FeatureStore,
+    images: ImageIndex,
+    strategy: tf.distribute.Strategy | None,
+) -> FeatureRows | None:
+    """Return what extract_features returns, which also explains the arguments."""
     chief = strategy is None or distributed.is_chief(strategy)
     rows = store.find(images.hashes) if chief else numpy.full(len(images), -1)
     if strategy:

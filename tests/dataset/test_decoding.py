@@ -98,6 +98,11 @@ def test_shares_in_any_order_write_what_one_run_writes(folder, order, monkeypatc
         assert Data.prepare_dataset(select(folder), shard=Shard(number, 3)) == 0
     assert outputs(folder) == expected
     assert len(seen) == len(set(seen)) == 16
+    # The same command without a share writes the same once more, and removes the part files.
+    assert list((folder / "Model/Jobs").glob("*/parts/*.json"))
+    assert Data.prepare_dataset(select(folder)) == 0
+    assert outputs(folder) == expected and len(seen) == 16
+    assert not list((folder / "Model/Jobs").glob("*/parts"))
 
 
 def test_a_file_that_ends_its_process_is_listed(folder, monkeypatch):

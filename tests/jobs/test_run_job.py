@@ -60,7 +60,7 @@ def test_results_are_in_order_and_the_folder_goes(configure, log, tmp_path, proc
     assert not list((tmp_path / "Model" / "Jobs").iterdir())
 
 
-def test_shards_in_any_order(configure, log):
+def test_shards_in_any_order(configure, log, tmp_path):
     job = run_job.Job(TASK, {"log": str(log)}, numbers(*"abcde"))
     left = []
     for number in random.Random(1).sample([1, 2, 3], 3):
@@ -70,7 +70,9 @@ def test_shards_in_any_order(configure, log):
     assert left[-1] == 0 < min(left[:-1])
     assert sorted(computed(log)) == list("abcde")
     # A run without a share merges what the shares have left, and removes it.
+    assert list((tmp_path / "Model" / "Jobs").glob("*/parts/*.json"))
     assert run(configure(), job) == ([], SQUARES, 0)
+    assert not list((tmp_path / "Model" / "Jobs").iterdir())
     assert sorted(computed(log)) == list("abcde")
 
 

@@ -1,6 +1,7 @@
 import dataclasses
 import inspect
 import shutil
+import threading
 
 import numpy
 import openvino
@@ -15,7 +16,7 @@ from Classes.inference import openvino_devices
 from Classes.networks import pretrained_weights, registry
 from Classes.networks.architectures import inceptionv3
 from Classes.training import feature_extraction, feature_task
-from tests.support import small_networks
+from tests.support import small_networks, waiting
 from tests.support.smears import png
 
 
@@ -82,6 +83,31 @@ def test_what_is_known_is_not_computed_again(tmp_path, backbone, monkeypatch):
     numpy.testing.assert_array_equal(more[:3], first)
     assert len(more) == 5
     assert store_file(tmp_path).stat().st_size == more.nbytes
+
+
+def test_a_second_training_waits_for_the_features_of_the_first(tmp_path, backbone, monkeypatch):
+    found = images(tmp_path, 2)
+    waits, computed, answers = threading.Event(), [], []
+    compute = feature_task.FeatureTask.run
+
+    def wait_for_the_second(task, items):
+        computed.extend(item.name for item in items)
+        assert waits.wait(waiting.LIMIT)
+        return compute(task, items)
+
+    monkeypatch.setattr(feature_task.FeatureTask, "run", wait_for_the_second)
+    monkeypatch.setattr(feature_extraction, "_show_wait", waits.set)
+    threads = [
+        threading.Thread(target=lambda: answers.append(extract(tmp_path, backbone, found, "Processes=0")))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(waiting.LIMIT)
+
+    numpy.testing.assert_array_equal(*answers)
+    assert len(computed) == 1
 
 
 @pytest.mark.slow
