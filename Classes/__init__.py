@@ -7,5 +7,5 @@ serving is the path of an image to a result. evaluation and export lie between t
 import sys
 
 # OpenVINO and NNCF report each import over the network, from a process that they fork in a thread: a forked copy of a
-# program with several threads may wait for ever. Without this package both use a stub that sends nothing.
+# program with several threads may wait forever. Without this package both use a stub that sends nothing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -79,7 +79,7 @@ def reexec_in_venv(packages: Iterable[str]) -> None:
         return
     windows = os.name == "nt"
     interpreter = PROJECT / ".venv" / ("Scripts/python.exe" if windows else "bin/python")
-    # The variable keeps a damaged .venv from starting itself for ever.
+    # The variable keeps a damaged .venv from starting itself forever.
     if interpreter.exists() and REEXEC_FLAG not in os.environ:
         os.environ[REEXEC_FLAG] = "1"
         sys.stdout.flush()

@@ -156,6 +156,6 @@ def _counted(summary: Summary) -> list[tuple[str, int]]:
     counts = counts if summary.failed else counts[:-1]
     if summary.detects:
         return counts
-    # What a model without a condition found is groups; a review is worth a word only if there is one.
+    # A model without a condition finds groups; reviews are mentioned only if there are any.
     named = [(name, number) for name, number in summary.groups or summary.classes]
     return [*named, *(each for each in counts if each[1])]

@@ -21,7 +21,7 @@ def logged() -> Iterator[None]:
     """Send standard error to the log, as warnings, while the block runs.
 
     Python's own `sys.stderr` still writes to the terminal: a log that cannot be written reports that there, and would
-    otherwise log its own report for ever. A crash of the process also writes its stack there.
+    otherwise log its own report forever. A crash of the process also writes its stack there.
     """
     terminal = os.dup(_DESCRIPTOR)
     reading, writing = os.pipe()

@@ -37,7 +37,7 @@ GROUPS = {
     "immature granulocyte": ("PMY", "MY", "MMY"),
 }
 
-# Labels of images of which only the group is known.
+# Labels of images whose group is known, but not their type.
 COARSE = {"NEUTROPHIL": "neutrophil", "IG": "immature granulocyte"}
 
 

@@ -62,7 +62,7 @@ class ComparisonRecords:
     """The images that decide about an int8 model, read from their files each time.
 
     They are the validation images and, of a model of cell types, the test images that name their type: more images make
-    the comparison more certain. Test images of which only the group is known are left out.
+    the comparison more certain. Test images whose type is unknown, but not their group, are left out.
 
     Attributes:
       groups: of each image, a source image or patient.

@@ -11,7 +11,7 @@ from Classes.inference.backend import InferenceBackend
 from Classes.inference.model_card import ModelCard
 from Classes.inference.prediction import make_prediction
 
-# What a cell is called in which a model of this condition detects it.
+# What a cell is called if a model of this condition detects it there.
 BLASTS = {"ALL": "lymphoblast", "AML": "myeloblast"}
 
 

@@ -135,7 +135,7 @@ class SlideRun:
         expected = max(0.1, plan.cells_per_square * sum(map(_squares, items)) / len(items))
         count = found = 0
         while True:
-            # Nothing depends on how many bands are searched at once, but the time.
+            # How many bands are searched at once changes only the time.
             count = min(len(order), count + max(1, math.ceil((self._wanted - found) / expected)))
             found = taken = 0
             with run_job.start_job(self._configuration, self._job(order[:count])) as run:

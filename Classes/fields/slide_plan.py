@@ -24,7 +24,7 @@ from Classes.fields.stain_matching import StainMap
 from Classes.imaging import cell_crops, slide_reader
 from Classes.imaging.slide_reader import Slide
 
-# Sample squares on which colors, focus and time are measured, and places at which an unknown scale is.
+# Sample squares on which colors, focus and time are measured, and places at which an unknown scale is measured.
 SAMPLES, SCALE_PLACES = 9, 25
 
 # Places with enough red cells that are enough for a scale, and side of a place in pixels: 352 at the finest scale.

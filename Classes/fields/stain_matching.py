@@ -28,7 +28,7 @@ FOREIGN_CELLS, MOST_MEASURED = 0.5, 40
 # Pixels that are measured, and the fewest of a kind that tell its color.
 MEASURED_PIXELS, MIN_PIXELS = 60_000, 40
 
-# A map that would multiply a density by more is one of a field without nuclei or red cells.
+# A map that multiplies a density by more belongs to a field without nuclei or red cells.
 MAX_GAIN = 12.0
 
 Box = tuple[float, float, float, float]

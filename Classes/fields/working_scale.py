@@ -15,7 +15,7 @@ import PIL.Image
 # read; the network needs multiples of 16.
 SQUARE, UNIT = 256, 16
 
-# From this ratio on, pixels are averaged; below, they are interpolated, which takes so many neighbors on each side.
+# From this ratio on, pixels are averaged; below, they are interpolated, which takes this many neighbors on each side.
 AVERAGED_RATIO, NEIGHBORS = 1 / 0.7, 3
 
 # (x, y, width, height) in pixels of the image -> uint8 [height, width, 3].

@@ -31,7 +31,7 @@ class CropContext:
     share: float = 0.4
 
 
-# That of the shipped model of white-cell types, and of what Data.py Fields writes.
+# As for the shipped model of white-cell types, and in the crops that Data.py Fields writes.
 WHITE_CELLS = CropContext()
 
 

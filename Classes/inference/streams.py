@@ -24,7 +24,7 @@ import numpy
 from Classes.common import json_files
 from Classes.inference import network, openvino_devices
 
-# With so few cores, each gets a stream, without a measurement.
+# With at most this many cores, each gets a stream, without a measurement.
 FEW_CORES = 2
 
 FILE_NAME = "Streams.json"

@@ -32,7 +32,7 @@ CONNECT_TIMEOUT, WORKER_TIMEOUT, LOOK, STOP_TIMEOUT = 30.0, 60.0, 1.0, 5.0
 UNITS_PER_THREAD = 2
 
 # Dask gives a unit up (KilledWorker) after the fourth worker that has ended while it had the unit, for whatever reason.
-# The unit itself can only end a child of the worker, so it is given to other workers, but not for ever.
+# The unit itself can only end a child of the worker, so it is given to other workers, but not forever.
 MAX_LOST = 5
 
 log = logging.getLogger("Jobs")

@@ -109,7 +109,7 @@ class _Children:
         return child
 
     def _wait(self, child: _Child) -> None:
-        """Keep a child for the next unit, but not for ever."""
+        """Keep a child for the next unit, but not forever."""
         self._idle.append(child)
         child.timer = threading.Timer(IDLE_TIMEOUT, self._end_idle, [child])
         child.timer.daemon = True

@@ -20,7 +20,7 @@ VERSION = 1
 # The result of an item that killed its worker twice.
 KILLED = {"killed": True}
 
-# Seconds: a network file system can hide a new file of another machine for so long (acdirmax of NFS is 60 s).
+# Seconds: a network file system can hide a new file of another machine this long (acdirmax of NFS is 60 s).
 PATIENCE, PAUSE = 90.0, 0.5
 
 

@@ -24,7 +24,7 @@ from Classes.jobs.worker_pool import WorkerPool
 # Packages whose version can change a result.
 PACKAGES = ("numpy", "openvino", "pillow")
 
-# An item is given up after it has ended its process so often.
+# An item is given up after it has ended its process this many times.
 MAX_DEATHS = 2
 
 log = logging.getLogger("Jobs")

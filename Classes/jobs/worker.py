@@ -68,5 +68,5 @@ def _sendable(error: Exception) -> Exception:
     """Return an error without its cause, which may not be picklable."""
     if isinstance(error, (ALLError, OSError)):
         return error.with_traceback(None)
-    # A defect: the other process has no use for the type, but its developer for the text.
+    # A defect: the other process cannot use its type, but the developer needs its text.
     return RuntimeError(f"{type(error).__name__}: {error}")

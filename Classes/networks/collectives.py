@@ -32,7 +32,7 @@ def all_reduce_in_step(values: tf.Tensor, name: str) -> tf.Tensor:
         group_key=GROUP_KEY,
         instance_key=zlib.crc32(name.encode()) >> 1,
         # One token per sum. Without it TensorFlow runs all sums one after the other, and two replicas in one process
-        # wait for each other for ever.
+        # wait for each other forever.
         ordering_token=[tf.raw_ops.VarHandleOp(dtype=values.dtype, shape=[], shared_name=name)],
         merge_op="Add",
         final_op="Id",

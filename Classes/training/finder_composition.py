@@ -17,11 +17,11 @@ from Classes.training.finder_sources import RED, WHITE, Photograph
 # µm per pixel at which the network works: a white cell is 20 to 40 pixels wide.
 WORKING_MICRONS = 0.4
 
-# A cell of which the border of an image leaves a smaller part than this may be found or not.
+# If a smaller part of a cell than this is in the image, it may be found or not.
 LEAST_KNOWN = 0.45
 
-# Images so large that nothing in them is to be found: the finder tries several scales, and red cells that look as large
-# as white ones are none. White cells may be found or not.
+# Share of images that are magnified so much that nothing should be found in them: the finder tries several scales, and
+# must not take large red cells for white ones. White cells may be found or not.
 MAGNIFIED_SHARE = 0.08
 
 # Typical diameter of a white cell in µm.

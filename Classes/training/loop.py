@@ -108,7 +108,7 @@ class _TrainingLoop:
         if distributed.rank_and_world_size(self._trainer.strategy)[1] == 1:
             self._train_epochs()
             return
-        # All workers must stop after the same step, because a worker alone would wait for the others for ever. A signal
+        # All workers must stop after the same step, because a worker alone would wait for the others forever. A signal
         # is therefore only noted here, and reaches the other workers with the next step.
         with interrupts.defer_signals() as self._signals:
             self._train_epochs()

@@ -85,7 +85,7 @@ def collect_images(configuration: Configuration) -> None:
     has_split = (source / TRAIN).is_dir()
     found = dict.fromkeys(cell_types.NAMES, 0)
     for label, path in _labeled_images(source / TRAIN if has_split else source):
-        # Images of which only the group is known cannot teach a fine type.
+        # An image whose type is unknown, but not its group, cannot teach a fine type.
         if label in found:
             found[label] += 1
             _copy(path, configuration.path("DatasetDir") / label)

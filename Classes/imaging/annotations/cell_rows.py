@@ -7,7 +7,7 @@ from typing import Any
 
 from Classes.imaging.annotations.record import AnnotatedCell, Entry
 
-# What a person calls a "cell" that is none, such as a smudge.
+# What people call a found cell that is not one, such as a smudge.
 NO_WHITE_CELL = "no white cell"
 
 

@@ -147,7 +147,7 @@ def _read_file(path: pathlib.Path, folder: pathlib.Path, index: "_Photographs") 
     if extension == ".xml":
         return "VOC", voc.read(path) or []
     if extension == ".txt" and not path.name.lower().startswith(NOT_LABELS):
-        # Other text files lie about everywhere, so a label has the name of a photograph or the usual folder.
+        # A text file can be anything, so a label has the name of a photograph or is in the usual folder.
         if index.find((path.stem,), path) or LABELS in (part.lower() for part in path.relative_to(folder).parts[:-1]):
             return "YOLO", yolo.read(path, yolo.class_names(path.parent, folder))
     elif extension in (".json", ".geojson"):

@@ -146,7 +146,7 @@ def check_cells(
 
 def _without_repetitions(cells: Sequence[AnnotatedCell], file: str) -> tuple[list[AnnotatedCell], list[Problem]]:
     """Return the cells that are marked once, or twice with one class, and the problems of the others."""
-    # The centers of boxes that overlap so much are nearer than this. A field can have thousands of cells, so each is
+    # The centers of boxes that overlap that much are nearer than this. A field can have thousands of cells, so each is
     # compared only with those in the squares around it.
     side = max([SAME_DISTANCE, *(max(cell.width, cell.height) / 4 for cell in cells)])
     squares: dict[tuple[int, int], list[AnnotatedCell]] = collections.defaultdict(list)

@@ -192,7 +192,7 @@ class WorkerProcess:
             raise OSError(errno.EAGAIN, str(error)) from error
 
     def _watch(self, ours: socket.socket) -> None:
-        """Shut down the connection when the process ends; a child of it may hold the other end open for ever."""
+        """Shut down the connection when the process ends; a child of it may hold the other end open forever."""
         with ours:
             self._process.wait()
             # What it had answered before can still be read; some systems call the end of both sides an error.

@@ -1,4 +1,4 @@
-"""The process that owns a Movidius stick: the only place that loads its library, which can hang for ever.
+"""The process that owns a Movidius stick: the only place that loads its library, which can hang forever.
 
 device_process.WorkerProcess starts it; nothing else imports this module. Needs only the standard library, numpy, mvnc.
 """

@@ -183,7 +183,7 @@ class Graph:
                 _fail(mvncStatus.ERROR)
         except Exception as error:
             if error.args == (mvncStatus.BUSY,):
-                # It is asked again for ever.
+                # It is asked again forever.
                 _note("hangs")
                 return False
             self.device.wedged = error.args == (mvncStatus.ERROR,)
