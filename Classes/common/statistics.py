@@ -79,6 +79,7 @@ def _tango_upper_limit(more: float, less: float, size: float, quantile: float) -
     from scipy import optimize
 
     def excess(difference: float) -> float:
+        """Return the score statistic of this difference above its quantile; 0 at the limit."""
         # `fewer` is the maximum-likelihood fraction of images with one error fewer for this difference.
         slope = (2 * size - more + less) * difference - more - less
         root = (slope**2 + 8 * size * less * difference * (1 - difference)) ** 0.5

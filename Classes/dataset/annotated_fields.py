@@ -202,6 +202,7 @@ def _crop_all(
     limits = decode.decode_limits(configuration)
 
     def crop(field: AnnotatedField) -> tuple[list[dict[str, Any]], list[Problem]]:
+        """Write the cells of a photograph."""
         try:
             content = field.path.read_bytes()
             image = decode.decode_image(content, limits, name=field.name)

@@ -124,6 +124,7 @@ def _class_probes(
         return text, predictable and kind not in audit_problems.EXPECTED
 
     def measured(probe: dict[str, Any]) -> tuple[Message, bool]:
+        """Return the ROC AUC of a probe as text, and whether it predicts the class."""
         if probe["auc"] is None:
             return Message("unknown"), False
         if not probe["interval"]:

@@ -37,6 +37,7 @@ def list_test_files(configuration: Configuration) -> list[pathlib.Path]:
         raise error
 
     def exists(path: pathlib.Path) -> bool:
+        """Return True, or raise DataError for a link whose target is missing."""
         if path.exists():
             return True
         raise DataError(

@@ -188,6 +188,7 @@ def overlapping(
     is_round: dict[int, bool] = {}
 
     def is_distinct(record: Record) -> bool:
+        """Return whether an image is readable and not a plain disc."""
         if id(record) not in is_round:
             try:
                 is_round[id(record)] = overlapping_crops.is_round(read(record))

@@ -188,6 +188,7 @@ def _write_missing(configuration: Configuration, work: Sequence[tuple[ImageRecor
         by_source.setdefault(record.filename, (record, []))[1].append(name)
 
     def write(record: ImageRecord, names: Sequence[str]) -> tuple[int, int]:
+        """Write the missing and outdated views of an image; return how many it has, and how many were written."""
         recipes = {name: _recipe_tag(configuration, record, name) for name in names}
         paths = {name: view_path(configuration, record, name) for name in names}
         missing = [name for name in names if _read_recipe_tag(paths[name]) != recipes[name]]

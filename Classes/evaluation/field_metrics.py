@@ -160,6 +160,7 @@ def _count_metrics(fields: Sequence[MeasuredField], matched: Sequence[int], seed
     total = numpy.array(matched)
 
     def values(weights: numpy.ndarray) -> dict[str, float | None]:
+        """Return the metrics if each photograph counts as often as its weight says."""
         cells = (weights * (marked + found)).sum()
         return {
             "f1": 2 * (weights * total).sum() / cells if cells else None,

@@ -77,6 +77,7 @@ def classify_files(
         shown = _ShownImages(card, run)
 
         def write() -> int:
+            """Write the results that there are; return the number of images without one."""
             rows = [_read_row(item, result, card) for item, result in run.results()]
             summarize = functools.partial(summary.summarize, condition=card.condition, scheme=card.scheme)
             found = summarize(rows, len(files), skipped, known.note)
