@@ -199,8 +199,8 @@ def test_the_probabilities_beside_a_map_are_those_of_the_backend(tmp_path, conte
 
         answers, maps = explainer.explain(RANDOM)
 
-        assert (explainer.name, explainer.precision) == (engine.name, engine.precision)
-        assert answers == pytest.approx(engine.classify(RANDOM), abs=1e-6)
+        assert (explainer.name, explainer.precision, explainer.predicts) == (engine.name, engine.precision, True)
+        assert numpy.array_equal(answers, engine.classify(RANDOM))
         assert maps.shape == (3, graphs.PLACES, graphs.PLACES)
 
 
@@ -336,3 +336,20 @@ def test_a_heat_map_alone_is_not_a_prediction(tmp_path):
     assert [event["sha256"] for event in published] == [both["sha256"]]
     assert rejected.get_json()["code"] == "not_an_image"
     client.service.close()
+
+
+def test_an_overlay_has_the_pixels_of_a_composite_of_pillow():
+    generator = numpy.random.default_rng(7)
+    image = generator.integers(0, 256, (64, 64, 3), dtype="uint8")
+    values = generator.normal(size=(8, 8)).astype("float32")
+
+    with Image.open(io.BytesIO(class_activation.render_overlay(image, values))) as found:
+        pixels = numpy.asarray(found)
+
+    smooth = Image.fromarray(values / numpy.abs(values).max()).resize((64, 64), Image.Resampling.BICUBIC)
+    share = numpy.asarray(smooth).clip(-1, 1)
+    colors = numpy.where((share > 0)[..., None], (214, 40, 40), (33, 102, 172)).astype("uint8")
+    opacity = numpy.rint(numpy.float32(255 * 0.6) * numpy.abs(share)).astype("uint8")
+    grey = Image.fromarray(image).convert("L").convert("RGB")
+    expected = Image.composite(Image.fromarray(colors), grey, Image.fromarray(opacity))
+    assert numpy.array_equal(pixels, numpy.asarray(expected))
