@@ -131,7 +131,8 @@ class SlideRun:
     def _until_enough(self, items: list[Item], plan: SlidePlan, bar: progress_bar.ProgressBar) -> list[Item]:
         """Return the first bands, in an order that is spread over the slide, that have as many cells as are wanted."""
         assert self._wanted
-        order = [items[place] for place in spread_order(len(items))]
+        places = [(item.data["band"]["row"] // SMALL_BAND, item.data["band"]["column"] // SMALL_BAND) for item in items]
+        order = [items[index] for index in spread_order(places)]
         expected = max(0.1, plan.cells_per_square * sum(map(_squares, items)) / len(items))
         count = found = 0
         while True:
@@ -267,6 +268,10 @@ def _show_end(records: Sequence[SlideRecord], counts: RunCounts, outputs: SlideO
     with translation.use_language(translation.ENGLISH):
         for line in counts.lines():
             log.info("%s", line)
+    failed = sum(record.error is not None for record in records)
+    if failed:
+        text = ngettext("{count} slide has no result.", "{count} slides have no result.", failed)
+        terminal.say(text.format(count=failed), "yellow")
     cells = sum(record.cells for record in records)
     sentence = ngettext("{count} slide, {cells} white cells.", "{count} slides, {cells} white cells.", len(records))
     folders = outputs.folders

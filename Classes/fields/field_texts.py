@@ -37,6 +37,13 @@ def describe_caption(field: Field) -> str:
     return f"{describe_counts(field)}. {describe_scale(field)}"
 
 
+def describe_searched(field: Field) -> str:
+    """Return the sentence of a field in the report: counts, scale and what was searched."""
+    text = _("searched: all {width} × {height} pixels.")  # noqa: RUF001 - a multiplication sign
+    searched = text.format(width=field.width, height=field.height)
+    return f"{describe_counts(field)}. {describe_scale(field)}; {searched}"
+
+
 def describe_number(field: Field) -> str:
     """Return the number of cells, such as "12 white cells"."""
     return cell_texts.describe_number(len(field.cells))

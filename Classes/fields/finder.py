@@ -24,7 +24,7 @@ CUT, TOUCHING = "cut", "touching"
 TILE = 1024
 
 # The sides of smaller tiles are multiples of this: OpenVINO keeps 2 MB for every size of its input, and 10 ms.
-TILE_STEP = 176
+TILE_STEP = 352
 
 # Scales in µm per pixel at which a photograph of unknown scale is tried, and the side of the part that is tried, in
 # pixels at working scale. The network finds cells at half to twice its working scale.

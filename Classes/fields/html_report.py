@@ -95,9 +95,14 @@ class _KeptPicture:
 
 
 class HtmlReport:
-    """Collects fields, and makes the report of them."""
+    """Collects fields or slides, and makes the report of them.
 
-    def __init__(self) -> None:
+    Args:
+      of_slides: whether they are slides.
+    """
+
+    def __init__(self, of_slides: bool = False) -> None:
+        self._of_slides = of_slides
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed by write
         self._fields: list[dict[str, Any]] = []
         self._cells: dict[str, list[Shown]] = {}
@@ -105,8 +110,13 @@ class HtmlReport:
         self._names: list[str] = []
         self._left_out = 0
 
-    def add_field(self, field: Field, pictures: Pictures) -> None:
-        """Add a field with its cells."""
+    def add_field(self, field: Field, pictures: Pictures, sentence: str = "") -> None:
+        """Add a field, or a slide with some of its cells.
+
+        Args:
+          field, pictures: what is shown.
+          sentence: what is said about it; "": the number of cells and the scale of a field.
+        """
         number = len(self._names) + 1
         self._names.append(field.name)
         shows_field = len(self._fields) < MOST_FIELDS
@@ -130,8 +140,7 @@ class HtmlReport:
                     "number": number,
                     "field": field,
                     "picture": _KeptPicture(self._file, pictures.field),
-                    "counts": field_texts.describe_counts(field),
-                    "scale": field_texts.describe_scale(field),
+                    "sentence": sentence or field_texts.describe_searched(field),
                     "boxes": [_box(field, cell, f"f{number}c{cell.number}") for cell in field.cells],
                     "font": max(field.width, field.height) / 45,
                 }
@@ -171,6 +180,7 @@ class HtmlReport:
             counts=counts,
             groups=groups,
             fields=self._fields,
+            of_slides=self._of_slides,
             field_count=len(self._names),
             problems=self._problems,
             notes=notes,

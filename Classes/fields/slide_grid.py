@@ -5,7 +5,7 @@ of squares are the units of work.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy
 
@@ -13,6 +13,9 @@ from Classes.fields.working_scale import WorkingScale, square_side
 
 # Rows and columns of squares in a band: large enough that its surroundings cost little, small enough for the memory.
 BAND_ROWS, BAND_COLUMNS = 8, 8
+
+# So many points leave hardly a place out, see spread_order.
+POINTS_PER_PLACE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +85,33 @@ def bands(searched: numpy.ndarray, rows: int = BAND_ROWS, columns: int = BAND_CO
                 yield Band(row, column, part)
 
 
-def spread_order(count: int) -> list[int]:
-    """Return 0 … count - 1 in an order whose every beginning is spread evenly (van der Corput, base 2)."""
-    bits = max(1, (count - 1).bit_length())
-    order = (int(f"{number:0{bits}b}"[::-1], 2) for number in range(2**bits))
-    return [place for place in order if place < count]
+def spread_order(places: numpy.ndarray | Sequence[Sequence[int]]) -> list[int]:
+    """Return the indices of places in an order whose every beginning is spread evenly over them.
+
+    The points of Halton's sequence (Numerische Mathematik 2 (1960), 84) are spread over the rectangle around the
+    places, and each takes the place on which it falls.
+
+    Args:
+      places: (row, column) each, at least one.
+    """
+    corners = numpy.asarray(places) - numpy.min(places, axis=0)
+    height, width = (int(side) for side in corners.max(axis=0) + 1)
+    numbers = numpy.arange(1, POINTS_PER_PLACE * height * width)
+    rows, columns = _van_der_corput(numbers, 2) * height, _van_der_corput(numbers, 3) * width
+    fallen_on, first = numpy.unique(rows.astype(int) * width + columns.astype(int), return_index=True)
+    index_of = numpy.full(height * width, -1)
+    index_of[corners[:, 0] * width + corners[:, 1]] = numpy.arange(len(corners))
+    order = index_of[fallen_on[numpy.argsort(first)]]
+    order = order[order >= 0]
+    # The few on which no point has fallen come last.
+    return [*order.tolist(), *sorted(set(range(len(corners))) - set(order.tolist()))]
+
+
+def _van_der_corput(numbers: numpy.ndarray, base: int) -> numpy.ndarray:
+    """Return the digits of numbers mirrored at the point, float64 from 0 to 1."""
+    mirrored, scale = numpy.zeros(numbers.shape), 1.0
+    while numbers.any():
+        scale /= base
+        mirrored += numbers % base * scale
+        numbers = numbers // base
+    return mirrored

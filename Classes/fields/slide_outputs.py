@@ -14,7 +14,7 @@ from Classes import Helpers
 from Classes.common import atomic_files, json_files, output_folders, provenance, table_files
 from Classes.common.cell_counts import RunCounts
 from Classes.common.conditions import Condition
-from Classes.fields import geojson, output_files, slide_picture, slide_records
+from Classes.fields import geojson, output_files, slide_picture, slide_records, slide_texts
 from Classes.fields.analyze import Field
 from Classes.fields.output_files import OutputFolders
 from Classes.fields.slide_plan import SlideCrops
@@ -94,7 +94,7 @@ class SlideOutputs:
             # Imported late: most runs need no templates.
             from Classes.fields import html_report
 
-            report = html_report.HtmlReport()
+            report = html_report.HtmlReport(of_slides=True)
         for record, stem in zip(
             records, output_folders.unique_stems([pathlib.Path(r.path) for r in records]), strict=True
         ):
@@ -176,7 +176,8 @@ def _add_to_report(report: Any, slide: Slide, record: SlideRecord, thumbnail: nu
 
     cells = slide_records.least_certain(record.iterate(), REPORTED)
     field = slide_field(record, cells)
-    report.add_field(field, html_report.draw_pictures(thumbnail, field, _crops(slide, record, cells)))
+    pictures = html_report.draw_pictures(thumbnail, field, _crops(slide, record, cells))
+    report.add_field(field, pictures, slide_texts.describe_report(record, len(cells)))
 
 
 def _write_crops(folder: pathlib.Path, stem: str, slide: Slide, record: SlideRecord) -> None:

@@ -5,6 +5,7 @@ Glass without cells, marks of a pen and places where cells lie on each other are
 """
 
 import dataclasses
+import itertools
 
 import numpy
 import PIL.Image
@@ -90,9 +91,9 @@ def measure_background(slide: Slide, grid: Grid) -> tuple[int, int, int]:
     Raises:
       ImageError: `fluorescence_slide`.
     """
-    total = grid.rows * grid.columns
-    places = spread_order(total)[:MEASURED]
-    squares = [read_squares(slide, grid, place // grid.columns, place % grid.columns, 1) for place in sorted(places)]
+    places = list(itertools.product(range(grid.rows), range(grid.columns)))
+    chosen = sorted(places[index] for index in spread_order(places)[:MEASURED])
+    squares = [read_squares(slide, grid, row, column, 1) for row, column in chosen]
     pixels = numpy.concatenate(squares)
     if float(numpy.median(pixels @ color_stats.LUMA)) < DARK_BACKGROUND:
         raise ImageError(

@@ -5,6 +5,7 @@ cell depends on the part in which it is found.
 """
 
 import dataclasses
+import itertools
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -24,8 +25,9 @@ from Classes.fields.stain_matching import StainMap
 from Classes.imaging import cell_crops, slide_reader
 from Classes.imaging.slide_reader import Slide
 
-# Sample squares on which colors, focus and time are measured, and places at which an unknown scale is measured.
-SAMPLES, SCALE_PLACES = 9, 25
+# Sample squares on which colors, focus and time are measured, and rows and columns of places at which an unknown scale
+# is measured.
+SAMPLES, SCALE_PLACES = 9, 5
 
 # Places with enough red cells that are enough for a scale, and side of a place in pixels: 352 at the finest scale.
 SCALES, PLACE_SIDE = 5, 2400
@@ -135,7 +137,7 @@ def make_plan(slide: Slide, finder: CellFinder, typer: CellTyper, given: float |
             Message("{name}: nothing but glass and marks was found, so there is nothing to search.", name=slide.path),
             "no_content",
         )
-    places = [tuple(candidates[place]) for place in spread_order(len(candidates))[:SAMPLES]]
+    places = [tuple(candidates[index]) for index in spread_order(candidates)[:SAMPLES]]
     squares = [_square(slide, grid, row, column) for row, column in places]
     codes = overview.codes.copy()
     codes[slide_overview.thick_squares(overview, _red_cells(squares, overview.background))] = slide_overview.THICK
@@ -184,10 +186,11 @@ def slide_scale(slide: Slide, finder: CellFinder, given: float | None) -> Scale:
 
 def _places(slide: Slide) -> Iterator[numpy.ndarray]:
     side = min(PLACE_SIDE, slide.width, slide.height)
-    for place in spread_order(SCALE_PLACES):
-        row, column = divmod(place, 5)
+    places = list(itertools.product(range(SCALE_PLACES), repeat=2))
+    for row, column in (places[index] for index in spread_order(places)):
         x, y = (
-            round((length - side) * (index + 0.5) / 5) for length, index in ((slide.width, column), (slide.height, row))
+            round((length - side) * (index + 0.5) / SCALE_PLACES)
+            for length, index in ((slide.width, column), (slide.height, row))
         )
         yield slide.read(x, y, side, side)
 

@@ -34,6 +34,14 @@ def describe_slide(record: SlideRecord) -> str:
     return "; ".join([", ".join(filter(None, counts)), describe_area(record), scale])
 
 
+def describe_report(record: SlideRecord, shown: int) -> str:
+    """Return what the report says about a slide of which so many cells are shown."""
+    sentence = f"{describe_slide(record)}."
+    if shown < record.cells:
+        sentence += " " + _("The picture marks the {shown} cells that are shown above.").format(shown=shown)
+    return sentence
+
+
 def describe_time(seconds: float) -> str:
     """Return a duration such as "40 seconds" or "12 minutes"."""
     if seconds < 90:

@@ -49,6 +49,16 @@ def test_pictures_that_do_not_stay_in_memory_are_in_their_places(tmp_path, monke
     assert found == [(name, name * 40) for name in "abc"]
 
 
+def test_a_slide_has_its_own_sentence(tmp_path):
+    report = html_report.HtmlReport(of_slides=True)
+    report.add_field(fields.field(), html_report.Pictures("", []), "2.31 of 40 mm²")
+    report.write(tmp_path / "report.html", run_counts.count_cells([]), [])
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("2.31 of 40 mm²") == 1
+    # The words for a photograph, all of which is searched.
+    assert f"{fields.field().width} \u00d7" not in page
+
+
 def test_the_rarest_type_and_the_least_certain_cell_come_first():
     page = rendered(*FIELDS)
     gallery = re.findall(r'<li id="g(f\dc\d)"', page)

@@ -1,6 +1,7 @@
 """Slides from drawn blood films with known cells: every cell is found once, however the slide is read and shared."""
 
 import csv
+import itertools
 import json
 
 import numpy
@@ -103,10 +104,15 @@ def test_bands_cover_every_searched_square_once():
     assert numpy.array_equal(covered, searched)
 
 
-def test_every_beginning_of_the_order_is_spread():
-    assert sorted(slide_grid.spread_order(100)) == list(range(100))
-    # Of 8 places, each is in another eighth.
-    assert sorted(place // 16 for place in slide_grid.spread_order(128)[:8]) == list(range(8))
+@pytest.mark.parametrize("rows, columns", [(16, 16), (12, 31), (40, 8)])
+def test_every_beginning_of_the_order_is_spread(rows, columns):
+    places = list(itertools.product(range(rows), range(columns)))
+    order = slide_grid.spread_order(places)
+    assert sorted(order) == list(range(rows * columns))
+    # The first sixteenth of the places lies in all parts of the slide, and its middle near the middle.
+    first = numpy.array([places[index] for index in order[: rows * columns // 16]]) / (rows, columns)
+    assert {(int(2 * row), int(2 * column)) for row, column in first} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    assert numpy.abs(first.mean(axis=0) - 0.5).max() < 0.15
 
 
 class Drawn(slide_reader.Slide):
