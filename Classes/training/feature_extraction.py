@@ -91,9 +91,19 @@ def extract_features(
     store = FeatureStore(configuration.path("FeatureCache") / cache_key(configuration, weights_hash)[:32])
     if strategy:
         return _find_or_compute(configuration, backbone, store, images, strategy)
+    rows = store.find(images.hashes)
+    if (rows >= 0).all():
+        # Nothing is written, so the cache may be read-only.
+        _log_counts(rows)
+        return store.select(rows)
     # Two trainings on the same images compute their features once: the second one finds those of the first.
     with locks.folder_lock(store.folder / "run", on_wait=_show_wait):
         return _find_or_compute(configuration, backbone, store, images, None)
+
+
+def _log_counts(rows: numpy.ndarray) -> None:
+    cached = int((rows >= 0).sum())
+    log.info("Features of %d images: %d from the cache, %d to compute.", len(rows), cached, len(rows) - cached)
 
 
 def _show_wait() -> None:
@@ -116,8 +126,7 @@ def _find_or_compute(
         # The chief alone needs the features of all images.
         (rows,) = distributed.broadcast(strategy, [rows])
     missing = images.select(numpy.flatnonzero(rows < 0))
-    cached = len(images) - len(missing)
-    log.info("Features of %d images: %d from the cache, %d to compute.", len(images), cached, len(missing))
+    _log_counts(rows)
     if len(missing):
         _compute(configuration, backbone, missing, store, strategy)
         rows = store.find(images.hashes) if chief else rows

@@ -76,6 +76,8 @@ def test_what_is_known_is_not_computed_again(tmp_path, backbone, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(feature_task.FeatureTask, "open", forbidden)
+        # A cache that cannot be written is enough then.
+        patch.setattr(feature_extraction.locks, "folder_lock", forbidden)
         again = extract(tmp_path, backbone, images(tmp_path, 3))
     more = extract(tmp_path, backbone, images(tmp_path, 5))
 
