@@ -8,6 +8,7 @@ the processor time per image says more than the seconds.
 
 import contextlib
 import functools
+import json
 import os
 import pathlib
 import signal
@@ -23,6 +24,7 @@ from benchmarks import server, timing
 HERE = pathlib.Path(__file__).resolve().parent
 CONCURRENCY = 8
 SINGLE = 10
+BATCH = 32
 CROWDS = (1, 2, 4, 8, 16, 32, 64)
 BOUNDARY = "image-of-a-cell"
 
@@ -59,6 +61,7 @@ def measure(context):
             "lit": lambda **more: post(lit, "content", "/predict", **more),
         }
         rows = _beside(ways, engine, ready, count, context.rounds)
+        rows += _batches(ours.port, forms["file"], ways["ours"], context.rounds)
         return rows + _crowds(ways, {"ours": ours.pid, "lit": lit_process}, count, context.rounds)
 
 
@@ -85,6 +88,26 @@ def _beside(ways, engine, ready, count, rounds):
         for key, seconds in one.items()
     ]
     return rows
+
+
+def _batches(port, forms, singles, rounds):
+    """One request with BATCH images beside as many requests from CONCURRENCY clients."""
+    end = f"--{BOUNDARY}--\r\n".encode()
+    body = b"".join(forms[number % len(forms)].removesuffix(end) for number in range(BATCH)) + end
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+    def batch():
+        start = time.perf_counter()
+        status, content = server.send(port, body, path="/v1/batch", headers=headers)
+        if status != 200 or json.loads(content)["failed"]:
+            raise SystemExit(f"status {status}: {content[:500]!r}")
+        return time.perf_counter() - start
+
+    found = timing.in_turns({"batch": batch, "singles": functools.partial(singles, images=BATCH)}, rounds)
+    return [
+        timing.row(f"/v1/batch with {BATCH} images", [BATCH / each for each in found["batch"]], "images/s"),
+        timing.ratio(f"/v1/batch faster than {BATCH} requests", found["singles"], found["batch"], 1),
+    ]
 
 
 def _crowds(ways, processes, count, rounds):

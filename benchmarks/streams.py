@@ -3,7 +3,8 @@
 python3 benchmarks/streams.py --set NetworkPath=FOLDER              # Precision AUTO
 taskset -c 0 python3 benchmarks/streams.py --set NetworkPath=FOLDER # one core
 
-With more than two cores it also prints what streams.py chooses. OpenVINO uses at most as many streams as cores.
+OpenVINO uses at most as many streams as cores. More cores are simulated: a stand-in for OpenVINO computes as many
+images at the same time as there are streams, and needs STAGE seconds but no core for each; all else is our code.
 """
 
 import concurrent.futures
@@ -33,6 +34,7 @@ def main(arguments=None) -> int:
         parts = {
             f"Compiled networks, {engine.precision}": compiled_networks(engine, card, images, options.rounds),
             "Backend": backend(engine, images, options.rounds),
+            "Simulated cores": simulated_cores(),
         }
     timing.report(parts, started, None)
     return 0
@@ -89,6 +91,63 @@ def backend(engine, images, rounds):
         engine.classify(images), numpy.concatenate([engine.classify(image[None]) for image in images])
     )
     return [*rows, timing.row("batch and single images identical to the last bit (1: yes)", [float(same)], "")]
+
+
+class SimulatedCore:
+    """Stands in for openvino.Core and for what it compiles: `streams` images at once, STAGE seconds each, no core."""
+
+    def __init__(self, streams_count):
+        self._streams = streams_count
+        self._pool = concurrent.futures.ThreadPoolExecutor(streams_count)
+
+    def compile_model(self, *_):
+        return self
+
+    def get_property(self, *names):
+        return self._streams if len(names) == 1 else []
+
+    def create_infer_request(self):
+        return SimulatedRequest(self._pool)
+
+
+class SimulatedRequest:
+    """A request of a SimulatedCore; its result is its input."""
+
+    def __init__(self, pool):
+        self._pool = pool
+
+    def set_input_tensor(self, tensor):
+        self._tensor = tensor
+
+    def start_async(self):
+        self._running = self._pool.submit(time.sleep, STAGE)
+
+    def wait(self):
+        self._running.result()
+
+    def get_output_tensor(self, _):
+        return self._tensor
+
+
+def simulated_cores(each=8):
+    """How many stages a second pass through network.Network, as one batch and as single images of 32 threads."""
+    rows = []
+    for count in (1, 2, 4, 8, 16):
+        compiled = network.Network(SimulatedCore(count), None, "f32")
+        inputs = [numpy.full((1, 2), number, "float32") for number in range(each * count)]
+        start = time.perf_counter()
+        found = compiled.infer_all(inputs)
+        batch = time.perf_counter() - start
+        if [float(first[0]) for (first,) in found] != list(range(each * count)):
+            raise SystemExit("the results are not those of the images")
+        start = time.perf_counter()
+        with concurrent.futures.ThreadPoolExecutor(32) as pool:
+            list(pool.map(compiled.infer, inputs))
+        single = time.perf_counter() - start
+        for name, seconds in (("a batch", batch), ("single images of 32 threads", single)):
+            share = len(inputs) * STAGE / count / seconds
+            rows.append(timing.row(f"{count} streams, {name}: share of the possible", [100 * share], "%"))
+    return rows
 
 
 if __name__ == "__main__":
