@@ -3,15 +3,21 @@
 python3 benchmarks/data_scale.py FOLDER                        # 1,000 images: half of them distorted copies
 python3 benchmarks/data_scale.py FOLDER --images 5000          # takes minutes, because every pair is compared
 python3 benchmarks/data_scale.py FOLDER --search 10000 100000  # only the time of the search, of that many mixtures
-python3 benchmarks/data_scale.py --scale 2000 10000            # all of Data.py, on blends of synthetic smears
+python3 benchmarks/data_scale.py --scale 10000 100000          # all of Data.py, on drawn cells
+python3 benchmarks/data_scale.py --scale 10000 100000 --keep CELLS  # draws cells that are not in CELLS, and keeps them
 
-Copies are turned by any angle, mirrored (half of them), shifted (every third) and saved again as JPEG. A mixture of two
-images with random phases resembles no other. --scale starts Data.py without the audit, and prints its time, its
-processor time with that of its workers, and the largest memory of any of its processes; then the growth from the first
-size to the last.
+Copies are turned by any angle, mirrored (half of them), shifted or cropped (every third each) and saved again as JPEG.
+Found are near duplicates, and crops of one picture by all three stages: similar nuclei, their surroundings, alignment;
+they are compared with what the first and the last stage find among all pairs. A mixture of two images with random
+phases resembles no other.
+
+Drawn cells are independent of each other, and as many of their pairs have similar nuclei as of real cells (about 2 in
+100,000). --scale starts Data.py without the audit, and prints its time, its processor time with that of its workers,
+and the largest memory of any of its processes; then the growth from the first size to the last.
 """
 
 import argparse
+import concurrent.futures
 import io
 import os
 import pathlib
@@ -22,17 +28,19 @@ import time
 
 import numpy
 import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFilter
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from benchmarks import data
-from Classes.dataset import crop_descriptors, decode_task, perceptual_hash
+from Classes.dataset import crop_descriptors, crop_surroundings, decode_task, overlapping_crops, perceptual_hash
 from Classes.imaging import decode
 
 BLOCK = 4096
 
-# Side in pixels of the blends of --scale.
-SIDE = 120
+# Side in pixels of the cells of --scale, and the quality of their JPEG files.
+SIDE, QUALITY = 120, 90
 
 
 def main(arguments=None) -> int:
@@ -41,9 +49,10 @@ def main(arguments=None) -> int:
     parser.add_argument("--images", type=int, default=1000, help="images of the comparison")
     parser.add_argument("--search", type=int, nargs="+", default=[], help="numbers of mixtures to search in")
     parser.add_argument("--scale", type=int, nargs="+", default=[], help="numbers of images that Data.py is given")
+    parser.add_argument("--keep", type=pathlib.Path, help="folder of the drawn cells, which are not removed")
     options = parser.parse_args(arguments)
     if options.scale:
-        return _scale(options.scale)
+        return _scale(options.scale, options.keep)
     if not options.folder:
         parser.error("the folder of the images is missing")
     paths = sorted(each for each in options.folder.rglob("*") if each.suffix.lower() in (".jpg", ".png", ".tif"))
@@ -61,11 +70,14 @@ def main(arguments=None) -> int:
     return 0
 
 
-def _scale(sizes) -> int:
+def _scale(sizes, keep) -> int:
     """Print what Data.py takes by number of images, and how it grows."""
-    sources = [PIL.Image.fromarray(each).resize((SIDE, SIDE)) for each in data._sources(None, max(sizes))]
-    sources = numpy.stack([numpy.asarray(each) for each in sources])
-    measured = [_run(sources, count) for count in sizes]
+    with tempfile.TemporaryDirectory() as folder:
+        cells = keep or pathlib.Path(folder)
+        cells.mkdir(parents=True, exist_ok=True)
+        with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:
+            paths = list(pool.map(_save_cell, [cells] * max(sizes), range(max(sizes)), chunksize=200))
+        measured = [_run(paths[:count]) for count in sizes]
     more = sizes[-1] - sizes[0]
     if more > 0:
         (wall, work, peak), (last_wall, last_work, last_peak) = measured[0], measured[-1]
@@ -76,10 +88,54 @@ def _scale(sizes) -> int:
     return 0
 
 
-def _run(sources, count):
+def _save_cell(folder, number):
+    path = folder / f"Cell{number:06d}.jpg"
+    if not path.exists():
+        PIL.Image.fromarray(_cell(numpy.random.default_rng([1, number]))).save(path, quality=QUALITY)
+    return path
+
+
+def _cell(generator):
+    """uint8 [SIDE, SIDE, 3]: a nucleus of its own shape and texture in a cell on a background of its own."""
+    down, across = numpy.mgrid[:SIDE, :SIDE].astype("float32") - SIDE / 2 - generator.uniform(-9, 9, (2, 1, 1))
+    angles, distances = numpy.arctan2(down, across), numpy.hypot(down, across)
+    waves = sum(generator.normal(0, 0.07 / k) * numpy.cos(k * angles + generator.uniform(0, 6)) for k in (2, 3, 4))
+    outline = generator.uniform(13, 22) * (1 + waves)
+
+    def texture(color, spread, *sizes_and_depths):
+        return (
+            color
+            + generator.normal(0, spread, 3)
+            + sum(_noise(generator, size)[..., None] * depth for size, depth in sizes_and_depths)
+        )
+
+    def within(border):
+        return numpy.clip((border - distances) / 1.5, 0, 1)[..., None]
+
+    image = texture((235, 222, 215), 5, (14, 9), (5, 5))
+    red = PIL.Image.new("L", (SIDE, SIDE))
+    for place in generator.uniform(-SIDE / 12, SIDE * 13 / 12, (generator.integers(7, 12), 2)):
+        PIL.ImageDraw.Draw(red).circle(tuple(place), generator.uniform(9, 13), 255)
+    red = numpy.asarray(red.filter(PIL.ImageFilter.GaussianBlur(0.8)), "float32")[..., None] / 255
+    image += (generator.normal((205, 152, 148), 6) - image) * red * 0.8
+    image += (numpy.array([165, 160, 205]) - image) * within(outline * generator.uniform(1.1, 1.6)) * 0.8
+    image += (texture((110, 65, 145), 8, (generator.uniform(6, 12), 14), (4, 6)) - image) * within(outline)
+    return (image + generator.normal(0, 2, (SIDE, SIDE, 1))).clip(0, 255).astype("uint8")
+
+
+def _noise(generator, size):
+    """float32 [SIDE, SIDE]: smooth, about `size` pixels from one patch to the next."""
+    coarse = generator.standard_normal((int(SIDE / size) + 2,) * 2, dtype="float32")
+    return numpy.asarray(PIL.Image.fromarray(coarse).resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC))
+
+
+def _run(paths):
     """Seconds, seconds of processors, and bytes of the largest process of one run of Data.py."""
-    with tempfile.TemporaryDirectory() as folder:
-        data._fill(pathlib.Path(folder), sources, count)
+    with tempfile.TemporaryDirectory(dir=paths[0].parent) as folder:
+        for label in ("0", "1"):
+            pathlib.Path(folder, "Model", "Data", label).mkdir(parents=True)
+        for number, path in enumerate(paths):
+            os.link(path, pathlib.Path(folder, "Model", "Data", str(number % 2), path.name))
         command = [sys.executable, "Data.py", "--set", f"NetworkPath={folder}", "--set", "AuditImages=0"]
         began = time.perf_counter()
         # Not read while it runs, so it may not go to a pipe.
@@ -92,38 +148,77 @@ def _run(sources, count):
                 errors.seek(0)
                 raise SystemExit(errors.read())
     work, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
-    print(f"{count:>7} images: {wall:6.1f} s, {work:6.1f} s of processors, largest process {peak / 2**20:.0f} MiB")
+    load = os.getloadavg()[0]
+    print(
+        f"{len(paths):>7} images: {wall:6.1f} s, {work:6.1f} s of processors, "
+        f"largest process {peak / 2**20:.0f} MiB (load {load:.1f})",
+        flush=True,
+    )
     return wall, work, peak
 
 
 def _compare(images) -> int:
     """Print whether the searches find what the comparison of every pair finds; 1 if not."""
-    prints = [perceptual_hash.descriptor(image) for image in images]
-    crops = [crop_descriptors.describe(image) for image in images]
+    prints = numpy.stack([perceptual_hash.descriptor(image) for image in images])
+    described = [crop_descriptors.describe_with_surroundings(image) for image in images]
+    blobs, surroundings = (numpy.concatenate(each) for each in zip(*described, strict=True))
+    owners = numpy.repeat(numpy.arange(len(images)), [len(each) for each, _ in described])
     began = time.perf_counter()
-    found = {pair[:2] for pair in perceptual_hash.matching_pairs(prints)}, set(crop_descriptors.candidates(crops))
+    copies = {pair[:2] for pair in perceptual_hash.matching_pairs(prints)}
+    alike = set(crop_descriptors.similar_pairs(blobs, owners))
+    near = set(crop_descriptors.similar_pairs(blobs, owners, surroundings=surroundings))
     searched = time.perf_counter()
-    blobs = numpy.concatenate(crops)
-    owners = numpy.repeat(numpy.arange(len(crops)), [len(each) for each in crops])
-    everything = (
-        _all_pairs(numpy.stack(prints), numpy.arange(len(prints)), perceptual_hash.MATCH_THRESHOLD),
-        _all_pairs(blobs, owners, crop_descriptors.CANDIDATE),
-    )
+    all_copies = _all_pairs(prints, numpy.arange(len(prints)), perceptual_hash.MATCH_THRESHOLD)
+    all_alike = _all_pairs(blobs, owners, crop_descriptors.CANDIDATE)
     took = time.perf_counter() - searched
-    for name, ours, expected in zip(("near duplicates", "candidates for crops"), found, everything, strict=True):
-        print(f"{name}: {len(ours)} pairs, {len(expected)} by comparing all with all, the same: {ours == expected}")
-    print(f"{len(images)} images: {searched - began:.1f} s, comparing all with all {took:.1f} s")
-    return 0 if found == everything else 1
+    all_crops = {pair for pair in sorted(all_alike) if _is_crop(images, pair)}
+    rows = (
+        ("near duplicates", copies, all_copies),
+        ("pairs with similar nuclei", alike, all_alike),
+        ("crops of one picture", near & all_crops, all_crops),
+    )
+    for name, ours, expected in rows:
+        print(f"{name}: {len(ours & expected)} of {len(expected)} found, {len(ours - expected)} others")
+    print(f"pairs that are read and aligned: {len(near)} of {len(alike)} with similar nuclei")
+    values = [_surroundings_agree(described, pair) for pair in sorted(all_crops)]
+    print(f"agreement of surroundings: crops of one picture {_percentiles(values)}")
+    values = [_surroundings_agree(described, pair) for pair in sorted(all_alike - all_crops)]
+    print(f"                           other pairs with similar nuclei {_percentiles(values)}")
+    print(f"{len(images)} images: {searched - began:.1f} s, comparing all with all {took:.1f} s, without alignment")
+    return 0 if all(ours == expected for _, ours, expected in rows) else 1
+
+
+def _is_crop(images, pair):
+    one, other = (images[place] for place in pair)
+    if overlapping_crops.correlation(one, other) < overlapping_crops.SAME:
+        return False
+    return not overlapping_crops.is_round(one) and not overlapping_crops.is_round(other)
+
+
+def _surroundings_agree(described, pair):
+    """The agreement of those blobs of two images whose surroundings agree best."""
+    (blobs, around), (others, around_others) = (described[place] for place in pair)
+    rows, columns = (each.ravel() for each in numpy.indices((len(blobs), len(others))))
+    chosen = perceptual_hash.similarity(blobs[rows], others[columns]) >= crop_descriptors.CANDIDATE
+    rows, columns = rows[chosen], columns[chosen]
+    turns = perceptual_hash.turns(blobs[rows], others[columns])
+    return float(crop_surroundings.agreement(around[rows], around_others[columns], *turns).max())
+
+
+def _percentiles(values):
+    names = ("lowest", "median", "98 %", "highest")
+    found = numpy.quantile(values, (0, 0.5, 0.98, 1)) if values else ()
+    return ", ".join(f"{name} {value:.3f}" for name, value in zip(names, found, strict=bool(values))) or "none"
 
 
 def _all_pairs(descriptors, owners, limit):
     pairs = set()
-    rows, columns = numpy.triu_indices(len(descriptors), 1)
-    for start in range(0, len(rows), BLOCK):
-        some, more = rows[start : start + BLOCK], columns[start : start + BLOCK]
-        alike = perceptual_hash.similarity(descriptors[some], descriptors[more]) >= limit
-        alike &= owners[some] != owners[more]
-        pairs.update(zip(owners[some[alike]].tolist(), owners[more[alike]].tolist(), strict=True))
+    for first in range(len(descriptors) - 1):
+        others = numpy.arange(first + 1, len(descriptors))
+        others = others[owners[others] != owners[first]]
+        for some in (others[start : start + BLOCK] for start in range(0, len(others), BLOCK)):
+            alike = perceptual_hash.similarity(descriptors[[first] * len(some)], descriptors[some]) >= limit
+            pairs.update((int(owners[first]), int(owner)) for owner in owners[some[alike]])
     return pairs
 
 
@@ -132,6 +227,9 @@ def _distorted(image, place, generator):
     width, height = picture.size
     shift = generator.uniform(-0.1, 0.1, 2) * (width, height) * (place % 3 == 0)
     picture = picture.rotate(generator.uniform(0, 360), PIL.Image.Resampling.BICUBIC, translate=tuple(shift))
+    if place % 3 == 1:
+        left, top = generator.uniform(0, 0.2, 2) * (width, height)
+        picture = picture.crop((int(left), int(top), int(left + 0.8 * width), int(top + 0.8 * height)))
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=70)
     return numpy.asarray(PIL.Image.open(file))

@@ -13,9 +13,12 @@ from scipy import ndimage
 RINGS, ANGLES, REACH = 16, 64, 6.0
 
 # Correlation from which two crops can be of one picture, and below which the second is not moved onto the first, too.
-# Of crops of one picture that the alignment confirms none is below 0.95 (benchmarks/data_scale.py --crops); of other
-# pairs with similar blobs, 98 of 100 are below 0.92.
-FITS, HOPELESS = 0.92, 0.7
+# Of 2,100 pairs of crops that the alignment confirms none is below 0.90; of 549 other pairs with similar nuclei among
+# 8,176 real cells, 98 of 100 are below 0.85. benchmarks/data_scale.py measures both on other images.
+FITS, HOPELESS = 0.85, 0.6
+
+# Gray levels along a ring below which it counts less: the outline of a nucleus may not outweigh all that is around it.
+FAINT = 10.0
 
 # How often the second grid is fitted; each time, the first one is moved by what the fit before has found.
 STEPS = 3
@@ -145,24 +148,27 @@ def _fit(values: numpy.ndarray, shown: numpy.ndarray, others: numpy.ndarray) -> 
     both[:, :-1] &= shown[:, 1:]
     mask = both.astype("float32")
     counts = numpy.maximum(mask.sum(axis=2, keepdims=True), 1)
-    weights = numpy.sqrt(_radii()) * mask
 
     def along_rings(brightness: numpy.ndarray) -> numpy.ndarray:
-        """[N, points]: differences from the mean of each ring; all cells are dark inside and bright outside."""
+        """Differences from the mean of each ring; all cells are dark inside and bright outside."""
         means = numpy.einsum("nra,nra->nr", brightness, mask)[..., None] / counts
-        return ((brightness - means) * weights).reshape(len(brightness), -1)
+        return (brightness - means) * mask
 
     theirs = along_rings(others.astype("float32"))
-    ours = numpy.stack([along_rings(each) for each in _with_derivatives(values)], axis=1)
+    variances = numpy.einsum("nra,nra->nr", theirs, theirs)[..., None] / counts
+    weights = numpy.sqrt(_radii() / (variances + FAINT**2))
+    theirs = (theirs * weights).reshape(len(others), -1)
+    ours = numpy.stack([along_rings(each) * weights for each in _with_derivatives(values)], axis=1)
+    ours = ours.reshape(*ours.shape[:2], -1)
     system, products = ours @ ours.transpose(0, 2, 1), (ours @ theirs[..., None])[..., 0]
     # A picture without structure has no direction in which it could be moved.
     diagonal = numpy.einsum("nii->ni", system)
     diagonal *= 1 + 1e-4
-    diagonal += 1e-3
+    diagonal += 1e-6
     shares = numpy.linalg.solve(system, products[..., None])[..., 0]
     lengths = numpy.einsum("np,np->n", theirs, theirs)
-    explained = numpy.einsum("nk,nk->n", shares, products) / numpy.maximum(lengths, 1e-3)
-    judged = (both.sum(axis=(1, 2)) >= LEAST) & (lengths > 1)
+    explained = numpy.einsum("nk,nk->n", shares, products) / numpy.maximum(lengths, 1e-6)
+    judged = (both.sum(axis=(1, 2)) >= LEAST) & (lengths > 1e-3)
     return numpy.sqrt(numpy.clip(explained, 0, 1)), shares, judged
 
 
