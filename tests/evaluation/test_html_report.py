@@ -273,7 +273,7 @@ def test_the_operating_point_is_reported_cross_fitted_and_in_sample(measured, mo
     assert about["cross_fitted"]["sensitivity"]["of"] == [2, 2]
     for text in (page(measured), markdown(measured)):
         assert "a sensitivity of 0.95 or more" in text
-        assert "from 0.100 to below 0.750" in text
+        assert "0.100 to below 0.750" in text
     metrics = json.loads((measured.path("LogDirEval") / "metrics.json").read_text())
     assert metrics["in_sample"]["specificity"]["of"] != metrics["specificity"]["of"]
     for found in (metrics, metrics["in_sample"]):
