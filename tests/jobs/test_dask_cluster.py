@@ -211,6 +211,14 @@ def test_a_unit_that_ends_its_process_is_named_and_the_worker_stays(configuratio
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not pathlib.Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_what_computes_does_not_return_its_memory_to_the_system_after_each_array(configuration):
+    items = [Item("MALLOC_TRIM_THRESHOLD_", {}), Item("PATH", {})]
+    results, _ = run(configuration, run_job.Job("tests.support.tasks:Environment", {}, items))
+    assert results == [{"value": None}, {"value": os.environ["PATH"]}]
+
+
+@pytest.mark.slow
 def test_an_error_that_ends_the_run_arrives_as_itself(configuration, tmp_path):
     items = [Item(name, {"number": 0}) for name in ("a", "stop", "c")]
     with pytest.raises(DataError) as error:

@@ -67,3 +67,21 @@ class Sleeps:
 
     def close(self):
         pass
+
+
+class Environment:
+    """Returns the variable of the environment that an item names, as the process that computes it was started with."""
+
+    def __init__(self, settings):
+        pass
+
+    def open(self):
+        pass
+
+    def run(self, items):
+        started_with = pathlib.Path("/proc/self/environ").read_text().split("\0")
+        variables = dict(line.split("=", 1) for line in started_with if "=" in line)
+        return [{"value": variables.get(item.name)} for item in items]
+
+    def close(self):
+        pass
