@@ -45,6 +45,7 @@ def prepare_dataset(
       configuration: Configuration.
       strict: return exit code 1 if an image cannot be read.
       shard: decode only this share; the run that finishes the last one writes the shards.
+      follow_up: called when the shards are written; if it is stopped, the next run decodes nothing again.
     Returns:
       exit code.
     Raises:

@@ -130,6 +130,7 @@ def _sync_batch_norm_op(
         outputs = kernel(x=inputs, scale=ones, offset=beta, mean=mean, variance=variance, is_training=False).y
 
         def gradient(of_outputs: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            """Return the gradients for inputs and beta."""
             # The gradient for constant mean and variance, minus the part that comes from them, which is linear in the
             # inputs.
             given = tf.raw_ops.FusedBatchNormGradV3(

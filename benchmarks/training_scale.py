@@ -104,7 +104,7 @@ def prepare(root: pathlib.Path, count: int) -> None:
         digest = hashlib.sha256(encoded.getvalue()).hexdigest()
         size = path.stat().st_size
         records.append(
-            image_records.ImageRecord(path, str(label), label, f"image {number}", digest, size, "jpg", SIDE, SIDE)
+            image_records.ImageRecord(str(path), str(label), label, f"image {number}", digest, size, "jpg", SIDE, SIDE)
         )
     records = list({record.sha256: record for record in records}.values())
     splits = {"train": records[: 4 * len(records) // 5], "validation": records[4 * len(records) // 5 :]}

@@ -225,7 +225,7 @@ def run_cli(main: Callable[[], int], packages: Iterable[str]) -> int:
       main: returns the exit code.
       packages: what the script needs: TRAINING, SERVING, SERVER or CLIENT.
     Returns:
-      exit code of main or of the error; 1 for an error of the system or a defect; as in shells 130 for Ctrl-C,
+      exit code: from main or the error; 1 for an error of the system or a defect; as in shells 130 for Ctrl-C,
       143 for SIGTERM and 141 if the reader of the output is gone.
     """
     for stream in (sys.stdout, sys.stderr):

@@ -1,7 +1,7 @@
 """The condition that a model detects: its names, the texts about it, and the source of the medical terms.
 
-A server can serve models of several conditions, so a text takes the condition as an argument: of the model card
-for a result, of the configuration (`Condition`) before there is a model. See docs/conditions.md.
+A server can serve models of several conditions, so a text takes the condition as an argument. A result has the
+condition of its model card; before there is a model, the configuration names it (`Condition`). See docs/conditions.md.
 """
 
 import dataclasses

@@ -51,7 +51,7 @@ def read_json(path: str | os.PathLike[str], convert: Callable[[dict[str, Any]], 
     Args:
       path: the file.
       convert: called for each object as soon as it is read, inner objects first; its result replaces the object, so
-        that a large file is never in memory as dicts. If it returns anything but a dict, it has to check the text.
+        that a large file is never in memory as dicts. If it returns anything but a dict, it must check the text itself.
     Raises:
       OSError: the file cannot be read.
       ValueError: it is not JSON in UTF-8, or it has NaN, infinity, an overflowing number, a lone surrogate or too deep

@@ -46,7 +46,7 @@ class TableFiles:
 
     Attributes:
       csv, json, xlsx, parquet: paths. "auto" is a new file in the working folder, named by the time.
-      csv_locale: such as "es" or "de_CH", for separators and language of the CSV file; "auto": of the system.
+      csv_locale: such as "es" or "de_CH", for separators and language of the CSV file; "auto": as the system.
     """
 
     csv: str | os.PathLike[str] | None = None

@@ -29,7 +29,7 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
         "--csv-locale",
         metavar="LOCALE",
         default="en",
-        help="language, decimal mark and separator of the CSV file, such as es or de_CH; auto: of the system "
+        help="language, decimal mark and separator of the CSV file, such as es or de_CH; auto: as the system "
         "(default: en)",
     )
 

@@ -1,14 +1,13 @@
 """Decode the images of a run as a job, which a killed run continues, and keep their descriptors."""
 
-import errno
 import logging
-import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from Classes.common import logs
 from Classes.common.config import Configuration
+from Classes.common.errors import system_reason
 from Classes.common.translation import gettext as _
 from Classes.dataset.descriptor_store import DescriptorStore
 from Classes.imaging import decode
@@ -50,13 +49,12 @@ class Decoding:
 
     def read(self, inputs: Sequence[Input]) -> Iterator[dict[str, Any]]:
         """Yield the result of decode_task.DecodeTask for each image, in order; KILLED if it ended its process."""
-        listed, job = self._job(inputs)
+        reasons, job = self._job(inputs)
         with run_job.start_job(self._configuration, job) as run:
             self._compute(run, len(job.items))
             results = (result for _item, result in run.results())
-            for found, (_path, name, _test) in zip(listed, inputs, strict=True):
-                # A file that has just been deleted has no result.
-                yield next(results) if found else {"reason": f"{name}: {os.strerror(errno.ENOENT)}"}
+            for reason, (_path, name, _test) in zip(reasons, inputs, strict=True):
+                yield {"reason": f"{name}: {reason}"} if reason else next(results)
             self._remove.append(run.folder.remove)
 
     def compute_share(self, lists: Sequence[Sequence[Input]], shard: Shard) -> bool:
@@ -83,17 +81,21 @@ class Decoding:
             bar.update(run.finished_before)
             run.compute(lambda _item, _result: bar.update())
 
-    def _job(self, inputs: Sequence[Input]) -> tuple[list[bool], run_job.Job]:
-        """Return whether each file exists, and the job of those that do."""
-        found = [_item(*each) for each in inputs]
-        chosen = [item for item in found if item is not None]
-        return [item is not None for item in found], run_job.Job(TASK, self._settings, chosen, IMAGES_PER_UNIT)
+    def _job(self, inputs: Sequence[Input]) -> tuple[list[str], run_job.Job]:
+        """Return why each file cannot be examined, "" if it can, and the job of all that can."""
+        reasons: list[str] = []
+        chosen = []
+        for each in inputs:
+            try:
+                chosen.append(_item(*each))
+                reasons.append("")
+            except OSError as error:
+                # For example, the file has just been deleted.
+                reasons.append(system_reason(error))
+        return reasons, run_job.Job(TASK, self._settings, chosen, IMAGES_PER_UNIT)
 
 
-def _item(path: pathlib.Path, name: str, test: bool) -> items.Item | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
+def _item(path: pathlib.Path, name: str, test: bool) -> items.Item:
+    status = path.stat()
     about = {"path": str(path), "file": name, "size": status.st_size, "modified": status.st_mtime_ns}
     return items.Item(name, {**about, "test": True} if test else about)

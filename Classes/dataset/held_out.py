@@ -128,7 +128,7 @@ def read_test_records(
     inputs = test_inputs(configuration)
     for (path, name, _test), result in zip(inputs, decoding.read(inputs), strict=True):
         record = ImageRecord(
-            path=path,
+            location=str(path),
             class_name=name.rpartition("/")[0],
             label=-1,
             group=assignment.groups[name],

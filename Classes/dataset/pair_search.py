@@ -3,6 +3,9 @@
 The vectors are kept as their projections on the directions in which they differ most, and the length of what is left.
 By the Cauchy-Schwarz inequality, the product of the projections plus the product of those lengths is never below the
 product of the vectors, so no pair is missed. The number of directions is chosen by a sample of the vectors.
+
+The time grows with the square of the number of vectors: about 20 ns of processor time per pair of nuclei of real cells,
+which is two minutes for 100,000 images. Unrelated images are all nearly equally far apart, so a tree would not prune.
 """
 
 import os
@@ -16,6 +19,9 @@ from Classes.dataset.array_file import ArrayFile, Arrays
 
 # Vectors of one block of the comparison: 1,024 x 1,024 products take 4 MiB.
 BLOCK = 1024
+
+# Blocks that are compared with another one before their candidates are returned, which limits the memory of these.
+BLOCKS_AT_ONCE = 4
 
 # Vectors that the directions are computed from, and of these, by which their number is chosen.
 SAMPLE, TRIED = 4096, 512
@@ -107,10 +113,10 @@ def _reaching(
     """Yield the pairs of sketches whose bounds reach `limit`, as `candidates` does."""
     others = first if second is None else second
 
-    def reaching(top: int) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
-        """The pairs of one block of rows with all blocks of columns."""
+    def reaching(top: int, start: int) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
+        """The pairs of one block of rows with some blocks of columns."""
         ones, room, found = first[top : top + BLOCK].astype("float32"), _Room(), []
-        for left in range(top if second is None else 0, len(others), BLOCK):
+        for left in range(start, min(start + BLOCKS_AT_ONCE * BLOCK, len(others)), BLOCK):
             twos = others[left : left + BLOCK].astype("float32")
             bounds = directions.bounds(ones, twos, room)
             reached = numpy.greater_equal(bounds, limit, out=room.reached[: len(ones), : len(twos)])
@@ -119,8 +125,12 @@ def _reaching(
             found.append(((rows[below] + top).astype("int32"), (columns[below] + left).astype("int32")))
         return found
 
-    tops = ((top,) for top in range(0, len(first), BLOCK))
-    for blocks in parallel.map_threads(reaching, tops, len(os.sched_getaffinity(0))):
+    work = (
+        (top, start)
+        for top in range(0, len(first), BLOCK)
+        for start in range(top if second is None else 0, len(others), BLOCKS_AT_ONCE * BLOCK)
+    )
+    for blocks in parallel.map_threads(reaching, work, len(os.sched_getaffinity(0))):
         for rows, columns in blocks:
             for start in range(0, len(rows), BLOCK):
                 yield rows[start : start + BLOCK], columns[start : start + BLOCK]

@@ -154,6 +154,7 @@ class _SplitBalance:
         return missing, sum(max(0.0, round(abs(each - self._validation_size) - TOLERANCE, 9)) for each in fractions)
 
     def check(self) -> None:
+        """Raise DataError `class_in_one_split` if all images of a class are in one split."""
         for name, total in sorted(self._images.items()):
             if self._in_validation[name] not in (0, total):
                 continue

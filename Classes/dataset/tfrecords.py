@@ -7,11 +7,7 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from Classes.common import (
-    class_scheme,
-    json_files,
-    provenance,
-)
+from Classes.common import class_scheme, json_files, provenance
 from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, DataError, tf_error_reason
 from Classes.common.translation import Message

@@ -30,7 +30,6 @@ def choose_examples(
     explainer: class_activation.Explainer,
 ) -> dict[str, Any]:
     """Return the galleries of errors and of the least and most confident correct predictions, with their pictures."""
-
     correct = sorted((row for row in rows if not is_wrong(row)), key=_confidence)
     count = sum(map(is_wrong, rows))
     galleries = {

@@ -110,6 +110,7 @@ def read_working(
     pixels = numpy.full((window[3] - window[1], window[2] - window[0], 3), 255, "uint8")
 
     def work(ranges: tuple[tuple[int, int], tuple[int, int]]) -> None:
+        """Read what is needed of one tile."""
         (first, last), (start, end) = ranges
         inside = needed[first - top : last - top, start - left : end - left]
         across, down = numpy.flatnonzero(inside.any(axis=0)), numpy.flatnonzero(inside.any(axis=1))

@@ -9,8 +9,8 @@ import functools
 from typing import NamedTuple
 
 import numpy
-import PIL.Image
 
+from Classes.imaging import pixel_math
 from Classes.imaging.color_stats import LUMA, background_color
 
 # Sides in pixels of the images on which texture and shapes are measured.
@@ -34,17 +34,17 @@ def measure(image: numpy.ndarray, background: tuple[int, int, int] | None = None
     Returns:
       float32 [N_FEATURES], finite.
     """
-    small = _resize(image, TEXTURE_SIDE)
+    small = pixel_math.resize(image, TEXTURE_SIDE)
     background = background or background_color(image)
     density = _optical_density(small, background)
     light = small @ LUMA
     ordered, edges = numpy.sort(light, axis=None), _edges(light)
     strengths = numpy.sort(edges.strength, axis=None)
-    nuclear = _halve(density[0].clip(0))
+    nuclear = pixel_math.halve(density[0].clip(0))
     # numpy takes ten times as long for the mean of an axis that short.
     mean = (density[0] + density[1] + density[2]) / numpy.float32(3)
-    stain = _halve(mean)
-    level, separation = otsu_threshold(nuclear)
+    stain = pixel_math.halve(mean)
+    level, separation = pixel_math.otsu_threshold(nuclear)
     mask = nuclear > level
     red_strengths = numpy.sort(_edges(density[0]).strength, axis=None)
     found = [
@@ -54,7 +54,7 @@ def measure(image: numpy.ndarray, background: tuple[int, int, int] | None = None
         *_shapes(mask, nuclear),
         *_sharpness(light, ordered, strengths),
         *_sharpness(density[0], numpy.sort(density[0], axis=None), red_strengths),
-        *_colors(density, mean, _double(mask)),
+        *_colors(density, mean, pixel_math.double(mask)),
         *_flatness(image, small, ordered, edges, strengths),
     ]
     return numpy.nan_to_num(numpy.array(found, "float32"), posinf=0, neginf=0)
@@ -90,55 +90,20 @@ def _optical_density(small: numpy.ndarray, background: tuple[int, int, int]) -> 
     return planes.clip(-1, 3, out=planes)
 
 
-def otsu_threshold(values: numpy.ndarray) -> tuple[float, float]:
-    """Return Otsu's threshold (IEEE Transactions on Systems, Man, and Cybernetics 9 (1979), 62) of values from 0 on.
-
-    Returns:
-      (threshold, variance between the two parts as a fraction of all variance, 0..1).
-    """
-    high = max(float(values.max()), 1e-3)
-    counts = numpy.bincount((values / high * 63.999).astype(int).ravel().clip(0), minlength=64).astype("float64")
-    share = counts / counts.sum()
-    middle = numpy.arange(64) + 0.5
-    below, mass = share.cumsum(), (share * middle).cumsum()
-    total = mass[-1]
-    with numpy.errstate(divide="ignore", invalid="ignore"):
-        between = ((total * below - mass) ** 2 / (below * (1 - below)))[:-1]
-    between[~numpy.isfinite(between)] = 0
-    variance = float((share * (middle - total) ** 2).sum())
-    best = int(between.argmax())
-    return (best + 1) * high / 64, float(between[best] / max(variance, 1e-9))
-
-
-def connected_components(mask: numpy.ndarray) -> numpy.ndarray:
-    """Return int [H, W]: 0 outside of the mask, else a number for each component of neighbors in eight directions."""
-    height, width = mask.shape
-    padded = numpy.zeros((height + 2, width + 2), int)
-    padded[1:-1, 1:-1] = numpy.where(mask, numpy.arange(1, mask.size + 1).reshape(mask.shape), 0)
-    while True:
-        rows = numpy.maximum(numpy.maximum(padded[:-2], padded[1:-1]), padded[2:])
-        spread = numpy.maximum(numpy.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]) * mask
-        # A label is a position: taking the label of that position doubles the distance in each step.
-        spread = numpy.concatenate([[0], spread.ravel()])[spread]
-        if (spread == padded[1:-1, 1:-1]).all():
-            return spread
-        padded[1:-1, 1:-1] = spread
-
-
 def _background(background: tuple[int, int, int], light: numpy.ndarray, ordered: numpy.ndarray) -> list[float]:
     level = float(numpy.array(background) @ LUMA)
-    low, high = _ranks(ordered, 0.02, 0.98)
+    low, high = pixel_math.ranks(ordered, 0.02, 0.98)
     return [
         level / 255,
         (max(background) - min(background)) / 255,
-        _share(numpy.abs(light - level) < 8),
-        _share(light > level + 20),
+        pixel_math.share(numpy.abs(light - level) < 8),
+        pixel_math.share(light > level + 20),
         float(high - low) / 255,
     ]
 
 
 def _histogram(nuclear: numpy.ndarray, level: float, separation: float) -> list[float]:
-    return [level, separation, *_quantiles(nuclear, 0.25, 0.5, 0.75, 0.9, 0.97, 0.995)]
+    return [level, separation, *pixel_math.quantiles(nuclear, 0.25, 0.5, 0.75, 0.9, 0.97, 0.995)]
 
 
 def _profile(nuclear: numpy.ndarray, stain: numpy.ndarray) -> list[float]:
@@ -146,7 +111,7 @@ def _profile(nuclear: numpy.ndarray, stain: numpy.ndarray) -> list[float]:
     rings, sizes = _rings()
     found: list[float] = []
     for values in (nuclear, stain):
-        scale = max(_quantiles(values, 0.97)[0], 0.05)
+        scale = max(pixel_math.quantiles(values, 0.97)[0], 0.05)
         means = numpy.bincount(rings, values.ravel()) / sizes
         squares = numpy.bincount(rings, values.ravel() ** 2) / sizes
         found += [float(value) / scale for value in means]
@@ -159,12 +124,12 @@ def _profile(nuclear: numpy.ndarray, stain: numpy.ndarray) -> list[float]:
 
 def _shapes(mask: numpy.ndarray, nuclear: numpy.ndarray) -> list[float]:
     """Return the number, sizes and places of the dark parts, and the shape of the one nearest to the middle."""
-    closed = _dilate(mask)
-    labels = connected_components(closed)
+    closed = pixel_math.dilate(mask)
+    labels = pixel_math.connected_components(closed)
     areas = numpy.bincount(labels.ravel()) / mask.size
     areas[0] = 0
     names = numpy.flatnonzero(areas >= 0.004).tolist()
-    found = [_share(mask), float(len(names)), float(numpy.count_nonzero(areas >= 0.02))]
+    found = [pixel_math.share(mask), float(len(names)), float(numpy.count_nonzero(areas >= 0.02))]
     rows, columns = _grid()
     weights = nuclear * mask
     mass = max(float(weights.sum()), 1e-6)
@@ -172,7 +137,7 @@ def _shapes(mask: numpy.ndarray, nuclear: numpy.ndarray) -> list[float]:
     spread = float((weights * ((columns - middle[0]) ** 2 + (rows - middle[1]) ** 2)).sum() / mass) ** 0.5
     zones = _zones()
     found += [float(numpy.hypot(*middle)), spread, spread / max(found[0], 0.01) ** 0.5]
-    found += [_share(mask[zones.edge]), _share(mask[zones.middle])]
+    found += [pixel_math.share(mask[zones.edge]), pixel_math.share(mask[zones.middle])]
     if not len(names):
         return [*found, *[0.0] * 12]
     order = sorted(names, key=lambda name: -float(areas[name]))
@@ -182,13 +147,13 @@ def _shapes(mask: numpy.ndarray, nuclear: numpy.ndarray) -> list[float]:
     inside_rows, inside_columns = rows[one], columns[one]
     height = float(inside_rows.max() - inside_rows.min()) / 2
     width = float(inside_columns.max() - inside_columns.min()) / 2
-    rim = int(numpy.count_nonzero(one & ~_erode(one)))
+    rim = int(numpy.count_nonzero(one & ~pixel_math.erode(one)))
     dark = nuclear[one & mask]
     return [
         *found,
         float(areas[central]),
         float(second),
-        float(areas[central]) / max(_share(closed), 1e-6),
+        float(areas[central]) / max(pixel_math.share(closed), 1e-6),
         float(numpy.hypot(inside_rows.mean(), inside_columns.mean())),
         max(height, width),
         min(height, width),
@@ -210,18 +175,18 @@ def _sharpness(values: numpy.ndarray, ordered: numpy.ndarray, strengths: numpy.n
       strengths: those of its edges, sorted.
     """
     found: list[float] = []
-    total = max(_deviation(values), 1e-3)
-    coarse = _halve(values)
-    finest = band = _subtract_doubled(values, coarse)
+    total = max(pixel_math.deviation(values), 1e-3)
+    coarse = pixel_math.halve(values)
+    finest = band = pixel_math.subtract_doubled(values, coarse)
     for level in range(4):
         if level:
-            fine, coarse = coarse, _halve(coarse)
-            band = _subtract_doubled(fine, coarse)
-        found.append(float(numpy.log(max(_deviation(band) / total, 1e-4))))
-    low, high = _ranks(ordered, 0.02, 0.98)
+            fine, coarse = coarse, pixel_math.halve(coarse)
+            band = pixel_math.subtract_doubled(fine, coarse)
+        found.append(float(numpy.log(max(pixel_math.deviation(band) / total, 1e-4))))
+    low, high = pixel_math.ranks(ordered, 0.02, 0.98)
     contrast = max(high - low, 1e-3)
-    found += [value / contrast for value in _quantiles(numpy.abs(finest), 0.5, 0.9, 0.98)]
-    found += [value / contrast for value in _ranks(strengths, 0.5, 0.9, 0.98, 0.998)]
+    found += [value / contrast for value in pixel_math.quantiles(numpy.abs(finest), 0.5, 0.9, 0.98)]
+    found += [value / contrast for value in pixel_math.ranks(strengths, 0.5, 0.9, 0.98, 0.998)]
     return found
 
 
@@ -239,21 +204,21 @@ def _colors(density: numpy.ndarray, mean: numpy.ndarray, mask: numpy.ndarray) ->
     for part in (mask, other):
         chosen = density.reshape(3, -1).take(numpy.flatnonzero(part), axis=1)
         count = chosen.shape[1]
-        color = _sum_in_order(chosen) / count if count else numpy.zeros(3)
+        color = pixel_math.sum_in_order(chosen) / count if count else numpy.zeros(3)
         found += [float(value) for value in color / max(float(numpy.abs(color).sum()), 0.05)]
         if count:
             chosen -= color[:, None]
             chosen *= chosen
-        found.append(float(numpy.sqrt(_sum_in_order(chosen) / count).mean()) if count else 0.0)
+        found.append(float(numpy.sqrt(pixel_math.sum_in_order(chosen) / count).mean()) if count else 0.0)
     largest, smallest = numpy.maximum(red, green), numpy.minimum(red, green)
     return [
         *found,
-        _share(other),
-        _share(green < red - 0.1),
-        _share(blue > green + 0.15),
-        _share(blue > red + 0.4),
-        _share(numpy.maximum(largest, blue) - numpy.minimum(smallest, blue) < 0.03),
-        _share(mean < -0.15),
+        pixel_math.share(other),
+        pixel_math.share(green < red - 0.1),
+        pixel_math.share(blue > green + 0.15),
+        pixel_math.share(blue > red + 0.4),
+        pixel_math.share(numpy.maximum(largest, blue) - numpy.minimum(smallest, blue) < 0.03),
+        pixel_math.share(mean < -0.15),
     ]
 
 
@@ -280,25 +245,13 @@ def _flatness(
     down, right = numpy.abs(edges.down), numpy.abs(edges.right)
     along = float(edges.strength[numpy.minimum(down, right) < 0.1 * numpy.maximum(down, right)].sum())
     return [
-        _equal_neighbors(image[:: max(1, len(image) // 256)]),
+        pixel_math.equal_neighbors(image[:: max(1, len(image) // 256)]),
         float(numpy.log(numpy.count_nonzero(present))),
         float(counts.max()),
         -float((filled * numpy.log2(filled)).sum()),
         along / max(float(edges.strength.sum()), 1e-3),
         float(numpy.searchsorted(strengths, numpy.float32(1.5)) / strengths.size),
     ]
-
-
-def _equal_neighbors(pixels: numpy.ndarray) -> float:
-    """Return the share of pixels, uint8 [H, W, 3], that are equal to their left neighbor."""
-    height, width, _ = pixels.shape
-    if width < 2:
-        return 1.0
-    rows = pixels.reshape(height, -1)
-    # Whole rows of bytes, of which every third one counts: numpy is slow on an axis of three.
-    same = (rows[:, 3:] == rows[:, :-3]).ravel()
-    equal = same[:-2] & same[1:-1] & same[2:]
-    return numpy.count_nonzero(equal[::3]) / (height * (width - 1))
 
 
 @functools.cache
@@ -337,67 +290,3 @@ def _zones() -> _Zones:
     edge[3:-3, 3:-3] = False
     distance = rows**2 + columns**2
     return _Zones(edge, distance < 0.25, numpy.exp(-3 * distance))
-
-
-def _resize(image: numpy.ndarray, side: int) -> numpy.ndarray:
-    if image.shape[:2] == (side, side):
-        return image
-    method = PIL.Image.Resampling.BOX if len(image) >= 2 * side else PIL.Image.Resampling.BICUBIC
-    return numpy.asarray(PIL.Image.fromarray(image).resize((side, side), method))
-
-
-def _quantiles(values: numpy.ndarray, *shares: float) -> list[float]:
-    """Return values at these ranks; numpy.quantile interpolates and takes five times as long."""
-    # For several ranks, sorting is not slower than numpy.partition.
-    return _ranks(numpy.sort(values, axis=None), *shares)
-
-
-def _ranks(ordered: numpy.ndarray, *shares: float) -> list[float]:
-    return [float(ordered[round(share * (ordered.size - 1))]) for share in shares]
-
-
-def _share(mask: numpy.ndarray) -> float:
-    return numpy.count_nonzero(mask) / mask.size
-
-
-def _sum_in_order(values: numpy.ndarray) -> numpy.ndarray:
-    """Return the sums of float32 [3, N] over N, which round as those of numpy over the first axis of [N, 3] do."""
-    # The image check was fitted to features with these roundings.
-    return numpy.add.accumulate(values, axis=1)[:, -1]
-
-
-def _deviation(values: numpy.ndarray) -> float:
-    """Return what values.std() returns for float32, in half of its time."""
-    count = numpy.float32(values.size)
-    distances = values - numpy.add.reduce(values, axis=None) / count
-    distances *= distances
-    return float(numpy.sqrt(numpy.add.reduce(distances, axis=None) / count))
-
-
-def _halve(values: numpy.ndarray) -> numpy.ndarray:
-    pairs = values[0::2] + values[1::2]
-    return (pairs[:, 0::2] + pairs[:, 1::2]) / 4
-
-
-def _double(values: numpy.ndarray) -> numpy.ndarray:
-    return values.repeat(2, axis=1).repeat(2, axis=0)
-
-
-def _subtract_doubled(values: numpy.ndarray, coarse: numpy.ndarray) -> numpy.ndarray:
-    """Return values - _double(coarse)."""
-    height, width = values.shape
-    return (values.reshape(-1, 2, width) - coarse.repeat(2, axis=1)[:, None]).reshape(height, width)
-
-
-def _dilate(mask: numpy.ndarray) -> numpy.ndarray:
-    rows = mask.copy()
-    rows[1:] |= mask[:-1]
-    rows[:-1] |= mask[1:]
-    wide = rows.copy()
-    wide[:, 1:] |= rows[:, :-1]
-    wide[:, :-1] |= rows[:, 1:]
-    return wide
-
-
-def _erode(mask: numpy.ndarray) -> numpy.ndarray:
-    return ~_dilate(~mask)

@@ -83,7 +83,7 @@ def _read_scheduler_file(path: pathlib.Path) -> str:
 
 
 async def _greet(distributed: types.ModuleType, scheduler: str, arguments: dict[str, Any]) -> None:
-    """Connect once: a client would wait forever for a program that accepts connections, but is no scheduler."""
+    """Connect once: a Dask client waits forever for a program that accepts connections but is not a scheduler."""
     connecting = distributed.comm.connect(scheduler, timeout=CONNECT_TIMEOUT, **arguments)
     (await asyncio.wait_for(connecting, CONNECT_TIMEOUT + GREETING)).abort()
 

@@ -37,7 +37,7 @@ class PredictionResult:
     Attributes:
       prediction: the prediction.
       class_title: what people read in place of the predicted class, if its name is an abbreviation.
-      seconds: inference time.
+      seconds: time until the network and the checks of the image, which run meanwhile, had both ended.
       backend, precision: what computed it, such as "OpenVINO CPU" and "bf16".
       image_info: format and size of the image.
       sha256: SHA-256 of the uploaded bytes, 64 hexadecimal digits.

@@ -142,6 +142,7 @@ class _NCS1Collector:
         self._models = models
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """Yield the metrics of all sticks; prometheus_client calls this for each request."""
         sticks = [stick for model in self._models for stick in model.backend.telemetry()]
         for key, kind, name, text in self.METRICS if sticks else ():
             family = kind(name, text, labels=["stick"])

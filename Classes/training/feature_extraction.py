@@ -165,9 +165,8 @@ def _compute(
     if killed:
         raise DataError(
             Message(
-                "{images}: the process that computes their features ended twice. Free some memory and run "
-                "again; all other "
-                "features are kept.",
+                "{images}: the process that computes their features ended twice. Free some memory and run again; all "
+                "other features are kept.",
                 images="; ".join(item.name for item in killed),
             ),
             "features_not_computed",

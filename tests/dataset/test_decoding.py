@@ -1,10 +1,14 @@
 """Decoding as units: shared between runs, continued after one ended, and always with the same data set."""
 
+import errno
+import os
+
 import numpy
 import PIL.Image
 import pytest
 
 from Classes import Data
+from Classes.common import provenance
 from Classes.dataset import (
     crop_descriptors,
     decoding,
@@ -70,6 +74,22 @@ def test_a_run_that_ended_early_is_continued(folder, monkeypatch):
     seen = count_decoded(monkeypatch)
     Data.prepare_dataset(select(folder))
     assert seen == [] and outputs(folder) == expected
+
+
+def test_a_file_that_cannot_be_examined_has_the_reason_of_the_system(folder):
+    files = [
+        folder / "Model/Data/0/Im000.png",
+        folder / "Model/Data/0/Gone.png",
+        folder / "Model/Data/0/Im000.png/a.png",
+    ]
+
+    found = list(Decoding(select(folder)).read([(path, path.name, False) for path in files]))
+
+    assert found[0]["sha256"] == provenance.sha256_file(files[0])
+    assert found[1:] == [
+        {"reason": f"Gone.png: {os.strerror(errno.ENOENT)}"},
+        {"reason": f"a.png: {os.strerror(errno.ENOTDIR)}"},
+    ]
 
 
 def test_what_follows_is_interrupted_before_the_part_files_go(folder, monkeypatch):

@@ -62,7 +62,7 @@ def test_spread_gives_every_shard_its_part_of_every_class(folder, zeros, ones):
     chosen = shards.configuration(folder)
     digests = iter(hashlib.sha256(str(number).encode()).hexdigest() for number in range(1000))
     items = [
-        ImageRecord(folder, str(label), label, "", next(digests), 1, "png", 1, 1)
+        ImageRecord(str(folder), str(label), label, "", next(digests), 1, "png", 1, 1)
         for label, count in enumerate((zeros, ones))
         for _ in range(count)
     ]

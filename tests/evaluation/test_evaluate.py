@@ -65,7 +65,7 @@ def item(folder, split, number, label, red):
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     return ImageRecord(
-        path, label, int(label), f"Im{number // 2}", digest, len(content), "png", 300 + number, 300 + number
+        str(path), label, int(label), f"Im{number // 2}", digest, len(content), "png", 300 + number, 300 + number
     )
 
 

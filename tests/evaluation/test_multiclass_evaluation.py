@@ -31,7 +31,7 @@ def item(folder, name, label, red, green):
     path = folder / f"{name}.png"
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    return ImageRecord(path, CLASSES[label], label, name, digest, len(content), "png", 59 - int(name), 60)
+    return ImageRecord(str(path), CLASSES[label], label, name, digest, len(content), "png", 59 - int(name), 60)
 
 
 def evaluated(folder, positive):

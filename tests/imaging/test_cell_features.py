@@ -4,7 +4,7 @@ import numpy
 import PIL.Image
 import pytest
 
-from Classes.imaging import cell_features, color_stats, content_check, network_input
+from Classes.imaging import cell_features, color_stats, content_check, network_input, pixel_math
 from tests.support import smears
 
 
@@ -69,7 +69,7 @@ def test_signs_of_a_drawing_are_those_of_plain_formulas(image):
 def test_colors_are_those_of_plain_formulas(image):
     density = plain_density(image)
     nuclear = mean_of_four(density[..., 0].clip(0))
-    mask = repeated(nuclear > cell_features.otsu_threshold(nuclear)[0])
+    mask = repeated(nuclear > pixel_math.otsu_threshold(nuclear)[0])
     mean = (density[..., 0] + density[..., 1] + density[..., 2]) / 3
     expected = []
     for part in (mask, ~mask & (mean > 0.08)):

@@ -9,7 +9,7 @@ import pytest
 import scipy.ndimage
 
 from Classes.common import outcome
-from Classes.imaging import cell_features, image_check, network_input
+from Classes.imaging import cell_features, image_check, network_input, pixel_math
 from Classes.inference import image_review, model_card
 from tests.support import graphs, smears
 
@@ -61,7 +61,7 @@ def test_components_are_those_of_scipy(seed):
     mask = numpy.random.default_rng(seed).random((64, 64)) < 0.1 + 0.1 * seed
     expected, count = scipy.ndimage.label(mask, numpy.ones((3, 3)))
 
-    found = cell_features.connected_components(mask)
+    found = pixel_math.connected_components(mask)
 
     assert ((found > 0) == mask).all()
     pairs = set(zip(found[mask].tolist(), expected[mask].tolist(), strict=True))
@@ -71,7 +71,7 @@ def test_components_are_those_of_scipy(seed):
 def test_otsus_threshold_is_between_two_groups():
     values = numpy.concatenate([numpy.full(60, 0.1), numpy.full(40, 0.9)])
 
-    level, separation = cell_features.otsu_threshold(values)
+    level, separation = pixel_math.otsu_threshold(values)
 
     assert 0.1 < level < 0.9
     assert separation == pytest.approx(1)

@@ -33,4 +33,6 @@ def item(folder, name, label, red):
     content = smears.png(numpy.concatenate([graphs.red(red, 40), graphs.red(0, 40)[:, : ord(name[0]) - 96]], axis=1))
     path = folder / f"{name}.png"
     path.write_bytes(content)
-    return ImageRecord(path, label, int(label), name, hashlib.sha256(content).hexdigest(), len(content), "png", 40, 41)
+    return ImageRecord(
+        str(path), label, int(label), name, hashlib.sha256(content).hexdigest(), len(content), "png", 40, 41
+    )

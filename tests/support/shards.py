@@ -25,7 +25,7 @@ def item(folder, number, label, size=20):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    return ImageRecord(path, str(label), label, f"original im{number}", digest, len(content), "png", size, size)
+    return ImageRecord(str(path), str(label), label, f"original im{number}", digest, len(content), "png", size, size)
 
 
 def splits(folder, train=12, validation=5, size=20):
