@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _add_field_options(parser: cli.Parser) -> None:
     group = parser.add_argument_group(
-        "Field FILE-OR-FOLDER ...: the white cells of photographed fields; Slide FILE ...: of slides"
+        "Field FILE-OR-FOLDER ... and Slide FILE ...: the white cells of photographed fields and of slides"
     )
     group.add_argument("--overlay", metavar="FOLDER", help="write each photograph with numbered boxes, or the density")
     group.add_argument("--geojson", metavar="FOLDER", help="write the cells of each photograph for QuPath")

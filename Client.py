@@ -95,7 +95,7 @@ def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace)
 def _number(text: str, minimum: int = 0) -> int:
     if not text.isdecimal() or int(text) < minimum:
         raise argparse.ArgumentTypeError(
-            _("{text}: not a whole number of at least {minimum}").format(text=text, minimum=minimum)
+            _("{text}: expected a whole number, at least {minimum}").format(text=text, minimum=minimum)
         )
     return int(text)
 

@@ -88,7 +88,7 @@ def _check_field_options(parser: argparse.ArgumentParser, options: argparse.Name
 
 def _count(parser: argparse.ArgumentParser, text: str = "5") -> int:
     if not text.isdecimal() or int(text) < 2:
-        parser.error(_("{text}: not a number of folds of at least 2").format(text=text))
+        parser.error(_("{text}: expected a number of folds, at least 2").format(text=text))
     return int(text)
 
 
