@@ -37,7 +37,7 @@ def prepare_dataset(
     configuration: Configuration,
     strict: bool = False,
     shard: Shard | None = None,
-    follow_up: Callable[[Configuration], None] | None = None,
+    follow_up: Callable[[Configuration, Decoding], None] | None = None,
 ) -> int:
     """Write the images in DatasetDir as shards with a manifest.
 
@@ -45,7 +45,8 @@ def prepare_dataset(
       configuration: Configuration.
       strict: return exit code 1 if an image cannot be read.
       shard: decode only this share; the run that finishes the last one writes the shards.
-      follow_up: called when the shards are written; if it is stopped, the next run decodes nothing again.
+      follow_up: called when the shards are written, such as audit.audit_if_outdated, which needs more of each image if
+        there are at most `AuditImages`; if it is stopped, the next run decodes nothing again.
     Returns:
       exit code.
     Raises:
@@ -56,7 +57,8 @@ def prepare_dataset(
     image_source.announce(source)
     files = source.files
     classes, synthetic = list(files), discovery.is_synthetic(source.folder, files)
-    decoding = Decoding(configuration)
+    count = sum(map(len, files.values()))
+    decoding = Decoding(configuration, audit=follow_up is not None and count <= configuration["AuditImages"])
     if shard and not decoding.compute_share(_inputs(configuration, files), shard):
         return 0
     # Shares may end at the same time; each of them writes the same shards then.
@@ -72,7 +74,7 @@ def prepare_dataset(
         cli.import_tensorflow()
         _report(configuration, shard_writer.write_shards(configuration, splits, about), about)
         if follow_up:
-            follow_up(configuration)
+            follow_up(configuration, decoding)
         if not shard:
             decoding.remove_parts()
     return 1 if strict and about["unreadable"] else 0

@@ -80,11 +80,15 @@ def audit_dataset(configuration: Configuration, strict: bool = False) -> int:
     return 1 if strict and findings["problems"] else 0
 
 
-def audit_if_outdated(configuration: Configuration) -> None:
+def audit_if_outdated(configuration: Configuration, decoding: Decoding | None = None) -> None:
     """Audit the images if there are at most `AuditImages`, and the last audit is not of these images and this split.
 
     Without images, for example on a machine that has only the shards, or if the report cannot be written, a line in the
     log is all that happens.
+
+    Args:
+      configuration: Configuration.
+      decoding: of a run that has decoded the images and removes its part files later; None: decode them.
     """
     # A killed Data.py Check leaves files here even if the audit before it is still valid.
     temp_files.remove_stale_temp_files(configuration.path("ReportDir"))
@@ -93,7 +97,7 @@ def audit_if_outdated(configuration: Configuration) -> None:
         images = sum(map(len, manifest.splits.values()))
         if images > configuration["AuditImages"] or not why_outdated(manifest, read_audit(configuration)):
             return
-        count = len(_write_audit(*image_source.find_images(configuration))["problems"])
+        count = len(_write_audit(*image_source.find_images(configuration), decoding)["problems"])
         page = configuration.path("ReportDir") / "Data.html"
         log.info("Audited the images, %d findings: see %s", count, page)
     except (ALLError, OSError) as error:
@@ -131,9 +135,17 @@ def why_outdated(manifest: tfrecords.Manifest, findings: dict[str, Any] | None) 
     return None
 
 
-def _write_audit(configuration: Configuration, source: image_source.ImageSource) -> dict[str, Any]:
-    """Audit the images, write Data.html and Data.json, and return the content of Data.json."""
-    decoding = Decoding(configuration, audit=True)
+def _write_audit(
+    configuration: Configuration, source: image_source.ImageSource, before: Decoding | None = None
+) -> dict[str, Any]:
+    """Audit the images, write Data.html and Data.json, and return the content of Data.json.
+
+    Args:
+      configuration: Configuration.
+      source: the images.
+      before: see `audit_if_outdated`.
+    """
+    decoding = before if before and before.audit else Decoding(configuration, audit=True)
     records, unreadable = scan_images(configuration, source.files, source.split, decoding)
     findings = summarize(configuration, records, decoding.store)
     findings |= {"unreadable": unreadable, "ignored": source.ignored, "notice": Helpers.DISCLAIMER}
@@ -146,7 +158,8 @@ def _write_audit(configuration: Configuration, source: image_source.ImageSource)
         # Data.json is last: it decides whether the audit is outdated, so a run that is killed in between is repeated.
         atomic_files.write_atomic(folder / "Data.html", page)
         json_files.write_json(folder / "Data.json", json_files.with_checksum(findings))
-    decoding.remove_parts()
+    if decoding is not before:
+        decoding.remove_parts()
     return findings
 
 
@@ -156,13 +169,13 @@ def scan_images(
     existing: ExistingSplit | None,
     decoding: Decoding,
 ) -> tuple[list[AuditRecord], list[dict[str, str]]]:
-    """Decode every image in full.
+    """Decode every image in full, unless Data.py has just done it.
 
     Args:
       configuration: Configuration.
       files: {class: [paths]}.
       existing: a split that is kept; it may not be in a manifest yet, because Data.py has refused it.
-      decoding: of the run; its store keeps the descriptors.
+      decoding: of the run, or of Data.py's; its store keeps the descriptors.
     Returns:
       (records ordered by file name, [{"file", "reason"}] of images that cannot be read or are blank).
     """
@@ -170,8 +183,13 @@ def scan_images(
     skipped.report(log, configuration.path("TestImagePath"))
     patient_map = grouping.load_patient_map(discovery.image_folder(configuration))
     assignment = held_out.group_images(configuration, files, patient_map)
-    images = [*image_records.class_images(files), *((path, TEST, -1) for path in tests)]
-    records, unreadable = image_records.decode_all(configuration, AuditRecord, images, assignment, decoding)
+    # Data.py reads the same list of the class folders, and other names of the test images.
+    decoding.reuse(held_out.test_inputs(configuration))
+    records, unreadable = [], []
+    for images in (image_records.class_images(files), [(path, TEST, -1) for path in tests]):
+        found, failed = image_records.decode_all(configuration, AuditRecord, images, assignment, decoding)
+        records += found
+        unreadable += failed
     splits = _load_splits(configuration)
     if existing:
         splits = {record.filename: existing.roles.get(record.path, "") for record in records}

@@ -73,12 +73,12 @@ class DecodeTask:
         crops, surroundings = crop_descriptors.describe_with_surroundings(image)
         found["crops"], found["surroundings"] = map(descriptor_store.encode, (crops, surroundings))
         if self._audit:
-            found |= _audited(source, image, background)
+            found |= _audited(source if isinstance(source, bytes) else source.read_bytes(), image, background)
         return found
 
 
-def _audited(source: Any, image: numpy.ndarray, background: Any) -> dict[str, Any]:
-    mode, metadata = decode.metadata(source)
+def _audited(content: bytes, image: numpy.ndarray, background: Any) -> dict[str, Any]:
+    mode, metadata = decode.metadata(content)
     return {
         "mode": mode,
         "metadata": [float(each) for each in (*metadata, len(mode))],

@@ -33,29 +33,49 @@ class Decoding:
       audit: also measure what only the audit needs.
 
     Attributes:
+      audit: as given.
       store: descriptors of the images that were read.
     """
 
     def __init__(self, configuration: Configuration, audit: bool = False) -> None:
         limits = decode.decode_limits(configuration)
         self._configuration = configuration
+        self.audit = audit
         self._settings = {
             "limits": [limits.max_pixels, limits.max_side, limits.sample_bits],
             "audit": audit,
             "workers": configuration["Workers"],
         }
         self._remove: list[Callable[[], None]] = []
+        # Hashes of the lists that were read, and results that need no job.
+        self._lists: set[int] = set()
+        self._known: dict[pathlib.Path, dict[str, Any]] = {}
         self.store = DescriptorStore()
 
     def read(self, inputs: Sequence[Input]) -> Iterator[dict[str, Any]]:
-        """Yield the result of decode_task.DecodeTask for each image, in order; KILLED if it ended its process."""
-        reasons, job = self._job(inputs)
+        """Yield the result of decode_task.DecodeTask for each image, in order; KILLED if it ended its process.
+
+        A list that is read again comes from its part files.
+        """
+        known, job = self._job(inputs)
         with run_job.start_job(self._configuration, job) as run:
-            self._compute(run, len(job.items))
+            if hash(tuple(inputs)) not in self._lists:
+                self._compute(run, len(job.items))
             results = (result for _item, result in run.results())
-            for reason, (_path, name, _test) in zip(reasons, inputs, strict=True):
-                yield {"reason": f"{name}: {reason}"} if reason else next(results)
+            for result in known:
+                yield result or next(results)
+            self._lists.add(hash(tuple(inputs)))
             self._remove.append(run.folder.remove)
+
+    def reuse(self, inputs: Sequence[Input]) -> None:
+        """Take over what part files have of some images, so that `read` does not decode these files again.
+
+        Only of images that can be used: the reason why another one cannot names it as this list does.
+        """
+        _known, job = self._job(inputs)
+        with run_job.start_job(self._configuration, job) as run:
+            results = {pathlib.Path(item.data["path"]): result for item, result in run.results()}
+        self._known |= {path: result for path, result in results.items() if "fingerprint" in result}
 
     def compute_share(self, lists: Sequence[Sequence[Input]], shard: Shard) -> bool:
         """Decode a share of each list that will be read, and return whether no other share is left."""
@@ -81,18 +101,20 @@ class Decoding:
             bar.update(run.finished_before)
             run.compute(lambda _item, _result: bar.update())
 
-    def _job(self, inputs: Sequence[Input]) -> tuple[list[str], run_job.Job]:
-        """Return why each file cannot be examined, "" if it can, and the job of all that can."""
-        reasons: list[str] = []
+    def _job(self, inputs: Sequence[Input]) -> tuple[list[dict[str, Any] | None], run_job.Job]:
+        """Return the result of each file that is known or cannot be examined, None of others, and the job of these."""
+        known: list[dict[str, Any] | None] = []
         chosen = []
-        for each in inputs:
-            try:
-                chosen.append(_item(*each))
-                reasons.append("")
-            except OSError as error:
-                # For example, the file has just been deleted.
-                reasons.append(system_reason(error))
-        return reasons, run_job.Job(TASK, self._settings, chosen, IMAGES_PER_UNIT)
+        for path, name, test in inputs:
+            result = self._known.get(path)
+            if not result:
+                try:
+                    chosen.append(_item(path, name, test))
+                except OSError as error:
+                    # For example, the file has just been deleted.
+                    result = {"reason": f"{name}: {system_reason(error)}"}
+            known.append(result)
+        return known, run_job.Job(TASK, self._settings, chosen, IMAGES_PER_UNIT)
 
 
 def _item(path: pathlib.Path, name: str, test: bool) -> items.Item:

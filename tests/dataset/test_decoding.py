@@ -1,6 +1,7 @@
 """Decoding as units: shared between runs, continued after one ended, and always with the same data set."""
 
 import errno
+import json
 import os
 
 import numpy
@@ -10,6 +11,7 @@ import pytest
 from Classes import Data
 from Classes.common import provenance
 from Classes.dataset import (
+    audit,
     crop_descriptors,
     decoding,
     descriptor_store,
@@ -93,7 +95,7 @@ def test_a_file_that_cannot_be_examined_has_the_reason_of_the_system(folder):
 
 
 def test_what_follows_is_interrupted_before_the_part_files_go(folder, monkeypatch):
-    def interrupt(_configuration):
+    def interrupt(*_arguments):
         assert any(name.endswith(".tfrecord") for name in outputs(folder))
         raise KeyboardInterrupt
 
@@ -101,8 +103,37 @@ def test_what_follows_is_interrupted_before_the_part_files_go(folder, monkeypatc
         Data.prepare_dataset(select(folder), follow_up=interrupt)
     seen = count_decoded(monkeypatch)
     called = []
-    Data.prepare_dataset(select(folder), follow_up=called.append)
+    Data.prepare_dataset(select(folder), follow_up=lambda *_: called.append(True))
     assert seen == [] and len(called) == 1
+    assert not list((folder / "Model/Jobs").glob("*/parts"))
+
+
+@pytest.mark.parametrize("shards", [[None], [Shard(2, 2), Shard(1, 2)]], ids=["one run", "shares"])
+def test_the_audit_that_follows_decodes_nothing_again(folder, shards, monkeypatch):
+    put(folder, "Test/Damaged.png", content=b"no image")
+    put(folder, "Test/notes.txt", content=b"no image")
+    seen = count_decoded(monkeypatch)
+    for shard in shards:
+        Data.prepare_dataset(select(folder), shard=shard, follow_up=audit.audit_if_outdated)
+
+    # The reason why a test image cannot be read is of interest to the audit only.
+    assert sorted(seen) == sorted([*set(seen) - {"Test/Damaged.png"}, "Test/Damaged.png"])
+    assert len(seen) == 15 + 3 + 1
+    report = folder / "Model/Report/Data.json"
+    found = json.loads(report.read_text())
+    assert audit.audit_dataset(select(folder)) == 0
+    alone = json.loads(report.read_text())
+    assert len(alone["unreadable"]) == 2 and alone["manifest_sha256"]
+    for key in ("created", "content_sha256"):
+        del found[key], alone[key]
+    assert found == alone
+
+
+@pytest.mark.parametrize(("most", "audited"), [(13, False), (14, True)])
+def test_only_a_small_data_set_is_audited(folder, most, audited):
+    """14 of the 15 images can be read."""
+    Data.prepare_dataset(select(folder).replace(AuditImages=most), follow_up=audit.audit_if_outdated)
+    assert (folder / "Model/Report/Data.json").exists() == audited
     assert not list((folder / "Model/Jobs").glob("*/parts"))
 
 
