@@ -15,7 +15,7 @@ import urllib3
 from Classes.client import response, server_models
 from Classes.common import secret_files
 from Classes.common.config import Configuration
-from Classes.common.errors import ALLError, escape_control_chars
+from Classes.common.errors import ALLError, error_reason, escape_control_chars, root_cause, system_reason
 from Classes.common.translation import Message
 
 ENDPOINT, FIELD, INFO, MODELS = "/Inference", "/v1/field", "/v1/info", "/v1/models"
@@ -81,7 +81,7 @@ class Sender:
                 Message(
                     "no answer from {url} ({reason}); start python3 Server.py there, or set --server",
                     url=self._url,
-                    reason=_root_cause(error),
+                    reason=_reason(error),
                 ),
                 code="no_server",
             ) from error
@@ -131,7 +131,7 @@ class Sender:
         try:
             content = path.read_bytes()
         except OSError as error:
-            return {"error": f"{path}: {error.strerror}"}
+            return {"error": f"{path}: {system_reason(error)}"}
         retry = self._retry
         while True:
             lost: Exception | None = None
@@ -151,7 +151,7 @@ class Sender:
             except urllib3.exceptions.HTTPError:
                 if lost is None:
                     return parse(status, body)
-                url, reason = self._server + endpoint, _root_cause(lost)
+                url, reason = self._server + endpoint, _reason(lost)
                 return {"error": f"{path}: no answer from {url} ({reason}); is the server running?"}
             try:
                 retry.sleep(busy)
@@ -276,9 +276,9 @@ def _is_protocol_error(error: Any) -> bool:
     return False
 
 
-def _root_cause(error: Exception) -> str:
-    """Return the message of the innermost error without the names of the libraries around it."""
-    while error.args and isinstance(getattr(error.args[0], "reason", error.args[0]), Exception):
-        error = getattr(error.args[0], "reason", error.args[0])
-    text = escape_control_chars(str(error).rpartition(": ")[2][: response.MAX_TEXT_LENGTH])
-    return text or type(error).__name__
+def _reason(error: Exception) -> str:
+    """Return why there is no answer; a server that answers wrongly may have any text in it."""
+    cause = root_cause(error)
+    if isinstance(cause, OSError) and cause.strerror:
+        return system_reason(cause)
+    return escape_control_chars(error_reason(cause).strip()[: response.MAX_TEXT_LENGTH])

@@ -7,7 +7,7 @@ exits non-zero; the server returns it as JSON. Any other exception is a defect o
 import unicodedata
 from typing import Any
 
-from Classes.common.translation import Message
+from Classes.common.translation import Message, text_of
 
 # They reverse the order of the text that follows, so that one name looks like another.
 BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -119,6 +119,27 @@ SYSTEM_REASONS = (
 def system_reason(error: OSError) -> Message:
     """Return why the operating system refused something, such as "No such file or directory"."""
     return Message(error.strerror or str(error))
+
+
+def error_reason(error: BaseException) -> str:
+    """Return why a file cannot be used, for a message that names the file.
+
+    It is the operating system's reason without number and path, or the text of another error, whose kind is added if
+    the text alone would say little.
+    """
+    if isinstance(error, OSError):
+        return system_reason(error)
+    text, kind = text_of(error), type(error).__name__
+    if not text:
+        return kind
+    return text if isinstance(error, (ALLError, ValueError)) else f"{kind}: {text}"
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Return the first error of a chain; libraries wrap it in others that describe their objects."""
+    while following := error.__cause__ or error.__context__:
+        error = following
+    return error
 
 
 def tf_error_reason(error: Any) -> str:

@@ -5,6 +5,8 @@ import logging
 import os
 import pathlib
 
+from Classes.common.errors import system_reason
+
 # Errors of a file system that does not support a function, such as locks or fsync on a folder: network shares (NFS,
 # CIFS, vboxsf, sshfs, Lustre) and other FUSE mounts.
 LACKING = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL, errno.ENOTTY, errno.EBADF}
@@ -55,7 +57,8 @@ def fsync_path(path: str | os.PathLike[str]) -> None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         # One warning per file system, not per folder.
         key = os.fstat(descriptor).st_dev
-        warn_once("%s: this file system flushes no folders (%s). A power cut may lose it.", path, error.strerror, key)
+        reason = system_reason(error)
+        warn_once("%s: this file system flushes no folders (%s). A power cut may lose it.", path, reason, key)
     finally:
         os.close(descriptor)
 

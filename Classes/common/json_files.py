@@ -60,6 +60,21 @@ def read_json(path: str | os.PathLike[str], convert: Callable[[dict[str, Any]], 
     return parse_json(pathlib.Path(path).read_text(encoding="utf-8-sig"), convert)
 
 
+def read_verified(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a JSON object that was written `with_checksum`.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it is damaged or was changed.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError("not an object")
+    if not checksum_ok(content):
+        raise ValueError("changed after it was written")
+    return content
+
+
 def parse_json(text: str, convert: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """Parse JSON text as strictly as `read_json`, which explains `convert`."""
     try:

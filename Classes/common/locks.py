@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from Classes.common import file_system, temp_files
-from Classes.common.errors import ALLError
+from Classes.common.errors import ALLError, system_reason
 from Classes.common.translation import Message
 
 try:
@@ -100,7 +100,7 @@ def _locked(folder: pathlib.Path, timeout: float) -> contextlib.AbstractContextM
             elif error.errno == errno.ESTALE and stale < 3:
                 stale += 1
             else:
-                reason = error.strerror
+                reason = system_reason(error)
                 break
     file_system.warn_once("%s: cannot be locked (%s). Make sure that no other run writes there.", folder, reason)
     return contextlib.nullcontext()

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from Classes.common import file_system, output_targets, progress_bar, terminal, translation
 from Classes.common.config import Configuration
-from Classes.common.errors import escape_control_chars
+from Classes.common.errors import error_reason, escape_control_chars, system_reason
+from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 
 # Loggers whose debug lines go to the file only.
@@ -76,8 +77,8 @@ class _FileHandler(logging.handlers.RotatingFileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 logging's name
         """Stop writing to the file and say why."""
-        reason = sys.exc_info()[1]
-        root = logging.getLogger()
+        error, root = sys.exc_info()[1], logging.getLogger()
+        reason = error_reason(error) if error else ""
         root.removeHandler(self)
         with contextlib.suppress(OSError):
             self.close()
@@ -101,7 +102,11 @@ def start_log(configuration: Configuration, name: str) -> logging.Logger:
         file, mode, most = output_targets.rotation_arguments(configuration.logs / f"{name}.log", MAX_BYTES)
         handlers.append(_FileHandler(file, mode, most, backupCount=9, encoding="utf-8"))
     except OSError as error:
-        problem = f"{configuration.logs}: {error.strerror}; this run is logged to the terminal only"
+        problem = Message(
+            "{folder}: {reason}; this run is logged to the terminal only",
+            folder=configuration.logs,
+            reason=system_reason(error),
+        )
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)

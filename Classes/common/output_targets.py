@@ -9,6 +9,7 @@ import time
 from typing import IO
 
 from Classes.common import file_system
+from Classes.common.errors import system_reason
 
 # Seconds: how long to wait for a program that reads from a pipe, and the pause between two attempts.
 READER_TIMEOUT, PAUSE = 600, 0.1
@@ -81,7 +82,7 @@ def _reached(path: pathlib.Path) -> IO[bytes]:
         except OSError as error:
             if error.errno != errno.ENXIO or time.monotonic() >= deadline:
                 raise
-            file_system.warn_once("%s: waiting for a program that reads from it (%s).", path, error.strerror)
+            file_system.warn_once("%s: waiting for a program that reads from it (%s).", path, system_reason(error))
             time.sleep(PAUSE)
     return open(os.open(path, flags), "wb")
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from Classes.common.config import Configuration
-from Classes.common.errors import ConfigurationError
+from Classes.common.errors import ConfigurationError, error_reason
 from Classes.common.translation import Message
 
 KEY_VARIABLE = "ALL_API_KEY"
@@ -122,7 +122,11 @@ def _read_lines(path: pathlib.Path, key: str, name: str) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             Message(
-                "{path}: the {name} cannot be read ({error}); see {key}", path=path, name=name, error=error, key=key
+                "{path}: the {name} cannot be read ({reason}); see {key}",
+                path=path,
+                name=name,
+                reason=error_reason(error),
+                key=key,
             ),
             code="secret_unreadable",
         ) from error

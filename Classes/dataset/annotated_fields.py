@@ -22,8 +22,8 @@ import PIL.PngImagePlugin
 from Classes import Helpers
 from Classes.common import atomic_files, class_scheme, input_files, json_files, locks, logs, parallel, terminal
 from Classes.common.config import Configuration
-from Classes.common.errors import DataError, ImageError
-from Classes.common.translation import Message, ngettext
+from Classes.common.errors import DataError, ImageError, system_reason
+from Classes.common.translation import Message, ngettext, text_of
 from Classes.common.translation import gettext as _
 from Classes.dataset import field_cells, grouping, patient_table
 from Classes.dataset.field_cells import CellCrop, ClassMap
@@ -206,8 +206,11 @@ def _crop_all(
         try:
             content = field.path.read_bytes()
             image = decode.decode_image(content, limits, name=field.name)
-        except (OSError, ImageError) as error:
-            return [], [Problem(record.UNREADABLE_PHOTOGRAPH, field.name, str(error))]
+        except OSError as error:
+            text = Message("{file} cannot be read: {reason}", file=field.name, reason=system_reason(error))
+            return [], [Problem(record.UNREADABLE_PHOTOGRAPH, field.name, text)]
+        except ImageError as error:
+            return [], [Problem(record.UNREADABLE_PHOTOGRAPH, field.name, text_of(error))]
         cells, problems = field.cells(image.shape[1], image.shape[0])
         if problems and problems[0].code == record.OTHER_SIZE:
             return [], problems

@@ -11,9 +11,18 @@ from typing import Any
 import numpy
 
 from Classes import Helpers
-from Classes.common import atomic_files, input_files, json_files, locks, provenance, temp_files, terminal
+from Classes.common import (
+    atomic_files,
+    error_messages,
+    input_files,
+    json_files,
+    locks,
+    provenance,
+    temp_files,
+    terminal,
+)
 from Classes.common.config import Configuration
-from Classes.common.errors import ALLError
+from Classes.common.errors import ALLError, error_reason
 from Classes.common.translation import Message, mark, ngettext
 from Classes.common.translation import gettext as _
 from Classes.dataset import (
@@ -101,21 +110,18 @@ def audit_if_outdated(configuration: Configuration, decoding: Decoding | None = 
         page = configuration.path("ReportDir") / "Data.html"
         log.info("Audited the images, %d findings: see %s", count, page)
     except (ALLError, OSError) as error:
-        log.info("The images were not audited: %s", error)
+        log.info("The images were not audited: %s", error_messages.error_message(error)[0])
 
 
 def read_audit(configuration: Configuration) -> dict[str, Any] | None:
     """Return the content of Data.json; None if it is missing or, with a warning, if it is damaged."""
     path = configuration.path("ReportDir") / "Data.json"
     try:
-        findings = json_files.read_json(path)
-        if not json_files.checksum_ok(findings):
-            raise ValueError("changed after it was written")
-        return findings
+        return json_files.read_verified(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
-        log.warning("%s: damaged (%s). It is left out. Run python3 Data.py Check.", path, error)
+    except (OSError, ValueError) as error:
+        log.warning("%s: damaged (%s). It is left out. Run python3 Data.py Check.", path, error_reason(error))
         return None
 
 

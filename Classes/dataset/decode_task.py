@@ -11,7 +11,7 @@ import PIL.Image
 import PIL.ImageStat
 
 from Classes.common import parallel, provenance
-from Classes.common.errors import ImageError
+from Classes.common.errors import ImageError, system_reason
 from Classes.dataset import crop_descriptors, descriptor_store, perceptual_hash
 from Classes.imaging import color_stats, content_check, decode, network_input
 from Classes.jobs.items import Item
@@ -56,7 +56,7 @@ class DecodeTask:
         try:
             data = path.read_bytes()
         except OSError as error:
-            return {"reason": f"{name}: {error.strerror}"}
+            return {"reason": f"{name}: {system_reason(error)}"}
         return self._described({"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}, data, name)
 
     def _described(self, found: dict[str, Any], source: bytes | pathlib.Path, name: str | None) -> dict[str, Any]:

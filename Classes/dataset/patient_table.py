@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from Classes.common.errors import DataError
+from Classes.common.errors import DataError, error_reason
 from Classes.common.translation import Message
 
 FILE = "groups.csv"
@@ -118,9 +118,9 @@ def _text(path: pathlib.Path) -> str:
     except (OSError, ValueError) as error:
         raise _unclear(
             Message(
-                "{path}: cannot be read ({error}). Save it as UTF-8 CSV with the columns file,patient",
+                "{path}: cannot be read ({reason}). Save it as UTF-8 CSV with the columns file,patient",
                 path=path,
-                error=error,
+                reason=error_reason(error),
             )
         ) from error
 
@@ -164,9 +164,9 @@ def _table(path: pathlib.Path, text: str) -> tuple[list[tuple[int, list[str]]], 
     if broken:
         raise _unclear(
             Message(
-                "{path}: cannot be read ({broken}). Save it as UTF-8 CSV with the columns file,patient",
+                "{path}: cannot be read ({reason}). Save it as UTF-8 CSV with the columns file,patient",
                 path=path,
-                broken=broken,
+                reason=broken,
             )
         )
     first = next((line for line in text.splitlines() if line.strip()), "")

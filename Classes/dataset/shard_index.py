@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy
 
 from Classes.common import atomic_files
-from Classes.common.errors import DataError, system_reason
+from Classes.common.errors import DataError, error_reason
 from Classes.common.translation import Message
 from Classes.dataset import tfrecords
 
@@ -49,7 +49,7 @@ class Place(NamedTuple):
                 file.seek(self.offset)
                 encoded = file.read(self.length)
         except OSError as error:
-            raise _damaged(self.path, system_reason(error)) from error
+            raise _damaged(self.path, error_reason(error)) from error
         if hashlib.sha256(encoded).hexdigest() != self.sha256:
             raise _damaged(self.path, f"byte {self.offset}")
         return encoded
@@ -152,11 +152,9 @@ def _entries(number: int, path: pathlib.Path) -> Iterator[tuple[int, int, int, b
             sha256 = feature["image/sha256"].bytes_list.value[0]
             label = feature["image/class/label"].int64_list.value[0]
             yield number, start + record.index(encoded), len(encoded), sha256, label
-    except OSError as error:
-        raise _damaged(path, system_reason(error)) from error
-    except (DecodeError, ValueError, LookupError, struct.error) as error:
+    except (OSError, DecodeError, ValueError, LookupError, struct.error) as error:
         # load_manifest has checked the hash of every shard, so the file was damaged after that.
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+        raise _damaged(path, error_reason(error)) from error
 
 
 def _frames(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from Classes.common import class_scheme, json_files, provenance
 from Classes.common.config import Configuration
-from Classes.common.errors import ConfigurationError, DataError, tf_error_reason
+from Classes.common.errors import ConfigurationError, DataError, error_reason, tf_error_reason
 from Classes.common.translation import Message
 from Classes.dataset import manifest_rows, splitting
 
@@ -146,8 +146,7 @@ def load_manifest(configuration: Configuration) -> Manifest:
             Message("{file}: there are no shards yet. {again}", file=file, again=again), "no_shards"
         ) from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        kind = type(error).__name__
-        message = Message("{file}: damaged ({kind}: {error}). {again}", file=file, kind=kind, error=error, again=again)
+        message = Message("{file}: damaged ({reason}). {again}", file=file, reason=error_reason(error), again=again)
         raise DataError(message, "damaged_shards") from error
     if not valid:
         raise DataError(

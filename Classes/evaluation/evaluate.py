@@ -13,7 +13,7 @@ import numpy
 from Classes import Helpers
 from Classes.common import class_scheme, file_system, json_files, locks, provenance, terminal
 from Classes.common.config import Configuration
-from Classes.common.errors import DataError, GraphError
+from Classes.common.errors import DataError, GraphError, system_reason
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.dataset import audit, tfrecords
@@ -250,7 +250,8 @@ def _write_results(
         if error.errno not in file_system.FORBIDDEN:
             raise
         # A model on a read-only volume can be evaluated, too.
-        log.warning("%s: %s. The metrics are in %s only.", configuration.card, error.strerror, folder / "metrics.json")
+        reason = system_reason(error)
+        log.warning("%s: %s. The metrics are in %s only.", configuration.card, reason, folder / "metrics.json")
     return metrics
 
 

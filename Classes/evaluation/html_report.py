@@ -10,6 +10,7 @@ import numpy
 
 from Classes.common import atomic_files, file_system, html, json_files, locks, statistics
 from Classes.common.config import Configuration
+from Classes.common.errors import error_reason, system_reason
 from Classes.common.translation import Message, localize
 from Classes.common.translation import gettext as _
 from Classes.dataset import audit, audit_problems, leakage_probe, tfrecords
@@ -124,7 +125,7 @@ def _write_card_for_people(
     except OSError as error:
         if error.errno not in file_system.FORBIDDEN:
             raise
-        log.warning("%s: %s. The model card for people was not written.", path, error.strerror)
+        log.warning("%s: %s. The model card for people was not written.", path, system_reason(error))
 
 
 def _read_folds(
@@ -141,14 +142,12 @@ def _read_folds(
 def _read_json(path: pathlib.Path) -> dict[str, Any] | None:
     """Return what another command wrote; None if the file is missing or, with a warning, if it is damaged."""
     try:
-        values = json_files.read_json(path)
-        if not json_files.checksum_ok(values):
-            raise ValueError("changed after it was written")
-        return values
+        return json_files.read_verified(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
-        log.warning("%s: damaged (%s). The report leaves it out; create it again or remove it.", path, error)
+    except (OSError, ValueError) as error:
+        reason = error_reason(error)
+        log.warning("%s: damaged (%s). The report leaves it out; create it again or remove it.", path, reason)
         return None
 
 

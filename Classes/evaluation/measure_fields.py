@@ -14,7 +14,7 @@ from Classes import Helpers
 from Classes.common import atomic_files, json_files, locks, logs, provenance, terminal
 from Classes.common.config import Configuration
 from Classes.common.errors import DataError, ImageError
-from Classes.common.translation import Message, ngettext
+from Classes.common.translation import Message, ngettext, text_of
 from Classes.common.translation import gettext as _
 from Classes.dataset import grouping
 from Classes.evaluation import cell_types, field_metrics, field_report
@@ -118,7 +118,7 @@ def _measure(
         try:
             image = decode.decode_image(field.path, limits, name=field.name)
         except ImageError as error:
-            problems.append(Problem(record.UNREADABLE_PHOTOGRAPH, field.name, str(error)))
+            problems.append(Problem(record.UNREADABLE_PHOTOGRAPH, field.name, text_of(error)))
             continue
         cells, wrong = field.cells(image.shape[1], image.shape[0])
         problems += wrong

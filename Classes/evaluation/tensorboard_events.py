@@ -5,6 +5,8 @@ import logging
 import pathlib
 import time
 
+from Classes.common.errors import error_reason
+
 # Suffix of the event files of Validation.py, which may share a folder with those of Trainer.py.
 VALIDATION = ".validation"
 
@@ -38,7 +40,9 @@ def read_scalars(folder: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
         try:
             events.Reload()
         except Exception as error:  # the reader raises many kinds of errors for a truncated file
-            logging.getLogger("Validation").warning("%s: damaged (%s). Its curves are incomplete.", path, error)
+            logging.getLogger("Validation").warning(
+                "%s: damaged (%s). Its curves are incomplete.", path, error_reason(error)
+            )
         for tag in set(TAGS) & set(events.Tags()[event_accumulator.TENSORS]):
             for event in events.Tensors(tag):
                 scalars.setdefault(tag, {})[event.step] = float(tensor_util.make_ndarray(event.tensor_proto))

@@ -15,7 +15,7 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
-from Classes.common.errors import ImageError, ImageSizeError, UnsupportedImageError, system_reason
+from Classes.common.errors import ImageError, ImageSizeError, UnsupportedImageError, error_reason, system_reason
 from Classes.common.translation import Message
 from Classes.imaging import bit_depth, file_kinds, jpeg, png, tiff, tiff_pages
 
@@ -214,7 +214,8 @@ def _decoded(
                 Message("{name}: a decompression bomb; {limit} pixels are allowed (MaxPixels)", name=name, limit=limit)
             ) from error
         except Exception as error:  # the libraries raise all kinds of errors on damaged bytes
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            text = system_reason(error) if isinstance(error, OSError) else str(error)
+            reason = (text.strip() or type(error).__name__).splitlines()[0][:200]
             raise ImageError(
                 Message("{name}: damaged image ({reason}); send it again or leave it out", name=name, reason=reason)
             ) from error
@@ -229,8 +230,7 @@ def _open(source: Source, name: str) -> BinaryIO:
             raise ImageError(Message("{name}: is a folder or a device; give the name of an image file", name=name))
         return open(source, "rb")
     except (OSError, ValueError) as error:
-        reason = system_reason(error) if isinstance(error, OSError) else error
-        raise ImageError(Message("{name}: {reason}", name=name, reason=reason)) from error
+        raise ImageError(Message("{name}: {reason}", name=name, reason=error_reason(error))) from error
 
 
 def _unsupported_error(file: BinaryIO, name: str) -> ImageError:

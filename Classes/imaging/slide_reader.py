@@ -168,7 +168,7 @@ def any_size() -> Iterator[None]:
 
 def damaged(path: pathlib.Path, kind: str, error: Exception) -> ImageError:
     """Return the error for a file that its library cannot read."""
-    lines = str(error).strip().splitlines()
+    lines = (system_reason(error) if isinstance(error, OSError) else str(error)).strip().splitlines()
     reason = lines[0][:200] if lines else type(error).__name__
     return ImageError(
         Message(

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 
 from Classes.common import json_files
-from Classes.common.errors import GraphError
+from Classes.common.errors import GraphError, error_reason
 from Classes.common.translation import Message
 
 
@@ -31,7 +31,10 @@ def read_card(
         raise GraphError(missing, "no_model") from error
     except (OSError, ValueError) as error:
         message = Message(
-            "{path}: the model card cannot be read ({error}); run {command}", path=path, error=error, command=command
+            "{path}: the model card cannot be read ({reason}); run {command}",
+            path=path,
+            reason=error_reason(error),
+            command=command,
         )
         raise GraphError(message, "card_unreadable") from error
     found = values.get("version") if isinstance(values, dict) else None

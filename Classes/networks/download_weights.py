@@ -14,6 +14,7 @@ import requests
 
 from Classes import Helpers
 from Classes.common import atomic_files, cli, locks, terminal
+from Classes.common.errors import error_reason, root_cause
 from Classes.common.translation import gettext as _
 
 WEIGHTS_FOLDER = "Model/Pretrained"
@@ -81,15 +82,12 @@ def _download(path: pathlib.Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return the innermost cause, which requests and urllib3 wrap in long descriptions of their objects."""
+    """Return why there was no download, as one line."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"HTTP status {error.response.status_code} {error.response.reason or ''}".strip()
     if isinstance(error, requests.Timeout):
         return "timed out"
-    cause: BaseException = error
-    while following := cause.__cause__ or cause.__context__:
-        cause = following
-    return str(getattr(cause, "strerror", None) or cause).partition("\n")[0] or type(error).__name__
+    return error_reason(root_cause(error)).partition("\n")[0]
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy
 
 from Classes.common import config_schema, json_files
 from Classes.common.config import Configuration
-from Classes.common.errors import CheckpointError
+from Classes.common.errors import CheckpointError, error_reason
 from Classes.common.paths import PROJECT
 from Classes.common.translation import Message
 from Classes.networks import checkpoint_files, compact_graph, download_weights, registry
@@ -165,9 +165,8 @@ def _published_shape(path: pathlib.Path) -> dict[str, float]:
             "DepthMultiplier": float(values["training"]["depth_multiplier"]),
         }
     except (OSError, ValueError, LookupError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
         raise CheckpointError(
-            Message("{card}: the model card cannot be read ({reason}).", card=card, reason=reason)
+            Message("{card}: the model card cannot be read ({reason}).", card=card, reason=error_reason(error))
         ) from error
 
 
@@ -252,7 +251,9 @@ def read_keras_file(path: pathlib.Path, network: types.ModuleType, names: Sequen
         return network.read_keras_weights(path, names)
     except (OSError, KeyError, ValueError) as error:
         raise CheckpointError(
-            Message("{path}: not complete Keras weights for this network ({error})", path=path, error=error),
+            Message(
+                "{path}: not complete Keras weights for this network ({reason})", path=path, reason=error_reason(error)
+            ),
             "weights_damaged",
         ) from error
 

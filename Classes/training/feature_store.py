@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy
 
 from Classes.common import atomic_files, file_system, locks
+from Classes.common.errors import error_reason
 from Classes.dataset import shard_index
 
 # Hashes of some images, bytes of 64 hexadecimal digits [N], and their features, float32 [N, F].
@@ -95,7 +96,7 @@ class FeatureStore:
         except FileNotFoundError:
             return empty
         except Exception as error:  # a damaged archive can cause any exception
-            log.warning("%s: damaged (%s). The features are computed again.", self._index, error)
+            log.warning("%s: damaged (%s). The features are computed again.", self._index, error_reason(error))
             # Another process may have deleted it already.
             self._index.unlink(missing_ok=True)
             return empty

@@ -1,9 +1,12 @@
+import errno
+import os
 import pickle
 import sys
 
 import pytest
 
 from Classes.common import errors
+from Classes.common.translation import Message
 from tests.support.processes import python
 
 CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and value.__module__ == errors.__name__]
@@ -58,3 +61,32 @@ def test_the_command_line_needs_only_the_standard_library():
     # What a virtual environment's own start-up files import is not ours.
     started = python("import sys; print(*sys.modules)")
     assert imported - set(sys.stdlib_module_names) - set(started.stdout.split()) == {"Classes"}
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x"), os.strerror(errno.ENOSPC)),
+        (OSError("image file is truncated"), "image file is truncated"),
+        (ValueError("line 3: not a number"), "line 3: not a number"),
+        (errors.DataError(Message("{file}: damaged", file="x")), "x: damaged"),
+        (KeyError("classes"), "KeyError: 'classes'"),
+        (EOFError(), "EOFError"),
+    ],
+)
+def test_a_reason_has_neither_number_nor_path(error, reason):
+    assert errors.error_reason(error) == reason
+
+
+def test_the_root_cause_is_what_libraries_wrapped():
+    first = ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    try:
+        try:
+            try:
+                raise first
+            except OSError as error:
+                raise RuntimeError("object at 0x1") from error
+        except RuntimeError:
+            raise ValueError("pool")  # noqa: B904 a library that does not name its cause
+    except ValueError as error:
+        assert errors.root_cause(error) is first

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from Classes.common import input_files, interrupts, json_files
 from Classes.common.config import Configuration
-from Classes.common.errors import DataError
+from Classes.common.errors import DataError, error_reason
 from Classes.common.translation import Message
 from Classes.imaging.annotations import cell_rows, coco, points, qupath, record, voc, yolo
 from Classes.imaging.annotations.record import AnnotatedCell, Entry, Problem
@@ -115,7 +115,7 @@ def _read_annotations(
         try:
             kind, entries = _read_file(folder / name, folder, index)
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-            text = Message("{file} cannot be read: {reason}", file=name, reason=_reason(error))
+            text = Message("{file} cannot be read: {reason}", file=name, reason=error_reason(error))
             problems.append(Problem(record.UNREADABLE, name, text))
             continue
         for entry in entries:
@@ -160,14 +160,6 @@ def _read_file(path: pathlib.Path, folder: pathlib.Path, index: "_Photographs") 
             return OWN, cell_rows.parse(document)
         raise ValueError("neither COCO nor GeoJSON nor the cells of Classifier.py Field")
     return "", []
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    if isinstance(error, ValueError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
 
 
 def _no_annotations(folder: pathlib.Path, problems: Sequence[Problem]) -> DataError:
