@@ -1,11 +1,14 @@
 """Compute units on the workers of a Dask cluster (https://distributed.dask.org), which read the files themselves."""
 
 import asyncio
+import collections
 import contextlib
 import logging
+import math
 import pathlib
 import pkgutil
 import queue
+import sys
 import threading
 import time
 from collections import Counter
@@ -28,8 +31,11 @@ if TYPE_CHECKING:
 # cluster; for the cluster to stop what it computes.
 CONNECT_TIMEOUT, WORKER_TIMEOUT, LOOK, STOP_TIMEOUT = 30.0, 60.0, 1.0, 5.0
 
-# A thread has its next unit before it has finished one.
-UNITS_PER_THREAD = 2
+# A thread has its next call before it has finished one.
+CALLS_PER_THREAD = 2
+
+# Seconds: a call has as many units, because it costs 10 ms. The last ones have fewer, so that all threads end together.
+CALL_SECONDS, SHARE_OF_REST = 0.5, 2
 
 # Dask gives a unit up (KilledWorker) after the fourth worker that has ended while it had the unit, for whatever reason.
 # The unit itself can only end a child of the worker, so it is given to other workers, but not forever.
@@ -50,13 +56,20 @@ class DaskExecutor:
       ALLError: `package_missing`, `cluster_unreachable`, `cluster_no_workers`, `cluster_versions`, `cluster_folder`.
     """
 
+    # It shares out all units by itself, so that each call has as many as fit.
+    slots = sys.maxsize
+
     def __init__(self, work: Work, items: Sequence[Any], address: str, client: Any = None) -> None:
         self._work, self._address = work, address
         self._client: distributed.Client = client or cluster_client.connect(address)
         # After connecting, because it writes a file.
         self._expected = cluster_check.expect(work, items)
+        self._waiting: collections.deque[Unit] = collections.deque()
         self._done: queue.SimpleQueue[distributed.Future] = queue.SimpleQueue()
-        self._futures: dict[str, tuple[distributed.Future, Unit]] = {}
+        self._futures: dict[str, tuple[distributed.Future, tuple[Unit, ...]]] = {}
+        self._outcomes: collections.deque[Outcome] = collections.deque()
+        # Number and seconds of the units that were computed.
+        self._computed, self._seconds = 0, 0.0
         self._lost: Counter[str] = Counter()
         self._number = 0
         self._threads: dict[str, int] = {}
@@ -68,20 +81,9 @@ class DaskExecutor:
             self.close()
             raise
 
-    @property
-    def slots(self) -> int:
-        """Number of units in flight, which follows the number of the workers' threads."""
-        return max(1, UNITS_PER_THREAD * sum(self._threads.values()))
-
     def submit(self, unit: Unit) -> None:
-        """Send the names of a unit's items to the cluster."""
-        # A new name: Dask would answer one that it knows with the old result.
-        self._number += 1
-        key = f"unit-{unit.key}-{self._expected.probe}-{self._number}"
-        call = dask_worker.Call(self._work, self._expected, unit)
-        future = self._client.submit(dask_worker.compute, call, key=key)
-        self._futures[key] = future, unit
-        future.add_done_callback(self._done.put)
+        """Accept a unit; the next call of `next_outcome` sends its names to the cluster."""
+        self._waiting.append(unit)
 
     def next_outcome(self) -> Outcome:
         """Wait for a unit.
@@ -89,16 +91,33 @@ class DaskExecutor:
         Raises:
           ALLError: also `cluster_lost`: the scheduler is gone; `cluster_no_workers`: all workers are.
         """
-        while True:
+        while not self._outcomes:
             interrupts.check()
             self._look()
-            try:
+            self._send_calls()
+            with contextlib.suppress(queue.Empty):
                 future = self._done.get(timeout=LOOK)
-            except queue.Empty:
-                continue
-            _future, unit = self._futures.pop(future.key, (None, None))
-            if unit is not None and (outcome := self._outcome(future, unit)):
-                return outcome
+                _future, units = self._futures.pop(future.key, (None, ()))
+                if units:
+                    self._outcomes.extend(self._receive(future, units))
+        return self._outcomes.popleft()
+
+    def _send_calls(self) -> None:
+        threads = max(1, sum(self._threads.values()))
+        while self._waiting and len(self._futures) < CALLS_PER_THREAD * threads:
+            count = math.ceil(len(self._waiting) / (SHARE_OF_REST * CALLS_PER_THREAD * threads))
+            # As long as nothing is known, a unit may take a minute.
+            fitting = CALL_SECONDS * self._computed / self._seconds if self._seconds else 1.0
+            self._send(tuple(self._waiting.popleft() for _ in range(max(1, min(count, int(fitting))))))
+
+    def _send(self, units: tuple[Unit, ...]) -> None:
+        # A new name: Dask would answer one that it knows with the old result.
+        self._number += 1
+        key = f"units-{units[0].key}-{self._expected.probe}-{self._number}"
+        call = dask_worker.Call(self._work, self._expected, units)
+        future = self._client.submit(dask_worker.compute, call, key=key)
+        self._futures[key] = future, units
+        future.add_done_callback(self._done.put)
 
     def close(self) -> None:
         """Cancel what is left on the cluster, and leave it."""
@@ -113,46 +132,52 @@ class DaskExecutor:
 
     def _stop(self) -> None:
         with contextlib.suppress(Exception):
-            self._client.cancel([future for future, _unit in self._futures.values()], force=True)
+            self._client.cancel([future for future, _units in self._futures.values()], force=True)
             self._client.run(dask_worker.stop, self._work.folder, on_error="ignore")
 
-    def _outcome(self, future: "distributed.Future", unit: Unit) -> Outcome | None:
-        """Return what became of a unit; None if it is computed again."""
+    def _receive(self, future: "distributed.Future", units: tuple[Unit, ...]) -> list[Outcome]:
+        """Return what became of the units of a call; nothing if they are computed again."""
         if future.cancelled():
             self._wait_for_scheduler()
-            self.submit(unit)
-            return None
+            self._send(units)
+            return []
         try:
-            answer = future.result(timeout=CONNECT_TIMEOUT)
+            answers = future.result(timeout=CONNECT_TIMEOUT)
         except Exception as error:
-            self._after_error(error, unit)
-            return None
-        if isinstance(answer, ALLError):
-            raise answer
-        return Outcome(unit, answer.died, answer.records)
+            self._after_error(error, units)
+            return []
+        if isinstance(answers, ALLError):
+            raise answers
+        took = [answer.seconds for answer in answers if answer.seconds]
+        self._computed, self._seconds = self._computed + len(took), self._seconds + sum(took)
+        return [
+            Outcome(unit, answer.died, answer.records, answer.seconds)
+            for unit, answer in zip(units, answers, strict=True)
+        ]
 
-    def _after_error(self, error: Exception, unit: Unit) -> None:
-        """Compute a unit again if only its worker was lost, or raise the error that ends the run."""
+    def _after_error(self, error: Exception, units: tuple[Unit, ...]) -> None:
+        """Compute units again if only their worker was lost, or raise the error that ends the run."""
         import distributed
 
         lost = distributed.KilledWorker, distributed.comm.CommClosedError, CancelledError, asyncio.TimeoutError
         if isinstance(error, ImportError):
             raise _no_project(self._address, error) from error
-        if isinstance(error, lost):
-            self._lost[unit.key] += 1
-            if self._lost[unit.key] < MAX_LOST:
-                self.submit(unit)
-                return
-            raise EngineError(
-                Message(
-                    "{address}: the workers end again and again while they compute {name}. See their logs, and run "
-                    "the same command again: it continues.",
-                    address=self._address,
-                    name=unit.items[0].name,
-                ),
-                "cluster_workers_lost",
-            ) from error
-        raise error
+        if not isinstance(error, lost):
+            raise error
+        self._lost.update(unit.key for unit in units)
+        given_up = next((unit for unit in units if self._lost[unit.key] >= MAX_LOST), None)
+        if given_up is None:
+            self._send(units)
+            return
+        raise EngineError(
+            Message(
+                "{address}: the workers end again and again while they compute {name}. See their logs, and run "
+                "the same command again: it continues.",
+                address=self._address,
+                name=given_up.items[0].name,
+            ),
+            "cluster_workers_lost",
+        ) from error
 
     def _look(self) -> None:
         """Follow the number of workers, at most once per LOOK seconds."""

@@ -1,26 +1,38 @@
-"""What runs in a Dask worker: it gives each unit to a child process, so that a unit can end only that."""
+"""What runs in a Dask worker: it gives its units to a child process, so that a unit can end only that."""
 
 import dataclasses
 import logging
 import multiprocessing
 import os
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 from Classes.common.errors import ALLError
-from Classes.jobs import cluster_check
+from Classes.jobs import cluster_check, fork_server
 from Classes.jobs.executor import Outcome, Work
 from Classes.jobs.items import Unit
 from Classes.jobs.job_folder import JobFolder
+from Classes.jobs.run_job import code_hash
 from Classes.jobs.worker_pool import WorkerPool, share_cores
 
 # Seconds after which a child without work ends and frees its models: another command may follow until then, and the run
 # that needed it may have been killed.
 IDLE_TIMEOUT = 60.0
 
+# What children import before there is work. A module that does not exist, or whose packages are missing, is skipped.
+TASK_MODULES = (
+    "Classes.inference.openvino_backend",
+    "Classes.inference.classify_task",
+    "Classes.fields.field_task",
+    "Classes.fields.slide_task",
+    "Classes.dataset.decode_task",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One unit for a worker.
+    """Some units for a worker, because each call costs a cluster several milliseconds.
 
     Attributes:
       expected: compared once per worker.
@@ -28,7 +40,7 @@ class Call:
 
     work: Work
     expected: cluster_check.Expected
-    unit: Unit
+    units: tuple[Unit, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +49,7 @@ class Answer:
 
     died: bool = False
     records: tuple[logging.LogRecord, ...] = ()
+    seconds: float = 0.0
 
 
 @dataclasses.dataclass(eq=False)
@@ -45,12 +58,24 @@ class _Child:
 
     Attributes:
       timer: ends the child after it was idle for some time; None: it computes.
+      is_stopped: whether its run has ended, so that no other unit is to start.
     """
 
     work: Work
     cores: frozenset[int]
     pool: WorkerPool
     timer: threading.Timer | None = None
+    is_stopped: bool = False
+
+    def compute(self, unit: Unit) -> Outcome:
+        """Compute a unit, unless it is finished or the run has ended."""
+        if self.is_stopped:
+            return Outcome(unit, died=True)
+        if JobFolder(self.work.folder).is_finished(unit):
+            # This worker, or one that is gone, has finished it, but its answer was lost.
+            return Outcome(unit)
+        self.pool.submit(unit)
+        return self.pool.next_outcome()
 
 
 class _Children:
@@ -66,16 +91,15 @@ class _Children:
         self._idle: list[_Child] = []
         self._busy: list[_Child] = []
 
-    def compute(self, work: Work, unit: Unit) -> Outcome:
-        """Compute a unit in an idle child with the same work, or in a new one."""
+    def compute(self, work: Work, units: Sequence[Unit]) -> list[Outcome]:
+        """Compute units in an idle child with the same work, or in a new one."""
         with self._lock:
             child = self._take(work)
             self._busy.append(child)
         is_open = False
         try:
-            child.pool.submit(unit)
-            outcome = child.pool.next_outcome()
-            is_open = True
+            outcomes = [child.compute(unit) for unit in units]
+            is_open = not child.is_stopped
         finally:
             with self._lock:
                 self._busy.remove(child)
@@ -83,13 +107,14 @@ class _Children:
                     self._wait(child)
                 else:
                     self._end(child)
-        return outcome
+        return outcomes
 
     def stop(self, folder: str) -> None:
         """End the children that compute for a job's folder; idle ones end by themselves."""
         with self._lock:
             for child in self._busy:
                 if child.work.folder == folder:
+                    child.is_stopped = True
                     child.pool.kill()
 
     def _take(self, work: Work) -> _Child:
@@ -142,21 +167,18 @@ def accept(expected: cluster_check.Expected) -> ALLError | None:
     return None
 
 
-def compute(call: Call) -> Answer | ALLError:
-    """Compute a unit and write its part file.
+def compute(call: Call) -> list[Answer] | ALLError:
+    """Compute units and write their part files.
 
     Returns:
-      the answer, or the error that describes why this worker cannot take part.
+      one answer per unit, or the error that describes why this worker cannot take part.
     Raises:
       ALLError: the run cannot continue.
     """
     if error := accept(call.expected):
         return error
-    if JobFolder(call.work.folder).is_finished(call.unit):
-        # This worker, or one that is gone, has finished it, but its answer was lost.
-        return Answer()
-    outcome = _open_children().compute(call.work, call.unit)
-    return Answer(outcome.died, outcome.records)
+    outcomes = _open_children().compute(call.work, call.units)
+    return [Answer(outcome.died, outcome.records, outcome.seconds) for outcome in outcomes]
 
 
 def stop(folder: str) -> None:
@@ -165,16 +187,31 @@ def stop(folder: str) -> None:
         _children.stop(folder)
 
 
-def _open_children() -> _Children:
+def dask_setup(worker: Any) -> None:
+    """Prepare a worker that has just started, so that the first run does not wait; see Required/cluster/dask.yaml."""
+    _prepare(worker.state.nthreads)
+    # Of what is imported here, and not of what may lie there after an update.
+    code_hash()
+
+
+def _prepare(threads: int) -> None:
     global _children
     with _lock:
-        if _children is None:
-            from distributed import get_worker
+        if _children is not None:
+            return
+        # A daemon, which Dask's workers are by default, may have no children; theirs end with them all the same.
+        multiprocessing.current_process().daemon = False
+        # With this, which Dask sets for its workers, the children would return memory to the system and get it again
+        # for every array: a field took half as long again.
+        os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
+        _children = _Children(threads)
+        fork_server.start(TASK_MODULES, share_cores(threads)[0])
 
-            # A daemon, which Dask's workers are by default, may have no children; theirs end with them all the same.
-            multiprocessing.current_process().daemon = False
-            # With this, which Dask sets for its workers, the children would return memory to the system and get it
-            # again for every array: a field took half as long again.
-            os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
-            _children = _Children(get_worker().state.nthreads)
-        return _children
+
+def _open_children() -> _Children:
+    if _children is None:
+        from distributed import get_worker
+
+        _prepare(get_worker().state.nthreads)
+    assert _children is not None
+    return _children

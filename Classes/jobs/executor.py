@@ -34,11 +34,13 @@ class Outcome:
       unit: the unit that was submitted.
       died: whether its process ended; otherwise its part file exists.
       records: log records of its process.
+      seconds: that it took, without the opening of the task; 0: unknown.
     """
 
     unit: Unit
     died: bool = False
     records: tuple[logging.LogRecord, ...] = ()
+    seconds: float = 0.0
 
 
 class Executor(Protocol):

@@ -6,6 +6,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+import time
 from collections.abc import Collection
 
 from Classes.common.errors import ALLError
@@ -46,13 +47,15 @@ def serve_units(connection: multiprocessing.connection.Connection, work: Work, c
         connection.send(READY)
         while True:
             unit: Unit = connection.recv()
+            started = time.perf_counter()
             with log_relay.collect_records() as more:
                 try:
                     compute_unit(host, work, unit)
                 except Exception as error:
                     connection.send(_sendable(error))
                     return
-            connection.send(Outcome(unit, records=(*records, *more)))
+            seconds = time.perf_counter() - started
+            connection.send(Outcome(unit, records=(*records, *more), seconds=seconds))
             records.clear()
 
 

@@ -1,7 +1,6 @@
 """Compute units in worker processes of this machine; one that dies is replaced, and its unit is known."""
 
 import contextlib
-import multiprocessing
 import multiprocessing.connection
 import os
 import signal
@@ -10,7 +9,7 @@ from typing import Any
 
 from Classes.common.errors import EngineError
 from Classes.common.translation import Message
-from Classes.jobs import worker
+from Classes.jobs import fork_server, worker
 from Classes.jobs.executor import Outcome, Work
 from Classes.jobs.items import Unit
 
@@ -30,8 +29,7 @@ class _Worker:
         self.cores = cores
         self.unit: Unit | None = None
         self.is_ready = False
-        # "spawn": a forked copy of this process could inherit a lock that one of its threads holds.
-        context = multiprocessing.get_context("spawn")
+        context = fork_server.context()
         self.connection, other = context.Pipe()
         arguments = (other, work, cores)
         self._process = context.Process(target=worker.serve_units, args=arguments, daemon=True)
@@ -72,6 +70,7 @@ class WorkerPool:
         self._work = work
         self._free_cores = share_cores(processes) if cores is None else list(cores)
         self._workers: list[_Worker] = []
+        fork_server.start([work.task.partition(":")[0]], self._free_cores[0])
 
     def submit(self, unit: Unit) -> None:
         """Give a unit to an idle worker, or to a new one."""
@@ -89,7 +88,7 @@ class WorkerPool:
         while True:
             busy = {each.connection: each for each in self._workers if each.unit is not None}
             [connection, *_] = multiprocessing.connection.wait(list(busy))
-            chosen = busy[connection]  # type: ignore[index]
+            chosen = busy[connection]
             try:
                 message: Any = chosen.connection.recv()
             except (EOFError, OSError):

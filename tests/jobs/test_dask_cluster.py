@@ -31,6 +31,7 @@ class Client:
         self.status = "running"
         self.threads = {"tcp://one": 2} if threads is None else threads
         self.submitted = []
+        self.sizes = []
         self.canceled = []
         self._answers, self._checks = list(answers), checks or {}
 
@@ -40,18 +41,23 @@ class Client:
     def run(self, function, *_arguments, on_error):
         return self._checks
 
-    def submit(self, _function, _call, key):
+    def submit(self, _function, call, key):
         self.submitted.append(key)
+        self.sizes.append(len(call.units))
         answer = self._answers.pop(0)
         future = concurrent.futures.Future()
         future.key = key
         if answer is None:
             future.cancel()
             future.set_running_or_notify_cancel()
+        elif isinstance(answer, ALLError) and answer.code == "cluster_versions":
+            # A refusal is a result.
+            future.set_result(answer)
         elif isinstance(answer, Exception):
             future.set_exception(answer)
         elif answer != "pending":
-            future.set_result(answer)
+            # A list of answers is one per unit.
+            future.set_result(answer[: len(call.units)])
         return future
 
     def cancel(self, futures, force):
@@ -76,21 +82,54 @@ def killed_worker():
     return distributed.KilledWorker("unit", None, 3)
 
 
-def test_the_number_of_units_follows_the_workers(executor):
-    opened = executor(*3 * [Answer()])
-    assert opened.slots == 4
+def units(count):
+    return [Unit((Item(f"item {number}", {"number": number}),)) for number in range(count)]
+
+
+def finished(seconds=0.0):
+    """The answer to a call of up to 100 units."""
+    return 100 * [Answer(seconds=seconds)]
+
+
+def test_the_number_of_calls_follows_the_workers(executor):
+    opened = executor(*20 * [finished()])
+    given = units(20)
+    for unit in given:
+        opened.submit(unit)
+    assert opened.next_outcome().unit == given[0]
+    # Two per thread; their units may take long, so each has one.
+    assert opened._client.sizes == 4 * [1]
     opened._client.threads = {"tcp://one": 2, "tcp://two": 3}
-    opened.submit(UNIT)
-    assert opened.next_outcome().unit == UNIT
-    assert opened.slots == 10
-    opened._client.threads = {}
-    opened.submit(UNIT)
-    opened.next_outcome()
-    assert opened.slots == 1
+    assert [opened.next_outcome().unit for _ in given[1:]] == given[1:]
+    assert opened._client.sizes == 20 * [1]
+
+
+def test_short_units_travel_together_and_the_last_ones_alone(executor):
+    opened = executor(*100 * [finished(seconds=0.1)], threads={"tcp://one": 1})
+    given = units(40)
+    for unit in given:
+        opened.submit(unit)
+    assert [opened.next_outcome().unit for _ in given] == given
+    sizes = opened._client.sizes
+    # Half a second has five; the number falls as there is less left.
+    assert sizes[:3] == [1, 1, 5] and sizes[-1] == 1
+    assert sizes[2:] == sorted(sizes[2:], reverse=True) and sum(sizes) == 40
+
+
+def test_units_of_a_lost_call_are_sent_again_and_the_one_that_died_is_known(executor):
+    died = [Answer(seconds=0.1), Answer(died=True), *finished(0.1)]
+    opened = executor(finished(0.1), finished(0.1), killed_worker(), *10 * [died], threads={"tcp://one": 1})
+    given = units(20)
+    for unit in given:
+        opened.submit(unit)
+    outcomes = [opened.next_outcome() for _ in given]
+    assert sorted(outcome.unit.key for outcome in outcomes) == sorted(unit.key for unit in given)
+    # The lost call had the third to sixth unit.
+    assert next(outcome.unit for outcome in outcomes if outcome.died) in given[2:]
 
 
 def test_a_unit_is_not_to_blame_for_the_end_of_its_worker(executor):
-    opened = executor(killed_worker(), killed_worker(), Answer())
+    opened = executor(killed_worker(), killed_worker(), finished())
     opened.submit(UNIT)
     outcome = opened.next_outcome()
     assert outcome.unit == UNIT and not outcome.died
@@ -106,7 +145,7 @@ def test_a_unit_is_not_given_to_workers_for_ever(executor):
 
 
 def test_the_end_of_a_child_is_reported(executor):
-    opened = executor(Answer(died=True))
+    opened = executor([Answer(died=True)])
     opened.submit(UNIT)
     assert opened.next_outcome().died
 
@@ -132,7 +171,7 @@ def test_workers_are_checked_before_the_start(executor, answer):
 
 
 def test_a_unit_is_sent_again_after_the_connection_was_lost_and_found(executor):
-    opened = executor(None, Answer())
+    opened = executor(None, finished())
     opened.submit(UNIT)
     assert opened.next_outcome().unit == UNIT
 
@@ -152,8 +191,10 @@ def test_without_a_scheduler_or_workers_the_run_ends(executor, monkeypatch):
 
 
 def test_a_run_that_ends_cancels_its_units(executor, tmp_path):
-    opened = executor("pending")
-    opened.submit(UNIT)
+    opened = executor(finished(), "pending")
+    for unit in units(2):
+        opened.submit(unit)
+    opened.next_outcome()
     opened.close()
     assert len(opened._client.canceled) == 1 and opened._client.status == "closed"
     assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ from Classes.jobs.executor import Outcome, Work
 from Classes.jobs.items import Item, Unit
 from tests.support import waiting
 
-UNIT = Unit((Item("a", {"number": 0}),))
+UNIT, SECOND = (Unit((Item(name, {}),)) for name in "ab")
 WORK, OTHER = (Work("a:B", {"model": name}, f"/{name}") for name in ("one", "two"))
 
 
@@ -21,16 +21,17 @@ class Pool:
     def __init__(self, work, processes, cores):
         self.work, self.is_closed, self.is_killed = work, False, False
         # Set: the unit is finished.
+        self.submitted = []
         self.finish = threading.Event()
         self.finish.set()
         self.made.append(self)
 
     def submit(self, unit):
-        self._unit = unit
+        self.submitted.append(unit)
 
     def next_outcome(self):
         self.finish.wait(waiting.LIMIT)
-        return Outcome(self._unit, died=self.is_killed)
+        return Outcome(self.submitted[-1], died=self.is_killed)
 
     def kill(self):
         self.is_killed = True
@@ -50,9 +51,9 @@ def pools(monkeypatch):
 def test_a_child_stays_for_the_next_unit_and_makes_room_for_another_job(pools):
     children = dask_worker._Children(1)
     for _ in range(2):
-        assert not children.compute(WORK, UNIT).died
+        assert not children.compute(WORK, [UNIT])[0].died
     assert [pool.work for pool in pools] == [WORK]
-    children.compute(OTHER, UNIT)
+    children.compute(OTHER, [UNIT])
     assert [(pool.work, pool.is_closed) for pool in pools] == [(WORK, True), (OTHER, False)]
 
 
@@ -60,20 +61,22 @@ def test_a_child_without_work_ends(pools, monkeypatch):
     monkeypatch.setattr(dask_worker, "IDLE_TIMEOUT", 0)
     children = dask_worker._Children(1)
     for number in (1, 2):
-        children.compute(WORK, UNIT)
+        children.compute(WORK, [UNIT])
         waiting.until(lambda number=number: [pool.is_closed for pool in pools] == number * [True])
 
 
 def test_the_end_of_a_run_ends_what_computes_for_it(pools):
     children = dask_worker._Children(2)
-    children.compute(OTHER, UNIT)
+    children.compute(OTHER, [UNIT])
     pools[0].finish.clear()
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(children.compute(OTHER, UNIT)))
+    thread = threading.Thread(target=lambda: answers.extend(children.compute(OTHER, [UNIT, SECOND])))
     thread.start()
     waiting.until(lambda: children._busy)
     children.stop(WORK.folder)
     assert not pools[0].is_killed
     children.stop(OTHER.folder)
     thread.join(waiting.LIMIT)
-    assert answers[0].died
+    # Nor does the other unit of the call start.
+    assert [answer.died for answer in answers] == [True, True]
+    assert pools[0].submitted == [UNIT, UNIT]
