@@ -108,6 +108,10 @@ def test_cells_are_counted_over_all_photographs(fields):
     assert len(gallery(fields)) == 2
 
 
+def zoom_button(page, action):
+    return by_id(page, "field-zoom").find_element("css selector", f"[data-action={action}]")
+
+
 def test_a_box_lies_on_its_cell(fields):
     stage = fields.execute_script("return document.getElementById('field-photo').getBoundingClientRect().toJSON()")
     scale = stage["width"] / 640
@@ -124,7 +128,7 @@ def test_a_box_lies_on_its_cell(fields):
     expected = [(x, y) for x, y, _size in sorted(PLACES["one.png"], key=lambda place: place[1])]
     assert numpy.allclose(centers(), expected, atol=12)
     # A box stays on its cell when the photograph is larger.
-    by_id(fields, "field-larger").click()
+    zoom_button(fields, "larger").click()
     stage = fields.execute_script("return document.getElementById('field-photo').getBoundingClientRect().toJSON()")
     assert stage["width"] / 640 > scale
     scale = stage["width"] / 640
@@ -135,7 +139,7 @@ def test_photograph_and_gallery_select_each_other(fields):
     gallery(fields)[-1].click()
     [chosen] = pressed(boxes(fields))
     assert chosen.split(":")[0] == pressed(gallery(fields))[0].split(" of ")[0]
-    by_id(fields, "field-fit").click()
+    zoom_button(fields, "reset").click()
     box = next(each for each in boxes(fields) if each.get_attribute("aria-pressed") == "false")
     name = box.get_attribute("aria-label").split(":")[0]
     box.click()

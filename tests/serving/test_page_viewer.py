@@ -67,6 +67,24 @@ def test_an_image_can_be_enlarged(page, folder):
     assert box(page, "viewer-image")["width"] == fitting
 
 
+def test_an_image_can_be_enlarged_with_buttons(page, folder):
+    choose(page, folder, "sick.png")
+    rows(page)
+    open_first(page)
+    fitting = box(page, "viewer-image")["width"]
+    zoom = by_id(page, "viewer-zoom")
+    smaller, larger, fit = zoom.find_elements("css selector", "button")
+    seen = []
+    for button in (larger, larger, smaller, fit):
+        button.click()
+        shown = zoom.find_element("css selector", "output").text.removesuffix(" %")
+        # The percentage belongs to the size of the picture.
+        assert abs(box(page, "viewer-image")["width"] / fitting - int(shown) / 100) < 0.01
+        seen.append(int(shown))
+
+    assert 100 < seen[2] == seen[0] < seen[1] and seen[3] == 100
+
+
 def _origin(element):
     from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 

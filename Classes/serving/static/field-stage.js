@@ -4,7 +4,7 @@ import { byId, element, setText } from "./dom.js";
 import { cellsOf } from "./field-cells.js";
 import { styleOf, svg, symbol, typeTitle } from "./field-data.js";
 import { formatPercent } from "./results.js";
-import { formatNumber, t } from "./translation.js";
+import { t } from "./translation.js";
 import { createZoom } from "./zoom.js";
 
 // Share of the stage that a cell fills at most if it is brought to the middle.
@@ -20,13 +20,12 @@ let url;
 let onSelect = () => {};
 const boxes = new Map();
 
-const zoom = createZoom(stage, canvas, ({ scale, x, y }) => {
+const zoom = createZoom(stage, canvas, byId("field-zoom"), ({ scale, x, y }) => {
   photo.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
   layer.style.transform = `translate(${x}px, ${y}px)`;
   // The boxes grow with the photograph, their lines and numbers do not.
   layer.style.width = `${canvas.offsetWidth * scale}px`;
   layer.style.height = `${canvas.offsetHeight * scale}px`;
-  setText(byId("field-zoom"), `${formatNumber(Math.round(100 * scale))} %`);
 });
 
 // `onSelected(number)` is called if a box is chosen.
@@ -124,9 +123,6 @@ export function centerOn({ row }) {
   zoom.center(row.x / width, row.y / height, Math.max(zoom.scale(), wanted));
 }
 
-byId("field-larger").addEventListener("click", zoom.larger);
-byId("field-smaller").addEventListener("click", zoom.smaller);
-byId("field-fit").addEventListener("click", zoom.reset);
 photo.addEventListener("load", place);
 photo.addEventListener("error", () => {
   photo.hidden = true;

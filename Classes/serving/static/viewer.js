@@ -158,9 +158,8 @@ export function mapHelp(image) {
 
 // Zoom
 
-const zoom = createZoom(stage, canvas, ({ scale, x, y }) => {
+const zoom = createZoom(stage, canvas, byId("viewer-zoom"), ({ scale, x, y }) => {
   canvas.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
-  setText(byId("zoom"), `${formatNumber(Math.round(100 * scale))} %`);
 });
 
 function place() {
@@ -175,9 +174,6 @@ function place() {
 
 byId("previous").addEventListener("click", () => show(index - 1));
 byId("next").addEventListener("click", () => show(index + 1));
-byId("zoom-in").addEventListener("click", zoom.larger);
-byId("zoom-out").addEventListener("click", zoom.smaller);
-byId("fit").addEventListener("click", zoom.reset);
 opacity.addEventListener("input", () => renderHeatMap(shown()));
 picture.addEventListener("load", place);
 picture.addEventListener("error", () => {

@@ -1,5 +1,9 @@
-// Zoom and pan of a picture by wheel, mouse, touch and keyboard. `canvas` fills `stage` as far as the picture's shape
-// allows; `apply({scale, x, y})` moves what is on it from there, in pixels of the screen.
+// Zoom and pan of a picture by wheel, mouse, touch, keyboard and the buttons in `toolbar` (zoom_buttons of index.html).
+// `canvas` fills `stage` as far as the picture's shape allows; `apply({scale, x, y})` moves what is on it from there, in
+// pixels of the screen.
+
+import { setText } from "./dom.js";
+import { formatNumber } from "./translation.js";
 
 const STEP = 1.3;
 const PAN_STEP = 60;
@@ -7,7 +11,7 @@ const PAN_STEP = 60;
 // Pixels that a finger or mouse moves before a press becomes a drag; less is a click on what is below.
 const DRAG_FROM = 4;
 
-export function createZoom(stage, canvas, apply, maximum = 16) {
+export function createZoom(stage, canvas, toolbar, apply, maximum = 16) {
   let zoom = { scale: 1, x: 0, y: 0 };
   const pointers = new Map();
 
@@ -18,6 +22,7 @@ export function createZoom(stage, canvas, apply, maximum = 16) {
     const within = (value, size) => Math.min(0, Math.max(size * (1 - scale), value));
     zoom = { scale, x: within(changed.x, width), y: within(changed.y, height) };
     stage.classList.toggle("zoomed", scale > 1);
+    setText(toolbar.querySelector("output"), `${formatNumber(Math.round(100 * scale))} %`);
     apply(zoom);
   }
 
@@ -53,13 +58,15 @@ export function createZoom(stage, canvas, apply, maximum = 16) {
     set({ scale, x: left, y: top });
   }
 
+  const buttons = { larger: () => by(STEP), smaller: () => by(1 / STEP), reset };
+  for (const button of toolbar.querySelectorAll("button")) {
+    button.addEventListener("click", buttons[button.dataset.action]);
+  }
   listenForPointers(stage, pointers, by, pan, () => zoom.scale > 1);
-  const actions = { "+": () => by(STEP), "=": () => by(STEP), "-": () => by(1 / STEP), 0: reset };
+  const actions = { "+": buttons.larger, "=": buttons.larger, "-": buttons.smaller, 0: reset };
   const moves = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
   return {
-    by, pan, reset, place, center, actions,
-    larger: () => by(STEP),
-    smaller: () => by(1 / STEP),
+    reset, place, center, actions,
     scale: () => zoom.scale,
     // Pans by an arrow key; returns whether there was somewhere to go.
     panByKey(key) {
