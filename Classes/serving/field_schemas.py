@@ -126,17 +126,7 @@ FIELD = schema.record(
         ),
         "cells": schema.array(_CELL, "The cells in reading order"),
         "models": {"type": "object", "description": "The models of types and of blasts; `blasts` is null without one"},
-        "sha256": schema.text("SHA-256 of the uploaded bytes", **schema.SHA256),
-        "image": {
-            **schema.record(
-                {
-                    "format": schema.text("Format, detected from the content, such as jpg or png"),
-                    "width": {"type": "integer", "minimum": 1},
-                    "height": {"type": "integer", "minimum": 1},
-                }
-            ),
-            "description": "The uploaded image; width and height in pixels",
-        },
+        **schema.UPLOAD,
         "overlay": {**_PICTURE, "description": "With ?overlay=1: the photograph with numbered boxes, a JPEG data URI"},
         "crops": schema.array(_PICTURE, "With ?crops=1: the cells in the order of `cells`"),
         "photograph": {**_PICTURE, "description": "With ?photograph=1: the photograph alone, a JPEG data URI"},

@@ -35,6 +35,21 @@ def array(items: Schema, description: str) -> Schema:
     return {"type": "array", "items": items, "description": description}
 
 
+# Fields that describe the uploaded file.
+UPLOAD = {
+    "sha256": text("SHA-256 of the uploaded bytes", **SHA256),
+    "image": {
+        **record(
+            {
+                "format": text("Format, detected from the content, such as jpg or png"),
+                "width": {"type": "integer", "minimum": 1},
+                "height": {"type": "integer", "minimum": 1},
+            }
+        ),
+        "description": "The uploaded image; width and height in pixels",
+    },
+}
+
 # Fields that identify the model and the device of a result.
 PROVENANCE = {
     "engine": text("The backend that ran the model"),

@@ -63,17 +63,7 @@ _PREDICTION = {
         "items": {"type": "string", "enum": list(outcome.REASONS)},
         "uniqueItems": True,
     },
-    "sha256": schema.text("SHA-256 of the uploaded bytes", **schema.SHA256),
-    "image": {
-        **schema.record(
-            {
-                "format": schema.text("Format, detected from the content, such as jpg or png"),
-                "width": {"type": "integer", "minimum": 1},
-                "height": {"type": "integer", "minimum": 1},
-            }
-        ),
-        "description": "The uploaded image; width and height in pixels",
-    },
+    **schema.UPLOAD,
 }
 _HEAT_MAP = {
     "heat_map": schema.text("Heat map over the network input: a PNG as a data URI"),
