@@ -7,9 +7,9 @@ python3 benchmarks/data_scale.py --scale 10000 100000          # all of Data.py,
 python3 benchmarks/data_scale.py --scale 10000 100000 --keep CELLS  # draws cells that are not in CELLS, and keeps them
 
 Copies are turned by any angle, mirrored (half of them), shifted or cropped (every third each) and saved again as JPEG.
-Found are near duplicates, and crops of one picture by all three stages: similar nuclei, their surroundings, alignment;
-they are compared with what the first and the last stage find among all pairs. A mixture of two images with random
-phases resembles no other.
+Found are near duplicates and pairs with similar nuclei, and they are compared with what a comparison of all with all
+finds; pairs with similar nuclei that the alignment confirms as crops of one picture are counted. A mixture of two
+images with random phases resembles no other.
 
 Drawn cells are independent of each other, and as many of their pairs have similar nuclei as of real cells (about 2 in
 100,000). --scale starts Data.py without the audit, and prints its time, its processor time with that of its workers,
@@ -34,7 +34,7 @@ import PIL.ImageFilter
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from benchmarks import data
-from Classes.dataset import crop_descriptors, crop_surroundings, decode_task, overlapping_crops, perceptual_hash
+from Classes.dataset import crop_descriptors, decode_task, overlapping_crops, perceptual_hash
 from Classes.imaging import decode
 
 BLOCK = 4096
@@ -160,30 +160,20 @@ def _run(paths):
 def _compare(images) -> int:
     """Print whether the searches find what the comparison of every pair finds; 1 if not."""
     prints = numpy.stack([perceptual_hash.descriptor(image) for image in images])
-    described = [crop_descriptors.describe_with_surroundings(image) for image in images]
-    blobs, surroundings = (numpy.concatenate(each) for each in zip(*described, strict=True))
-    owners = numpy.repeat(numpy.arange(len(images)), [len(each) for each, _ in described])
+    described = [crop_descriptors.describe(image) for image in images]
+    nuclei, owners = numpy.concatenate(described), numpy.repeat(numpy.arange(len(images)), list(map(len, described)))
     began = time.perf_counter()
     copies = {pair[:2] for pair in perceptual_hash.matching_pairs(prints)}
-    alike = set(crop_descriptors.similar_pairs(blobs, owners))
-    near = set(crop_descriptors.similar_pairs(blobs, owners, surroundings=surroundings))
+    alike = set(crop_descriptors.similar_pairs(nuclei, owners))
     searched = time.perf_counter()
     all_copies = _all_pairs(prints, numpy.arange(len(prints)), perceptual_hash.MATCH_THRESHOLD)
-    all_alike = _all_pairs(blobs, owners, crop_descriptors.CANDIDATE)
+    all_alike = _all_pairs(nuclei, owners, crop_descriptors.CANDIDATE)
     took = time.perf_counter() - searched
-    all_crops = {pair for pair in sorted(all_alike) if _is_crop(images, pair)}
-    rows = (
-        ("near duplicates", copies, all_copies),
-        ("pairs with similar nuclei", alike, all_alike),
-        ("crops of one picture", near & all_crops, all_crops),
-    )
+    rows = (("near duplicates", copies, all_copies), ("pairs with similar nuclei", alike, all_alike))
     for name, ours, expected in rows:
         print(f"{name}: {len(ours & expected)} of {len(expected)} found, {len(ours - expected)} others")
-    print(f"pairs that are read and aligned: {len(near)} of {len(alike)} with similar nuclei")
-    values = [_surroundings_agree(described, pair) for pair in sorted(all_crops)]
-    print(f"agreement of surroundings: crops of one picture {_percentiles(values)}")
-    values = [_surroundings_agree(described, pair) for pair in sorted(all_alike - all_crops)]
-    print(f"                           other pairs with similar nuclei {_percentiles(values)}")
+    crops = sum(_is_crop(images, pair) for pair in sorted(alike))
+    print(f"crops of one picture: {crops} of {len(alike)} pairs that are read and aligned")
     print(f"{len(images)} images: {searched - began:.1f} s, comparing all with all {took:.1f} s, without alignment")
     return 0 if all(ours == expected for _, ours, expected in rows) else 1
 
@@ -193,22 +183,6 @@ def _is_crop(images, pair):
     if overlapping_crops.correlation(one, other) < overlapping_crops.SAME:
         return False
     return not overlapping_crops.is_round(one) and not overlapping_crops.is_round(other)
-
-
-def _surroundings_agree(described, pair):
-    """The agreement of those blobs of two images whose surroundings agree best."""
-    (blobs, around), (others, around_others) = (described[place] for place in pair)
-    rows, columns = (each.ravel() for each in numpy.indices((len(blobs), len(others))))
-    chosen = perceptual_hash.similarity(blobs[rows], others[columns]) >= crop_descriptors.CANDIDATE
-    rows, columns = rows[chosen], columns[chosen]
-    turns = perceptual_hash.turns(blobs[rows], others[columns])
-    return float(crop_surroundings.agreement(around[rows], around_others[columns], *turns).max())
-
-
-def _percentiles(values):
-    names = ("lowest", "median", "98 %", "highest")
-    found = numpy.quantile(values, (0, 0.5, 0.98, 1)) if values else ()
-    return ", ".join(f"{name} {value:.3f}" for name, value in zip(names, found, strict=bool(values))) or "none"
 
 
 def _all_pairs(descriptors, owners, limit):

@@ -70,8 +70,7 @@ class DecodeTask:
         background = color_stats.background_color(image)
         found["background"] = background and [int(each) for each in background]
         found["fingerprint"] = descriptor_store.encode(perceptual_hash.descriptor(image))
-        crops, surroundings = crop_descriptors.describe_with_surroundings(image)
-        found["crops"], found["surroundings"] = map(descriptor_store.encode, (crops, surroundings))
+        found["crops"] = descriptor_store.encode(crop_descriptors.describe(image))
         if self._audit:
             found |= _audited(source if isinstance(source, bytes) else source.read_bytes(), image, background)
         return found

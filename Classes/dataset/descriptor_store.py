@@ -6,15 +6,14 @@ from collections.abc import Sequence
 
 import numpy
 
-from Classes.dataset import crop_descriptors, crop_surroundings, perceptual_hash
+from Classes.dataset import crop_descriptors, perceptual_hash
 from Classes.dataset.array_file import ArrayFile
 
 FINGERPRINT = (2, perceptual_hash.RINGS, perceptual_hash.HARMONICS)
 CROP = (2, crop_descriptors.RINGS, crop_descriptors.WAVES)
-SURROUNDINGS = (crop_surroundings.RINGS, crop_surroundings.ANGLES)
 
 # What decode_task.DecodeTask finds out for `DescriptorStore.add`, in the order of its arguments.
-KINDS = ("fingerprint", "crops", "surroundings")
+KINDS = ("fingerprint", "crops")
 
 
 def encode(descriptors: numpy.ndarray | None) -> str:
@@ -27,16 +26,15 @@ class DescriptorStore:
 
     Attributes:
       fingerprints: one per image, see perceptual_hash.descriptor.
-      crops, surroundings: of all images, see crop_descriptors.describe_with_surroundings.
+      crops: of the nuclei of all images, see crop_descriptors.describe.
     """
 
     def __init__(self) -> None:
         self.fingerprints, self.crops = ArrayFile(FINGERPRINT), ArrayFile(CROP)
-        self.surroundings = ArrayFile(SURROUNDINGS, "uint8")
         # Where the crops of each image begin and end.
         self._starts = array.array("q", [0])
 
-    def add(self, fingerprint: str, crops: str, surroundings: str) -> tuple[int, bool]:
+    def add(self, fingerprint: str, crops: str) -> tuple[int, bool]:
         """Keep the descriptors of an image, given as `encode` returns them.
 
         Returns:
@@ -45,7 +43,6 @@ class DescriptorStore:
         values = numpy.frombuffer(base64.b64decode(fingerprint), "float16").reshape(1, *FINGERPRINT)
         self.fingerprints.append(values)
         self.crops.append(numpy.frombuffer(base64.b64decode(crops), "float16").reshape(-1, *CROP))
-        self.surroundings.append(numpy.frombuffer(base64.b64decode(surroundings), "uint8").reshape(-1, *SURROUNDINGS))
         self._starts.append(len(self.crops))
         return len(self.fingerprints) - 1, bool(values.any())
 
@@ -53,14 +50,14 @@ class DescriptorStore:
         """Return a copy of the fingerprints of some images, in their order, so that many are read at once."""
         return _copied(self.fingerprints, numpy.asarray(images, int))
 
-    def crops_of(self, images: Sequence[int]) -> tuple[ArrayFile, ArrayFile, numpy.ndarray]:
-        """Return copies of the crops and surroundings of some images, and the index in `images` of each, int [N]."""
+    def crops_of(self, images: Sequence[int]) -> tuple[ArrayFile, numpy.ndarray]:
+        """Return a copy of the crops of some images, and the index in `images` of each, int [N]."""
         starts, numbers = numpy.frombuffer(self._starts, "int64"), numpy.asarray(images, int)
         counts = starts[numbers + 1] - starts[numbers]
         owners = numpy.repeat(numpy.arange(len(numbers)), counts)
         within = numpy.arange(len(owners)) - numpy.repeat(numpy.cumsum(counts) - counts, counts)
         places = starts[numbers][owners] + within
-        return _copied(self.crops, places), _copied(self.surroundings, places), owners
+        return _copied(self.crops, places), owners
 
 
 def _copied(arrays: ArrayFile, places: numpy.ndarray) -> ArrayFile:

@@ -196,8 +196,8 @@ def overlapping(
                 is_round[id(record)] = True
         return not is_round[id(record)]
 
-    crops, surroundings, owners = store.crops_of([record.described for record in records])
-    candidates = crop_descriptors.similar_pairs(crops, owners, surroundings=surroundings)
+    crops, owners = store.crops_of([record.described for record in records])
+    candidates = crop_descriptors.similar_pairs(crops, owners)
     pairs = ((records[one], records[other]) for one, other in candidates)
     while batch := list(itertools.islice(pairs, BATCH)):
         work = [pair for pair in batch if wanted(*pair) and not any(is_round.get(id(record)) for record in pair)]

@@ -7,8 +7,9 @@ Two stages. crop_descriptors finds the candidate pairs. They are then aligned on
 import numpy
 from scipy import ndimage
 
-from Classes.dataset import perceptual_hash
-from Classes.dataset.crop_descriptors import SIDE, Picture, describe_blobs, find_blobs, gray_picture
+from Classes.dataset import nuclei, perceptual_hash
+from Classes.dataset.crop_descriptors import describe_nuclei
+from Classes.dataset.nuclei import SIDE, Picture, gray_picture
 
 # Median over tiles of the correlation of fine detail from which two images are crops of one picture: of two different
 # ones among 2,120 real cells none has more than 0.40, and true crops have 0.96 and more.
@@ -46,11 +47,11 @@ def correlation(one: numpy.ndarray, other: numpy.ndarray) -> float:
       plain discs (see is_round) it says nothing.
     """
     pictures = [gray_picture(image, SIDE) for image in (one, other)]
-    blobs = [find_blobs(one), find_blobs(other)]
+    found = [nuclei.find(image, picture) for image, picture in zip((one, other), pictures, strict=True)]
     starts = []
-    for first in blobs[0]:
-        for second in blobs[1]:
-            ours, theirs = describe_blobs(*pictures[0], first[None]), describe_blobs(*pictures[1], second[None])
+    for first in found[0]:
+        for second in found[1]:
+            ours, theirs = describe_nuclei(pictures[0], first[None]), describe_nuclei(pictures[1], second[None])
             if len(ours) and len(theirs):
                 angles, mirrored = perceptual_hash.turns(ours, theirs)
                 start = _alignment(first, second, float(angles[0]), bool(mirrored[0]))
@@ -81,7 +82,7 @@ def is_round(image: numpy.ndarray) -> bool:
 
 
 def _alignment(first: numpy.ndarray, second: numpy.ndarray, angle: float, mirrored: bool) -> numpy.ndarray:
-    """float64 [2, 3]: from (row, column, 1) in one picture to (row, column) in the other, by two blobs and a turn."""
+    """float64 [2, 3]: from (row, column, 1) in one picture to (row, column) in the other, by two nuclei and a turn."""
     cosine, sine = numpy.cos(angle), numpy.sin(angle)
     # Of angles that are measured from the columns' axis towards the rows'.
     turn = numpy.array([[-cosine, sine], [sine, cosine]] if mirrored else [[cosine, -sine], [sine, cosine]])
