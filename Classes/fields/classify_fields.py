@@ -19,6 +19,7 @@ from Classes.inference import task_settings
 from Classes.inference.model_card import ModelCard, load_model_card
 from Classes.jobs import run_loop
 from Classes.jobs.items import Item
+from Classes.jobs.open_executors import start_processes_early
 from Classes.jobs.run_job import Job, start_job
 from Classes.jobs.shards import Shard
 
@@ -53,6 +54,8 @@ def classify_fields(
     outputs = outputs.prepared(card.condition)
     files = input_files.resolve_inputs(configuration, sources)
     outputs.folders.prepare()
+    configuration = task_settings.with_own_process(configuration)
+    start_processes_early(configuration, field_task.TASK, task_settings.LATE_MODULES, len(files))
     blasts = find_blast_model(configuration)
     settings = field_task.make_settings(
         configuration,
@@ -64,7 +67,7 @@ def classify_fields(
         draws_pictures=outputs.html is not None,
     )
     job = Job(field_task.TASK, settings, field_task.make_items(files))
-    with start_job(task_settings.with_own_process(configuration), job, shard) as run:
+    with start_job(configuration, job, shard) as run:
         run.once("crops_checked", outputs.folders.require_empty)
         log.info(Helpers.DISCLAIMER)
         shown = _ShownFields()

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import logging
 import math
 import pathlib
@@ -36,11 +37,14 @@ from Classes.inference.model_card import ModelCard
 from Classes.jobs import run_job, run_texts
 from Classes.jobs.items import Item
 from Classes.jobs.job_folder import KILLED
+from Classes.jobs.open_executors import OpenExecutors, start_processes_early
 from Classes.jobs.run_job import Job, JobRun
 from Classes.jobs.shards import Shard
 
 # Rows and columns of squares in a band if a number of cells is wanted: small, so that few cells lie all over the slide.
 SMALL_BAND = 4
+
+_NO_LOCK: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 
 log = logging.getLogger("Classifier")
 
@@ -54,6 +58,7 @@ class SlideRun:
       folders: that are written at the end.
       wanted: number of cells per slide after which a slide is left; None: all of it is searched.
       shard: the share that this run computes; None: everything.
+      executors: stay open from the plan to the search, and from slide to slide.
     """
 
     def __init__(
@@ -63,8 +68,10 @@ class SlideRun:
         folders: OutputFolders,
         wanted: int | None,
         shard: Shard | None,
+        executors: OpenExecutors,
     ) -> None:
         self._configuration, self._settings, self._folders = configuration, settings, folders
+        self._executors = executors
         self._wanted, self._shard = wanted, shard
         self._jobs: list[JobRun] = []
         # Units that other shares have left.
@@ -109,14 +116,16 @@ class SlideRun:
     def _plan(self, path: pathlib.Path) -> dict[str, Any]:
         # One copy per share, so that each share finds one in its share; all have the same part file.
         copies = self._shard.count if self._shard else 2
-        job = self._job([slide_task.plan_item(path.absolute())] * copies)
-        with run_job.start_job(self._configuration, job, self._shard) as run:
+        with self._start_job([slide_task.plan_item(path.absolute())] * copies) as run:
             run.once("crops_checked", self._folders.require_empty)
-            run.compute(lambda _item, _result: None)
+            # Shares that start together need one plan: the others wait for it.
+            with run.lock(run.items[0], functools.partial(_show_wait, path.name)) if self._shard else _NO_LOCK:
+                run.compute(lambda _item, _result: None)
             return next(result for _item, result in run.results())
 
-    def _job(self, items: Sequence[Item]) -> Job:
-        return Job(slide_task.TASK, self._settings, items)
+    def _start_job(self, items: Sequence[Item]) -> contextlib.AbstractContextManager[JobRun]:
+        job = Job(slide_task.TASK, self._settings, items)
+        return run_job.start_job(self._configuration, job, self._shard, self._executors)
 
     def _search(
         self, items: list[Item], plan: SlidePlan, bar: progress_bar.ProgressBar, stack: contextlib.ExitStack
@@ -124,7 +133,7 @@ class SlideRun:
         """Search the bands, all of them or until there are enough cells, and return the run with its results."""
         if self._wanted:
             items = self._until_enough(items, plan, bar)
-        run = stack.enter_context(run_job.start_job(self._configuration, self._job(items), self._shard))
+        run = stack.enter_context(self._start_job(items))
         run.compute(lambda item, _result: bar.update(_squares(item)))
         return run
 
@@ -139,7 +148,7 @@ class SlideRun:
             # How many bands are searched at once changes only the time.
             count = min(len(order), count + max(1, math.ceil((self._wanted - found) / expected)))
             found = taken = 0
-            with run_job.start_job(self._configuration, self._job(order[:count])) as run:
+            with self._start_job(order[:count]) as run:
                 run.compute(lambda _item, _result: None)
                 for _item, result in run.results():
                     taken, found = taken + 1, found + len(result.get("cells", ()))
@@ -190,13 +199,16 @@ def classify_slides(
     field_models.require_cell_types(card)
     outputs = outputs.prepared(card.condition)
     files = _find_slides(sources)
+    configuration = task_settings.with_own_process(configuration)
+    start_processes_early(configuration, slide_task.TASK, task_settings.LATE_MODULES)
     blasts = classify_fields.find_blast_model(configuration)
     settings = slide_task.make_settings(configuration, card, blasts.card if blasts else None, finder, scale)
     log.info(Helpers.DISCLAIMER)
-    run = SlideRun(task_settings.with_own_process(configuration), settings, outputs.folders, wanted, shard)
     with contextlib.ExitStack() as stack:
         try:
-            records = [_show(run.classify(path, stack), wanted) for path in files]
+            with contextlib.closing(OpenExecutors(configuration)) as executors:
+                run = SlideRun(configuration, settings, outputs.folders, wanted, shard, executors)
+                records = [_show(run.classify(path, stack), wanted) for path in files]
         except BaseException:
             run_texts.show_stopped(log)
             raise
@@ -231,6 +243,12 @@ def _error(name: str, result: dict[str, Any]) -> ImageError:
     if result == KILLED:
         return run_texts.killed_error(name)
     return ImageError(translation.from_json(result["error"]), result["code"])
+
+
+def _show_wait(name: str) -> None:
+    text = translation.mark("{name}: waiting for the share that plans this slide.")
+    log.info("%s", text.format(name=name))
+    terminal.say(_(text).format(name=name))
 
 
 def _squares(item: Item) -> int:

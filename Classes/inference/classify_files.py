@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from Classes.inference.model_card import ModelCard, load_model_card
 from Classes.jobs import run_loop, run_texts
 from Classes.jobs.items import Item, file_item
 from Classes.jobs.job_folder import KILLED
+from Classes.jobs.open_executors import start_processes_early
 from Classes.jobs.run_job import Job, JobRun, start_job
 from Classes.jobs.shards import Shard
 
@@ -67,13 +69,16 @@ def classify_files(
     """
     tables = table_files.TableFiles(csv_path, json_path, xlsx_path, parquet_path, csv_locale)
     files, skipped = input_files.find_inputs(configuration, sources)
+    configuration = task_settings.with_own_process(configuration)
+    units = math.ceil(len(files) / classify_task.ITEMS_PER_UNIT)
+    start_processes_early(configuration, classify_task.TASK, task_settings.LATE_MODULES, units)
     card = load_model_card(configuration.card, cell_types=any_model)
     tables = tables.prepared(card.condition)
     known = known_classes.find_known_classes(files, card.scheme, card.condition, labels)
     items = [file_item(path.absolute(), truth=truth) for path, truth in zip(files, known.classes, strict=True)]
     settings = classify_task.make_settings(configuration, card)
     job = Job(classify_task.TASK, settings, items, classify_task.ITEMS_PER_UNIT)
-    with start_job(task_settings.with_own_process(configuration), job, shard) as run:
+    with start_job(configuration, job, shard) as run:
         shown = _ShownImages(card, run)
 
         def write() -> int:

@@ -14,6 +14,9 @@ from Classes.inference.model_card import ModelCard
 # The configuration keys that results depend on.
 KEYS = ("Device", "Precision", "InceptionGraph", "CacheDir", "InceptionThreshold", "MaxPixels", "MaxSide", "SampleBits")
 
+# What tasks that run a model import when they open it.
+LATE_MODULES = ("Classes.inference.openvino_backend",)
+
 
 def to_settings(configuration: Configuration) -> dict[str, Any]:
     """Return the part of a configuration that results depend on, as JSON for `read_configuration`."""

@@ -18,8 +18,8 @@ from Classes.jobs import log_relay
 from Classes.jobs.executor import Executor, InProcessExecutor, Work
 from Classes.jobs.items import Item, Unit, make_units
 from Classes.jobs.job_folder import KILLED, JobFolder
+from Classes.jobs.open_executors import OpenExecutors
 from Classes.jobs.shards import Shard
-from Classes.jobs.worker_pool import WorkerPool
 
 # Packages whose version can change a result.
 PACKAGES = ("numpy", "openvino", "pillow")
@@ -96,9 +96,9 @@ class JobRun:
       finished_before: number of these items whose results an earlier run, or another one, has left.
     """
 
-    def __init__(self, configuration: Configuration, job: Job, folder: JobFolder, shard: Shard | None) -> None:
+    def __init__(self, job: Job, folder: JobFolder, shard: Shard | None, executors: OpenExecutors) -> None:
         self.folder, self.shard = folder, shard
-        self._configuration, self._job, self.items = configuration, job, job.items
+        self._executors, self._job, self.items = executors, job, job.items
         self._units = make_units(job.items, job.items_per_unit)
         self._own = shard.select(self._units) if shard else self._units
         left = [part for unit in self._own for part in self._missing(unit)]
@@ -125,31 +125,35 @@ class JobRun:
             self._report(unit, on_result)
 
     def _compute(self, on_result: OnResult) -> None:
-        with contextlib.closing(self._open_executor()) as executor:
-            deaths: Counter[str] = Counter()
-            waiting, in_flight = deque(self._left), 0
-            if isinstance(executor, InProcessExecutor):
-                # Item by item, so that each result is shown, and kept if the run is stopped, as soon as it is there.
-                waiting = deque(part for unit in self._left for part in unit.split())
-            while waiting or in_flight:
-                interrupts.check()
-                while waiting and in_flight < executor.slots:
-                    unit = waiting.popleft()
-                    if self.folder.is_finished(unit):
-                        # By another run, since this one has started.
-                        self._report(unit, on_result)
-                        continue
-                    executor.submit(unit)
-                    in_flight += 1
-                if not in_flight:
-                    break
-                outcome = executor.next_outcome()
-                in_flight -= 1
-                log_relay.replay(outcome.records)
-                if outcome.died:
-                    waiting.extendleft(reversed(self._after_death(outcome.unit, deaths, on_result)))
-                else:
-                    self._report(outcome.unit, on_result)
+        work = Work(self._job.task, self._job.settings, str(self.folder.path))
+        with self._executors.open(work, self._job.items, len(self._units), len(self._left)) as executor:
+            self._compute_with(executor, on_result)
+
+    def _compute_with(self, executor: Executor, on_result: OnResult) -> None:
+        deaths: Counter[str] = Counter()
+        waiting, in_flight = deque(self._left), 0
+        if isinstance(executor, InProcessExecutor):
+            # Item by item, so that each result is shown, and kept if the run is stopped, as soon as it is there.
+            waiting = deque(part for unit in self._left for part in unit.split())
+        while waiting or in_flight:
+            interrupts.check()
+            while waiting and in_flight < executor.slots:
+                unit = waiting.popleft()
+                if self.folder.is_finished(unit):
+                    # By another run, since this one has started.
+                    self._report(unit, on_result)
+                    continue
+                executor.submit(unit)
+                in_flight += 1
+            if not in_flight:
+                break
+            outcome = executor.next_outcome()
+            in_flight -= 1
+            log_relay.replay(outcome.records)
+            if outcome.died:
+                waiting.extendleft(reversed(self._after_death(outcome.unit, deaths, on_result)))
+            else:
+                self._report(outcome.unit, on_result)
 
     def in_order(self) -> "InOrder":
         """Return what gives the results of this run in the order of its items."""
@@ -166,6 +170,15 @@ class JobRun:
         if not done.exists():
             check()
             done.touch()
+
+    def lock(self, item: Item, on_wait: Callable[[], object]) -> contextlib.AbstractContextManager[None]:
+        """Lock an item against other shares that compute it too, so that all but one find its result.
+
+        Args:
+          item: that all of them need.
+          on_wait: called before waiting for another share.
+        """
+        return locks.folder_lock(self.folder.path / "runs" / Unit((item,)).key, on_wait=on_wait)
 
     def results(self) -> Iterator[tuple[Item, dict[str, Any]]]:
         """Yield every item that is finished, by any run, with its result, in the order of the items."""
@@ -190,19 +203,6 @@ class JobRun:
         """Remove the part files after the results were written; a share leaves them to the other shares."""
         if not self.shard:
             self.folder.remove()
-
-    def _open_executor(self) -> Executor:
-        work = Work(self._job.task, self._job.settings, str(self.folder.path))
-        if self._configuration["Cluster"]:
-            # It needs the optional package distributed.
-            from Classes.jobs.dask_cluster import DaskExecutor
-
-            return DaskExecutor(work, self._job.items[:1], self._configuration["Cluster"])
-        processes = min(self._configuration["Processes"], len(self._left))
-        # For one unit, another process would only cost time: there is no unit that it could save.
-        if len(self._units) == 1 or not processes:
-            return InProcessExecutor(work)
-        return WorkerPool(work, processes)
 
     def _after_death(self, unit: Unit, deaths: Counter[str], on_result: OnResult) -> list[Unit]:
         """Return what to compute instead of a unit whose process ended: its items one by one, or the unit again."""
@@ -245,13 +245,16 @@ def _describe(unit: Unit) -> tuple[int, str]:
 
 
 @contextlib.contextmanager
-def start_job(configuration: Configuration, job: Job, shard: Shard | None = None) -> Iterator[JobRun]:
+def start_job(
+    configuration: Configuration, job: Job, shard: Shard | None = None, executors: OpenExecutors | None = None
+) -> Iterator[JobRun]:
     """Open the folder of a job for one run; the context ends after the results were merged.
 
     Args:
       configuration: `JobDir`, `Processes` and `Cluster` are used.
       job: what is to be done.
       shard: compute only this share.
+      executors: those of several jobs, which the caller closes; None: what computes this job ends with it.
     Raises:
       ALLError: `folder_in_use`: the same run, or the same share, is in progress; `not_writable`.
     """
@@ -261,4 +264,4 @@ def start_job(configuration: Configuration, job: Job, shard: Shard | None = None
     folder.prepare(identity)
     name = f"{shard.number}-of-{shard.count}" if shard else "all"
     with locks.folder_lock(folder.path / "runs" / name):
-        yield JobRun(configuration, job, folder, shard)
+        yield JobRun(job, folder, shard, executors or OpenExecutors(configuration, keep=False))

@@ -3,6 +3,7 @@
 import concurrent.futures
 import multiprocessing
 import random
+import threading
 
 import pytest
 
@@ -12,6 +13,7 @@ from Classes.jobs import run_job
 from Classes.jobs.items import Item, file_item
 from Classes.jobs.job_folder import KILLED
 from Classes.jobs.shards import Shard
+from tests.support import waiting
 from tests.support.tasks import computed
 
 TASK = "tests.support.tasks:Squares"
@@ -74,6 +76,22 @@ def test_shards_in_any_order(configure, log, tmp_path):
     assert run(configure(), job) == ([], SQUARES, 0)
     assert not list((tmp_path / "Model" / "Jobs").iterdir())
     assert sorted(computed(log)) == list("abcde")
+
+
+def test_shares_that_need_the_same_item_compute_it_once(configure, log):
+    job = run_job.Job("tests.support.tasks:Sleeps", {"log": str(log)}, 2 * [Item("plan", {"seconds": 0.2})])
+    both = threading.Barrier(2)
+
+    def compute(number):
+        with run_job.start_job(configure(), job, Shard(number, 2)) as started:
+            both.wait(waiting.LIMIT)
+            with started.lock(job.items[0], lambda: None):
+                started.compute(lambda item, result: None)
+            return [result for _, result in started.results()]
+
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(compute, [1, 2])) == 2 * [2 * [{"name": "plan"}]]
+    assert computed(log) == ["plan"]
 
 
 def test_finished_units_are_not_computed_again(configure, log):
