@@ -2,6 +2,7 @@
 
 python3 benchmarks/data_scale.py FOLDER                        # 1,000 images: half of them distorted copies
 python3 benchmarks/data_scale.py FOLDER --images 5000          # takes minutes, because every pair is compared
+python3 benchmarks/data_scale.py FOLDER --indexed              # with the index that only large data sets need
 python3 benchmarks/data_scale.py FOLDER --search 10000 100000  # only the time of the search, of that many mixtures
 python3 benchmarks/data_scale.py --scale 10000 100000          # all of Data.py, on drawn cells
 python3 benchmarks/data_scale.py --scale 10000 100000 --keep CELLS  # draws cells that are not in CELLS, and keeps them
@@ -34,7 +35,7 @@ import PIL.ImageFilter
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from benchmarks import data
-from Classes.dataset import crop_descriptors, decode_task, overlapping_crops, perceptual_hash
+from Classes.dataset import crop_descriptors, decode_task, overlapping_crops, pair_search, perceptual_hash
 from Classes.imaging import decode
 
 BLOCK = 4096
@@ -47,10 +48,13 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path, nargs="?", help="images, at any depth; not with --scale")
     parser.add_argument("--images", type=int, default=1000, help="images of the comparison")
+    parser.add_argument("--indexed", action="store_true", help="use the index of pivots for any number of images")
     parser.add_argument("--search", type=int, nargs="+", default=[], help="numbers of mixtures to search in")
     parser.add_argument("--scale", type=int, nargs="+", default=[], help="numbers of images that Data.py is given")
     parser.add_argument("--keep", type=pathlib.Path, help="folder of the drawn cells, which are not removed")
     options = parser.parse_args(arguments)
+    if options.indexed:
+        pair_search.INDEXED = 0
     if options.scale:
         return _scale(options.scale, options.keep)
     if not options.folder:

@@ -58,11 +58,23 @@ class ArrayFile:
             raise IndexError(index)
         return self._read(index, 1)[0]
 
-    def _read(self, start: int, count: int) -> numpy.ndarray:
+    def take(self, indices: numpy.ndarray) -> numpy.ndarray:
+        """Return the arrays with some indices, int [N], as [N, *shape]."""
+        self._flush()
+        content, number, size = bytearray(len(indices) * self._bytes), self._file.fileno(), self._bytes
+        view = memoryview(content)
+        for place, index in enumerate(indices.tolist()):
+            os.preadv(number, [view[place * size : (place + 1) * size]], index * size)
+        return numpy.frombuffer(content, self.kind).reshape(len(indices), *self.shape)
+
+    def _flush(self) -> None:
         if not self._written:
             with _naming_folder():
                 self._file.flush()
             self._written = True
+
+    def _read(self, start: int, count: int) -> numpy.ndarray:
+        self._flush()
         content = os.pread(self._file.fileno(), count * self._bytes, start * self._bytes)
         return numpy.frombuffer(content, self.kind).reshape(count, *self.shape)
 

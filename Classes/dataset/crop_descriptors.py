@@ -94,7 +94,6 @@ def similar_pairs(
     """
     second, others_of = (ones, owners) if twos is None or others_of is None else (twos, others_of)
     found: set[tuple[int, int]] = set()
-    first_of, second_of = pair_search.Reader(ones), pair_search.Reader(second)
     # Half precision takes less than 0.002 from a bound.
     for rows, columns in pair_search.candidates(ones, twos, _invariants, CANDIDATE**2 - 0.002):
         if twos is None:
@@ -102,7 +101,9 @@ def similar_pairs(
             rows, columns = rows[apart], columns[apart]
         if not len(rows):
             continue
-        agree, _ = perceptual_hash.most_similar(first_of.take(rows), second_of.take(columns), CANDIDATE)
+        agree, _ = perceptual_hash.most_similar(
+            pair_search.take(ones, rows), pair_search.take(second, columns), CANDIDATE
+        )
         found.update(zip(owners[rows[agree]].tolist(), others_of[columns[agree]].tolist(), strict=True))
     return sorted(found)
 

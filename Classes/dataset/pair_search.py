@@ -4,8 +4,9 @@ The vectors are kept as their projections on the directions in which they differ
 By the Cauchy-Schwarz inequality, the product of the projections plus the product of those lengths is never below the
 product of the vectors, so no pair is missed. The number of directions is chosen by a sample of the vectors.
 
-The time grows with the square of the number of vectors: about 20 ns of processor time per pair of nuclei of real cells,
-which is two minutes for 100,000 images. Unrelated images are all nearly equally far apart, so a tree would not prune.
+Up to INDEXED vectors, each is compared with each. The time of that grows with the square of their number, so of more
+vectors only those are compared that share one of the lists of pivot_index. Unrelated images are all nearly equally far
+apart, so a tree would not prune.
 """
 
 import os
@@ -16,9 +17,16 @@ import threadpoolctl
 
 from Classes.common import parallel
 from Classes.dataset.array_file import ArrayFile, Arrays
+from Classes.dataset.pivot_index import PivotIndex
 
 # Vectors of one block of the comparison: 1,024 x 1,024 products take 4 MiB.
 BLOCK = 1024
+
+# Vectors of one block of a list: fewer pairs are compared twice, because both halves of a square are computed.
+LIST_BLOCK = 256
+
+# Largest number of vectors of which each is compared with each.
+INDEXED = 32768
 
 # Blocks that are compared with another one before their candidates are returned, which limits the memory of these.
 BLOCKS_AT_ONCE = 4
@@ -84,11 +92,22 @@ class _Room:
         self.bounds, self.more = (numpy.empty((rows, columns), "float32") for _ in range(2))
         self.reached = numpy.empty((rows, columns), bool)
 
+    def reaching(
+        self, directions: _Directions, ones: numpy.ndarray, twos: numpy.ndarray, limit: float
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Return the places in two lists of projections of all pairs whose bounds reach `limit`, int [K] twice."""
+        bounds = directions.bounds(ones, twos, self)
+        reached = numpy.greater_equal(bounds, limit, out=self.reached[: len(ones), : len(twos)])
+        rows, columns = numpy.divmod(_places(numpy.ascontiguousarray(reached)), len(twos))
+        return rows, columns
+
 
 def candidates(
     ones: Arrays, twos: Arrays | None, vectors: Vectors, limit: float
 ) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
-    """Yield up to BLOCK pairs of indices, ordered by blocks: all whose products reach `limit`, and some more.
+    """Yield up to BLOCK pairs of indices: those whose products reach `limit`, and some more.
+
+    All of them if there are at most INDEXED vectors or if there are `twos`; otherwise those that pivot_index finds.
 
     Args:
       ones, twos: N and M descriptors, lists or ArrayFiles; None for `twos` compares every two of `ones`, each pair
@@ -104,13 +123,45 @@ def candidates(
         directions = _choose(ones, vectors, limit)
         first = _sketch(ones, vectors, directions)
         second = None if twos is None else _sketch(twos, vectors, directions)
-        yield from _reaching(first, second, directions, limit)
+        workers = len(os.sched_getaffinity(0))
+        index = PivotIndex(first, BLOCK, workers) if second is None and len(first) > INDEXED else None
+        # Many copies of one image are in the same lists.
+        if index and index.comparisons < len(first) ** 2 // 2:
+            found = _in_lists(first, index, directions, limit, workers)
+        else:
+            found = _in_blocks(first, second, directions, limit, workers)
+        for rows, columns in found:
+            for start in range(0, len(rows), BLOCK):
+                yield rows[start : start + BLOCK], columns[start : start + BLOCK]
 
 
-def _reaching(
-    first: ArrayFile, second: ArrayFile | None, directions: "_Directions", limit: float
+def _in_lists(
+    sketches: ArrayFile, index: PivotIndex, directions: "_Directions", limit: float, workers: int
 ) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
-    """Yield the pairs of sketches whose bounds reach `limit`, as `candidates` does."""
+    """Yield the pairs of sketches in one list whose bounds reach `limit`."""
+
+    def reaching(pivot: int, members: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The pairs of one list that share no earlier one."""
+        values, room = sketches.take(members).astype("float32"), _Room(LIST_BLOCK, LIST_BLOCK)
+        rows, columns = [members[:0]], [members[:0]]
+        for top in range(0, len(members), LIST_BLOCK):
+            for left in range(top, len(members), LIST_BLOCK):
+                ones, twos = values[top : top + LIST_BLOCK], values[left : left + LIST_BLOCK]
+                some, others = room.reaching(directions, ones, twos, limit)
+                below = some + top < others + left
+                rows.append(members[some[below] + top])
+                columns.append(members[others[below] + left])
+        found, others = numpy.concatenate(rows), numpy.concatenate(columns)
+        new = index.is_first(pivot, found, others)
+        return found[new], others[new]
+
+    yield from parallel.map_threads(reaching, index.lists(), workers)
+
+
+def _in_blocks(
+    first: ArrayFile, second: ArrayFile | None, directions: "_Directions", limit: float, workers: int
+) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+    """Yield the pairs of all sketches whose bounds reach `limit`, ordered by blocks."""
     others = first if second is None else second
 
     def reaching(top: int, start: int) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
@@ -118,9 +169,7 @@ def _reaching(
         ones, room, found = first[top : top + BLOCK].astype("float32"), _Room(), []
         for left in range(start, min(start + BLOCKS_AT_ONCE * BLOCK, len(others)), BLOCK):
             twos = others[left : left + BLOCK].astype("float32")
-            bounds = directions.bounds(ones, twos, room)
-            reached = numpy.greater_equal(bounds, limit, out=room.reached[: len(ones), : len(twos)])
-            rows, columns = numpy.divmod(_places(reached), len(twos))
+            rows, columns = room.reaching(directions, ones, twos, limit)
             below = rows < columns if top == left and second is None else slice(None)
             found.append(((rows[below] + top).astype("int32"), (columns[below] + left).astype("int32")))
         return found
@@ -130,39 +179,21 @@ def _reaching(
         for top in range(0, len(first), BLOCK)
         for start in range(top if second is None else 0, len(others), BLOCKS_AT_ONCE * BLOCK)
     )
-    for blocks in parallel.map_threads(reaching, work, len(os.sched_getaffinity(0))):
-        for rows, columns in blocks:
-            for start in range(0, len(rows), BLOCK):
-                yield rows[start : start + BLOCK], columns[start : start + BLOCK]
+    for blocks in parallel.map_threads(reaching, work, workers):
+        yield from blocks
 
 
-class Reader:
-    """Reads the descriptors of candidates: many candidates of one block from its copy in memory.
+def take(descriptors: Arrays, indices: numpy.ndarray) -> numpy.ndarray:
+    """Return some descriptors as one array, [N, ...].
 
     Args:
-      descriptors: list or ArrayFile, one side of the pairs that `candidates` yields.
+      descriptors: list or ArrayFile.
+      indices: int [N], at least one; each descriptor is read once.
     """
-
-    def __init__(self, descriptors: Arrays) -> None:
-        self._descriptors = descriptors
-        self._start, self._block = -1, numpy.empty(0)
-
-    def take(self, indices: numpy.ndarray) -> numpy.ndarray:
-        """Return some descriptors of one block as one array.
-
-        Args:
-          indices: int [N], all in one block, at least one.
-        Returns:
-          [N, ...].
-        """
-        start = int(indices[0]) // BLOCK * BLOCK
-        if start != self._start and len(indices) >= BLOCK // 2:
-            self._start, self._block = start, numpy.asarray(self._descriptors[start : start + BLOCK])
-        if start == self._start:
-            return self._block[indices - start]
-        # One descriptor can be in many pairs, and each read of a file takes time.
-        needed, places = numpy.unique(indices, return_inverse=True)
-        return numpy.stack([self._descriptors[index] for index in needed.tolist()])[places]
+    needed, places = numpy.unique(indices, return_inverse=True)
+    if isinstance(descriptors, ArrayFile):
+        return descriptors.take(needed)[places]
+    return numpy.stack([descriptors[index] for index in needed.tolist()])[places]
 
 
 def _choose(descriptors: Arrays, vectors: Vectors, limit: float) -> _Directions:
@@ -176,7 +207,7 @@ def _choose(descriptors: Arrays, vectors: Vectors, limit: float) -> _Directions:
     whole = _Directions(*axes)
     tried = slice(None, None, -(-len(plain) // TRIED))
     best, least = whole, float("inf")
-    for part in range(16, 3, -1):
+    for part in range(16, 1, -1):
         some = _Directions(*(each[:, : -(-each.shape[1] * part // 16)] for each in axes))
         kept = some.project(plain[tried], signless[tried])
         left = (some.bounds(kept, kept) >= limit)[numpy.triu_indices(len(kept), 1)].mean()

@@ -169,7 +169,7 @@ def matching_pairs(
       sorted (index, index, similarity); the first index is smaller than the second if there are no `others`.
     """
     found, connected = [], _Connected(len(descriptors))
-    ones, twos = pair_search.Reader(descriptors), pair_search.Reader(descriptors if others is None else others)
+    twos = descriptors if others is None else others
     # The error of half precision is below 0.0005.
     for rows, columns in pair_search.candidates(descriptors, others, _magnitudes, same - 0.0005):
         if enough:
@@ -178,7 +178,8 @@ def matching_pairs(
         if not len(rows):
             continue
         # Only candidates are copied into one array; all descriptors would need the memory twice.
-        for place, alike in zip(*most_similar(ones.take(rows), twos.take(columns), same), strict=True):
+        pairs = pair_search.take(descriptors, rows), pair_search.take(twos, columns)
+        for place, alike in zip(*most_similar(*pairs, same), strict=True):
             one, other = int(rows[place]), int(columns[place])
             if not enough or connected.join(one, other):
                 found.append((one, other, float(alike)))

@@ -58,14 +58,33 @@ def test_two_lists():
     assert search(ones, others[:0]) == search(ones[:0], others) == search(ones[:0]) == []
 
 
-def test_descriptors_are_read_by_block_or_one_by_one_and_are_the_same(monkeypatch):
-    monkeypatch.setattr(pair_search, "BLOCK", 8)
+def test_an_index_finds_each_pair_of_similar_vectors_once(monkeypatch):
+    monkeypatch.setattr(pair_search, "INDEXED", 1000)
+    monkeypatch.setattr(pair_search, "LIST_BLOCK", 50)
+    rows = vectors(3000, 3)
+    # Of each of 20 vectors there are several copies, some of them exact.
+    rows[100:200] = numpy.tile(rows[:20], (5, 1))
+
+    found = search(rows)
+
+    expected = {tuple(pair) for pair in numpy.argwhere(products(rows, rows) >= LIMIT).tolist() if pair[0] < pair[1]}
+    assert len(set(found)) == len(found) and expected <= set(found)
+    assert len(expected) > 1000
+
+
+def test_many_copies_of_one_vector_are_all_found(monkeypatch):
+    monkeypatch.setattr(pair_search, "INDEXED", 100)
+    rows = numpy.repeat(vectors(2, 4)[:1], 300, axis=0)
+    assert sorted(search(rows)) == [(one, other) for one in range(300) for other in range(one + 1, 300)]
+
+
+def test_descriptors_are_taken_from_lists_and_files():
     rows = numpy.arange(60, dtype="float16").reshape(20, 3)
     file = array_file.ArrayFile((3,))
     file.append(rows[:12])
-    reader = pair_search.Reader(file)
-    assert reader.take(numpy.array([3, 1, 3])).tolist() == [[9, 10, 11], [3, 4, 5], [9, 10, 11]]
+    assert pair_search.take(file, numpy.array([3, 1, 3])).tolist() == [[9, 10, 11], [3, 4, 5], [9, 10, 11]]
     file.append(rows[12:])
-    # Enough for a copy of the block, first within the file and then at its end; a single one after each.
-    for indices in ([9, 8, 15, 9, 10, 11, 12, 13], [14], [19, 16, 17, 19, 18], [16], [0], [17, 19]):
-        assert reader.take(numpy.array(indices)).tolist() == [[3 * i, 3 * i + 1, 3 * i + 2] for i in indices]
+    for indices in ([9, 8, 15, 9], [19], [0, 17]):
+        expected = [[3 * i, 3 * i + 1, 3 * i + 2] for i in indices]
+        assert pair_search.take(file, numpy.array(indices)).tolist() == expected
+        assert pair_search.take(list(rows), numpy.array(indices)).tolist() == expected
