@@ -9,9 +9,11 @@ import json
 import logging
 import os
 import pathlib
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 from Classes import Helpers
 from Classes.common import atomic_files, errors, json_files, output_targets, translation
@@ -90,15 +92,15 @@ def write_tables(
     """Write all files of a table.
 
     Args:
-      rows: result_table rows.
+      rows: result_table rows. CSV and JSON take one at a time, the others have all of them in memory.
       model: JSON object that identifies the model.
       summary: for the workbook.
     """
     if files.csv:
-        atomic_files.write_atomic(files.csv, csv_text(rows, summary.condition, files.csv_locale), into=True)
+        _write_csv(files.csv, rows, summary.condition, files.csv_locale)
     if files.json:
-        content = {"notice": Helpers.DISCLAIMER, "model": model, "images": rows}
-        json_files.write_json(files.json, content, into=True)
+        head = {"notice": Helpers.DISCLAIMER, "model": model}
+        json_files.write_json_lists(files.json, head, {"images": rows})
     if files.xlsx:
         atomic_files.write_atomic(files.xlsx, _workbook(rows, model, summary), into=True)
     if files.parquet:
@@ -139,21 +141,50 @@ def csv_text(rows: Sequence[Row], condition: Condition, locale: str = ENGLISH) -
     In another locale than "en", headings and texts are in its language, numbers have its decimal separator, and the
     columns are separated as its spreadsheets expect it.
     """
+    text = io.StringIO(newline="")
+    mark = _write_csv_rows(text, rows, condition, locale)
+    return mark + text.getvalue()
+
+
+def _write_csv(path: str | os.PathLike[str], rows: Sequence[Row], condition: Condition, locale: str) -> None:
+    """Write what `csv_text` returns, one row at a time."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as text:
+        mark = _write_csv_rows(text, rows, condition, locale)
+        text.seek(0)
+        with (
+            atomic_files.atomic_replace(path, into=True) as temporary,
+            open(temporary, "w", encoding="utf-8", newline="") as file,
+        ):
+            file.write(mark)
+            shutil.copyfileobj(text, file)
+
+
+def _write_csv_rows(file: IO[str], rows: Sequence[Row], condition: Condition, locale: str) -> str:
+    """Write a table as CSV, and return the mark that belongs before it."""
     locale = _system_locale() if locale == AUTO else locale
     comma = has_decimal_comma(locale)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=";" if comma else ",", lineterminator="\n")
+    line = io.StringIO(newline="")
+    writer = csv.writer(line, delimiter=";" if comma else ",", lineterminator="\n")
+    is_ascii = True
+
+    def write(values: list[Any]) -> None:
+        nonlocal is_ascii
+        writer.writerow(values)
+        is_ascii = is_ascii and line.getvalue().isascii()
+        file.write(line.getvalue())
+        line.seek(0)
+        line.truncate()
+
     with translation.use_language(locale):
         people, technical = people_columns(condition, rows), technical_columns(rows)
-        writer.writerow([column.heading() for column in people] + [column.name for column in technical])
+        write([column.heading() for column in people] + [column.name for column in technical])
         for row in rows:
             values = [column.value(row) if locale == ENGLISH else _plain(column, row) for column in people]
             values += [column.value(row) for column in technical]
-            writer.writerow([_csv_cell(value, comma) for value in values])
+            write([_csv_cell(value, comma) for value in values])
     # Spreadsheets recognize UTF-8 by the byte order mark. A table in ASCII does not need it, and a program would find
     # it in the name of the first column.
-    mark = "" if locale == ENGLISH and text.getvalue().isascii() else "\ufeff"
-    return mark + text.getvalue()
+    return "" if locale == ENGLISH and is_ascii else "\ufeff"
 
 
 def has_decimal_comma(locale: str) -> bool:

@@ -22,12 +22,10 @@ from Classes.common import (
 )
 from Classes.common.config import Configuration
 from Classes.common.translation import gettext as _
-from Classes.common.translation import text_of
-from Classes.inference import classify_task, task_settings
+from Classes.inference import classify_task, result_rows, task_settings
 from Classes.inference.model_card import ModelCard, load_model_card
 from Classes.jobs import run_loop, run_texts
 from Classes.jobs.items import Item, file_item
-from Classes.jobs.job_folder import KILLED
 from Classes.jobs.open_executors import start_processes_early
 from Classes.jobs.run_job import Job, JobRun, start_job
 from Classes.jobs.shards import Shard
@@ -83,12 +81,12 @@ def classify_files(
 
         def write() -> int:
             """Write the results that there are; return the number of images without one."""
-            rows = [_read_row(item, result, card) for item, result in run.results()]
+            rows = result_rows.ResultRows(run, card)
             summarize = functools.partial(summary.summarize, condition=card.condition, scheme=card.scheme)
-            found = summarize(rows, len(files), skipped, known.note)
+            found = summarize(rows.brief, len(files), skipped, known.note)
             _write(configuration, card, tables, rows, found)
-            run_texts.show_killed([item.name for item in run.killed()], log)
-            return sum(bool(row["error"]) for row in rows)
+            run_texts.show_killed(rows.killed, log)
+            return len(found.failed)
 
         failed = run_loop.compute_and_write(run, shard, shown.add, write, log)
     return int((shown.failed if failed is None else failed) > 0)
@@ -98,13 +96,13 @@ def _write(
     configuration: Configuration,
     card: ModelCard,
     tables: table_files.TableFiles,
-    rows: Sequence[result_table.Row],
+    rows: result_rows.ResultRows,
     found: summary.Summary,
 ) -> None:
     """Write the tables, and show and log the summary."""
     table_files.write_tables(tables, rows, _model_fields(card), found, log)
     output_folders.remove_leftovers((), tables.paths.values())
-    result_table.log_summary(rows, found, log)
+    result_table.log_summary(rows.brief, found, log)
     shown = [(kind.upper(), path) for kind, path in tables.paths.items()]
     validation = ""
     if os.environ.get(terminal.STEP):
@@ -113,13 +111,6 @@ def _write(
         validation = _describe_validation(card)
     following = "python3 Server.py --open" if card.positive else "python3 Classifier.py FOLDER"
     image_lines.show_summary(found, shown, following, validation)
-
-
-def _read_row(item: Item, result: dict[str, Any], card: ModelCard) -> result_table.Row:
-    """Return the row of a result."""
-    if result == KILLED:
-        return {**classify_task.new_row(item, card), "error": text_of(run_texts.killed_error(item.name))}
-    return classify_task.read_row(result)
 
 
 class _ShownImages:
@@ -141,7 +132,7 @@ class _ShownImages:
             self._show(each, found, lines)
 
     def _show(self, item: Item, result: dict[str, Any], lines: image_lines.ImageLines) -> None:
-        row = _read_row(item, result, self._card)
+        row = result_rows.read_row(item, result, self._card)
         if not self._started and "backend" in result:
             self._started = True
             _log_start(self._card, result["backend"])

@@ -17,6 +17,9 @@ from Classes.jobs.items import Unit
 
 VERSION = 1
 
+# The start of a part file after its checksum.
+_START = f'{{"version":{VERSION},"results":'
+
 # The result of an item that killed its worker twice.
 KILLED = {"killed": True}
 
@@ -58,7 +61,8 @@ class JobFolder:
 
     def is_finished(self, unit: Unit) -> bool:
         """Return whether a valid part file of a unit exists."""
-        return self.read(unit) is not None
+        # Its results are not parsed, because they can be long.
+        return self._read_content(unit) is not None
 
     def write(self, unit: Unit, results: Sequence[dict[str, Any]]) -> None:
         """Write the part file of a unit whole, or not at all; writing it again changes nothing.
@@ -69,7 +73,7 @@ class JobFolder:
         Raises:
           OSError: the file cannot be written.
         """
-        content = json.dumps({"version": VERSION, "results": list(results)}, allow_nan=False, separators=(",", ":"))
+        content = _START + json.dumps(list(results), allow_nan=False, separators=(",", ":")) + "}"
         path = self._path(unit)
         temporary = temp_files.temp_path_for(path)
         try:
@@ -80,15 +84,18 @@ class JobFolder:
 
     def read(self, unit: Unit) -> list[dict[str, Any]] | None:
         """Return the results of a unit, one per item; None if its part file is missing or damaged."""
+        content = self._read_content(unit)
+        if content is None:
+            return None
+        results: list[dict[str, Any]] = json_files.parse_json(content)["results"]
+        return results
+
+    def _read_content(self, unit: Unit) -> str | None:
         try:
             digest, _, content = self._path(unit).read_text(encoding="utf-8").partition("\n")
         except (OSError, UnicodeDecodeError):
             return None
-        if digest != _digest(content):
-            return None
-        part = json_files.parse_json(content)
-        results: list[dict[str, Any]] = part["results"]
-        return results if part["version"] == VERSION and len(results) == len(unit.items) else None
+        return content if digest == _digest(content) and content.startswith(_START) else None
 
     def wait_for(self, unit: Unit, patience: float = PATIENCE) -> list[dict[str, Any]]:
         """Return the results of a unit that another machine has finished.

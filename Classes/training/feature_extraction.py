@@ -9,6 +9,7 @@ adds all new features at once, in the order of the images.
 """
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import importlib
@@ -89,16 +90,16 @@ def extract_features(
       their file until they are indexed. None on a worker that is not the chief.
     """
     store = FeatureStore(configuration.path("FeatureCache") / cache_key(configuration, weights_hash)[:32])
-    if strategy:
+    with contextlib.ExitStack() as stack:
+        # The other workers wait for the chief's first broadcast. If nothing is missing, the cache may be read-only.
+        if _is_chief(strategy) and (store.find(images.hashes) < 0).any():
+            # Two trainings on the same images compute their features once: the second one finds those of the first.
+            stack.enter_context(locks.folder_lock(store.folder / "run", on_wait=_show_wait))
         return _find_or_compute(configuration, backbone, store, images, strategy)
-    rows = store.find(images.hashes)
-    if (rows >= 0).all():
-        # Nothing is written, so the cache may be read-only.
-        _log_counts(rows)
-        return store.select(rows)
-    # Two trainings on the same images compute their features once: the second one finds those of the first.
-    with locks.folder_lock(store.folder / "run", on_wait=_show_wait):
-        return _find_or_compute(configuration, backbone, store, images, None)
+
+
+def _is_chief(strategy: tf.distribute.Strategy | None) -> bool:
+    return strategy is None or distributed.is_chief(strategy)
 
 
 def _log_counts(rows: numpy.ndarray) -> None:
@@ -120,7 +121,7 @@ def _find_or_compute(
     strategy: tf.distribute.Strategy | None,
 ) -> FeatureRows | None:
     """Return what extract_features returns, which also explains the arguments."""
-    chief = strategy is None or distributed.is_chief(strategy)
+    chief = _is_chief(strategy)
     rows = store.find(images.hashes) if chief else numpy.full(len(images), -1)
     if strategy:
         # The chief alone needs the features of all images.
@@ -162,6 +163,9 @@ def _compute(
         run.folder.remove()
     for path in (places, pathlib.Path(settings["backbone"])):
         path.unlink(missing_ok=True)
+    if strategy:
+        # Only then may another training compute the same shares, see extract_features.
+        distributed.all_reduce_sum(strategy, [numpy.zeros(1, "float32")])
     if killed:
         raise DataError(
             Message(

@@ -127,6 +127,16 @@ def test_two_workers_learn_what_one_learns(prepared, by_one, tmp_path, more):
     assert "Froze" not in results[1][1]
 
 
+def test_two_trainings_at_once_use_the_same_features(prepared, tmp_path):
+    pairs = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        shared = [f"{key}={tmp_path / key}" for key in ("FeatureCache", "JobDir")]
+        pairs.append(start(settings(prepared, tmp_path / name, *LAST_LAYER, *shared), workers=2))
+    results = [result for pair in pairs for result in ended(pair)]
+    assert [code for code, _ in results] == [0] * 4, results
+
+
 # Two devices of one machine, as two graphics processors are, with the loss multiplied as there.
 MIRRORED = """
 import sys
