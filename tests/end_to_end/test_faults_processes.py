@@ -5,6 +5,7 @@ import functools
 import json
 import operator
 import os
+import pathlib
 import signal
 
 import pytest
@@ -48,42 +49,89 @@ def signalled(project, tmp_path, number, script, *arguments, settings=(), **how)
 SHOWN = ("os.rename", "os.remove", "os.rmdir")
 
 
-def test_data_killed_before_every_change(project, tmp_path):
+def kind(change):
+    """What a script does to a folder; of the model's own folder, the graph and its card are apart from the rest."""
+    operation, name = change
+    folder = pathlib.PurePath(name).parent
+    return operation, str(folder), folder.name == "Model" and "Graph" in name
+
+
+def moments(project, tmp_path, script, pattern, settings):
+    """Yield a project folder for each moment at which a kill of a script would show: what it would leave."""
+    copies = tmp_path / "copies"
+    before = functools.partial(changes.copied_before_every_change, project, pattern, copies, SHOWN)
+    assert faults.run(project, script, settings=settings, before=before).code == 0
+    yield from sorted(copies.iterdir())
+
+
+def is_readable(read, command):
+    """Whether something can be read; if not, the error says which command writes it again."""
+    try:
+        read()
+    except Exception as error:
+        assert command in faults.line(error)
+        return False
+    return True
+
+
+def count_images(folder):
+    return sum(map(len, tfrecords.load_manifest(small_networks.configuration(folder)).splits.values()))
+
+
+def verify_graph(folder):
+    model_card.load_model_card(small_networks.configuration(folder).card).verify_graph()
+
+
+# A third seed than that of the project, so that the shards are others.
+ANOTHER_SPLIT = ["RandomSeed=1", "Shards=3"]
+
+
+def test_a_killed_data_leaves_the_former_shards_or_the_new_ones_or_none(project, tmp_path):
+    states = []
+    for folder in moments(project, tmp_path, "Data", "Model/Data", ANOTHER_SPLIT):
+        states.append(is_readable(lambda folder=folder: count_images(folder), "python3 Data.py"))
+        assert not states[-1] or count_images(folder) == 40
+
+    # While files are renamed there is no manifest.
+    assert states[0] and states[-1] and len(states) > 10
+    first, last = states.index(False), len(states) - states[::-1].index(False)
+    assert not any(states[first:last])
+
+
+def test_a_killed_trainer_leaves_no_graph_with_the_card_of_another(project, tmp_path):
+    states = []
+    for folder in moments(project, tmp_path, "Trainer", "Model/ALLGraph*", ["RandomSeed=1", "Epochs=1"]):
+        states.append(is_readable(lambda folder=folder: verify_graph(folder), "python3 Trainer.py"))
+
+    assert states[0] and states[-1] and False in states
+
+
+def test_data_killed_again_and_again(project, tmp_path):
     before, codes = images(project), []
     for run in signalled(
-        project, tmp_path, signal.SIGKILL, "Data", operations=SHOWN, settings=["RandomSeed=1", "Shards=3"]
+        project, tmp_path, signal.SIGKILL, "Data", operations=SHOWN, distinct=kind, settings=ANOTHER_SPLIT
     ):
         codes.append(run.code)
-        # Either the former shards, or the new ones, or none and a word on what to do.
-        try:
-            found = tfrecords.load_manifest(small_networks.configuration(project))
-        except Exception as error:
-            assert "python3 Data.py" in faults.line(error)
-        else:
-            assert sum(map(len, found.splits.values())) == 40
 
     assert set(codes[:-1]) == {-signal.SIGKILL}
     assert codes[-1] == 0
+    assert count_images(project) == 40
     assert images(project) == before
     assert leftovers(project) == []
 
 
-def test_a_trainer_killed_before_every_change(project, tmp_path):
+def test_a_trainer_killed_again_and_again(project, tmp_path):
     """While it moves another run aside, saves, and freezes."""
-    checkpoint = (project / "Model/_logs/model.ckpt-10.index").read_bytes()
-    configuration, codes = small_networks.configuration(project), []
+    checkpoint, codes = (project / "Model/_logs/model.ckpt-10.index").read_bytes(), []
     settings = ["RandomSeed=1", "Epochs=1"]
-    for run in signalled(project, tmp_path, signal.SIGKILL, "Trainer", operations=SHOWN, settings=settings):
+    for run in signalled(
+        project, tmp_path, signal.SIGKILL, "Trainer", operations=SHOWN, distinct=kind, settings=settings
+    ):
         codes.append(run.code)
-        # A graph and a card of different models would be an error, never served.
-        try:
-            model_card.load_model_card(configuration.card).verify_graph()
-        except Exception as error:
-            assert "python3 Trainer.py" in faults.line(error)
 
     assert set(codes[:-1]) == {-signal.SIGKILL}
     assert codes[-1] == 0
-    model_card.load_model_card(configuration.card).verify_graph()
+    verify_graph(project)
     kept = [path.read_bytes() for path in project.rglob("model.ckpt-10.index")]
     assert checkpoint in kept
     assert leftovers(project) == []
@@ -132,9 +180,9 @@ def test_the_next_run_sweeps_what_a_killed_one_left(project, arguments, folders)
     ],
 )
 def test_ctrl_c_at_changes_of_every_kind(project, tmp_path, script, arguments):
-    kind = operator.itemgetter(0)
+    operation = operator.itemgetter(0)
     for run in signalled(
-        project, tmp_path, signal.SIGINT, script, *arguments, distinct=kind, settings=["RandomSeed=3"]
+        project, tmp_path, signal.SIGINT, script, *arguments, distinct=operation, settings=["RandomSeed=3"]
     ):
         # It may have been all but done.
         assert (run.code == 130 and run.said.endswith("\nStopped.\n")) or run.code == 0, run.said

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import sys
 
 from Classes.common import temp_files
@@ -44,7 +45,8 @@ def watched(folder, reached):
     Args:
       folder: of the project.
       reached: gets "open" (to write), "os.rename" (onto it), "os.remove" …, and the path under `folder` without what
-        is another one in every run: digits, the names that temp_files.temp_path_for makes, the kind of a view.
+        is another one in every run: numbers, hashes such as those of the part files of a job, the names that
+        temp_files.temp_path_for makes, the kind of a view.
     """
     _listen()
     folder = os.path.realpath(folder) + os.sep
@@ -53,7 +55,7 @@ def watched(folder, reached):
         path = os.path.abspath(path)  # noqa: PTH100 (Path.resolve would follow a link that is written or removed)
         if path.startswith(folder) and "/Logs/" not in path and not path.endswith(".lock"):
             name = str(temp_files.final_path(path.removeprefix(folder)))
-            reached(event, re.sub(r"\d+", "0", re.sub(r"__\w+", "__view", name)))
+            reached(event, re.sub(r"[0-9a-f]{16,}|\d+", "0", re.sub(r"__\w+", "__view", name)))
 
     _watching.append(on_event)
     try:
@@ -90,12 +92,43 @@ def at_the_next(folder, known, act, distinct=whole, operations=("open", *CHANGES
     return watched(folder, reached)
 
 
-@contextlib.contextmanager
-def disk_full_at_the_next(folder, known, free_bytes):
-    """A disk that is full from the next file or folder on that is made, see `at_the_next`.
+def copied_before_every_change(folder, pattern, copies, operations):
+    """Copy files of this process before each change, as a kill at this moment would leave them.
 
     Args:
-      folder, known: see `at_the_next`.
+      folder: of the project.
+      pattern: of the files and folders that are copied, such as "Model/Data".
+      copies: a folder that gets one copy of the project per change.
+      operations: changes of these kinds are looked at, see CHANGES.
+    """
+    known = set()
+
+    def copy(*change):
+        if change[0] not in operations or change in known:
+            return
+        known.add(change)
+        target = copies / f"{len(known):03}"
+        for path in folder.glob(pattern):
+            place = target / path.relative_to(folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, place)
+
+    # Until the process ends.
+    contexts.enter_context(watched(folder, copy))
+
+
+def one_picture(change):
+    """A change of the kind for which `distinct` of `at_the_next` stands: all pictures of a folder have one writer."""
+    operation, name = change
+    return operation, re.sub(r"[^/]+\.(png|svg)$", "picture", name)
+
+
+@contextlib.contextmanager
+def disk_full_at_the_next(folder, known, free_bytes):
+    """A disk that is full from the next file or folder on that is made, or the first picture of a folder.
+
+    Args:
+      folder, known: see `at_the_next`; all pictures of a folder are one change.
       free_bytes: bytes that a file may have from then on; with some it is cut, not empty.
     """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -105,7 +138,7 @@ def disk_full_at_the_next(folder, known, free_bytes):
 
     try:
         # Something is written into what is opened, and by TensorFlow into folders.
-        with at_the_next(folder, known, fill, operations=("open", "os.mkdir")):
+        with at_the_next(folder, known, fill, distinct=one_picture, operations=("open", "os.mkdir")):
             yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
