@@ -8,19 +8,19 @@ import platform
 import secrets
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from Classes.common import provenance
 from Classes.common.errors import ConfigurationError
 from Classes.common.translation import Message
+from Classes.jobs import polling
 from Classes.jobs.executor import Work
 from Classes.jobs.items import Item
 from Classes.jobs.run_job import PACKAGES, code_hash
 
 # Seconds: a network file system can show a new file of another machine later.
-PATIENCE, PAUSE = 10.0, 0.5
+PATIENCE = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,11 +117,9 @@ def check(expected: Expected) -> ConfigurationError | None:
 
 def _unusable_folder(expected: Expected) -> str | None:
     """Return the job's folder if the probe is not in it, or nothing can be written to it."""
-    deadline = time.monotonic() + PATIENCE
-    while not (pathlib.Path(expected.folder) / expected.probe).exists():
-        if time.monotonic() >= deadline:
-            return expected.folder
-        time.sleep(PAUSE)
+    probe = pathlib.Path(expected.folder) / expected.probe
+    if not polling.poll(lambda: probe.exists() or None, PATIENCE):
+        return expected.folder
     try:
         with tempfile.TemporaryFile(dir=expected.folder):
             return None

@@ -20,7 +20,7 @@ from Classes.common import interrupts, terminal
 from Classes.common.errors import ALLError, ConfigurationError, EngineError
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
-from Classes.jobs import cluster_check, cluster_client, dask_worker
+from Classes.jobs import cluster_check, cluster_client, dask_worker, polling
 from Classes.jobs.executor import Outcome, Work
 from Classes.jobs.items import Unit
 
@@ -220,19 +220,21 @@ class DaskExecutor:
         )
 
     def _wait_for_scheduler(self) -> None:
-        deadline = time.monotonic() + CONNECT_TIMEOUT
-        while self._client.status != "running":
-            interrupts.check()
-            if self._client.status == "closed" or time.monotonic() >= deadline:
-                raise EngineError(
-                    Message(
-                        "{address}: the scheduler is gone. Start it and its workers again, and run the same command "
-                        "again: it continues.",
-                        address=self._address,
-                    ),
-                    "cluster_lost",
-                )
-            time.sleep(LOOK / 10)
+        if polling.poll(self._scheduler_status, CONNECT_TIMEOUT) != "running":
+            raise EngineError(
+                Message(
+                    "{address}: the scheduler is gone. Start it and its workers again, and run the same command "
+                    "again: it continues.",
+                    address=self._address,
+                ),
+                "cluster_lost",
+            )
+
+    def _scheduler_status(self) -> str | None:
+        """Return "running" or "closed"; None: the connection may come back."""
+        interrupts.check()
+        status = str(self._client.status)
+        return status if status in ("running", "closed") else None
 
     def _wait_for_workers(self) -> None:
         self._update_threads()

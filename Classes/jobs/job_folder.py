@@ -6,13 +6,13 @@ import json
 import os
 import pathlib
 import shutil
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from Classes.common import file_system, json_files, temp_files
 from Classes.common.errors import ALLError, ConfigurationError, system_reason
 from Classes.common.translation import Message
+from Classes.jobs import polling
 from Classes.jobs.items import Unit
 
 VERSION = 1
@@ -24,7 +24,7 @@ _START = f'{{"version":{VERSION},"results":'
 KILLED = {"killed": True}
 
 # Seconds: a network file system can hide a new file of another machine this long (acdirmax of NFS is 60 s).
-PATIENCE, PAUSE = 90.0, 0.5
+PATIENCE = 90.0
 
 
 class JobFolder:
@@ -58,6 +58,11 @@ class JobFolder:
                 ),
                 "not_writable",
             ) from error
+
+    def is_empty(self) -> bool:
+        """Return whether no unit has a part file."""
+        with os.scandir(self._parts) as entries:
+            return next(entries, None) is None
 
     def is_finished(self, unit: Unit) -> bool:
         """Return whether a valid part file of a unit exists."""
@@ -103,23 +108,25 @@ class JobFolder:
         Raises:
           ConfigurationError: `part_file_missing`: it does not appear within `patience` seconds.
         """
-        deadline = time.monotonic() + patience
-        while (results := self.read(unit)) is None:
-            if time.monotonic() >= deadline:
-                raise ConfigurationError(
-                    Message(
-                        "{folder}: a worker has finished {name}, but its part file is not there. All machines must "
-                        "see this folder under the same path: set JobDir to a shared folder.",
-                        folder=self.path,
-                        name=unit.items[0].name,
-                    ),
-                    "part_file_missing",
-                )
-            time.sleep(PAUSE)
-            with contextlib.suppress(OSError):
-                # Listing the folder makes a network file system look again.
-                list(self._parts.iterdir())
+        if (results := self.read(unit)) is None:
+            results = polling.poll(lambda: self._look_for(unit), patience)
+        if results is None:
+            raise ConfigurationError(
+                Message(
+                    "{folder}: a worker has finished {name}, but its part file is not there. All machines must "
+                    "see this folder under the same path: set JobDir to a shared folder.",
+                    folder=self.path,
+                    name=unit.items[0].name,
+                ),
+                "part_file_missing",
+            )
         return results
+
+    def _look_for(self, unit: Unit) -> list[dict[str, Any]] | None:
+        with contextlib.suppress(OSError):
+            # Listing the folder makes a network file system look again.
+            list(self._parts.iterdir())
+        return self.read(unit)
 
     def remove(self) -> None:
         """Remove the folder; what cannot be removed does no harm."""

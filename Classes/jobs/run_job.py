@@ -101,7 +101,8 @@ class JobRun:
         self._executors, self._job, self.items = executors, job, job.items
         self._units = make_units(job.items, job.items_per_unit)
         self._own = shard.select(self._units) if shard else self._units
-        left = [part for unit in self._own for part in self._missing(unit)]
+        # A new job has nothing to look for.
+        left = self._own if folder.is_empty() else [part for unit in self._own for part in self._missing(unit)]
         # Equal units are computed once.
         self._left = list({unit.key: unit for unit in left}.values())
         kept = set(map(id, self._left))
