@@ -120,14 +120,16 @@ class Work:
         return f"tcp://{MACHINES[self.names[0]] if self.names[0] else '127.0.0.1'}:{PORT}"
 
     @contextlib.contextmanager
-    def cluster(self, workers):
-        """Start a scheduler, and workers as (machine, cores, threads); yields the workers' processes."""
+    def cluster(self, workers, cores=None):
+        """Start a scheduler, on some cores, and workers as (machine, cores, threads); yields the workers' processes.
+
+        They have loaded the project when a run starts, but no model.
+        """
         host = self.address[len("tcp://") :].partition(":")[0]
         os.environ["DASK_CONFIG"] = str(Helpers.PROJECT / "Required/cluster/dask.yaml")
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        scheduler = self.start(
-            ["-m", "dask", "scheduler", "--host", host, "--port", str(PORT), "--no-dashboard"], **quiet
-        )
+        words = ["-m", "dask", "scheduler", "--host", host, "--port", str(PORT), "--no-dashboard"]
+        scheduler = self.start(words, cores=cores, **quiet)
         started = [
             self.start(
                 ["-m", "dask", "worker", self.address, "--nthreads", str(threads), "--memory-limit", "0",
@@ -249,16 +251,20 @@ def run_deadly(items, log, folder, address):
 def speed(work, rounds):
     """Time one process, two processes, one worker and two workers in turn; each process that computes has one core.
 
-    The processor time is that of all processes together, and hardly depends on what else the machine does.
+    One worker is timed twice: on the same core as the run and the scheduler ("alone"), and with another core for these
+    ("one"). Only the first is a cluster on one core, so two workers against it are the speed-up of a second core. The
+    processor time is that of all processes together, and hardly depends on what else the machine does.
     """
     work.command.tables_only = True
-    seconds = {"process": [], "processes": [], "one": [], "two": []}
+    seconds = {"process": [], "processes": [], "alone": [], "one": [], "two": []}
     processor = {"process": [], "one": []}
     for _ in range(rounds):
         before = own_seconds()
         seconds["process"].append(work.run("--set", "Processes=0", cores="0")[0])
         processor["process"].append(own_seconds() - before)
         seconds["processes"].append(work.run("--set", "Processes=2")[0])
+        with work.cluster([(1, "0", 1)], cores="0"):
+            seconds["alone"].append(work.run(*work.on_cluster(), cores="0")[0])
         with work.cluster([(1, "0", 1)]) as workers:
             before = own_seconds() + sum(map(tree_seconds, workers))
             seconds["one"].append(work.run(*work.on_cluster(), cores="1")[0])
@@ -271,7 +277,8 @@ def speed(work, rounds):
         overhead = [one / process - 1 for one, process in zip(found["one"], found["process"], strict=True)]
         print(f"Overhead of Dask over one process in {name}: {100 * statistics.median(overhead):.1f} %")
     pairs = (
-        ("Two workers against one", "one", "two"),
+        ("Two workers on two cores against one worker, all on one core", "alone", "two"),
+        ("Two workers against one, which leaves a core to the run", "one", "two"),
         ("Two workers against one process", "process", "two"),
         ("Without Dask, two processes against one", "process", "processes"),
     )

@@ -3,10 +3,11 @@
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 from Classes.common.paths import PROJECT
@@ -40,7 +41,9 @@ def start(modules: Iterable[str], cores: Collection[int]) -> None:
         variables = {"PYTHONPATH": path}
         if cores and BLAS_THREADS not in os.environ:
             variables[BLAS_THREADS] = str(len(cores))
-        with _environment(variables):
+        # Python starts it with the server, and allows Ctrl-C again as soon as it runs.
+        resource_tracker.ensure_running()
+        with _environment(variables), _without_interrupt():
             forkserver.ensure_running()
 
 
@@ -63,3 +66,13 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_interrupt() -> Iterator[None]:
+    """Block Ctrl-C for a process that is started meanwhile: the run handles it, and ends its processes."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
