@@ -1,11 +1,13 @@
 """Measure the colors of an image, and detect images whose colors differ from those of the training images."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy
 
 from Classes.common import translation
+from Classes.imaging import pixel_math
 
 # ITU-R BT.601: the brightness of red, green and blue.
 LUMA = numpy.array([0.299, 0.587, 0.114], "float32")
@@ -28,6 +30,17 @@ RADIUS_SCALE = 1.5
 MIN_RADIUS = 8.0
 
 
+def brightness(planes: numpy.ndarray) -> numpy.ndarray:
+    """Return the brightness of pixels, float32 [...] of float32 [3, ...].
+
+    A product of matrices would be the same, but its library wakes threads, which disturb a network that computes.
+    """
+    light = planes[0] * LUMA[0]
+    light += planes[1] * LUMA[1]
+    light += planes[2] * LUMA[2]
+    return light
+
+
 def background_color(image: numpy.ndarray) -> tuple[int, int, int]:
     """Return the color of the empty part of a smear: the most frequent in the brighter half of an image.
 
@@ -37,17 +50,17 @@ def background_color(image: numpy.ndarray) -> tuple[int, int, int]:
       RGB, 0..255.
     """
     # A hundred samples per side are enough and limit the time for any image.
-    height, width = image.shape[:2]
-    pixels = image[:: -(-height // 100), :: -(-width // 100)].reshape(-1, 3)
-    light = pixels @ LUMA
+    planes = pixel_math.sample(image, 100)
+    light = brightness(planes)
     # The mean of equal values can round to more than they are.
     bright = light >= min(light.mean(), light.max())
     # Bins of four levels, smoothed, so that noise does not decide which is the fullest.
-    counts = numpy.bincount((light[bright] / 4).astype(int), minlength=64)
+    bins = light / 4
+    counts = numpy.bincount(bins[bright].astype(int), minlength=64)
     fullest = numpy.convolve(counts, [1, 2, 3, 2, 1], "same").argmax()
-    near = bright & (numpy.abs(light / 4 - fullest - 0.5) <= 1.5)
-    chosen = pixels[near] if near.any() else pixels[bright]
-    red, green, blue = (int(value) for value in numpy.median(chosen, axis=0).round())
+    near = bright & (numpy.abs(bins - fullest - 0.5) <= 1.5)
+    places = numpy.flatnonzero(near if near.any() else bright)
+    red, green, blue = (pixel_math.median_level(plane[places]) for plane in planes)
     return red, green, blue
 
 
@@ -61,12 +74,12 @@ def color_features(image: numpy.ndarray, background: tuple[int, int, int] | None
       float64 [7] in levels, in the order of FEATURES: brightness, red minus blue, and green minus magenta of the
       background and of the darkest parts (nuclei); then the contrast.
     """
-    height, width = image.shape[:2]
-    pixels = image[:: -(-height // 150), :: -(-width // 150)].reshape(-1, 3).astype("float32")
-    light = pixels @ LUMA
+    planes = pixel_math.sample(image, 150)
+    light = brightness(planes)
     # At least a twentieth of an image is nucleus, whatever the size of the cell.
     count = -(-len(light) // 20)
-    darkest = pixels[numpy.argpartition(light, count - 1)[:count]].mean(axis=0)
+    places = numpy.argpartition(light, count - 1)[:count]
+    darkest = numpy.array([plane[places].mean() for plane in planes])
     empty = numpy.array(background or background_color(image), "float32")
     return numpy.array([*_opponent_coordinates(empty), *_opponent_coordinates(darkest), light.std()], "float64")
 
@@ -108,6 +121,11 @@ def fit_reference(features: Sequence[numpy.ndarray]) -> dict[str, Any] | None:
     }
 
 
+@functools.lru_cache
+def _parse_anchors(texts: tuple[str, ...]) -> numpy.ndarray:
+    return numpy.array([text.split() for text in texts], "float64")
+
+
 def _distances(features: numpy.ndarray, one: numpy.ndarray) -> numpy.ndarray:
     return numpy.linalg.norm(features - one, axis=1)
 
@@ -134,8 +152,7 @@ def domain_shift_warning(
     """
     if not reference:
         return None
-    anchors = numpy.array([text.split() for text in reference["anchors"]], "float64")
-    differences = color_features(image, background) - anchors
+    differences = color_features(image, background) - _parse_anchors(tuple(reference["anchors"]))
     distances = numpy.linalg.norm(differences, axis=1)
     nearest = distances.argmin()
     if distances[nearest] <= reference["limit"]:

@@ -7,6 +7,7 @@ import PIL.Image
 
 from Classes.common.errors import ImageError
 from Classes.common.translation import Message
+from Classes.imaging import pixel_math
 
 # Cells per side of the grid over which an image is averaged.
 GRID = 32
@@ -34,7 +35,7 @@ def require_content(image: numpy.ndarray, name: str = "the image") -> None:
     """Raise ImageError "no_content" unless `has_content`.
 
     Args:
-      image: uint8 [H, W, 3], the part of the image that a network sees.
+      image: uint8 [H, W, 3], the part of the image that a network sees; or its pixel_math.resize to TEXTURE_SIDE.
       name: name of the image in the message.
     """
     if not has_content(image):
@@ -50,6 +51,9 @@ def require_content(image: numpy.ndarray, name: str = "the image") -> None:
 
 def _structure(image: numpy.ndarray) -> tuple[float, float, float]:
     """Return (contrast without the smooth surface, largest step, correlation of neighbors)."""
+    # In two steps, of which the image check needs the first one, too.
+    if min(image.shape[:2]) >= 2 * pixel_math.TEXTURE_SIDE:
+        image = pixel_math.resize(image, pixel_math.TEXTURE_SIDE)
     small = PIL.Image.fromarray(image).resize((GRID, GRID), PIL.Image.Resampling.BOX)
     values = numpy.asarray(small, "float64")
     step = max(float(numpy.abs(values[1:] - values[:-1]).max()), float(numpy.abs(values[:, 1:] - values[:, :-1]).max()))

@@ -40,18 +40,21 @@ class Weights(NamedTuple):
 
 
 def check_image(
-    image: numpy.ndarray, limit: float = DEFAULT_LIMIT, background: tuple[int, int, int] | None = None
+    image: numpy.ndarray,
+    limit: float = DEFAULT_LIMIT,
+    background: tuple[int, int, int] | None = None,
+    small: numpy.ndarray | None = None,
 ) -> tuple[str, ...]:
     """Return why an image is not one that a model of single cells can judge: codes of outcome.REASONS, or nothing.
 
     Args:
       image: uint8 [S, S, 3], RGB, the part that a network sees.
       limit: probability of a cell below which there is a reason; 0: no check.
-      background: its color_stats.background_color, if that is known already.
+      background, small: see cell_features.measure.
     """
     if limit <= 0:
         return ()
-    return reasons_of(scores(cell_features.measure(image, background)[None])[0], limit)
+    return reasons_of(scores(cell_features.measure(image, background, small)[None])[0], limit)
 
 
 def reasons_of(probabilities: numpy.ndarray, limit: float = DEFAULT_LIMIT) -> tuple[str, ...]:

@@ -48,6 +48,15 @@ class InputSpec:
         Raises:
           ImageError: see decode.decode_image.
         """
+        return numpy.asarray(self.decode_picture(source, limits, name))
+
+    def decode_picture(
+        self,
+        source: bytes | str | os.PathLike,
+        limits: decode.DecodeLimits = decode.DEFAULT_LIMITS,
+        name: str | None = None,
+    ) -> PIL.Image.Image:
+        """Return what `decode_and_resize` returns as a picture in RGB, which Pillow can reduce without another copy."""
         with decode.open_rgb(source, limits, self.size / self.crop, name) as image:
             return _crop_resize(image, self.size, self.crop)
 
@@ -66,7 +75,7 @@ def center_crop_resize(image: numpy.ndarray, size: int, crop: float = CROP_FRACT
     Returns:
       uint8 [size, size, 3].
     """
-    return _crop_resize(PIL.Image.fromarray(image), size, crop)
+    return numpy.asarray(_crop_resize(PIL.Image.fromarray(image), size, crop))
 
 
 def normalize(images: Any, mean: float = 128, scale: float | None = None, channels: str = "RGB") -> Any:
@@ -96,10 +105,9 @@ def normalize(images: Any, mean: float = 128, scale: float | None = None, channe
     return (images - mean) / (scale or mean)
 
 
-def _crop_resize(image: PIL.Image.Image, size: int, crop: float) -> numpy.ndarray:
+def _crop_resize(image: PIL.Image.Image, size: int, crop: float) -> PIL.Image.Image:
     side = min(image.size) * crop
     left, top = ((length - side) / 2 for length in image.size)
     # Bicubic neither blurs chromatin as averaging does nor rings at the rim of a nucleus as Lanczos does. When it
     # shrinks an image, Pillow widens the kernel over all pixels that fall into one, so nothing aliases.
-    resized = image.resize((size, size), PIL.Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    return numpy.asarray(resized)
+    return image.resize((size, size), PIL.Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))

@@ -22,16 +22,17 @@ class ImageReview:
     remark: str | None = None
 
 
-def review_image(image: numpy.ndarray, card: ModelCard) -> ImageReview:
+def review_image(image: numpy.ndarray, card: ModelCard, small: numpy.ndarray | None = None) -> ImageReview:
     """Check an image as the network sees it.
 
     Args:
       image: uint8 [S, S, 3], RGB.
       card: the model, which knows what its training images looked like.
+      small: see cell_features.measure.
     """
     background = color_stats.background_color(image)
     remark = color_stats.domain_shift_warning(image, card.colours, background)
-    found = image_check.check_image(image, _limit(card), background)
+    found = image_check.check_image(image, _limit(card), background, small)
     return ImageReview((*found, *[outcome.UNLIKE_TRAINING] * bool(remark)), remark)
 
 

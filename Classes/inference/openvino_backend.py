@@ -3,6 +3,7 @@
 import contextlib
 import pathlib
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -13,6 +14,10 @@ from Classes.common.errors import EngineError, GraphError
 from Classes.common.translation import Message
 from Classes.inference import backend, compiled_models, int8_files, map_output, network, openvino_devices, streams
 from Classes.inference.model_card import ModelCard
+
+# Seconds for which the next images are expected to come at once, too. An image on all cores and one in a stream hinder
+# each other, and two clients often have a moment with one image.
+CROWD_SECONDS = 0.25
 
 
 class Source(NamedTuple):
@@ -85,6 +90,7 @@ class OpenVINOBackend(backend.InferenceBackend):
         self._streams: streams.Streams | None = None
         self._together: network.Network | None = None
         self._lock, self._images_lock, self._images = threading.Lock(), threading.Lock(), 0
+        self._crowd, self._crowd_ends = 0, 0.0
 
     def classify(self, batch: numpy.ndarray) -> numpy.ndarray:
         """Classify one image on all cores, or several at the same time."""
@@ -147,10 +153,13 @@ class OpenVINOBackend(backend.InferenceBackend):
 
     @contextlib.contextmanager
     def _count_images(self, count: int) -> Iterator[int]:
-        """Yield the number of images in progress, with these."""
+        """Yield the number of images in progress, with these; for a while, that of the last crowd."""
         with self._images_lock:
             self._images += count
-            images = self._images
+            now = time.monotonic()
+            if self._images >= self._crowd or now > self._crowd_ends:
+                self._crowd, self._crowd_ends = self._images, now + CROWD_SECONDS
+            images = self._crowd
         try:
             yield images
         finally:

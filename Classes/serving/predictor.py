@@ -6,9 +6,10 @@ import time
 from typing import NamedTuple
 
 import numpy
+import PIL.Image
 
 from Classes.common.config import Configuration
-from Classes.imaging import content_check, decode
+from Classes.imaging import content_check, decode, pixel_math
 from Classes.inference import class_activation, image_review, prediction
 from Classes.inference.backend import InferenceBackend
 from Classes.inference.class_activation import Explainer
@@ -64,7 +65,8 @@ class _Examination:
     """All that is found on an image without the network.
 
     Args:
-      image: uint8 [S, S, 3], as the network sees it.
+      picture: the image as the network sees it.
+      image: its pixels, uint8 [S, S, 3].
       content: the uploaded bytes.
       card: the model.
     Attributes:
@@ -77,8 +79,8 @@ class _Examination:
     sha256: str
     brightness: float
 
-    def __init__(self, image: numpy.ndarray, content: bytes, card: ModelCard):
-        self._image, self._content, self._card = image, content, card
+    def __init__(self, picture: PIL.Image.Image, image: numpy.ndarray, content: bytes, card: ModelCard):
+        self._picture, self._image, self._content, self._card = picture, image, content, card
 
     def run(self) -> None:
         """Set the attributes.
@@ -86,8 +88,9 @@ class _Examination:
         Raises:
           ImageError: the image has no content.
         """
-        content_check.require_content(self._image)
-        self.review = image_review.review_image(self._image, self._card)
+        small = pixel_math.resize(self._picture, pixel_math.TEXTURE_SIDE)
+        content_check.require_content(small)
+        self.review = image_review.review_image(self._image, self._card, small)
         self.image_info = decode.read_header(self._content)
         self.sha256 = hashlib.sha256(self._content).hexdigest()
         # Every fourth row and column gives the same mean in a tenth of the time.
@@ -119,8 +122,9 @@ class Predictor:
           EngineError: the device failed.
           GraphError: the model does not support heat maps.
         """
-        image = self._card.input_spec.decode_and_resize(content, self._limits)
-        examination = _Examination(image, content, self._card)
+        picture = self._card.input_spec.decode_picture(content, self._limits)
+        image = numpy.asarray(picture)
+        examination = _Examination(picture, image, content, self._card)
         start = time.perf_counter()
         values = None
         if heat_map and self._explainer.predicts:
