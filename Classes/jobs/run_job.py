@@ -136,25 +136,33 @@ class JobRun:
         if isinstance(executor, InProcessExecutor):
             # Item by item, so that each result is shown, and kept if the run is stopped, as soon as it is there.
             waiting = deque(part for unit in self._left for part in unit.split())
-        while waiting or in_flight:
+        while True:
             interrupts.check()
-            while waiting and in_flight < executor.slots:
-                unit = waiting.popleft()
-                if self.folder.is_finished(unit):
-                    # By another run, since this one has started.
-                    self._report(unit, on_result)
-                    continue
-                executor.submit(unit)
-                in_flight += 1
+            in_flight += self._submit(executor, waiting, executor.slots - in_flight, on_result)
             if not in_flight:
-                break
+                return
             outcome = executor.next_outcome()
             in_flight -= 1
             log_relay.replay(outcome.records)
             if outcome.died:
                 waiting.extendleft(reversed(self._after_death(outcome.unit, deaths, on_result)))
-            else:
-                self._report(outcome.unit, on_result)
+                continue
+            # Before the result is shown, so that its process does not wait for that.
+            in_flight += self._submit(executor, waiting, executor.slots - in_flight, on_result)
+            self._report(outcome.unit, on_result)
+
+    def _submit(self, executor: Executor, waiting: deque[Unit], slots: int, on_result: OnResult) -> int:
+        """Submit so many units, or those that are left; return their number."""
+        submitted = 0
+        while waiting and submitted < slots:
+            unit = waiting.popleft()
+            if self.folder.is_finished(unit):
+                # By another run, since this one has started.
+                self._report(unit, on_result)
+                continue
+            executor.submit(unit)
+            submitted += 1
+        return submitted
 
     def in_order(self) -> "InOrder":
         """Return what gives the results of this run in the order of its items."""
