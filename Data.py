@@ -115,13 +115,16 @@ def _crop_fields(configuration: "Configuration", options: argparse.Namespace) ->
     from Classes.dataset import annotated_fields
     from Classes.fields import finder, scale
 
-    cell_finder = finder.CellFinder(configuration.path("FinderGraph").with_suffix(".json"))
+    def open_finder() -> annotated_fields.Finder:
+        cell_finder = finder.CellFinder(configuration.path("FinderGraph").with_suffix(".json"))
 
-    def find(path: pathlib.Path, image: "numpy.ndarray") -> tuple[Sequence[Any], float | None]:
-        found = cell_finder.find(image, options.scale or scale.scale_from_file(path))
-        return found.cells, None if found.scale_source == scale.ASSUMED else found.scale
+        def find(path: pathlib.Path, image: "numpy.ndarray") -> tuple[Sequence[Any], float | None]:
+            found = cell_finder.find(image, options.scale or scale.scale_from_file(path))
+            return found.cells, None if found.scale_source == scale.ASSUMED else found.scale
 
-    request = annotated_fields.Request(dict(options.classes or ()), options.others, options.scale, find)
+        return find
+
+    request = annotated_fields.Request(dict(options.classes or ()), options.others, options.scale, open_finder)
     return annotated_fields.crop_annotated_fields(configuration, pathlib.Path(options.folder), request, options.strict)
 
 

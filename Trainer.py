@@ -25,10 +25,14 @@ Model/ALL.graph.
 """
 
 import sys
+from typing import TYPE_CHECKING
 
 from Classes.common import cli
 from Classes.common.paths import PROJECT
 from Classes.common.translation import gettext as _
+
+if TYPE_CHECKING:
+    from Classes.common.config import Configuration
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     from Classes.dataset.presets import settings
 
     configuration = settings.adopt_from_manifest(configuration)
+    _require_input(configuration, options.command)
     cli.import_tensorflow()
     if options.command == "Import":
         from Classes.export import keras_import
@@ -77,6 +82,17 @@ def main(arguments: list[str] | None = None) -> int:
         "Export": model_repository.export_model_repository,
     }
     return commands[options.command](configuration)
+
+
+def _require_input(configuration: "Configuration", command: str) -> None:
+    """Raise the error for a missing model or missing shards at once, because TensorFlow takes seconds to load."""
+    from Classes.dataset import tfrecords
+    from Classes.inference import model_card
+
+    if command == "Train":
+        tfrecords.require_manifest(configuration)
+    elif command in ("Quantize", "Export"):
+        model_card.load_model_card(configuration.card, cell_types=command == "Quantize")
 
 
 if __name__ == "__main__":

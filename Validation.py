@@ -20,10 +20,14 @@ annotations that Data.py Fields reads, and writes FieldValidation.html and .json
 import argparse
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 
 from Classes.common import cli
 from Classes.common.scale_option import parse_scale
 from Classes.common.translation import gettext as _
+
+if TYPE_CHECKING:
+    from Classes.common.config import Configuration
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,9 +69,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "Field":
         from Classes.evaluation import field_models, measure_fields
 
-        with field_models.open_analysis(configuration, options.scale) as analysis:
-            source = pathlib.Path(options.values[0])
-            return measure_fields.measure_annotated_fields(configuration, source, analysis, options.scale)
+        models = field_models.open_analysis(configuration, options.scale)
+        return measure_fields.measure_annotated_fields(
+            configuration, pathlib.Path(options.values[0]), models, options.scale
+        )
+    _require_input(configuration, options.command)
     cli.import_tensorflow()
     if options.command:
         from Classes.training import cross_validation
@@ -76,6 +82,17 @@ def main(arguments: list[str] | None = None) -> int:
     from Classes.evaluation import evaluate
 
     return evaluate.evaluate_model(configuration)
+
+
+def _require_input(configuration: "Configuration", command: str | None) -> None:
+    """Raise the error for a missing model or missing shards at once, because TensorFlow takes seconds to load."""
+    from Classes.dataset import tfrecords
+    from Classes.inference import model_card
+
+    if command == "Folds":
+        tfrecords.require_manifest(configuration)
+    else:
+        model_card.load_model_card(configuration.card, cell_types=True)
 
 
 def _check_field_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:

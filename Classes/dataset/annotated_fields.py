@@ -58,13 +58,13 @@ class Request:
       classes: {label: class folder}; empty: every label has a folder of its name.
       others: class folder of white cells without annotation, or None.
       scale: micrometers per pixel of all photographs, or None.
-      find: finds the white cells without annotation, the size of points and the scale; or None.
+      open_finder: opens what finds the white cells without annotation, the size of points and the scale; or None.
     """
 
     classes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     others: str | None = None
     scale: float | None = None
-    find: Finder | None = None
+    open_finder: Callable[[], Finder] | None = None
 
 
 def crop_annotated_fields(
@@ -83,6 +83,7 @@ def crop_annotated_fields(
       exit code.
     Raises:
       DataError: see annotation_folder.read_folder; `same_stem`, `no_cells`, `two_tables`.
+      ALLError: the finder cannot be opened.
     """
     target = configuration.path("DatasetDir")
     left_out = [target, configuration.path("ReportDir"), configuration.path("RunsDir")]
@@ -93,10 +94,12 @@ def crop_annotated_fields(
     _warn_about_suggestions(fields)
     labels = [cell.label for field in fields for cell in field.entry.cells]
     classes = field_cells.map_classes(labels, request.classes, _positive_class(configuration), request.others)
+    # Late, so that a mistake in the folder is reported at once.
+    find = request.open_finder() if request.open_finder else None
     with locks.folder_lock(target):
         _write_patients(configuration, source, target, fields)
         rows = []
-        for found, wrong in _crop_all(configuration, target, fields, classes, request):
+        for found, wrong in _crop_all(configuration, target, fields, classes, request.scale, find):
             rows += found
             problems += wrong
         if not rows:
@@ -196,7 +199,8 @@ def _crop_all(
     target: pathlib.Path,
     fields: Sequence[AnnotatedField],
     classes: ClassMap,
-    request: Request,
+    stated_scale: float | None,
+    find: Finder | None,
 ) -> Iterable[tuple[list[dict[str, Any]], list[Problem]]]:
     """Yield (rows of the report, problems) of every photograph."""
     limits = decode.decode_limits(configuration)
@@ -214,14 +218,13 @@ def _crop_all(
         cells, problems = field.cells(image.shape[1], image.shape[0])
         if problems and problems[0].code == record.OTHER_SIZE:
             return [], problems
-        found, measured = request.find(field.path, image) if request.find else ((), None)
-        scale = request.scale or measured
-        crops, unplaced = field_cells.select_cells(cells, classes, field.name, scale, found)
+        found, measured = find(field.path, image) if find else ((), None)
+        crops, unplaced = field_cells.select_cells(cells, classes, field.name, stated_scale or measured, found)
         rows = _write_crops(target, field, image, hashlib.sha256(content).hexdigest(), crops)
         return rows, problems + unplaced
 
     # The finder uses all cores for one photograph.
-    workers = 1 if request.find else configuration.workers
+    workers = 1 if find else configuration.workers
     with logs.progress(total=len(fields), desc=_("Photographs"), unit="image") as bar:
         for result in parallel.map_threads(crop, ((field,) for field in fields), workers):
             bar.update(1)

@@ -119,6 +119,17 @@ def load_manifest_for_training(configuration: Configuration) -> Manifest:
     return found
 
 
+def require_manifest(configuration: Configuration) -> None:
+    """Raise DataError `no_shards` if there are no shards; `load_manifest` checks them."""
+    file = manifest_path(configuration)
+    if not file.exists():
+        raise _no_shards(file)
+
+
+def _no_shards(file: pathlib.Path) -> DataError:
+    return DataError(Message("{file}: there are no shards yet. Run python3 Data.py", file=file), "no_shards")
+
+
 def load_manifest(configuration: Configuration) -> Manifest:
     """Load the manifest and check every shard against it.
 
@@ -142,9 +153,7 @@ def load_manifest(configuration: Configuration) -> Manifest:
         found = Manifest(file.parent, classes, splits, shards, values["synthetic"], content, tests, images, about)
         hashes = [(file.parent / shard["file"], shard["sha256"]) for shard in shards]
     except FileNotFoundError as error:
-        raise DataError(
-            Message("{file}: there are no shards yet. {again}", file=file, again=again), "no_shards"
-        ) from error
+        raise _no_shards(file) from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         message = Message("{file}: damaged ({reason}). {again}", file=file, reason=error_reason(error), again=again)
         raise DataError(message, "damaged_shards") from error

@@ -1,5 +1,6 @@
 """Find, count and type the white cells of annotated photographs, and measure how well: Validation.py Field FOLDER."""
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -49,14 +50,17 @@ class Analysis:
 
 
 def measure_annotated_fields(
-    configuration: Configuration, source: pathlib.Path, analysis: Analysis, scale: float | None = None
+    configuration: Configuration,
+    source: pathlib.Path,
+    models: contextlib.AbstractContextManager[Analysis],
+    scale: float | None = None,
 ) -> int:
     """Measure the finder, the counts and the types, and print and write the results.
 
     Args:
       configuration: Configuration.
       source: photographs and their annotations.
-      analysis: finds and types the cells.
+      models: opens what finds and types the cells, when the photographs are known.
       scale: micrometers per pixel that the user states, or None; for the report.
     Returns:
       exit code 0.
@@ -67,26 +71,29 @@ def measure_annotated_fields(
     left_out = [] if source.resolve().is_relative_to(folder.resolve()) else [folder]
     fields, problems = annotation_folder.read_folder(configuration, source, left_out)
     log.info(Helpers.DISCLAIMER)
-    measured, more, pictures = _measure(configuration, source, fields, analysis)
-    problems += more
-    if not measured:
-        raise DataError(
-            Message(
-                "{folder}: no photograph can be measured, for example: {text}.", folder=source, text=problems[0].text
-            ),
-            "no_images",
-        )
-    metrics = field_metrics.evaluate_fields(measured, analysis.type_of, configuration["RandomSeed"])
-    report = {
-        "notice": Helpers.DISCLAIMER,
-        "created": provenance.utc_now_iso(),
-        "software_version": provenance.version(),
-        "folder": str(source),
-        "models": dict(analysis.models),
-        "scale": scale,
-        **metrics,
-        "problems": [dataclasses.asdict(problem) for problem in problems],
-    }
+    with models as analysis:
+        measured, more, pictures = _measure(configuration, source, fields, analysis)
+        problems += more
+        if not measured:
+            raise DataError(
+                Message(
+                    "{folder}: no photograph can be measured, for example: {text}.",
+                    folder=source,
+                    text=problems[0].text,
+                ),
+                "no_images",
+            )
+        metrics = field_metrics.evaluate_fields(measured, analysis.type_of, configuration["RandomSeed"])
+        report = {
+            "notice": Helpers.DISCLAIMER,
+            "created": provenance.utc_now_iso(),
+            "software_version": provenance.version(),
+            "folder": str(source),
+            "models": dict(analysis.models),
+            "scale": scale,
+            **metrics,
+            "problems": [dataclasses.asdict(problem) for problem in problems],
+        }
     terminal.print_lines(["", *format_metrics(metrics), ""])
     with locks.folder_lock(folder):
         json_files.write_json(folder / field_report.JSON_FILE, report)

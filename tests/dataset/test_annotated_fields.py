@@ -64,6 +64,11 @@ ALL = [
 ]
 
 
+def test_the_finder_is_opened_after_the_photographs_were_found(tmp_path):
+    with pytest.raises(DataError, match="missing"):
+        run(tmp_path, tmp_path / "missing", open_finder=lambda: pytest.fail("opened"))
+
+
 def test_cells_are_cropped_into_class_folders(tmp_path, source):
     assert run(tmp_path, source, strict=True) == 0
     assert crops(tmp_path) == ALL
@@ -159,7 +164,7 @@ def test_the_finder_gives_the_others_and_the_scale(tmp_path, source):
         cells += [types.SimpleNamespace(x=30, y=120, width=20, height=20)]
         return cells, 0.74
 
-    run(tmp_path, source, classes={"LY": "1"}, others="0", find=find)
+    run(tmp_path, source, classes={"LY": "1"}, others="0", open_finder=lambda: find)
     rows = [row for row in report(tmp_path)["cells"] if row["photograph"] == "P1_a.png"]
     # The monocyte at 150, 100 has no class folder, and nobody called it a white cell of the other class.
     assert [(row["class"], row["x"], row["y"], row["side"]) for row in rows] == [("1", 60, 50, 50), ("0", 30, 120, 50)]

@@ -33,8 +33,7 @@ def test_cells_of_a_film_are_found_and_typed(tmp_path, source):
     (source / "Im001_1.txt").write_text(cells)
     (source / "classes.txt").write_text("WBC\n")
     configuration = Helpers.load_config(None, [f"ReportDir={tmp_path / 'Report'}"])
-    with field_models.open_analysis(configuration, None) as analysis:
-        measure_fields.measure_annotated_fields(configuration, source, analysis)
+    measure_fields.measure_annotated_fields(configuration, source, field_models.open_analysis(configuration, None))
     report = json.loads((tmp_path / "Report/FieldValidation.json").read_text())
     assert report["recall"]["of"] == report["precision"]["of"] == [3, 3]
     assert report["types"]["annotated"] == ["WBC", "not annotated"]

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import types
 
@@ -37,8 +38,19 @@ def run(tmp_path, source, found, types=None):
         return found[name], (types or {}).get(name, ())
 
     analysis = measure_fields.Analysis(find, TYPES, {})
-    assert measure_fields.measure_annotated_fields(folders.configuration(tmp_path), source, analysis) == 0
+    models = contextlib.nullcontext(analysis)
+    assert measure_fields.measure_annotated_fields(folders.configuration(tmp_path), source, models) == 0
     return json.loads((tmp_path / "Model/Report/FieldValidation.json").read_text())
+
+
+def test_models_are_opened_after_the_photographs_were_found(tmp_path):
+    @contextlib.contextmanager
+    def models():
+        pytest.fail("opened")
+        yield
+
+    with pytest.raises(DataError):
+        measure_fields.measure_annotated_fields(folders.configuration(tmp_path), tmp_path / "missing", models())
 
 
 def test_red_cells_are_not_expected_to_be_found(tmp_path, source):
