@@ -59,6 +59,21 @@ def test_a_slide_has_its_own_sentence(tmp_path):
     assert f"{fields.field().width} \u00d7" not in page
 
 
+def test_a_long_report_says_how_many_fields_or_slides_it_shows(tmp_path, monkeypatch):
+    monkeypatch.setattr(html_report, "MOST_FIELDS", 1)
+    notes = set()
+    for of_slides in (False, True):
+        report = html_report.HtmlReport(of_slides)
+        for name in "ab":
+            report.add_field(fields.field(name=f"{name}.png"), html_report.Pictures("", []), "-")
+        report.write(tmp_path / "report.html", run_counts.count_cells([]), [])
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        [note] = [text for text in re.findall(r'<p class="help">(.*?)</p>', page) if "--overlay" in text]
+        assert "1" in note and "2" in note
+        notes.add(note)
+    assert len(notes) == 2
+
+
 def test_the_rarest_type_and_the_least_certain_cell_come_first():
     page = rendered(*FIELDS)
     gallery = re.findall(r'<li id="g(f\dc\d)"', page)
