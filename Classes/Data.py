@@ -45,8 +45,8 @@ def prepare_dataset(
       configuration: Configuration.
       strict: return exit code 1 if an image cannot be read.
       shard: decode only this share; the run that finishes the last one writes the shards.
-      follow_up: called when the shards are written, such as audit.audit_if_outdated, which needs more of each image if
-        there are at most `AuditImages`; if it is stopped, the next run decodes nothing again.
+      follow_up: called when the shards of at most `AuditImages` images are written, such as audit.audit_if_outdated,
+        which needs more of each image; if it is stopped, the next run decodes nothing again.
     Returns:
       exit code.
     Raises:
@@ -65,15 +65,13 @@ def prepare_dataset(
     with locks.folder_lock(configuration.path("DatasetDir"), wait=shard is not None):
         patients = grouping.load_patient_map(source.folder)
         splits, about = build_splits(configuration, files, patients, source.split, decoding)
-        # The records have what is left to be known of the files, in less memory.
-        files.clear()
         about = {"classes": classes, "synthetic": synthetic, "ignored": source.ignored, **about}
         if data_set := source.describe():
             about["data_set"] = data_set
         # Late, so that a mistake in the folder is reported at once.
         cli.import_tensorflow()
         _report(configuration, shard_writer.write_shards(configuration, splits, about), about)
-        if follow_up:
+        if follow_up and sum(map(len, splits.values())) <= configuration["AuditImages"]:
             follow_up(configuration, decoding)
         if not shard:
             decoding.remove_parts()
@@ -97,7 +95,7 @@ def build_splits(
 
     Args:
       configuration: Configuration.
-      files: {class: [paths]}.
+      files: {class: [paths]}; emptied as soon as the images are read, because their records need less memory.
       patient_map: from grouping.load_patient_map.
       existing: a split that is kept; None: make one.
       decoding: of the run, which removes its part files when it has used the result; None: remove them here.
@@ -107,13 +105,14 @@ def build_splits(
     Raises:
       DataError: the images cannot be grouped or split; `split_leak`: the existing split cannot be kept.
     """
+    counts = {name: len(paths) for name, paths in files.items()}
     found = _read_images(configuration, files, patient_map, existing, decoding)
     tests = found.tests
     records, conflicts = near_duplicates.without_conflicts(found.records)
     records, duplicates = image_records.drop_exact_duplicates(records)
     records, of_tests = held_out.exclude_test_groups(configuration, records, tests)
-    _check_classes(files, records)
-    splits, unused = _split(configuration, files, records, existing)
+    _check_classes(counts, records)
+    splits, unused = _split(configuration, list(counts), records, existing)
     for record in (*records, *tests):
         record.patient = record.patient or grouping.patient_of(record.group)
     # Files of the test folder that are not images are compared too, but not counted.
@@ -166,9 +165,11 @@ def _read_images(
     """Decode all images and join the groups of those that look alike; the arguments are as for `build_splits`."""
     assignment = held_out.group_images(configuration, files, patient_map, existing)
     images = image_records.class_images(files)
+    files.clear()
     remove = decoding is None
     decoding = decoding or Decoding(configuration)
     records, unreadable = image_records.decode_all(configuration, ImageRecord, images, assignment, decoding)
+    del images
     for row in unreadable:
         log.warning("Left out: %s", row["reason"])
     sha256 = image_records.hash_images(records)
@@ -184,13 +185,13 @@ def _read_images(
 
 def _split(
     configuration: Configuration,
-    files: dict[str, list[pathlib.Path]],
+    classes: Sequence[str],
     records: Sequence[ImageRecord],
     existing: ExistingSplit | None,
 ) -> tuple[dict[str, list[ImageRecord]], list[ImageRecord]]:
     """Return (records of each split in the order of the shards, views that are not used)."""
     if existing and "validation" in existing.folders:
-        splits, unused = existing_split.split_records(records, existing, list(files))
+        splits, unused = existing_split.split_records(records, existing, classes)
     else:
         splits, unused = splitting.split_records(records, configuration["ValidationSize"], configuration["RandomSeed"])
     return {split: shard_writer.interleave_by_class(configuration, splits[split]) for split in splits}, unused
@@ -200,16 +201,16 @@ def _test_row(test: ImageRecord) -> dict[str, Any]:
     return {"file": test.filename, "group": test.group, "patient": test.patient, "sha256": test.sha256}
 
 
-def _check_classes(files: dict[str, list[pathlib.Path]], records: Sequence[ImageRecord]) -> None:
+def _check_classes(counts: Mapping[str, int], records: Sequence[ImageRecord]) -> None:
     found = {record.class_name for record in records if not grouping.is_augmented_view(record.path.name)}
-    for name in files:
+    for name, count in counts.items():
         if name not in found:
             raise DataError(
                 Message(
                     "class {name}: none of its {count} images can be used, because all are unreadable, "
                     "duplicates, augmented views, or belong to test images. Add other images",
                     name=name,
-                    count=len(files[name]),
+                    count=count,
                 ),
                 "class_without_images",
             )

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 import logging
 import pathlib
 import re
@@ -109,34 +110,36 @@ def assign_groups(names: Iterable[str], pattern: str, table: dict[str, str]) -> 
     """
     names = list(names)
     listed, unmatched = patient_table.match(names, table)
-    subjects = {name: patient_table.subject(name) for name in (*names, *table)}
-    spelled, spellings = _unify_spellings((*table.values(), *filter(None, subjects.values())))
-    keys = {name: _lookup_keys(name, pattern) for name in (*names, *table)}
+    # Only of names with a patient, because most images of a large data set have none.
+    subjects = {name: subject for name in (*names, *table) if (subject := patient_table.subject(name))}
+    spelled, spellings = _unify_spellings((*table.values(), *subjects.values()))
     patient_groups: dict[str, set[str]] = {}
     known: dict[object, set[str]] = collections.defaultdict(set)
     # A source image can be listed although only its views are in the folder.
     for name, given in (*((row, table[row]) for row in table), *((name, listed.get(name)) for name in names)):
-        patient_groups[name] = {spelled[each] for each in (given, subjects[name]) if each}
-        for key in keys[name] if patient_groups[name] else ():
-            known[key] |= patient_groups[name]
+        if found := {spelled[each] for each in (given, subjects.get(name)) if each}:
+            patient_groups[name] = found
+            for key in _lookup_keys(name, pattern):
+                known[key] |= found
     merged = merge_groups(patient_groups.values())
     groups, patients = {}, {}
-    present: set[object] = set()
+    keys_of_rows = {row: _lookup_keys(row, pattern) for row in unmatched}
+    wanted, present = set(itertools.chain(*keys_of_rows.values())), set[object]()
     for name in names:
-        own = patient_groups[name]
-        present.update(keys[name])
+        own, keys = patient_groups.get(name, set()), _lookup_keys(name, pattern)
+        present.update(wanted.intersection(keys))
         if not own:
-            candidates: set[str] = next((known[key] for key in keys[name] if key in known), set())
+            candidates: set[str] = next((known[key] for key in keys if key in known), set())
             # The patient stays unknown if there are several candidates.
             own = candidates if len({merged[each] for each in candidates}) == 1 else own
-        groups[name] = merged[min(own)] if own else f"original {keys[name][-1]}"
+        groups[name] = merged[min(own)] if own else f"original {keys[-1]}"
         if own:
             patients[name] = patient_of(spelled.get(listed.get(name, ""), min(own)))
     return Assignment(
         groups=groups,
         patients=patients,
         unlisted=[name for name in names if name not in patients] if patients or table else [],
-        unmatched=[row for row in unmatched if present.isdisjoint(keys[row])],
+        unmatched=[row for row in unmatched if present.isdisjoint(keys_of_rows[row])],
         spellings=spellings,
     )
 
@@ -216,17 +219,22 @@ def merge_groups(connected: Iterable[set[str]]) -> dict[str, str]:
     from scipy.cluster.hierarchy import DisjointSet
 
     sets = DisjointSet()
+    merged: dict[str, str] = {}
     for groups in connected:
+        merged.update(zip(groups, groups, strict=True))
         first = next(iter(groups), None)
-        for name in groups:
+        # Most groups are alone, and an entry of the sets takes five times the memory of one of a dict.
+        for name in groups if len(groups) > 1 else ():
             sets.add(name)
             sets.merge(first, name)
-    forms = collections.Counter(map(_form, sets))
+    forms = collections.Counter(map(_form, merged))
 
     def rank(name: str) -> tuple[bool, str, int, int, str]:
         return not patient_of(name), identity(name) if patient_of(name) else "", -forms[_form(name)], len(name), name
 
-    return {name: chosen for groups in sets.subsets() for chosen in [min(groups, key=rank)] for name in groups}
+    for groups in sets.subsets():
+        merged.update(dict.fromkeys(groups, min(groups, key=rank)))
+    return merged
 
 
 def _form(name: str) -> str:

@@ -60,10 +60,13 @@ def relate(
 
 
 def _same_content(records: Sequence[ImageRecord]) -> list[Edge]:
-    by_content = collections.defaultdict(list)
+    latest: dict[str, int] = {}
+    edges = []
     for index, record in enumerate(records):
-        by_content[record.sha256].append(index)
-    return [edge for indices in by_content.values() for edge in itertools.pairwise(indices)]
+        if record.sha256 in latest:
+            edges.append((latest[record.sha256], index))
+        latest[record.sha256] = index
+    return edges
 
 
 def _matching_fingerprints(records: Sequence[ImageRecord], store: DescriptorStore) -> list[tuple[int, int, float]]:
@@ -80,15 +83,18 @@ def _matching_fingerprints(records: Sequence[ImageRecord], store: DescriptorStor
 
 def _same_source(records: Sequence[ImageRecord]) -> list[Edge]:
     """Connect the views of a source image, by their names, with the source image and each other."""
+
+    def source(record: ImageRecord) -> tuple[str, str]:
+        return record.class_name, grouping.base_stem(record.path.name).lower()
+
+    with_views = {source(record) for record in records if grouping.is_augmented_view(record.path.name)}
+    if not with_views:
+        return []
     by_source = collections.defaultdict(list)
     for index, record in enumerate(records):
-        by_source[record.class_name, grouping.base_stem(record.path.name).lower()].append(index)
-    with_views = (
-        indices
-        for indices in by_source.values()
-        if any(grouping.is_augmented_view(records[index].path.name) for index in indices)
-    )
-    return [edge for indices in with_views for edge in itertools.pairwise(indices)]
+        if (key := source(record)) in with_views:
+            by_source[key].append(index)
+    return [edge for indices in by_source.values() for edge in itertools.pairwise(indices)]
 
 
 def _components(count: int, edges: Sequence[Edge]) -> numpy.ndarray:
@@ -101,15 +107,22 @@ def _components(count: int, edges: Sequence[Edge]) -> numpy.ndarray:
 
 
 def _merge_groups(records: Sequence[ImageRecord], tests: Sequence[ImageRecord], pattern: str) -> None:
-    of_picture, of_source = collections.defaultdict(set), collections.defaultdict(set)
-    for record in (*records, *tests):
-        of_picture[record.picture].add(record.group)
-    for record in records if pattern else ():
-        of_source[grouping.source_image_key(record.filename, pattern)].add(record.group)
+    everything = [*records, *tests]
+    # Sets only of pictures and sources with several groups, because most images have their own.
+    first: dict[int, str] = {}
+    connected = [
+        {first[record.picture], record.group}
+        for record in everything
+        if first.setdefault(record.picture, record.group) != record.group
+    ]
+    tests_of = collections.defaultdict(list)
     for test in tests if pattern else ():
-        of_picture[test.picture] |= of_source.get(grouping.source_image_key(test.filename, pattern), set())
-    merged = grouping.merge_groups(of_picture.values())
-    for record in (*records, *tests):
+        tests_of[grouping.source_image_key(test.filename, pattern)].append(test.group)
+    for record in records if tests_of else ():
+        if groups := tests_of.get(grouping.source_image_key(record.filename, pattern)):
+            connected.append({record.group, *groups})
+    merged = grouping.merge_groups(itertools.chain(connected, ({record.group} for record in everything)))
+    for record in everything:
         record.group = merged[record.group]
 
 
@@ -136,23 +149,26 @@ def relate_crops(
     chosen = [
         record for record in everything if record.described >= 0 and not grouping.is_augmented_view(record.path.name)
     ]
-    members = collections.defaultdict(list)
-    for record in everything:
-        members[record.group].append(record)
-    of_classes, found = {id(record) for record in records}, []
-    pairs = overlapping(configuration, chosen, store, lambda one, other: one.group != other.group)
+    # {group: the one that it has joined}
+    joined: dict[str, str] = {}
+
+    def group_of(record: ImageRecord) -> str:
+        """Return the group of an image, which it takes over."""
+        while record.group in joined:
+            record.group = joined[record.group]
+        return record.group
+
+    of_tests, found = {id(record) for record in tests}, []
+    pairs = overlapping(configuration, chosen, store, lambda one, other: group_of(one) != group_of(other))
     for one, other, correlation in pairs:
-        if one.group == other.group:
+        groups = {group_of(one), group_of(other)}
+        if len(groups) == 1:
             continue
-        if of_classes.issuperset((id(one), id(other))):
+        if of_tests.isdisjoint((id(one), id(other))):
             found.append({"files": [one.filename, other.filename], "similarity": round(correlation, 3), "crops": True})
-        merged = grouping.merge_groups([{one.group, other.group}])
-        for group, name in merged.items():
-            if group != name:
-                joining = members.pop(group)
-                for record in joining:
-                    record.group = name
-                members[name] += joining
+        joined |= {group: name for group, name in grouping.merge_groups([groups]).items() if group != name}
+    for record in everything:
+        group_of(record)
     return found
 
 
