@@ -131,7 +131,7 @@ class Sender:
         try:
             content = path.read_bytes()
         except OSError as error:
-            return {"error": f"{path}: {system_reason(error)}"}
+            return {"error": Message("{name}: {reason}", name=path, reason=system_reason(error))}
         retry = self._retry
         while True:
             lost: Exception | None = None
@@ -152,7 +152,10 @@ class Sender:
                 if lost is None:
                     return parse(status, body)
                 url, reason = self._server + endpoint, _reason(lost)
-                return {"error": f"{path}: no answer from {url} ({reason}); is the server running?"}
+                message = Message(
+                    "{path}: no answer from {url} ({reason}); is the server running?", path=path, url=url, reason=reason
+                )
+                return {"error": message}
             try:
                 retry.sleep(busy)
             except urllib3.exceptions.InvalidHeader:

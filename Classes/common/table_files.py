@@ -109,18 +109,6 @@ def write_tables(
         log.info("Wrote %d rows to %s", len(rows), path)
 
 
-def write_plain_tables(
-    files: TableFiles, rows: Sequence[Row], model: dict[str, Any] | None, log: logging.Logger
-) -> None:
-    """Write rows of any keys as CSV, with the keys as columns, and as JSON."""
-    if files.csv:
-        write_plain_csv(files.csv, rows)
-    if files.json:
-        json_files.write_json(files.json, {"notice": Helpers.DISCLAIMER, "model": model, "images": rows}, into=True)
-    for path in files.paths.values():
-        log.info("Wrote %d rows to %s", len(rows), path)
-
-
 def write_plain_csv(path: str | os.PathLike[str], rows: Iterable[Row], first: str = "file") -> None:
     """Write rows of the same keys as CSV, one at a time; the keys are the columns, or `first` if there are no rows."""
     rows = iter(rows)

@@ -38,7 +38,7 @@ class AuditRecord(ImageRecord):
         return self.size / (self.width * self.height)
 
     def restore(self, result: Mapping[str, Any], store: DescriptorStore) -> None:
-        """Take over also the mode, metadata, mean channels and colors."""
+        """Take over also the mode, the metadata, the means of the channels and the colors."""
         ImageRecord.restore(self, result, store)
         self.mode = sys.intern(result["mode"])
         self.metadata, self.means = tuple(result["metadata"]), tuple(result["means"])

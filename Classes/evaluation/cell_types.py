@@ -1,4 +1,4 @@
-"""The white-cell types that the shipped model knows, and how well a model tells them apart.
+"""The white-cell types that the shipped model knows, and how well a model distinguishes them.
 
 The types and their short names are those of Acevedo et al., "A dataset of microscopic peripheral blood cell images for
 development of automatic recognition systems", Data in Brief 30 (2020) 105474.

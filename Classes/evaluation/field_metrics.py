@@ -218,7 +218,7 @@ def confusion_of_types(
 
 
 def _row(field: MeasuredField, pairs: list[tuple[int, int]]) -> dict[str, Any]:
-    """Return a photograph for JSON: counts, and where cells were missed or found for nothing."""
+    """Return a photograph for JSON: counts, and the places of missed and of false cells."""
     rows, columns = ({pair[side] for pair in pairs} for side in (0, 1))
     missed = [_place(cell) for number, cell in enumerate(field.annotated) if number not in rows]
     false = [_place(cell) for number, cell in enumerate(field.found) if number not in columns]

@@ -168,11 +168,6 @@ def _class_proportions(true: numpy.ndarray, chosen: numpy.ndarray, members: nump
     }
 
 
-def absent_classes(metrics: dict[str, Any]) -> list[str]:
-    """Return the classes without images in a result of `evaluate_multiclass`."""
-    return [name for name, row in metrics["classes"].items() if not row["support"]]
-
-
 def _bootstrap_metrics(
     truths: numpy.ndarray,
     called: numpy.ndarray,

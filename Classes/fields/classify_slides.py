@@ -149,7 +149,7 @@ class SlideRun:
             count = min(len(order), count + max(1, math.ceil((self._wanted - found) / expected)))
             found = taken = 0
             with self._start_job(order[:count]) as run:
-                run.compute(lambda _item, _result: None)
+                run.compute(lambda item, _result: bar.update(_squares(item)))
                 for _item, result in run.results():
                     taken, found = taken + 1, found + len(result.get("cells", ()))
                     if found >= self._wanted:

@@ -1,4 +1,4 @@
-"""What a terminal shows of a training: a bar for each epoch, and a table with one row per epoch."""
+"""What a terminal shows during a training: a bar for each epoch, and a table with one row per epoch."""
 
 import time
 from collections.abc import Mapping

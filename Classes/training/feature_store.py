@@ -65,7 +65,7 @@ class FeatureStore:
         return FeatureRows(self._rows, rows, self._read_index()[2])
 
     def append(self, blocks: Iterable[Block]) -> None:
-        """Add the features of images, all of them or none; another process that appends is waited for."""
+        """Add the features of images, all of them or none; wait for another process that appends."""
         # `Validation.py Folds` may write to the same store.
         with locks.folder_lock(self.folder, wait=True):
             self._remove_former_files()

@@ -18,7 +18,7 @@ from Classes.jobs.items import Item
 
 NAME = "Classes.training.feature_task:FeatureTask"
 
-# Images in an item, which is a unit of work of some seconds. After a kill, no more images are computed again.
+# Images per item, which is a unit of work. They take some seconds, and a killed run computes no more than these again.
 IMAGES = 200
 
 

@@ -16,7 +16,7 @@ from Classes.common import interrupts
 from Classes.common.config import Configuration
 from Classes.training import finder_composition, finder_network, finder_sources
 
-# An epoch is this number of batches: composed images never repeat, so there is no natural one.
+# Composed images never repeat, so the length of an epoch is a choice.
 BATCHES_PER_EPOCH = 100
 
 log = logging.getLogger("Trainer")

@@ -1,4 +1,4 @@
-"""What looks like a white cell in a photograph and is none, drawn on training images: smudges, deposits, pen, marks."""
+"""Draw what looks like a white cell but is not one on training images: smudges, deposits, pen strokes, marks."""
 
 import numpy
 import PIL.Image

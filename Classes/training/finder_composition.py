@@ -96,7 +96,7 @@ def compose(
 
 
 def choose(rng: numpy.random.Generator, sources: Sources, shares: tuple[float, float, float]) -> Photograph:
-    """Return a random photograph: a field, a cell or a red-cell field with these shares, as far as there are some."""
+    """Return a random field, single cell or red-cell field; `shares` are their probabilities, 0 for an empty list."""
     lists = [sources.fields, sources.cells, sources.red_fields]
     weights = numpy.array([share * bool(group) for share, group in zip(shares, lists, strict=True)])
     if not weights.any():
@@ -139,7 +139,7 @@ def place(
     pixels, boxes = _scale(photograph, factor)
     pixels, boxes = turn(pixels, boxes, int(rng.integers(8)))
     left, top, right, bottom = region
-    # Where the photograph starts in the region: inside it if it is smaller, before it if it is larger.
+    # Where the photograph starts, relative to the region: inside if it is smaller, outside if it is larger.
     offset = [
         int(rng.uniform(min(0, room - size), max(0, room - size)))
         for room, size in ((right - left, pixels.shape[1]), (bottom - top, pixels.shape[0]))

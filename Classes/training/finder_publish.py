@@ -119,7 +119,7 @@ def publish(configuration: Configuration, network: Any, sources: finder_composit
 
 
 def measure(configuration: Configuration, found_by: field_finder.CellFinder) -> dict[str, Any]:
-    """Return the metrics on what took part in nothing: the list `val` of the fields, and red-cell fields kept back."""
+    """Return the metrics on photographs that decided nothing: the list `val` of the fields, and held-back red cells."""
     fields = configuration.path("FinderFieldsDir")
     names = (fields / "val.txt").read_text(encoding="utf-8").split()
     red = finder_sources.read_red_cell_fields(configuration.path("FinderRedCellsDir"), held_back=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 from Classes.common import config_schema, json_files
 from Classes.common.config import Configuration
-from Classes.dataset import tfrecords
+from Classes.dataset import manifest_rows, tfrecords
 
 
 def adopt(configuration: Configuration, settings: dict[str, Any]) -> Configuration:
@@ -25,7 +25,8 @@ def adopt_from_manifest(configuration: Configuration) -> Configuration:
     damaged manifest changes nothing here; whoever reads the shards reports it.
     """
     try:
-        data_set = json_files.read_json(tfrecords.manifest_path(configuration)).get("data_set") or {}
+        manifest = json_files.read_json(tfrecords.manifest_path(configuration), manifest_rows.pack_row)
+        data_set = manifest.get("data_set") or {}
         return adopt(configuration, data_set.get("settings", {}))
     except (OSError, ValueError, TypeError, AttributeError):
         return configuration
