@@ -148,18 +148,19 @@ class Predictor:
             brightness=examination.brightness,
             content=content,
             remark=review.remark,
-            heat_map=None if values is None else self._render(image, values, predicted.label),
+            heat_map=None if values is None else self._render(picture, values, predicted.label),
         )
 
     def render_heat_map(self, content: bytes) -> HeatMap:
         """Return the heat map of the image in the bytes of a file, without a prediction; raises as `predict`."""
-        image = self._card.input_spec.decode_and_resize(content, self._limits)
+        picture = self._card.input_spec.decode_picture(content, self._limits)
+        image = numpy.asarray(picture)
         content_check.require_content(image)
         [probabilities], [values] = self._explainer.explain(image[None])
-        return self._render(image, values, self._explainer.predicted_class(probabilities))
+        return self._render(picture, values, self._explainer.predicted_class(probabilities))
 
-    def _render(self, image: numpy.ndarray, values: numpy.ndarray, label: str) -> HeatMap:
-        overlay = class_activation.render_overlay(image, values)
+    def _render(self, picture: PIL.Image.Image, values: numpy.ndarray, label: str) -> HeatMap:
+        overlay = class_activation.render_overlay(picture, values)
         mapped = self._explainer.mapped_class(label)
         return HeatMap(overlay, mapped, self._explainer.name, self._explainer.precision)
 
