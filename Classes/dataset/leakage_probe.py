@@ -30,9 +30,10 @@ N_BOOTSTRAP = 500
 # More images only cost time; records are ordered by content hash, so the first are a random sample.
 MAX_IMAGES = 5000
 
-_NO_POSITIVE = translation.mark("no class means disease (PositiveClass)")
-_CONSTANT = translation.mark("the same for all images")
-_FEW = translation.mark(
+_NO_POSITIVE = Message("no class means disease (PositiveClass)")
+_CONSTANT = Message("the same for all images")
+_FEW_PER_CLASS = translation.mark("needs {least} source images or patients per class, the smaller class has {fewest}")
+_FEW_PER_SIDE = translation.mark(
     "needs {least} source images or patients of this class and of the others, the smaller side has {fewest}"
 )
 
@@ -150,8 +151,7 @@ def predict_class_from_artifacts(rows: Any, positive: Any, groups: Sequence[str]
     found: dict[str, Any] = {"auc": None, "interval": None, "images": len(rows), "note": ""}
     fewest = _fewest_groups(positive, members)
     if fewest < MIN_GROUPS:
-        few = f"needs {MIN_GROUPS} source images or patients per class, the smaller class has {fewest}"
-        return {**found, "note": few}
+        return {**found, "note": Message(_FEW_PER_CLASS, least=MIN_GROUPS, fewest=fewest)}
     if (rows == rows[0]).all():
         return {**found, "auc": 0.5, "note": _CONSTANT}
     scores = _neighbor_scores(rows, positive, members, seed)
@@ -181,7 +181,7 @@ def predict_each_class_from_artifacts(
     for label, name in enumerate(names.tolist()):
         found[name] = {"auc": None, "interval": None, "images": int((labels == label).sum()), "note": ""}
         if label not in probed:
-            found[name]["note"] = Message(_FEW, least=MIN_GROUPS, fewest=sizes[label])
+            found[name]["note"] = Message(_FEW_PER_SIDE, least=MIN_GROUPS, fewest=sizes[label])
         elif constant:
             found[name] |= {"auc": 0.5, "note": _CONSTANT}
         else:
@@ -206,7 +206,7 @@ def _measure(positive: numpy.ndarray, scores: numpy.ndarray, members: numpy.ndar
     areas = areas[~numpy.isnan(areas)]
     interval, note = statistics.bootstrap_interval(areas.tolist(), len(set(members.tolist())), N_BOOTSTRAP)
     auc = statistics.roc_auc(positive, scores)
-    return {"auc": auc, "interval": interval and list(interval), "note": note or ""}
+    return {"auc": auc, "interval": interval and list(interval), "note": Message(note) if note else ""}
 
 
 def lowest(probe: Mapping[str, Any]) -> float | None:

@@ -65,7 +65,8 @@ def augment_dataset(
                 work += [(record, name) for name in names]
                 unwanted = set(grouping.AUGMENTATIONS).difference(names)
                 stale += [view_path(configuration, record, name) for name in unwanted]
-        _remove_stale_views(configuration, splits, stale)
+        _prepare_class_folders(configuration, splits)
+        _remove_stale_views(stale)
         written = _write_missing(configuration, work)
     _report(splits, about, len(work), written)
     return 1 if strict and about["unreadable"] else 0
@@ -165,14 +166,16 @@ def view_path(configuration: Configuration, record: ImageRecord, name: str) -> p
     return configuration.path("DatasetDir") / record.class_name / f"{record.path.stem}__{name}.jpg"
 
 
-def _remove_stale_views(
-    configuration: Configuration, splits: Mapping[str, Sequence[ImageRecord]], stale: Sequence[pathlib.Path]
-) -> None:
-    """Remove temporary files of an aborted run, and views of images that are no longer in training."""
+def _prepare_class_folders(configuration: Configuration, splits: Mapping[str, Sequence[ImageRecord]]) -> None:
+    """Make the class folders, and remove the temporary files of a killed run from them."""
     for label in {record.class_name for records in splits.values() for record in records}:
         folder = configuration.path("DatasetDir") / label
         folder.mkdir(parents=True, exist_ok=True)
         temp_files.remove_stale_temp_files(folder)
+
+
+def _remove_stale_views(stale: Sequence[pathlib.Path]) -> None:
+    """Remove those of some files that are views, because their images are no longer in training."""
     found = [path for path in stale if path.is_file() and _read_recipe_tag(path).startswith(RECIPE_TAG.encode())]
     for path in found:
         path.unlink()

@@ -4,6 +4,7 @@ import numpy
 import pytest
 
 from Classes import Data
+from Classes.common import translation
 from Classes.common.errors import DataError
 from Classes.dataset import leakage_probe, synthetic_smears
 from tests.support import smears
@@ -76,6 +77,9 @@ def test_too_few_groups_and_constant_values(labels):
     assert few["auc"] is not None
     assert one["auc"] is one["interval"] is None
     assert one["note"] == "needs 20 source images or patients per class, the smaller class has 0"
+    with translation.use_language("es"):
+        assert translation.localize(one["note"]) != one["note"]
+        assert translation.localize(same["note"]) != same["note"]
 
 
 def test_the_same_seed_gives_the_same_result(labels):
