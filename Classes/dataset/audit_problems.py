@@ -169,12 +169,11 @@ def _bias_text(name: str, probe: dict[str, Any], predictable: Sequence[tuple[str
         return Message(
             "the {name} alone predicts the class ({found})", name=name, found=leakage_probe.describe(predictable)
         )
-    interval = "{:.3f} to {:.3f}".format(*probe["interval"]) if probe["interval"] else probe["note"]
     return Message(
         "the {name} alone predicts the class with ROC AUC {auc:.3f} ({interval})",
         name=name,
         auc=probe["auc"],
-        interval=interval,
+        interval=leakage_probe.interval_text(probe),
     )
 
 

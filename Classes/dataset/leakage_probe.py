@@ -133,6 +133,16 @@ def describe(predictable: Sequence[tuple[str, Mapping[str, Any]]]) -> Message:
     )
 
 
+def interval_text(probe: Mapping[str, Any]) -> Message:
+    """Return the 95 % interval of a probe, or why there is none."""
+    note = probe["note"]
+    if not probe["interval"]:
+        # Of an audit that was read from its file, it is no Message.
+        return note if isinstance(note, Message) else Message(note)
+    low, high = probe["interval"]
+    return Message("{low:.3f} to {high:.3f}", low=low, high=high)
+
+
 def predict_class_from_artifacts(rows: Any, positive: Any, groups: Sequence[str], seed: int = 0) -> dict[str, Any]:
     """Measure how well some values of an image predict its class, on images of other groups.
 

@@ -110,10 +110,10 @@ def check_split_matches_model(card: model_card.ModelCard, manifest: tfrecords.Ma
     if tuple(manifest.classes) != card.classes:
         raise GraphError(
             Message(
-                "{path}: has the classes {classes}, the shards have {classes_2}",
+                "{path}: the model has the classes {known}, the shards have {found}. Run python3 Trainer.py first.",
                 path=card.path,
-                classes=list(card.classes),
-                classes_2=manifest.classes,
+                known=", ".join(card.classes),
+                found=", ".join(manifest.classes),
             ),
             "other_classes",
         )
@@ -263,9 +263,8 @@ def _draw_plots(
         for path in (folder / name, (folder / name).with_suffix(".svg")):
             path.unlink(missing_ok=True)
     title = _("Validation on synthetic smears") if card.synthetic else _("Validation")
-    title += {"cross_fitted": _(", cross-fitted"), "in_sample": _(", in-sample (optimistic)")}.get(
-        measured["basis"], ""
-    )
+    forms = {"cross_fitted": _("{title}, cross-fitted"), "in_sample": _("{title}, in-sample (optimistic)")}
+    title = forms.get(measured["basis"], "{title}").format(title=title)
     if card.positive:
         labels = numpy.array([row["label"] in card.positive for row in rows], bool)
         scores = numpy.array([prediction.positive_score(card, row) for row in rows], float)

@@ -280,7 +280,4 @@ def _probes(found: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _area(probe: Mapping[str, Any]) -> tuple[str, str]:
-    interval = probe["interval"]
-    if not interval:
-        return f"{probe['auc']:.3f}", Message(probe["note"])
-    return f"{probe['auc']:.3f}", Message("{low:.3f} to {high:.3f}", low=interval[0], high=interval[1])
+    return f"{probe['auc']:.3f}", leakage_probe.interval_text(probe)
