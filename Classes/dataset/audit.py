@@ -192,7 +192,7 @@ def scan_images(
     # Data.py reads the same list of the class folders, and other names of the test images.
     decoding.reuse(held_out.test_inputs(configuration))
     records, unreadable = [], []
-    for images in (image_records.class_images(files), [(path, TEST, -1) for path in tests]):
+    for images in (image_records.class_images(files), [(str(path), TEST, -1) for path in tests]):
         found, failed = image_records.decode_all(configuration, AuditRecord, images, assignment, decoding)
         records += found
         unreadable += failed

@@ -128,13 +128,13 @@ def read_test_records(
     inputs = test_inputs(configuration)
     for (path, name, _test), result in zip(inputs, decoding.read(inputs), strict=True):
         record = ImageRecord(
-            location=str(path),
+            location=path,
             class_name=name.rpartition("/")[0],
             label=-1,
             group=assignment.groups[name],
             # Of a file whose decoding ended the process, at least the content is compared.
             sha256=result.get("sha256") or provenance.sha256_file(path),
-            size=result.get("size") or path.stat().st_size,
+            size=result.get("size") or pathlib.Path(path).stat().st_size,
             patient=assignment.patients.get(name, ""),
         )
         if "format" in result:
@@ -145,7 +145,7 @@ def read_test_records(
 
 def test_inputs(configuration: Configuration) -> list[Input]:
     """Return the files of the test folder, to be decoded."""
-    return [(path, test_name(configuration, path), True) for path in list_test_files(configuration)]
+    return [(str(path), test_name(configuration, path), True) for path in list_test_files(configuration)]
 
 
 def exclude_test_groups(

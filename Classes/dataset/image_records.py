@@ -91,19 +91,20 @@ class ImageRecord:
 
 Record = TypeVar("Record", bound=ImageRecord)
 
-# Path, class name and label; the label of a test image is -1.
-Labeled = tuple[pathlib.Path, str, int]
+# Path as text, class name and label; the label of a test image is -1.
+Labeled = tuple[str, str, int]
 
 
 def class_images(files: dict[str, list[pathlib.Path]]) -> list[Labeled]:
     """Return (path, class name, label) of all images in `files`, {class: [paths]} in the order of the labels."""
-    return [(path, name, label) for label, (name, paths) in enumerate(files.items()) for path in paths]
+    return [(str(path), name, label) for label, (name, paths) in enumerate(files.items()) for path in paths]
 
 
 def class_inputs(configuration: Configuration, images: Iterable[Labeled]) -> list[Input]:
     """Return images to be decoded, with their names."""
     return [
-        (path, discovery.image_name(configuration, name, path, test=label < 0), False) for path, name, label in images
+        (path, discovery.image_name(configuration, name, pathlib.Path(path), test=label < 0), False)
+        for path, name, label in images
     ]
 
 
@@ -139,7 +140,7 @@ def decode_all(
             unreadable.append({"file": name, "reason": result["reason"]})
             continue
         record = record_type(
-            location=str(path),
+            location=path,
             class_name=class_name,
             label=label,
             group=assignment.groups.get(name, name),

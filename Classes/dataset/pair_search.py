@@ -124,7 +124,7 @@ def candidates(
         first = _sketch(ones, vectors, directions)
         second = None if twos is None else _sketch(twos, vectors, directions)
         workers = len(os.sched_getaffinity(0))
-        index = PivotIndex(first, BLOCK, workers) if second is None and len(first) > INDEXED else None
+        index = PivotIndex(first, LIST_BLOCK, workers) if second is None and len(first) > INDEXED else None
         # Many copies of one image are in the same lists.
         if index and index.comparisons < len(first) ** 2 // 2:
             found = _in_lists(first, index, directions, limit, workers)
@@ -142,11 +142,12 @@ def _in_lists(
 
     def reaching(pivot: int, members: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The pairs of one list that share no earlier one."""
-        values, room = sketches.take(members).astype("float32"), _Room(LIST_BLOCK, LIST_BLOCK)
+        values, room = sketches.take(members), _Room(LIST_BLOCK, LIST_BLOCK)
         rows, columns = [members[:0]], [members[:0]]
         for top in range(0, len(members), LIST_BLOCK):
+            ones = values[top : top + LIST_BLOCK].astype("float32")
             for left in range(top, len(members), LIST_BLOCK):
-                ones, twos = values[top : top + LIST_BLOCK], values[left : left + LIST_BLOCK]
+                twos = values[left : left + LIST_BLOCK].astype("float32")
                 some, others = room.reaching(directions, ones, twos, limit)
                 below = some + top < others + left
                 rows.append(members[some[below] + top])

@@ -243,6 +243,8 @@ def match(names: Iterable[str], table: dict[str, str]) -> tuple[dict[str, str], 
     Raises:
       DataError: `two_patients`: rows that match an image equally well give it different patients.
     """
+    if not table:
+        return {}, []
     paths = {name: folded(name) for name in names}
     by_name, by_stem, by_plain, by_folder = (collections.defaultdict(set) for _ in range(4))
     labels = tuple(f"_{label}" for label in {parts[0] for parts in paths.values() if len(parts) > 1})

@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_examined_has_the_reason_of_the_system(folder):
         folder / "Model/Data/0/Im000.png/a.png",
     ]
 
-    found = list(Decoding(select(folder)).read([(path, path.name, False) for path in files]))
+    found = list(Decoding(select(folder)).read([(str(path), path.name, False) for path in files]))
 
     assert found[0]["sha256"] == provenance.sha256_file(files[0])
     assert found[1:] == [
@@ -180,7 +180,7 @@ def test_a_file_that_ends_its_process_is_listed(folder, monkeypatch):
 def test_descriptors_come_back_as_they_were(folder):
     run = Decoding(select(folder))
     paths = sorted((folder / "Model/Data").glob("?/Im*.png"))
-    results = list(run.read([(path, path.name, False) for path in paths]))
+    results = list(run.read([(str(path), path.name, False) for path in paths]))
     numbers = [run.store.add(*map(result.get, descriptor_store.KINDS))[0] for result in results]
     wanted = numbers[::3]
     images = [numpy.asarray(PIL.Image.open(paths[number])) for number in wanted]
