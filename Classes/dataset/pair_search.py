@@ -150,11 +150,11 @@ def _in_lists(
                 twos = values[left : left + LIST_BLOCK].astype("float32")
                 some, others = room.reaching(directions, ones, twos, limit)
                 below = some + top < others + left
-                rows.append(members[some[below] + top])
-                columns.append(members[others[below] + left])
-        found, others = numpy.concatenate(rows), numpy.concatenate(columns)
-        new = index.is_first(pivot, found, others)
-        return found[new], others[new]
+                first, second = members[some[below] + top], members[others[below] + left]
+                new = index.is_first(pivot, first, second)
+                rows.append(first[new])
+                columns.append(second[new])
+        return numpy.concatenate(rows), numpy.concatenate(columns)
 
     yield from parallel.map_threads(reaching, index.lists(), workers)
 
