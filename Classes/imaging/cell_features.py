@@ -253,8 +253,8 @@ def _flatness(
       ordered: its brightness, sorted.
       edges, strengths: those of its brightness; the strengths once more, sorted.
     """
-    coarse = (small >> 3).astype("uint16")
-    colors = coarse[..., 0] << 10 | coarse[..., 1] << 5 | coarse[..., 2]
+    red, green, blue = (small[..., channel].astype("uint16") >> 3 for channel in range(3))
+    colors = red << 10 | green << 5 | blue
     present = numpy.zeros(1 << 15, bool)
     present[colors] = True
     # Bins of four levels.

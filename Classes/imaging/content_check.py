@@ -17,7 +17,7 @@ MIN_STEP = 16
 MIN_CORRELATION = 0.2
 
 
-def has_content(image: numpy.ndarray) -> bool:
+def has_content(image: numpy.ndarray, small: numpy.ndarray | None = None) -> bool:
     """Return whether an image shows an object.
 
     Averaging over a grid removes noise; subtracting a fourth-order surface removes uneven light. The rest must have
@@ -26,19 +26,20 @@ def has_content(image: numpy.ndarray) -> bool:
 
     Args:
       image: uint8 [H, W, 3], RGB, the part of an image that a network sees.
+      small: its `pixel_math.resize` to TEXTURE_SIDE, if that is known already.
     """
-    contrast, step, correlation = _structure(image)
+    contrast, step, correlation = _structure(image, small)
     return contrast >= MIN_CONTRAST and step >= MIN_STEP and correlation >= MIN_CORRELATION
 
 
-def require_content(image: numpy.ndarray, name: str = "the image") -> None:
+def require_content(image: numpy.ndarray, name: str = "the image", small: numpy.ndarray | None = None) -> None:
     """Raise ImageError "no_content" unless `has_content`.
 
     Args:
-      image: uint8 [H, W, 3], the part of the image that a network sees; or its pixel_math.resize to TEXTURE_SIDE.
+      image, small: see `has_content`.
       name: name of the image in the message.
     """
-    if not has_content(image):
+    if not has_content(image, small):
         raise ImageError(
             Message(
                 "{name}: the image shows nothing (blank, one color, transparent, only a gradient or only "
@@ -49,13 +50,13 @@ def require_content(image: numpy.ndarray, name: str = "the image") -> None:
         )
 
 
-def _structure(image: numpy.ndarray) -> tuple[float, float, float]:
+def _structure(image: numpy.ndarray, small: numpy.ndarray | None = None) -> tuple[float, float, float]:
     """Return (contrast without the smooth surface, largest step, correlation of neighbors)."""
     # In two steps, of which the image check needs the first one, too.
     if min(image.shape[:2]) >= 2 * pixel_math.TEXTURE_SIDE:
-        image = pixel_math.resize(image, pixel_math.TEXTURE_SIDE)
-    small = PIL.Image.fromarray(image).resize((GRID, GRID), PIL.Image.Resampling.BOX)
-    values = numpy.asarray(small, "float64")
+        image = pixel_math.resize(image, pixel_math.TEXTURE_SIDE) if small is None else small
+    grid = PIL.Image.fromarray(image).resize((GRID, GRID), PIL.Image.Resampling.BOX)
+    values = numpy.asarray(grid, "float64")
     step = max(float(numpy.abs(values[1:] - values[:-1]).max()), float(numpy.abs(values[:, 1:] - values[:, :-1]).max()))
     values = values.reshape(GRID * GRID, 3)
     residual = values - _smooth_surfaces() @ (_smooth_surfaces().T @ values)

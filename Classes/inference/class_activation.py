@@ -117,7 +117,8 @@ class Explainer:
             probabilities, places = self._opened.classify_with_places(batch, meanwhile)
         else:
             probabilities, places = self._run(batch, meanwhile)
-        labels = labels or [self.predicted_class(row) for row in probabilities]
+        # Maps for the disease do not depend on the predicted class.
+        labels = labels or ["" if self._for_disease else self.predicted_class(row) for row in probabilities]
         maps = numpy.stack([self._map(*each) for each in zip(batch, places, labels, strict=True)])
         if not numpy.isfinite(maps).all():
             raise EngineError(

@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from Classes.common.config import load_config
-from Classes.imaging import content_check, decode
+from Classes.imaging import content_check, decode, pixel_math
 from Classes.inference import device_selection, image_review
 from Classes.inference.backend import InferenceBackend
 from Classes.inference.model_card import ModelCard, load_model_card
@@ -35,9 +35,10 @@ class Model:
           EngineError: the device failed.
         """
         pixels = self.card.input_spec.decode_and_resize(image, self._limits)
-        content_check.require_content(pixels, "the image" if isinstance(image, bytes) else os.fspath(image))
+        small = pixel_math.resize(pixels, pixel_math.TEXTURE_SIDE)
+        content_check.require_content(pixels, "the image" if isinstance(image, bytes) else os.fspath(image), small)
         [probabilities] = self.backend.classify(pixels[None])
-        reasons = image_review.review_image(pixels, self.card).reasons
+        reasons = image_review.review_image(pixels, self.card, small).reasons
         return make_prediction(probabilities, self.card, self._confidence_threshold, reasons)
 
     def close(self) -> None:

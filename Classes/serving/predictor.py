@@ -89,7 +89,7 @@ class _Examination:
           ImageError: the image has no content.
         """
         small = pixel_math.resize(self._picture, pixel_math.TEXTURE_SIDE)
-        content_check.require_content(small)
+        content_check.require_content(self._image, small=small)
         self.review = image_review.review_image(self._image, self._card, small)
         self.image_info = decode.read_header(self._content)
         self.sha256 = hashlib.sha256(self._content).hexdigest()
