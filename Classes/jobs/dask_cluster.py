@@ -34,8 +34,8 @@ CONNECT_TIMEOUT, WORKER_TIMEOUT, LOOK, STOP_TIMEOUT = 30.0, 60.0, 1.0, 5.0
 # A thread has its next call before it has finished one.
 CALLS_PER_THREAD = 2
 
-# Seconds: a call has as many units, because it costs 10 ms. The last ones have fewer, so that all threads end together.
-CALL_SECONDS, SHARE_OF_REST = 0.5, 2
+# Seconds that the units of a call take: it costs the cluster some milliseconds, and a lost one is computed again.
+CALL_SECONDS = 0.5
 
 # Dask gives a unit up (KilledWorker) after the fourth worker that has ended while it had the unit, for whatever reason.
 # The unit itself can only end a child of the worker, so it is given to other workers, but not forever.
@@ -105,7 +105,8 @@ class DaskExecutor:
     def _send_calls(self) -> None:
         threads = max(1, sum(self._threads.values()))
         while self._waiting and len(self._futures) < CALLS_PER_THREAD * threads:
-            count = math.ceil(len(self._waiting) / (SHARE_OF_REST * CALLS_PER_THREAD * threads))
+            # The last calls have fewer units, so that all threads end together.
+            count = math.ceil(len(self._waiting) / (CALLS_PER_THREAD * threads))
             # As long as nothing is known, a unit may take a minute.
             fitting = CALL_SECONDS * self._computed / self._seconds if self._seconds else 1.0
             self._send(tuple(self._waiting.popleft() for _ in range(max(1, min(count, int(fitting))))))
