@@ -22,9 +22,9 @@ from tests.support.folders import configuration, manifest, put, sides
 
 @pytest.fixture
 def folder(tmp_path):
-    """Ten images a class, 80 pixels wide."""
+    """Six images per class, 80 pixels wide."""
     for positive in (0, 1):
-        for number in range(10):
+        for number in range(6):
             content = smears.png(smears.cell(positive, number))
             put(tmp_path, f"Data/{positive}/Toy{number:03d}_{positive}.png", content=content)
     return tmp_path
@@ -250,7 +250,7 @@ def test_originals_in_a_folder_of_their_own(folder, tmp_path_factory, layout):
         inside.mkdir(exist_ok=True)
         shutil.copy(path, inside)
     shutil.rmtree(folder / "Model/Data")
-    put(folder, "Test/Toy009_1.png", content=smears.png(smears.cell(True, 9)))
+    put(folder, "Test/Toy005_1.png", content=smears.png(smears.cell(True, 5)))
     before = {path: path.read_bytes() for path in source.rglob("*.png")}
 
     assert offline_augmentation.augment_dataset(small(folder), source) == 0
@@ -259,18 +259,18 @@ def test_originals_in_a_folder_of_their_own(folder, tmp_path_factory, layout):
     assert before == {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
     found = sides(folder)
     plain = {name: side for name, side in found.items() if name.endswith("__resized.jpg")}
-    assert len(plain) == 19, "all but the test image"
-    assert not [name for name in files(folder) if "Toy009_1" in name]
+    assert len(plain) == 11, "all but the test image"
+    assert not [name for name in files(folder) if "Toy005_1" in name]
     assert set(plain.values()) == {"train", "validation"}
     trained = sum(side == "train" for side in plain.values())
-    assert collections.Counter(found.values()) == {"train": 28 * trained, "validation": 19 - trained}
+    assert collections.Counter(found.values()) == {"train": 28 * trained, "validation": 11 - trained}
 
 
 def test_patients_come_along(folder, tmp_path_factory):
     source = tmp_path_factory.mktemp("originals") / "all"
     shutil.copytree(folder / "Model/Data", source)
     shutil.rmtree(folder / "Model/Data")
-    rows = [f"{label}/Toy{number:03d}_{label}.png,{label}{number // 2}" for label in "01" for number in range(10)]
+    rows = [f"{label}/Toy{number:03d}_{label}.png,{label}{number // 2}" for label in "01" for number in range(6)]
     (source / "groups.csv").write_text("\n".join(["file,patient", *rows]))
 
     offline_augmentation.augment_dataset(small(folder), source)
