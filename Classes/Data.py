@@ -118,7 +118,7 @@ def build_splits(
     # Files of the test folder that are not images are compared too, but not counted.
     test_images = [test for test in tests if test.format or input_files.has_image_extension(configuration, test.path)]
     proof = {**splitting.assert_disjoint({**splits, "test": tests}), **_count_known({**splits, "test": test_images})}
-    sources = [record for record in records if not grouping.is_augmented_view(record.path.name)]
+    sources = [record for record in records if not grouping.is_augmented_view(record.file)]
     return splits, {
         "images_sha256": found.sha256,
         "probes": leakage_probe.check_leakage(configuration, sources),
@@ -202,7 +202,7 @@ def _test_row(test: ImageRecord) -> dict[str, Any]:
 
 
 def _check_classes(counts: Mapping[str, int], records: Sequence[ImageRecord]) -> None:
-    found = {record.class_name for record in records if not grouping.is_augmented_view(record.path.name)}
+    found = {record.class_name for record in records if not grouping.is_augmented_view(record.file)}
     for name, count in counts.items():
         if name not in found:
             raise DataError(

@@ -247,7 +247,7 @@ def summarize(configuration: Configuration, records: Sequence[AuditRecord], stor
 
 
 def _without_views(records: Iterable[AuditRecord]) -> list[AuditRecord]:
-    return [record for record in records if not grouping.is_augmented_view(record.path.name)]
+    return [record for record in records if not grouping.is_augmented_view(record.file)]
 
 
 def _by_class(records: Iterable[AuditRecord]) -> dict[str, list[AuditRecord]]:
@@ -328,7 +328,7 @@ def _near_duplicates(records: Iterable[AuditRecord], store: DescriptorStore) -> 
 
 def _same_source(one: AuditRecord, other: AuditRecord) -> bool:
     """Return whether two images have the same content, or the names of one source image."""
-    stems = {grouping.base_stem(record.path.name) for record in (one, other)}
+    stems = {grouping.base_stem(record.file) for record in (one, other)}
     return one.sha256 == other.sha256 or (len(stems) == 1 and one.class_name == other.class_name)
 
 

@@ -24,12 +24,13 @@ class ImageRecord:
     """One image.
 
     Attributes:
-      location: path of the file, as text, which takes a quarter of the memory of a pathlib.Path.
+      location: path of the file; it is kept as the folder, whose text all files in it share, and the name of the file.
+      folder, file: of the location.
       class_name, label: its class folder and the number of the class.
       group: name of its group, see grouping.py.
       sha256, size: of the file's bytes.
       format, width, height: of the image; "", 0 and 0 for a file of the test folder that is not an image.
-      background: background color, see color_stats.background_color.
+      rgb: background color as three bytes, which take half of the memory of a tuple.
       described: its number in the DescriptorStore of the run; -1 if the file is not an image.
       compared: whether its fingerprint can match others; not if the image is too small or too plain.
       patient: "" if unknown. A group can hold several patients if they share a copy of an image.
@@ -37,7 +38,9 @@ class ImageRecord:
       picture: number that all copies and views of one source image share, see near_duplicates.relate.
     """
 
-    location: str
+    location: dataclasses.InitVar[str]
+    folder: str = dataclasses.field(init=False)
+    file: str = dataclasses.field(init=False)
     class_name: str
     label: int
     group: str
@@ -46,17 +49,29 @@ class ImageRecord:
     format: str = ""
     width: int = 0
     height: int = 0
-    background: tuple[int, int, int] | None = None
+    rgb: bytes = b""
     described: int = -1
     compared: bool = False
     patient: str = ""
     name: str = ""
     picture: int = -1
 
+    def __post_init__(self, location: str) -> None:
+        path = pathlib.Path(location)
+        self.folder, self.file = sys.intern(str(path.parent)), path.name
+        # Most images are in their class folder, and the text would take as much memory as the name of the file.
+        if self.name == discovery.relative_name(self.class_name, path):
+            self.name = ""
+
+    @property
+    def background(self) -> tuple[int, ...] | None:
+        """The background color, see color_stats.background_color; None if it is unknown."""
+        return tuple(self.rgb) or None
+
     @property
     def path(self) -> pathlib.Path:
         """The file."""
-        return pathlib.Path(self.location)
+        return pathlib.Path(self.folder, self.file)
 
     @property
     def filename(self) -> str:
@@ -72,7 +87,7 @@ class ImageRecord:
         """
         self.format = sys.intern(result["format"])
         self.width, self.height = result["width"], result["height"]
-        self.background = (background := result.get("background")) and tuple(background)
+        self.rgb = bytes(result.get("background") or b"")
         if "fingerprint" in result:
             self.described, self.compared = store.add(*(result[kind] for kind in descriptor_store.KINDS))
 
@@ -155,7 +170,7 @@ def decode_all(
 
 
 def _order(record: ImageRecord) -> tuple[str, bool, bool, str]:
-    return record.sha256, grouping.is_augmented_view(record.path.name), not record.patient, record.filename
+    return record.sha256, grouping.is_augmented_view(record.file), not record.patient, record.filename
 
 
 def drop_exact_duplicates(records: Iterable[ImageRecord]) -> tuple[list[ImageRecord], list[dict[str, str]]]:

@@ -85,9 +85,9 @@ def _same_source(records: Sequence[ImageRecord]) -> list[Edge]:
     """Connect the views of a source image, by their names, with the source image and each other."""
 
     def source(record: ImageRecord) -> tuple[str, str]:
-        return record.class_name, grouping.base_stem(record.path.name).lower()
+        return record.class_name, grouping.base_stem(record.file).lower()
 
-    with_views = {source(record) for record in records if grouping.is_augmented_view(record.path.name)}
+    with_views = {source(record) for record in records if grouping.is_augmented_view(record.file)}
     if not with_views:
         return []
     by_source = collections.defaultdict(list)
@@ -146,9 +146,7 @@ def relate_crops(
       [{"files", "similarity", "crops": True}] of pairs of `records`; only as many as connect the groups.
     """
     everything = [*records, *tests]
-    chosen = [
-        record for record in everything if record.described >= 0 and not grouping.is_augmented_view(record.path.name)
-    ]
+    chosen = [record for record in everything if record.described >= 0 and not grouping.is_augmented_view(record.file)]
     # {group: the one that it has joined}
     joined: dict[str, str] = {}
 

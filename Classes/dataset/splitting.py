@@ -38,7 +38,7 @@ def split_records(
     """
     groups: dict[str, collections.Counter[str]] = {}
     for record in records:
-        if not grouping.is_augmented_view(record.path.name):
+        if not grouping.is_augmented_view(record.file):
             groups.setdefault(record.group, collections.Counter())[record.class_name] += 1
     sides = split_groups(groups, validation_size, seed)
     splits: dict[str, list[ImageRecord]] = {split: [] for split in SPLITS}
@@ -46,7 +46,7 @@ def split_records(
     for record in records:
         # The group has no split if the source images of a view were left out.
         split = sides.get(record.group)
-        if split is None or (split != "train" and grouping.is_augmented_view(record.path.name)):
+        if split is None or (split != "train" and grouping.is_augmented_view(record.file)):
             unused.append(record)
         else:
             splits[split].append(record)

@@ -1,4 +1,3 @@
-import dataclasses
 import errno
 import hashlib
 import json
@@ -45,10 +44,11 @@ def build(folder, validation, apart=False, patients=None, **card):
         "validation": [item(folder, "validation", number, *image) for number, image in enumerate(validation)],
     }
     if apart:
-        splits["validation"] = [dataclasses.replace(each, group=each.path.stem) for each in splits["validation"]]
+        for each in splits["validation"]:
+            each.group = each.path.stem
     for number, patient in enumerate(patients or ()):
-        group = f"patient {patients[number // 2 * 2]}"
-        splits["validation"][number] = dataclasses.replace(splits["validation"][number], group=group, patient=patient)
+        splits["validation"][number].group = f"patient {patients[number // 2 * 2]}"
+        splits["validation"][number].patient = patient
     (folder / "Model" / "Data").mkdir(parents=True, exist_ok=True)
     manifest = shard_writer.write_shards(
         graphs.configuration(folder), splits, {"classes": ["0", "1"], "synthetic": False}

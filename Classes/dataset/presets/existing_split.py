@@ -210,7 +210,7 @@ def split_records(
     for record in records:
         split = existing.roles[record.path]
         # In validation, a view would be an image that no microscope has taken.
-        unwanted = split == "validation" and grouping.is_augmented_view(record.path.name)
+        unwanted = split == "validation" and grouping.is_augmented_view(record.file)
         (unused if unwanted else splits[split]).append(record)
     for name in classes:
         for split, chosen in splits.items():
