@@ -2,6 +2,8 @@
 
 import types
 
+import pytest
+
 from Classes.inference import classify_task, result_rows
 from Classes.jobs.items import Item
 from Classes.jobs.job_folder import KILLED
@@ -21,7 +23,9 @@ def result(**values):
     return {"row": {**row, "confidence": 0.9, **values}}
 
 
-def test_every_table_gets_all_rows_and_the_summary_their_main_columns():
+@pytest.mark.parametrize("kept", [0, 1, 2, 3])
+def test_every_table_gets_all_rows_and_the_summary_their_main_columns(monkeypatch, kept):
+    monkeypatch.setattr(result_rows, "KEPT", kept)
     rows = result_rows.ResultRows(run(result(), result(outcome="review")), CARD)
     assert len(rows) == 2
     assert [[row["outcome"] for row in rows] for _ in "ab"] == 2 * [[None, "review"]]
