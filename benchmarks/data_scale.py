@@ -19,6 +19,8 @@ and the largest memory of any of its processes; then the growth from the first s
 
 import argparse
 import concurrent.futures
+import contextlib
+import ctypes
 import io
 import os
 import pathlib
@@ -39,6 +41,8 @@ from Classes.dataset import crop_descriptors, decode_task, overlapping_crops, pa
 from Classes.imaging import decode
 
 BLOCK = 4096
+
+PR_SET_CHILD_SUBREAPER = 36
 
 # Side in pixels of the cells of --scale, and the quality of their JPEG files.
 SIDE, QUALITY = 120, 90
@@ -76,6 +80,8 @@ def main(arguments=None) -> int:
 
 def _scale(sizes, keep) -> int:
     """Print what Data.py takes by number of images, and how it grows."""
+    # Linux: what is left of a run becomes a child of this process, so that it counts too.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory() as folder:
         cells = keep or pathlib.Path(folder)
         cells.mkdir(parents=True, exist_ok=True)
@@ -151,7 +157,9 @@ def _run(paths):
             if process.returncode:
                 errors.seek(0)
                 raise SystemExit(errors.read())
-    work, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    usages = [usage, *_of_orphans()]
+    work = sum(each.ru_utime + each.ru_stime for each in usages)
+    peak = max(each.ru_maxrss for each in usages) * 1024
     load = os.getloadavg()[0]
     print(
         f"{len(paths):>7} images: {wall:6.1f} s, {work:6.1f} s of processors, "
@@ -159,6 +167,13 @@ def _run(paths):
         flush=True,
     )
     return wall, work, peak
+
+
+def _of_orphans():
+    """Wait for processes that ended after the run had, such as the one that its worker processes are copies of."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            yield os.wait4(-1, 0)[2]
 
 
 def _compare(images) -> int:
