@@ -58,7 +58,8 @@ def main(arguments=None) -> int:
     parser.add_argument("--keep", type=pathlib.Path, help="folder of the drawn cells, which are not removed")
     options = parser.parse_args(arguments)
     if options.indexed:
-        pair_search.INDEXED = 0
+        # Principal axes, which the index needs, are otherwise only computed if they save time.
+        pair_search.INDEXED = pair_search.WORTH = 0
     if options.scale:
         return _scale(options.scale, options.keep)
     if not options.folder:
