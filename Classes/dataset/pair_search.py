@@ -5,8 +5,8 @@ By the Cauchy-Schwarz inequality, the product of the projections plus the produc
 product of the vectors, so no pair is missed. The number of directions is chosen by a sample of the vectors.
 
 Up to INDEXED vectors, each is compared with each. The time of that grows with the square of their number, so of more
-vectors only those are compared that share one of the lists of pivot_index. Unrelated images are all nearly equally far
-apart, so a tree would not prune.
+vectors only those are compared that share one of the lists of pivot_index, which can miss a pair. Unrelated images are
+all nearly equally far apart, so a tree would not prune.
 """
 
 import os

@@ -18,12 +18,13 @@ def encode_fast(image: numpy.ndarray) -> bytes:
 
     height, width, _ = image.shape
     rows = image.reshape(height, -1)
-    filtered = numpy.empty((height, 1 + rows.shape[1]), "uint8")
+    buffer = bytearray(height * (1 + rows.shape[1]))
+    filtered = numpy.frombuffer(buffer, "uint8").reshape(height, -1)
     filtered[:, 0] = _UP
     filtered[0, 1:] = rows[0]
     numpy.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     # libdeflate at its fastest level takes half the time of zlib without matches, and a quarter fewer bytes.
-    content = bytes(imagecodecs.deflate_encode(filtered, level=1, raw=False))
+    content = bytes(imagecodecs.deflate_encode(buffer, level=1, raw=False))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", content) + _chunk(b"IEND", b"")
 
