@@ -135,9 +135,9 @@ def describe(predictable: Sequence[tuple[str, Mapping[str, Any]]]) -> Message:
 
 def interval_text(probe: Mapping[str, Any]) -> Message:
     """Return the 95 % interval of a probe, or why there is none."""
-    note = probe["note"]
     if not probe["interval"]:
-        # Of an audit that was read from its file, it is no Message.
+        # Of an audit that was read from its file, the note is no Message; audits of earlier versions have none.
+        note = probe.get("note") or ""
         return note if isinstance(note, Message) else Message(note)
     low, high = probe["interval"]
     return Message("{low:.3f} to {high:.3f}", low=low, high=high)
