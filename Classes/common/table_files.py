@@ -156,6 +156,7 @@ def _write_csv_rows(file: IO[str], rows: Sequence[Row], condition: Condition, lo
     is_ascii = True
 
     def write(values: list[Any]) -> None:
+        """Write one line, and note whether it is ASCII."""
         nonlocal is_ascii
         writer.writerow(values)
         is_ascii = is_ascii and line.getvalue().isascii()

@@ -19,7 +19,8 @@ RINGS, WAVES, ANGLES = 8, 12, 64
 REACH = 1.5
 
 # Similarity of descriptors from which a pair is aligned. Of the nuclei of 8,796 real cells and of their turned,
-# mirrored, shifted or cropped copies 99 of 100 are above it; of two different cells, one pair in ten million is.
+# mirrored, shifted or cropped copies 98 of 100 are above it; of the 38.7 million pairs of these cells, 15 are, of which
+# 14 show the same cell twice.
 CANDIDATE = 0.85
 
 

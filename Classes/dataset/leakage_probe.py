@@ -136,7 +136,7 @@ def describe(predictable: Sequence[tuple[str, Mapping[str, Any]]]) -> Message:
 def interval_text(probe: Mapping[str, Any]) -> Message:
     """Return the 95 % interval of a probe, or why there is none."""
     if not probe["interval"]:
-        # Of an audit that was read from its file, the note is no Message; audits of earlier versions have none.
+        # In an audit that was read from its file, the note is plain text; audits of earlier versions have no note.
         note = probe.get("note") or ""
         return note if isinstance(note, Message) else Message(note)
     low, high = probe["interval"]

@@ -134,7 +134,7 @@ class JobRun:
         deaths: Counter[str] = Counter()
         waiting, in_flight = deque(self._left), 0
         if isinstance(executor, InProcessExecutor):
-            # Item by item, so that each result is shown, and kept if the run is stopped, as soon as it is there.
+            # One item at a time, so that each result is shown and saved as soon as it is ready.
             waiting = deque(part for unit in self._left for part in unit.split())
         while True:
             interrupts.check()
