@@ -1,8 +1,9 @@
 """Check the classes that the class folders make: their names, their number, and which of them are positive."""
 
 import logging
+import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from Classes.common import class_scheme, errors, input_files
 from Classes.common.config import Configuration
@@ -47,6 +48,7 @@ def check_classes(
     folder: pathlib.Path,
     files: Mapping[str, list[pathlib.Path]],
     skipped: Sequence[str],
+    left_out: Iterable[pathlib.Path] = (),
 ) -> None:
     """Check the number of classes and PositiveClass, and warn about folders that may be classes.
 
@@ -55,11 +57,13 @@ def check_classes(
       folder: contains the class folders.
       files: {class: [images]}.
       skipped: names of skipped files, class/file.
+      left_out: folders that are known not to be classes.
     Raises:
       DataError: `one_class`, `class_count` or `positive_class`.
       ConfigurationError: see class_scheme.find_error.
     """
-    empty = _describe_empty(configuration, folder, files, skipped)
+    known = {os.path.realpath(path) for path in left_out}
+    empty = _describe_empty(configuration, folder, files, skipped, known)
     _check_count(configuration, folder, list(files), empty)
     _check_positive(configuration, folder, list(files))
     class_scheme.from_configuration(configuration, list(files))
@@ -133,15 +137,20 @@ def _log_positive(configuration: Configuration, names: Sequence[str]) -> None:
 
 
 def _describe_empty(
-    configuration: Configuration, folder: pathlib.Path, files: Iterable[str], skipped: Sequence[str]
+    configuration: Configuration,
+    folder: pathlib.Path,
+    files: Iterable[str],
+    skipped: Sequence[str],
+    known: Collection[str],
 ) -> list[str]:
-    """Describe the folders without images and their content, such as "xyc (108 .xyc)"."""
+    """Describe the folders without images and their content, such as "xyc (108 .xyc)"; `known`: paths to leave out."""
     found = []
     for path in input_files.list_visible(folder):
         if (
             path.is_dir()
             and class_scheme.class_name(path.name) not in files
             and not input_files.is_captured(configuration, path)
+            and os.path.realpath(path) not in known
         ):
             name = input_files.readable(path.name)
             extensions = input_files.extensions(each for each in skipped if each.startswith(f"{name}/"))

@@ -2,6 +2,7 @@
 
 import collections
 import logging
+import os
 import pathlib
 from collections.abc import Mapping
 
@@ -44,8 +45,8 @@ def find_class_images(
             Message("{folder}: no such folder. Create it with one folder of images per class", folder=folder),
             "no_folder",
         )
-    # Captured images have no class yet, and reports contain images that are not data.
-    images, skipped = input_files.walk(configuration, folder, [configuration.path(key) for key in OUTPUTS])
+    left_out = folders_left_out(configuration, folder)
+    images, skipped = input_files.walk(configuration, folder, left_out)
     by_folder: dict[folder_layout.Parts, list[pathlib.Path]] = collections.defaultdict(list)
     for path in images:
         by_folder[path.parent.relative_to(folder).parts].append(path)
@@ -63,8 +64,27 @@ def find_class_images(
                 name = input_files.readable(path.relative_to(folder).as_posix())
                 skipped.add(input_files.NESTED if parts else input_files.LOOSE, name)
     skipped.report(log, folder)
-    class_folders.check_classes(configuration, folder, files, skipped.names)
+    class_folders.check_classes(configuration, folder, files, skipped.names, left_out)
     return files, skipped.names
+
+
+def folders_left_out(configuration: Configuration, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Return the folders whose images are never training images, also if they are below the folder of the images."""
+    outputs, tests = output_folders(configuration), test_folder_below(configuration, folder)
+    return [*outputs, tests] if tests else outputs
+
+
+def output_folders(configuration: Configuration) -> list[pathlib.Path]:
+    """Return the folders of OUTPUTS."""
+    # Captured images have no class yet, and reports contain images that are not data.
+    return [configuration.path(key) for key in OUTPUTS]
+
+
+def test_folder_below(configuration: Configuration, folder: pathlib.Path) -> pathlib.Path | None:
+    """Return TestImagePath if it is a folder somewhere below `folder`, else None."""
+    tests = configuration.path("TestImagePath")
+    below = pathlib.Path(os.path.realpath(folder)) in pathlib.Path(os.path.realpath(tests)).parents
+    return tests if below and tests.is_dir() else None
 
 
 def _in_subfolders(skipped: input_files.Skipped) -> input_files.Skipped:

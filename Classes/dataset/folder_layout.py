@@ -150,15 +150,20 @@ def _split_advice(configuration: Configuration, folder: pathlib.Path, split: Seq
     test = places.get("te", tests)
     if "tr" in places:
         return Message(
-            "set DatasetDir to {tr}, from which validation images are taken too, and TestImagePath to {test}",
+            "set {key} to {tr}, from which validation images are taken too, and TestImagePath to {test}",
+            key=_folder_key(configuration),
             tr=places["tr"],
             test=test,
         )
     return Message(
-        "move {test} out of {folder} and set TestImagePath to it",
+        "set TestImagePath to {test}, whose images are then not used for training",
         test=test if "te" in places else next(iter(places.values())),
-        folder=folder,
     )
+
+
+def _folder_key(configuration: Configuration) -> str:
+    """Return the configuration key of the folder of the images."""
+    return "ImageDir" if configuration["ImageDir"] else "DatasetDir"
 
 
 def _nested_advice(configuration: Configuration, folder: pathlib.Path, nested: Sequence[Parts]) -> str:
@@ -182,8 +187,9 @@ def _nested_advice(configuration: Configuration, folder: pathlib.Path, nested: S
         if len(parents) > 1:
             which = Message("one of {folders}", folders=", ".join(parents[:MAX_LISTED]))
         advice = Message(
-            "Set DatasetDir to {which} (class folders {classes}), or move the images of each class into one folder "
+            "Set {key} to {which} (class folders {classes}), or move the images of each class into one folder "
             "directly in {folder}",
+            key=_folder_key(configuration),
             which=which,
             classes=input_files.readable(", ".join(sorted(classes)[:MAX_LISTED])),
             folder=folder,

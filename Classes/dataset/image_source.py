@@ -31,6 +31,7 @@ class ImageSource:
       recognized: the published data set; None if it is none that is known.
       split: the existing split, if it is kept.
       settings: {configuration key: value} that follow from the data set.
+      tests: TestImagePath, if it is below `folder` and its images were left out for that reason.
     """
 
     folder: pathlib.Path
@@ -39,6 +40,7 @@ class ImageSource:
     recognized: Recognized | None = None
     split: ExistingSplit | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    tests: pathlib.Path | None = None
 
     def describe(self) -> dict[str, Any] | None:
         """Return what the manifest and the audit keep of the data set; None for plain class folders."""
@@ -57,6 +59,16 @@ class ImageSource:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """What the folders show: the published data set, the existing split, {image: class}, and the ignored files."""
+
+    recognized: Recognized | None
+    split: ExistingSplit | None
+    classes: dict[pathlib.Path, str]
+    ignored: list[str]
+
+
 def find_images(configuration: Configuration) -> tuple[Configuration, ImageSource]:
     """Find the images, and adopt the settings of a data set that is recognized.
 
@@ -69,7 +81,8 @@ def find_images(configuration: Configuration) -> tuple[Configuration, ImageSourc
     source = _recognized_source(configuration, folder) if folder.is_dir() else None
     if source is None:
         files, ignored = discovery.find_class_images(configuration, folder)
-        return configuration, ImageSource(folder, files, ignored)
+        tests = discovery.test_folder_below(configuration, folder)
+        return configuration, ImageSource(folder, files, ignored, tests=tests)
     adopted = settings.adopt(configuration, source.settings)
     _check_classes(adopted, source)
     return adopted, source
@@ -79,8 +92,47 @@ def _recognized_source(configuration: Configuration, folder: pathlib.Path) -> Im
     """Return the images of a published data set or of an existing split; None for anything else."""
     if configuration["DatasetPreset"] == "none":
         return None
-    outputs = [configuration.path(key) for key in discovery.OUTPUTS]
-    images, skipped = input_files.walk(configuration, folder, outputs)
+    tests = discovery.test_folder_below(configuration, folder)
+    layout = _find_layout(configuration, folder, with_tests=True) if _may_be_of_split(tests) else None
+    of_split = bool(tests and layout and layout.split and _is_same(layout.split.folders.get("test"), tests))
+    if not of_split:
+        layout = _find_layout(configuration, folder, with_tests=False)
+    if layout is None:
+        return None
+    split, classes = layout.split, layout.classes
+    kept = split if configuration["ExistingSplit"] == "keep" else None
+    if split and not kept:
+        log.info("The existing split (%s) is replaced by a new one.", split.text)
+    held_out = {path for path, role in split.roles.items() if role == "test"} if split and (kept or of_split) else set()
+    files: dict[str, list[pathlib.Path]] = {name: [] for name in _ordered(layout.recognized, set(classes.values()))}
+    for path in sorted(classes.keys() - held_out):
+        files[classes[path]].append(path)
+    found = {name: paths for name, paths in files.items() if paths}
+    chosen = _settings(configuration, folder, found, layout.recognized, kept)
+    left_out = None if kept and of_split else tests
+    return ImageSource(folder, found, layout.ignored, layout.recognized, kept, chosen, left_out)
+
+
+def _may_be_of_split(tests: pathlib.Path | None) -> bool:
+    """Return whether the folder of test images has the name of one that an existing split has for them."""
+    return tests is not None and existing_split.role_of(tests.name) == "test"
+
+
+def _is_same(folder: pathlib.Path | None, other: pathlib.Path) -> bool:
+    return folder is not None and os.path.realpath(folder) == os.path.realpath(other)
+
+
+def _find_layout(configuration: Configuration, folder: pathlib.Path, with_tests: bool) -> _Layout | None:
+    """Return the classes and the split that the folders below `folder` show; None if they are plain class folders.
+
+    Args:
+      configuration: Configuration.
+      folder: contains the images.
+      with_tests: look into TestImagePath too, because an existing split may have it as the folder of its test images.
+    """
+    outputs = discovery.output_folders(configuration)
+    left_out = outputs if with_tests else discovery.folders_left_out(configuration, folder)
+    images, skipped = input_files.walk(configuration, folder, left_out)
     tree: dict[tuple[str, ...], list[pathlib.Path]] = {}
     for path in images:
         tree.setdefault(existing_split.parts_of(folder, path), []).append(path)
@@ -89,20 +141,9 @@ def _recognized_source(configuration: Configuration, folder: pathlib.Path) -> Im
     split = existing_split.find_split(folder, tree, classes) if classes else None
     if not classes or not (recognized or split):
         return None
-    if split and configuration["ExistingSplit"] == "replace":
-        log.info("The existing split (%s) is replaced by a new one of all images.", split.text)
-        kept = None
-    else:
-        kept = split
-    tests = {path for path, role in kept.roles.items() if role == "test"} if kept else set()
-    files: dict[str, list[pathlib.Path]] = {name: [] for name in _ordered(recognized, set(classes.values()))}
-    for path in sorted(classes.keys() - tests):
-        files[classes[path]].append(path)
     ignored = [name for reason, name in skipped.items() if "/" in name or reason != input_files.EXTENSION]
     ignored += [input_files.readable(path.relative_to(folder).as_posix()) for path in images if path not in classes]
-    found = {name: paths for name, paths in files.items() if paths}
-    chosen = _settings(configuration, folder, found, recognized, kept)
-    return ImageSource(folder, found, sorted(ignored), recognized, kept, chosen)
+    return _Layout(recognized, split, classes, sorted(ignored))
 
 
 def _ordered(recognized: Recognized | None, names: set[str]) -> list[str]:
@@ -163,6 +204,11 @@ def announce(source: ImageSource) -> None:
     if source.split:
         log.info("The existing split is kept: %s. ExistingSplit=replace makes a new one.", source.split.text)
         terminal.say(_("The existing split is kept: {folders}.").format(folders=source.split.text))
+    if source.tests:
+        shown = input_files.display_path(source.tests)
+        log.info("The images in %s (TestImagePath) are not used for training or validation.", shown)
+        line = _("The images in {folder} (TestImagePath) are not used for training or validation.")
+        terminal.say(line.format(folder=shown))
 
 
 def _limits(source: ImageSource) -> list[Message]:

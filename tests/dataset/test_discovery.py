@@ -241,6 +241,30 @@ def test_outputs_below_the_images_are_no_classes(tmp_path):
     assert set(files) == {"0", "1"}
 
 
+@pytest.mark.parametrize("tests", ["Test", "held out", "1/held out"])
+def test_the_test_folder_below_the_images_is_no_class_and_its_images_are_left_out(tmp_path, caplog, tests):
+    tree(tmp_path, "0/a.png", "1/b.png", f"{tests}/c.png", f"{tests}/deep/d.png")
+    files, ignored = discovery.find_class_images(configuration(tmp_path, f"TestImagePath=Model/Data/{tests}"))
+    assert {name: [path.name for path in paths] for name, paths in files.items()} == {"0": ["a.png"], "1": ["b.png"]}
+    assert ignored == []
+    assert not warnings_of(caplog)
+
+
+def test_the_advice_about_a_test_folder_beside_the_classes_works(tmp_path):
+    tree(tmp_path, "0/a.png", "1/b.png", "Test/c.png")
+    place = tmp_path / "Model/Data/Test"
+    refused(tmp_path, "split_folders", f"TestImagePath to {place}")
+    files, _ = discovery.find_class_images(configuration(tmp_path, f"TestImagePath={place}"))
+    assert set(files) == {"0", "1"}
+
+
+def test_the_images_are_used_if_the_test_folder_is_their_own_folder_or_one_above(tmp_path):
+    tree(tmp_path, "0/a.png", "1/b.png")
+    for place in ("Model/Data", "Model"):
+        files, _ = discovery.find_class_images(configuration(tmp_path, f"TestImagePath={place}"))
+        assert set(files) == {"0", "1"}
+
+
 AWKWARD = [
     "[Malignant] Pre-B",
     "Pro*B? (late), 2nd",

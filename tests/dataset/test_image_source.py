@@ -217,6 +217,42 @@ def test_folders_of_a_split(tmp_path, names, roles):
     assert set(source.files) == {"0", "1"}
 
 
+def test_a_test_folder_of_another_name_is_left_out_of_a_split(tmp_path):
+    names = ["train/0/a.png", "train/1/b.png", "val/0/c.png", "val/1/d.png", "mine/1/e.png", "mine/f.png"]
+    mine = tmp_path / "published/mine"
+    adopted, source = find(tmp_path, *names, chosen=[f"TestImagePath={mine}"])
+    assert set(source.split.folders) == {"train", "validation"}
+    assert counts(source) == {"0": 2, "1": 2}
+    assert source.tests == adopted.path("TestImagePath") == mine
+
+
+@pytest.mark.parametrize(("choice", "kept"), [("keep", True), ("replace", False)])
+def test_the_test_folder_of_a_split_is_never_used_for_training_if_it_is_configured(tmp_path, choice, kept):
+    names = [f"{part}/{name}/{part}{name}.png" for part in ("train", "test") for name in "01"]
+    tests = tmp_path / "published/test"
+    _, source = find(tmp_path, *names, chosen=[f"TestImagePath={tests}", f"ExistingSplit={choice}"])
+    assert {path.name for paths in source.files.values() for path in paths} == {"train0.png", "train1.png"}
+    assert bool(source.split) == kept
+    assert source.tests == (None if kept else tests)
+
+
+def test_a_fold_that_is_kept_for_testing_is_left_out_of_a_published_data_set(tmp_path):
+    _, source = find(tmp_path, *c_nmc(), chosen=[f"TestImagePath={tmp_path / 'published/fold_2'}"])
+    assert preset(source) == "C-NMC"
+    assert counts(source) == {"all": 24, "hem": 24}
+
+
+def test_the_advice_about_a_training_folder_beside_the_test_images_works(tmp_path):
+    names = ["train/0/a.png", "train/1/b.png", "test/c.png"]
+    folder = tmp_path / "published"
+    chosen = [f"TestImagePath={folder / 'test'}"]
+    with raises(DataError, "split_folders") as caught:
+        find(tmp_path, *names, chosen=chosen)
+    assert f"ImageDir to {folder / 'train'}," in str(caught.value)
+    _, source = find(tmp_path, *names, chosen=[*chosen, f"ImageDir={folder / 'train'}"])
+    assert counts(source) == {"0": 1, "1": 1}
+
+
 @pytest.mark.parametrize(
     "names", [["train/a_0.png", "val/b_1.png"], ["0/train/a.png", "1/train/b.png", "0/test/c.png", "1/test/d.png"]]
 )
