@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     from Classes.dataset.presets import settings
 
     configuration = settings.adopt_from_manifest(configuration)
-    _require_input(configuration, options.command)
+    _require_input(configuration, options.command, options.folder)
     cli.import_tensorflow()
     if options.command == "Import":
         from Classes.export import keras_import
@@ -84,14 +84,31 @@ def main(arguments: list[str] | None = None) -> int:
     return commands[options.command](configuration)
 
 
-def _require_input(configuration: "Configuration", command: str) -> None:
-    """Raise the error for a missing model or missing shards at once, because TensorFlow takes seconds to load."""
+def _require_input(configuration: "Configuration", command: str, folder: str | None) -> None:
+    """Raise the error for a missing file or a wrong name at once, because TensorFlow takes seconds to load."""
     from Classes.dataset import tfrecords
+    from Classes.export import keras_files
     from Classes.inference import model_card
+    from Classes.networks import registry, weight_files
 
+    if command in ("Train", "WhiteCells", "Import"):
+        registry.require_network(configuration)
+        weight_files.require_named_weights(configuration)
     if command == "Train":
         tfrecords.require_manifest(configuration)
-    elif command in ("Quantize", "Export"):
+    elif command == "Import":
+        keras_files.class_names(configuration)
+        keras_files.find_weights(folder or "")
+    elif command == "WhiteCells":
+        from Classes.training import white_cell_images
+
+        if not tfrecords.manifest_path(configuration).is_file():
+            white_cell_images.require_images(configuration)
+    elif command == "Finder":
+        from Classes.training import finder_sources
+
+        finder_sources.require_sources(configuration)
+    else:
         model_card.load_model_card(configuration.card, cell_types=command == "Quantize")
 
 

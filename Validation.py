@@ -88,8 +88,11 @@ def _require_input(configuration: "Configuration", command: str | None) -> None:
     """Raise the error for a missing model or missing shards at once, because TensorFlow takes seconds to load."""
     from Classes.dataset import tfrecords
     from Classes.inference import model_card
+    from Classes.networks import registry, weight_files
 
     if command == "Folds":
+        registry.require_network(configuration)
+        weight_files.require_named_weights(configuration)
         tfrecords.require_manifest(configuration)
     else:
         model_card.load_model_card(configuration.card, cell_types=True)

@@ -136,10 +136,10 @@ def _measure(name, weights, clean, labels, chosen, distorted):
 
 def _features(configuration, encoded):
     from Classes.dataset import shard_index
-    from Classes.networks import pretrained_weights, registry
+    from Classes.networks import pretrained_weights, registry, weight_files
     from Classes.training import feature_extraction
 
-    configuration = pretrained_weights.fit_to_weights(configuration)
+    configuration = weight_files.fit_to_weights(configuration)
     network = registry.get_network(configuration)
     backbone = pretrained_weights.load_pretrained(configuration, network.variable_shapes(configuration))
     with tempfile.TemporaryDirectory() as folder:

@@ -12,16 +12,14 @@ import tf_keras
 
 from Classes.common import class_scheme, provenance, terminal
 from Classes.common.config import Configuration
-from Classes.common.errors import CheckpointError, ConfigurationError, GraphError, escape_control_chars
+from Classes.common.errors import CheckpointError, GraphError, escape_control_chars
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.dataset import synthetic_smears
 from Classes.evaluation import operating_point
-from Classes.export import freeze_graph
+from Classes.export import freeze_graph, keras_files
 from Classes.imaging import network_input
 from Classes.networks import pretrained_weights, registry
-
-WEIGHTS_FILE, MODEL_FILE = "weights.h5", "model.json"
 
 # Number of synthetic images on which Keras and the backend have to agree, and the tolerance.
 PARITY_IMAGES = 8
@@ -49,19 +47,9 @@ def import_keras_weights(configuration: Configuration, source: str | pathlib.Pat
       ConfigurationError: the class names do not match.
       GraphError: `parity`, if graph and Keras disagree.
     """
-    weights = pathlib.Path(source) / WEIGHTS_FILE
-    network, names = registry.get_network(configuration), class_names(configuration)
+    weights = keras_files.find_weights(source)
+    network, names = registry.get_network(configuration), keras_files.class_names(configuration)
     configuration = configuration.replace(NumClasses=len(names))
-    if not weights.is_file():
-        raise CheckpointError(
-            Message(
-                "{weights}: missing. Name the folder with {weights_file} and {model_file}.",
-                weights=weights,
-                weights_file=WEIGHTS_FILE,
-                model_file=MODEL_FILE,
-            ),
-            "weights_missing",
-        )
     freeze_graph.warn_about_condition(configuration)
     arrays = _read_arrays(network, configuration, weights)
     # Published classifiers were trained on whole images; the crop belongs to this project's own augmentation.
@@ -96,36 +84,6 @@ def _show_end(configuration: Configuration, names: list[str]) -> None:
         [(_("Model"), configuration.path("ALLGraph")), (_("Model card"), configuration.card)],
         "python3 Validation.py",
     )
-
-
-def class_names(configuration: Configuration) -> list[str]:
-    """Return the class names of the data folder, or else the numbers of the outputs.
-
-    Raises:
-      ConfigurationError: `classes_file`, or `class_names` if they do not match `NumClasses` and `PositiveClass`.
-    """
-    file = configuration.path("DatasetDir") / configuration["Classes"]
-    try:
-        found = file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(
-            Message("{file}: damaged, not UTF-8 ({reason}). Run python3 Data.py.", file=file, reason=error.reason),
-            "classes_file",
-        ) from error
-    names = found or [str(number) for number in range(configuration["NumClasses"])]
-    positive = class_scheme.configured_positive(configuration)
-    if not configuration.accepts_class_count(len(names)) or not positive or not set(positive) <= set(names):
-        raise ConfigurationError(
-            Message(
-                "NumClasses is {number} and PositiveClass {positive}, but the classes are {names}.",
-                number=configuration["NumClasses"],
-                positive=repr(class_scheme.format_names(positive)),
-                names=", ".join(names),
-            ),
-            "class_names",
-        )
-    class_scheme.from_configuration(configuration, names)
-    return names
 
 
 def _parity_inputs(spec: network_input.InputSpec) -> numpy.ndarray:
@@ -163,7 +121,7 @@ def _check_parity(
     configuration: Configuration, arrays: dict[str, numpy.ndarray], weights: pathlib.Path, inputs: numpy.ndarray
 ) -> float | None:
     """Return the largest difference of a probability to Keras; None without model.json."""
-    model = weights.with_name(MODEL_FILE)
+    model = weights.with_name(keras_files.MODEL_FILE)
     if not model.is_file():
         log.warning("%s: missing, so the graph was not compared with Keras", model)
         return None

@@ -1,6 +1,9 @@
 """Find the module of a network by its name in the configuration; docs/networks.md describes such a module."""
 
+import ast
 import importlib
+import importlib.util
+import pathlib
 import pkgutil
 import types
 
@@ -11,8 +14,36 @@ from Classes.networks import architectures
 
 
 def network_names() -> list[str]:
-    """Return the names that the key `Network` can have: the `NAME` of each module in `architectures`."""
-    return sorted(_import(module.name).NAME for module in pkgutil.iter_modules(architectures.__path__))
+    """Return the names that the key `Network` can have: the `NAME` of each module in `architectures`.
+
+    They are read from the source, because the modules import TensorFlow, which takes seconds.
+    """
+    return sorted(filter(None, (_name_in(module.name) for module in pkgutil.iter_modules(architectures.__path__))))
+
+
+def _name_in(file: str) -> str | None:
+    spec = importlib.util.find_spec(f"{architectures.__name__}.{file}")
+    if spec is None or spec.origin is None:
+        return None
+    for node in ast.parse(pathlib.Path(spec.origin).read_text(encoding="utf-8")).body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="NAME")], value=ast.Constant(value=str(name))):
+                return name
+    return None
+
+
+def require_network(configuration: Configuration) -> None:
+    """Check the key `Network` without importing the module.
+
+    Raises:
+      ConfigurationError: `unknown_network`.
+    """
+    name = configuration["Network"]
+    if name not in network_names():
+        raise ConfigurationError(
+            Message("Network is {name}. Available networks: {names}", name=name, names=", ".join(network_names())),
+            code="unknown_network",
+        )
 
 
 def get_network(configuration: Configuration) -> types.ModuleType:
@@ -21,19 +52,9 @@ def get_network(configuration: Configuration) -> types.ModuleType:
     Raises:
       ConfigurationError: there is no such network.
     """
-    name = configuration["Network"]
-    files = {module.name for module in pkgutil.iter_modules(architectures.__path__)}
     # Checked before the import, so that a package missing inside the module is reported as what it is.
-    if name.lower() not in files or name != _import(name.lower()).NAME:
-        raise ConfigurationError(
-            Message("Network is {name}. Available networks: {names}", name=name, names=", ".join(network_names())),
-            code="unknown_network",
-        )
-    return _import(name.lower())
-
-
-def _import(file: str) -> types.ModuleType:
-    return importlib.import_module(f"{architectures.__name__}.{file}")
+    require_network(configuration)
+    return importlib.import_module(f"{architectures.__name__}.{configuration['Network'].lower()}")
 
 
 def trained_blocks(network: types.ModuleType, scopes: str) -> tuple[str, ...] | None:

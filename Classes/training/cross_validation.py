@@ -16,7 +16,7 @@ from Classes.common.translation import gettext as _
 from Classes.dataset import grouping, shard_index, tfrecords
 from Classes.dataset.manifest_rows import ManifestRows
 from Classes.evaluation import calibration, classification_metrics, color_baseline, multiclass_tables
-from Classes.networks import pretrained_weights, registry
+from Classes.networks import pretrained_weights, registry, weight_files
 from Classes.training import feature_extraction, feature_store, fold_summary, linear_probe, train
 
 log = logging.getLogger("Validation")
@@ -38,7 +38,7 @@ def cross_validate(configuration: Configuration, count: int) -> int:
       ConfigurationError: the configuration trains more than the last layer, or there are too few groups.
       ALLError: the data or the weights are not valid.
     """
-    configuration = pretrained_weights.fit_to_weights(configuration)
+    configuration = weight_files.fit_to_weights(configuration)
     manifest = tfrecords.load_manifest_for_training(configuration)
     configuration = tfrecords.fit_to_classes(configuration, manifest)
     _require_last_layer_only(configuration)

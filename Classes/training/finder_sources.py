@@ -11,6 +11,7 @@ import numpy
 import PIL.Image
 import scipy.ndimage
 
+from Classes.common.config import Configuration
 from Classes.common.errors import DataError
 from Classes.common.translation import Message
 from Classes.imaging import decode
@@ -52,6 +53,21 @@ class Photograph:
     def white(self) -> numpy.ndarray:
         """The boxes of the white cells, float32 [N, 5]."""
         return self.boxes[self.boxes[:, 4] == WHITE]
+
+
+def require_sources(configuration: Configuration) -> None:
+    """Check that the configured folders hold what is read for training, and for measuring after it.
+
+    Raises:
+      DataError: `no_images`.
+    """
+    for split in ("train", "val"):
+        _require(configuration.path("FinderFieldsDir") / f"{split}.txt")
+    _require(configuration.path("FinderCellsDir") / "boxes.csv")
+    folder = configuration.path("FinderRedCellsDir")
+    if not any(folder.glob("*.jpg")):
+        message = Message("{path}: contains no images. Set its folder in Required/Finder.json.", path=folder)
+        raise DataError(message, "no_images")
 
 
 def read_annotated_fields(folder: pathlib.Path, split: str) -> list[Photograph]:

@@ -17,7 +17,7 @@ from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.dataset import held_out, shard_index, tfrecords
 from Classes.export import freeze_graph
-from Classes.networks import checkpoint_files, pretrained_weights, registry
+from Classes.networks import checkpoint_files, pretrained_weights, registry, weight_files
 from Classes.training import distributed, feature_extraction, loop, mixed_precision, run_folder, run_identity, sampling
 from Classes.training.fine_tuning import FineTuner
 from Classes.training.linear_probe import LinearProbe
@@ -40,7 +40,7 @@ def train_and_freeze(configuration: Configuration) -> int:
       ALLError: the data, the weights, the training or the frozen graph are not valid.
     """
     began = time.perf_counter()
-    configuration = pretrained_weights.fit_to_weights(configuration)
+    configuration = weight_files.fit_to_weights(configuration)
     strategy = distributed.open_strategy()
     with distributed.translate_peer_failure(strategy):
         if not distributed.is_chief(strategy):
@@ -65,7 +65,7 @@ def trainable_blocks(configuration: Configuration) -> tuple[str, tuple[str, ...]
     Raises:
       ConfigurationError: there is no such block, or only the last layer is trained and has no pretrained backbone.
     """
-    network, weights = registry.get_network(configuration), pretrained_weights.resolve_weights(configuration)
+    network, weights = registry.get_network(configuration), weight_files.resolve_weights(configuration)
     default = network.BLOCKS[-1] if network.HAS_GLOBAL_POOL and weights else "all"
     scopes = configuration["TrainableScopes"] or default
     blocks = registry.trained_blocks(network, scopes)

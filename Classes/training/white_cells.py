@@ -5,9 +5,6 @@ Its weights are also the blood-cell backbone that other trainings start from.
 
 import dataclasses
 import logging
-import pathlib
-import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import numpy
@@ -15,25 +12,13 @@ import numpy
 from Classes import Data
 from Classes.common import atomic_files, html, json_files, logs, terminal
 from Classes.common.config import Configuration
-from Classes.common.errors import DataError
 from Classes.common.translation import Message
 from Classes.dataset import tfrecords
 from Classes.evaluation import cell_types, multiclass_tables
 from Classes.imaging import decode
 from Classes.inference import model_card, openvino_backend
-from Classes.training import train
+from Classes.training import train, white_cell_images
 
-# Folders of a published split: the first is for training, the second stays unseen.
-TRAIN, HELD_OUT = "train", "val"
-
-SOURCE = {
-    "data": "Peripheral blood cells of healthy people, May-Grünwald-Giemsa stain, CellaVision DM96, Hospital Clínic of "
-    "Barcelona",
-    "attribution": "Acevedo A, Merino A, Alférez S, Molina Á, Boldú L, Rodellar J. A dataset of microscopic peripheral "
-    "blood cell images for development of automatic recognition systems. Data in Brief 30 (2020) 105474",
-    "doi": "10.17632/snkd93bnjr.1",
-    "licence": "CC BY 4.0",
-}
 LIMITS = (
     "It has never seen a leukemic cell. It gives a blast the most similar normal type, so it cannot detect leukemia.",
     "It has never seen another stain, another scanner or another laboratory, bone marrow, or a cell that is not one of "
@@ -63,7 +48,7 @@ def train_white_cells(configuration: Configuration) -> int:
     if tfrecords.manifest_path(configuration).is_file():
         log.info("Using the shards in %s.", configuration.path("DatasetDir"))
     else:
-        collect_images(configuration)
+        white_cell_images.collect_images(configuration)
         Data.prepare_dataset(configuration)
     train.train_and_freeze(configuration)
     card = model_card.load_model_card(configuration.card, cell_types=True)
@@ -73,37 +58,6 @@ def train_white_cells(configuration: Configuration) -> int:
         terminal.print_lines(["", *multiclass_tables.format_table(metrics[kind], name), ""])
     publish(configuration, card, manifest, metrics)
     return 0
-
-
-def collect_images(configuration: Configuration) -> None:
-    """Copy the images of the fine types to class folders in `DatasetDir`, and the unseen ones to `TestImagePath`.
-
-    Raises:
-      DataError: `no_images`.
-    """
-    source = configuration.path("WhiteCellsDir")
-    has_split = (source / TRAIN).is_dir()
-    found = dict.fromkeys(cell_types.NAMES, 0)
-    for label, path in _labeled_images(source / TRAIN if has_split else source):
-        # An image whose type is unknown, but not its group, cannot teach a fine type.
-        if label in found:
-            found[label] += 1
-            _copy(path, configuration.path("DatasetDir") / label)
-    if not all(found.values()):
-        missing = ", ".join(name for name, count in found.items() if not count)
-        raise DataError(
-            Message(
-                "{folder}: no images of {missing}. Download doi {doi}, and set WhiteCellsDir to its folder.",
-                folder=source,
-                missing=missing,
-                doi=SOURCE["doi"],
-            ),
-            "no_images",
-        )
-    log.info("Images: %s.", ", ".join(f"{name} {count}" for name, count in found.items()))
-    if has_split:
-        for _, path in _labeled_images(source / HELD_OUT):
-            _copy(path, configuration.path("TestImagePath") / HELD_OUT)
 
 
 def measure(configuration: Configuration, card: model_card.ModelCard, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +72,7 @@ def measure(configuration: Configuration, card: model_card.ModelCard, manifest: 
     rows = [
         (configuration.path("TestImagePath") / row["file"].removeprefix(prefix), row["group"])
         for row in manifest["tests"]
-        if row["file"].startswith(f"{prefix}{HELD_OUT}/")
+        if row["file"].startswith(f"{prefix}{white_cell_images.HELD_OUT}/")
     ]
     split = "held out"
     if not rows:
@@ -142,7 +96,7 @@ def publish(
     about = {
         "names": {name: cell_types.NAMES[name] for name in card.classes},
         "groups": {group: list(types) for group, types in cell_types.GROUPS.items()},
-        "source": SOURCE,
+        "source": white_cell_images.SOURCE,
         "limits": list(LIMITS),
         "metrics": metrics,
     }
@@ -163,17 +117,3 @@ def publish(
     path = configuration.card.with_name("MODEL_CARD.md")
     atomic_files.write_atomic(path, text)
     log.info("Wrote %s and %s.", configuration.card, path)
-
-
-def _labeled_images(folder: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
-    """Yield (label, path) of the published images in a folder; their names begin with the label."""
-    for path in sorted(folder.rglob("*.jpg")):
-        label = cell_types.label_of(path.name)
-        if label is not None:
-            yield label, path
-
-
-def _copy(path: pathlib.Path, folder: pathlib.Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / path.name).exists():
-        shutil.copyfile(path, folder / path.name)

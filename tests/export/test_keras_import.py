@@ -9,7 +9,7 @@ import Trainer
 from Classes import Data, Helpers
 from Classes.common.errors import CheckpointError, ConfigurationError, GraphError
 from Classes.evaluation import calibration, evaluate
-from Classes.export import freeze_graph, keras_import
+from Classes.export import freeze_graph, keras_files, keras_import
 from Classes.inference import classify_files, device_selection, model_card
 from tests.support import small_networks, smears
 from tests.support.errors import raises
@@ -218,7 +218,7 @@ def test_damaged_classes_of_the_data_folder(tmp_path):
     (folder / "Classes.txt").write_bytes(b"healthy\n\xffeukemic\n")
 
     with pytest.raises(ConfigurationError) as error:
-        keras_import.class_names(configuration(tmp_path))
+        keras_files.class_names(configuration(tmp_path))
     assert error.value.code == "classes_file"
 
 
@@ -227,9 +227,9 @@ def test_classes_of_the_data_folder(tmp_path):
     folder.mkdir(parents=True)
     (folder / "Classes.txt").write_text("healthy\nleukemic\n")
 
-    assert keras_import.class_names(configuration(tmp_path, "PositiveClass=leukemic")) == ["healthy", "leukemic"]
+    assert keras_files.class_names(configuration(tmp_path, "PositiveClass=leukemic")) == ["healthy", "leukemic"]
     with pytest.raises(ConfigurationError) as error:
-        keras_import.class_names(configuration(tmp_path))
+        keras_files.class_names(configuration(tmp_path))
     assert error.value.code == "class_names"
 
 

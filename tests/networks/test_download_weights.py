@@ -151,11 +151,11 @@ def test_the_key_pretrained_leaves_nothing_to_fetch(monkeypatch, value, code):
 
 
 def test_training_looks_where_they_are_put(weights, configuration):
-    from Classes.networks import pretrained_weights
+    from Classes.networks import weight_files
 
     folder = configuration.root / download_weights.WEIGHTS_FOLDER
     download_weights.download_weights(folder)
-    assert pretrained_weights.resolve_weights(configuration) == folder / download_weights.WEIGHTS_FILE
+    assert weight_files.resolve_weights(configuration) == folder / download_weights.WEIGHTS_FILE
 
 
 def test_address_and_sum_are_kerass_own():

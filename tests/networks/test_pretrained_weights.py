@@ -1,6 +1,5 @@
 import hashlib
 import io
-import json
 import logging
 import tarfile
 
@@ -8,9 +7,8 @@ import numpy
 import pytest
 import tensorflow as tf
 
-from Classes import Helpers, inception_utils, inception_v3
+from Classes import inception_utils, inception_v3
 from Classes.common.errors import CheckpointError
-from Classes.common.paths import PROJECT
 from Classes.imaging import network_input
 from Classes.networks import checkpoint_files, download_weights, pretrained_weights, registry
 from tests.support import small_networks
@@ -172,21 +170,6 @@ def test_a_checkpoint_of_another_network(tmp_path):
         pretrained_weights.load_pretrained(small_networks.configuration(tmp_path, f"Pretrained={prefix}"), shapes())
 
 
-def test_a_path_that_leads_nowhere(tmp_path):
-    with raises(CheckpointError, "weights_missing"):
-        pretrained_weights.resolve_weights(small_networks.configuration(tmp_path, "Pretrained=nowhere"))
-
-
-def test_nothing_given_takes_what_lies_in_the_folder(tmp_path):
-    configuration = small_networks.configuration(tmp_path)
-    assert pretrained_weights.resolve_weights(configuration) is None
-
-    prefix = checkpoint(tmp_path / "Model/Pretrained", small_networks.arrays())
-
-    assert pretrained_weights.resolve_weights(configuration) == prefix
-    assert pretrained_weights.resolve_weights(small_networks.configuration(tmp_path, "Pretrained=none")) is None
-
-
 def test_the_identity_is_of_the_backbone_alone():
     arrays = small_networks.arrays()
     identity = pretrained_weights.backbone_hash(arrays, inception_utils.LOGITS_LAYER)
@@ -196,59 +179,3 @@ def test_the_identity_is_of_the_backbone_alone():
 
     assert pretrained_weights.backbone_hash(other_head, inception_utils.LOGITS_LAYER) == identity
     assert pretrained_weights.backbone_hash(other_backbone, inception_utils.LOGITS_LAYER) != identity
-
-
-def ship(folder, size=96, width=0.2):
-    """Weights that come with the project, as far as the search for them looks."""
-    path = folder / "Model/WhiteCells/WhiteCells.pb"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"")
-    card = {"input": {"size": size}, "training": {"depth_multiplier": width}}
-    path.with_suffix(".json").write_text(json.dumps(card))
-    return path
-
-
-def test_the_weights_that_come_with_the_project_are_the_default_and_know_their_shape(tmp_path):
-    path = ship(tmp_path)
-    published = tmp_path / "Model/Pretrained/inception_v3.ckpt.index"
-    published.parent.mkdir()
-    published.touch()
-
-    def configuration(*settings):
-        return Helpers.load_config(None, [f"NetworkPath={tmp_path}", *settings])
-
-    fitted = pretrained_weights.fit_to_weights(configuration())
-    assert pretrained_weights.resolve_weights(fitted) == path
-    assert (fitted["ImageSize"], fitted["DepthMultiplier"]) == (96, 0.2)
-    assert pretrained_weights.fit_to_weights(fitted) is fitted
-    # What the user chose stays, and another width needs other weights.
-    assert pretrained_weights.fit_to_weights(configuration("ImageSize=160"))["ImageSize"] == 160
-    other = configuration("DepthMultiplier=0.5")
-    assert pretrained_weights.resolve_weights(other) == published.with_suffix("")
-    assert pretrained_weights.fit_to_weights(other) is other
-    for setting in ("Pretrained=Model/Pretrained", "Pretrained=none", "Network=AllCNN"):
-        chosen = configuration(setting)
-        assert pretrained_weights.fit_to_weights(chosen) is chosen
-        assert pretrained_weights.resolve_weights(chosen) != path
-    named = pretrained_weights.fit_to_weights(configuration("Pretrained=Model/WhiteCells"))
-    assert (named["ImageSize"], named["DepthMultiplier"]) == (96, 0.2)
-
-
-def test_shipped_weights_are_used_wherever_the_data_lies(tmp_path):
-    elsewhere = Helpers.load_config(None, [f"NetworkPath={tmp_path}"])
-    shipped = PROJECT / "Model/WhiteCells/WhiteCells.pb"
-
-    assert pretrained_weights.resolve_weights(elsewhere) == shipped
-    assert pretrained_weights.fit_to_weights(elsewhere)["DepthMultiplier"] == 0.25
-    assert pretrained_weights.resolve_weights(elsewhere.replace(DepthMultiplier=0.5)) is None
-    assert pretrained_weights.resolve_weights(elsewhere.replace(Pretrained="none")) is None
-
-    own = ship(tmp_path)
-    assert pretrained_weights.resolve_weights(elsewhere) == own
-
-
-def test_a_damaged_card_of_shipped_weights_is_named(tmp_path):
-    ship(tmp_path).with_suffix(".json").write_text("{}")
-
-    with pytest.raises(CheckpointError, match=r"WhiteCells\.json"):
-        pretrained_weights.fit_to_weights(Helpers.load_config(None, [f"NetworkPath={tmp_path}"]))

@@ -12,7 +12,7 @@ from Classes.common.errors import ConfigurationError
 from Classes.evaluation import evaluate
 from Classes.export import freeze_graph
 from Classes.inference import class_activation, classify_files, device_selection, model_card
-from Classes.networks import architectures, checkpoint_files, pretrained_weights, registry
+from Classes.networks import architectures, checkpoint_files, registry, weight_files
 from Classes.training import cross_validation, train
 from tests.support import graphs, small_networks, smears
 from tests.support.errors import raises
@@ -145,8 +145,8 @@ def test_weights_of_another_network_lie_in_the_folder_unused(tmp_path):
     folder.mkdir(parents=True)
     (folder / "inception_v3.h5").write_bytes(b"never read")
 
-    assert pretrained_weights.resolve_weights(configuration(tmp_path, "AllCNN")) is None
-    assert pretrained_weights.resolve_weights(configuration(tmp_path, "InceptionV3")) == folder / "inception_v3.h5"
+    assert weight_files.resolve_weights(configuration(tmp_path, "AllCNN")) is None
+    assert weight_files.resolve_weights(configuration(tmp_path, "InceptionV3")) == folder / "inception_v3.h5"
 
 
 def test_cross_validation_needs_a_network_with_a_global_pool(tmp_path):

@@ -11,6 +11,7 @@ from Classes.fields import finder as field_finder
 from Classes.fields import finder_card
 from Classes.training import finder, finder_publish, finder_sources
 from tests.support.drawn_fields import draw_field, red_centers
+from tests.support.errors import raises
 
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
 
@@ -71,6 +72,16 @@ def test_a_missing_folder_is_named(configuration, tmp_path):
     with pytest.raises(DataError) as caught:
         finder_sources.read_annotated_fields(tmp_path / "none", "train")
     assert caught.value.code == "no_images"
+
+
+@pytest.mark.parametrize("missing", ["val.txt", "boxes.csv", "*.jpg"])
+def test_what_is_missing_is_found_before_the_training(configuration, missing):
+    finder_sources.require_sources(configuration)
+    for key in ("FinderFieldsDir", "FinderCellsDir", "FinderRedCellsDir"):
+        for path in configuration.path(key).glob(missing):
+            path.unlink()
+    with raises(DataError, "no_images"):
+        finder_sources.require_sources(configuration)
 
 
 @pytest.mark.slow

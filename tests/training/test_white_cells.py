@@ -7,8 +7,8 @@ from Classes import Helpers
 from Classes.common.errors import DataError
 from Classes.evaluation import cell_types
 from Classes.inference import model_card
-from Classes.networks import pretrained_weights, registry
-from Classes.training import white_cells
+from Classes.networks import pretrained_weights, registry, weight_files
+from Classes.training import white_cell_images, white_cells
 from tests.support import small_networks, smears
 
 TINY = ("Epochs=1", "BatchSize=4", "Shards=1", "ValidationSize=0.3", "TrainingPrecision=f32", "BatchTestSize=10")
@@ -38,7 +38,7 @@ def published(folder, per_type=8, held_out=2):
 def test_images_are_sorted_by_the_type_in_their_names(tmp_path):
     published(tmp_path, per_type=2, held_out=1)
 
-    white_cells.collect_images(configuration(tmp_path))
+    white_cell_images.collect_images(configuration(tmp_path))
 
     folders = sorted(path.name for path in (tmp_path / "Model/WhiteCells/Data").iterdir())
     assert folders == sorted(cell_types.NAMES), "a coarse label is not a class"
@@ -54,7 +54,7 @@ def test_a_missing_type_is_named(tmp_path):
         path.unlink()
 
     with pytest.raises(DataError, match="no images of PMY") as raised:
-        white_cells.collect_images(configuration(tmp_path))
+        white_cell_images.collect_images(configuration(tmp_path))
 
     assert raised.value.code == "no_images"
 
@@ -78,6 +78,6 @@ def test_one_command_from_images_to_a_measured_model_that_training_can_start_fro
     manifest = json.loads((tmp_path / "Model/WhiteCells/Data/WhiteCells_manifest.json").read_text())
     assert {row["file"].split("/")[2] for row in manifest["tests"]} == {"val"}
     # The user's own training starts from it, at its size and width.
-    own = pretrained_weights.fit_to_weights(Helpers.load_config(None, [f"NetworkPath={tmp_path}"]))
+    own = weight_files.fit_to_weights(Helpers.load_config(None, [f"NetworkPath={tmp_path}"]))
     shapes = registry.get_network(own).variable_shapes(own)
     assert len(pretrained_weights.load_pretrained(own, shapes)) == len(shapes) - 2
