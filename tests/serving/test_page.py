@@ -11,7 +11,7 @@ from Classes import Helpers
 from Classes.common import conditions, table_columns
 from Classes.serving import api_errors, page_routes
 from tests.support import browser, servers
-from tests.support.browser import by_id, choose, fits, rows, visit, wait
+from tests.support.browser import attributes, by_id, choose, click, count, fits, focused, rows, texts, visit, wait
 
 KEY = "k" * 32
 
@@ -88,10 +88,8 @@ def test_results_are_shown_with_those_for_review_first(page, folder):
     assert shown["broken.png"][0] == "failed"
     assert shown["sick.png"] == ("positive", ["Signs of ALL"])
     wait(page, lambda: counts(page) == [4, 2, 1, 0, 1])
-    meters = page.find_elements("css selector", "meter")
-    assert [float(meter.get_attribute("value")) for meter in meters] == pytest.approx(
-        [1 - WELL, 1 - WELL, SICK], abs=1e-4
-    )
+    meters = [float(value) for value in attributes(page, "meter", "value")]
+    assert meters == pytest.approx([1 - WELL, 1 - WELL, SICK], abs=1e-4)
 
 
 @pytest.mark.slow
@@ -99,7 +97,7 @@ def test_practice_images_are_offered_while_the_list_is_empty(page):
     names = sorted(path.name for path in page_routes.example_images())
     wait(page, by_id(page, "try-examples").is_displayed)
     by_id(page, "try-examples").click()
-    wait(page, lambda: len(page.find_elements("css selector", "#rows tr")) == len(names))
+    wait(page, lambda: count(page, "#rows tr") == len(names))
     shown = rows(page)
 
     assert sorted(shown) == names
@@ -214,7 +212,7 @@ def test_results_survive_a_reload_and_get_their_files_back(page, folder):
     assert leaving_asks(page)
     page.execute_script(BUSY_FETCH, 0)
     choose(page, folder, "sick.png", "well, blue.png", "broken.png")
-    wait(page, lambda: len(page.find_elements("css selector", "#rows .picture img")) == 2)
+    wait(page, lambda: count(page, "#rows .picture img") == 2)
     assert len(rows(page)) == 3
     # Only the file without a result was sent again.
     assert page.execute_script("return window.sent") == 1
@@ -224,7 +222,7 @@ def test_clearing_the_list_asks_if_results_were_not_saved(page, folder):
     choose(page, folder, "sick.png")
     rows(page)
     by_id(page, "clear").click()
-    page.find_element("css selector", "#confirm [value=cancel]").click()
+    click(page, "#confirm [value=cancel]")
     wait(page, lambda: not by_id(page, "confirm").is_displayed())
     assert len(rows(page)) == 1
     by_id(page, "clear").click()
@@ -245,10 +243,10 @@ def test_the_printed_report(page, folder, tmp_path):
     wait(page, lambda: by_id(page, "print").is_enabled())
     page.execute_script("window.dispatchEvent(new Event('beforeprint'))")
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    text = page.find_element("tag name", "body").text
-    sheets = [
-        len(each.find_elements("css selector", "article img")) for each in page.find_elements("css selector", ".sheet")
-    ]
+    [text] = texts(page, "body")
+    sheets = page.execute_script(
+        "return [...document.querySelectorAll('.sheet')].map((sheet) => sheet.querySelectorAll('article img').length)"
+    )
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     page.execute_script("window.dispatchEvent(new Event('afterprint'))")
     pdf = base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"])
@@ -286,7 +284,7 @@ def test_a_cleared_list_stays_empty(page, folder):
     wait(page, lambda: "2 s" in by_id(page, "rows").text)
 
     assert page.execute_script("return [window.most, window.sent]") == [1, 4]
-    assert len(page.find_elements("css selector", "#rows tr")) == 1
+    assert count(page, "#rows tr") == 1
     by_id(page, "clear").click()
     wait(page, lambda: by_id(page, "intro").is_displayed())
 
@@ -332,7 +330,7 @@ def test_the_api_key(driver, folder, tmp_path):
             asked = by_id(page, "key").is_displayed()
             choose(page, folder, *ALL_FOUR)
             before = rows(page)
-            focused = page.switch_to.active_element.get_attribute("id")
+            asks_for = focused(page, "id")
             by_id(page, "heat-maps").click()
             by_id(page, "key").send_keys(KEY, "\n")
             wait(page, lambda shown=page: "failed" not in rows(shown)["sick.png"])
@@ -342,7 +340,7 @@ def test_the_api_key(driver, folder, tmp_path):
 
     assert asked
     assert {outcome for outcome, _ in before.values()} == {"failed"}
-    assert focused == "key"
+    assert asks_for == "key"
     assert after["sick.png"][0] == "positive"
     assert after["broken.png"][0] == "failed"
     assert KEY not in kept
@@ -356,7 +354,7 @@ def test_a_server_without_a_key_asks_for_none(page):
 def test_the_api_page(page, server):
     page.get(f"http://127.0.0.1:{server.port}/docs#schema-Error")
     wait(page, lambda: by_id(page, "status").text.endswith("endpoints."))
-    text = page.find_element("css selector", "main").text
+    [text] = texts(page, "main")
     _, document, _ = servers.request(server.port, "GET", "/openapi.json")
 
     for address, methods in document["paths"].items():
@@ -372,6 +370,6 @@ def test_the_api_page(page, server):
         f'curl -H "X-API-Key: $ALL_API_KEY" --data-binary @cell.jpg http://127.0.0.1:{server.port}/v1/classify' in text
     )
     links = page.execute_script("return [...document.querySelectorAll('main a[href^=\"#\"]')].map(link => link.hash)")
-    assert links and all(page.find_elements("css selector", link) for link in set(links))
+    assert links and all(count(page, link) for link in set(links))
     browser.width(page, 360)
     assert fits(page)

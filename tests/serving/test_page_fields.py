@@ -10,8 +10,9 @@ import pytest
 from selenium.webdriver import ActionChains, Keys
 
 from tests.support import browser, drawn_fields
-from tests.support.browser import by_id, fits, wait
+from tests.support.browser import attributes, by_id, click, count, fits, texts, wait
 
+BOXES, GALLERY = "#field-boxes .box", "#field-gallery button"
 # Centers and diameters of drawn cells; what their types are does not matter.
 PLACES = {"one.png": [(150, 120, 12), (460, 330, 12), (300, 240, 12)], "two.tif": [(150, 330, 12), (460, 120, 12)]}
 
@@ -46,16 +47,9 @@ def finished(page, number):
     wait(page, lambda: by_id(page, "differential").is_displayed() or number == 0)
 
 
-def boxes(page):
-    return page.find_elements("css selector", "#field-boxes .box")
-
-
-def gallery(page):
-    return page.find_elements("css selector", "#field-gallery button")
-
-
-def pressed(elements):
-    return [each.get_attribute("aria-label") for each in elements if each.get_attribute("aria-pressed") == "true"]
+def selected(page, cells):
+    """The names of the selected cells."""
+    return attributes(page, f"{cells}[aria-pressed=true]", "aria-label")
 
 
 def table(page):
@@ -91,25 +85,20 @@ def saved(page, folder, button, kind):
 @pytest.mark.parametrize("fields", [["one.png", "two.tif", "gray.png"]], indirect=True)
 def test_cells_are_counted_over_all_photographs(fields):
     wait(fields, lambda: total(fields) == 5)
-    texts = [item.text for item in fields.find_elements("css selector", "#field-list li")]
-    assert len(texts) == 3
-    assert fields.find_element("css selector", "#field-list .failed").text.startswith("gray.png")
-    fields.find_element("css selector", "#field-list button").click()
-    wait(fields, lambda: len(boxes(fields)) == len(gallery(fields)) == 3)
+    assert count(fields, "#field-list li") == 3
+    assert texts(fields, "#field-list .failed")[0].startswith("gray.png")
+    click(fields, "#field-list button")
+    wait(fields, lambda: count(fields, BOXES) == count(fields, GALLERY) == 3)
     # The browser cannot read a TIFF, so the server sends the photograph.
-    fields.find_element("css selector", "#field-list li:nth-child(2) button").click()
+    click(fields, "#field-list li:nth-child(2) button")
     wait(fields, lambda: fields.execute_script("return document.getElementById('field-photo').naturalWidth") == 640)
-    wait(fields, lambda: len(fields.find_elements("css selector", "#field-gallery img")) == 2)
+    wait(fields, lambda: count(fields, "#field-gallery img") == 2)
     by_id(fields, "scope-all").click()
-    wait(fields, lambda: len(gallery(fields)) == 5)
+    wait(fields, lambda: count(fields, GALLERY) == 5)
 
-    fields.find_element("css selector", "#field-list li:nth-child(1) .remove").click()
+    click(fields, "#field-list li:nth-child(1) .remove")
     wait(fields, lambda: total(fields) == 2)
-    assert len(gallery(fields)) == 2
-
-
-def zoom_button(page, action):
-    return by_id(page, "field-zoom").find_element("css selector", f"[data-action={action}]")
+    assert count(fields, GALLERY) == 2
 
 
 def test_a_box_lies_on_its_cell(fields):
@@ -128,7 +117,7 @@ def test_a_box_lies_on_its_cell(fields):
     expected = [(x, y) for x, y, _size in sorted(PLACES["one.png"], key=lambda place: place[1])]
     assert numpy.allclose(centers(), expected, atol=12)
     # A box stays on its cell when the photograph is larger.
-    zoom_button(fields, "larger").click()
+    click(fields, "#field-zoom [data-action=larger]")
     stage = fields.execute_script("return document.getElementById('field-photo').getBoundingClientRect().toJSON()")
     assert stage["width"] / 640 > scale
     scale = stage["width"] / 640
@@ -136,25 +125,25 @@ def test_a_box_lies_on_its_cell(fields):
 
 
 def test_photograph_and_gallery_select_each_other(fields):
-    gallery(fields)[-1].click()
-    [chosen] = pressed(boxes(fields))
-    assert chosen.split(":")[0] == pressed(gallery(fields))[0].split(" of ")[0]
-    zoom_button(fields, "reset").click()
-    box = next(each for each in boxes(fields) if each.get_attribute("aria-pressed") == "false")
-    name = box.get_attribute("aria-label").split(":")[0]
-    box.click()
-    assert pressed(gallery(fields))[0].split(" of ")[0] == name
+    click(fields, GALLERY, -1)
+    [chosen] = selected(fields, BOXES)
+    assert chosen.split(":")[0] == selected(fields, GALLERY)[0].split(" of ")[0]
+    click(fields, "#field-zoom [data-action=reset]")
+    other = f"{BOXES}[aria-pressed=false]"
+    name = attributes(fields, other, "aria-label")[0].split(":")[0]
+    click(fields, other)
+    assert selected(fields, GALLERY)[0].split(" of ")[0] == name
     assert by_id(fields, "field-cell").text.startswith(name)
 
 
 def test_a_person_changes_types_by_keys_and_both_counts_are_kept(fields, folder):
     # The drawn cells are counted as one type or apart from the white cells; no type of theirs is a monocyte.
     before = table(fields)
-    gallery(fields)[0].click()
-    first = pressed(gallery(fields))[0].split(" of ")[0]
+    click(fields, GALLERY)
+    first = selected(fields, GALLERY)[0].split(" of ")[0]
     press(fields, "3")
     # The next cell comes by itself.
-    wait(fields, lambda: pressed(gallery(fields))[0].split(" of ")[0] != first)
+    wait(fields, lambda: selected(fields, GALLERY)[0].split(" of ")[0] != first)
     press(fields, "3", "x")
     wait(fields, lambda: monocytes(fields) == 2)
     assert by_id(fields, "seen").text.count("3") == 3
@@ -168,13 +157,13 @@ def test_a_person_changes_types_by_keys_and_both_counts_are_kept(fields, folder)
     assert document["corrected_counts"]["white_cells"] == 2
     assert document["suggested"] is False
 
-    gallery(fields)[0].click()
+    click(fields, GALLERY)
     press(fields, "u", "u", "u")
     wait(fields, lambda: table(fields) == before)
 
 
 def test_corrections_survive_a_reload_and_the_file_comes_back(fields, photographs):
-    gallery(fields)[0].click()
+    click(fields, GALLERY)
     press(fields, "3")
     wait(fields, lambda: monocytes(fields) == 1)
     fields.refresh()
@@ -182,7 +171,7 @@ def test_corrections_survive_a_reload_and_the_file_comes_back(fields, photograph
     wait(fields, lambda: monocytes(fields) == 1)
     assert by_id(fields, "field-missing").text
     add(fields, photographs, "one.png")
-    wait(fields, lambda: len(fields.find_elements("css selector", "#field-gallery img")) == 3)
+    wait(fields, lambda: count(fields, "#field-gallery img") == 3)
     assert total(fields) == 3
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from tests.support.browser import by_id, wait
+from tests.support.browser import attributes, by_id, count, wait
 
 
 def open_page(driver, server, path):
@@ -42,10 +42,9 @@ def test_try_it_out_and_the_history(page, server, folder):
     assert [each["outcome"] for each in batch["results"]] == ["positive"]
 
     open_page(page, server, "history")
-    lines = wait(page, lambda: page.find_elements("css selector", "#results tr"))
+    wait(page, lambda: count(page, "#results tr"))
     digits = hashlib.sha256((folder / "sick.png").read_bytes()).hexdigest()
     # The newest are those of the batch and of the single image.
-    newest = [line.find_element("css selector", "code").get_attribute("title") for line in lines[:2]]
-    assert newest == [digits, digits]
-    assert [line.get_attribute("class") for line in lines[:2]] == ["positive", "positive"]
+    assert attributes(page, "#results td:nth-of-type(6) code", "title")[:2] == [digits, digits]
+    assert attributes(page, "#results tr", "class")[:2] == ["positive", "positive"]
     assert page.find_element("link text", "History").get_attribute("aria-current") == "page"

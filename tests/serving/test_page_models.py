@@ -8,7 +8,7 @@ from selenium.webdriver.support.ui import Select
 
 from Classes.common import conditions
 from tests.support import browser, graphs, servers, services
-from tests.support.browser import by_id, choose, fits, rows, visit, wait
+from tests.support.browser import attributes, by_id, choose, click, fits, rows, texts, visit, wait
 
 # By graphs.pooled, for an image of red 255, the logits are 1.49, 4.96 and 0; below red 128 they are 0.5, 0 and 0.
 CLASSES = ("A", "B", "C")
@@ -61,10 +61,6 @@ def use(page, name):
     Select(by_id(page, "choice")).select_by_value(name)
 
 
-def texts(page, selector):
-    return [each.text for each in page.find_elements("css selector", selector)]
-
-
 def test_the_default_model_is_chosen_and_the_other_one_can_be(page):
     assert Select(by_id(page, "choice")).first_selected_option.get_attribute("value") == "ALLGraph"
     assert not by_id(page, "limits").is_displayed()
@@ -74,7 +70,7 @@ def test_the_default_model_is_chosen_and_the_other_one_can_be(page):
     assert by_id(page, "first-limit").text == ABOUT["limits"][0]
     assert not by_id(page, "intro-outcomes").is_displayed()
     assert texts(page, "#types li") == ["round\nalpha cell, gamma cell", "beta cell"]
-    assert "Leukemia" not in page.find_element("css selector", "h1").text
+    assert "Leukemia" not in texts(page, "h1")[0]
 
 
 def test_results_are_types_with_counts_and_a_filter(page, images):
@@ -91,7 +87,7 @@ def test_results_are_types_with_counts_and_a_filter(page, images):
     assert [line.split("\n")[:2] for line in texts(page, "#count-lines button")] == [["beta cell", "2"], ["round", "1"]]
     assert not by_id(page, "filter-positive").is_displayed()
 
-    page.find_elements("css selector", "#count-lines button")[1].click()
+    click(page, "#count-lines button", 1)
     wait(page, lambda: list(rows(page)) == ["dark.png"])
     by_id(page, "level-classes").click()
     wait(page, lambda: len(rows(page)) == 4)
@@ -102,11 +98,11 @@ def test_the_dialog_shows_the_probabilities_of_all_classes(page, images):
     use(page, "WhiteCells")
     choose(page, images, "sure.png")
     rows(page)
-    page.find_element("css selector", "#rows .picture button").click()
+    click(page, "#rows .picture button")
 
     wait(page, by_id(page, "bars").is_displayed)
     assert [line.split("\n")[0] for line in texts(page, "#bar-lines li")] == ["beta cell", "alpha cell", "gamma cell"]
-    values = [float(each.get_attribute("value")) for each in page.find_elements("css selector", "#bar-lines meter")]
+    values = [float(value) for value in attributes(page, "#bar-lines meter", "value")]
     # exp(4.96), exp(1.49) and 1, divided by their sum.
     assert values == pytest.approx([0.963, 0.030, 0.007], abs=0.005)
     assert "Confidence" not in texts(page, "#viewer-facts dt")
@@ -135,7 +131,7 @@ def test_another_model_classifies_the_images_again_and_asks_before_results_are_l
     assert rows(page)["sure.png"][0] == "positive"
     use(page, "WhiteCells")
     wait(page, by_id(page, "change-model").is_displayed)
-    page.find_element("css selector", "#change-model [value=cancel]").click()
+    click(page, "#change-model [value=cancel]")
     assert rows(page)["sure.png"][0] == "positive"
     assert Select(by_id(page, "choice")).first_selected_option.get_attribute("value") == "ALLGraph"
 
@@ -203,7 +199,7 @@ def _compare_conditions(page, images):
     for name, title in (("ALL", "Lymphoblastic"), ("AML", "Myeloid")):
         use(page, f"{name}Graph")
         wait(page, lambda name=name: page.title == f"{name} detection")
-        assert title in page.find_element("css selector", "h1").text
+        assert title in texts(page, "h1")[0]
         assert f"Signs of {name}" in by_id(page, "intro").text
     choose(page, images, "sure.png")
     assert rows(page)["sure.png"][1][0].endswith("Signs of AML")

@@ -3,7 +3,7 @@
 from selenium.webdriver import ActionChains, Keys
 
 from tests.support import graphs
-from tests.support.browser import by_id, choose, rows, wait
+from tests.support.browser import by_id, choose, click, count, focused, rows, wait
 
 ASKED = """
 const send = window.fetch;
@@ -14,13 +14,21 @@ window.fetch = (address, ...rest) => {
 };
 """
 
+# The element with the focus: its name, and the outline by which it must be seen, of its label for a file.
+FOCUS = """
+const focused = document.activeElement;
+const marked = focused.type === "file" ? document.querySelector(`label[for=${focused.id}]`) : focused;
+const { outlineStyle, outlineWidth } = getComputedStyle(marked);
+return [focused.id || focused.getAttribute("aria-label") || focused.innerText, outlineStyle, outlineWidth];
+"""
+
 
 def press(page, *keys):
     ActionChains(page).send_keys(*keys).perform()
 
 
 def open_first(page):
-    page.find_element("css selector", "#rows .picture button").click()
+    click(page, "#rows .picture button")
     wait(page, lambda: page.execute_script("return document.getElementById('viewer-image').naturalWidth"))
 
 
@@ -45,7 +53,7 @@ def test_the_arrow_keys_go_through_the_images_that_are_shown(page, folder):
     assert seen == ["well, blue.png", "=1+1.png", "=1+1.png", "well, blue.png"]
     assert position == "1 of 2"
     # The focus is at the image that was shown last.
-    assert "=1+1.png" in page.switch_to.active_element.get_attribute("aria-label")
+    assert "=1+1.png" in focused(page, "aria-label")
 
 
 def test_an_image_can_be_enlarged(page, folder):
@@ -115,8 +123,7 @@ def test_a_heat_map_opens_the_image_with_the_heat_map(page, folder):
     choose(page, folder, "sick.png")
     rows(page)
     by_id(page, "heat-maps").click()
-    small = wait(page, lambda: page.find_elements("css selector", ".map button"))[0]
-    small.click()
+    click(page, ".map button")
 
     wait(page, lambda: by_id(page, "viewer-map").is_displayed())
     by_id(page, "close").click()
@@ -128,7 +135,7 @@ def test_heat_maps_are_asked_for_only_when_they_are_shown(page, folder, tmp_path
     for number in range(60):
         (tmp_path / f"{number}.png").write_bytes((folder / "sick.png").read_bytes())
     by_id(page, "files").send_keys("\n".join(str(tmp_path / f"{number}.png") for number in range(60)))
-    wait(page, lambda: page.find_elements("id", "view-list")[0].is_displayed())
+    wait(page, by_id(page, "view-list").is_displayed)
     by_id(page, "view-list").click()
     wait(page, lambda: len(rows(page)) == 60)
 
@@ -148,7 +155,7 @@ def test_heat_maps_are_asked_for_only_when_they_are_shown(page, folder, tmp_path
 
     assert 0 < drawn() < 60
     page.execute_script("document.querySelector('#rows tr:last-child').scrollIntoView({ behavior: 'instant' })")
-    wait(page, lambda: page.find_elements("css selector", "#rows tr:last-child .map button"))
+    wait(page, lambda: count(page, "#rows tr:last-child .map button"))
 
 
 def test_the_page_can_be_used_by_keyboard(page, folder):
@@ -158,17 +165,13 @@ def test_the_page_can_be_used_by_keyboard(page, folder):
     reached = []
     while len(reached) < 30 and "Open" not in "".join(reached):
         press(page, Keys.TAB)
-        focused = page.switch_to.active_element
-        reached.append(focused.get_attribute("id") or focused.get_attribute("aria-label") or focused.text)
-        # The focus must be visible, if need be at the label.
-        marked = focused
-        if focused.get_attribute("type") == "file":
-            marked = page.find_element("css selector", f"label[for={reached[-1]}]")
-        assert marked.value_of_css_property("outline").endswith("solid 3px"), reached
+        name, style, width = page.execute_script(FOCUS)
+        reached.append(name)
+        assert (style, width) == ("solid", "3px"), reached
     press(page, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
-    third = page.switch_to.active_element.get_attribute("aria-label")
+    third = focused(page, "aria-label")
     press(page, Keys.ARROW_UP, Keys.HOME)
-    first = page.switch_to.active_element.get_attribute("aria-label")
+    first = focused(page, "aria-label")
     press(page, Keys.ENTER)
     wait(page, lambda: by_id(page, "viewer").is_displayed())
     press(page, Keys.ESCAPE)
@@ -180,4 +183,4 @@ def test_the_page_can_be_used_by_keyboard(page, folder):
     assert reached[-15:-1] == [*controls, *filters, "order", "heat-maps", "view-gallery", "view-list"][-14:]
     assert reached[-1] == first
     assert "sick.png" in third and "=1+1.png" in first
-    assert page.switch_to.active_element.get_attribute("aria-label") == first
+    assert focused(page, "aria-label") == first

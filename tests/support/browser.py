@@ -89,10 +89,50 @@ def choose(driver, folder, *names):
 
 
 def wait(driver, condition):
-    """Wait until a condition is true, and return its value."""
+    """Wait until a condition is true, and return its value; ask again if the page replaced an element meanwhile."""
+    from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    return WebDriverWait(driver, waiting.LIMIT, poll_frequency=0.05).until(lambda _: condition())
+    passing = (NoSuchElementException, StaleElementReferenceException)
+    limited = WebDriverWait(driver, waiting.LIMIT, poll_frequency=0.05, ignored_exceptions=passing)
+    return limited.until(lambda _: condition())
+
+
+# The page replaces lists as results arrive, so an element that was found a moment ago may be gone when it is asked.
+# Texts and attributes are therefore read by one script, and clicks look for their element until one succeeds.
+
+
+def texts(driver, selector):
+    """Return the texts of elements as they are shown, read at one moment."""
+    script = "return [...document.querySelectorAll(arguments[0])].map((each) => each.innerText.trim())"
+    return driver.execute_script(script, selector)
+
+
+def attributes(driver, selector, name):
+    """Return an attribute of elements, None for those without it, read at one moment."""
+    script = "return [...document.querySelectorAll(arguments[0])].map((each) => each.getAttribute(arguments[1]))"
+    return driver.execute_script(script, selector, name)
+
+
+def count(driver, selector):
+    return len(driver.find_elements("css selector", selector))
+
+
+def click(driver, selector, place=0):
+    """Click an element, by default the first of the selector, as soon as it is there."""
+
+    def clicked():
+        found = driver.find_elements("css selector", selector)[place:][:1]
+        for each in found:
+            each.click()
+        return found
+
+    wait(driver, clicked)
+
+
+def focused(driver, name):
+    """Return an attribute of the element with the focus, None if it has none."""
+    return driver.execute_script("return document.activeElement.getAttribute(arguments[0])", name)
 
 
 def rows(driver):
