@@ -16,7 +16,7 @@ from Classes.client import response, server_models
 from Classes.common import secret_files
 from Classes.common.config import Configuration
 from Classes.common.errors import ALLError, error_reason, escape_control_chars, root_cause, system_reason
-from Classes.common.translation import Message
+from Classes.common.translation import Message, text_of
 
 ENDPOINT, FIELD, INFO, MODELS = "/Inference", "/v1/field", "/v1/info", "/v1/models"
 
@@ -145,7 +145,7 @@ class Sender:
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 lost = error
             except _UnusableResponseError as error:
-                return {"error": f"{path}: {error}"}
+                return {"error": Message("{name}: {reason}", name=path, reason=text_of(error))}
             try:
                 retry = retry.increment("POST", endpoint, busy, urllib3.exceptions.ProtocolError(lost))
             except urllib3.exceptions.HTTPError:
@@ -188,11 +188,14 @@ class Sender:
         while block := answer.raw.read1(1 << 16, decode_content=True):
             body += block
             if len(body) > max_bytes:
+                status = answer.status_code
                 raise _UnusableResponseError(
-                    f"the response is larger than {max_bytes} bytes (HTTP {answer.status_code})"
+                    Message("the response is larger than {bytes} bytes (HTTP {status})", bytes=max_bytes, status=status)
                 )
             if time.monotonic() > deadline:
-                raise _UnusableResponseError(f"the response did not end within {self._timeout:g} s")
+                raise _UnusableResponseError(
+                    Message("the response did not end within {seconds:g} s", seconds=self._timeout)
+                )
         return bytes(body)
 
     def _session(self) -> "_Session":

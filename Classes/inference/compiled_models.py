@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 
+from Classes.common.errors import system_reason
 from Classes.inference.model_card import ModelCard
 
 # Number of models whose compiled form is kept, and the extensions of its files.
@@ -30,7 +31,7 @@ def compiled_model_folder(cache: pathlib.Path | None, card: ModelCard) -> pathli
         for other in sorted(ours, key=_used, reverse=True)[MAX_CACHED_MODELS:]:
             shutil.rmtree(other, ignore_errors=True)
     except OSError as error:
-        log.warning("%s: %s; the model is compiled again at every start", folder, error.strerror)
+        log.warning("%s: %s; the model is compiled again at every start", folder, system_reason(error))
         return None
     return folder
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from Classes.common import json_files
+from Classes.common.errors import system_reason
 from Classes.inference import network, openvino_devices
 
 # With at most this many cores, each gets a stream, without a measurement.
@@ -141,4 +142,4 @@ def _write(path: pathlib.Path, kept: dict[str, Streams]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         json_files.write_json(path, newest)
     except OSError as error:
-        log.warning("%s: %s; the number of streams is measured again at every start", path, error.strerror)
+        log.warning("%s: %s; the number of streams is measured again at every start", path, system_reason(error))

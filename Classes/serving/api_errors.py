@@ -40,6 +40,7 @@ ERROR_CODES = {
     "no_heat_map": (501, "the model does not support heat maps"),
     "busy": (503, "the request queue, or the memory for requests, is full"),
     "not_ready": (503, "the server is starting or stopping, or its device fails"),
+    "history_unavailable": (503, "the history cannot be read; the server's log has the reason"),
     "engine_failed": (503, "the device failed or returned values that are not probabilities"),
     "deadline": (504, "the result was not ready within RequestTimeout"),
 }

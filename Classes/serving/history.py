@@ -1,6 +1,7 @@
 """The history of results, if `HistoryDays` is set: a table on disk, without images and without file names."""
 
 import contextlib
+import errno
 import logging
 import os
 import pathlib
@@ -10,6 +11,9 @@ import time
 from typing import Any
 
 from Classes.common import file_system, provenance
+from Classes.common.config import Configuration
+from Classes.common.errors import ConfigurationError, system_reason
+from Classes.common.translation import Message
 from Classes.serving.predictor import PredictionResult
 
 # Seconds between two deletions of old rows.
@@ -25,9 +29,46 @@ _COLUMNS = {
 # Columns that the files of older versions lack.
 _ADDED = ("model_name", "class_confidence", "group")
 
+# {words of SQLite: number of the operating system's error that they stand for}
+_SYSTEM_ERRORS = {
+    "database or disk is full": errno.ENOSPC,
+    "readonly database": errno.EACCES,
+    "unable to open database file": errno.EACCES,
+    "disk I/O error": errno.EIO,
+}
+
+# {other words of SQLite: why the file cannot be used}
+_REASONS = {
+    "file is not a database": Message("not a database, or damaged"),
+    "malformed": Message("not a database, or damaged"),
+    "locked": Message("in use by another program"),
+}
+
 _EMPTY = {"TEXT": "''", "REAL": "0"}
 
 log = logging.getLogger("ClassifierServer")
+
+
+def open_history(configuration: Configuration) -> "ResultHistory | None":
+    """Open the history of `HistoryFile`; None if `HistoryDays` is 0.
+
+    Raises:
+      ConfigurationError: `history_unusable`.
+    """
+    if not configuration["HistoryDays"]:
+        return None
+    path = configuration.path("HistoryFile")
+    try:
+        return ResultHistory(path, configuration["HistoryDays"])
+    except OSError as error:
+        raise ConfigurationError(
+            Message(
+                "{path}: {reason}. Move the file away, change HistoryFile, or set HistoryDays=0.",
+                path=path,
+                reason=system_reason(error),
+            ),
+            code="history_unusable",
+        ) from error
 
 
 class ResultHistory:
@@ -60,7 +101,7 @@ class ResultHistory:
             self._database.execute("CREATE INDEX IF NOT EXISTS by_key ON results (key, id)")
             self._purge()
         except sqlite3.Error as error:
-            raise OSError(0, str(error)) from error
+            raise _system_error(self._path, error) from error
 
     def add(self, result: PredictionResult, model_name: str, model: str, request_id: str, key: str) -> None:
         """Append a row; after the first error, such as a full disk, log a warning and do nothing.
@@ -88,7 +129,12 @@ class ResultHistory:
                 self._purge()
             except sqlite3.Error as error:
                 self._failed = True
-                log.warning("%s: %s. Results are no longer added to the history.", self._path, error)
+                reason = system_reason(_system_error(self._path, error))
+                log.warning(
+                    "%s: %s. Results are no longer added to the history; correct this and restart the server.",
+                    self._path,
+                    reason,
+                )
 
     def read(self, limit: int, before: int | None = None, key: str = "", model_name: str = "") -> list[dict[str, Any]]:
         """Return rows as dicts, newest first, with "id".
@@ -117,7 +163,7 @@ class ResultHistory:
                     (*values, limit),
                 ).fetchall()
         except sqlite3.Error as error:
-            raise OSError(0, f"{self._path}: {error}") from error
+            raise _system_error(self._path, error) from error
         found = [dict(zip(columns, row, strict=True)) for row in rows]
         return [{**row, "reasons": row["reasons"].split(), "outcome": row["outcome"] or None} for row in found]
 
@@ -143,6 +189,15 @@ class ResultHistory:
         self._next_purge = now + _PURGE_INTERVAL
         oldest = provenance.utc_iso(now - self._days * 86400, "milliseconds")
         self._database.execute("DELETE FROM results WHERE time < ?", (oldest,))
+
+
+def _system_error(path: pathlib.Path, error: sqlite3.Error) -> OSError:
+    """Return an error of SQLite as the operating system would report it."""
+    for words, number in _SYSTEM_ERRORS.items():
+        if words in str(error):
+            return OSError(number, os.strerror(number), str(path))
+    reason = next((reason for words, reason in _REASONS.items() if words in str(error)), str(error))
+    return OSError(0, reason, str(path))
 
 
 def _quoted(name: str) -> str:

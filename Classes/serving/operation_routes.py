@@ -1,10 +1,12 @@
 """The endpoints for operators and programs: info, model card, health, metrics and the OpenAPI document."""
 
+import logging
 from typing import Any
 
 import flask
 
 from Classes import Helpers
+from Classes.common.errors import system_reason
 from Classes.serving import prediction_routes, server_description
 from Classes.serving.api_errors import ApiError
 from Classes.serving.openapi import MODEL_ERRORS, MODEL_QUERY, documented, openapi_document
@@ -12,6 +14,8 @@ from Classes.serving.prediction_service import PredictionService
 
 # Rows of one response of /v1/history.
 MAX_HISTORY_ROWS = 1000
+
+log = logging.getLogger("ClassifierServer")
 
 blueprint = flask.Blueprint("operations", __name__)
 
@@ -53,7 +57,7 @@ def model() -> dict[str, Any]:
 @blueprint.get("/v1/history")
 @documented(
     response="History",
-    errors=("no_history",),
+    errors=("no_history", "history_unavailable"),
     query={
         "limit": ({"type": "integer", "minimum": 1, "maximum": MAX_HISTORY_ROWS, "default": 100}, "Number of results"),
         "before": ({"type": "integer", "minimum": 1}, "Only results with a smaller id, for the next page"),
@@ -71,7 +75,14 @@ def history() -> dict[str, Any]:
         raise ApiError("no_history", "The server keeps no history. Its operator can set HistoryDays.")
     limit = _query_integer("limit", 1, MAX_HISTORY_ROWS) or 100
     before = _query_integer("before", 1, 2**63 - 1)
-    rows = service.history.read(limit, before, flask.g.key_name, flask.request.args.get("model", ""))
+    try:
+        rows = service.history.read(limit, before, flask.g.key_name, flask.request.args.get("model", ""))
+    except OSError as error:
+        log.warning("%s: %s. Results of the history cannot be read.", error.filename, system_reason(error))
+        raise ApiError(
+            "history_unavailable",
+            f"The history cannot be read: {system_reason(error)}. The server's log names the file.",
+        ) from error
     days = service.configuration["HistoryDays"]
     return {"results": rows, "days": days, **service.models.first.provenance(flask.g.request_id)}
 

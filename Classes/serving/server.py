@@ -17,7 +17,7 @@ from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.serving import access_control, app, http_server, model_loading, mqtt, ports, request_origin
 from Classes.serving.access_log import AccessLog
-from Classes.serving.history import ResultHistory
+from Classes.serving.history import open_history
 from Classes.serving.prediction_service import PredictionService
 from Classes.serving.upload_store import UploadStore
 
@@ -61,7 +61,7 @@ def _serve(configuration: Configuration, open_page: bool) -> int:
             _open_access_log(configuration),
             _open_upload_store(configuration),
             mqtt.open_publisher(configuration),
-            _open_history(configuration),
+            open_history(configuration),
         )
         service.warm_up()
         _run_until_stopped(
@@ -152,25 +152,8 @@ def _open_access_log(configuration: Configuration) -> AccessLog | None:
     try:
         return AccessLog(configuration.logs)
     except OSError as error:
-        log.warning("%s: %s; requests are not logged", configuration.logs, error.strerror)
+        log.warning("%s: %s; requests are not logged", configuration.logs, system_reason(error))
         return None
-
-
-def _open_history(configuration: Configuration) -> ResultHistory | None:
-    if not configuration["HistoryDays"]:
-        return None
-    path = configuration.path("HistoryFile")
-    try:
-        return ResultHistory(path, configuration["HistoryDays"])
-    except OSError as error:
-        raise ConfigurationError(
-            Message(
-                "{path}: {reason}. Move the file away, change HistoryFile, or set HistoryDays=0.",
-                path=path,
-                reason=system_reason(error),
-            ),
-            code="history_unusable",
-        ) from error
 
 
 def _open_upload_store(configuration: Configuration) -> UploadStore | None:

@@ -15,6 +15,7 @@ import threading
 from typing import Any
 
 from Classes.common import atomic_files, input_files, provenance, temp_files
+from Classes.common.errors import system_reason
 from Classes.serving.predictor import PredictionResult
 
 LOG_NAME = input_files.CAPTURE_LOG
@@ -117,7 +118,9 @@ class UploadStore:
             except OSError as error:
                 if not self._failing:
                     log.warning(
-                        "%s: %s. Images are not captured until the folder can be written.", self._folder, error.strerror
+                        "%s: %s. Images are not captured until the folder can be written.",
+                        self._folder,
+                        system_reason(error),
                     )
                 self._failing = True
             finally:

@@ -6,8 +6,10 @@ import sqlite3
 
 import pytest
 
+from Classes.common.errors import ConfigurationError
 from Classes.serving import access_control, history
-from tests.support import services
+from tests.support import folders, services
+from tests.support.errors import raises
 
 FILE = "Logs/History.sqlite3"
 ALL_KEY, WARD_KEY, LAB_KEY = "0" * 20, "1" * 20, "2" * 20
@@ -133,11 +135,22 @@ def test_a_full_disk_costs_the_history_but_no_answer(client, tmp_path):
     assert classify(client, 220, WARD_KEY)["verdict"] == "ALL detected"
 
 
-def test_a_file_that_is_no_database(tmp_path):
-    (tmp_path / "History").write_text("no database, but long enough to have a header " * 10)
+def test_a_file_that_is_no_database_is_a_wrong_setting(tmp_path):
+    path = tmp_path / "History"
+    path.write_text("no database, but long enough to have a header " * 10)
+    with raises(ConfigurationError, "history_unusable") as caught:
+        history.open_history(folders.configuration(tmp_path, "HistoryDays=30", f"HistoryFile={path}"))
+    assert str(path) in str(caught.value)
 
-    with pytest.raises(OSError):
-        history.ResultHistory(tmp_path / "History", 30)
+
+def test_a_history_that_cannot_be_read_any_more(client, tmp_path):
+    with sqlite3.connect(tmp_path / FILE) as database:
+        database.execute("DROP TABLE results")
+
+    response = client.get("/v1/history", headers={"X-API-Key": WARD_KEY})
+
+    assert (response.status_code, response.json["code"]) == (503, "history_unavailable")
+    assert str(tmp_path) not in response.get_data(as_text=True)
 
 
 def test_the_access_log_has_the_name_of_the_key(tmp_path):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy
 
 from Classes.common import translation
-from Classes.common.errors import EngineError
+from Classes.common.errors import EngineError, system_reason
 from Classes.common.paths import PROJECT
 from Classes.common.translation import Message
 from Classes.inference import backend
@@ -112,7 +112,7 @@ class WorkerProcess:
                 self._process = _start_worker(theirs.fileno())
                 self._start_watcher(ours.dup())
         except OSError as error:
-            raise NCS1Error(name, "start", error.strerror or str(error)) from error
+            raise NCS1Error(name, "start", system_reason(error)) from error
 
     @property
     def pid(self) -> int:

@@ -69,6 +69,7 @@ async function load() {
 function message(error) {
   if (error.code === "unauthorized") return t("The API key is missing or wrong.");
   if (error.code === "no_history") return t("This server keeps no history. Its operator can set HistoryDays.");
+  if (error.code === "history_unavailable") return t("The history can't be read. The server's log has the reason.");
   return errorText(error.code ?? "no_answer", error.message);
 }
 
