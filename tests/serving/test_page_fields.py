@@ -52,6 +52,12 @@ def selected(page, cells):
     return attributes(page, f"{cells}[aria-pressed=true]", "aria-label")
 
 
+def chosen_in_gallery(page):
+    """The cell that is selected in the gallery, such as "Cell 3"."""
+    [text] = texts(page, f"{GALLERY}[aria-pressed=true]")
+    return f"Cell {text.split(' · ')[0]}"
+
+
 def table(page):
     """The rows of the differential: {type: texts of the other columns}."""
     script = """
@@ -127,12 +133,12 @@ def test_a_box_lies_on_its_cell(fields):
 def test_photograph_and_gallery_select_each_other(fields):
     click(fields, GALLERY, -1)
     [chosen] = selected(fields, BOXES)
-    assert chosen.split(":")[0] == selected(fields, GALLERY)[0].split(" of ")[0]
+    assert chosen.split(":")[0] == chosen_in_gallery(fields)
     click(fields, "#field-zoom [data-action=reset]")
     other = f"{BOXES}[aria-pressed=false]"
     name = attributes(fields, other, "aria-label")[0].split(":")[0]
     click(fields, other)
-    assert selected(fields, GALLERY)[0].split(" of ")[0] == name
+    assert chosen_in_gallery(fields) == name
     assert by_id(fields, "field-cell").text.startswith(name)
 
 
@@ -140,10 +146,10 @@ def test_a_person_changes_types_by_keys_and_both_counts_are_kept(fields, folder)
     # The drawn cells are counted as one type or apart from the white cells; no type of theirs is a monocyte.
     before = table(fields)
     click(fields, GALLERY)
-    first = selected(fields, GALLERY)[0].split(" of ")[0]
+    first = chosen_in_gallery(fields)
     press(fields, "3")
     # The next cell comes by itself.
-    wait(fields, lambda: selected(fields, GALLERY)[0].split(" of ")[0] != first)
+    wait(fields, lambda: chosen_in_gallery(fields) != first)
     press(fields, "3", "x")
     wait(fields, lambda: monocytes(fields) == 2)
     assert by_id(fields, "seen").text.count("3") == 3

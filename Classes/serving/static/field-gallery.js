@@ -68,9 +68,9 @@ function render(cell, isSelected) {
   button.lastElementChild.replaceChildren(
     element("span", parts.join(" · "), { className: isChanged ? "changed" : "" }),
     ...flags.map((text) => element("small", text)),
+    // Not an aria-label: the name of the button has to contain what is visible, for people who control it by voice.
+    element("span", `${typeTitle(cell.group)}, ${image.name}`, { className: "for-screen-readers" }),
   );
-  const words = [t("Cell {number} of {field}", { number, field: image.name }), typeTitle(cell.group), ...parts.slice(1), ...flags];
-  button.setAttribute("aria-label", words.join(", "));
   button.setAttribute("aria-pressed", isSelected);
   button.tabIndex = isSame(cell, chosen) ? 0 : -1;
   return button;

@@ -113,11 +113,18 @@ export function renderRow(image) {
   const outcome = outcomeOf(image);
   image.row.className = outcome || image.state;
   const words = outcome ? resultText(image, outcome) : t("Waiting");
-  cells.open.setAttribute("aria-label", t("{name}: {result}. Open.", { name: image.name, result: words }));
+  const values = { name: image.name, result: words };
+  const label = hasPicture(image) ? t("{name}: {result}. Open.", values) : t("{name}: {result}. No preview. Open.", values);
+  cells.open.setAttribute("aria-label", label);
   renderPicture(image, cells);
   cells.result.replaceChildren(...resultParts(image, outcome));
   cells.confidence.replaceChildren(...(image.result ? confidenceParts(image.result) : []));
   renderMap(image, cells);
+}
+
+// Whether the image is shown, or will be.
+function hasPicture(image) {
+  return Boolean(image.thumbnail || (image.file && !image.noPreview));
 }
 
 function renderPicture(image, { open: button }) {
@@ -125,7 +132,7 @@ function renderPicture(image, { open: button }) {
   if (image.thumbnail) {
     if (shown?.src === image.thumbnail) return;
     button.replaceChildren(element("img", "", { src: image.thumbnail, alt: "", decoding: "async" }));
-  } else if (image.noPreview || !image.file) {
+  } else if (!hasPicture(image)) {
     if (!shown) button.replaceChildren(element("span", t("No preview"), { className: "help" }));
   }
 }
