@@ -27,7 +27,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
 
 from Classes.common.config import Configuration
-from Classes.serving import api_errors, app, http_request
+from Classes.serving import api_errors, app, http_request, task_threads
 from Classes.serving.ports import port_error
 
 # Threads besides those for running and waiting requests; they reject requests and answer health checks.
@@ -74,6 +74,11 @@ class RequestTask(WSGITask):
         if self.request.discards_rest or self.channel.server.stopping:
             self.set_close_on_finish()
         return super().build_response_header()
+
+    def finish(self) -> None:
+        """Send the response at once; waitress would leave that to the thread of the event loop."""
+        super().finish()
+        self.channel.send_response()
 
     def get_environment(self) -> dict[str, Any]:
         """Add the arrival time, the result of the header check, and the original path."""
@@ -123,6 +128,11 @@ class Connection(HTTPChannel):
         self.lingering_bytes -= len(self.recv(1 << 16))
         if self.lingering_bytes <= 0:
             self.handle_close()
+
+    def send_response(self) -> None:
+        """Send as much of the response as the client takes now; the event loop sends the rest."""
+        with self.outbuf_lock:
+            self._flush_exception(self._flush_some, do_close=False)
 
     def enforce_timeout(self, now: float, timeout: float) -> None:
         """Reject a request, or close a half-closed connection, that has been arriving for more than `timeout` seconds.
@@ -185,7 +195,6 @@ class GracefulServer(TcpWSGIServer):
         self.budget = http_request.MemoryBudget(capacity * self.max_body)
         adjustments = Adjustments(
             sockets=[bound],
-            threads=capacity + SPARE_THREADS,
             # Includes the framing of chunks; http_request.RequestParser checks the size of the body itself.
             max_request_body_size=2 * self.max_body + (1 << 16),
             # Most images arrive in one piece; each piece takes a turn of the loop over all connections.
@@ -203,10 +212,9 @@ class GracefulServer(TcpWSGIServer):
             # The application decides which proxies to trust.
             clear_untrusted_proxy_headers=False,
         )
-        # The application's queue is bounded, so waitress need not warn about its own.
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         info = (bound.family, bound.type, bound.proto, bound.getsockname())
-        super().__init__(application, {}, False, bound, adj=adjustments, sockinfo=info, bind_socket=False)
+        threads = task_threads.TaskThreads(capacity + SPARE_THREADS)
+        super().__init__(application, {}, False, bound, threads, adjustments, info, bind_socket=False)
 
     def listen(self) -> None:
         """Open the port.
