@@ -14,9 +14,13 @@ from Classes.common import terminal
 from Classes.common.errors import ConfigurationError, EngineError, system_reason
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
+from Classes.jobs import polling
 
 # Seconds: for a connection; more for its first message, so that the reason of a failed connection arrives before.
 CONNECT_TIMEOUT, GREETING = 30.0, 5.0
+
+# Seconds in which a scheduler that has created its file has written it, also on a network file system.
+FILE_PATIENCE = 2.0
 
 
 def connect(address: str) -> Any:
@@ -76,10 +80,18 @@ def _import_distributed() -> types.ModuleType:
 
 def _read_scheduler_file(path: pathlib.Path) -> str:
     """Return the address in a scheduler file; Dask itself would wait until the file is there."""
+    address = polling.poll(lambda: _parse_scheduler_file(path.read_bytes()), FILE_PATIENCE)
+    if address is None:
+        raise ValueError("not a scheduler file")
+    return address
+
+
+def _parse_scheduler_file(content: bytes) -> str | None:
+    """Return the address; None if there is none, because the scheduler is still writing the file, for example."""
     try:
-        return str(json.loads(path.read_bytes())["address"])
-    except (ValueError, LookupError, TypeError) as error:
-        raise ValueError("not a scheduler file") from error
+        return str(json.loads(content)["address"])
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 async def _greet(distributed: types.ModuleType, scheduler: str, arguments: dict[str, Any]) -> None:

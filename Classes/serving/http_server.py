@@ -28,7 +28,7 @@ from waitress.task import ErrorTask, WSGITask
 
 from Classes.common.config import Configuration
 from Classes.serving import api_errors, app, http_request, task_threads
-from Classes.serving.ports import port_error
+from Classes.serving.ports import ignore_new_connections, port_error
 
 # Threads besides those for running and waiting requests; they reject requests and answer health checks.
 SPARE_THREADS = 8
@@ -267,6 +267,7 @@ class GracefulServer(TcpWSGIServer):
 
     def _close_port(self) -> None:
         # Connections in the system's backlog count as accepted.
+        ignore_new_connections(self.socket)
         before = -1
         while len(self.active_channels) != before:
             before = len(self.active_channels)

@@ -14,7 +14,7 @@ from hypothesis import strategies
 
 from Classes import Helpers
 from Classes.client import response, send_images
-from tests.support import mutations
+from tests.support import mutations, waiting
 from tests.support.scripted_server import NEW
 
 
@@ -78,7 +78,7 @@ def costs_one(tmp_path_factory):
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
 
-        def send(pieces, timeout=20):
+        def send(pieces, timeout=waiting.LIMIT):
             server.answer = [pieces] if isinstance(pieces, bytes) else pieces
             configuration = Helpers.load_config(None, [f"NetworkPath={folder}", f"Port={server.server_address[1]}"])
             paths = {"csv_path": folder / "rows.csv", "json_path": folder / "rows.json"}

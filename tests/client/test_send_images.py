@@ -14,7 +14,7 @@ from Classes import Helpers
 from Classes.client import response, send_images
 from Classes.common import paths
 from Classes.common.errors import ALLError, ConfigurationError
-from tests.support import processes, waiting
+from tests.support import ports, processes, waiting
 from tests.support.scripted_server import GOOD, NEW, send, serving
 
 AML = {"Classification": "AML detected", "Message": "AML detected with a confidence of 0.948 in 0.33"}
@@ -163,15 +163,14 @@ def test_an_image_without_a_result_is_named_and_counted(images, configuration, t
 
 def test_a_restarted_server_loses_nothing(images, configuration, caplog):
     caplog.set_level("INFO")
-    with serving((200, NEW), (200, NEW), "hang up") as first:
-        port = first.server_port
+    port = ports.free_port()
+    with serving((200, NEW), (200, NEW), "hang up", port=port) as first:
         found = []
         thread = threading.Thread(
             target=lambda: found.append(send(port, configuration, concurrency=2, retries=200, timeout=waiting.LIMIT))
         )
         thread.start()
-        while len(first.seen) < 4:
-            time.sleep(0.01)
+        waiting.until(lambda: len(first.seen) >= 4)
     with serving((200, NEW), port=port) as second:
         thread.join(waiting.LIMIT)
 

@@ -8,6 +8,7 @@ import pytest
 
 from Classes.common import atomic_files, locks
 from Classes.common.errors import ALLError
+from tests.support import waiting
 from tests.support.folders import names
 from tests.support.processes import held, python
 
@@ -38,11 +39,11 @@ def test_a_lock_can_be_waited_for(tmp_path):
             done.append("second")
 
     with locks.folder_lock(tmp_path):
-        waiting = threading.Thread(target=second)
-        waiting.start()
-        waiting.join(0.2)
+        second_run = threading.Thread(target=second)
+        second_run.start()
+        second_run.join(0.2)
         done.append("first")
-    waiting.join(10)
+    second_run.join(waiting.LIMIT)
 
     assert done == ["first", "second"]
 

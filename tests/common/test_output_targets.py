@@ -10,6 +10,7 @@ import pytest
 
 from Classes.common import atomic_files, output_targets
 from Classes.Helpers import PROJECT
+from tests.support import waiting
 from tests.support.folders import names
 from tests.support.processes import python
 
@@ -53,7 +54,7 @@ def test_a_pipe_stays_a_pipe(tmp_path):
         reader = threading.Thread(target=lambda got=got: got.append((tmp_path / "pipe").read_text()))
         reader.start()
         atomic_files.write_atomic(tmp_path / name, "x" * 200_000)
-        reader.join(30)
+        reader.join(waiting.LIMIT)
         assert got == ["x" * 200_000]
         assert (tmp_path / "pipe").is_fifo()
     assert names(tmp_path) == ["link", "pipe"]

@@ -9,14 +9,14 @@ import sys
 import pytest
 
 from Classes.Helpers import PROJECT
-from tests.support import servers, services
+from tests.support import servers, services, waiting
 
 WINDOWS = {**os.environ, "PYTHONPATH": str(PROJECT / "tests" / "windows")}
 
 
 def client(folder, *arguments):
     command = [sys.executable, str(PROJECT / "Client.py"), *map(str, arguments), "--set", f"NetworkPath={folder}"]
-    return subprocess.run(command, cwd=folder, env=WINDOWS, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=folder, env=WINDOWS, capture_output=True, text=True, timeout=waiting.LIMIT)
 
 
 @pytest.mark.slow

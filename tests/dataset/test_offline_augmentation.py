@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy
 import PIL.Image
@@ -16,7 +15,7 @@ from Classes import Data, Helpers
 from Classes.common.errors import DataError
 from Classes.dataset import grouping, offline_augmentation
 from Classes.imaging import color_stats
-from tests.support import smears
+from tests.support import smears, waiting
 from tests.support.folders import configuration, manifest, put, sides
 
 
@@ -335,8 +334,7 @@ def test_a_killed_run_leaves_no_half_file(folder):
     for setting in (f"NetworkPath={folder}", "ImageSize=299", "Workers=1"):
         command += ["--set", setting]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        while not views(folder) and process.poll() is None:
-            time.sleep(0.01)
+        waiting.until(lambda: list(folder.glob("Model/Data/[01]/[!.]*__*")), ended=lambda: process.poll() is not None)
         process.send_signal(signal.SIGKILL)
     survived = views(folder)
     for name in survived:

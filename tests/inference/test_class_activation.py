@@ -21,7 +21,7 @@ from Classes.inference import (
     openvino_devices,
 )
 from Classes.serving import predictor
-from tests.support import graphs, services, smears
+from tests.support import graphs, services, smears, waiting
 from tests.support.errors import raises
 
 
@@ -275,7 +275,7 @@ def held(tmp_path, monkeypatch):
 
     def overlay(*arguments):
         entered.release()
-        assert free.wait(30)
+        assert free.wait(waiting.LIMIT)
         return draw(*arguments)
 
     monkeypatch.setattr(class_activation, "render_overlay", overlay)
@@ -297,26 +297,26 @@ def held(tmp_path, monkeypatch):
 def test_nobody_waits_for_the_heat_maps_of_others(held, address):
     send, entered, free = held
     rendered = [send(address) for _ in range(8)]
-    assert entered.acquire(timeout=30)
+    assert entered.acquire(timeout=waiting.LIMIT)
 
-    plain = [send("/v1/classify").result(30).status_code for _ in range(3)]
+    plain = [send("/v1/classify").result(waiting.LIMIT).status_code for _ in range(3)]
 
     assert plain == [200, 200, 200]
     assert not any(each.done() for each in rendered)
     free.set()
-    assert [each.result(30).status_code for each in rendered] == [200] * 8
+    assert [each.result(waiting.LIMIT).status_code for each in rendered] == [200] * 8
 
 
 def test_there_are_so_many_places_for_heat_maps_and_no_more(held):
     send, _, free = held
     sent = [send("/v1/heatmap") for _ in range(12)]
-    rejected = list(itertools.islice(concurrent.futures.as_completed(sent, 30), 3))
+    rejected = list(itertools.islice(concurrent.futures.as_completed(sent, waiting.LIMIT), 3))
 
     assert {each.result().get_json()["code"] for each in rejected} == {"busy"}
-    assert send("/v1/classify").result(30).status_code == 200
+    assert send("/v1/classify").result(waiting.LIMIT).status_code == 200
     free.set()
     # One is rendered and eight wait.
-    assert sorted(each.result(30).status_code for each in sent) == [200] * 9 + [503] * 3
+    assert sorted(each.result(waiting.LIMIT).status_code for each in sent) == [200] * 9 + [503] * 3
 
 
 def test_a_heat_map_alone_is_not_a_prediction(tmp_path):

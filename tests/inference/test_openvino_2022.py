@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from Classes.Helpers import PROJECT
-from tests.support import graphs
+from tests.support import graphs, waiting
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ def test_the_backend_passes_its_tests_on_openvino_2022(tmp_path, monkeypatch):
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=waiting.LONG_LIMIT,
     )
 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

@@ -8,7 +8,7 @@ import pytest
 
 from Classes.inference import model_card, network, openvino_backend, streams
 from Classes.inference.backend import Background
-from tests.support import fields, graphs
+from tests.support import fields, graphs, waiting
 
 IMAGES = numpy.random.default_rng(7).integers(0, 256, (5, graphs.SIZE, graphs.SIZE, 3), dtype="uint8")
 
@@ -106,7 +106,7 @@ class Request:
         self._value = tensor.data.copy()
 
     def start_async(self):
-        self._thread = threading.Thread(target=self._barrier.wait, args=[30])
+        self._thread = threading.Thread(target=self._barrier.wait, args=[waiting.LIMIT])
         self._thread.start()
 
     def wait(self):

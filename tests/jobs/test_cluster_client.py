@@ -3,11 +3,12 @@
 import contextlib
 import socket
 import threading
+import types
 
 import pytest
 
 from Classes.common.errors import ALLError
-from Classes.jobs import cluster_client
+from Classes.jobs import cluster_client, polling
 
 
 def refused(address):
@@ -23,10 +24,20 @@ def test_an_address_without_a_scheduler(address):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"[1]", b"{}", b"\xff\x00", b'{"address": "inproc://a"}'])
-def test_a_file_that_is_no_scheduler_file(tmp_path, content):
+def test_a_file_that_is_no_scheduler_file(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(cluster_client, "FILE_PATIENCE", 0)
     path = tmp_path / "scheduler.json"
     path.write_bytes(content)
     refused(path)
+
+
+def test_a_file_that_the_scheduler_is_still_writing(tmp_path, monkeypatch):
+    path, address = tmp_path / "scheduler.json", "tls://127.0.0.1:9"
+    path.touch()
+    contents = iter(['{"type": "Sched', f'{{"type": "Scheduler", "address": "{address}"}}'])
+    clock = types.SimpleNamespace(monotonic=lambda: 0, sleep=lambda seconds: path.write_text(next(contents)))
+    monkeypatch.setattr(polling, "time", clock)
+    assert refused(path).replace(str(path), address) == refused(address)
 
 
 def test_a_folder_is_no_scheduler_file(tmp_path):
@@ -47,10 +58,13 @@ def test_a_service_that_speaks_something_else_is_no_scheduler(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server, contextlib.ExitStack() as stack:
 
         def answer():
-            connection = stack.enter_context(server.accept()[0])
-            connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+            # Closing the server ends the waiting for a client that has given up before it connected.
+            with contextlib.suppress(OSError):
+                connection = stack.enter_context(server.accept()[0])
+                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
 
         thread = threading.Thread(target=answer)
         thread.start()
         refused(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        server.shutdown(socket.SHUT_RDWR)
         thread.join()

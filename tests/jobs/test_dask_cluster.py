@@ -216,7 +216,9 @@ def cluster(tmp_path_factory):
         "worker", "--scheduler-file", path, "--nthreads", "2", "--host", "127.0.0.1", "--local-directory", str(folder)
     )
     try:
-        waiting.until(lambda: pathlib.Path(path).exists())
+        waiting.until(lambda: pathlib.Path(path).exists(), ended=lambda: scheduler.poll() is not None)
+        with distributed.Client(scheduler_file=path, timeout=waiting.LIMIT, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=waiting.LIMIT)
         yield path, worker
     finally:
         for process in (worker, scheduler):

@@ -1,17 +1,15 @@
 """The job scripts, on a real queue of one machine where Slurm is installed."""
 
 import os
-import pathlib
 import re
 import shutil
 import socket
 import subprocess
-import time
 
 import pytest
 
 from Classes.Helpers import PROJECT
-from tests.support import waiting
+from tests.support import ports, waiting
 
 JOBS = ("Classifier", "Data", "Slide", "Trainer", "Validation")
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "qsub", "qstat", "scancel")
@@ -142,15 +140,15 @@ def queue(tmp_path_factory):
     started, environment = [], {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
     (folder / "slurm.conf").write_text(_configuration(folder))
     try:
-        for command in (*_munge(folder), ["slurmctld", "-D"], ["slurmd", "-D"]):
+        for command in (_munge(folder), ["slurmctld", "-D"], ["slurmd", "-D"]):
             started.append(
                 subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             )
-        deadline = time.monotonic() + waiting.LIMIT
-        while "idle" not in (state := _output(environment, "sinfo", "-h", "-o", "%T")):
-            if time.monotonic() > deadline:
-                pytest.skip(f"Slurm does not start here (state {state.strip() or 'unknown'})")
-            time.sleep(0.5)
+        try:
+            waiting.until(lambda: "idle" in _output(environment, "sinfo", "-h", "-o", "%T"))
+        except AssertionError:
+            state = _output(environment, "sinfo", "-h", "-o", "%T").strip()
+            pytest.skip(f"Slurm does not start here (state {state or 'unknown'})")
         yield environment
         _output(environment, "scancel", "--full", "--user=root")
     finally:
@@ -164,33 +162,23 @@ def queue(tmp_path_factory):
 
 
 def _munge(folder):
-    """The commands that start munged, none where one runs already."""
-    socket_path = pathlib.Path("/run/munge/munge.socket.2")
-    with socket.socket(socket.AF_UNIX) as probe:
-        if probe.connect_ex(str(socket_path)) == 0:
-            return []
-    for path in (socket_path.parent, pathlib.Path("/var/log/munge"), pathlib.Path("/var/lib/munge")):
-        path.mkdir(parents=True, exist_ok=True)
-        shutil.chown(path, "root", "root")
-        path.chmod(0o755 if path == socket_path.parent else 0o700)
+    """The command that starts a munged with a socket of its own, so that it meets no other one."""
     key = folder / "munge.key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o600)
-    return [["munged", "--foreground", "--force", f"--key-file={key}"]]
+    places = [f"--{name}={folder}/munge.{name}" for name in ("socket", "pid-file", "log-file", "seed-file")]
+    return ["munged", "--foreground", "--force", f"--key-file={key}", *places]
 
 
 def _configuration(folder):
     host = socket.gethostname().split(".")[0]
-    with socket.socket() as one, socket.socket() as two:
-        for each in (one, two):
-            each.bind(("127.0.0.1", 0))
-        ports = one.getsockname()[1], two.getsockname()[1]
     return f"""ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
+SlurmctldPort={ports.free_port()}
+SlurmdPort={ports.free_port()}
 SlurmUser=root
 AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid

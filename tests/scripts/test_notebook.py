@@ -40,12 +40,12 @@ def ran(tmp_path_factory):
     environment = {**os.environ, "PATH": str(_programs(project.parent / "bin")), "JUPYTER_PLATFORM_DIRS": "1"}
     command = "import nbclient.cli; nbclient.cli.main()"
     done = subprocess.run(
-        [sys.executable, "-c", command, "--inplace", "--timeout=300", "Trainer.ipynb"],
+        [sys.executable, "-c", command, "--inplace", f"--timeout={waiting.LONG_LIMIT}", "Trainer.ipynb"],
         cwd=project,
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=waiting.LONG_LIMIT,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((project / "Trainer.ipynb").read_text()), project

@@ -42,8 +42,7 @@ def test_a_full_queue_rejects_the_next_request(queue):
     free = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         entered = [pool.submit(through, queue, free.wait, waiting.LIMIT) for _ in range(3)]
-        while queue.in_flight < 3:
-            threading.Event().wait(0.001)
+        waiting.until(lambda: queue.in_flight == 3)
         with pytest.raises(ApiError) as error, queue.admit():
             pass
         free.set()
@@ -84,8 +83,7 @@ def test_work_beyond_its_deadline_occupies_its_worker_until_it_ends(monkeypatch)
     assert first.value.code == second.value.code == "deadline"
     assert queue.in_flight == 1, "what never began has left; what runs has not"
     free.set()
-    while queue.in_flight:
-        threading.Event().wait(0.001)
+    waiting.until(lambda: not queue.in_flight)
     assert done == []
     queue.close()
 

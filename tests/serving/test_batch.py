@@ -7,7 +7,7 @@ import numpy
 
 from Classes.common.errors import EngineError
 from Classes.inference import backend
-from tests.support import services
+from tests.support import services, waiting
 
 
 class Pairs(backend.InferenceBackend):
@@ -21,7 +21,7 @@ class Pairs(backend.InferenceBackend):
 
     def classify(self, batch):
         if self.serves:
-            self._barrier.wait(30)
+            self._barrier.wait(waiting.LIMIT)
         red = batch[:, 0, 0, 0].astype("float32") / 255
         return numpy.stack([1 - red, red], axis=1)
 

@@ -273,7 +273,8 @@ def test_the_work_stops_after_the_deadline(open_client):
     assert answer.json["code"] == "deadline"
     # The finder was at work when the time was over, and no cell was classified after it.
     assert typed == []
-    assert client.post("/v1/classify", data=services.image(192)).status_code == 200
+    # The time limit of 0.2 s may be too short for a busy machine.
+    waiting.until(lambda: client.post("/v1/classify", data=services.image(192)).status_code == 200)
 
 
 def test_a_device_that_fails(open_client):

@@ -1,12 +1,15 @@
 """Tests of http_server over real sockets: rejection before the body is read, timeouts and memory."""
 
 import contextlib
+import errno
 import http.client
 import json
 import pathlib
+import select
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -42,7 +45,7 @@ def serving(folder, *settings, **parts):
 
 
 def connect(server):
-    return socket.create_connection(("127.0.0.1", int(server.effective_port)), timeout=30)
+    return socket.create_connection(("127.0.0.1", int(server.effective_port)), timeout=waiting.LIMIT)
 
 
 def head(path="/v1/classify", length=None, method="POST", **headers):
@@ -193,7 +196,9 @@ def test_a_dripping_upload_ends_at_the_deadline(tmp_path):
         connection.settimeout(0.02)
         received = b""
         while not received:
-            connection.sendall(b"x")
+            # After its response the server closes the connection, perhaps before the next byte.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(b"x")
             with contextlib.suppress(TimeoutError):
                 received = connection.recv(1 << 16)
 
@@ -281,7 +286,8 @@ def test_curl_gets_results_and_errors(tmp_path):
         address = f"http://localhost:{server.effective_port}/v1/classify"
 
         def curl(*arguments):
-            done = subprocess.run(["curl", "-s", *arguments, address], capture_output=True, cwd=tmp_path, timeout=30)
+            command = ["curl", "-s", *arguments, address]
+            done = subprocess.run(command, capture_output=True, cwd=tmp_path, timeout=waiting.LIMIT)
             assert done.returncode == 0
             return json.loads(done.stdout)
 
@@ -302,5 +308,22 @@ def test_an_open_port_is_closed_with_the_server(tmp_path):
     server.close()
 
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", server.effective_port), timeout=10)
+        socket.create_connection(("127.0.0.1", server.effective_port), timeout=waiting.LIMIT)
     client.service.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can ignore new connections")
+def test_a_connection_that_comes_while_the_port_closes_is_refused_and_not_reset(tmp_path, monkeypatch):
+    release, late = http_server.GracefulServer._release_port, socket.socket()
+
+    def connect_before(server):
+        late.connect_ex(("127.0.0.1", int(server.effective_port)))
+        release(server)
+
+    monkeypatch.setattr(http_server.GracefulServer, "_release_port", connect_before)
+    late.setblocking(False)
+    with late:
+        with serving(tmp_path):
+            pass
+        assert select.select([], [late], [], waiting.LIMIT)[1]
+        assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED

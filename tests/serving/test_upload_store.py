@@ -9,7 +9,7 @@ import pytest
 
 from Classes.dataset import discovery
 from Classes.serving import upload_store
-from tests.support import graphs, services
+from tests.support import graphs, services, waiting
 
 
 def kept(folder):
@@ -82,7 +82,7 @@ def test_responses_do_not_wait_for_the_disk_and_a_stop_writes_the_queue(tmp_path
     captured = upload_store.UploadStore(tmp_path / "Captured", 1 << 20)
     client = services.client(tmp_path, upload_store=captured)
     free, flush = threading.Event(), os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: free.wait(30) and flush(file))
+    monkeypatch.setattr(os, "fsync", lambda file: free.wait(waiting.LIMIT) and flush(file))
 
     statuses = [client.post("/Inference", data=services.image(red, 40)).status_code for red in range(20)]
 
@@ -99,7 +99,7 @@ def test_the_queue_for_a_slow_disk_is_bounded(tmp_path, monkeypatch, caplog):
     captured = upload_store.UploadStore(tmp_path / "Captured", 1 << 20)
     client = services.client(tmp_path, upload_store=captured)
     free, flush = threading.Event(), os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: free.wait(30) and flush(file))
+    monkeypatch.setattr(os, "fsync", lambda file: free.wait(waiting.LIMIT) and flush(file))
 
     statuses = [client.post("/Inference", data=content).status_code for content in images]
     free.set()

@@ -18,13 +18,6 @@ PROGRAM = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin
 needed = pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed")
 
 
-def free_port():
-    """Return an unused port."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 @contextlib.contextmanager
 def running(folder, port, *lines):
     """Run a broker for the duration of the block."""

@@ -14,11 +14,11 @@ from Classes import Helpers
 from tests.support import graphs, waiting
 
 # Server.py with a fake backend. HOLD delays every call after the warm-up by this number of seconds, or until a file of
-# this name exists.
+# this name exists. A stopping server keeps idle connections until their clients close them, however slow those are.
 SCRIPT = """
 import os, sys, time
 import Server
-from Classes.common import cli; from Classes.inference import device_selection
+from Classes.common import cli; from Classes.inference import device_selection; from Classes.serving import http_server
 from tests.support import services
 
 class SlowBackend(services.FakeBackend):
@@ -36,6 +36,7 @@ class SlowBackend(services.FakeBackend):
                 time.sleep(float(hold))
         return super().classify(batch)
 
+http_server.IDLE_GRACE_SECONDS = 600
 device_selection.open_backend = lambda configuration, card: contextlib.nullcontext(SlowBackend())
 sys.exit(cli.run_cli(lambda: Server.main(sys.argv[1:]), ()))
 """.replace("import os,", "import contextlib, os,")

@@ -5,6 +5,9 @@ import time
 # Seconds; it only bounds a hang. A test that reaches it has failed, and no test that holds comes near it.
 LIMIT = 240
 
+# For a whole training or suite in another process, which takes minutes on a busy machine.
+LONG_LIMIT = 5 * LIMIT
+
 
 def until(condition, what="what was waited for", ended=lambda: False):
     """Wait until `condition()` is true, and return what it returned.

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 
@@ -18,7 +17,7 @@ from Classes.common.errors import CheckpointError, ConfigurationError, TrainingE
 from Classes.Helpers import PROJECT
 from Classes.networks import checkpoint_files
 from Classes.training import distributed, mixed_precision
-from tests.support import processes, small_networks, smears, waiting
+from tests.support import ports, processes, small_networks, smears, waiting
 
 pytestmark = pytest.mark.slow
 
@@ -52,10 +51,7 @@ def settings(prepared, folder, *more):
 
 def start(settings, workers=1):
     """Trainer.py as so many processes."""
-    with socket.socket() as one, socket.socket() as two:
-        for each in (one, two):
-            each.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, two)][:workers]
+    addresses = [f"127.0.0.1:{ports.free_port()}" for _ in range(workers)]
     command = [sys.executable, str(PROJECT / "Trainer.py"), *(part for text in settings for part in ("--set", text))]
     started = []
     for index in range(workers):
@@ -69,7 +65,7 @@ def start(settings, workers=1):
     return started
 
 
-def ended(processes, seconds=5 * waiting.LIMIT):
+def ended(processes, seconds=waiting.LONG_LIMIT):
     """[(exit code, what it said)] of processes that are expected to end by themselves."""
     try:
         texts = [process.communicate(timeout=seconds)[0] for process in processes]
@@ -155,7 +151,7 @@ train.train_and_freeze(Helpers.load_config(None, sys.argv[1:]))
 def test_two_devices_of_one_machine_learn_what_one_learns(prepared, by_one, tmp_path):
     (steps, one), _ = by_one(END_TO_END)
     (tmp_path / "two").mkdir()
-    done = processes.python(MIRRORED, settings(prepared, tmp_path / "two", *END_TO_END), timeout=5 * waiting.LIMIT)
+    done = processes.python(MIRRORED, settings(prepared, tmp_path / "two", *END_TO_END), timeout=waiting.LONG_LIMIT)
     assert done.returncode == 0, done.stderr
     same, two = checkpoint_files.latest_checkpoint(tmp_path / "two" / "log")
 
@@ -185,7 +181,7 @@ def test_a_worker_that_dies_ends_the_others_in_one_line_and_all_go_on_at_the_las
 
 def test_a_batch_that_the_images_do_not_fill_is_rejected_by_several_devices(prepared, tmp_path):
     more = settings(prepared, tmp_path, "Network=AllCNN", "BatchSize=64")
-    done = processes.python(MIRRORED, more, timeout=5 * waiting.LIMIT)
+    done = processes.python(MIRRORED, more, timeout=waiting.LONG_LIMIT)
 
     assert done.returncode
     assert "BatchSize is 64" in done.stderr
