@@ -8,7 +8,7 @@ from typing import Any
 from Classes.common.config import Configuration
 from Classes.common.errors import EngineError, GraphError
 from Classes.common.translation import Message
-from Classes.inference import device_selection, model_card
+from Classes.inference import cpu_precision, device_selection, model_card
 from Classes.inference.model_card import ModelCard
 
 # The configuration keys that results depend on.
@@ -21,7 +21,8 @@ LATE_MODULES = ("Classes.inference.openvino_backend",)
 def to_settings(configuration: Configuration) -> dict[str, Any]:
     """Return the part of a configuration that results depend on, as JSON for `read_configuration`."""
     values = {key: configuration[key] for key in KEYS}
-    return {**values, "NetworkPath": str(configuration.root), "cpu_precision": _cpu_precision(configuration)}
+    found = _fixed_precision(configuration) or cpu_precision.find_precision(configuration.path("CacheDir"))
+    return {**values, "NetworkPath": str(configuration.root), "cpu_precision": found}
 
 
 def read_configuration(settings: dict[str, Any]) -> Configuration:
@@ -31,7 +32,7 @@ def read_configuration(settings: dict[str, Any]) -> Configuration:
       EngineError: `other_precision`: this machine would compute in another precision than the one that started the run.
     """
     configuration = Configuration({"Task": settings})
-    found = _cpu_precision(configuration)
+    found = _fixed_precision(configuration) or _own_precision()
     if found != settings["cpu_precision"]:
         raise EngineError(
             Message(
@@ -77,11 +78,16 @@ def with_own_process(configuration: Configuration) -> Configuration:
     return configuration
 
 
-def _cpu_precision(configuration: Configuration) -> str:
-    """Return the precision of the CPU, because AUTO means another one on another processor."""
+def _fixed_precision(configuration: Configuration) -> str | None:
+    """Return the precision that does not depend on the processor; None: AUTO chooses it for the CPU."""
     if configuration["Precision"] != "AUTO" or configuration["Device"].upper() not in ("AUTO", "CPU"):
         return str(configuration["Precision"])
-    # Imported late: OpenVINO takes 0.3 s.
+    return None
+
+
+def _own_precision() -> str:
+    """Ask this process's OpenVINO, which computes with what it says."""
+    # Imported late, because a process that only starts the work does not need it.
     from Classes.inference import openvino_devices
 
-    return openvino_devices.resolve_precision("AUTO", "CPU")
+    return openvino_devices.cpu_precision("AUTO")

@@ -69,11 +69,13 @@ class Client:
 
 @pytest.fixture
 def executor(tmp_path, monkeypatch):
+    """Return an executor, and the client of a cluster that gives these answers."""
     monkeypatch.setattr(dask_cluster, "LOOK", 0)
     monkeypatch.setattr(dask_cluster, "CONNECT_TIMEOUT", 0)
 
-    def made(*answers, **client):
-        return dask_cluster.DaskExecutor(Work("a:B", {}, str(tmp_path)), [], "tcp://x", Client(answers, **client))
+    def made(*answers, **options):
+        client = Client(answers, **options)
+        return dask_cluster.DaskExecutor(Work("a:B", {}, str(tmp_path)), [], "tcp://x", client), client
 
     return made
 
@@ -92,25 +94,25 @@ def finished(seconds=0.0):
 
 
 def test_the_number_of_calls_follows_the_workers(executor):
-    opened = executor(*20 * [finished()])
+    opened, client = executor(*20 * [finished()])
     given = units(20)
     for unit in given:
         opened.submit(unit)
     assert opened.next_outcome().unit == given[0]
     # Two per thread; their units may take long, so each has one.
-    assert opened._client.sizes == 4 * [1]
-    opened._client.threads = {"tcp://one": 2, "tcp://two": 3}
+    assert client.sizes == 4 * [1]
+    client.threads = {"tcp://one": 2, "tcp://two": 3}
     assert [opened.next_outcome().unit for _ in given[1:]] == given[1:]
-    assert opened._client.sizes == 20 * [1]
+    assert client.sizes == 20 * [1]
 
 
 def test_short_units_travel_together_and_the_last_ones_alone(executor):
-    opened = executor(*100 * [finished(seconds=0.1)], threads={"tcp://one": 1})
+    opened, client = executor(*100 * [finished(seconds=0.1)], threads={"tcp://one": 1})
     given = units(40)
     for unit in given:
         opened.submit(unit)
     assert [opened.next_outcome().unit for _ in given] == given
-    sizes = opened._client.sizes
+    sizes = client.sizes
     # Half a second has five; the number falls as there is less left.
     assert sizes[:3] == [1, 1, 5] and sizes[-1] == 1
     assert sizes[2:] == sorted(sizes[2:], reverse=True) and sum(sizes) == 40
@@ -118,7 +120,7 @@ def test_short_units_travel_together_and_the_last_ones_alone(executor):
 
 def test_units_of_a_lost_call_are_sent_again_and_the_one_that_died_is_known(executor):
     died = [Answer(seconds=0.1), Answer(died=True), *finished(0.1)]
-    opened = executor(finished(0.1), finished(0.1), killed_worker(), *10 * [died], threads={"tcp://one": 1})
+    opened, _ = executor(finished(0.1), finished(0.1), killed_worker(), *10 * [died], threads={"tcp://one": 1})
     given = units(20)
     for unit in given:
         opened.submit(unit)
@@ -129,15 +131,15 @@ def test_units_of_a_lost_call_are_sent_again_and_the_one_that_died_is_known(exec
 
 
 def test_a_unit_is_not_to_blame_for_the_end_of_its_worker(executor):
-    opened = executor(killed_worker(), killed_worker(), finished())
+    opened, client = executor(killed_worker(), killed_worker(), finished())
     opened.submit(UNIT)
     outcome = opened.next_outcome()
     assert outcome.unit == UNIT and not outcome.died
-    assert len(set(opened._client.submitted)) == 3
+    assert len(set(client.submitted)) == 3
 
 
 def test_a_unit_is_not_given_to_workers_for_ever(executor):
-    opened = executor(*(killed_worker() for _ in range(20)))
+    opened, _ = executor(*(killed_worker() for _ in range(20)))
     opened.submit(UNIT)
     with pytest.raises(ALLError) as error:
         opened.next_outcome()
@@ -145,13 +147,13 @@ def test_a_unit_is_not_given_to_workers_for_ever(executor):
 
 
 def test_the_end_of_a_child_is_reported(executor):
-    opened = executor([Answer(died=True)])
+    opened, _ = executor([Answer(died=True)])
     opened.submit(UNIT)
     assert opened.next_outcome().died
 
 
 def test_an_error_of_a_unit_and_a_refusal_of_a_worker_end_the_run(executor):
-    opened = executor(DataError("no more"), ConfigurationError("other", "cluster_versions"))
+    opened, _ = executor(DataError("no more"), ConfigurationError("other", "cluster_versions"))
     opened.submit(UNIT)
     with pytest.raises(DataError):
         opened.next_outcome()
@@ -171,19 +173,19 @@ def test_workers_are_checked_before_the_start(executor, answer):
 
 
 def test_a_unit_is_sent_again_after_the_connection_was_lost_and_found(executor):
-    opened = executor(None, finished())
+    opened, _ = executor(None, finished())
     opened.submit(UNIT)
     assert opened.next_outcome().unit == UNIT
 
 
 def test_without_a_scheduler_or_workers_the_run_ends(executor, monkeypatch):
-    opened = executor("pending")
+    opened, client = executor("pending")
     opened.submit(UNIT)
-    opened._client.status = "connecting"
+    client.status = "connecting"
     with pytest.raises(ALLError) as error:
         opened.next_outcome()
     assert error.value.code == "cluster_lost"
-    opened._client.status, opened._client.threads = "running", {}
+    client.status, client.threads = "running", {}
     monkeypatch.setattr(dask_cluster, "WORKER_TIMEOUT", 0)
     with pytest.raises(ALLError) as error:
         opened.next_outcome()
@@ -191,12 +193,12 @@ def test_without_a_scheduler_or_workers_the_run_ends(executor, monkeypatch):
 
 
 def test_a_run_that_ends_cancels_its_units(executor, tmp_path):
-    opened = executor(finished(), "pending")
+    opened, client = executor(finished(), "pending")
     for unit in units(2):
         opened.submit(unit)
     opened.next_outcome()
     opened.close()
-    assert len(opened._client.canceled) == 1 and opened._client.status == "closed"
+    assert len(client.canceled) == 1 and client.status == "closed"
     assert not list(tmp_path.iterdir())
 
 
