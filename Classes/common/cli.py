@@ -24,7 +24,7 @@ from Classes.common.paths import PROJECT
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 
-SERVING = ("imagecodecs", "jsonschema", "numpy", "openvino", "PIL", "rich", "tifffile")
+SERVING = ("imagecodecs", "isal", "jsonschema", "numpy", "openvino", "PIL", "rich", "tifffile")
 CLIENT = ("jsonschema", "requests", "rich", "urllib3")
 # Without paho, which only a server with a broker (MqttBroker) needs.
 SERVER = (*SERVING, "flask", "prometheus_client", "waitress", "werkzeug")

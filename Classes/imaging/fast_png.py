@@ -12,9 +12,9 @@ _UP = 2
 
 
 def encode_fast(image: numpy.ndarray) -> bytes:
-    """Return uint8 [H, W, 3], RGB, as a PNG file that is about a tenth larger than the smallest one."""
+    """Return uint8 [H, W, 3], RGB, as a PNG file that is 10 to 20 % larger than the smallest one."""
     # Late, so that a program that writes no such file does not load the library.
-    import imagecodecs
+    from isal import isal_zlib
 
     height, width, _ = image.shape
     rows = image.reshape(height, -1)
@@ -23,8 +23,8 @@ def encode_fast(image: numpy.ndarray) -> bytes:
     filtered[:, 0] = _UP
     filtered[0, 1:] = rows[0]
     numpy.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    # libdeflate at its fastest level takes half the time of zlib without matches, and a quarter fewer bytes.
-    content = bytes(imagecodecs.deflate_encode(buffer, level=1, raw=False))
+    # Half the time of libdeflate, which takes half the time of zlib without matches.
+    content = isal_zlib.compress(buffer, level=1)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", content) + _chunk(b"IEND", b"")
 

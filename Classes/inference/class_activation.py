@@ -204,7 +204,7 @@ def render_overlay(image: numpy.ndarray | PIL.Image.Image, values: numpy.ndarray
     """Draw a map over its image in gray: red for its class, blue against it, stronger where it counts more.
 
     Args:
-      image: uint8 [S, S, 3], or a picture in RGB.
+      image: uint8 [S, S, 3], or a picture in RGB or gray.
       values: float32 [h, w]; the largest magnitude gets the full color.
     Returns:
       PNG bytes, S x S pixels.
@@ -214,13 +214,16 @@ def render_overlay(image: numpy.ndarray | PIL.Image.Image, values: numpy.ndarray
     grey = numpy.asarray(picture.convert("L"))
     largest = float(numpy.abs(values).max())
     scaled = PIL.Image.fromarray((values / largest if largest else values).astype("float32"))
-    smooth = numpy.asarray(scaled.resize(picture.size, PIL.Image.Resampling.BICUBIC)).clip(-1, 1)
+    places = numpy.asarray(scaled.resize(picture.size, PIL.Image.Resampling.BICUBIC)).clip(-1, 1)
+    # In the same memory, because that of the network has just left the processor's caches.
+    places *= MAX_OPACITY
+    numpy.rint(places, out=places)
     # Whole numbers below 2 ** 24, which float32 keeps.
-    places = numpy.rint(numpy.float32(MAX_OPACITY) * smooth)
     places += MAX_OPACITY
     places *= 256
     places += grey
-    colors = _blended_colors()[places.astype(numpy.intp)]
+    # All places are in the table. Modes other than "wrap" take longer to make sure of that.
+    colors = _blended_colors().take(places.astype(numpy.intp), mode="wrap")
     # Pillow leaves out the unused byte in a fraction of the time of numpy.
     content = PIL.Image.frombuffer("RGBX", picture.size, colors, "raw", "RGBX", 0, 1).tobytes("raw", "RGB")
     return fast_png.encode_fast(numpy.frombuffer(content, "uint8").reshape(*grey.shape, 3))

@@ -20,6 +20,7 @@ from Classes.serving import (
     api_errors,
     example_routes,
     field_routes,
+    json_answers,
     openapi,
     operation_routes,
     page_routes,
@@ -66,6 +67,7 @@ class Application(flask.Flask):
     """The application around a PredictionService."""
 
     request_class = uploads.InMemoryRequest
+    json_provider_class = json_answers.AnswerJSON
 
     def __init__(self, service: PredictionService):
         super().__init__("Server", static_folder=None)
@@ -74,8 +76,7 @@ class Application(flask.Flask):
         self._proxies = request_origin.TrustedProxies(configuration["TrustedProxy"])
         self._hosts = request_origin.HostCheck(configuration)
         self._allowed_origins = configuration["AllowedOrigins"]
-        # No sorting, and no redirect of an address with doubled slashes: it does not exist.
-        self.json.sort_keys = False  # type: ignore[attr-defined]
+        # No redirect of an address with doubled slashes: it does not exist.
         self.url_map.merge_slashes = False
         self.config["MAX_CONTENT_LENGTH"] = configuration["MaxBody"]
         self.config["MAX_FORM_PARTS"] = configuration["MaxBatch"] + MAX_FORM_FIELDS

@@ -5,7 +5,7 @@ from typing import Any
 
 from Classes.common import outcome
 from Classes.common.errors import escape_control_chars
-from Classes.serving import field_schemas, server_description
+from Classes.serving import field_schemas, json_answers, server_description
 from Classes.serving import json_schema as schema
 from Classes.serving.api_errors import ERROR_CODES, ApiError
 from Classes.serving.predictor import HeatMap, PredictionResult
@@ -191,7 +191,7 @@ def to_json(result: PredictionResult) -> dict[str, Any]:
 def heat_map_json(found: HeatMap) -> dict[str, Any]:
     """Return the JSON fields of a heat map."""
     return {
-        "heat_map": "data:image/png;base64," + base64.b64encode(found.content).decode(),
+        "heat_map": json_answers.HEAT_MAP + base64.b64encode(found.content).decode(),
         "heat_map_class": found.class_name,
         "heat_map_engine": found.backend,
         "heat_map_precision": found.precision,

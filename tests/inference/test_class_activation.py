@@ -90,6 +90,20 @@ def test_a_dense_layer_weighs_each_place_by_itself(tmp_path):
     assert numpy.log(answer[1] / answer[0]) == pytest.approx(maps.mean(), abs=1e-5)
 
 
+def test_a_dense_layer_has_a_map_for_each_class(tmp_path):
+    fields = {"size": graphs.SIZE, "mean": 0, "scale": 255, "channels": "RGB"}
+    path = graphs.write(
+        tmp_path, content=graphs.dense(), size=graphs.SIZE, positive="", input={"node": "input", **fields}
+    )
+    loaded = model_card.load_model_card(path, cell_types=True)
+
+    against, for_it = class_activation.Explainer(loaded).explain(numpy.stack([planted()] * 2), ["0", "1"])[1]
+
+    # As above; with two classes, what counts for one counts against the other.
+    assert for_it[1, 6] == pytest.approx(64 * (graphs.DENSE[1, 6] - 0.5) - 0.5, abs=1e-5)
+    assert against == pytest.approx(-for_it, abs=1e-5)
+
+
 @pytest.mark.parametrize("content", [lambda: graphs.frozen(size=graphs.SIZE), lambda: graphs.pooled(middle=1)])
 def test_a_graph_of_another_form_has_no_maps(tmp_path, content):
     with raises(GraphError, "no_heat_map"):
