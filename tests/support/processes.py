@@ -7,8 +7,6 @@ import subprocess
 import sys
 import threading
 
-import psutil
-
 from Classes.common import locks
 from Classes.Helpers import PROJECT
 from tests.support import waiting
@@ -22,6 +20,9 @@ def python(script, arguments=(), **options):
 
 def pause(number):
     """Stop a process with SIGSTOP, and wait until none of its threads runs."""
+    # Only here, since it is missing beside OpenVINO 2022.3.
+    import psutil
+
     os.kill(number, signal.SIGSTOP)
     waiting.until(lambda: psutil.Process(number).status() == psutil.STATUS_STOPPED, "the process's stop")
 
