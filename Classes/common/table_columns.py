@@ -91,6 +91,14 @@ def technical_columns(rows: Sequence[Row]) -> list[Column]:
     return [*columns, codes] if rows else []
 
 
+def plain_value(column: Column, row: Row) -> Any:
+    """Return the cell of a row as a text or number in the language of the reader."""
+    value = column.value(row)
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return " ".join(value) if isinstance(value, list) else value
+
+
 def _result(row: Row, condition: Condition) -> str:
     return _("No result") if row["outcome"] is None else outcome.outcome_text(row["outcome"], condition)
 

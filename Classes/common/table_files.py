@@ -5,7 +5,6 @@ import dataclasses
 import datetime
 import io
 import itertools
-import json
 import logging
 import os
 import pathlib
@@ -16,16 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 from Classes import Helpers
-from Classes.common import atomic_files, errors, json_files, output_targets, translation
+from Classes.common import atomic_files, errors, json_files, output_targets, table_parquet, table_workbook, translation
 from Classes.common.conditions import Condition
-from Classes.common.errors import ConfigurationError, escape_control_chars
+from Classes.common.errors import ConfigurationError
 from Classes.common.summary import Summary
-from Classes.common.table_columns import Column, Row, people_columns, technical_columns
+from Classes.common.table_columns import Row, people_columns, plain_value, technical_columns
+from Classes.common.table_workbook import FORMULA_PREFIXES
 from Classes.common.translation import Message
-from Classes.common.translation import gettext as _
-
-# A spreadsheet runs a cell that begins with one of these as a formula, and anybody can choose a file's name.
-FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
 # Languages and regions with a decimal comma, and the regions of these languages with a point (Unicode CLDR 47). Where
 # the comma separates decimals, spreadsheets separate the columns of a CSV file by semicolons.
@@ -36,10 +32,6 @@ COMMA_LANGUAGES = (
 POINT_REGIONS = "de_CH de_LI es_419 es_BZ es_CU es_DO es_GT es_HN es_MX es_NI es_PA es_PE es_PR es_SV es_US it_CH"
 ENGLISH = "en"
 AUTO = "auto"
-
-# Fill colors of a workbook, light enough for black text.
-NAMED = "FFFFFF"
-FILLS = {"positive": "FBD5D0", "negative": "D5EFD9", "review": "FCE8B2", None: "E3E3E3"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +84,7 @@ def write_tables(
     """Write all files of a table.
 
     Args:
-      rows: result_table rows. CSV and JSON take one at a time, the others have all of them in memory.
+      rows: result_table rows. One at a time is in memory, or one group of rows for Parquet.
       model: JSON object that identifies the model.
       summary: for the workbook.
     """
@@ -102,9 +94,9 @@ def write_tables(
         head = {"notice": Helpers.DISCLAIMER, "model": model}
         json_files.write_json_lists(files.json, head, {"images": rows})
     if files.xlsx:
-        atomic_files.write_atomic(files.xlsx, _workbook(rows, model, summary), into=True)
+        table_workbook.write_workbook(files.xlsx, rows, model, summary)
     if files.parquet:
-        atomic_files.write_atomic(files.parquet, _parquet(rows, model), into=True)
+        table_parquet.write_parquet(files.parquet, rows, model)
     for path in files.paths.values():
         log.info("Wrote %d rows to %s", len(rows), path)
 
@@ -168,7 +160,7 @@ def _write_csv_rows(file: IO[str], rows: Sequence[Row], condition: Condition, lo
         people, technical = people_columns(condition, rows), technical_columns(rows)
         write([column.heading() for column in people] + [column.name for column in technical])
         for row in rows:
-            values = [column.value(row) if locale == ENGLISH else _plain(column, row) for column in people]
+            values = [column.value(row) if locale == ENGLISH else plain_value(column, row) for column in people]
             values += [column.value(row) for column in technical]
             write([_csv_cell(value, comma) for value in values])
     # Spreadsheets recognize UTF-8 by the byte order mark. A table in ASCII does not need it, and a program would find
@@ -193,75 +185,6 @@ def _csv_cell(value: Any, comma: bool) -> Any:
 def _system_locale(environment: Mapping[str, str] = os.environ) -> str:
     found = next(filter(None, map(environment.get, ("LC_ALL", "LC_NUMERIC", "LANG"))), ENGLISH)
     return ENGLISH if found.partition(".")[0] in ("C", "POSIX") else found
-
-
-def _workbook(rows: Sequence[Row], model: dict[str, Any] | None, summary: Summary) -> bytes:
-    """Return an Excel workbook: results in color, technical columns, and a summary."""
-    import openpyxl
-    from openpyxl import styles, utils
-
-    book = openpyxl.Workbook()
-    results = book.active
-    results.title = _("Results")
-    technical = book.create_sheet(_("Technical"))
-    people = people_columns(summary.condition, rows)
-    reasons = [column.name for column in people].index("reasons") + 1
-    percents = [place for place, column in enumerate(people, 1) if "(%)" in column.name]
-    for sheet, columns in ((results, people), (technical, [people[0], *technical_columns(rows)])):
-        for place, column in enumerate(columns, 1):
-            _set(sheet.cell(1, place), column.heading()).font = styles.Font(bold=True)
-            sheet.column_dimensions[utils.get_column_letter(place)].width = column.width
-        sheet.freeze_panes = "B2"
-        for number, row in enumerate(rows, 2):
-            for place, column in enumerate(columns, 1):
-                _set(sheet.cell(number, place), _plain(column, row))
-        sheet.auto_filter.ref = sheet.dimensions
-    for number, row in enumerate(rows, 2):
-        color = NAMED if row["outcome"] is None and row["class"] else FILLS[row["outcome"]]
-        for place in range(1, len(people) + 1):
-            results.cell(number, place).fill = styles.PatternFill("solid", fgColor=color)
-            results.cell(number, place).alignment = styles.Alignment(wrap_text=place == reasons, vertical="top")
-        for place in percents:
-            results.cell(number, place).number_format = "0.00"
-    about = book.create_sheet(_("Summary"))
-    about.column_dimensions["A"].width, about.column_dimensions["B"].width = 28, 80
-    lines: list[tuple[str, Any]] = [*summary.counts(), *summary.groups, *summary.classes]
-    lines += [("", line) for line in summary.accuracy_lines()]
-    lines += [(key, json.dumps(value)) for key, value in (model or {}).items()]
-    for number, (name, value) in enumerate([("", translation.localize(Helpers.DISCLAIMER)), *lines], 1):
-        _set(about.cell(number, 1), name)
-        _set(about.cell(number, 2), value)
-    made = io.BytesIO()
-    book.save(made)
-    return made.getvalue()
-
-
-def _plain(column: Column, row: Row) -> Any:
-    value = column.value(row)
-    if isinstance(value, bool):
-        return _("yes") if value else _("no")
-    return " ".join(value) if isinstance(value, list) else value
-
-
-def _set(cell: Any, value: Any) -> Any:
-    """Write a value into a cell; a text never becomes a formula."""
-    cell.value = escape_control_chars(value) if isinstance(value, str) else value
-    if isinstance(value, str):
-        cell.data_type = "s"
-        cell.quotePrefix = value.startswith(FORMULA_PREFIXES)
-    return cell
-
-
-def _parquet(rows: Sequence[Row], model: dict[str, Any] | None) -> bytes:
-    """Return the rows as Parquet, with the columns of the JSON file."""
-    import pyarrow
-    from pyarrow import parquet
-
-    table = pyarrow.Table.from_pylist([dict(row) for row in rows])
-    notes = {"notice": Helpers.DISCLAIMER, "model": json.dumps(model)}
-    made = io.BytesIO()
-    parquet.write_table(table.replace_schema_metadata(notes), made)
-    return made.getvalue()
 
 
 def _require(package: str, kind: str) -> None:
