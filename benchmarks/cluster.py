@@ -15,6 +15,7 @@ All files that a command writes are compared, see job_resume.py.
 
 import argparse
 import contextlib
+import copy
 import os
 import pathlib
 import random
@@ -40,6 +41,9 @@ from Classes.jobs.items import Item
 MACHINES = {"all-run": "10.77.0.1", "all-one": "10.77.0.2", "all-two": "10.77.0.3"}
 PORT = 8786
 KILL_EVERY = 5
+
+# Images of a run that shows how long start and end take.
+FEW = 2
 
 # Seconds of processor time per second above which workers that have no work still load the project.
 LOADING = 0.1
@@ -103,12 +107,22 @@ class Work:
     """
 
     def __init__(self, folder, names, options):
-        self.folder, self.names = folder, names
+        self.folder, self.names, self.options = folder, names, options
         self.command = None
         if options.sources:
-            count = options.count or (None if options.kind == "slide" else 200)
-            sources = job_commands.find_sources(options.kind, options.sources, folder, count)
-            self.command = job_commands.JobCommand(options.kind, sources, folder / "run")
+            self.command = self._command(folder, options.count or (None if options.kind == "slide" else 200))
+
+    def _command(self, folder, count):
+        """Return the command for so many images."""
+        sources = job_commands.find_sources(self.options.kind, self.options.sources, folder, count)
+        return job_commands.JobCommand(self.options.kind, sources, folder / "run")
+
+    def with_few(self):
+        """Return the same work for so few images that a run hardly takes longer than its start and its end."""
+        few = copy.copy(self)
+        few.command = self._command(self.folder / "few", FEW)
+        few.command.tables_only = self.command.tables_only
+        return few
 
     def start(self, command, machine=0, cores=None, **options):
         """Start a Python command on a machine."""
@@ -260,27 +274,40 @@ def speed(work, rounds):
     """Time one process, two processes, one worker and two workers in turn; each process that computes has one core.
 
     One worker is timed twice: on the same core as the run and the scheduler ("alone"), and with another core for these
-    ("one"). Only the first is a cluster on one core, so two workers against it are the speed-up of a second core. The
-    processor time is that of all processes together, and hardly depends on what else the machine does.
+    ("one"). Only the first is a cluster on one core, so two workers against it are the speed-up of a second core. A run
+    on few images ("few") is what no number of workers shortens. The processor time is that of all processes together,
+    and hardly depends on what else the machine does.
     """
     work.command.tables_only = True
-    seconds = {"process": [], "processes": [], "alone": [], "one": [], "two": []}
-    processor = {"process": [], "one": []}
+    few, workers = work.with_few(), [(1, "0", 1), (2, "1", 1)]
+    seconds = {"process": [], "processes": [], "few": [], "alone": [], "one": [], "two": []}
+    processor = {"process": [], "few": [], "one": [], "two": []}
+
+    def time_run(name, own, started, *options, **named):
+        before = own_seconds() + sum(map(tree_seconds, started))
+        seconds[name].append(own.run(*options, **named)[0])
+        if name in processor:
+            processor[name].append(own_seconds() + sum(map(tree_seconds, started)) - before)
+
     for _ in range(rounds):
-        before = own_seconds()
-        seconds["process"].append(work.run("--set", "Processes=0", cores="0")[0])
-        processor["process"].append(own_seconds() - before)
-        seconds["processes"].append(work.run("--set", "Processes=2")[0])
-        with work.cluster([(1, "0", 1)], cores="0"):
-            seconds["alone"].append(work.run(*work.on_cluster(), cores="0")[0])
-        with work.cluster([(1, "0", 1)]) as workers:
-            before = own_seconds() + sum(map(tree_seconds, workers))
-            seconds["one"].append(work.run(*work.on_cluster(), cores="1")[0])
-            processor["one"].append(own_seconds() + sum(map(tree_seconds, workers)) - before)
-        with work.cluster([(1, "0", 1), (2, "1", 1)]):
-            seconds["two"].append(work.run(*work.on_cluster())[0])
-        shown = {name: round(values[-1], 1) for name, values in seconds.items()}
-        print(shown, f"load {os.getloadavg()[0]:.1f}", flush=True)
+        time_run("process", work, [], "--set", "Processes=0", cores="0")
+        time_run("processes", work, [], "--set", "Processes=2")
+        with work.cluster(workers) as started:
+            time_run("few", few, started, *work.on_cluster())
+        with work.cluster(workers[:1], cores="0") as started:
+            time_run("alone", work, started, *work.on_cluster(), cores="0")
+        with work.cluster(workers[:1]) as started:
+            time_run("one", work, started, *work.on_cluster(), cores="1")
+        with work.cluster(workers) as started:
+            time_run("two", work, started, *work.on_cluster())
+        shown = {name: round(values[-1], 2) for name, values in seconds.items()}
+        used = {name: round(values[-1], 2) for name, values in processor.items()}
+        print(shown, "processor", used, f"load {os.getloadavg()[0]:.1f}", flush=True)
+    show_speed(seconds, processor)
+
+
+def show_speed(seconds, processor):
+    """Print the ratios of the times that `speed` has found, and what they could be."""
     for name, found in (("time", seconds), ("processor time", processor)):
         overhead = [one / process - 1 for one, process in zip(found["one"], found["process"], strict=True)]
         print(f"Overhead of Dask over one process in {name}: {100 * statistics.median(overhead):.1f} %")
@@ -292,7 +319,14 @@ def speed(work, rounds):
     )
     for name, slow, fast in pairs:
         faster = [one / two for one, two in zip(seconds[slow], seconds[fast], strict=True)]
-        print(f"{name}: {statistics.median(faster):.2f} times as fast (median of {rounds} turns)")
+        print(f"{name}: {statistics.median(faster):.2f} times as fast (median of {len(faster)} turns)")
+    few, one, two = (statistics.median(seconds[name]) for name in ("few", "one", "two"))
+    # Amdahl's law.
+    possible = few + (one - few) / 2
+    print(
+        f"Start and end take {few:.2f} s of the {one:.2f} s with one worker, so two need at least {possible:.2f} s "
+        f"({one / possible:.2f} times as fast). They took {two:.2f} s: run and scheduler share their cores."
+    )
 
 
 def own_seconds():

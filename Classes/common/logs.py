@@ -4,6 +4,7 @@ import contextlib
 import logging
 import logging.handlers
 import numbers
+import os
 import sys
 from collections.abc import Iterable
 
@@ -74,6 +75,18 @@ def _localized(record: logging.LogRecord) -> str:
 
 class _FileHandler(logging.handlers.RotatingFileHandler):
     """A log file that reports once that it cannot be written, for example on a full disk; the run continues."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 logging's name
+        """Return whether a line does not fit into the file.
+
+        The original looks twice at the path for each line to see what kind of file it is, which takes as long as the
+        writing; `rotation_arguments` has found that out.
+        """
+        if self.maxBytes <= 0:
+            return False
+        if self.stream is None:
+            self.stream = self._open()
+        return os.fstat(self.stream.fileno()).st_size + len(self.format(record)) >= self.maxBytes
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 logging's name
         """Stop writing to the file and say why."""
