@@ -34,8 +34,9 @@ CONNECT_TIMEOUT, WORKER_TIMEOUT, LOOK, STOP_TIMEOUT = 30.0, 60.0, 1.0, 5.0
 # A thread has its next call before it has finished one.
 CALLS_PER_THREAD = 2
 
-# Seconds that the units of a call take: it costs the cluster some milliseconds, and a lost one is computed again.
-CALL_SECONDS = 0.5
+# Seconds that the units of a call take: it costs the cluster about 20 ms, and its results are shown together. Of a lost
+# one, only the unit in progress is computed again.
+CALL_SECONDS = 1.0
 
 # Dask gives a unit up (KilledWorker) after the fourth worker that has ended while it had the unit, for whatever reason.
 # The unit itself can only end a child of the worker, so it is given to other workers, but not forever.

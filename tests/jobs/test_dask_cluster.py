@@ -113,8 +113,8 @@ def test_short_units_travel_together_and_the_last_ones_alone(executor):
         opened.submit(unit)
     assert [opened.next_outcome().unit for _ in given] == given
     sizes = client.sizes
-    # Half a second has five; the number falls as there is less left.
-    assert sizes[:3] == [1, 1, 5] and sizes[-1] == 1
+    # A second has ten; the number falls as there is less left.
+    assert sizes[:3] == [1, 1, 10] and sizes[-1] == 1
     assert sizes[2:] == sorted(sizes[2:], reverse=True) and sum(sizes) == 40
 
 
@@ -126,7 +126,7 @@ def test_units_of_a_lost_call_are_sent_again_and_the_one_that_died_is_known(exec
         opened.submit(unit)
     outcomes = [opened.next_outcome() for _ in given]
     assert sorted(outcome.unit.key for outcome in outcomes) == sorted(unit.key for unit in given)
-    # The lost call had the third to sixth unit.
+    # The lost call had neither of the first two units.
     assert next(outcome.unit for outcome in outcomes if outcome.died) in given[2:]
 
 
