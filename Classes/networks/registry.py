@@ -1,10 +1,10 @@
 """Find the module of a network by its name in the configuration; docs/networks.md describes such a module."""
 
-import ast
 import importlib
 import importlib.util
 import pathlib
 import pkgutil
+import re
 import types
 
 from Classes.common.config import Configuration
@@ -25,11 +25,9 @@ def _name_in(file: str) -> str | None:
     spec = importlib.util.find_spec(f"{architectures.__name__}.{file}")
     if spec is None or spec.origin is None:
         return None
-    for node in ast.parse(pathlib.Path(spec.origin).read_text(encoding="utf-8")).body:
-        match node:
-            case ast.Assign(targets=[ast.Name(id="NAME")], value=ast.Constant(value=str(name))):
-                return name
-    return None
+    # Not with `ast`: in Python 3.11 it fails now and then (SystemError) if two threads use it at the same time.
+    found = re.search(r"^NAME *= *([\"'])(.+?)\1", pathlib.Path(spec.origin).read_text(encoding="utf-8"), re.MULTILINE)
+    return found[2] if found else None
 
 
 def require_network(configuration: Configuration) -> None:

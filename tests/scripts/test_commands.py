@@ -148,10 +148,13 @@ def test_each_word_goes_where_it_belongs(monkeypatch):
     from Classes.client import send_images
     from Classes.dataset import tfrecords
     from Classes.inference import classify_files
+    from Classes.networks import registry, weight_files
     from Classes.training import cross_validation
 
     got = {}
     monkeypatch.setattr(tfrecords, "require_manifest", lambda _: None)
+    monkeypatch.setattr(registry, "require_network", lambda _: None)
+    monkeypatch.setattr(weight_files, "require_named_weights", lambda _: None)
     monkeypatch.setattr(Helpers, "load_config", lambda path, settings: tuple(settings))
     monkeypatch.setattr(Helpers, "start_log", lambda *_: None)
     monkeypatch.setattr(
