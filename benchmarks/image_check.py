@@ -97,17 +97,20 @@ def zoomed(image: PIL.Image.Image, chance: random.Random) -> PIL.Image.Image:
     return found
 
 
-def seen(image: PIL.Image.Image, side: int = 299) -> numpy.ndarray:
-    return network_input.center_crop_resize(numpy.asarray(image), side)
+def seen(image: PIL.Image.Image, side: int = 299) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Return an image as a network sees it, and as the check does."""
+    square = network_input.central_square(image)
+    return numpy.asarray(square.network_picture(side)), square.small()
 
 
-def measured(view: numpy.ndarray) -> numpy.ndarray | None:
-    """Return the features of what a network sees; None if an image is refused because it shows nothing."""
-    return cell_features.measure(view) if content_check.has_content(view) else None
+def measured(views: tuple[numpy.ndarray, numpy.ndarray]) -> numpy.ndarray | None:
+    """Return the features of an image, given as `seen`; None if it is refused because it shows nothing."""
+    view, small = views
+    return cell_features.measure(view, small) if content_check.has_content(small) else None
 
 
-def features(views: Iterable[numpy.ndarray]) -> list[numpy.ndarray | None]:
-    """Return `measured` of views, which are made a few at a time: all of them would not fit into memory."""
+def features(views: Iterable[tuple[numpy.ndarray, numpy.ndarray]]) -> list[numpy.ndarray | None]:
+    """Return `measured` of images, which are made a few at a time: all of them would not fit into memory."""
     found: list[numpy.ndarray | None] = []
     views = iter(views)
     with concurrent.futures.ProcessPoolExecutor(2) as pool:
@@ -135,7 +138,7 @@ def tuning_features(source: Material, count: int) -> tuple[numpy.ndarray, list[s
     chance = random.Random(2)
     names: list[str] = []
 
-    def views() -> Iterator[numpy.ndarray]:
+    def views() -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
         for image, name in tuning_images(source, count, chance):
             names.append(name)
             yield seen(image, chance.choice(SIDES))
@@ -214,7 +217,7 @@ def report(
         folder = save / name.replace(" ", "_").replace(",", "")
         folder.mkdir(parents=True, exist_ok=True)
         for number in wrong[:60]:
-            PIL.Image.fromarray(seen(images[number])).save(folder / f"{number}_{rows[number][0]:.3f}.png")
+            PIL.Image.fromarray(seen(images[number])[0]).save(folder / f"{number}_{rows[number][0]:.3f}.png")
     return sum(flagged), len(images)
 
 

@@ -94,12 +94,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def review(image: PIL.Image.Image, card: model_card.ModelCard) -> tuple[bool, bool, bool]:
     """Return whether the colors, the image check, and anything at all flags an image."""
-    view = network_input.center_crop_resize(numpy.asarray(image), card.size, card.input_spec.crop)
-    if not content_check.has_content(view):
+    square = network_input.central_square(image, card.input_spec.crop)
+    view, small = numpy.asarray(square.network_picture(card.size)), square.small()
+    if not content_check.has_content(small):
         return False, True, True
-    found = image_review.review_image(view, card)
+    features = image_review.measure_small(small, card)
+    found = image_review.review_image(view, card, features)
     limit = (card.image_check or {}).get("limit", image_check.DEFAULT_LIMIT)
-    return bool(found.remark), bool(image_check.check_image(view, limit)), bool(found.reasons)
+    return bool(found.remark), bool(image_check.check_image(view, limit, features)), bool(found.reasons)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ def training_references(
     limits = decode.decode_limits(configuration)
 
     def features(record: tfrecords.Record) -> tuple[numpy.ndarray, numpy.ndarray]:
-        image = input_spec.decode_and_resize(record.encoded, limits)
-        return color_stats.color_features(image), cell_features.measure(image)
+        image, small = input_spec.decode_views(record.encoded, limits)
+        return color_stats.color_features(image), cell_features.measure(image, small)
 
     work = ((record,) for record in itertools.islice(sources, MAX_IMAGES))
     found = list(parallel.map_threads(features, work, configuration.workers))

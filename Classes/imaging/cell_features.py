@@ -22,25 +22,44 @@ DARK = 16.0
 
 RINGS = 8
 
+# The place of the share of equal neighbors, which the pixels of a small image do not show.
+_EQUAL_NEIGHBORS = -6
+
 # Brightness at which the bins of a histogram begin, and at which the last one ends.
 _LEVELS = numpy.append(numpy.arange(0, 256, 4, dtype="float32"), numpy.float32(numpy.inf))
 
 
-def measure(
-    image: numpy.ndarray, background: tuple[int, int, int] | None = None, small: numpy.ndarray | None = None
-) -> numpy.ndarray:
+def measure(image: numpy.ndarray, small: numpy.ndarray | None = None) -> numpy.ndarray:
     """Return the features of an image.
 
     Args:
       image: uint8 [S, S, 3], RGB, the part that a network sees.
-      background: its background_color, if that is known already.
-      small: its `pixel_math.resize` to TEXTURE_SIDE, if that is known already.
+      small: the same part from the whole image, see network_input.CentralSquare; None: it is made of `image`.
     Returns:
       float32 [N_FEATURES], finite.
     """
-    if small is None:
-        small = pixel_math.resize(image, TEXTURE_SIDE)
-    background = background or background_color(image)
+    return complete(measure_small(pixel_math.resize(image, TEXTURE_SIDE) if small is None else small), image)
+
+
+def complete(features: numpy.ndarray, image: numpy.ndarray) -> numpy.ndarray:
+    """Return the features of `measure_small` with the one that takes what a network sees.
+
+    Args:
+      features: those of the small image, [N_FEATURES].
+      image: see `measure`.
+    """
+    found = features.copy()
+    found[_EQUAL_NEIGHBORS] = pixel_math.equal_neighbors(image[:: max(1, len(image) // 256)])
+    return found
+
+
+def measure_small(small: numpy.ndarray) -> numpy.ndarray:
+    """Return all features but one, which is 0, of a small image, so that they can be measured before the others.
+
+    Args:
+      small: uint8 [TEXTURE_SIDE, TEXTURE_SIDE, 3], see `measure`.
+    """
+    background = background_color(small)
     planes = pixel_math.to_planes(small)
     light = brightness(planes)
     density = _optical_density(planes, background)
@@ -63,7 +82,7 @@ def measure(
         *light_sharpness,
         *red_sharpness,
         *_colors(density, mean, pixel_math.double(mask)),
-        *_flatness(image, small, ordered[0], _Edges(*(each[0] for each in edges)), strengths[0]),
+        *_flatness(small, ordered[0], _Edges(*(each[0] for each in edges)), strengths[0]),
     ]
     return numpy.nan_to_num(numpy.array(found, "float32"), posinf=0, neginf=0)
 
@@ -242,13 +261,10 @@ def _colors(density: numpy.ndarray, mean: numpy.ndarray, mask: numpy.ndarray) ->
     ]
 
 
-def _flatness(
-    image: numpy.ndarray, small: numpy.ndarray, ordered: numpy.ndarray, edges: _Edges, strengths: numpy.ndarray
-) -> list[float]:
+def _flatness(small: numpy.ndarray, ordered: numpy.ndarray, edges: _Edges, strengths: numpy.ndarray) -> list[float]:
     """Return signs of a drawing or a screenshot: equal neighbors, few colors, edges along rows and columns.
 
     Args:
-      image: uint8 [S, S, 3].
       small: uint8 [TEXTURE_SIDE, TEXTURE_SIDE, 3].
       ordered: its brightness, sorted.
       edges, strengths: those of its brightness; the strengths once more, sorted.
@@ -263,7 +279,8 @@ def _flatness(
     down, right = numpy.abs(edges.down), numpy.abs(edges.right)
     along = float((edges.strength * (numpy.minimum(down, right) < 0.1 * numpy.maximum(down, right))).sum())
     return [
-        pixel_math.equal_neighbors(image[:: max(1, len(image) // 256)]),
+        # Equal neighbors: see `complete`.
+        0.0,
         float(numpy.log(numpy.count_nonzero(present))),
         float(counts.max()),
         -float((filled * numpy.log2(filled)).sum()),

@@ -138,21 +138,18 @@ def _typical_distance(features: numpy.ndarray) -> float:
     return float(numpy.quantile(neighbors, 0.99))
 
 
-def domain_shift_warning(
-    image: numpy.ndarray, reference: dict[str, Any] | None, background: tuple[int, int, int] | None = None
-) -> str | None:
+def domain_shift_warning(image: numpy.ndarray, reference: dict[str, Any] | None) -> str | None:
     """Describe how the colors of an image differ from those of the training images.
 
     Args:
       image: uint8 [H, W, 3], as the network sees it.
       reference: the model card's field `colours`, from `fit_reference`.
-      background: its `background_color`, if that is known already.
     Returns:
       a remark for people; None if the colors are similar, or without a reference.
     """
     if not reference:
         return None
-    differences = color_features(image, background) - _parse_anchors(tuple(reference["anchors"]))
+    differences = color_features(image) - _parse_anchors(tuple(reference["anchors"]))
     distances = numpy.linalg.norm(differences, axis=1)
     nearest = distances.argmin()
     if distances[nearest] <= reference["limit"]:

@@ -17,7 +17,7 @@ MIN_STEP = 16
 MIN_CORRELATION = 0.2
 
 
-def has_content(image: numpy.ndarray, small: numpy.ndarray | None = None) -> bool:
+def has_content(image: numpy.ndarray) -> bool:
     """Return whether an image shows an object.
 
     Averaging over a grid removes noise; subtracting a fourth-order surface removes uneven light. The rest must have
@@ -26,20 +26,19 @@ def has_content(image: numpy.ndarray, small: numpy.ndarray | None = None) -> boo
 
     Args:
       image: uint8 [H, W, 3], RGB, the part of an image that a network sees.
-      small: its `pixel_math.resize` to TEXTURE_SIDE, if that is known already.
     """
-    contrast, step, correlation = _structure(image, small)
+    contrast, step, correlation = _structure(image)
     return contrast >= MIN_CONTRAST and step >= MIN_STEP and correlation >= MIN_CORRELATION
 
 
-def require_content(image: numpy.ndarray, name: str = "the image", small: numpy.ndarray | None = None) -> None:
+def require_content(image: numpy.ndarray, name: str = "the image") -> None:
     """Raise ImageError "no_content" unless `has_content`.
 
     Args:
-      image, small: see `has_content`.
+      image: see `has_content`.
       name: name of the image in the message.
     """
-    if not has_content(image, small):
+    if not has_content(image):
         raise ImageError(
             Message(
                 "{name}: the image shows nothing (blank, one color, transparent, only a gradient or only "
@@ -50,11 +49,11 @@ def require_content(image: numpy.ndarray, name: str = "the image", small: numpy.
         )
 
 
-def _structure(image: numpy.ndarray, small: numpy.ndarray | None = None) -> tuple[float, float, float]:
+def _structure(image: numpy.ndarray) -> tuple[float, float, float]:
     """Return (contrast without the smooth surface, largest step, correlation of neighbors)."""
-    # In two steps, of which the image check needs the first one, too.
+    # In two steps, because callers that check more have made the first one.
     if min(image.shape[:2]) >= 2 * pixel_math.TEXTURE_SIDE:
-        image = pixel_math.resize(image, pixel_math.TEXTURE_SIDE) if small is None else small
+        image = pixel_math.resize(image, pixel_math.TEXTURE_SIDE)
     grid = PIL.Image.fromarray(image).resize((GRID, GRID), PIL.Image.Resampling.BOX)
     values = numpy.asarray(grid, "float64")
     step = max(float(numpy.abs(values[1:] - values[:-1]).max()), float(numpy.abs(values[:, 1:] - values[:, :-1]).max()))

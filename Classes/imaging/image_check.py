@@ -40,21 +40,19 @@ class Weights(NamedTuple):
 
 
 def check_image(
-    image: numpy.ndarray,
-    limit: float = DEFAULT_LIMIT,
-    background: tuple[int, int, int] | None = None,
-    small: numpy.ndarray | None = None,
+    image: numpy.ndarray, limit: float = DEFAULT_LIMIT, features: numpy.ndarray | None = None
 ) -> tuple[str, ...]:
     """Return why an image is not one that a model of single cells can judge: codes of outcome.REASONS, or nothing.
 
     Args:
       image: uint8 [S, S, 3], RGB, the part that a network sees.
       limit: probability of a cell below which there is a reason; 0: no check.
-      background, small: see cell_features.measure.
+      features: cell_features.measure_small, if that is known already; None: it is made of `image`.
     """
     if limit <= 0:
         return ()
-    return reasons_of(scores(cell_features.measure(image, background, small)[None])[0], limit)
+    found = cell_features.measure(image) if features is None else cell_features.complete(features, image)
+    return reasons_of(scores(found[None])[0], limit)
 
 
 def reasons_of(probabilities: numpy.ndarray, limit: float = DEFAULT_LIMIT) -> tuple[str, ...]:

@@ -1,17 +1,56 @@
 """Crop, resize and scale an image for a network; training and inference share these functions."""
 
+import contextlib
 import dataclasses
 import os
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy
 import PIL.Image
 
-from Classes.imaging import decode
+from Classes.imaging import decode, pixel_math
 
 # Fraction of the shorter side that the network sees: Inception's evaluation crop (Szegedy et al., arXiv:1512.00567).
 # On real cells it reaches 0.975 instead of 0.957 accuracy in five-fold cross-validation of the last layer.
 CROP_FRACTION = 0.875
+
+
+class CentralSquare(NamedTuple):
+    """The part of a decoded image that a network sees, at the resolution of the image; safe from any thread.
+
+    Attributes:
+      picture: the whole image, in RGB.
+      box: (left, top, right, bottom) of the square in pixels.
+    """
+
+    picture: PIL.Image.Image
+    box: tuple[float, float, float, float]
+
+    def network_picture(self, size: int) -> PIL.Image.Image:
+        """Return the square with `size` pixels per side, as a network sees it."""
+        # Bicubic neither blurs chromatin as averaging does nor rings at the rim of a nucleus as Lanczos does. When it
+        # shrinks an image, Pillow widens the kernel over all pixels that fall into one, so nothing aliases.
+        return self.picture.resize((size, size), PIL.Image.Resampling.BICUBIC, box=self.box)
+
+    def small(self) -> numpy.ndarray:
+        """Return the square as the checks of the image see it, uint8 [TEXTURE_SIDE, TEXTURE_SIDE, 3].
+
+        It does not depend on the network, and is made while another thread makes `network_picture`.
+        """
+        return pixel_math.resize(self.picture, pixel_math.TEXTURE_SIDE, self.box)
+
+
+def central_square(picture: PIL.Image.Image, crop: float = CROP_FRACTION) -> CentralSquare:
+    """Return the central square of an image.
+
+    Args:
+      picture: the image, in RGB.
+      crop: side of the square as a fraction of the image's shorter side.
+    """
+    side = min(picture.size) * crop
+    left, top = ((length - side) / 2 for length in picture.size)
+    return CentralSquare(picture, (left, top, left + side, top + side))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +87,29 @@ class InputSpec:
         Raises:
           ImageError: see decode.decode_image.
         """
-        return numpy.asarray(self.decode_picture(source, limits, name))
+        with self.open_square(source, limits, name) as square:
+            return numpy.asarray(square.network_picture(self.size))
 
-    def decode_picture(
+    def decode_views(
         self,
         source: bytes | str | os.PathLike,
         limits: decode.DecodeLimits = decode.DEFAULT_LIMITS,
         name: str | None = None,
-    ) -> PIL.Image.Image:
-        """Return what `decode_and_resize` returns as a picture in RGB, which Pillow can reduce without another copy."""
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Return (what `decode_and_resize` returns, CentralSquare.small), for callers that also check the image."""
+        with self.open_square(source, limits, name) as square:
+            return numpy.asarray(square.network_picture(self.size)), square.small()
+
+    @contextlib.contextmanager
+    def open_square(
+        self,
+        source: bytes | str | os.PathLike,
+        limits: decode.DecodeLimits = decode.DEFAULT_LIMITS,
+        name: str | None = None,
+    ) -> Iterator[CentralSquare]:
+        """Yield the central square of an image, decoded but not resized; the arguments are those of `decode_views`."""
         with decode.open_rgb(source, limits, self.size / self.crop, name) as image:
-            return _crop_resize(image, self.size, self.crop)
+            yield central_square(image, self.crop)
 
     def normalize(self, images: Any) -> Any:
         """Scale pixels to the range that the network was trained on; see `normalize`."""
@@ -75,7 +126,7 @@ def center_crop_resize(image: numpy.ndarray, size: int, crop: float = CROP_FRACT
     Returns:
       uint8 [size, size, 3].
     """
-    return numpy.asarray(_crop_resize(PIL.Image.fromarray(image), size, crop))
+    return numpy.asarray(central_square(PIL.Image.fromarray(image), crop).network_picture(size))
 
 
 def normalize(images: Any, mean: float = 128, scale: float | None = None, channels: str = "RGB") -> Any:
@@ -103,11 +154,3 @@ def normalize(images: Any, mean: float = 128, scale: float | None = None, channe
     if images.dtype.name != "float32":
         raise TypeError(f"normalize: a tensor must be float32, not {images.dtype.name}")
     return (images - mean) / (scale or mean)
-
-
-def _crop_resize(image: PIL.Image.Image, size: int, crop: float) -> PIL.Image.Image:
-    side = min(image.size) * crop
-    left, top = ((length - side) / 2 for length in image.size)
-    # Bicubic neither blurs chromatin as averaging does nor rings at the rim of a nucleus as Lanczos does. When it
-    # shrinks an image, Pillow widens the kernel over all pixels that fall into one, so nothing aliases.
-    return image.resize((size, size), PIL.Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))

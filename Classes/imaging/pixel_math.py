@@ -10,13 +10,23 @@ import PIL.Image
 TEXTURE_SIDE = 128
 
 
-def resize(image: numpy.ndarray | PIL.Image.Image, side: int) -> numpy.ndarray:
-    """Return an image, uint8 [H, W, 3] or a picture in RGB, as uint8 [side, side, 3]."""
+def resize(
+    image: numpy.ndarray | PIL.Image.Image, side: int, box: tuple[float, float, float, float] | None = None
+) -> numpy.ndarray:
+    """Return an image, uint8 [H, W, 3] or a picture in RGB, as uint8 [side, side, 3].
+
+    Args:
+      image: the image.
+      side: pixels per side of the result.
+      box: (left, top, right, bottom), the part that is taken; None: all of the image.
+    """
     picture = PIL.Image.fromarray(image) if isinstance(image, numpy.ndarray) else image
-    if picture.size == (side, side):
+    left, top, right, bottom = box or (0, 0, *picture.size)
+    if (left, top, right, bottom) == (0, 0, side, side) == (0, 0, *picture.size):
         return numpy.asarray(image)
-    method = PIL.Image.Resampling.BOX if picture.height >= 2 * side else PIL.Image.Resampling.BICUBIC
-    return numpy.asarray(picture.resize((side, side), method))
+    method = PIL.Image.Resampling.BOX if bottom - top >= 2 * side else PIL.Image.Resampling.BICUBIC
+    # A very large image is first averaged over whole pixels, which takes a fraction of the time.
+    return numpy.asarray(picture.resize((side, side), method, (left, top, right, bottom), reducing_gap=2))
 
 
 def sample(image: numpy.ndarray, most: int) -> numpy.ndarray:

@@ -9,7 +9,7 @@ from Classes.common import provenance, result_table, translation
 from Classes.common.config import Configuration
 from Classes.common.errors import ImageError
 from Classes.common.translation import text_of
-from Classes.imaging import content_check, decode, pixel_math
+from Classes.imaging import content_check, decode
 from Classes.inference import device_selection, image_review, task_settings
 from Classes.inference.backend import InferenceBackend
 from Classes.inference.model_card import ModelCard
@@ -77,15 +77,15 @@ class ClassifyTask:
     def _classify(self, item: Item) -> dict[str, Any]:
         row, backend = new_row(item, self._card), self._backend.name
         try:
-            image = self._card.input_spec.decode_and_resize(item.data["path"], self._limits, item.name)
-            small = pixel_math.resize(image, pixel_math.TEXTURE_SIDE)
-            content_check.require_content(image, item.name, small)
+            image, small = self._card.input_spec.decode_views(item.data["path"], self._limits, item.name)
+            content_check.require_content(small, item.name)
         except ImageError as error:
             return {"row": {**row, "error": translation.to_json(text_of(error))}, "backend": backend}
         start = time.perf_counter()
         [probabilities], source = self._backend.classify_with_source(image[None])
         seconds = time.perf_counter() - start
-        review = image_review.review_image(image, self._card, small)
+        features = image_review.measure_small(small, self._card)
+        review = image_review.review_image(image, self._card, features)
         threshold = self._configuration["InceptionThreshold"]
         prediction = make_prediction(probabilities, self._card, threshold, review.reasons)
         found = self._columns(prediction, row["truth"], source)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy
 
 from Classes.common import outcome
-from Classes.imaging import color_stats, image_check
+from Classes.imaging import cell_features, color_stats, image_check
 from Classes.inference.model_card import ModelCard
 
 
@@ -22,17 +22,26 @@ class ImageReview:
     remark: str | None = None
 
 
-def review_image(image: numpy.ndarray, card: ModelCard, small: numpy.ndarray | None = None) -> ImageReview:
+def measure_small(small: numpy.ndarray, card: ModelCard) -> numpy.ndarray | None:
+    """Return what `review_image` needs of a small image; None if the model does not need it.
+
+    Args:
+      small: see network_input.CentralSquare.
+      card: the model.
+    """
+    return cell_features.measure_small(small) if _limit(card) > 0 else None
+
+
+def review_image(image: numpy.ndarray, card: ModelCard, features: numpy.ndarray | None = None) -> ImageReview:
     """Check an image as the network sees it.
 
     Args:
       image: uint8 [S, S, 3], RGB.
       card: the model, which knows what its training images looked like.
-      small: see cell_features.measure.
+      features: `measure_small` of the image, if that is known already.
     """
-    background = color_stats.background_color(image)
-    remark = color_stats.domain_shift_warning(image, card.colours, background)
-    found = image_check.check_image(image, _limit(card), background, small)
+    remark = color_stats.domain_shift_warning(image, card.colours)
+    found = image_check.check_image(image, _limit(card), features)
     return ImageReview((*found, *[outcome.UNLIKE_TRAINING] * bool(remark)), remark)
 
 

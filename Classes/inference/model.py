@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from Classes.common.config import load_config
-from Classes.imaging import content_check, decode, pixel_math
+from Classes.imaging import content_check, decode
 from Classes.inference import device_selection, image_review
 from Classes.inference.backend import InferenceBackend
 from Classes.inference.model_card import ModelCard, load_model_card
@@ -34,11 +34,11 @@ class Model:
           ImageError: the image cannot be read, is too large or shows nothing.
           EngineError: the device failed.
         """
-        pixels = self.card.input_spec.decode_and_resize(image, self._limits)
-        small = pixel_math.resize(pixels, pixel_math.TEXTURE_SIDE)
-        content_check.require_content(pixels, "the image" if isinstance(image, bytes) else os.fspath(image), small)
+        pixels, small = self.card.input_spec.decode_views(image, self._limits)
+        content_check.require_content(small, "the image" if isinstance(image, bytes) else os.fspath(image))
         [probabilities] = self.backend.classify(pixels[None])
-        reasons = image_review.review_image(pixels, self.card, small).reasons
+        features = image_review.measure_small(small, self.card)
+        reasons = image_review.review_image(pixels, self.card, features).reasons
         return make_prediction(probabilities, self.card, self._confidence_threshold, reasons)
 
     def close(self) -> None:

@@ -1,16 +1,21 @@
 """From the bytes of an image file to a prediction; independent of HTTP."""
 
+import concurrent.futures
+import contextlib
 import dataclasses
+import functools
 import hashlib
+import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy
 import PIL.Image
 
 from Classes.common.config import Configuration
-from Classes.imaging import content_check, decode, pixel_math
-from Classes.inference import class_activation, image_review, prediction
+from Classes.imaging import content_check, decode, network_input
+from Classes.inference import class_activation, image_review, prediction, streams
 from Classes.inference.backend import InferenceBackend
 from Classes.inference.class_activation import Explainer
 from Classes.inference.model_card import ModelCard
@@ -64,11 +69,14 @@ class PredictionResult:
 class _Examination:
     """All that is found on an image without the network.
 
+    The larger part needs the decoded image only. If a core is idle, it runs there while this thread makes the network's
+    input: afterwards the network uses all cores, and each millisecond of other work delays it by more than that.
+
     Args:
-      picture: the image as the network sees it.
-      image: its pixels, uint8 [S, S, 3].
+      square: the part of the decoded image that the network sees.
       content: the uploaded bytes.
       card: the model.
+      pool: runs the larger part at once; None: `finish` does.
       heat_map: whether a heat map will be drawn.
     Attributes:
       grey: the image in gray, on which the heat map is drawn, if there is one.
@@ -83,26 +91,40 @@ class _Examination:
     brightness: float
 
     def __init__(
-        self, picture: PIL.Image.Image, image: numpy.ndarray, content: bytes, card: ModelCard, heat_map: bool = False
+        self,
+        square: network_input.CentralSquare,
+        content: bytes,
+        card: ModelCard,
+        pool: concurrent.futures.Executor | None,
+        heat_map: bool = False,
     ) -> None:
-        self._picture, self._image, self._content, self._card = picture, image, content, card
-        self._heat_map = heat_map
+        self._content, self._card, self._heat_map = content, card, heat_map
+        self._features: Callable[[], numpy.ndarray | None]
+        if pool is None:
+            self._features = functools.partial(self._examine, square.small())
+        else:
+            self._features = pool.submit(lambda: self._examine(square.small())).result
 
-    def run(self) -> None:
+    def finish(self, picture: PIL.Image.Image) -> None:
         """Set the attributes.
 
+        Args:
+          picture: the image as the network sees it.
         Raises:
           ImageError: the image has no content.
         """
-        small = pixel_math.resize(self._picture, pixel_math.TEXTURE_SIDE)
-        content_check.require_content(self._image, small=small)
-        self.review = image_review.review_image(self._image, self._card, small)
+        image = numpy.asarray(picture)
+        if self._heat_map:
+            self.grey = picture.convert("L")
+        # Every fourth row and column gives the same mean in a tenth of the time.
+        self.brightness = float(image[::4, ::4].mean())
+        self.review = image_review.review_image(image, self._card, self._features())
+
+    def _examine(self, small: numpy.ndarray) -> numpy.ndarray | None:
+        content_check.require_content(small)
         self.image_info = decode.read_header(self._content)
         self.sha256 = hashlib.sha256(self._content).hexdigest()
-        # Every fourth row and column gives the same mean in a tenth of the time.
-        self.brightness = float(self._image[::4, ::4].mean())
-        if self._heat_map:
-            self.grey = self._picture.convert("L")
+        return image_review.measure_small(small, self._card)
 
 
 class Predictor:
@@ -121,6 +143,9 @@ class Predictor:
         self._card = card
         self._backend = backend
         self._explainer = explainer
+        self._cores = len(streams.available_cores())
+        self._pool = concurrent.futures.ThreadPoolExecutor(self._cores, "examination")
+        self._lock, self._in_progress = threading.Lock(), 0
 
     def predict(self, content: bytes, heat_map: bool = False) -> PredictionResult:
         """Classify the image in the bytes of a file, and render a heat map if `heat_map` is set.
@@ -130,16 +155,34 @@ class Predictor:
           EngineError: the device failed.
           GraphError: the model does not support heat maps.
         """
-        picture = self._card.input_spec.decode_picture(content, self._limits)
+        with self._idle_core() as pool:
+            return self._predict(content, heat_map, pool)
+
+    @contextlib.contextmanager
+    def _idle_core(self) -> Iterator[concurrent.futures.Executor | None]:
+        """Yield a pool for more work while a prediction is made; None if other predictions keep all cores busy."""
+        with self._lock:
+            self._in_progress += 1
+            idle = self._in_progress < self._cores
+        try:
+            yield self._pool if idle else None
+        finally:
+            with self._lock:
+                self._in_progress -= 1
+
+    def _predict(self, content: bytes, heat_map: bool, pool: concurrent.futures.Executor | None) -> PredictionResult:
+        with self._card.input_spec.open_square(content, self._limits) as square:
+            examination = _Examination(square, content, self._card, pool, heat_map)
+            picture = square.network_picture(self._card.size)
         image = numpy.asarray(picture)
-        examination = _Examination(picture, image, content, self._card, heat_map)
+        finish = functools.partial(examination.finish, picture)
         start = time.perf_counter()
         values = None
         if heat_map and self._explainer.predicts:
-            [probabilities], [values] = self._explainer.explain(image[None], meanwhile=examination.run)
+            [probabilities], [values] = self._explainer.explain(image[None], meanwhile=finish)
             source = self._backend
         else:
-            [probabilities], source = self._backend.classify_with_source(image[None], examination.run)
+            [probabilities], source = self._backend.classify_with_source(image[None], finish)
         seconds = time.perf_counter() - start
         review = examination.review
         predicted = prediction.make_prediction(probabilities, self._card, self._low_below, review.reasons)
@@ -161,10 +204,10 @@ class Predictor:
 
     def render_heat_map(self, content: bytes) -> HeatMap:
         """Return the heat map of the image in the bytes of a file, without a prediction; raises as `predict`."""
-        picture = self._card.input_spec.decode_picture(content, self._limits)
-        image = numpy.asarray(picture)
-        content_check.require_content(image)
-        [probabilities], [values] = self._explainer.explain(image[None])
+        with self._card.input_spec.open_square(content, self._limits) as square:
+            picture = square.network_picture(self._card.size)
+            content_check.require_content(square.small())
+        [probabilities], [values] = self._explainer.explain(numpy.asarray(picture)[None])
         return self._render(picture, values, self._explainer.predicted_class(probabilities))
 
     def _render(self, picture: PIL.Image.Image, values: numpy.ndarray, label: str) -> HeatMap:

@@ -28,7 +28,7 @@ def small_image(image):
 
 
 def plain_density(image):
-    background = numpy.array(color_stats.background_color(image), "float32")
+    background = numpy.array(color_stats.background_color(small_image(image)), "float32")
     small = small_image(image).astype("float32")
     return numpy.log((background + 16) / (small + 16)).clip(-1, 3)
 
@@ -64,6 +64,15 @@ def test_signs_of_a_drawing_are_those_of_plain_formulas(image):
     ]
 
     assert same(cell_features.measure(image)[-6:], expected)
+
+
+def test_features_measured_in_two_steps_are_the_same(image):
+    small = small_image(image)
+
+    found = cell_features.complete(cell_features.measure_small(small), image)
+
+    assert numpy.array_equal(found, cell_features.measure(image))
+    assert numpy.array_equal(found, cell_features.measure(image, small))
 
 
 def test_colors_are_those_of_plain_formulas(image):

@@ -1,6 +1,7 @@
 """What the network sees of an image: the middle square, resized and scaled."""
 
 import numpy
+import PIL.Image
 import pytest
 
 from Classes.imaging import decode, network_input
@@ -55,6 +56,28 @@ def test_reduced_scale_gives_the_same_square():
 
     assert difference.mean() < 0.6
     assert difference.max() <= 8
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (90, 70), (147, 200), (300, 360), (1500, 1200)])
+def test_the_checks_see_the_same_square_as_the_network(shape):
+    image = numpy.asarray(PIL.Image.fromarray(smooth(64, 64)).resize(shape[::-1], PIL.Image.Resampling.BICUBIC))
+    data = encoded(image, "PNG")
+
+    seen, small = network_input.InputSpec(64).decode_views(data)
+
+    numpy.testing.assert_array_equal(seen, network_input.center_crop_resize(image, 64))
+    assert small.shape == (128, 128, 3)
+    # The picture is smooth, so every way to resize it gives nearly the same.
+    expected = network_input.center_crop_resize(image, 128)
+    assert numpy.abs(small.astype(int) - expected).mean() < 1.5
+
+
+def test_what_the_checks_see_does_not_depend_on_the_network():
+    data = encoded(smears.cell(1, 3, size=360), "PNG")
+
+    smalls = [network_input.InputSpec(size).decode_views(data)[1] for size in (32, 128, 299)]
+
+    assert all(numpy.array_equal(smalls[0], each) for each in smalls)
 
 
 def test_pixels_are_scaled_for_the_network():

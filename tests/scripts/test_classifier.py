@@ -185,14 +185,14 @@ def test_uncertain_images_are_named_and_counted_apart(folder, capsys):
 
 
 def test_an_interrupted_run_keeps_what_is_done(folder, monkeypatch, capsys):
-    decode_and_resize = network_input.InputSpec.decode_and_resize
+    decode_views = network_input.InputSpec.decode_views
 
     def stopped(spec, source, *arguments, **options):
         if "Im003" in str(source):
             raise KeyboardInterrupt
-        return decode_and_resize(spec, source, *arguments, **options)
+        return decode_views(spec, source, *arguments, **options)
 
-    monkeypatch.setattr(network_input.InputSpec, "decode_and_resize", stopped)
+    monkeypatch.setattr(network_input.InputSpec, "decode_views", stopped)
 
     assert classify(folder, "--json", "rows.json", "--csv", "rows.csv") == 130
 
@@ -383,16 +383,16 @@ def test_shares_of_more_than_one_unit(folder, capsys):
 
 
 def test_a_stopped_run_is_continued(folder, monkeypatch):
-    decode_and_resize = network_input.InputSpec.decode_and_resize
+    decode_views = network_input.InputSpec.decode_views
     seen = []
 
     def stopped(spec, source, *arguments, **options):
         seen.append(pathlib.Path(source).name)
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return decode_and_resize(spec, source, *arguments, **options)
+        return decode_views(spec, source, *arguments, **options)
 
-    monkeypatch.setattr(network_input.InputSpec, "decode_and_resize", stopped)
+    monkeypatch.setattr(network_input.InputSpec, "decode_views", stopped)
     assert classify(folder, "--json", "rows.json") == 130
     assert classify(folder, "--json", "rows.json") == 0
     assert seen == ["Im001_0.png", "Im002_1.png", "Im002_1.png", "Im003_1.png"]
@@ -403,14 +403,14 @@ def test_a_stopped_run_is_continued(folder, monkeypatch):
 def test_an_image_that_ended_its_process_is_named(folder, monkeypatch, capsys):
     files = sorted((folder / "Model" / "Test").iterdir())
     items = [file_item(path, truth=path.stem[-1]) for path in files]
-    answer = network_input.InputSpec.decode_and_resize
+    answer = network_input.InputSpec.decode_views
 
     def stopped(spec, source, *arguments, **options):
         if "Im002" in str(source):
             raise KeyboardInterrupt
         return answer(spec, source, *arguments, **options)
 
-    monkeypatch.setattr(network_input.InputSpec, "decode_and_resize", stopped)
+    monkeypatch.setattr(network_input.InputSpec, "decode_views", stopped)
     assert classify(folder) == 130
     [job] = (folder / "Model" / "Jobs").iterdir()
     JobFolder(job).write(Unit((items[1],)), [KILLED])
