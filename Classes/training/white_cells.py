@@ -38,8 +38,8 @@ def train_white_cells(configuration: Configuration) -> int:
 
     Args:
       configuration: of Required/WhiteCells.json. `WhiteCellsDir` contains the published images, in any folders; images
-        in its folder `val` stay unseen and measure the model. Near duplicates of all images in `TestImagePath` stay
-        unseen too.
+        in its folder `val` stay unseen and measure the model. Near duplicates and overlapping crops of the images in
+        `TestImagePath` stay unseen too, as far as Data.py finds them.
     Returns:
       exit code 0.
     Raises:
