@@ -78,7 +78,7 @@ class _Child:
         return self.pool.next_outcome()
 
 
-class _Children:
+class Children:
     """The child processes of this worker, one per thread; each keeps its task open from unit to unit.
 
     Args:
@@ -153,7 +153,7 @@ class _Children:
 
 
 _lock = threading.Lock()
-_children: _Children | None = None
+_children: Children | None = None
 _accepted: set[str] = set()
 
 
@@ -204,11 +204,11 @@ def _prepare(threads: int) -> None:
         # With this, which Dask sets for its workers, the children would return memory to the system and get it again
         # for every array: a field took half as long again.
         os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
-        _children = _Children(threads)
+        _children = Children(threads)
         fork_server.start(TASK_MODULES, share_cores(threads)[0])
 
 
-def _open_children() -> _Children:
+def _open_children() -> Children:
     if _children is None:
         from distributed import get_worker
 

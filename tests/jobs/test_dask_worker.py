@@ -49,7 +49,7 @@ def pools(monkeypatch):
 
 
 def test_a_child_stays_for_the_next_unit_and_makes_room_for_another_job(pools):
-    children = dask_worker._Children(1)
+    children = dask_worker.Children(1)
     for _ in range(2):
         assert not children.compute(WORK, [UNIT])[0].died
     assert [pool.work for pool in pools] == [WORK]
@@ -59,20 +59,20 @@ def test_a_child_stays_for_the_next_unit_and_makes_room_for_another_job(pools):
 
 def test_a_child_without_work_ends(pools, monkeypatch):
     monkeypatch.setattr(dask_worker, "IDLE_TIMEOUT", 0)
-    children = dask_worker._Children(1)
+    children = dask_worker.Children(1)
     for number in (1, 2):
         children.compute(WORK, [UNIT])
         waiting.until(lambda number=number: [pool.is_closed for pool in pools] == number * [True])
 
 
 def test_the_end_of_a_run_ends_what_computes_for_it(pools):
-    children = dask_worker._Children(2)
+    children = dask_worker.Children(2)
     children.compute(OTHER, [UNIT])
     pools[0].finish.clear()
     answers = []
     thread = threading.Thread(target=lambda: answers.extend(children.compute(OTHER, [UNIT, SECOND])))
     thread.start()
-    waiting.until(lambda: children._busy)
+    waiting.until(lambda: len(pools[0].submitted) == 2)
     children.stop(WORK.folder)
     assert not pools[0].is_killed
     children.stop(OTHER.folder)
