@@ -15,7 +15,7 @@ from Classes.common.config import Configuration
 from Classes.common.errors import ConfigurationError, system_reason
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
-from Classes.serving import access_control, app, http_server, model_loading, mqtt, ports, request_origin
+from Classes.serving import access_control, allocator, app, http_server, model_loading, mqtt, ports, request_origin
 from Classes.serving.access_log import AccessLog
 from Classes.serving.history import open_history
 from Classes.serving.prediction_service import PredictionService
@@ -49,6 +49,7 @@ def serve(configuration: Configuration, open_page: bool = False) -> int:
 def _serve(configuration: Configuration, open_page: bool) -> int:
     keys = access_control.load_keys(configuration)
     sys.setswitchinterval(SWITCH_INTERVAL)
+    allocator.keep_freed_memory()
     with (
         stderr_capture.logged(),
         ports.bind_port(configuration.address, configuration["Port"]) as bound,
