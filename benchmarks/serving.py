@@ -17,8 +17,6 @@ import subprocess
 import sys
 import time
 
-import psutil
-
 from benchmarks import server, timing
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -117,9 +115,9 @@ def _crowds(ways, processes, count, rounds):
         used = {key: [] for key in ways}
 
         def turn(key, crowd=crowd, images=images, used=used):
-            before = _processor_seconds(processes[key])
+            before = timing.processor_seconds(processes[key])
             seconds = ways[key](concurrency=crowd, images=images)
-            used[key].append((_processor_seconds(processes[key]) - before) / images)
+            used[key].append((timing.processor_seconds(processes[key]) - before) / images)
             return seconds
 
         turns = {key: functools.partial(turn, key) for key in ways}
@@ -128,16 +126,6 @@ def _crowds(ways, processes, count, rounds):
             rows.append(timing.row(f"{name}: {crowd} at once", [images / each for each in seconds], "images/s"))
             rows.append(timing.row(f"{name}: {crowd} at once, processor time", used[key], "ms an image", 1000))
     return rows
-
-
-def _processor_seconds(pid):
-    """Seconds that a process and its children have used on all cores."""
-    total = 0.0
-    for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
-        with contextlib.suppress(psutil.Error):
-            times = process.cpu_times()
-            total += times.user + times.system
-    return total
 
 
 def _form(path, field):

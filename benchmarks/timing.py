@@ -1,5 +1,6 @@
 """One way of timing and reporting for every benchmark: turns, medians, spread, and what else the machine did."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -42,6 +43,19 @@ def seconds(function, *arguments):
     start = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - start
+
+
+def processor_seconds(pid):
+    """Seconds that a process and its children have used on all cores; the system counts hundredths."""
+    # Late, because most benchmarks do without it.
+    import psutil
+
+    total = 0.0
+    for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def row(what, values, unit, scale=1.0, **more):

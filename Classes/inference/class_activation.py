@@ -204,7 +204,7 @@ def render_overlay(image: numpy.ndarray | PIL.Image.Image, values: numpy.ndarray
     """Draw a map over its image in gray: red for its class, blue against it, stronger where it counts more.
 
     Args:
-      image: uint8 [S, S, 3], or a picture in RGB or gray.
+      image: uint8 [S, S, 3], or a picture in RGB.
       values: float32 [h, w]; the largest magnitude gets the full color.
     Returns:
       PNG bytes, S x S pixels.

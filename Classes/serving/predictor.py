@@ -77,14 +77,11 @@ class _Examination:
       content: the uploaded bytes.
       card: the model.
       pool: runs the larger part at once; None: `finish` does.
-      heat_map: whether a heat map will be drawn.
     Attributes:
-      grey: the image in gray, on which the heat map is drawn, if there is one.
       review: what the checks found.
       image_info, sha256, brightness: see PredictionResult.
     """
 
-    grey: PIL.Image.Image | None = None
     review: image_review.ImageReview
     image_info: decode.ImageInfo
     sha256: str
@@ -96,9 +93,8 @@ class _Examination:
         content: bytes,
         card: ModelCard,
         pool: concurrent.futures.Executor | None,
-        heat_map: bool = False,
     ) -> None:
-        self._content, self._card, self._heat_map = content, card, heat_map
+        self._content, self._card = content, card
         self._features: Callable[[], numpy.ndarray | None]
         if pool is None:
             self._features = functools.partial(self._examine, square.small())
@@ -114,8 +110,6 @@ class _Examination:
           ImageError: the image has no content.
         """
         image = numpy.asarray(picture)
-        if self._heat_map:
-            self.grey = picture.convert("L")
         # Every fourth row and column gives the same mean in a tenth of the time.
         self.brightness = float(image[::4, ::4].mean())
         self.review = image_review.review_image(image, self._card, self._features())
@@ -172,7 +166,7 @@ class Predictor:
 
     def _predict(self, content: bytes, heat_map: bool, pool: concurrent.futures.Executor | None) -> PredictionResult:
         with self._card.input_spec.open_square(content, self._limits) as square:
-            examination = _Examination(square, content, self._card, pool, heat_map)
+            examination = _Examination(square, content, self._card, pool)
             picture = square.network_picture(self._card.size)
         image = numpy.asarray(picture)
         finish = functools.partial(examination.finish, picture)
@@ -199,7 +193,7 @@ class Predictor:
             brightness=examination.brightness,
             content=content,
             remark=review.remark,
-            heat_map=None if values is None else self._render(examination.grey or picture, values, predicted.label),
+            heat_map=None if values is None else self._render(picture, values, predicted.label),
         )
 
     def render_heat_map(self, content: bytes) -> HeatMap:
