@@ -21,6 +21,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from Classes.common import cli, table_options
+from Classes.common.loading import loading
 from Classes.common.scale_option import parse_scale
 from Classes.common.translation import gettext as _
 from Classes.jobs import shards
@@ -48,8 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(_("Devices takes no images and writes no rows"))
     command = options.sources[0] if options.sources[:1] in (["Field"], ["Slide"]) else ""
     _check_field_options(parser, options, command)
-    from Classes import Helpers
-    from Classes.inference import classify_files, device_selection, shipped_models
+    with loading():
+        from Classes import Helpers
+        from Classes.inference import classify_files, device_selection, shipped_models
 
     configuration = Helpers.load_config(options.confs, options.settings)
     if command:
@@ -101,10 +103,11 @@ def _check_field_options(parser: cli.Parser, options: argparse.Namespace, comman
 
 
 def _classify_fields(configuration: "Configuration", options: argparse.Namespace, command: str) -> int:
-    from Classes import Helpers
-    from Classes.fields import classify_fields, field_models, field_outputs, output_files
-    from Classes.inference import shipped_models
-    from Classes.inference.model_card import load_model_card
+    with loading():
+        from Classes import Helpers
+        from Classes.fields import classify_fields, field_models, field_outputs, output_files
+        from Classes.inference import shipped_models
+        from Classes.inference.model_card import load_model_card
 
     path = field_models.shipped_file(configuration, field_models.TYPE_MODEL)
     if options.model:

@@ -18,6 +18,7 @@ import argparse
 import sys
 
 from Classes.common import cli, table_options
+from Classes.common.loading import loading
 from Classes.common.scale_option import parse_scale
 from Classes.common.translation import gettext as _
 
@@ -26,8 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     _check_options(parser, options)
-    from Classes import Helpers
-    from Classes.client import send_images
+    with loading():
+        from Classes import Helpers
+        from Classes.client import send_images
 
     configuration = Helpers.load_config(options.confs, options.settings)
     Helpers.start_log(configuration, "ClassifierServerClient")

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from Classes.common import cli
+from Classes.common.loading import loading
 from Classes.common.scale_option import parse_scale
 from Classes.common.translation import gettext as _
 from Classes.jobs import shards
@@ -59,8 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(_("--shard is not for {command}").format(command=options.command))
     if options.strict and options.command == "Demo":
         parser.error(_("--strict is not for Demo"))
-    from Classes import Data, Helpers
-    from Classes.dataset import audit, offline_augmentation, synthetic_smears
+    with loading():
+        from Classes import Data, Helpers
+        from Classes.dataset import audit, offline_augmentation, synthetic_smears
 
     configuration = Helpers.load_config(options.confs, options.settings)
     Helpers.start_log(configuration, "Data")

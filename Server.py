@@ -16,6 +16,7 @@ it at once.
 import sys
 
 from Classes.common import cli
+from Classes.common.loading import loading
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,8 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--open", action="store_true", help="open the page in the browser as soon as it is ready")
     parser.add_argument("--demo", action="store_true", help="use the demo model in Model/Demo instead of ALLGraph")
     options = parser.parse_args(arguments)
-    from Classes import Helpers
-    from Classes.serving import server
+    with loading():
+        from Classes import Helpers
+        from Classes.serving import server
 
     demo = [f"ALLGraph={Helpers.PROJECT / 'Model' / 'Demo' / 'ALLGraph.pb'}"] if options.demo else []
     configuration = Helpers.load_config(options.confs, [*options.settings, *demo])

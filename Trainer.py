@@ -28,6 +28,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from Classes.common import cli
+from Classes.common.loading import loading
 from Classes.common.paths import PROJECT
 from Classes.common.translation import gettext as _
 
@@ -71,8 +72,9 @@ def main(arguments: list[str] | None = None) -> int:
         from Classes.export import keras_import
 
         return keras_import.import_keras_weights(configuration, options.folder)
-    from Classes.export import int8_quantization, model_repository
-    from Classes.training import finder_publish, train, white_cells
+    with loading():
+        from Classes.export import int8_quantization, model_repository
+        from Classes.training import finder_publish, train, white_cells
 
     commands = {
         "Train": train.train_and_freeze,

@@ -23,6 +23,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from Classes.common import cli
+from Classes.common.loading import loading
 from Classes.common.scale_option import parse_scale
 from Classes.common.translation import gettext as _
 
@@ -79,7 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
         from Classes.training import cross_validation
 
         return cross_validation.cross_validate(configuration, count)
-    from Classes.evaluation import evaluate
+    with loading():
+        from Classes.evaluation import evaluate
 
     return evaluate.evaluate_model(configuration)
 

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from Classes.common import config_schema, error_messages, interrupts, provenance, terminal, translation
 from Classes.common.errors import ALLError, escape_control_chars
+from Classes.common.loading import loading
 from Classes.common.paths import PROJECT
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
@@ -128,7 +129,8 @@ def import_tensorflow() -> None:
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        tensorflow = importlib.import_module("tensorflow")
+        with loading():
+            tensorflow = importlib.import_module("tensorflow")
         for processor in tensorflow.config.list_physical_devices("GPU"):
             with contextlib.suppress(RuntimeError):
                 # Otherwise the first program takes all of a GPU's memory.

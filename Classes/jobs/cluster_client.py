@@ -12,6 +12,7 @@ from typing import Any
 
 from Classes.common import terminal
 from Classes.common.errors import ConfigurationError, EngineError, system_reason
+from Classes.common.loading import loading
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 from Classes.jobs import polling
@@ -59,7 +60,8 @@ def connect(address: str) -> Any:
 def _import_distributed() -> types.ModuleType:
     """Return the package, which says nothing by itself from now on."""
     try:
-        import distributed
+        with loading():
+            import distributed
     except ImportError as error:
         raise ConfigurationError(
             Message(
