@@ -113,7 +113,7 @@ def test_old_rows_are_deleted(client, tmp_path):
     classify(client, 30, WARD_KEY)
     client.service.history.close()
     old = (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=31)).isoformat()
-    with sqlite3.connect(tmp_path / FILE) as database:
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as database, database:
         database.execute("UPDATE results SET time = ? WHERE id = 1", (old,))
 
     kept = history.ResultHistory(tmp_path / FILE, 30)
@@ -128,7 +128,7 @@ def test_only_the_owner_can_read_the_file(client, tmp_path):
 
 def test_a_full_disk_costs_the_history_but_no_answer(client, tmp_path):
     # A trigger stands for the disk: every insertion fails as it would there.
-    with sqlite3.connect(tmp_path / FILE) as database:
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as database, database:
         database.execute("CREATE TRIGGER full BEFORE INSERT ON results BEGIN SELECT RAISE(ABORT, 'disk full'); END")
 
     assert classify(client, 220, WARD_KEY)["verdict"] == "ALL detected"
@@ -144,7 +144,7 @@ def test_a_file_that_is_no_database_is_a_wrong_setting(tmp_path):
 
 
 def test_a_history_that_cannot_be_read_any_more(client, tmp_path):
-    with sqlite3.connect(tmp_path / FILE) as database:
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as database, database:
         database.execute("DROP TABLE results")
 
     response = client.get("/v1/history", headers={"X-API-Key": WARD_KEY})
