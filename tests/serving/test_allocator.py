@@ -11,9 +11,12 @@ from Classes.common import paths
 
 # Arrays of one request after the other, each of one megabyte; prints the pages that the system had to clear.
 REQUESTS = """
-import resource, sys
+import ctypes, resource, sys
 import numpy
 from Classes.serving import allocator
+
+# PR_SET_THP_DISABLE: some systems clear one huge page instead of 512 pages.
+assert ctypes.CDLL(None).prctl(41, 1, 0, 0, 0) == 0
 
 if sys.argv[1] == "keep":
     print(allocator.keep_freed_memory())
