@@ -112,6 +112,17 @@ def is_non_inferior(comparison: dict[str, Any], margin: float) -> bool:
     return bool(comparison["error_interval"]) and comparison["error_interval"][1] <= margin
 
 
+def is_hopeless(comparison: dict[str, Any], margin: float) -> bool:
+    """Return whether no int8 model of any kind can be proven non-inferior on these images.
+
+    Args:
+      comparison: from `compare_predictions` of the float32 probabilities with themselves. If they have no error, an
+        int8 model can only be worse than this.
+      margin: how much the error rate may rise.
+    """
+    return comparison["accuracy"][0] == 1 and not is_non_inferior(comparison, margin)
+
+
 def images_needed(margin: float) -> int | None:
     """Return how many images in different groups prove non-inferiority if no prediction changes; None: impossible."""
     # Tango's upper limit without a difference is z² / (n + z²).

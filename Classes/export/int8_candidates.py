@@ -3,7 +3,9 @@
 import collections.abc
 import itertools
 import logging
+import math
 import os
+import time
 from typing import Any
 
 import numpy
@@ -21,6 +23,9 @@ from Classes.inference import model_card, openvino_backend, openvino_devices
 # N_RANKING_CANDIDATES.
 N_RANKING_IMAGES = 50
 N_RANKING_CANDIDATES = 300
+
+# Models that are compiled at the same time, which takes one core each; their ranks do not depend on it.
+RANKING_WORKERS = 2
 
 # Bytes of a graph below which the exact correction of the biases takes minutes, not hours.
 SMALL = 10_000_000
@@ -55,11 +60,11 @@ def quantized_candidates(
         preset = nncf.QuantizationPreset.MIXED
         model = nncf.quantize(graph, dataset, preset=preset, subset_size=len(images), fast_bias_correction=False)
         yield model, float_layers(model)
-    yield _quantize_with_exceptions(configuration, card, graph, dataset, core.compile_model(model, "CPU"))
+    yield _quantize_with_exceptions(configuration, card, graph, dataset, model)
 
 
 def _quantize_with_exceptions(
-    configuration: Configuration, card: model_card.ModelCard, graph: Any, dataset: Any, quantized: Any
+    configuration: Configuration, card: model_card.ModelCard, graph: Any, dataset: Any, model: Any
 ) -> tuple[Any, list[str]]:
     """Return the graph in int8, except for the layers that change the predictions most, and the names of these.
 
@@ -68,25 +73,31 @@ def _quantize_with_exceptions(
       card: model card.
       graph: openvino.Model in float.
       dataset: nncf.Dataset of training images.
-      quantized: openvino.CompiledModel in which all layers are in int8.
+      model: openvino.Model in which all layers are in int8.
     """
     import nncf
 
-    log.info("Looking for the layers to keep in float. This takes a few minutes.")
-    terminal.say(_("Looking for the layers to keep in float. This takes a few minutes."))
+    core = openvino_devices.new_core()
     records = ranking_records(configuration)
     labels, before = backend_outputs(configuration, card, "f32", records)
+    # Decoded once, because each layer is judged by them.
+    images = [decode_record(configuration, card, record) for record in records]
 
-    def network_input(item: tuple[int, tfrecords.Record]) -> numpy.ndarray:
-        return card.input_spec.normalize(decode_record(configuration, card, item[1])[None])
+    def network_input(item: tuple[int, numpy.ndarray]) -> numpy.ndarray:
+        return card.input_spec.normalize(item[1][None])
 
     def score(compiled: Any, items: collections.abc.Iterable) -> tuple[float, list[float]]:
-        outputs = ((number, compiled([network_input((number, record))])[0]) for number, record in items)
+        outputs = ((number, compiled([network_input((number, image))])[0]) for number, image in items)
         return ranking_score(card, labels, before, outputs)
 
-    numbered = list(enumerate(records))
+    numbered = list(enumerate(images))
+    began = time.perf_counter()
+    quantized = core.compile_model(model, "CPU")
+    compiled = time.perf_counter()
     loss = 1 - score(quantized, numbered)[0]
-    model = nncf.quantize_with_accuracy_control(
+    scored = (time.perf_counter() - compiled) / len(numbered) * min(N_RANKING_IMAGES, len(numbered))
+    _announce_ranking(model, compiled - began + scored)
+    found = nncf.quantize_with_accuracy_control(
         graph,
         dataset,
         nncf.Dataset(numbered, network_input),
@@ -95,10 +106,24 @@ def _quantize_with_exceptions(
         max_drop=loss / 2,
         subset_size=dataset.get_length(),
         advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-            ranking_subset_size=N_RANKING_IMAGES
+            ranking_subset_size=N_RANKING_IMAGES, num_ranking_workers=min(RANKING_WORKERS, configuration.workers)
         ),
     )
-    return model, float_layers(model)
+    return found, float_layers(found)
+
+
+def _announce_ranking(model: Any, seconds: float) -> None:
+    """Say how long the search will take.
+
+    Args:
+      model: openvino.Model in int8.
+      seconds: for compiling it and scoring the images of one layer.
+    """
+    layers = sum(node.get_type_name() == "Convolution" for node in model.get_ordered_ops())
+    minutes = max(1, math.ceil(layers * seconds / 60))
+    log.info("Looking for the layers to keep in float. A round takes up to %d min; there are several.", minutes)
+    line = _("Looking for the layers to keep in float. A round takes up to {minutes} min; there are several.")
+    terminal.say(line.format(minutes=minutes))
 
 
 def ranking_records(configuration: Configuration) -> list[tfrecords.Record]:

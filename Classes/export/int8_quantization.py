@@ -120,6 +120,8 @@ def _first_accepted(configuration: Configuration, card: model_card.ModelCard) ->
             ),
             "no_images",
         )
+    unchanged = int8_acceptance.compare_predictions(card, labels, before, before, records.groups)
+    _reject_if_hopeless(configuration, card, unchanged)
     reasons = ""
     for model, float_names in int8_candidates.quantized_candidates(configuration, card, images):
         staged = int8_files.stage_int8(card, model)
@@ -138,12 +140,23 @@ def _first_accepted(configuration: Configuration, card: model_card.ModelCard) ->
             created = provenance.utc_now_iso()
             return dataclasses.replace(staged, int8={**(staged.int8 or {}), **comparison, **about, "created": created})
         log.info("Rejected: %s.", reasons)
-    raise GraphError(
+    raise _rejected(card, reasons or Message("there is none"))
+
+
+def _reject_if_hopeless(configuration: Configuration, card: model_card.ModelCard, unchanged: dict[str, Any]) -> None:
+    """Raise the error before the first quantization if `QuantizeProof` is impossible with these images."""
+    margin = configuration["QuantizeMargin"]
+    if configuration["QuantizeProof"] and int8_acceptance.is_hopeless(unchanged, margin):
+        raise _rejected(card, int8_acceptance.missing_proof(unchanged, margin))
+
+
+def _rejected(card: model_card.ModelCard, reasons: str) -> GraphError:
+    return GraphError(
         Message(
             "{graph_path}: no int8 form is accepted ({reasons}), and the model is unchanged. "
             "You can change QuantizeMargin and QuantizeImages.",
             graph_path=card.graph_path,
-            reasons=reasons or Message("there is none"),
+            reasons=reasons,
         ),
         "int8_rejected",
     )

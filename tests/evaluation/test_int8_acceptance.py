@@ -222,3 +222,13 @@ def test_classes_on_one_side_must_not_be_mixed_up(card):
     assert found["class_accuracy"] == [1.0, 0.75]
     assert len(int8_acceptance.rejection_reasons(found, 0.005)) == 1
     assert int8_acceptance.rejection_reasons(found, 0.25) == []
+
+
+def test_a_proof_is_hopeless_if_no_change_is_too_uncertain_and_there_is_no_error_to_mend(card):
+    # The upper limit without a difference is z² / (n + z²): 0.4899 for four images.
+    right = compare(card, [1, 0, 1, 0], *[[SURE, swapped(SURE), FAIR, swapped(CLOSE)]] * 2)
+    wrong = compare(card, [1, 0, 1, 1], *[[SURE, swapped(SURE), FAIR, swapped(CLOSE)]] * 2)
+
+    assert int8_acceptance.is_hopeless(right, 0.4898)
+    assert not int8_acceptance.is_hopeless(right, 0.49)
+    assert not int8_acceptance.is_hopeless(wrong, 0.4898)

@@ -124,6 +124,15 @@ def test_too_few_images_cause_a_warning_or_a_rejection(folder, offered, caplog):
     assert card_of(folder).int8["shown"] is True
 
 
+def test_an_impossible_proof_is_refused_before_anything_is_quantized(tmp_path, offered, monkeypatch):
+    monkeypatch.setattr(int8_quantization, "check_nncf_installed", lambda: None)
+    # Red below 128 is healthy, so that the float model has no error to mend.
+    build(tmp_path, [("0", 32), ("1", 224), ("0", 64), ("1", 192)])
+    offered(AssertionError("quantized"))
+    with raises(GraphError, "int8_rejected"):
+        quantize(tmp_path, "QuantizeProof=true")
+
+
 @pytest.mark.slow
 def test_layers_are_kept_in_float_until_the_model_is_accepted(folder, offered):
     offered(TURNED, SURELY_TURNED, SAME)
