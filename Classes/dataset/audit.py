@@ -55,8 +55,8 @@ OUTLIER_RATIO = 1.5
 NOT_FOUND = Message(
     "Crops are found if both show the same prominent nucleus far enough from their borders: nearly all up to a shift "
     "of a twentieth of the side, fewer beyond a tenth. Crops that share only a cut nucleus or only red cells, crops of "
-    "less than 0.7 of the other's magnification, many cells cut out on a plain background and images below 32 pixels "
-    "are not found."
+    "less than 0.7 of the other's magnification, many cells cut out on a plain background, some cells that were "
+    "photographed twice with another light and focus, and images below 32 pixels are not found."
 )
 
 log = logging.getLogger("Data")
