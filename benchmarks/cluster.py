@@ -108,7 +108,7 @@ class Work:
 
     def __init__(self, folder, names, options):
         self.folder, self.names, self.options = folder, names, options
-        self.command = None
+        self.command = self.scheduler = None
         if options.sources:
             self.command = self._command(folder, options.count or (None if options.kind == "slide" else 200))
 
@@ -146,7 +146,7 @@ class Work:
         os.environ["DASK_CONFIG"] = str(Helpers.PROJECT / "Required/cluster/dask.yaml")
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         words = ["-m", "dask", "scheduler", "--host", host, "--port", str(PORT), "--no-dashboard"]
-        scheduler = self.start(words, cores=cores, **quiet)
+        self.scheduler = scheduler = self.start(words, cores=cores, **quiet)
         started = [
             self.start(
                 ["-m", "dask", "worker", self.address, "--nthreads", str(threads), "--memory-limit", "0",
@@ -284,10 +284,11 @@ def speed(work, rounds):
     processor = {"process": [], "few": [], "one": [], "two": []}
 
     def time_run(name, own, started, *options, **named):
-        before = own_seconds() + sum(map(tree_seconds, started))
+        running = [*started, work.scheduler] if started else []
+        before = own_seconds() + sum(map(tree_seconds, running))
         seconds[name].append(own.run(*options, **named)[0])
         if name in processor:
-            processor[name].append(own_seconds() + sum(map(tree_seconds, started)) - before)
+            processor[name].append(own_seconds() + sum(map(tree_seconds, running)) - before)
 
     for _ in range(rounds):
         time_run("process", work, [], "--set", "Processes=0", cores="0")
@@ -320,12 +321,18 @@ def show_speed(seconds, processor):
     for name, slow, fast in pairs:
         faster = [one / two for one, two in zip(seconds[slow], seconds[fast], strict=True)]
         print(f"{name}: {statistics.median(faster):.2f} times as fast (median of {len(faster)} turns)")
-    few, one, two = (statistics.median(seconds[name]) for name in ("few", "one", "two"))
     # Amdahl's law.
+    few, one, two = (statistics.median(seconds[name]) for name in ("few", "one", "two"))
     possible = few + (one - few) / 2
     print(
         f"Start and end take {few:.2f} s of the {one:.2f} s with one worker, so two need at least {possible:.2f} s "
         f"({one / possible:.2f} times as fast). They took {two:.2f} s: run and scheduler share their cores."
+    )
+    few, one, two = (statistics.median(processor[name]) for name in ("few", "one", "two"))
+    possible = few + (two - few) / 2
+    print(
+        f"Processor time: {few:.2f} s for start and end, {one:.2f} s with one worker, {two:.2f} s with two. On idle "
+        f"cores two would take {possible:.2f} s, {one / possible:.2f} times as fast as all on one core."
     )
 
 
