@@ -68,18 +68,21 @@ def second_output(configuration, card, files, rounds):
 
 def answers(passed, bodies, rounds):
     """Time and processor time of answers with and without a heat map, from one client over one connection."""
-    used = {"without": [], "with": []}
+    used, fastest = {"without": [], "with": []}, {"without": {}, "with": {}}
     with server.server(passed) as process:
         connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=60)
 
         def post(name, path):
             before = timing.processor_seconds(process.pid)
-            start = time.perf_counter()
-            for body in bodies:
+            seconds = 0.0
+            for number, body in enumerate(bodies):
+                start = time.perf_counter()
                 status, content = server.send(process.port, body, path=path, connection=connection)
                 if status != 200:
                     raise SystemExit(f"status {status}: {content!r}")
-            seconds = time.perf_counter() - start
+                took = time.perf_counter() - start
+                seconds += took
+                fastest[name][number] = min(took, fastest[name].get(number, took))
             used[name].append(timing.processor_seconds(process.pid) - before)
             return seconds
 
@@ -89,11 +92,14 @@ def answers(passed, bodies, rounds):
             found = timing.in_turns(ways, rounds)
     per_image = 1000 / len(bodies)
     # Without the turn that warms up. All turns together, because the system counts hundredths of a second.
+    least = {name: sum(each.values()) for name, each in fastest.items()}
     work = {name: sum(each[1:]) / rounds for name, each in used.items()}
     return [
         timing.row("an answer", found["without"], "ms", per_image),
         timing.row("an answer with a heat map", found["with"], "ms", per_image),
         {**timing.ratio("with over without", found["with"], found["without"], 0), "wanted": "<= 1.15"},
+        # What a quiet machine would need, as far as a busy one can tell.
+        timing.row("the fastest answers to each image: with over without", [least["with"] / least["without"]], "times"),
         timing.row("an answer, processor time", [work["without"]], "ms", per_image),
         timing.row("an answer with a heat map, processor time", [work["with"]], "ms", per_image),
         timing.row("with over without, processor time", [work["with"] / work["without"]], "times"),
