@@ -1,6 +1,5 @@
 """Trainer.py Quantize: what is accepted, what is refused, and, where NNCF is installed, NNCF itself."""
 
-import dataclasses
 import importlib.util
 
 import numpy
@@ -268,9 +267,8 @@ def small(tmp_path):
         image = smears.png(smears.cell(number % 2, number))
         made = item(tmp_path, "any", number, str(number % 2), 128)
         made.path.write_bytes(image)
-        items.append(
-            dataclasses.replace(made, sha256=provenance.sha256_file(made.path), size=len(image), width=80, height=80)
-        )
+        made.sha256, made.size, made.width, made.height = provenance.sha256_file(made.path), len(image), 80, 80
+        items.append(made)
     configuration = small_networks.configuration(tmp_path, "Precision=AUTO", "Shards=2", "QuantizeMargin=1")
     splits = {"train": items[:8], "validation": items[8:]}
     configuration.path("DatasetDir").mkdir(parents=True)
