@@ -42,6 +42,9 @@ MACHINES = {"all-run": "10.77.0.1", "all-one": "10.77.0.2", "all-two": "10.77.0.
 PORT = 8786
 KILL_EVERY = 5
 
+# Who uses processor time: the run itself, Dask's scheduler and workers, and the processes of the workers that compute.
+PARTS = ("run", "scheduler", "workers", "computing")
+
 # Images of a run that shows how long start and end take.
 FEW = 2
 
@@ -180,6 +183,19 @@ class Work:
         seconds = time.perf_counter() - started
         return seconds, self.command.digest(), (self.command.folder / "output.txt").read_text()
 
+    def processor_times(self, workers):
+        """Return {part: processor time} of all that this process has run, and of the cluster of these workers."""
+        found = dict.fromkeys(PARTS, 0.0)
+        found["run"] = own_seconds()
+        for root in [*workers, self.scheduler] if workers else []:
+            parent = psutil.Process(root.pid)
+            for each in (parent, *parent.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    computes = "forkserver" in " ".join(each.cmdline())
+                    part = "scheduler" if root is self.scheduler else "computing" if computes else "workers"
+                    found[part] += sum(each.cpu_times()[:4])
+        return found
+
     def on_cluster(self):
         return "--set", f"Cluster={self.address}"
 
@@ -281,14 +297,13 @@ def speed(work, rounds):
     work.command.tables_only = True
     few, workers = work.with_few(), [(1, "0", 1), (2, "1", 1)]
     seconds = {"process": [], "processes": [], "few": [], "alone": [], "one": [], "two": []}
-    processor = {"process": [], "few": [], "one": [], "two": []}
+    processor = {name: [] for name in seconds}
 
     def time_run(name, own, started, *options, **named):
-        running = [*started, work.scheduler] if started else []
-        before = own_seconds() + sum(map(tree_seconds, running))
+        before = work.processor_times(started)
         seconds[name].append(own.run(*options, **named)[0])
-        if name in processor:
-            processor[name].append(own_seconds() + sum(map(tree_seconds, running)) - before)
+        after = work.processor_times(started)
+        processor[name].append({part: after[part] - before[part] for part in after})
 
     for _ in range(rounds):
         time_run("process", work, [], "--set", "Processes=0", cores="0")
@@ -302,14 +317,15 @@ def speed(work, rounds):
         with work.cluster(workers) as started:
             time_run("two", work, started, *work.on_cluster())
         shown = {name: round(values[-1], 2) for name, values in seconds.items()}
-        used = {name: round(values[-1], 2) for name, values in processor.items()}
+        used = {name: round(sum(values[-1].values()), 2) for name, values in processor.items()}
         print(shown, "processor", used, f"load {os.getloadavg()[0]:.1f}", flush=True)
     show_speed(seconds, processor)
 
 
 def show_speed(seconds, processor):
     """Print the ratios of the times that `speed` has found, and what they could be."""
-    for name, found in (("time", seconds), ("processor time", processor)):
+    used = {name: [sum(parts.values()) for parts in values] for name, values in processor.items()}
+    for name, found in (("time", seconds), ("processor time", used)):
         overhead = [one / process - 1 for one, process in zip(found["one"], found["process"], strict=True)]
         print(f"Overhead of Dask over one process in {name}: {100 * statistics.median(overhead):.1f} %")
     pairs = (
@@ -328,12 +344,10 @@ def show_speed(seconds, processor):
         f"Start and end take {few:.2f} s of the {one:.2f} s with one worker, so two need at least {possible:.2f} s "
         f"({one / possible:.2f} times as fast). They took {two:.2f} s: run and scheduler share their cores."
     )
-    few, one, two = (statistics.median(processor[name]) for name in ("few", "one", "two"))
-    possible = few + (two - few) / 2
-    print(
-        f"Processor time: {few:.2f} s for start and end, {one:.2f} s with one worker, {two:.2f} s with two. On idle "
-        f"cores two would take {possible:.2f} s, {one / possible:.2f} times as fast as all on one core."
-    )
+    for name in ("few", "one", "two"):
+        parts = {part: statistics.median(each[part] for each in processor[name]) for part in PARTS}
+        shown = ", ".join(f"{part} {value:.2f} s" for part, value in parts.items())
+        print(f'Processor time of "{name}": {shown}; together {statistics.median(used[name]):.2f} s')
 
 
 def own_seconds():
