@@ -188,13 +188,18 @@ def _before_rounding(port: Any) -> Any:
 
 
 def _constant(port: Any) -> numpy.ndarray:
-    """Return the float32 value of a port that does not depend on the image; in int8 it has to be computed."""
-    if port.get_node().get_type_name() == "Constant":
-        return port.get_node().data.astype("float32")
+    """Return the float32 value of a port that does not depend on the image; it may have to be computed, as in int8."""
+    node = port.get_node()
+    if node.get_type_name() == "Constant":
+        # OpenVINO 2022.3 has no array, but a flat vector.
+        values = node.data if hasattr(node, "data") else node.get_vector().reshape(list(node.get_output_shape(0)))
+        return values.astype("float32")
     try:
         model = openvino_devices.openvino_api.Model([port], [])
         compiled = openvino_devices.new_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        return compiled([])[0].astype("float32")
+        request = compiled.create_infer_request()
+        request.infer([])
+        return request.get_output_tensor(0).data.astype("float32")
     except RuntimeError as error:
         raise GraphError(
             Message("the weights of the graph's last layer are not constant; there are no heat maps"), "no_heat_map"
@@ -204,13 +209,11 @@ def _constant(port: Any) -> numpy.ndarray:
 def _biases(layer: Any) -> numpy.ndarray:
     """Return the bias of a layer, float32 [classes]."""
     node = _consumer(layer)
-    constants = (
-        [] if node is None or node.get_type_name() != "Add" else [port.get_node() for port in node.input_values()]
-    )
-    found = [each.data.reshape(-1) for each in constants if each.get_type_name() == "Constant"]
-    if not found:
+    if node is None or node.get_type_name() != "Add":
         raise GraphError(Message("the graph's last layer has no bias; there are no heat maps for it"), "no_heat_map")
-    return found[0].astype("float32")
+    name = layer.get_friendly_name()
+    [bias] = [port for port in node.input_values() if port.get_node().get_friendly_name() != name]
+    return _constant(bias).reshape(-1)
 
 
 def contrast_weights(weights: numpy.ndarray, positive: Sequence[int]) -> numpy.ndarray:

@@ -23,10 +23,13 @@ def test_the_backend_passes_its_tests_on_openvino_2022(tmp_path, monkeypatch):
         pytest.skip("ALL_OPENVINO_2022 names no Python with OpenVINO 2022.3")
     # There is no TensorFlow to make them there.
     monkeypatch.setenv("ALL_GRAPHS", str(tmp_path))
-    graphs.frozen.cache_clear()
+    for each in (graphs.frozen, graphs.pooled, graphs.dense):
+        each.cache_clear()
     for kind in ("softmax", "nan", "double", "negative"):
         graphs.frozen(kind)
     graphs.frozen(classes=3)
+    graphs.pooled()
+    graphs.dense()
 
     done = subprocess.run(
         [interpreter, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *SUITES],

@@ -5,7 +5,15 @@ import pytest
 
 from Classes.common.errors import EngineError, GraphError, ImageError
 from Classes.imaging import network_input
-from Classes.inference import backend, device_selection, model_card, openvino_backend, openvino_devices
+from Classes.inference import (
+    backend,
+    device_selection,
+    map_output,
+    model_card,
+    network,
+    openvino_backend,
+    openvino_devices,
+)
 from tests.support import graphs, processes
 from tests.support.errors import raises
 
@@ -37,6 +45,24 @@ def test_an_image_alone_and_in_a_batch_get_the_same_result(tmp_path):
 
     assert numpy.array_equal(together, alone)
     assert len(set(together[:, 1].tolist())) == 7
+
+
+@pytest.mark.parametrize("kind", ["pooled", "dense"])
+def test_the_places_of_a_network_add_up_to_its_logits(tmp_path, kind):
+    content = {"pooled": graphs.pooled, "dense": graphs.dense}[kind]()
+    images = numpy.random.default_rng(4).integers(0, 256, (3, graphs.SIZE, graphs.SIZE, 3), dtype="uint8")
+    card = model_card.load_model_card(graphs.write(tmp_path, content=content, size=graphs.SIZE))
+    with device_selection.open_backend(graphs.configuration(tmp_path), card) as engine:
+        added = map_output.add_map(engine.source.model, card)
+        compiled = network.Network(engine.source.core, added.model, "f32")
+        found = [compiled.infer(card.input_spec.normalize(image[None]), 2) for image in images]
+        answers = engine.classify(images)
+
+    maps = numpy.stack([added.contributions(places, 0) for _, places in found])
+    # A network of two classes: the logarithm of the odds is the difference of the logits.
+    assert maps.mean(axis=(1, 2)) == pytest.approx(numpy.log(answers[:, 1] / answers[:, 0]), abs=1e-3)
+    assert numpy.array_equal(numpy.stack([probabilities for probabilities, _ in found]), answers)
+    assert maps.std(axis=(1, 2)).min() > 0.1
 
 
 def test_other_work_runs_while_an_image_is_computed(tmp_path):

@@ -103,7 +103,7 @@ def pooled(classes=2, middle=0, place=PLACE):
     return graph.as_graph_def().SerializeToString()
 
 
-@functools.cache
+@_kept
 def dense():
     """A GraphDef's bytes in the small network's form: places of 4x4 pixels, a dense layer on all of them, softmax.
 
