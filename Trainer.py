@@ -17,8 +17,9 @@ Reads the shards in Model/Data and the pretrained weights in Model/Pretrained. W
 and run.json to Model/_logs, the features of the images to Model/Features, the frozen graph to Model/ALLGraph.pb and its
 model card to Model/ALLGraph.json. Settings, curves and model of the run are kept in Model/Runs; Model/latest is the
 newest run. Import writes only the graph and its card. Quantize reads them and the shards, writes
-Model/ALLGraph.int8.xml and .bin, and needs NNCF (pip install -r Required/requirements-int8.txt). It takes a minute or
-two, but half an hour or more if the first int8 model is rejected: the log then says how long. Export writes the next
+Model/ALLGraph.int8.xml and .bin, and needs NNCF (pip install -r Required/requirements-int8.txt). With the default
+network, it takes 20 s of processor time. If the first int8 model is rejected, a search follows, in several rounds: a
+round takes about half a minute of processor time, and the log says how long on this machine. Export writes the next
 version to Model/Export. WhiteCells reads Required/WhiteCells.json instead of Required/confs.json, and the images in
 WhiteCellsDir; see docs/white_cells.md. Finder reads Required/Finder.json, and the images in FinderFieldsDir,
 FinderCellsDir and FinderRedCellsDir; see docs/finder.md. Compile runs the compiler of the stick, which writes

@@ -57,9 +57,10 @@ def add_map(model: Any, card: ModelCard) -> MapOutput:
     """Return a copy of a network with a second output.
 
     With pooling, the output is a small convolution, which takes no measurable time (benchmarks/heat_maps.py). With a
-    dense layer, it is a product per place, with which a network of 1 ms takes a twentieth longer. The probabilities are
-    the same to the last bit in float32 and bf16, with pooling also in int8. With the activations themselves as output,
-    OpenVINO would compute the rest in float32, and the probabilities in bf16 would change in the third digit.
+    dense layer, it is a multiplication and a convolution, with which a network of 1 ms takes a twentieth longer. The
+    probabilities are the same to the last bit in float32 and bf16, with pooling also in int8. With the activations
+    themselves as output, OpenVINO would compute the rest in float32, and the probabilities in bf16 would change in the
+    third digit.
 
     Args:
       model: openvino.Model with one input and one output.

@@ -21,7 +21,7 @@ from Classes.jobs import polling
 CONNECT_TIMEOUT, GREETING = 30.0, 5.0
 
 # Seconds in which a scheduler that has created its file has written it, also on a network file system.
-FILE_PATIENCE = 2.0
+FILE_TIMEOUT = 2.0
 
 
 def connect(address: str) -> Any:
@@ -82,7 +82,7 @@ def _import_distributed() -> types.ModuleType:
 
 def _read_scheduler_file(path: pathlib.Path) -> str:
     """Return the address in a scheduler file; Dask itself would wait until the file is there."""
-    address = polling.poll(lambda: _parse_scheduler_file(path.read_bytes()), FILE_PATIENCE)
+    address = polling.poll(lambda: _parse_scheduler_file(path.read_bytes()), FILE_TIMEOUT)
     if address is None:
         raise ValueError("not a scheduler file")
     return address

@@ -29,11 +29,12 @@ _COLUMNS = {
 # Columns that the files of older versions lack.
 _ADDED = ("model_name", "class_confidence", "group")
 
+# SQLite says so both without permission and on a read-only file system.
+_READ_ONLY = "readonly database"
+
 # {words of SQLite: number of the operating system's error that they stand for}
 _SYSTEM_ERRORS = {
     "database or disk is full": errno.ENOSPC,
-    "readonly database": errno.EACCES,
-    "unable to open database file": errno.EACCES,
     "disk I/O error": errno.EIO,
 }
 
@@ -42,6 +43,8 @@ _REASONS = {
     "file is not a database": Message("not a database, or damaged"),
     "malformed": Message("not a database, or damaged"),
     "locked": Message("in use by another program"),
+    # A missing folder, no permission, or too many open files.
+    "unable to open database file": Message("cannot be opened"),
 }
 
 _EMPTY = {"TEXT": "''", "REAL": "0"}
@@ -193,11 +196,19 @@ class ResultHistory:
 
 def _system_error(path: pathlib.Path, error: sqlite3.Error) -> OSError:
     """Return an error of SQLite as the operating system would report it."""
-    for words, number in _SYSTEM_ERRORS.items():
+    for words, number in {**_SYSTEM_ERRORS, _READ_ONLY: _refusal(path)}.items():
         if words in str(error):
             return OSError(number, os.strerror(number), str(path))
     reason = next((reason for words, reason in _REASONS.items() if words in str(error)), str(error))
     return OSError(0, reason, str(path))
+
+
+def _refusal(path: pathlib.Path) -> int:
+    """Return the number of the operating system's error for a file that cannot be written."""
+    with contextlib.suppress(OSError):
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            return errno.EROFS
+    return errno.EACCES
 
 
 def _quoted(name: str) -> str:

@@ -25,7 +25,7 @@ def test_an_address_without_a_scheduler(address):
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"[1]", b"{}", b"\xff\x00", b'{"address": "inproc://a"}'])
 def test_a_file_that_is_no_scheduler_file(tmp_path, monkeypatch, content):
-    monkeypatch.setattr(cluster_client, "FILE_PATIENCE", 0)
+    monkeypatch.setattr(cluster_client, "FILE_TIMEOUT", 0)
     path = tmp_path / "scheduler.json"
     path.write_bytes(content)
     refused(path)

@@ -1,8 +1,12 @@
 import contextlib
 import datetime
+import errno
 import io
 import json
+import os
+import re
 import sqlite3
+import types
 
 import pytest
 
@@ -141,6 +145,30 @@ def test_a_file_that_is_no_database_is_a_wrong_setting(tmp_path):
     with raises(ConfigurationError, "history_unusable") as caught:
         history.open_history(folders.configuration(tmp_path, "HistoryDays=30", f"HistoryFile={path}"))
     assert str(path) in str(caught.value)
+
+
+def test_a_database_that_cannot_be_opened(tmp_path):
+    path = tmp_path / "History"
+    history.ResultHistory(path, 30).close()
+    (tmp_path / "History-wal").mkdir()
+
+    with raises(ConfigurationError, "history_unusable") as caught:
+        history.open_history(folders.configuration(tmp_path, "HistoryDays=30", f"HistoryFile={path}"))
+
+    assert f"{path}: cannot be opened. " in str(caught.value)
+
+
+@pytest.mark.parametrize(("flags", "number"), [(os.ST_RDONLY, errno.EROFS), (0, errno.EACCES)])
+def test_a_database_that_cannot_be_written(tmp_path, monkeypatch, flags, number):
+    path, connect = tmp_path / "History", sqlite3.connect
+    # Root may write any file.
+    monkeypatch.setattr(sqlite3, "connect", lambda name, **named: connect(f"file:{name}?mode=ro", uri=True, **named))
+    monkeypatch.setattr(os, "statvfs", lambda _: types.SimpleNamespace(f_flag=flags))
+
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))) as caught:
+        history.ResultHistory(path, 30)
+
+    assert caught.value.errno == number
 
 
 def test_a_history_that_cannot_be_read_any_more(client, tmp_path):
