@@ -4,6 +4,7 @@ Imports only the standard library, so that it runs before the packages are insta
 """
 
 import argparse
+import atexit
 import contextlib
 import gc
 import gettext
@@ -25,13 +26,14 @@ from Classes.common.paths import PROJECT
 from Classes.common.translation import Message
 from Classes.common.translation import gettext as _
 
-SERVING = ("imagecodecs", "isal", "jsonschema", "numpy", "openvino", "PIL", "rich", "tifffile")
+SERVING = ("imagecodecs", "jsonschema", "numpy", "openvino", "PIL", "rich", "tifffile")
 CLIENT = ("jsonschema", "requests", "rich", "urllib3")
 # Without paho, which only a server with a broker (MqttBroker) needs.
-SERVER = (*SERVING, "flask", "prometheus_client", "waitress", "werkzeug")
+SERVER = (*SERVING, "flask", "isal", "prometheus_client", "waitress", "werkzeug")
 TRAINING = (
     *SERVING,
     "h5py",
+    "isal",
     "jinja2",
     "keras",
     "matplotlib",
@@ -261,7 +263,7 @@ def run_cli(main: Callable[[], int], packages: Iterable[str]) -> int:
         guard.finish()
         _flush_stdout()
         # At its end, Python looks for garbage among all objects of all libraries, which takes a tenth of a second.
-        gc.freeze()
+        atexit.register(gc.freeze)
     return code
 
 

@@ -86,7 +86,9 @@ class _FileHandler(logging.handlers.RotatingFileHandler):
             return False
         if self.stream is None:
             self.stream = self._open()
-        return os.fstat(self.stream.fileno()).st_size + len(self.format(record)) >= self.maxBytes
+        size = os.fstat(self.stream.fileno()).st_size
+        # A line that is longer than a file may be must not move an empty one aside.
+        return size > 0 and size + len(self.format(record)) >= self.maxBytes
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 logging's name
         """Stop writing to the file and say why."""

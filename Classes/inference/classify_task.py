@@ -84,7 +84,7 @@ class ClassifyTask:
         start = time.perf_counter()
         [probabilities], source = self._backend.classify_with_source(image[None])
         seconds = time.perf_counter() - start
-        features = image_review.measure_small(small, self._card)
+        features = image_review.review_features(small, self._card)
         review = image_review.review_image(image, self._card, features)
         threshold = self._configuration["InceptionThreshold"]
         prediction = make_prediction(probabilities, self._card, threshold, review.reasons)

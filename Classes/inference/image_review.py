@@ -22,7 +22,7 @@ class ImageReview:
     remark: str | None = None
 
 
-def measure_small(small: numpy.ndarray, card: ModelCard) -> numpy.ndarray | None:
+def review_features(small: numpy.ndarray, card: ModelCard) -> numpy.ndarray | None:
     """Return what `review_image` needs of a small image; None if the model does not need it.
 
     Args:
@@ -38,7 +38,7 @@ def review_image(image: numpy.ndarray, card: ModelCard, features: numpy.ndarray 
     Args:
       image: uint8 [S, S, 3], RGB.
       card: the model, which knows what its training images looked like.
-      features: `measure_small` of the image, if that is known already.
+      features: `review_features` of the image, if that is known already.
     """
     remark = color_stats.domain_shift_warning(image, card.colours)
     found = image_check.check_image(image, _limit(card), features)

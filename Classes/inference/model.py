@@ -37,7 +37,7 @@ class Model:
         pixels, small = self.card.input_spec.decode_views(image, self._limits)
         content_check.require_content(small, "the image" if isinstance(image, bytes) else os.fspath(image))
         [probabilities] = self.backend.classify(pixels[None])
-        features = image_review.measure_small(small, self.card)
+        features = image_review.review_features(small, self.card)
         reasons = image_review.review_image(pixels, self.card, features).reasons
         return make_prediction(probabilities, self.card, self._confidence_threshold, reasons)
 

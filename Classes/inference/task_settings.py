@@ -8,7 +8,7 @@ from typing import Any
 from Classes.common.config import Configuration
 from Classes.common.errors import EngineError, GraphError
 from Classes.common.translation import Message
-from Classes.inference import cpu_precision, device_selection, model_card
+from Classes.inference import device_selection, model_card, precision_cache
 from Classes.inference.model_card import ModelCard
 
 # The configuration keys that results depend on.
@@ -21,7 +21,7 @@ LATE_MODULES = ("Classes.inference.openvino_backend",)
 def to_settings(configuration: Configuration) -> dict[str, Any]:
     """Return the part of a configuration that results depend on, as JSON for `read_configuration`."""
     values = {key: configuration[key] for key in KEYS}
-    found = _fixed_precision(configuration) or cpu_precision.find_precision(configuration.path("CacheDir"))
+    found = _fixed_precision(configuration) or precision_cache.find_precision(configuration.path("CacheDir"))
     return {**values, "NetworkPath": str(configuration.root), "cpu_precision": found}
 
 

@@ -18,7 +18,13 @@ def network_names() -> list[str]:
 
     They are read from the source, because the modules import TensorFlow, which takes seconds.
     """
-    return sorted(filter(None, (_name_in(module.name) for module in pkgutil.iter_modules(architectures.__path__))))
+    return sorted(_modules())
+
+
+def _modules() -> dict[str, str]:
+    """Return {NAME: module}."""
+    found = {_name_in(module.name): module.name for module in pkgutil.iter_modules(architectures.__path__)}
+    return {name: module for name, module in found.items() if name}
 
 
 def _name_in(file: str) -> str | None:
@@ -26,7 +32,8 @@ def _name_in(file: str) -> str | None:
     if spec is None or spec.origin is None:
         return None
     # Not with `ast`: in Python 3.11 it fails now and then (SystemError) if two threads use it at the same time.
-    found = re.search(r"^NAME *= *([\"'])(.+?)\1", pathlib.Path(spec.origin).read_text(encoding="utf-8"), re.MULTILINE)
+    source = pathlib.Path(spec.origin).read_text(encoding="utf-8")
+    found = re.search(r"^NAME *(?:: *\w+ *)?= *([\"'])(.+?)\1", source, re.MULTILINE)
     return found[2] if found else None
 
 
@@ -52,7 +59,7 @@ def get_network(configuration: Configuration) -> types.ModuleType:
     """
     # Checked before the import, so that a package missing inside the module is reported as what it is.
     require_network(configuration)
-    return importlib.import_module(f"{architectures.__name__}.{configuration['Network'].lower()}")
+    return importlib.import_module(f"{architectures.__name__}.{_modules()[configuration['Network']]}")
 
 
 def trained_blocks(network: types.ModuleType, scopes: str) -> tuple[str, ...] | None:

@@ -9,8 +9,8 @@ import sys
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
-# Free bytes at the end of a thread's memory that stay there: more than a request for one cell needs.
-KEPT = 32 << 20
+# Free bytes that each thread keeps at most: more than a request for one cell needs.
+KEPT = 16 << 20
 
 # Arrays from this size on, which only large photographs have, are returned to the system at once.
 LARGE = 4 << 20
@@ -20,7 +20,7 @@ def keep_freed_memory() -> bool:
     """Let glibc keep the memory of a request for the next one; return whether it does.
 
     Otherwise it returns a few megabytes after every request, and the system clears them again page by page during the
-    next one. Whoever sets glibc's own variables has decided already.
+    next one. If one of glibc's own variables is set, it applies instead.
     """
     if sys.platform != "linux" or any(name in os.environ for name in _VARIABLES):
         return False

@@ -132,7 +132,9 @@ class Connection(HTTPChannel):
     def send_response(self) -> None:
         """Send as much of the response as the client takes now; the event loop sends the rest."""
         with self.outbuf_lock:
-            self._flush_exception(self._flush_some, do_close=False)
+            # The event loop may have closed the connection, with this lock.
+            if self.connected:
+                self._flush_exception(self._flush_some, do_close=False)
 
     def enforce_timeout(self, now: float, timeout: float) -> None:
         """Reject a request, or close a half-closed connection, that has been arriving for more than `timeout` seconds.

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask.json.provider import DefaultJSONProvider
 
-HEAT_MAP = "data:image/png;base64,"
+PNG_URI = "data:image/png;base64,"
 
 # As Flask writes the JSON of answers.
 COMPACT = (",", ":")
@@ -22,7 +22,7 @@ class AnswerJSON(DefaultJSONProvider):
         would take ten times as long as to insert it.
         """
         found = obj.get("heat_map") if isinstance(obj, dict) else None
-        if not isinstance(found, str) or not found.startswith(HEAT_MAP) or kwargs.get("separators") != COMPACT:
+        if not isinstance(found, str) or not found.startswith(PNG_URI) or kwargs.get("separators") != COMPACT:
             return super().dumps(obj, **kwargs)
         # No text of another field is like it, because the quotation marks in a text are escaped.
         place = '"heat_map":"'

@@ -39,7 +39,8 @@ def ignore_new_connections(listening: socket.socket) -> None:
     """Let the system ignore attempts to connect to a port that is about to be closed; only Linux can.
 
     Otherwise it accepts a connection between the last `accept` and `close`, and resets it, and the client cannot know
-    whether its request was processed. The client tries again within about a second, and is refused by then.
+    whether its request was processed. The client tries again within about a second, and is refused by then. A client
+    far away that the system has answered, but whose confirmation is still on its way, is reset all the same.
     """
     if sys.platform == "linux":
         program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in _SYN_FILTER))

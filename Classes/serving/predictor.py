@@ -94,12 +94,8 @@ class _Examination:
         card: ModelCard,
         pool: concurrent.futures.Executor | None,
     ) -> None:
-        self._content, self._card = content, card
-        self._features: Callable[[], numpy.ndarray | None]
-        if pool is None:
-            self._features = functools.partial(self._examine, square.small())
-        else:
-            self._features = pool.submit(lambda: self._examine(square.small())).result
+        self._card = card
+        self._examined = _begin(square, content, card, pool)
 
     def finish(self, picture: PIL.Image.Image) -> None:
         """Set the attributes.
@@ -112,13 +108,37 @@ class _Examination:
         image = numpy.asarray(picture)
         # Every fourth row and column gives the same mean in a tenth of the time.
         self.brightness = float(image[::4, ::4].mean())
-        self.review = image_review.review_image(image, self._card, self._features())
+        try:
+            features, self.image_info, self.sha256 = self._examined()
+        finally:
+            # An error has this object in its traceback, and they would keep each other and the image.
+            del self._examined
+        self.review = image_review.review_image(image, self._card, features)
 
-    def _examine(self, small: numpy.ndarray) -> numpy.ndarray | None:
-        content_check.require_content(small)
-        self.image_info = decode.read_header(self._content)
-        self.sha256 = hashlib.sha256(self._content).hexdigest()
-        return image_review.measure_small(small, self._card)
+
+class _Examined(NamedTuple):
+    """What does not depend on the network's input; see image_review.review_features and PredictionResult."""
+
+    features: numpy.ndarray | None
+    image_info: decode.ImageInfo
+    sha256: str
+
+
+def _begin(
+    square: network_input.CentralSquare, content: bytes, card: ModelCard, pool: concurrent.futures.Executor | None
+) -> Callable[[], _Examined]:
+    """Start `_examine` in the pool, if there is one; return a function that returns or raises what it does."""
+    if pool:
+        # The system may allow no more threads.
+        with contextlib.suppress(RuntimeError):
+            return pool.submit(lambda: _examine(square.small(), content, card)).result
+    return functools.partial(_examine, square.small(), content, card)
+
+
+def _examine(small: numpy.ndarray, content: bytes, card: ModelCard) -> _Examined:
+    content_check.require_content(small)
+    features = image_review.review_features(small, card)
+    return _Examined(features, decode.read_header(content), hashlib.sha256(content).hexdigest())
 
 
 class Predictor:
@@ -154,7 +174,7 @@ class Predictor:
 
     @contextlib.contextmanager
     def _idle_core(self) -> Iterator[concurrent.futures.Executor | None]:
-        """Yield a pool for more work while a prediction is made; None if other predictions keep all cores busy."""
+        """Yield a pool for more work during a prediction; None if others of this model keep all cores busy."""
         with self._lock:
             self._in_progress += 1
             idle = self._in_progress < self._cores

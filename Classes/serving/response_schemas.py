@@ -191,7 +191,7 @@ def to_json(result: PredictionResult) -> dict[str, Any]:
 def heat_map_json(found: HeatMap) -> dict[str, Any]:
     """Return the JSON fields of a heat map."""
     return {
-        "heat_map": json_answers.HEAT_MAP + base64.b64encode(found.content).decode(),
+        "heat_map": json_answers.PNG_URI + base64.b64encode(found.content).decode(),
         "heat_map_class": found.class_name,
         "heat_map_engine": found.backend,
         "heat_map_precision": found.precision,

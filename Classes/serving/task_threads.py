@@ -1,7 +1,7 @@
 """The threads that answer requests, in place of those of waitress.
 
 Waitress starts all of its threads at once and gives a request to the one that has waited longest, so a hundred threads
-take turns and each finds nothing of its own in the processor's caches. Here a thread is started only if no other one is
+take turns and each finds nothing of its own in the processor's caches. Here another thread is started only if none is
 idle, and the one that has ended its work last gets the next request.
 """
 
@@ -35,11 +35,14 @@ class TaskThreads:
     def __init__(self, most: int):
         self._most = most
         self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
         self._waiting: collections.deque[Task] = collections.deque()
         # The places where idle threads wait for a task, or for None to end; the newest last.
-        self._idle: list[queue.SimpleQueue[Task | None]] = []
+        self._idle: list[queue.SimpleQueue[Task | None]] = [queue.SimpleQueue()]
         self._stopping = False
+        # One thread from the beginning: if the system allows none, no server starts that would answer nobody.
+        first = threading.Thread(target=self._work, args=(*self._idle,), name="request-0", daemon=True)
+        self._threads = [first]
+        first.start()
 
     @property
     def running(self) -> int:
@@ -81,22 +84,26 @@ class TaskThreads:
             idle, self._idle = self._idle, []
             cancelled = list(self._waiting)
             self._waiting.clear()
+            # A thread that is about to start finds that this is the end.
+            threads = [thread for thread in self._threads if thread.ident is not None]
         for place in idle:
             place.put(None)
         for task in cancelled:
             task.cancel()
         end = time.monotonic() + timeout
-        for thread in self._threads:
+        for thread in threads:
             thread.join(max(0, end - time.monotonic()))
 
-    def _work(self) -> None:
-        place: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        while (task := self._next(place)) is not None:
+    def _work(self, idle_at: "queue.SimpleQueue[Task | None] | None" = None) -> None:
+        place: queue.SimpleQueue[Task | None] = idle_at or queue.SimpleQueue()
+        task = place.get() if idle_at else self._next(place)
+        while task is not None:
             try:
                 task.service()
             except BaseException:
                 # The thread must go on whatever a request does.
                 log.exception("%r", task)
+            task = self._next(place)
 
     def _next(self, place: "queue.SimpleQueue[Task | None]") -> Task | None:
         """Return the next task, or None to end."""

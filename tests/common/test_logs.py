@@ -66,6 +66,20 @@ def test_a_log_that_is_a_link_stays_one(configuration, tmp_path, monkeypatch):
     assert "3 xxx" in (tmp_path / "disk" / "trainer.log.1").read_text()
 
 
+def test_a_line_longer_than_a_file_may_be_moves_no_empty_file_aside(configuration, tmp_path, monkeypatch):
+    rotated = output_targets.rotation_arguments
+    monkeypatch.setattr(output_targets, "rotation_arguments", lambda path, most: rotated(path, 50))
+
+    log = Helpers.start_log(configuration, "Trainer")
+    log.info("x" * 100)
+    log.info("y")
+
+    assert "y" in (tmp_path / "Logs" / "Trainer.log").read_text()
+    # The first line says that the program has started.
+    aside = [path.read_text() for path in sorted((tmp_path / "Logs").glob("Trainer.log.*"))]
+    assert len(aside) == 2 and "x" * 100 in aside[0] and aside[1]
+
+
 def test_a_log_into_a_pipe_leaves_the_pipe(configuration, tmp_path):
     (tmp_path / "Logs").mkdir()
     os.mkfifo(tmp_path / "Logs" / "Trainer.log")

@@ -37,6 +37,15 @@ def test_networks_are_found_by_name(third):
     assert {"AllCNN", "InceptionV3", "Tiny"} <= set(registry.network_names())
 
 
+@pytest.mark.parametrize("line", ['NAME = "OtherNet"', "NAME: str = 'OtherNet'"])
+def test_a_network_may_lie_in_a_file_of_another_name(tmp_path, monkeypatch, line):
+    (tmp_path / "my_net.py").write_text(line + "\n")
+    monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(tmp_path)])
+
+    assert registry.get_network(configuration(tmp_path, "OtherNet")).NAME == "OtherNet"
+    sys.modules.pop("Classes.networks.architectures.my_net")
+
+
 def test_inception_is_the_default(tmp_path):
     assert registry.get_network(Helpers.load_config()).OUTPUT == "InceptionV3/Predictions/Softmax"
 

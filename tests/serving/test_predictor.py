@@ -1,8 +1,11 @@
 """Tests of a prediction from the bytes of an image, without HTTP."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
+import gc
 import hashlib
+import sys
 import threading
 
 import pytest
@@ -58,7 +61,7 @@ def predict(request, tmp_path, card, monkeypatch):
 @pytest.mark.parametrize("content", [CELL, encoded(smears.cell(0, 4, size=90), "JPEG")])
 def test_an_image_is_examined_whether_or_not_a_core_is_idle(predict, card, content):
     image, small = card.input_spec.decode_views(content)
-    expected = image_review.review_image(image, card, image_review.measure_small(small, card))
+    expected = image_review.review_image(image, card, image_review.review_features(small, card))
 
     found = predict(content)
 
@@ -67,6 +70,31 @@ def test_an_image_is_examined_whether_or_not_a_core_is_idle(predict, card, conte
     assert found.sha256 == hashlib.sha256(content).hexdigest()
     assert found.image_info == decode.read_header(content)
     assert found.brightness == pytest.approx(image[::4, ::4].mean())
+
+
+def test_an_image_is_examined_if_the_system_allows_no_more_threads(predict, monkeypatch):
+    def refuse(self, *arguments):
+        raise RuntimeError("can't start new thread")
+
+    expected = predict(CELL)
+    monkeypatch.setattr(concurrent.futures.ThreadPoolExecutor, "submit", refuse)
+
+    assert predict(CELL).prediction == expected.prediction
+
+
+@pytest.mark.parametrize("name", ["cell", "blank"])
+def test_nothing_holds_an_upload_after_its_prediction(predict, name):
+    # Bytes of their own, which no other test holds.
+    content = bytes(bytearray({"cell": CELL, "blank": encoded(smears.cell(0, 1) * 0 + 90, "PNG")}[name]))
+    before = sys.getrefcount(content)
+    gc.disable()
+    try:
+        with contextlib.suppress(ImageError):
+            predict(content)
+        # The thread that examined the image forgets it a moment after the result is known.
+        waiting.until(lambda: sys.getrefcount(content) == before)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("content", [encoded(noise(200, 200), "PNG"), encoded(smears.cell(0, 1) * 0 + 90, "PNG")])
@@ -92,7 +120,7 @@ def test_an_error_of_the_device_is_reported_although_the_image_is_examined(tmp_p
 
 def test_the_check_does_not_depend_on_the_size_of_the_network(card):
     features = [
-        image_review.measure_small(network_input.InputSpec(size).decode_views(CELL)[1], card) for size in (32, 299)
+        image_review.review_features(network_input.InputSpec(size).decode_views(CELL)[1], card) for size in (32, 299)
     ]
 
     assert (features[0] == features[1]).all()

@@ -53,7 +53,12 @@ def _describe_machine() -> str:
         return ""
     found = re.findall(LINES, first, re.MULTILINE)
     variables = [os.environ.get(name) for name in VARIABLES]
-    text = json.dumps([found, variables, importlib.metadata.version("openvino")])
+    try:
+        version = importlib.metadata.version("openvino")
+    except importlib.metadata.PackageNotFoundError:
+        # Not installed by pip, but from an archive for instance.
+        return ""
+    text = json.dumps([found, variables, version])
     return hashlib.sha256(text.encode()).hexdigest() if found else ""
 
 
