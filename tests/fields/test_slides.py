@@ -165,7 +165,8 @@ def test_the_command_writes_the_same_however_it_is_shared(slide_path, tmp_path, 
         monkeypatch.chdir(folder)
         for more in runs:
             names = ["--csv", "c.csv", "--json", "c.json", "--geojson", "g", "--html", "r.html", "--overlay", "o"]
-            settings = ["--set", f"JobDir={folder}/jobs", "--set", f"Logs={folder}", "--set", "Processes=0"]
+            values = (f"JobDir={folder}/jobs", f"Logs={folder}", f"CacheDir={folder}/cache", "Processes=0")
+            settings = [part for value in values for part in ("--set", value)]
             assert Classifier.main([*names, *settings, *more, "Slide", str(slide_path)]) == 0
         names = ("c.csv", "c.json", "g/film.geojson", "r.html", "o/film.jpg")
         written.append({name: (folder / name).read_bytes() for name in names})
