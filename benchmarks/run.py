@@ -32,6 +32,7 @@ class Context:
       rounds: turns.
       calls: images in a turn.
       sizes: numbers of images that Data.py is measured with.
+      checks: whether LitServe makes the same checks of an image as Server.py.
     """
 
     configuration: object
@@ -40,6 +41,7 @@ class Context:
     rounds: int
     calls: int
     sizes: list
+    checks: bool
 
     def precisions(self, names):
         """Those of the arithmetics that this model and machine have."""
@@ -68,6 +70,7 @@ def main(arguments=None) -> int:
     parser.add_argument("--rounds", type=int, default=7, help="turns (default: 7)")
     parser.add_argument("--calls", type=int, default=20, help="images in a turn (default: 20)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 5000], help="images for Data.py")
+    parser.add_argument("--checks", action="store_true", help="LitServe checks the images as Server.py does")
     parser.add_argument("--output", type=pathlib.Path, help="folder for benchmarks.json and benchmarks.md")
     options = parser.parse_args(arguments)
     unknown = set(options.parts) - set(PARTS)
@@ -81,7 +84,7 @@ def main(arguments=None) -> int:
     card.verify_graph()
     passed = [part for text in options.settings for part in ("--set", text)]
     passed += ["--confs", options.confs] if options.confs else []
-    context = Context(configuration, card, passed, options.rounds, options.calls, options.sizes)
+    context = Context(configuration, card, passed, options.rounds, options.calls, options.sizes, options.checks)
     started = timing.machine()
     found = {}
     for part in options.parts or PARTS:

@@ -1,6 +1,7 @@
 """Server.py beside a LitServe server around the same engine, and beside that engine alone.
 
-python3 benchmarks/run.py serving --set NetworkPath=FOLDER
+python3 benchmarks/run.py serving --set NetworkPath=FOLDER            # LitServe makes no checks of the image
+python3 benchmarks/run.py serving --set NetworkPath=FOLDER --checks   # it makes those of Server.py
 
 Both get the same images as forms from the same clients, which run on the same processor; in turns. On a busy machine
 the processor time per image says more than the seconds.
@@ -47,7 +48,7 @@ def measure(context):
     with (
         device_selection.open_backend(configuration, card) as engine,
         server.server(passed) as ours,
-        _lit(context.passed) as (lit, lit_process),
+        _lit([*context.passed, *["--checks"] * context.checks]) as (lit, lit_process),
     ):
 
         def post(port, field, path, concurrency=CONCURRENCY, images=count):

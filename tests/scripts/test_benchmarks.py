@@ -134,5 +134,5 @@ def test_our_graph_is_measured(small, kind):
 def test_the_networks_operations_are_counted(small):
     from benchmarks import run
 
-    context = run.Context(small, model_card.load_model_card(small.card), [], 1, 1, [])
+    context = run.Context(small, model_card.load_model_card(small.card), [], 1, 1, [], False)
     assert context.operations() > 10**7
