@@ -205,7 +205,8 @@ def _system_error(path: pathlib.Path, error: sqlite3.Error) -> OSError:
 
 def _refusal(path: pathlib.Path) -> int:
     """Return the number of the operating system's error for a file that cannot be written."""
-    with contextlib.suppress(OSError):
+    # Windows has no statvfs.
+    with contextlib.suppress(OSError, AttributeError):
         if os.statvfs(path).f_flag & os.ST_RDONLY:
             return errno.EROFS
     return errno.EACCES

@@ -1,4 +1,4 @@
-"""The JSON of answers: Flask's, but a heat map is inserted as it is."""
+"""The JSON of answers, as Flask writes it, except that a heat map is not searched for characters to escape."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from flask.json.provider import DefaultJSONProvider
 
 PNG_URI = "data:image/png;base64,"
 
-# As Flask writes the JSON of answers.
+# The separators of Flask in an answer.
 COMPACT = (",", ":")
 
 

@@ -46,7 +46,7 @@ def run(mode, **variables):
 
 @glibc
 def test_the_memory_of_a_request_serves_the_next_one():
-    [plain] = run("as it is")
+    [plain] = run("default")
     kept, pages = run("keep")
 
     assert kept == "True"

@@ -43,6 +43,16 @@ def until_idle(threads):
     waiting.until(lambda: threads.idle == threads.running)
 
 
+def add_one_too_many(threads):
+    """Return (event until which tasks last, three tasks, of which two threads have begun the first two)."""
+    gate = threading.Event()
+    tasks = [Recorded(gate) for _ in range(3)]
+    for task in tasks:
+        threads.add_task(task)
+    assert tasks[0].begun.wait(SECONDS) and tasks[1].begun.wait(SECONDS)
+    return gate, tasks
+
+
 def test_tasks_one_after_the_other_need_one_thread(threads):
     tasks = [Recorded() for _ in range(5)]
 
@@ -73,11 +83,7 @@ def test_the_thread_that_ended_its_work_last_gets_the_next_task(threads):
 
 
 def test_tasks_beyond_the_threads_wait_for_their_turn(threads):
-    gate = threading.Event()
-    tasks = [Recorded(gate) for _ in range(3)]
-    for task in tasks:
-        threads.add_task(task)
-    assert tasks[0].begun.wait(SECONDS) and tasks[1].begun.wait(SECONDS)
+    gate, tasks = add_one_too_many(threads)
 
     assert not tasks[2].begun.is_set()
     gate.set()
@@ -119,11 +125,7 @@ def test_without_room_for_another_thread_the_others_take_the_task(threads, monke
 
 
 def test_a_shutdown_cancels_what_waits_and_ends_the_threads(threads):
-    gate = threading.Event()
-    tasks = [Recorded(gate) for _ in range(3)]
-    for task in tasks:
-        threads.add_task(task)
-    assert tasks[0].begun.wait(SECONDS) and tasks[1].begun.wait(SECONDS)
+    gate, tasks = add_one_too_many(threads)
 
     threads.shutdown(timeout=0)
     gate.set()
